@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class FeatureFlagsConfig(AppConfig):
+    name = "feature_flags"

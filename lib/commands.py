@@ -1,0 +1,55 @@
+"""The base of our commands: 0 done, 1 refused, 2 wrong arguments; one line on stderr, never a traceback."""
+
+import sys
+from argparse import ArgumentParser
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from lib.errors import ProductError
+
+
+class _Parser(CommandParser):
+    def error(self, message: str) -> NoReturn:
+        if not self.called_from_command_line:
+            raise CommandError(f"Error: {message}", returncode=2)
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+class Command(BaseCommand):
+    """Subclasses call verbs and print what came of them; a ProductError is printed and exits 1."""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        # BaseCommand names its parser class itself, so the usage error is set on what it made.
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.__class__ = _Parser
+        return parser
+
+    @property
+    def label(self) -> str:
+        """Who did it, for `created_by`, `updated_by` and history rows."""
+        return f"command:{type(self).__module__.rsplit('.', 1)[-1]}"
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return self._execute(*args, **options)
+        except CommandError as error:
+            # `called_from_command_line` is the shell; call_command() callers get the exception.
+            if not self._called_from_command_line or options.get("traceback"):
+                raise
+            self.stderr.write(str(error))
+            sys.exit(error.returncode)
+
+    def _execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except ProductError as error:
+            raise CommandError(error.message) from error
+        except DatabaseError as error:
+            # Only the kind: a driver's message may repeat the values of a row.
+            raise CommandError(f"The database refused: {type(error).__name__}. Has `migrate` been run?") from error
+
+
+def add_reason(parser: ArgumentParser) -> None:
+    parser.add_argument("--reason", default="command line", help="why, for the history")

@@ -1,0 +1,91 @@
+"""What every answer gets, whichever door it leaves by: an id, one log line and the security headers."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from lib.logs import request_id
+
+logger = logging.getLogger("switchboard.request")
+
+_OFFERED_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+
+JSON_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+
+class HookMiddleware:
+    """A middleware of two plain hooks, at home in sync and in async stacks alike.
+
+    `before` may answer in place of the view; `after` sees every answer. Neither may block.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.is_async:
+            return self._acall(request)
+        response: HttpResponseBase = self.before(request) or self.get_response(request)
+        return self.after(request, response)
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = self.before(request) or await self.get_response(request)
+        return self.after(request, response)
+
+    def before(self, request: HttpRequest) -> HttpResponse | None:
+        return None
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response
+
+
+class RequestMiddleware(HookMiddleware):
+    """Give the request an id (`X-Request-ID`, taken over from the caller when it is plain), log its end, add headers.
+
+    The log line holds method, path (never the query: it may carry a token), status, milliseconds and user id.
+    """
+
+    def before(self, request: HttpRequest) -> None:
+        offered = request.META.get("HTTP_X_REQUEST_ID", "")
+        request.id = offered if _OFFERED_ID.fullmatch(offered) else uuid.uuid4().hex  # type: ignore[attr-defined]
+        request.started = time.perf_counter()  # type: ignore[attr-defined]
+        request_id.set(request.id)  # type: ignore[attr-defined]
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        headers = response.headers
+        headers["X-Request-ID"] = request.id  # type: ignore[attr-defined]
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers.setdefault("Referrer-Policy", "same-origin")
+        if "Content-Security-Policy" not in headers:
+            is_page = headers.get("Content-Type", "").startswith("text/html")
+            headers["Content-Security-Policy"] = PAGE_POLICY if is_page else JSON_POLICY
+        user = getattr(request, "auth", None) or getattr(request, "_cached_user", None)
+        logger.info(
+            "request",
+            extra={
+                "request_id": request.id,  # type: ignore[attr-defined]
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "ms": round((time.perf_counter() - request.started) * 1000, 1),  # type: ignore[attr-defined]
+                "user_id": str(user.pk) if user is not None and user.pk else None,
+            },
+        )
+        return response

@@ -1,0 +1,28 @@
+"""Where a request comes from."""
+
+import ipaddress
+from typing import Any
+
+from django.http import HttpRequest
+
+
+def client_ip(request: HttpRequest) -> str:
+    """The peer's address. `TRUSTED_PROXIES` has been applied in front (project/asgi.py), so no header is read here."""
+    return normal_ip(request.META.get("REMOTE_ADDR", ""))
+
+
+def normal_ip(value: str) -> str:
+    """An address without zone, v4-mapped v6 unwrapped; the empty string when it is none (unix sockets, test clients)."""
+    try:
+        address: Any = ipaddress.ip_address(value.split("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def network(ip: str) -> str:
+    """The /24 (IPv4) or /64 (IPv6) an address belongs to: what one household or office shares."""
+    if not ip:
+        return ""
+    prefix = 64 if ":" in ip else 24
+    return str(ipaddress.ip_network(f"{ip}/{prefix}", strict=False))

@@ -1,0 +1,41 @@
+"""Text as it may be stored and shown: no NUL byte (PostgreSQL refuses it), no lone surrogate (UTF-8 cannot hold it)."""
+
+import re
+from typing import Annotated
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from pydantic import AfterValidator, StringConstraints
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+EMAIL_MAX_LENGTH = 254
+NAME_MAX_LENGTH = 150
+
+
+def storable(value: str) -> str:
+    if _UNSTORABLE.search(value):
+        raise ValueError("must not contain NUL characters or lone surrogates")
+    return value
+
+
+def normal_email(value: str) -> str:
+    """The one spelling of an address: stripped and lower-cased."""
+    return value.strip().lower()
+
+
+def valid_email(value: str) -> str:
+    """The normal spelling; ValueError when Django's validator refuses it or it is over 254 characters."""
+    value = normal_email(storable(value))
+    try:
+        validate_email(value)
+    except ValidationError:
+        raise ValueError("is not a valid e-mail address") from None
+    if len(value) > EMAIL_MAX_LENGTH:
+        raise ValueError(f"must have at most {EMAIL_MAX_LENGTH} characters")
+    return value
+
+
+Text = Annotated[str, AfterValidator(storable)]
+Email = Annotated[str, AfterValidator(valid_email)]
+Name = Annotated[str, StringConstraints(max_length=NAME_MAX_LENGTH), AfterValidator(storable)]

@@ -1,0 +1,267 @@
+"""Every setting, read from the environment and from nowhere else; `.env.example` explains each.
+
+What is missing has a default that starts on a laptop, or stops the start with one sentence.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from lib import email_url
+from lib import env as read
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# The environment wins over the file. `ENV_FILE=` (empty) reads none.
+if env_file := os.environ.get("ENV_FILE", str(BASE_DIR / ".env")):
+    environ.Env.read_env(env_file)
+
+DEBUG = read.switch("DEBUG")
+ENVIRONMENT = read.raw("ENVIRONMENT") or "dev"
+
+# --- Secrets ----------------------------------------------------------------------------------------------------------
+
+SECRET_KEY = read.secret("SECRET_KEY", debug=DEBUG, fallback="debug-only-secret-key-that-signs-nothing-of-worth")
+USERS_TOKEN_SECRET = read.secret("USERS_TOKEN_SECRET", debug=DEBUG, fallback=SECRET_KEY)
+USERS_TOKEN_SECRET_FALLBACKS = [
+    value if DEBUG else read.strong("USERS_TOKEN_SECRET_FALLBACKS", value)
+    for value in read.words("USERS_TOKEN_SECRET_FALLBACKS")
+]
+
+
+def _purpose_secret(*names: str) -> str:
+    """A secret of one purpose, under the first of its names that is set; empty: derived from USERS_TOKEN_SECRET."""
+    for name in names:
+        if value := read.raw(name):
+            return value if DEBUG else read.strong(name, value)
+    return ""
+
+
+USERS_ACCESS_TOKEN_SECRET = _purpose_secret("USERS_ACCESS_TOKEN_SECRET", "ACCESS_TOKEN_SECRET")
+USERS_REFRESH_TOKEN_SECRET = _purpose_secret("USERS_REFRESH_TOKEN_SECRET")
+USERS_VERIFICATION_TOKEN_SECRET = _purpose_secret("USERS_VERIFICATION_TOKEN_SECRET")
+USERS_FORGOT_PASSWORD_TOKEN_SECRET = _purpose_secret("USERS_FORGOT_PASSWORD_TOKEN_SECRET")
+
+# --- Where it is reached ----------------------------------------------------------------------------------------------
+
+HOST = read.raw("HOST") or "127.0.0.1"
+PORT = read.integer("PORT", 8000, minimum=1, maximum=65535)
+WEB_CONCURRENCY = read.integer("WEB_CONCURRENCY", 1, minimum=1, maximum=256)
+API_LANES = read.integer("API_LANES", 4, minimum=1, maximum=64)
+BASE_URL = read.base_url("BASE_URL", debug=DEBUG, fallback=f"http://localhost:{PORT}")
+APP_URL = read.base_url("APP_URL", debug=DEBUG, fallback="http://localhost:3000")
+TRUSTED_PROXIES = read.words("TRUSTED_PROXIES")
+PRODUCT_NAME = read.raw("PRODUCT_NAME") or "Switchboard"
+SUPPORT_EMAIL = read.raw("SUPPORT_EMAIL")
+
+# Empty in debug is Django's own rule: localhost and its addresses.
+ALLOWED_HOSTS = read.words("ALLOWED_HOSTS") or ([] if DEBUG else [urlsplit(BASE_URL).hostname or "", "localhost"])
+if "*" in ALLOWED_HOSTS and not DEBUG:
+    raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts this serves: `*` accepts forged ones.")
+
+CORS_ALLOWED_ORIGINS = read.origins("CORS_ORIGINS")
+CORS_URLS_REGEX = r"^/api(/|$)"
+CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+CORS_ALLOW_HEADERS = ("authorization", "content-type")
+CORS_EXPOSE_HEADERS = ("Retry-After", "X-Request-ID", "ETag")
+CORS_PREFLIGHT_MAX_AGE = 600
+CSRF_TRUSTED_ORIGINS = [BASE_URL]
+
+# --- Applications -----------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "project.apps.ProjectConfig",
+    "users.apps.UsersConfig",
+    "feature_flags.apps.FeatureFlagsConfig",
+    "notifications.apps.NotificationsConfig",
+    "project.apps.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "ninja",
+]
+
+# The API's own path (lib/asgi.py) runs these alone; RequestMiddleware is outermost so that preflights, too, carry
+# the security headers and leave a log line.
+API_MIDDLEWARE = [
+    "lib.middleware.RequestMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "project.errors.JsonErrorsMiddleware",
+]
+MIDDLEWARE = [
+    *API_MIDDLEWARE,
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "users.middleware.AdminSessionMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "project.urls"
+ASGI_APPLICATION = "project.asgi.application"
+WSGI_APPLICATION = "project.wsgi.application"
+APPEND_SLASH = False
+API_BODY_LIMIT = DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database ---------------------------------------------------------------------------------------------------------
+
+
+def database(url: str) -> dict[str, object]:
+    """Django's database settings for a `sqlite:///` or `postgres://` address."""
+    config: dict[str, object] = dict(environ.Env.db_url_config(url))
+    engine = str(config["ENGINE"])
+    options = dict(config.get("OPTIONS") or {})  # type: ignore[call-overload]
+    if engine.endswith("sqlite3"):
+        # IMMEDIATE: a transaction that will write says so at its start and waits its turn, instead of failing at the
+        # first write with "database is locked". WAL: readers never wait for the writer.
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            **options,
+        }
+        config["CONN_MAX_AGE"] = None
+    elif engine.endswith("postgresql"):
+        config["OPTIONS"] = {"connect_timeout": 5, **options}
+        config["CONN_MAX_AGE"] = 600
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
+    return config
+
+
+DATABASES = {"default": database(read.database_url() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Accounts ---------------------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "users.User"
+AUTHENTICATION_BACKENDS = ["users.backends.SignInBackend"]
+PASSWORD_HASHERS = ["users.hashers.Argon2idHasher", "users.hashers.SeedBcryptHasher"]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
+USERS_TOKEN_ISSUER = read.raw("USERS_TOKEN_ISSUER") or "switchboard"
+USERS_ACCESS_TOKEN_EXPIRE_SECONDS = read.integer("USERS_ACCESS_TOKEN_EXPIRE_SECONDS", 900, minimum=10)
+USERS_REFRESH_TOKEN_EXPIRE_SECONDS = read.integer("USERS_REFRESH_TOKEN_EXPIRE_SECONDS", 30 * 86400, minimum=60)
+USERS_SESSION_MAX_SECONDS = read.integer("USERS_SESSION_MAX_SECONDS", 30 * 86400, minimum=60)
+USERS_REFRESH_ROTATION = read.switch("USERS_REFRESH_ROTATION", True)
+USERS_REFRESH_LEEWAY_SECONDS = read.integer("USERS_REFRESH_LEEWAY_SECONDS", 60, maximum=3600)
+USERS_VERIFICATION_LIFETIME_SECONDS = read.integer("USERS_VERIFICATION_LIFETIME_SECONDS", 86400, minimum=60)
+USERS_CODE_LIFETIME_SECONDS = read.integer("USERS_CODE_LIFETIME_SECONDS", 600, minimum=30)
+USERS_CODE_MAX_ATTEMPTS = read.integer("USERS_CODE_MAX_ATTEMPTS", 5, minimum=1, maximum=100)
+USERS_RESET_LIFETIME_SECONDS = read.integer("USERS_RESET_LIFETIME_SECONDS", 1800, minimum=60)
+USERS_RETURN_VERIFICATION_TOKENS = read.switch("USERS_RETURN_VERIFICATION_TOKENS")
+USERS_RETURN_FORGOT_PASSWORD_TOKEN = read.switch("USERS_RETURN_FORGOT_PASSWORD_TOKEN")
+for _name in ("USERS_RETURN_VERIFICATION_TOKENS", "USERS_RETURN_FORGOT_PASSWORD_TOKEN"):
+    if globals()[_name] and not DEBUG and ENVIRONMENT != "test":
+        raise ImproperlyConfigured(f"{_name} returns secrets in answers: it needs ENVIRONMENT=test.")
+USERS_ACCESS_TOKEN_VIA_COOKIE = read.switch("USERS_ACCESS_TOKEN_VIA_COOKIE")
+USERS_ACCESS_TOKEN_COOKIE_SECURE = read.switch("USERS_ACCESS_TOKEN_COOKIE_SECURE", not DEBUG)
+USERS_ACCESS_TOKEN_COOKIE_SAME_SITE = read.choice(
+    "USERS_ACCESS_TOKEN_COOKIE_SAME_SITE", ("lax", "strict", "none"), "lax"
+)
+USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT = read.switch("USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT")
+USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY = read.switch("USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY")
+USERS_PASSWORD_POLICY = read.choice("USERS_PASSWORD_POLICY", ("seed+", "nist"), "seed+")
+USERS_REGISTER_ENUMERATION = read.choice("USERS_REGISTER_ENUMERATION", ("seed", "safe"), "seed")
+USERS_HASH_WORKERS = read.integer("USERS_HASH_WORKERS", min(4, os.cpu_count() or 1), minimum=1, maximum=64)
+USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_000)
+USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8)
+USERS_ARGON2_TIME = read.integer("USERS_ARGON2_TIME", 2, minimum=1, maximum=100)
+USERS_ARGON2_PARALLELISM = read.integer("USERS_ARGON2_PARALLELISM", 1, minimum=1, maximum=16)
+
+# --- Mail -------------------------------------------------------------------------------------------------------------
+
+EMAIL_URL = read.raw("EMAIL_URL") or ("consolemail://" if DEBUG else "")
+NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "inline", "off"), "embedded")
+NOTIFICATIONS_TIMEOUT = read.integer("NOTIFICATIONS_TIMEOUT", 10, minimum=1, maximum=300)
+NOTIFICATIONS_LEASE = read.integer("NOTIFICATIONS_LEASE", 30, minimum=1, maximum=3600)
+NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minimum=1, maximum=100)
+NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
+if EMAIL_URL:
+    globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
+else:
+    # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
+    NOTIFICATIONS_ENGINE = "off"
+DEFAULT_FROM_EMAIL = read.raw("DEFAULT_FROM_EMAIL") or ("Switchboard <noreply@example.com>" if DEBUG else "")
+if EMAIL_URL.startswith("smtp") and not DEFAULT_FROM_EMAIL:
+    raise ImproperlyConfigured("Set DEFAULT_FROM_EMAIL to the address that mail comes from.")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# --- Pages ------------------------------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Tests and a first `make run` have no collected files yet; whitenoise then serves them from the applications.
+WHITENOISE_USE_FINDERS = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_NAME = "sessionid" if DEBUG else "__Host-sessionid"
+CSRF_COOKIE_NAME = "csrftoken" if DEBUG else "__Host-csrftoken"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # subdomains and the preload list are not ours to promise
+    "security.W021",
+    "security.W008",  # the proxy that ends TLS redirects; behind one, this process sees plain http
+]
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "lib.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Django's own lines repeat ours; its tracebacks of 500s do not, and stay.
+        "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "django.request": {"level": "ERROR"},
+        "django.server": {"handlers": [], "propagate": False},
+        "uvicorn": {"level": "WARNING"},
+    },
+}
