@@ -189,7 +189,6 @@ USERS_ACCESS_TOKEN_COOKIE_SAME_SITE = read.choice(
 USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT = read.switch("USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT")
 USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY = read.switch("USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY")
 USERS_PASSWORD_POLICY = read.choice("USERS_PASSWORD_POLICY", ("seed+", "nist"), "seed+")
-USERS_REGISTER_ENUMERATION = read.choice("USERS_REGISTER_ENUMERATION", ("seed", "safe"), "seed")
 USERS_HASH_WORKERS = read.integer("USERS_HASH_WORKERS", min(4, os.cpu_count() or 1), minimum=1, maximum=64)
 USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_000)
 USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8)
@@ -217,6 +216,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 # Tests and a first `make run` have no collected files yet; whitenoise then serves them from the applications.
 WHITENOISE_USE_FINDERS = DEBUG

@@ -146,7 +146,6 @@ class UserSession(models.Model):
     auth_at = models.DateTimeField(default=timezone.now)
     amr = models.JSONField(default=list)
     expires_at = models.DateTimeField()
-    idle_expires_at = models.DateTimeField(null=True)
     ip = models.CharField(max_length=45, blank=True)
     network_mac = models.CharField(max_length=64, blank=True)
     user_agent = models.CharField(max_length=256, blank=True)

@@ -41,6 +41,6 @@ DATABASES["default"]["TEST"] = (
     else {"NAME": str(Path(tempfile.gettempdir()) / f"switchboard-test-{os.getuid()}-{BASE_DIR.name}.sqlite3")}
 )
 STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "sessionid", "csrftoken"

@@ -1,0 +1,61 @@
+# `make run` and `make test` need Python 3.11 or newer and make; the rest is installed into .venv.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# What docker-compose.yml sets, with secrets of one use.
+PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://app.example.org \
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
+	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
+	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
+
+.PHONY: run test lint e2e bench lock clean
+
+run: $(VENV)/.run .env
+	@exec $(BIN)/python manage.py serve --migrate --first-admin
+
+# SQLite first; then the same suite on the PostgreSQL that TEST_DATABASE_URL points to.
+test: $(VENV)/.dev
+	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 -m "not e2e" $(PYTEST_ARGS)
+	@if [ -n "$$TEST_DATABASE_URL" ]; then $(BIN)/python -m pytest -n 2 -m "not e2e" $(PYTEST_ARGS); fi
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/python manage.py makemigrations --check --dry-run --settings project.tests.settings
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+e2e: $(VENV)/.dev
+	$(BIN)/python -m pytest -m e2e
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+lock: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet uv
+	for name in requirements requirements-dev; do \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+			--no-emit-find-links --custom-compile-command "make lock" $$name.in --output-file $$name.txt || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache staticfiles
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Switchboard needs Python 3.11 or newer.")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
+	@touch $(VENV)/.run $@
+
+# Never overwritten: sessions and sign-ins hang on the key.
+.env: | $(BIN)/python
+	@umask 077 && printf 'DEBUG=1\nSECRET_KEY=%s\n' "$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))')" > $@

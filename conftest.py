@@ -1,0 +1,86 @@
+"""Fixtures every room shares: a client that speaks the API, and ways to be somebody."""
+
+import json
+
+import pytest
+from django.test import Client
+
+from users.tests.factories import PASSWORD, UserFactory
+
+
+class ApiClient(Client):
+    """Django's client with JSON bodies and, after `sign_in`, a bearer."""
+
+    bearer = ""
+
+    def call(self, method, path, body=None, *, bearer=None, **headers):
+        token = self.bearer if bearer is None else bearer
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        data = body if isinstance(body, (bytes, str)) else json.dumps(body) if body is not None else ""
+        return self.generic(method, f"/api{path}", data, content_type="application/json", headers=headers)
+
+    def login_form(self, email, password=PASSWORD, **headers):
+        return self.post("/api/login", {"username": email, "password": password}, headers=headers)
+
+    def sign_in(self, user, password=PASSWORD):
+        answer = self.login_form(user.email, password)
+        assert answer.status_code == 200, answer.content
+        self.bearer = answer.json()["access_token"]
+        return answer.json()
+
+
+@pytest.fixture
+def api():
+    return ApiClient()
+
+
+@pytest.fixture
+def user(db):
+    return UserFactory.create()
+
+
+@pytest.fixture
+def superuser(db):
+    return UserFactory.create(superuser=True, email="root@example.org")
+
+
+@pytest.fixture
+def staff_client(superuser):
+    client = Client()
+    client.force_login(superuser)
+    return client
+
+
+@pytest.fixture
+def outbox(mailoutbox, django_capture_on_commit_callbacks):
+    """The mails that a `with outbox() as mails:` block has sent once its transaction is committed."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def sent():
+        before = len(mailoutbox)
+        mails = []
+        with django_capture_on_commit_callbacks(execute=True):
+            yield mails
+        mails.extend(mailoutbox[before:])
+
+    return sent
+
+
+@pytest.fixture
+def queries(db):
+    """`with queries() as made:`; afterwards `made()` is the number of statements, BEGIN and SAVEPOINT aside."""
+    from contextlib import contextmanager
+
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    @contextmanager
+    def counting():
+        with CaptureQueriesContext(connection) as captured:
+            yield lambda: len(
+                [q for q in captured.captured_queries if "SAVEPOINT" not in q["sql"] and q["sql"] != "BEGIN"]
+            )
+
+    return counting

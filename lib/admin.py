@@ -1,0 +1,336 @@
+"""Verb buttons: what staff press in lists, on pages and for a selection, always POST, always through a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IS_POPUP_VAR
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.utils import model_ngettext, quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+
+from lib.errors import ProductError
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+#: Where a button was pressed, and so where its answer leads back to.
+FROM, FROM_LIST = "_from", "list"
+BULK_LIMIT = 500
+_SHOWN = 10
+
+
+class Run(Protocol):
+    def __call__(self, obj: Any, /, *, request: HttpRequest, reason: str) -> bool | str: ...
+
+
+def _always(obj: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One button. `run` calls the service and says what came of it.
+
+    True: done, told in the words of `done`. False: it was so already, told in the words of `already`; nothing is
+    logged. A text: done, told in these words ("3 sessions ended"). A ProductError: refused, its message is shown.
+    """
+
+    name: str  #: The end of its address; a slash parts verb and wanted state: `activate`, `switch/on`.
+    label: str
+    permission: str  #: With the app: `users.activate_user`.
+    run: Run
+    done: str  #: Completes "“ada@example.org”: …": `activated`.
+    already: str = "nothing to do"
+    asks_reason: bool = False  #: A page asks why before `run` is called; otherwise `reason` is empty.
+    in_row: bool = False
+    in_bulk: bool = True
+    applies: Callable[[Any], bool] = _always  #: Whether the button makes sense for this object; shown only then.
+
+    @property
+    def slug(self) -> str:
+        return self.name.replace("/", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a press came to; `text` completes a sentence about the object."""
+
+    obj: models.Model
+    level: int
+    text: str
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=200,
+        label="Reason",
+        help_text="It stays in the history.",
+        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+        error_messages={"required": "Say why."},
+    )
+
+
+def staff(request: HttpRequest) -> AbstractBaseUser:
+    """Who is signed in; the admin let nobody else in."""
+    return cast("AbstractBaseUser", request.user)
+
+
+class VerbAdmin(ModelAdmin):
+    """A ModelAdmin whose changes are verbs. List them in `verbs`; the rest follows:
+
+    - a button on the object's page, outside its form;
+    - with `in_row`, a button in the list: name the column `verb_buttons` in `list_display`;
+    - unless `in_bulk=False`, an action for the selected rows, each row in its own transaction;
+    - with `asks_reason`, a page in between that asks why.
+
+    Each press is a POST to `<object>/<name>/` (405 otherwise) by somebody who may see the object and has the verb's
+    permission (403 otherwise; the button is absent). Verb and LogEntry are one transaction. The answer leads back to
+    the list as it was filtered, or to the object. A ProductError, also one out of `save_model`, becomes a message.
+
+        def _deactivate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+            return services.deactivate(user, by=Actor(staff(request)), reason=reason)
+
+        class UserAdmin(VerbAdmin):
+            list_display = ("email", "is_active", "verb_buttons")
+            verbs = (
+                Verb(
+                    name="deactivate", label="Deactivate", permission="users.deactivate_user", run=_deactivate,
+                    done="deactivated", already="inactive already", asks_reason=True,
+                    applies=lambda user: user.is_active,
+                ),
+            )
+
+    An admin with a page template of its own extends `admin/verb_change_form.html`. Works without script and inline
+    style; a form inside the list's form would not, so that row buttons carry their address in `formaction`.
+    """
+
+    verbs: Sequence[Verb] = ()
+    change_form_template = "admin/verb_change_form.html"
+    show_full_result_count = False
+    list_per_page = 50
+
+    class Media:
+        css = {"all": ("admin/switchboard.css",)}
+
+    def may_press(self, request: HttpRequest, verb: Verb) -> bool:
+        return staff(request).has_perm(verb.permission) and self.has_view_permission(request)  # type: ignore[attr-defined]
+
+    def pressable(self, request: HttpRequest) -> list[Verb]:
+        return [verb for verb in self.verbs if self.may_press(request, verb)]
+
+    # --- Where the buttons stand --------------------------------------------------------------------------------------
+
+    @admin.display(description="")
+    def verb_buttons(self, obj: models.Model) -> str:
+        """The column of row buttons; `get_list_display` puts one that knows the request in its place."""
+        return ""
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = super().get_list_display(request)
+        verbs = [verb for verb in self.pressable(request) if verb.in_row]
+        if not verbs:
+            return [column for column in columns if column != "verb_buttons"]
+
+        @admin.display(description="")
+        def verb_buttons(obj: models.Model) -> str:
+            applicable = [verb for verb in verbs if verb.applies(obj)]
+            return format_html_join(" ", "{}", ((self._row_button(request, verb, obj),) for verb in applicable))
+
+        return [verb_buttons if column == "verb_buttons" else column for column in columns]
+
+    def _row_button(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
+        return format_html(
+            '<button type="submit" class="verb verb-{}" formaction="{}" formmethod="post" formnovalidate'
+            ' name="{}" value="{}" aria-label="{} {}">{}</button>',
+            verb.slug,
+            self._verb_url(request, verb, obj),
+            FROM,
+            FROM_LIST,
+            verb.label,
+            obj,
+            verb.label,
+        )
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if change and not context.get("is_popup"):
+            context["verb_buttons"] = [
+                {"verb": verb, "url": self._verb_url(request, verb, obj)}
+                for verb in self.pressable(request)
+                if verb.applies(obj)
+            ]
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request)
+        if IS_POPUP_VAR not in request.GET:
+            for verb in self.pressable(request):
+                if verb.in_bulk:
+                    actions[verb.slug] = (_bulk_action(verb), verb.slug, verb.label)
+        return actions
+
+    # --- Their addresses ----------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        verbs = [
+            path(
+                f"<path:object_id>/{verb.name}/",
+                self.admin_site.admin_view(partial(self.verb_view, verb=verb)),
+                name=self._url_name(f"verb_{verb.slug}"),
+            )
+            for verb in self.verbs
+        ]
+        return [*verbs, *super().get_urls()]
+
+    def _url_name(self, name: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+
+    def _reverse(self, name: str, *args: str) -> str:
+        return reverse(f"admin:{self._url_name(name)}", args=args, current_app=self.admin_site.name)
+
+    def _verb_url(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
+        url = self._reverse(f"verb_{verb.slug}", quote(obj.pk))
+        filters = self.get_preserved_filters(request)
+        return f"{url}?{filters}" if filters else url
+
+    def _back_url(self, request: HttpRequest, obj: models.Model) -> str:
+        """The page the button stood on. Made of our own routes, so that no request can lead elsewhere."""
+        is_list = request.POST.get(FROM) == FROM_LIST
+        url = self._reverse("changelist") if is_list else self._reverse("change", quote(obj.pk))
+        return add_preserved_filters({"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}, url)
+
+    # --- What a press does --------------------------------------------------------------------------------------------
+
+    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may_press(request, verb):
+            raise PermissionDenied
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        form = _reason_form(request, verb)
+        if form and not form.is_valid():
+            back = self._back_url(request, obj)
+            return self._reason_page(request, verb, form, [obj], count=1, carried=(FROM,), back_url=back)
+        outcome = self._press(request, verb, obj, form.cleaned_data["reason"] if form else "")
+        self.message_user(request, f"“{obj}”: {outcome.text}", outcome.level)
+        return HttpResponseRedirect(self._back_url(request, obj))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        chosen = request.POST.getlist("action")
+        # Django would treat an action one may not take as none chosen; a forged press is told apart.
+        if any(verb.slug in chosen and not self.may_press(request, verb) for verb in self.verbs):
+            raise PermissionDenied
+        return super().changelist_view(request, extra_context)
+
+    def press_all(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+        """The verb for each selected object; one object's refusal does not stop the others."""
+        count = queryset.count()
+        if count > BULK_LIMIT:
+            self.message_user(request, f"Select at most {BULK_LIMIT} at once.", messages.ERROR)
+            return None
+        form = _reason_form(request, verb)
+        if form and not form.is_valid():
+            carried = ("action", "select_across", ACTION_CHECKBOX_NAME)
+            back = request.get_full_path()
+            return self._reason_page(request, verb, form, queryset, count=count, carried=carried, back_url=back)
+        reason = form.cleaned_data["reason"] if form else ""
+        self._tell(request, verb, [self._press(request, verb, obj, reason) for obj in queryset])
+        return None
+
+    def _press(self, request: HttpRequest, verb: Verb, obj: models.Model, reason: str) -> Outcome:
+        try:
+            with transaction.atomic():
+                result = verb.run(obj, request=request, reason=reason)
+                text = result if isinstance(result, str) else verb.done
+                if not result:
+                    return Outcome(obj, messages.INFO, f"{verb.already}.")
+                self.log_change(request, obj, f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else ""))
+        except ProductError as error:
+            return Outcome(obj, messages.ERROR, error.message)
+        return Outcome(obj, messages.SUCCESS, f"{text}.")
+
+    def _tell(self, request: HttpRequest, verb: Verb, outcomes: Iterable[Outcome]) -> None:
+        by_level: dict[int, list[Outcome]] = {}
+        for outcome in outcomes:
+            by_level.setdefault(outcome.level, []).append(outcome)
+        for level, word in ((messages.SUCCESS, verb.done), (messages.INFO, verb.already)):
+            if count := len(by_level.get(level, [])):
+                self.message_user(request, f"{count} {model_ngettext(self.opts, count)}: {word}.", level)
+        refused = by_level.get(messages.ERROR, [])
+        for outcome in refused[:_SHOWN]:
+            self.message_user(request, f"“{outcome.obj}”: {outcome.text}", messages.ERROR)
+        if len(refused) > _SHOWN:
+            self.message_user(request, f"{len(refused) - _SHOWN} more were refused.", messages.ERROR)
+
+    def _reason_page(
+        self,
+        request: HttpRequest,
+        verb: Verb,
+        form: ReasonForm,
+        objects: Iterable[models.Model],
+        *,
+        count: int,
+        carried: Sequence[str],
+        back_url: str,
+    ) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": verb.label,
+            "opts": self.opts,
+            "media": self.media,
+            "verb": verb,
+            "form": form,
+            "objects": [str(obj) for obj, _ in zip(objects, range(_SHOWN), strict=False)],
+            "more": max(0, count - _SHOWN),
+            "carried": [(name, value) for name in carried for value in request.POST.getlist(name)],
+            "back_url": back_url,
+        }
+        return TemplateResponse(request, "admin/verb_reason.html", context)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except ProductError as error:
+            # Forms check what they can; what is left are races, and there the page has to be drawn anew.
+            self.message_user(request, error.message, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+
+def _bulk_action(verb: Verb) -> Callable[..., HttpResponse | None]:
+    def action(model_admin: VerbAdmin, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+        return model_admin.press_all(request, verb, queryset)
+
+    return action
+
+
+def _reason_form(request: HttpRequest, verb: Verb) -> ReasonForm | None:
+    """None when no reason is asked for; unbound, and so not valid, until the page that asks was sent."""
+    if not verb.asks_reason:
+        return None
+    return ReasonForm(request.POST if "reason" in request.POST else None)

@@ -1,0 +1,81 @@
+"""The API: routers under `/api`, one kind of authentication, one way to word errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, resolve
+from ninja import NinjaAPI, Schema
+from ninja.errors import ValidationError, ValidationErrorContext
+from ninja.parser import Parser
+
+from feature_flags.api import router as feature_flags_router
+from project import errors
+from users.api import router as users_router
+from users.auth import BearerOrCookie
+
+
+class StrictParser(Parser):
+    """JSON as RFC 8259 has it: `NaN` and `Infinity` are Python's, not JSON's."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        return json.loads(request.body, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+class SwitchboardAPI(NinjaAPI):
+    def validation_error_from_error_contexts(
+        self, error_contexts: list[ValidationErrorContext[Any]]
+    ) -> ValidationError:
+        return errors.validation_error(error_contexts)
+
+
+api = SwitchboardAPI(
+    title="Switchboard",
+    version="1",
+    description="Accounts, feature flags and notifications.",
+    docs_url="/docs",
+    openapi_url="/openapi.json",
+    auth=BearerOrCookie(),
+    parser=StrictParser(),
+)
+errors.install(api)
+
+
+class StatusOut(Schema):
+    status: str = "running"
+
+
+@api.get("/_status", auth=None, response=StatusOut, tags=["Operation"])
+async def status(request: HttpRequest) -> StatusOut:
+    """Whether the API answers."""
+    return StatusOut()
+
+
+api.add_router("", users_router)
+api.add_router("/feature-flags", feature_flags_router)
+
+
+async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
+    """What no route took: 307 to the same path without its trailing slash where that is one, else a JSON 404."""
+    bare = request.path.rstrip("/")
+    if bare != request.path and _is_route(bare):
+        query = request.META.get("QUERY_STRING", "")
+        return HttpResponse(status=307, headers={"Location": f"{bare}?{query}" if query else bare})
+    return errors.answer(request, 404)
+
+
+# The lanes see ninja's own attribute; Django's stock handler asks this one.
+not_found.csrf_exempt = True  # type: ignore[attr-defined]
+
+
+def _is_route(path: str) -> bool:
+    try:
+        return resolve(path).func is not not_found
+    except Resolver404:
+        return False

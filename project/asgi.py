@@ -1,0 +1,27 @@
+"""Three doors in front of the same functions: flag answers from memory (when they come), lanes for the API, Django
+with its full middleware for everything else. TRUSTED_PROXIES is applied once, in front of all of them."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+django_app = get_asgi_application()
+
+from django.conf import settings  # noqa: E402
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
+
+from lib.asgi import LaneHandler, by_path, with_lifespan  # noqa: E402
+from notifications import engine  # noqa: E402
+
+lanes = LaneHandler(
+    count=settings.API_LANES, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT
+)
+application = with_lifespan(
+    ProxyHeadersMiddleware(
+        by_path(("/api", "/healthz", "/readyz"), lanes, django_app),  # type: ignore[arg-type]
+        trusted_hosts=settings.TRUSTED_PROXIES,
+    ),
+    start=engine.start,
+    stop=engine.stop,
+)

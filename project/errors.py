@@ -1,0 +1,148 @@
+"""How the API words what went wrong: the wire form seed clients compare literally."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.http.response import HttpResponseBase
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
+
+from lib.errors import ProductError
+from lib.middleware import HookMiddleware
+
+logger = logging.getLogger("switchboard.errors")
+
+_WORDS = {
+    400: ("Bad Request", "bad_request"),
+    401: ("Unauthorized", "unauthorized"),
+    403: ("Forbidden", "forbidden"),
+    404: ("Not Found", "not_found"),
+    405: ("Method Not Allowed", "method_not_allowed"),
+    413: ("Payload Too Large", "payload_too_large"),
+    422: ("Unprocessable Content", "invalid"),
+    500: ("Internal Server Error", "internal"),
+    503: ("Service Unavailable", "unavailable"),
+}
+
+
+def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "") -> JsonResponse:
+    """`{"detail", "code", "request_id"}` with `status`; the words of the status where none are given."""
+    words, slug = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
+    body = {
+        "detail": words if detail is None else detail,
+        "code": code or slug,
+        "request_id": getattr(request, "id", ""),
+    }
+    response = JsonResponse(body, status=status)
+    if status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
+    detail: Any = error.detail or f"ErrorCode.{error.code}"
+    if error.nested:
+        detail = {"code": f"ErrorCode.{error.code}"}
+        if error.reason:
+            detail["reason"] = error.reason
+    response = answer(request, error.status, detail, error.slug)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return answer(request, 422, error.errors)
+
+
+def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error.__cause__, (ValueError, RecursionError)):
+        # ninja's word for a body that is no JSON is 400; the seed's is 422.
+        problem = {"type": "json_invalid", "loc": ["body"], "msg": "JSON decode error"}
+        return answer(request, 422, [problem])
+    return answer(request, error.status_code)
+
+
+def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("database unavailable", exc_info=error)
+    response = answer(request, 503)
+    response["Retry-After"] = "1"
+    return response
+
+
+def _bug(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("unhandled error", exc_info=error)
+    return answer(request, 500)
+
+
+def install(api: NinjaAPI) -> None:
+    """Word every error of `api`."""
+    handlers: dict[type[Exception], Any] = {
+        Exception: _bug,
+        ProductError: _refusal,
+        ValidationError: _invalid,
+        HttpError: _http,
+        AuthenticationError: lambda request, error: answer(request, 401),
+        Http404: lambda request, error: answer(request, 404),
+        PermissionDenied: lambda request, error: answer(request, 403),
+        RequestDataTooBig: lambda request, error: answer(request, 413),
+        BadRequest: lambda request, error: answer(request, 400),
+        SuspiciousOperation: lambda request, error: answer(request, 400),
+        MultiPartParserError: lambda request, error: answer(request, 400),
+        UnreadablePostError: lambda request, error: answer(request, 400),
+        OperationalError: _unavailable,
+        InterfaceError: _unavailable,
+    }
+    for kind, handler in handlers.items():
+        api.add_exception_handler(kind, handler)
+
+
+def validation_error(contexts: list[ValidationErrorContext[Any]]) -> ValidationError:
+    """`[{"type", "loc", "msg"}]` with `loc` = `["body", field]`: no parameter names, and never the input."""
+    return ValidationError([_problem(context, problem) for context in contexts for problem in _problems(context)])
+
+
+def _problems(context: ValidationErrorContext[Any]) -> list[Any]:
+    return context.pydantic_validation_error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def _problem(context: ValidationErrorContext[Any], problem: dict[str, Any]) -> dict[str, Any]:
+    model = context.model
+    source = model.__ninja_param_source__
+    flat = model.__ninja_flatten_map_reverse__
+    loc = tuple(flat.get(problem["loc"], problem["loc"]))
+    parameter = getattr(model, "__read_from_single_attr__", None)
+    if loc and parameter and loc[0] == parameter:
+        loc = loc[1:]
+    place = "body" if source == "form" else source
+    return {"type": problem["type"], "loc": [place, *loc], "msg": problem["msg"]}
+
+
+class JsonErrorsMiddleware(HookMiddleware):
+    """JSON for the errors under `/api` that never reach ninja: unknown hosts, wrong methods, what Django caught."""
+
+    def before(self, request: HttpRequest) -> None:
+        # Raises DisallowedHost, a 400, as CommonMiddleware does on the other pages.
+        if request.path.startswith("/api"):
+            request.get_host()
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if response.status_code < 400 or is_json or not request.path.startswith(("/api/", "/ofrep/")):
+            return response
+        worded = answer(request, response.status_code)
+        if "Allow" in response.headers:
+            worded["Allow"] = response.headers["Allow"]
+        return worded

@@ -1,0 +1,64 @@
+"""`/healthz`: this process answers. `/readyz`: it may be sent traffic."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpRequest, JsonResponse
+
+from feature_flags import store
+from notifications import services as notifications
+
+_was_ready = False
+
+
+async def healthz(request: HttpRequest) -> JsonResponse:
+    """200 `{"status": "ok", "checks": {}}` while the process answers."""
+    return JsonResponse({"status": "ok", "checks": {}})
+
+
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """200 `ok` or `degraded` with the reason, 503 `down`; shape `{"status", "checks": {name: {"status", …}}}`.
+
+    Down: before the first good start, and while migrations are missing. Afterwards a lost database only degrades:
+    flags go on from memory.
+    """
+    checks = await sync_to_async(_checks)()
+    statuses = {check["status"] for check in checks.values()}
+    status = next((word for word in ("down", "degraded") if word in statuses), "ok")
+    response = JsonResponse({"status": status, "checks": checks}, status=503 if status == "down" else 200)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _checks() -> dict[str, dict[str, Any]]:
+    global _was_ready
+    try:
+        missing = _missing_migrations()
+    except DatabaseError as error:
+        reason = f"database unreachable ({type(error).__name__})"
+        return {"database": {"status": "degraded" if _was_ready else "down", "reason": reason}}
+    if missing:
+        return {"migrations": {"status": "down", "reason": f"{missing} missing: run `manage.py migrate`"}}
+    checks = {"database": {"status": "ok"}, "mail": notifications.health(), "flags": _flags()}
+    _was_ready = _was_ready or checks["flags"]["status"] == "ok"
+    return checks
+
+
+def _flags() -> dict[str, Any]:
+    store.current()
+    return {"status": "ok"} if store.ready() else {"status": "down", "reason": "no snapshot yet"}
+
+
+@cache
+def _known_migrations() -> frozenset[tuple[str, str]]:
+    return frozenset(MigrationLoader(None, ignore_no_initial=True).disk_migrations)
+
+
+def _missing_migrations() -> int:
+    return len(_known_migrations() - set(MigrationRecorder(connection).applied_migrations()))

@@ -1,0 +1,158 @@
+"""The seed's account endpoints, answer for answer. Bodies in, verbs called, bodies out."""
+
+from __future__ import annotations
+
+import json
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from ninja import Form, Router, Status
+
+from users import auth, schemas, services
+from users.services import Caller, hashing
+from users.services.signin import Tokens
+
+router = Router(tags=["Accounts"])
+
+
+@router.get("/_authenticated", response=schemas.GreetingOut)
+async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
+    """Greet whoever the bearer belongs to."""
+    return schemas.GreetingOut.of(request.auth)  # type: ignore[attr-defined]
+
+
+@router.get("/users/user", response=schemas.UserOut)
+async def get_user(request: HttpRequest) -> schemas.UserOut:
+    """The signed-in person."""
+    return schemas.UserOut.of(request.auth)  # type: ignore[attr-defined]
+
+
+@router.patch("/users/user", response=schemas.UserOut)
+async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schemas.UserOut:
+    """Change the names given; the others stay."""
+    user = request.auth  # type: ignore[attr-defined]
+    names = payload.model_dump(exclude_unset=True)
+    return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, by=user.pk.hex))
+
+
+@router.post("/register", auth=None, response={201: schemas.UserOut})
+async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[schemas.UserOut]:
+    """Ask for an account; it opens with the code mailed by `request-verification-token`."""
+    await sync_to_async(services.check_register)(email=payload.email, password=payload.password)
+    registered = await sync_to_async(services.register)(
+        email=payload.email,
+        password_hash=await hashing.amake(payload.password),
+        first_name=payload.first_name,
+        last_name=payload.last_name,
+        caller=Caller.of(request),
+    )
+    return Status(201, schemas.UserOut.of(registered))
+
+
+@router.post(
+    "/auth/request-verification-token", auth=None, response=schemas.VerificationOut, exclude_none=True
+)
+async def request_verification_token(
+    request: HttpRequest, response: HttpResponse, payload: schemas.EmailIn
+) -> schemas.VerificationOut:
+    """Mail a code to an unverified account; every address is answered alike."""
+    _never_store(response)
+    requested = await sync_to_async(services.request_code)(email=payload.email, caller=Caller.of(request))
+    code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
+    return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
+
+
+@router.post("/auth/verify", auth=None, response=schemas.VerifiedOut)
+async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.VerifiedOut:
+    """Prove the address with the token and the mailed code."""
+    await sync_to_async(services.verify)(token=payload.token, code=payload.registration_code)
+    return schemas.VerifiedOut()
+
+
+@router.post("/login", auth=None, response=schemas.LoginOut, exclude_none=True)
+async def login(request: HttpRequest, response: HttpResponse, payload: Form[schemas.LoginForm]) -> schemas.LoginOut:
+    """Sign in with address and password."""
+    # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
+    email = payload.username.strip().replace(" ", "+")
+    attempt = await sync_to_async(services.begin)(email=email, caller=Caller.of(request))
+    checked = await hashing.acheck(payload.password, attempt.encoded)
+    made = await sync_to_async(services.open_session)(attempt, checked)
+    return schemas.LoginOut(
+        access_token=_hand_over(response, made),
+        refresh_token=made.refresh,
+        access_token_expiration=made.access_seconds,
+        refresh_token_expiration=made.refresh_seconds,
+    )
+
+
+@router.post("/auth/refresh-tokens", auth=None, response=schemas.RefreshOut, exclude_none=True)
+async def refresh_tokens(
+    request: HttpRequest, response: HttpResponse, payload: schemas.RefreshIn
+) -> schemas.RefreshOut:
+    """A new access token, and with rotation the refresh token to use next time."""
+    made = await sync_to_async(services.refresh)(token=payload.token)
+    return schemas.RefreshOut(
+        access_token=_hand_over(response, made),
+        access_token_expiration=made.access_seconds,
+        refresh_token=made.refresh,
+        refresh_token_expiration=made.refresh_seconds if made.refresh else None,
+    )
+
+
+@router.delete("/logout", auth=None, response=schemas.LogoutOut)
+async def logout(request: HttpRequest, response: HttpResponse) -> schemas.LogoutOut:
+    """End the session of the bearer, the cookie or the `refresh_token` in a JSON body; always 200."""
+    # A foreign page may send the cookie along; it must not sign anybody out with it.
+    cookie = auth.cookie_token(request) if auth.is_from_here(request) else ""
+    await sync_to_async(services.logout)(
+        access_tokens=[token for token in (cookie, auth.bearer_token(request)) if token],
+        refresh_token=_refresh_token_of(request),
+    )
+    if cookie and settings.USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT:
+        auth.delete_cookie(response)
+    return schemas.LogoutOut()
+
+
+@router.post("/auth/forgot-password", auth=None, response=schemas.TokenSentOut, exclude_none=True)
+async def forgot_password(
+    request: HttpRequest, response: HttpResponse, payload: schemas.AnyAddressIn
+) -> schemas.TokenSentOut:
+    """Mail a reset link to an active account; every address is answered alike."""
+    _never_store(response)
+    token = await sync_to_async(services.forgot)(email=payload.email)
+    return schemas.TokenSentOut(
+        forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None
+    )
+
+
+@router.post("/auth/reset-password", auth=None, response=schemas.PasswordResetOut)
+async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
+    """Set a new password with the token of a mailed link; signs out everywhere."""
+    row = await sync_to_async(services.check_reset)(
+        email=payload.email, token=payload.token, password=payload.password
+    )
+    await sync_to_async(services.reset)(row, password_hash=await hashing.amake(payload.password))
+    return schemas.PasswordResetOut()
+
+
+def _hand_over(response: HttpResponse, made: Tokens) -> str | None:
+    """Set the cookie in cookie mode; return what the body says of the access token."""
+    _never_store(response)
+    if not settings.USERS_ACCESS_TOKEN_VIA_COOKIE:
+        return made.access
+    auth.set_cookie(response, made.access, made.access_seconds)
+    return made.access if settings.USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY else None
+
+
+def _never_store(response: HttpResponse) -> None:
+    response["Cache-Control"] = "no-store"
+
+
+def _refresh_token_of(request: HttpRequest) -> str | None:
+    """The member of a JSON body, if there is a readable one: logout answers 200 to anything."""
+    try:
+        token = json.loads(request.body).get("refresh_token")
+    except (ValueError, RecursionError, AttributeError):
+        return None
+    return token if isinstance(token, str) and token.isascii() else None

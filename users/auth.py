@@ -1,0 +1,97 @@
+"""Who calls the API: a bearer token, or in cookie mode the `auth` cookie."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from ninja.security.base import AuthBase
+
+from lib.errors import ProductError
+from users.models import User
+from users.services import authenticate
+
+COOKIE = "auth"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class BearerOrCookie(AuthBase):
+    """`Authorization: Bearer <access token>` (RFC 6750); with USERS_ACCESS_TOKEN_VIA_COOKIE a live cookie wins."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+    openapi_bearerFormat = "JWT"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_async = True
+
+    async def __call__(self, request: HttpRequest) -> User | None:
+        cookie, bearer = cookie_token(request), bearer_token(request)
+        if not cookie and not bearer:
+            return None
+        user, is_by_cookie = await sync_to_async(_first_live)(cookie, bearer)
+        if user and is_by_cookie and not is_from_here(request):
+            raise ProductError("CSRF_ORIGIN", "This origin may not act with the cookie.", status=403)
+        return user
+
+
+def _first_live(cookie: str, bearer: str) -> tuple[User | None, bool]:
+    if cookie and (user := authenticate(cookie)):
+        return user, True
+    return (authenticate(bearer) if bearer else None), False
+
+
+def bearer_token(request: HttpRequest) -> str:
+    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def cookie_token(request: HttpRequest) -> str:
+    return request.COOKIES.get(COOKIE, "") if settings.USERS_ACCESS_TOKEN_VIA_COOKIE else ""
+
+
+def is_from_here(request: HttpRequest) -> bool:
+    """Whether an unsafe request that a browser sent by itself comes from this site or a listed origin.
+
+    Asked in the order Origin, Sec-Fetch-Site, Referer; a caller that sends none of them is no browser.
+    """
+    if request.method in _SAFE_METHODS:
+        return True
+    if origin := request.META.get("HTTP_ORIGIN"):
+        return _is_ours(request, origin)
+    if site := request.META.get("HTTP_SEC_FETCH_SITE"):
+        return site in {"same-origin", "same-site", "none"}
+    if referer := request.META.get("HTTP_REFERER"):
+        return _is_ours(request, referer)
+    return True
+
+
+def _is_ours(request: HttpRequest, address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    origin = f"{parts.scheme}://{parts.netloc}"
+    own = f"{request.scheme}://{request.META.get('HTTP_HOST', '')}"
+    return origin in {own, settings.BASE_URL, *settings.CORS_ALLOWED_ORIGINS}
+
+
+def set_cookie(response: HttpResponse, token: str, seconds: int) -> None:
+    response.set_cookie(COOKIE, token, max_age=seconds, **_attributes())
+
+
+def delete_cookie(response: HttpResponse) -> None:
+    response.set_cookie(COOKIE, "", max_age=0, **_attributes())
+
+
+def _attributes() -> dict[str, Any]:
+    return {
+        "httponly": True,
+        "secure": settings.USERS_ACCESS_TOKEN_COOKIE_SECURE,
+        "samesite": settings.USERS_ACCESS_TOKEN_COOKIE_SAME_SITE.capitalize(),
+        "path": "/",
+    }

@@ -1,0 +1,32 @@
+"""Django's door to the same sign-in: one service, one limiter, one hashing pool, so no second path is weaker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.http import HttpRequest
+
+from lib.errors import ProductError
+from users import services
+from users.models import User
+from users.services import Caller, hashing
+
+
+class SignInBackend(ModelBackend):
+    """Permissions as ModelBackend has them; signing in through `users.services`."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> User | None:
+        """The user, or None for a wrong password; a pause and a full queue raise the service's ProductError."""
+        if username is None or password is None or "\x00" in username + password:
+            return None
+        caller = Caller.of(request) if request is not None else Caller()
+        attempt = services.begin(email=username, caller=caller)
+        checked = hashing.check(password, attempt.encoded)
+        try:
+            return services.finish(attempt, checked)
+        except ProductError:
+            return None
+

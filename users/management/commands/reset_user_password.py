@@ -1,0 +1,52 @@
+import getpass
+import secrets
+import sys
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from lib.commands import Command as BaseCommand
+from users import services
+from users.services import Actor
+
+
+class Command(BaseCommand):
+    help = "Set a password, activate the account and end its sessions. Without PASSWORD it is asked for on a terminal."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email", metavar="EMAIL")
+        way = parser.add_mutually_exclusive_group()
+        way.add_argument("password", nargs="?", metavar="PASSWORD", help="stays in the shell's history")
+        way.add_argument("--stdin", action="store_true", help="read the password from the first line of stdin")
+        way.add_argument("--generate", action="store_true", help="make a random password and print it")
+        way.add_argument("--send-link", action="store_true", help="mail a reset link instead; ends no session")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = services.find(options["email"])
+        if options["send_link"]:
+            services.send_reset(user, by=Actor(self.label))
+            self.stdout.write(f"{user.email} gets a reset link.")
+            return
+        password = self._password(options)
+        ended = services.reset_password(user, password, by=Actor(self.label))
+        self.stdout.write(f"{user.email} reset, {ended} sessions ended.")
+        if options["generate"]:
+            self.stdout.write(password)
+
+    def _password(self, options: dict[str, Any]) -> str:
+        if options["password"] is not None:
+            self.stderr.write("A password given as an argument stays in the shell's history; prefer --stdin.")
+            return str(options["password"])
+        if options["stdin"]:
+            return sys.stdin.readline().rstrip("\r\n")
+        if options["generate"]:
+            return secrets.token_urlsafe(15)
+        return self._asked()
+
+    def _asked(self) -> str:
+        if not sys.stdin.isatty():
+            raise CommandError("Give PASSWORD, --stdin, --generate or --send-link.", returncode=2)
+        password = getpass.getpass("New password: ")
+        if getpass.getpass("Again: ") != password:
+            raise CommandError("The two passwords differ.")
+        return password

@@ -1,0 +1,39 @@
+"""The admin's sign-in is a UserSession like any other: ending it signs out at the next click."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from users.models import UserSession
+from users.services import signin
+from users.signals import SESSION_KEY
+
+
+class AdminSessionMiddleware:
+    """Signs out a Django session whose UserSession was revoked, has expired or was idle for 30 minutes."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.user.is_authenticated and not self._is_live(request):
+            logout(request)
+        return self.get_response(request)
+
+    @staticmethod
+    def _is_live(request: HttpRequest) -> bool:
+        try:
+            session_id = uuid.UUID(request.session.get(SESSION_KEY, ""))
+        except ValueError:
+            return False
+        now = timezone.now()
+        session = UserSession.objects.live(now).filter(pk=session_id, user_id=request.user.pk).first()
+        if session is None or now - session.last_seen_at > signin.ADMIN_IDLE:
+            return False
+        signin.note_seen(session, now)
+        return True

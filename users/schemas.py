@@ -1,0 +1,122 @@
+"""Shapes on the wire; `contract.md` of the seed decides them, unknown keys are ignored."""
+
+from typing import Annotated, Any
+
+from ninja import Schema
+from pydantic import AfterValidator, BaseModel, Field, StrictStr
+
+from lib.text import Email, Name, Text, storable
+from users.models import User
+
+# Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
+# A number or a boolean is not a string here: the seed answers 422.
+StrictText = Annotated[StrictStr, AfterValidator(storable)]
+
+
+class RegisterIn(BaseModel):
+    email: Email
+    password: Text
+    first_name: Name
+    last_name: Name
+
+
+class UserOut(Schema):
+    id: str
+    email: str
+    first_name: str
+    last_name: str
+
+    @classmethod
+    def of(cls, user: Any) -> "UserOut":
+        return cls(id=user.id.hex, email=user.email, first_name=user.first_name, last_name=user.last_name)
+
+
+class ProfileIn(BaseModel):
+    """One field, both or none; null is refused."""
+
+    first_name: Name = ""
+    last_name: Name = ""
+
+
+class EmailIn(BaseModel):
+    email: Email
+
+
+class AnyAddressIn(BaseModel):
+    """Any string: an address nobody has is answered like any other."""
+
+    email: Text
+
+
+class VerificationOut(Schema):
+    verification_token: str
+    registration_code: str | None = None
+
+
+class VerifyIn(BaseModel):
+    token: StrictText
+    registration_code: StrictText
+
+
+class VerifiedOut(Schema):
+    verified: bool = True
+
+
+class LoginForm(BaseModel):
+    """The password grant of OAuth 2 (RFC 6749, 4.3) as the seed takes it; all but the first two are ignored."""
+
+    username: Text
+    password: Text
+    grant_type: Annotated[str, Field(pattern="^password$")] | None = None
+    scope: str = ""
+    client_id: str | None = None
+    client_secret: str | None = None
+
+
+class LoginOut(Schema):
+    """Lives are whole seconds. `access_token` is left out where a cookie carries it."""
+
+    access_token: str | None = None
+    refresh_token: str
+    token_type: str = "bearer"
+    access_token_expiration: int
+    refresh_token_expiration: int
+
+
+class RefreshIn(BaseModel):
+    token: StrictText
+
+
+class RefreshOut(Schema):
+    access_token: str | None = None
+    access_token_expiration: int
+    token_type: str = "bearer"
+    refresh_token: str | None = None
+    refresh_token_expiration: int | None = None
+
+
+class LogoutOut(Schema):
+    status: str = "success"
+
+
+class TokenSentOut(Schema):
+    token_sent: bool = True
+    forgot_password_token: str | None = None
+
+
+class ResetIn(BaseModel):
+    email: Text
+    token: StrictText
+    password: Text
+
+
+class PasswordResetOut(Schema):
+    password_reset: bool = True
+
+
+class GreetingOut(Schema):
+    message: str
+
+    @classmethod
+    def of(cls, user: User) -> "GreetingOut":
+        return cls(message=f"Hello {user.first_name}!")

@@ -1,0 +1,52 @@
+"""The verbs of accounts: the only writers. One module per journey."""
+
+from users.services.accounts import rename
+from users.services.callers import Actor, Caller
+from users.services.recovery import check_reset, forgot, reset
+from users.services.registration import check_register, register, request_code, verify
+from users.services.signin import authenticate, begin, finish, logout, new_session, open_session, refresh
+from users.services.staff import (
+    FIRST_ADMIN,
+    activate,
+    create,
+    create_first_admin,
+    deactivate,
+    edit,
+    find,
+    mark_verified,
+    reset_password,
+    send_reset,
+    sign_out,
+    unlock,
+)
+
+__all__ = [
+    "FIRST_ADMIN",
+    "Actor",
+    "Caller",
+    "activate",
+    "authenticate",
+    "begin",
+    "check_register",
+    "check_reset",
+    "create",
+    "create_first_admin",
+    "deactivate",
+    "edit",
+    "find",
+    "finish",
+    "forgot",
+    "logout",
+    "mark_verified",
+    "new_session",
+    "open_session",
+    "refresh",
+    "register",
+    "rename",
+    "request_code",
+    "reset",
+    "reset_password",
+    "send_reset",
+    "sign_out",
+    "unlock",
+]

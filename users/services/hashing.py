@@ -1,0 +1,127 @@
+"""The one place where passwords are hashed and compared: a small pool of threads, with a bounded queue in front.
+
+A hash costs 25 ms of a core on purpose. In the pool it never stops the event loop, never holds a lane or a database
+connection, and never takes more memory than workers x 19 MiB.
+"""
+
+import asyncio
+import hmac
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.hashers import check_password, get_hasher, identify_hasher, is_password_usable, make_password
+
+from lib.errors import ProductError
+from users.models import User
+
+_RECOUNT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a comparison; `rehash` is the new form of a right password whose hash has aged, else None."""
+
+    is_right: bool
+    rehash: str | None = None
+
+
+class _Pool:
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(
+            settings.USERS_HASH_WORKERS, thread_name_prefix="hash", initializer=_be_polite
+        )
+        self._places = threading.BoundedSemaphore(settings.USERS_HASH_WORKERS + settings.USERS_HASH_QUEUE)
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> "Future[Any]":
+        if not self._places.acquire(blocking=False):
+            raise ProductError("BUSY", "Too many sign-ins at once; try again in a moment.", status=503, retry_after=1)
+        future = self._executor.submit(call, *args)
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+
+def _be_polite() -> None:
+    """Let answers that hash nothing go first. On Linux a niceness belongs to the thread."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+@cache
+def _pool() -> _Pool:
+    return _Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def make(password: str) -> str:
+    """The hash to store; ProductError BUSY (503) when the queue is full."""
+    return str(_pool().submit(make_password, password).result())
+
+
+async def amake(password: str) -> str:
+    return str(await asyncio.wrap_future(_pool().submit(make_password, password)))
+
+
+def check(password: str, encoded: str) -> Checked:
+    """Compare with a stored hash, or with a decoy from `decoy()`, in the pool; ProductError BUSY (503)."""
+    result: Checked = _pool().submit(_check, password, encoded).result()
+    return result
+
+
+async def acheck(password: str, encoded: str) -> Checked:
+    result: Checked = await asyncio.wrap_future(_pool().submit(_check, password, encoded))
+    return result
+
+
+def _check(password: str, encoded: str) -> Checked:
+    try:
+        if not check_password(password, encoded):
+            return Checked(False)
+    except ValueError:
+        return Checked(False)  # an unreadable hash lets nobody in
+    used, preferred = identify_hasher(encoded), get_hasher("default")
+    is_current = used.algorithm == preferred.algorithm and not preferred.must_update(encoded)
+    return Checked(True, None if is_current else make_password(password))
+
+
+def is_comparable(encoded: str) -> bool:
+    """Whether a comparison with this stored value takes the time of one."""
+    return bool(encoded) and is_password_usable(encoded)
+
+
+def decoy(email: str) -> str:
+    """A hash no password matches, for addresses without account: the refusal then takes as long as a real one.
+
+    While imported bcrypt rows remain, an address gets bcrypt or Argon2id by a coin of its own, weighted by their share.
+    """
+    mac = hmac.new(settings.SECRET_KEY.encode(), b"decoy|" + email.encode(), sha256).digest()
+    coin = int.from_bytes(mac[:8], "big") / 2**64
+    return _decoys()[coin < _bcrypt_share()]
+
+
+@cache
+def _decoys() -> tuple[str, str]:
+    return make_password(os.urandom(16).hex()), make_password(os.urandom(16).hex(), hasher="bcrypt")
+
+
+_share = (0.0, 0.0)
+
+
+def _bcrypt_share() -> float:
+    """The share of accounts with a bcrypt hash, counted every ten minutes."""
+    global _share
+    now = time.monotonic()
+    if not _share[1] or now - _share[1] > _RECOUNT_SECONDS:
+        imported = User.objects.filter(password__startswith="bcrypt$").count()
+        _share = (imported / User.objects.count() if imported else 0.0, now)
+    return _share[0]

@@ -1,0 +1,103 @@
+"""The forgotten password: a mailed link, used once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from lib.errors import ProductError
+from lib.text import normal_email
+from notifications import services as notifications
+from users.models import OneTimeToken, User
+from users.notifications import plain_name
+from users.services import limiter, passwords, signin, tokens
+
+_RESET = OneTimeToken.Purpose.RESET
+
+
+def forgot(*, email: str) -> str:
+    """Mail a link to an active account and return its token; a decoy for every other address, no mail."""
+    email = normal_email(email)
+    now = timezone.now()
+    may_mail = not limiter.reserve(*(limit.of("forgot_password", email) for limit in limiter.MAIL))
+    with transaction.atomic():
+        user = User.objects.select_for_update().filter(email=email, is_active=True).first()
+        if user is None:
+            return tokens.decoy_token(_RESET, email, now)
+        row = send_link(user) if may_mail else _newest(user, now)
+    return (row and tokens.one_time_token(row)) or tokens.decoy_token(_RESET, email, now)
+
+
+def send_link(user: User) -> OneTimeToken:
+    """A new reset link; the ones before it die. Call it inside a transaction that holds the user's row."""
+    now = timezone.now()
+    OneTimeToken.objects.filter(user=user, purpose=_RESET, used_at=None).update(used_at=now)
+    row = OneTimeToken.objects.create(
+        user=user,
+        purpose=_RESET,
+        email=user.email,
+        key_id=tokens.one_time_key_id(_RESET),
+        expires_at=now + timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS),
+    )
+    notifications.queue(
+        "users.forgot_password",
+        to=user.email,
+        user=user,
+        context={"first_name": _printed_name(user), "token_id": row.pk.hex},
+        event_key=f"users.forgot_password:{row.pk.hex}",
+    )
+    return row
+
+
+def _printed_name(user: User) -> str:
+    return user.first_name if user.is_verified else plain_name(user.first_name)
+
+
+def _newest(user: User, now: datetime) -> OneTimeToken | None:
+    return OneTimeToken.open(now).filter(user=user, purpose=_RESET).order_by("-created_at").first()
+
+
+def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
+    """The row a link proves, still unspent: a password the policy refuses leaves the link good.
+
+    Raises RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD.
+    """
+    row_id = tokens.one_time_id(token)
+    row = row_id and OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_RESET).first()
+    if not row or not tokens.is_one_time_token(token, row) or row.email != normal_email(email):
+        raise _bad_token()
+    passwords.check(password, email=row.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+    return row
+
+
+@transaction.atomic
+def reset(row: OneTimeToken, *, password_hash: str) -> None:
+    """Spend the link and set the password; every session ends and the pause is lifted."""
+    now = timezone.now()
+    user = User.objects.select_for_update().get(pk=row.user_id)
+    spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
+    if not spent or user.email != row.email or not user.is_active:
+        raise _bad_token()
+    set_password(user, password_hash, by="reset")
+
+
+def set_password(user: User, password_hash: str, *, by: str) -> int:
+    """The new password of a locked row: open links die, sessions end. Return how many sessions ended."""
+    now = timezone.now()
+    user.password = password_hash
+    user.password_changed_at = now
+    user.must_reset = False
+    user.updated_by = by
+    user.save()
+    OneTimeToken.objects.filter(user=user, purpose=_RESET, used_at=None).update(used_at=now)
+    limiter.lift_pause(user.email)
+    return signin.end_all_sessions(user.pk, reason="password")
+
+
+def _bad_token() -> ProductError:
+    return ProductError(
+        "RESET_PASSWORD_BAD_TOKEN", "The link is wrong, has been used or has expired.", detail="Bad Request"
+    )

@@ -1,0 +1,208 @@
+"""Register, request a code, verify: from a stranger's address to an account of whoever reads its mail.
+
+Anybody can type anybody's address, so a registration is only a wish. Each keeps its own password and names, each code
+belongs to one of them, and the one whose code comes back from the mailbox becomes the account.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+import feature_flags
+from lib.errors import ProductError
+from notifications import services as notifications
+from users.flags import ENABLE_REGISTRATION
+from users.models import OneTimeToken, Registration, User
+from users.notifications import plain_name
+from users.services import limiter, passwords, tokens
+from users.services.callers import Caller
+
+_KEPT_PER_USER = 3
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What this caller asked for, under the account's id."""
+
+    id: uuid.UUID
+    email: str
+    first_name: str
+    last_name: str
+
+
+@dataclass(frozen=True)
+class Requested:
+    """`code` is None when there is nothing to verify or nothing new was sent."""
+
+    token: str
+    code: str | None
+
+
+def check_register(*, email: str, password: str) -> None:
+    """Raise REGISTRATION_DISABLED (404) or REGISTER_INVALID_PASSWORD; hashing comes after this."""
+    if not feature_flags.is_enabled(ENABLE_REGISTRATION):
+        raise ProductError(
+            "REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found"
+        )
+    passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
+
+
+def register(*, email: str, password_hash: str, first_name: str, last_name: str, caller: Caller) -> Registered:
+    """Note a registration; REGISTER_USER_ALREADY_EXISTS when the address is verified."""
+    wish = Registration(
+        password=password_hash, first_name=first_name, last_name=last_name, network_mac=caller.network_mac
+    )
+    try:
+        user_id = _register(email, wish)
+    except IntegrityError:
+        # Somebody registered the address between our look and our insert: now it is there to be found.
+        user_id = _register(email, wish)
+    return Registered(user_id, email, first_name, last_name)
+
+
+@transaction.atomic
+def _register(email: str, wish: Registration) -> uuid.UUID:
+    user = User.objects.select_for_update().filter(email=email).first()
+    if user is None:
+        user = User(email=email, created_by="register")
+    elif user.is_verified:
+        raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
+    user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
+    user.updated_by = "register"
+    user.save()
+    wish.user = user
+    wish.save(force_insert=True)
+    kept = user.registrations.order_by("-created_at").values("pk")[:_KEPT_PER_USER]
+    user.registrations.exclude(pk__in=[row["pk"] for row in kept]).delete()
+    return user.pk
+
+
+def request_code(*, email: str, caller: Caller) -> Requested:
+    """Mail a code to an unverified, active account; every address gets the same kind of answer."""
+    now = timezone.now()
+    may_mail = not limiter.reserve(*(limit.of("registration_code", email) for limit in limiter.MAIL))
+    with transaction.atomic():
+        user = User.objects.select_for_update().filter(email=email).first()
+        if user is None or user.is_verified or not user.is_active:
+            return Requested(tokens.decoy_token(OneTimeToken.Purpose.VERIFY, email, now), None)
+        row = _open_row(user, caller, now)
+        if may_mail:
+            _send_code(row, user, now)
+        return Requested(tokens.one_time_token(row) or "", tokens.registration_code(row))
+
+
+def _open_row(user: User, caller: Caller, now: datetime) -> OneTimeToken:
+    """The verification row of this caller's registration, a new one when there is none."""
+    own = user.registrations.filter(network_mac=caller.network_mac)
+    registration = own.order_by("-created_at").first() or user.registrations.order_by("-created_at").first()
+    rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None)
+    if registration is not None:
+        # A code of an earlier try from the same place would bring back the password of that try.
+        rows.filter(registration__network_mac=registration.network_mac).exclude(registration=registration).delete()
+    key_id = tokens.one_time_key_id(OneTimeToken.Purpose.VERIFY)
+    mine = rows.filter(registration=registration)
+    row = mine.filter(expires_at__gt=now, key_id=key_id).first()
+    if row is None:
+        mine.delete()
+        row = OneTimeToken.objects.create(
+            user=user,
+            registration=registration,
+            purpose=OneTimeToken.Purpose.VERIFY,
+            email=user.email,
+            key_id=key_id,
+            expires_at=now + timedelta(seconds=settings.USERS_VERIFICATION_LIFETIME_SECONDS),
+        )
+    return row
+
+
+def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
+    """A new code (the old one dies with its serial), valid from now."""
+    row.code_serial += 1
+    row.attempts = 0
+    row.code_expires_at = now + timedelta(seconds=settings.USERS_CODE_LIFETIME_SECONDS)
+    row.save(update_fields=["code_serial", "attempts", "code_expires_at"])
+    first_name = row.registration.first_name if row.registration else user.first_name
+    notifications.queue(
+        "users.registration_code",
+        to=user.email,
+        user=user,
+        context={"first_name": plain_name(first_name), "token_id": row.pk.hex, "code_serial": row.code_serial},
+        event_key=f"users.registration_code:{row.pk.hex}:{row.code_serial}",
+    )
+
+
+def verify(*, token: str, code: str) -> None:
+    """Make the account of the registration whose code this is; VERIFY_USER_BAD_TOKEN for anything else."""
+    row_id = tokens.one_time_id(token)
+    row = _count_attempt(row_id) if row_id else None
+    if row is None or not _is_right(row, token, code):
+        raise ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
+    _verify(row)
+
+
+def _count_attempt(row_id: uuid.UUID) -> OneTimeToken | None:
+    """Count before comparing, committed on its own: parallel guesses are all counted, and none past the last."""
+    now = timezone.now()
+    counted = (
+        OneTimeToken.open(now)
+        .filter(
+            pk=row_id,
+            purpose=OneTimeToken.Purpose.VERIFY,
+            attempts__lt=settings.USERS_CODE_MAX_ATTEMPTS,
+            code_expires_at__gt=now,
+        )
+        .update(attempts=F("attempts") + 1)
+    )
+    return OneTimeToken.objects.select_related("registration").filter(pk=row_id).first() if counted else None
+
+
+def _is_right(row: OneTimeToken, token: str, code: str) -> bool:
+    expected = tokens.registration_code(row)
+    # Both are compared, so that the time taken does not tell which one was wrong.
+    is_token, is_code = tokens.is_one_time_token(token, row), tokens.is_same(expected or "", code)
+    return is_token and is_code
+
+
+@transaction.atomic
+def _verify(row: OneTimeToken) -> None:
+    now = timezone.now()
+    user = User.objects.select_for_update().get(pk=row.user_id)
+    spent = OneTimeToken.open(now).filter(pk=row.pk, code_serial=row.code_serial).update(used_at=now)
+    if not spent or user.is_verified or not user.is_active:
+        raise ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
+    if row.registration:
+        wish = row.registration
+        user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
+        user.password_changed_at = now
+    user.email_verified_at = now
+    user.updated_by = "verify"
+    user.save()
+    forget_registrations(user, keep=row)
+    queue_welcome(user)
+
+
+def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> None:
+    """Drop every other wish and every open code: the address belongs to somebody now."""
+    rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY)
+    if keep is not None:
+        OneTimeToken.objects.filter(pk=keep.pk).update(registration=None)
+        rows = rows.exclude(pk=keep.pk)
+    rows.delete()
+    user.registrations.all().delete()
+
+
+def queue_welcome(user: User) -> None:
+    notifications.queue(
+        "users.welcome",
+        to=user.email,
+        user=user,
+        context={"first_name": user.first_name},
+        event_key=f"users.welcome:{user.pk.hex}",
+    )

@@ -1,0 +1,248 @@
+"""Sign in, stay signed in, sign out.
+
+Signing in is `begin`, a comparison in the hashing pool, `finish`: no transaction is open while a password is hashed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from lib.errors import ProductError
+from lib.text import normal_email
+from users.models import LiveSessions, RefreshToken, User, UserSession
+from users.services import hashing, limiter, tokens
+from users.services.callers import Caller
+from users.services.hashing import Checked
+
+_SEEN_EVERY = timedelta(minutes=1)
+ADMIN_IDLE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A counted try: compare the password with `encoded`, then call `finish`."""
+
+    email: str
+    caller: Caller
+    user: User | None
+    encoded: str
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Lives are whole seconds. `refresh` is None when the client keeps the one it has."""
+
+    access: str
+    access_seconds: int
+    refresh: str | None
+    refresh_seconds: int
+
+
+def login_bucket(email: str, caller: Caller) -> limiter.Bucket:
+    return limiter.LOGIN.of(email, caller.network)
+
+
+def begin(*, email: str, caller: Caller) -> Attempt:
+    """Count the try; LOGIN_BAD_CREDENTIALS with slug `login_paused` during a pause, hashing nothing."""
+    email = normal_email(email)
+    if wait := limiter.reserve(login_bucket(email, caller)):
+        raise ProductError(
+            "LOGIN_BAD_CREDENTIALS",
+            "Too many wrong passwords: signing in is paused for a while. A reset by mail lifts the pause.",
+            slug="login_paused",
+            retry_after=wait,
+        )
+    user = User.objects.filter(email=email).first()
+    if user is None or not hashing.is_comparable(user.password):
+        return Attempt(email, caller, None, hashing.decoy(email))
+    return Attempt(email, caller, user, user.password)
+
+
+def finish(attempt: Attempt, checked: Checked) -> User:
+    """The person who signs in; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
+    user = attempt.user
+    if user is None or not checked.is_right or not user.is_active or user.must_reset:
+        raise _bad_credentials()
+    limiter.forget(login_bucket(attempt.email, attempt.caller))
+    if not user.is_verified:
+        raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
+    if checked.rehash:
+        # Only over the hash that was compared: a change made meanwhile wins.
+        User.objects.filter(pk=user.pk, password=attempt.encoded).update(password=checked.rehash)
+    return user
+
+
+def open_session(attempt: Attempt, checked: Checked) -> Tokens:
+    """`finish`, then a new API session with its first pair of tokens."""
+    user = finish(attempt, checked)
+    with transaction.atomic():
+        # Again, and locked: a deactivation or a new password since the comparison must not be outrun.
+        user = User.objects.select_for_update().get(pk=user.pk)
+        if not user.is_active or user.password not in {attempt.encoded, checked.rehash}:
+            raise _bad_credentials()
+        now = timezone.now()
+        User.objects.filter(pk=user.pk).update(last_login=now)
+        session = new_session(user, attempt.caller, UserSession.Kind.API, now)
+        refresh = tokens.new_refresh()
+        RefreshToken.objects.create(hash=tokens.refresh_hash(refresh), session=session, created_at=now)
+        return _tokens(user, session, refresh, now)
+
+
+def _bad_credentials() -> ProductError:
+    return ProductError("LOGIN_BAD_CREDENTIALS", "The address or the password is wrong.")
+
+
+def new_session(user: User, caller: Caller, kind: UserSession.Kind, now: datetime) -> UserSession:
+    lives = {
+        UserSession.Kind.API: timedelta(seconds=settings.USERS_SESSION_MAX_SECONDS),
+        UserSession.Kind.ADMIN: timedelta(seconds=settings.SESSION_COOKIE_AGE),
+    }
+    return UserSession.objects.create(
+        user=user,
+        kind=kind,
+        created_at=now,
+        last_seen_at=now,
+        auth_at=now,
+        amr=["pwd"],
+        expires_at=now + lives[kind],
+        ip=caller.ip,
+        network_mac=caller.network_mac,
+        user_agent=caller.user_agent,
+        label=caller.label,
+    )
+
+
+def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime) -> Tokens:
+    left = int((session.expires_at - now).total_seconds())
+    return Tokens(
+        access=tokens.make_access(user, session.pk, now),
+        access_seconds=settings.USERS_ACCESS_TOKEN_EXPIRE_SECONDS,
+        refresh=refresh,
+        refresh_seconds=min(settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS, left),
+    )
+
+
+# --- Access -----------------------------------------------------------------------------------------------------------
+
+
+def authenticate(token: str) -> User | None:
+    """The person an access token stands for, by one query; None when the session or the person may not pass."""
+    proved = tokens.read_access(token)
+    if proved is None:
+        return None
+    now = timezone.now()
+    session = (
+        UserSession.objects.live(now)
+        .select_related("user")
+        .filter(pk=proved.session_id, user_id=proved.user_id, user__is_active=True)
+        .first()
+    )
+    if session is None:
+        return None
+    note_seen(session, now)
+    session.user.session = session  # type: ignore[attr-defined]
+    return session.user
+
+
+def note_seen(session: UserSession, now: datetime) -> None:
+    """Write the last use at most once a minute."""
+    if now - session.last_seen_at > _SEEN_EVERY:
+        UserSession.objects.filter(pk=session.pk).update(last_seen_at=now)
+
+
+# --- Refresh ----------------------------------------------------------------------------------------------------------
+
+
+def refresh(*, token: str) -> Tokens:
+    """A new access token and the successor of `token`; REFRESH_TOKEN_INVALID for anything not live.
+
+    All who present one token within the leeway get the same successor. Presented later it is a replay, and the
+    session ends.
+    """
+    try:
+        result = _refresh(token)
+    except IntegrityError:
+        # Two callers without row locks between them: the other one wrote the successor, which is now there to read.
+        result = _refresh(token)
+    if result is None:
+        raise ProductError("REFRESH_TOKEN_INVALID", "The refresh token is not valid.")
+    return result
+
+
+@transaction.atomic
+def _refresh(token: str) -> Tokens | None:
+    now = timezone.now()
+    # Lock this row alone, and filter by nothing but the hash: a waiting transaction must see the row as it became.
+    link = (
+        RefreshToken.objects.select_for_update(of=("self",))
+        .select_related("session__user")
+        .filter(hash=tokens.refresh_hash(token))
+        .first()
+    )
+    if link is None or not _is_live(link, now):
+        return None
+    session, user = link.session, link.session.user
+    if not settings.USERS_REFRESH_ROTATION:
+        return _tokens(user, session, None, now)
+    if link.used_at is None:
+        successor = tokens.refresh_successors(token)[0]
+        RefreshToken.objects.filter(pk=link.pk).update(used_at=now)
+        RefreshToken.objects.create(
+            hash=tokens.refresh_hash(successor), session=session, parent=link, created_at=now
+        )
+        return _tokens(user, session, successor, now)
+    if now - link.used_at <= timedelta(seconds=settings.USERS_REFRESH_LEEWAY_SECONDS):
+        return _tokens(user, session, _newest(token), now)
+    end_sessions(UserSession.objects.filter(pk=session.pk), reason="replay")
+    return None
+
+
+def _is_live(link: RefreshToken, now: datetime) -> bool:
+    session = link.session
+    age = now - link.created_at
+    return (
+        session.revoked_at is None
+        and session.expires_at > now
+        and session.user.is_active
+        and age < timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
+    )
+
+
+def _newest(token: str) -> str:
+    """Follow the chain to its end: each step is computed, and looked up to see that it is there."""
+    while True:
+        by_hash = {tokens.refresh_hash(candidate): candidate for candidate in tokens.refresh_successors(token)}
+        known = RefreshToken.objects.filter(hash__in=list(by_hash)).values_list("hash", flat=True).first()
+        if known is None:
+            return token
+        token = by_hash[bytes(known)]
+
+
+# --- Sign out ---------------------------------------------------------------------------------------------------------
+
+
+def end_sessions(sessions: LiveSessions, *, reason: str) -> int:
+    """Revoke those that still live; return how many."""
+    now = timezone.now()
+    return sessions.live(now).update(revoked_at=now, revoked_reason=reason)
+
+
+def logout(*, access_tokens: Sequence[str], refresh_token: str | None) -> None:
+    """End the sessions these tokens belong to; unknown ones change nothing."""
+    for proved in filter(None, map(tokens.read_access, access_tokens)):
+        end_sessions(UserSession.objects.filter(pk=proved.session_id, user_id=proved.user_id), reason="logout")
+    if refresh_token:
+        owned = RefreshToken.objects.filter(hash=tokens.refresh_hash(refresh_token)).values("session_id")
+        end_sessions(UserSession.objects.filter(pk__in=owned), reason="logout")
+
+
+def end_all_sessions(user_id: uuid.UUID, *, reason: str) -> int:
+    """Sign a person out everywhere, the admin included; return how many sessions ended."""
+    return end_sessions(UserSession.objects.filter(user_id=user_id), reason=reason)

@@ -1,0 +1,171 @@
+"""What staff and operators do to accounts. Each verb says whether it changed anything, so a repeat is harmless."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from lib.errors import ProductError
+from lib.text import normal_email
+from users.models import User
+from users.services import hashing, limiter, passwords, recovery, registration, signin
+from users.services.callers import Actor
+
+FIRST_ADMIN = "admin@example.com"
+_REASON_MAX_LENGTH = 200
+
+
+def find(email: str) -> User:
+    """The account of an address in any letter case; USER_UNKNOWN (404)."""
+    user = User.objects.filter(email=normal_email(email)).first() if "\x00" not in email else None
+    if user is None:
+        raise ProductError("USER_UNKNOWN", f"No user {email}.", status=404)
+    return user
+
+
+def _locked(user: User) -> User:
+    return User.objects.select_for_update().get(pk=user.pk)
+
+
+def create(*, email: str, first_name: str = "", last_name: str = "", by: Actor) -> User:
+    """An active, unverified account without a password: a mailed reset link sets one. USER_EXISTS."""
+    try:
+        with transaction.atomic():
+            return User.objects.create_user(
+                email, None, first_name=first_name, last_name=last_name, created_by=by.label, updated_by=by.label
+            )
+    except IntegrityError as error:
+        raise ProductError("USER_EXISTS", "A user with this address exists.") from error
+
+
+@transaction.atomic
+def edit(user: User, *, by: Actor, **fields: Any) -> User:
+    """Write names and staff marks; CANNOT_DEMOTE_SELF, LAST_SUPERUSER. Return the row as it is now."""
+    unknown = fields.keys() - {"first_name", "last_name", "is_staff", "is_superuser"}
+    if unknown:
+        raise ValueError(f"not editable: {sorted(unknown)}")
+    if fields.get("is_superuser") is False or fields.get("is_staff") is False:
+        if by.user is not None and by.user.pk == user.pk:
+            raise ProductError("CANNOT_DEMOTE_SELF", "You cannot take your own rights away.")
+        _refuse_last_superuser(user)
+    row = _locked(user)
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.updated_by = by.label
+    row.save(update_fields=[*fields, "updated_by", "updated_at"])
+    return row
+
+
+def _refuse_last_superuser(user: User) -> None:
+    """All superusers are locked, in one order: two of them removing each other must leave one."""
+    rows = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
+    if [row.pk for row in rows] == [user.pk]:
+        raise ProductError("LAST_SUPERUSER", "This is the last active superuser.")
+
+
+@transaction.atomic
+def activate(user: User, *, by: Actor) -> bool:
+    """Let the person sign in again and lift the pause; does not verify the address. Return whether it was inactive."""
+    row = _locked(user)
+    limiter.lift_pause(row.email)
+    if row.is_active:
+        return False
+    row.is_active, row.deactivated_at, row.deactivated_reason = True, None, ""
+    row.updated_by = by.label
+    row.save()
+    return True
+
+
+@transaction.atomic
+def deactivate(user: User, *, by: Actor, reason: str) -> bool:
+    """Sign the person out everywhere and let nobody in; return whether the account was active.
+
+    Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
+    """
+    reason = _given(reason)
+    if by.user is not None and by.user.pk == user.pk:
+        raise ProductError("CANNOT_DEACTIVATE_SELF", "You cannot deactivate yourself.")
+    _refuse_last_superuser(user)
+    row = _locked(user)
+    if not row.is_active:
+        return False
+    row.is_active, row.deactivated_at, row.deactivated_reason = False, timezone.now(), reason
+    row.updated_by = by.label
+    row.save()
+    signin.end_all_sessions(row.pk, reason="deactivated")
+    return True
+
+
+@transaction.atomic
+def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
+    """Take the address as verified without a code, on somebody's word; return whether it was not."""
+    _given(reason)
+    row = _locked(user)
+    if row.is_verified:
+        return False
+    row.email_verified_at = timezone.now()
+    row.updated_by = by.label
+    row.save()
+    registration.forget_registrations(row)
+    registration.queue_welcome(row)
+    return True
+
+
+def unlock(user: User, *, by: Actor) -> bool:
+    """Lift the pause after wrong passwords; return whether there was one."""
+    was_paused = limiter.is_paused(user.email)
+    limiter.lift_pause(user.email)
+    return was_paused
+
+
+@transaction.atomic
+def send_reset(user: User, *, by: Actor) -> None:
+    """Mail a reset link; USER_INACTIVE for a deactivated account."""
+    row = _locked(user)
+    if not row.is_active:
+        raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
+    recovery.send_link(row)
+
+
+def sign_out(user: User, *, by: Actor) -> int:
+    """End every session, the admin's included; return how many."""
+    return signin.end_all_sessions(user.pk, reason="staff")
+
+
+def reset_password(user: User, password: str, *, by: Actor) -> int:
+    """Set a password, re-activate, end all sessions; return how many ended. Does not verify.
+
+    Raises RESET_PASSWORD_INVALID_PASSWORD with the broken rule.
+    """
+    passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+    encoded = hashing.make(password)
+    with transaction.atomic():
+        row = _locked(user)
+        row.is_active, row.deactivated_at, row.deactivated_reason = True, None, ""
+        return recovery.set_password(row, encoded, by=by.label)
+
+
+def create_first_admin() -> str | None:
+    """On a database without staff: make a superuser and return the random password. None when there is staff."""
+    if User.objects.filter(is_staff=True).exists():
+        return None
+    password = secrets.token_urlsafe(15)
+    with transaction.atomic():
+        user, _ = User.objects.get_or_create(email=FIRST_ADMIN, defaults={"created_by": "first start"})
+        user.is_active = user.is_staff = user.is_superuser = True
+        user.deactivated_at, user.deactivated_reason = None, ""
+        user.email_verified_at = user.email_verified_at or timezone.now()
+        recovery.set_password(user, hashing.make(password), by="first start")
+    return password
+
+
+def _given(reason: str) -> str:
+    reason = reason.strip()
+    if not reason:
+        raise ProductError("REASON_REQUIRED", "Say why.")
+    if len(reason) > _REASON_MAX_LENGTH or "\x00" in reason:
+        raise ProductError("REASON_TOO_LONG", f"A reason has at most {_REASON_MAX_LENGTH} characters.")
+    return reason

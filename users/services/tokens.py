@@ -1,0 +1,193 @@
+"""Keys and the secrets made with them. What can be derived is never stored: a dump of the database opens nothing."""
+
+import base64
+import binascii
+import hmac
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+from users.models import OneTimeToken, User
+
+AUDIENCE = "users:ACCESS_TOKEN"
+_CLAIMS = ["user_id", "email", "first_name", "aud", "exp", "sid", "iat", "jti", "iss"]
+_MAC_LENGTH = 24
+
+
+@dataclass(frozen=True)
+class Key:
+    value: bytes
+
+    @property
+    def id(self) -> str:
+        return sha256(b"key-id|" + self.value).hexdigest()[:8]
+
+    def mac(self, *parts: bytes) -> bytes:
+        return hmac.new(self.value, b"|".join(parts), sha256).digest()
+
+
+@cache
+def _keys(purpose: str, explicit: str, secret: str, fallbacks: tuple[str, ...]) -> tuple[Key, ...]:
+    derived = tuple(
+        Key(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"switchboard " + purpose.encode()).derive(s.encode()))
+        for s in (secret, *fallbacks)
+    )
+    return (Key(explicit.encode()), *derived) if explicit else derived
+
+
+def keys(purpose: str, explicit: str = "") -> tuple[Key, ...]:
+    """The keys of one purpose: the first writes, all are read (HKDF-SHA256, RFC 5869). `explicit` is used as given."""
+    return _keys(purpose, explicit, settings.USERS_TOKEN_SECRET, tuple(settings.USERS_TOKEN_SECRET_FALLBACKS))
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+# --- Access tokens ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Access:
+    """The claims an access token proves."""
+
+    user_id: uuid.UUID
+    session_id: uuid.UUID
+
+
+def _access_keys() -> tuple[Key, ...]:
+    return keys("access", settings.USERS_ACCESS_TOKEN_SECRET)
+
+
+def make_access(user: User, session_id: uuid.UUID, now: datetime) -> str:
+    """A JWT (RFC 7519, HS256, `typ: at+jwt`) that a browser may decode for `user_id`, `email`, `first_name`, `exp`."""
+    claims = {
+        "user_id": user.pk.hex,
+        "email": user.email,
+        "first_name": user.first_name,
+        "aud": AUDIENCE,
+        "exp": now + timedelta(seconds=settings.USERS_ACCESS_TOKEN_EXPIRE_SECONDS),
+        "sid": session_id.hex,
+        "iat": now,
+        "jti": secrets.token_hex(8),
+        "iss": settings.USERS_TOKEN_ISSUER,
+    }
+    return jwt.encode(claims, _access_keys()[0].value, algorithm="HS256", headers={"typ": "at+jwt"})
+
+
+def read_access(token: str) -> Access | None:
+    """What a token proves, or None for anything forged, expired or malformed."""
+    for key in _access_keys():
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.value,
+                algorithms=["HS256"],
+                audience=AUDIENCE,
+                issuer=settings.USERS_TOKEN_ISSUER,
+                options={"require": _CLAIMS},
+            )
+            return Access(uuid.UUID(claims["user_id"]), uuid.UUID(claims["sid"]))
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
+            continue
+    return None
+
+
+# --- Refresh tokens ---------------------------------------------------------------------------------------------------
+
+_REFRESH_PREFIX = "rt_"
+
+
+def new_refresh() -> str:
+    return _REFRESH_PREFIX + _base64url(secrets.token_bytes(32))
+
+
+def refresh_hash(token: str) -> bytes:
+    return sha256(token.encode()).digest()
+
+
+def refresh_successors(token: str) -> list[str]:
+    """The one token that may follow this one, per key: every caller who presents `token` computes the same."""
+    macs = (key.mac(b"refresh", token.encode()) for key in keys("refresh", settings.USERS_REFRESH_TOKEN_SECRET))
+    return [_REFRESH_PREFIX + _base64url(mac) for mac in macs]
+
+
+# --- One-time tokens and codes ----------------------------------------------------------------------------------------
+
+
+def _one_time_keys(purpose: str) -> tuple[Key, ...]:
+    explicit = {
+        OneTimeToken.Purpose.VERIFY: settings.USERS_VERIFICATION_TOKEN_SECRET,
+        OneTimeToken.Purpose.RESET: settings.USERS_FORGOT_PASSWORD_TOKEN_SECRET,
+    }
+    return keys(purpose, explicit[OneTimeToken.Purpose(purpose)])
+
+
+def one_time_key_id(purpose: str) -> str:
+    """The id of the key that writes now; a row keeps it, so that rotated keys go on reading."""
+    return _one_time_keys(purpose)[0].id
+
+
+def _key_of(row: OneTimeToken) -> Key | None:
+    return next((key for key in _one_time_keys(row.purpose) if key.id == row.key_id), None)
+
+
+def _token_mac(key: Key, row: OneTimeToken) -> bytes:
+    return key.mac(b"token", row.purpose.encode(), row.id.bytes, bytes(row.nonce))[:_MAC_LENGTH]
+
+
+def one_time_token(row: OneTimeToken) -> str | None:
+    """The token of a row: base64url of its id and a MAC. None when the row's key is gone."""
+    key = _key_of(row)
+    return _base64url(row.id.bytes + _token_mac(key, row)) if key else None
+
+
+def one_time_id(token: str) -> uuid.UUID | None:
+    """The row a token names, nothing proved yet."""
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return uuid.UUID(bytes=raw[:16]) if len(raw) == 16 + _MAC_LENGTH else None
+
+
+def is_one_time_token(token: str, row: OneTimeToken) -> bool:
+    expected = one_time_token(row)
+    return expected is not None and hmac.compare_digest(expected.encode(), token.encode())
+
+
+def registration_code(row: OneTimeToken) -> str | None:
+    """Six digits, 100000 to 999999, another with each `code_serial`. None when the row's key is gone."""
+    if not (key := _key_of(row)):
+        return None
+    mac = key.mac(b"code", row.id.bytes, bytes(row.nonce), str(row.code_serial).encode())
+    return str(100000 + int.from_bytes(mac[:8], "big") % 900000)
+
+
+def decoy_token(purpose: str, email: str, now: datetime) -> str:
+    """A token of the right form that opens nothing, the same all day for one address."""
+    key = _one_time_keys(purpose)[0]
+    mac = key.mac(b"decoy", email.encode(), now.date().isoformat().encode())
+    return _base64url((mac + key.mac(b"decoy more", mac))[: 16 + _MAC_LENGTH])
+
+
+# --- Addresses and places ---------------------------------------------------------------------------------------------
+
+
+def subject_mac(*parts: str) -> bytes:
+    """32 bytes that stand for an address or a network where the clear text need not be kept."""
+    return keys("subject")[0].mac(*(part.encode() for part in parts))
+
+
+def is_same(expected: str, given: str) -> bool:
+    """Compare in constant time; two empty strings are not the same secret."""
+    return bool(expected) and hmac.compare_digest(expected.encode(), given.encode())

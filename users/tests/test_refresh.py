@@ -1,0 +1,130 @@
+"""POST /api/auth/refresh-tokens: one token, one successor."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from users.models import RefreshToken, UserSession
+
+pytestmark = pytest.mark.django_db
+
+INVALID = "ErrorCode.REFRESH_TOKEN_INVALID"
+
+
+def refresh(api, token):
+    return api.call("POST", "/auth/refresh-tokens", {"token": token}, bearer="")
+
+
+@pytest.fixture
+def first(api, user):
+    return api.sign_in(user)["refresh_token"]
+
+
+def age_use(seconds):
+    RefreshToken.objects.exclude(used_at=None).update(used_at=timezone.now() - timedelta(seconds=seconds))
+
+
+def test_a_refresh_answers_a_new_pair(api, first):
+    body = refresh(api, first).json()
+
+    assert list(body) == [
+        "access_token",
+        "access_token_expiration",
+        "token_type",
+        "refresh_token",
+        "refresh_token_expiration",
+    ]
+    assert body["refresh_token"] != first
+    assert api.call("GET", "/users/user", bearer=body["access_token"]).status_code == 200
+
+
+def test_the_old_access_token_stays_good(api, first):
+    refresh(api, first)
+
+    assert api.call("GET", "/users/user").status_code == 200
+
+
+def test_callers_within_the_leeway_get_the_same_successor(api, first):
+    second = refresh(api, first).json()["refresh_token"]
+
+    assert refresh(api, first).json()["refresh_token"] == second
+    assert RefreshToken.objects.count() == 2
+
+
+def test_within_the_leeway_a_late_tab_gets_the_newest_token(api, first):
+    second = refresh(api, first).json()["refresh_token"]
+    third = refresh(api, second).json()["refresh_token"]
+
+    assert refresh(api, first).json()["refresh_token"] == third
+
+
+def test_a_replay_after_the_leeway_ends_the_session(api, first):
+    second = refresh(api, first).json()["refresh_token"]
+    age_use(61)
+
+    response = refresh(api, first)
+
+    assert (response.status_code, response.json()["detail"]) == (400, INVALID)
+    assert UserSession.objects.get().revoked_reason == "replay"
+    assert refresh(api, second).status_code == 400
+    assert api.call("GET", "/users/user").status_code == 401
+
+
+@pytest.mark.parametrize("token", ["", "junk", "rt_" + "A" * 43, "x" * 100_000, "é"])
+def test_anything_invalid_is_one_error_without_an_error_key(api, db, token):
+    response = refresh(api, token)
+
+    assert (response.status_code, response.json()["detail"]) == (400, INVALID)
+    assert "error" not in response.json()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda user: UserSession.objects.update(expires_at=timezone.now()),
+        lambda user: UserSession.objects.update(revoked_at=timezone.now(), revoked_reason="logout"),
+        lambda user: type(user).objects.update(is_active=False),
+        lambda user: RefreshToken.objects.update(created_at=timezone.now() - timedelta(days=31)),
+    ],
+)
+def test_a_dead_session_refreshes_no_more(api, user, first, spoil):
+    spoil(user)
+
+    assert refresh(api, first).status_code == 400
+
+
+def test_a_refresh_token_never_outlives_its_session(api, first):
+    UserSession.objects.update(expires_at=timezone.now() + timedelta(seconds=100))
+
+    assert refresh(api, first).json()["refresh_token_expiration"] <= 100
+
+
+def test_without_rotation_the_seeds_answer_and_nothing_is_spent(api, first, settings):
+    settings.USERS_REFRESH_ROTATION = False
+
+    for _ in range(2):
+        assert list(refresh(api, first).json()) == ["access_token", "access_token_expiration", "token_type"]
+    assert RefreshToken.objects.get().used_at is None
+
+
+def test_a_successor_made_with_an_older_key_is_found(api, first, settings):
+    second = refresh(api, first).json()["refresh_token"]
+    settings.USERS_TOKEN_SECRET_FALLBACKS = [settings.USERS_TOKEN_SECRET]
+    settings.USERS_TOKEN_SECRET = "another-secret-of-at-least-32-characters"
+
+    assert refresh(api, first).json()["refresh_token"] == second
+
+
+def test_a_refresh_costs_at_most_four_queries(api, first, queries):
+    with queries() as made:
+        refresh(api, first)
+
+    assert made() <= 4
+
+
+def test_no_token_rests_in_the_database(api, first):
+    rows = [bytes(row.hash) for row in RefreshToken.objects.all()]
+
+    assert first.encode() not in rows
+    assert len(rows[0]) == 32
