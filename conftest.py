@@ -30,6 +30,15 @@ class ApiClient(Client):
         return answer.json()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def close_lanes(django_db_setup):
+    """Connections of other threads would keep PostgreSQL from dropping the test database."""
+    yield
+    from project.asgi import lanes
+
+    lanes.close()
+
+
 @pytest.fixture
 def api():
     return ApiClient()

@@ -1,5 +1,39 @@
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.apps.registry import Apps
+from django.core import checks
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models.signals import post_migrate
 
 
 class FeatureFlagsConfig(AppConfig):
     name = "feature_flags"
+    verbose_name = "Feature flags"
+
+    def ready(self) -> None:
+        from feature_flags import flags
+
+        checks.register(flags.check_declarations)
+        post_migrate.connect(_after_migrate, sender=self)
+
+
+def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
+    """Give every declared flag its row. Also runs after `flush`, which the tests of transactions end with."""
+    from feature_flags import services, store
+
+    store.forget()
+    if using == DEFAULT_DB_ALIAS and _is_migrated(apps):
+        services.ensure_declared()
+
+
+def _is_migrated(migrated: Apps) -> bool:
+    """Whether the tables are what the code expects: `migrate` may have gone back, or only part of the way."""
+    for model in apps.get_app_config("feature_flags").get_models():
+        try:
+            there = migrated.get_model("feature_flags", model.__name__)
+        except LookupError:
+            return False
+        if {field.column for field in there._meta.fields} != {field.column for field in model._meta.fields}:
+            return False
+    return True

@@ -76,6 +76,8 @@ class RequestMiddleware(HookMiddleware):
         if "Content-Security-Policy" not in headers:
             is_page = headers.get("Content-Type", "").startswith("text/html")
             headers["Content-Security-Policy"] = PAGE_POLICY if is_page else JSON_POLICY
+        if not response.streaming and "Content-Length" not in headers and response.status_code != 304:
+            headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
         user = getattr(request, "auth", None) or getattr(request, "_cached_user", None)
         logger.info(
             "request",

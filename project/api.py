@@ -66,7 +66,9 @@ async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     bare = request.path.rstrip("/")
     if bare != request.path and _is_route(bare):
         query = request.META.get("QUERY_STRING", "")
-        return HttpResponse(status=307, headers={"Location": f"{bare}?{query}" if query else bare})
+        moved = errors.answer(request, 307)
+        moved["Location"] = f"{bare}?{query}" if query else bare
+        return moved
     return errors.answer(request, 404)
 
 

@@ -17,11 +17,18 @@ from notifications import engine  # noqa: E402
 lanes = LaneHandler(
     count=settings.API_LANES, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT
 )
+
+
+def stop() -> None:
+    engine.stop()
+    lanes.close()
+
+
 application = with_lifespan(
     ProxyHeadersMiddleware(
         by_path(("/api", "/healthz", "/readyz"), lanes, django_app),  # type: ignore[arg-type]
         trusted_hosts=settings.TRUSTED_PROXIES,
     ),
     start=engine.start,
-    stop=engine.stop,
+    stop=stop,
 )

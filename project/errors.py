@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import (
     BadRequest,
+    DisallowedHost,
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
@@ -25,6 +26,7 @@ from lib.middleware import HookMiddleware
 logger = logging.getLogger("switchboard.errors")
 
 _WORDS = {
+    307: ("Temporary Redirect", "redirect"),
     400: ("Bad Request", "bad_request"),
     401: ("Unauthorized", "unauthorized"),
     403: ("Forbidden", "forbidden"),
@@ -133,10 +135,14 @@ def _problem(context: ValidationErrorContext[Any], problem: dict[str, Any]) -> d
 class JsonErrorsMiddleware(HookMiddleware):
     """JSON for the errors under `/api` that never reach ninja: unknown hosts, wrong methods, what Django caught."""
 
-    def before(self, request: HttpRequest) -> None:
-        # Raises DisallowedHost, a 400, as CommonMiddleware does on the other pages.
+    def before(self, request: HttpRequest) -> HttpResponse | None:
+        # What CommonMiddleware asks on the other pages.
         if request.path.startswith("/api"):
-            request.get_host()
+            try:
+                request.get_host()
+            except DisallowedHost:
+                return answer(request, 400)
+        return None
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         is_json = response.headers.get("Content-Type", "").startswith("application/json")

@@ -216,7 +216,6 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 # Tests and a first `make run` have no collected files yet; whitenoise then serves them from the applications.
 WHITENOISE_USE_FINDERS = DEBUG

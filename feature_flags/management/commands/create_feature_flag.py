@@ -1,0 +1,29 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from feature_flags import services
+from feature_flags.models import FlagRevision
+from lib.commands import Command as BaseCommand
+from lib.commands import add_reason
+
+
+class Command(BaseCommand):
+    help = "Create a feature flag, off."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("codename", metavar="NAME")
+        parser.add_argument("--label")
+        parser.add_argument("--description")
+        add_reason(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        flag = services.create(
+            options["codename"],
+            label=options["label"],
+            description=options["description"],
+            by=None,
+            by_label=self.label,
+            reason=options["reason"],
+            door=FlagRevision.Door.COMMAND,
+        )
+        self.stdout.write(f"{flag.codename} created, off.")

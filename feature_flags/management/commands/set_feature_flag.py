@@ -1,0 +1,28 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from feature_flags import services
+from feature_flags.models import FlagRevision
+from lib.commands import Command as BaseCommand
+from lib.commands import add_reason
+
+
+class Command(BaseCommand):
+    help = "Put a feature flag in the wanted state; repeating changes nothing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("codename", metavar="NAME")
+        parser.add_argument("state", choices=("on", "off"))
+        add_reason(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        flag = services.get(options["codename"])
+        services.switch(
+            flag,
+            on=options["state"] == "on",
+            by=None,
+            by_label=self.label,
+            reason=options["reason"],
+            door=FlagRevision.Door.COMMAND,
+        )
+        self.stdout.write(f"{flag.codename} {'on' if flag.is_active else 'off'}")

@@ -1,0 +1,27 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from feature_flags import services
+from feature_flags.models import FlagRevision
+from lib.commands import Command as BaseCommand
+from lib.commands import add_reason
+
+
+class Command(BaseCommand):
+    help = "Switch a feature flag to its other state."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("codename", metavar="NAME")
+        add_reason(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        flag = services.get(options["codename"])
+        services.switch(
+            flag,
+            on=not flag.is_active,
+            by=None,
+            by_label=self.label,
+            reason=options["reason"],
+            door=FlagRevision.Door.COMMAND,
+        )
+        self.stdout.write(f"{flag.codename} new active status: {flag.is_active}")

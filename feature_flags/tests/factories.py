@@ -1,0 +1,32 @@
+import factory
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+
+from feature_flags import services
+from feature_flags.models import FeatureFlag, FlagRevision
+
+COMMAND = {"by": None, "by_label": "command:test", "door": FlagRevision.Door.COMMAND}
+
+
+class FeatureFlagFactory(factory.django.DjangoModelFactory):
+    """Flags as the verbs make them; `on=True` for one that was switched on."""
+
+    class Meta:
+        model = FeatureFlag
+
+    codename = factory.Sequence(lambda n: f"FF_TEST_{n}")
+
+    @classmethod
+    def _create(cls, model_class, *args, on=False, **kwargs):
+        flag = services.create(**kwargs, **COMMAND)
+        if on:
+            services.switch(flag, on=True, **COMMAND)
+        return flag
+
+
+def make_staff(email="staff@example.org", *permissions):
+    user = get_user_model().objects.create_user(email, None, is_staff=True)
+    user.user_permissions.set(
+        Permission.objects.filter(content_type__app_label="feature_flags", codename__in=permissions)
+    )
+    return user
