@@ -1,0 +1,175 @@
+"""What must hold when many call at once, over two workers and one database of their own."""
+
+import asyncio
+import collections
+import socket
+import threading
+
+import httpx
+import pytest
+
+from project.tests.processes import manage, serving, until
+
+PASSWORD = "Correct-Horse-7"
+ROUNDS = 5
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("races"), WEB_CONCURRENCY="2") as running:
+        yield running
+
+
+def at_once(calls):
+    """Send all requests at the same moment, each on a connection of its own; return the answers."""
+
+    async def send():
+        clients = [httpx.AsyncClient(timeout=30) for _ in calls]
+        try:
+            return await asyncio.gather(*(client.send(call) for client, call in zip(clients, calls, strict=True)))
+        finally:
+            await asyncio.gather(*(client.aclose() for client in clients))
+
+    return asyncio.run(send())
+
+
+def post(server, path, body):
+    return httpx.Request("POST", f"{server.url}/api{path}", json=body)
+
+
+def login(server, email, password=PASSWORD):
+    return httpx.Request("POST", f"{server.url}/api/login", data={"username": email, "password": password})
+
+
+def send(request):
+    with httpx.Client(timeout=30) as client:
+        return client.send(request)
+
+
+def registered(server, email):
+    body = {"email": email, "password": PASSWORD, "first_name": "Ada", "last_name": "L"}
+    assert send(post(server, "/register", body)).status_code == 201
+    return send(post(server, "/auth/request-verification-token", {"email": email})).json()
+
+
+def verified(server, email):
+    answer = registered(server, email)
+    body = {"token": answer["verification_token"], "registration_code": answer["registration_code"]}
+    assert send(post(server, "/auth/verify", body)).status_code == 200
+
+
+def statuses(answers):
+    return dict(collections.Counter(answer.status_code for answer in answers))
+
+
+def test_one_refresh_token_has_one_successor(server):
+    verified(server, "refresh@example.org")
+    token = send(login(server, "refresh@example.org")).json()["refresh_token"]
+
+    for _ in range(ROUNDS):
+        answers = at_once([post(server, "/auth/refresh-tokens", {"token": token})] * 8)
+        assert statuses(answers) == {200: 8}
+        assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+        token = answers[0].json()["refresh_token"]
+
+
+def test_one_address_becomes_one_account(server):
+    body = {"email": "twin@example.org", "password": PASSWORD, "first_name": "A", "last_name": "B"}
+    spellings = ("twin@example.org", "Twin@Example.org", "TWIN@EXAMPLE.ORG", " twin@example.org")
+
+    answers = at_once([post(server, "/register", {**body, "email": spellings[n % 4]}) for n in range(16)])
+
+    assert statuses(answers) == {201: 16}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_a_code_opens_once(server):
+    answer = registered(server, "code@example.org")
+    body = {"token": answer["verification_token"], "registration_code": answer["registration_code"]}
+
+    assert statuses(at_once([post(server, "/auth/verify", body)] * 8)) == {200: 1, 400: 7}
+
+
+def test_twenty_guesses_at_once_count_five(server):
+    answer = registered(server, "guess@example.org")
+    right = answer["registration_code"]
+    wrong = [str(code) for code in range(100000, 100021) if str(code) != right][:20]
+    token = answer["verification_token"]
+
+    at_once([post(server, "/auth/verify", {"token": token, "registration_code": code}) for code in wrong])
+
+    body = {"token": token, "registration_code": right}
+    assert send(post(server, "/auth/verify", body)).status_code == 400
+
+
+def test_a_reset_link_works_once(server):
+    verified(server, "reset@example.org")
+    token = send(post(server, "/auth/forgot-password", {"email": "reset@example.org"})).json()["forgot_password_token"]
+    bodies = [{"email": "reset@example.org", "token": token, "password": f"Another-Horse-{n}"} for n in range(8)]
+
+    answers = at_once([post(server, "/auth/reset-password", body) for body in bodies])
+
+    assert statuses(answers) == {200: 1, 400: 7}
+    winner = next(n for n, answer in enumerate(answers) if answer.status_code == 200)
+    opened = [send(login(server, "reset@example.org", body["password"])).status_code for body in bodies[:4]]
+    assert opened.count(200) == (1 if winner < 4 else 0)
+
+
+def test_fifty_passwords_at_once_are_compared_five_times(server):
+    verified(server, "storm@example.org")
+
+    answers = at_once([login(server, "storm@example.org", f"Wrong-Horse-{n}") for n in range(50)])
+
+    codes = collections.Counter(answer.json()["code"] for answer in answers)
+    assert codes == {"login_bad_credentials": 5, "login_paused": 45}
+
+
+def test_a_switch_by_command_reaches_every_worker(server):
+    body = {"email": "late@example.org", "password": PASSWORD, "first_name": "A", "last_name": "B"}
+    off = manage("set_feature_flag", "FF_ENABLE_REGISTRATION", "off", env=server.env)
+    closed = at_once([post(server, "/register", body)] * 12)
+    on = manage("set_feature_flag", "FF_ENABLE_REGISTRATION", "on", env=server.env)
+
+    assert (off.returncode, on.returncode) == (0, 0)
+    assert statuses(closed) == {404: 12}
+    assert statuses(at_once([post(server, "/register", body)] * 4)) == {201: 4}
+
+
+class HangingMailServer:
+    """Accepts connections and says nothing until it is let go."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.held = []
+        self.was_called = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            self.held.append(connection)
+            self.was_called.set()
+
+    def close(self):
+        self.socket.close()
+        for connection in self.held:
+            connection.close()
+
+
+def test_a_mail_server_that_hangs_delays_no_request(tmp_path):
+    mail = HangingMailServer()
+    try:
+        changes = {"EMAIL_URL": f"smtp://127.0.0.1:{mail.port}", "DEFAULT_FROM_EMAIL": "a@example.org"}
+        with serving(tmp_path, **changes) as server:
+            registered(server, "first@example.org")
+            assert mail.was_called.wait(20)
+            # The mail server holds the first message now; everything else goes on.
+            verified(server, "second@example.org")
+            assert send(login(server, "second@example.org")).status_code == 200
+            until(lambda: httpx.get(server.url + "/readyz").status_code == 200)
+    finally:
+        mail.close()

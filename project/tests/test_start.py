@@ -1,0 +1,172 @@
+"""How the process starts, what it refuses to start with, and how it stops. Real processes."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from django.conf import settings
+
+from project.tests.processes import Server, database, environment, manage, serving, until
+
+ROOT = Path(settings.BASE_DIR)
+SQLITE = "sqlite:////tmp/never-opened.sqlite3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"SECRET_KEY": "too-short-6b1f"}, "SECRET_KEY"),
+        ({"SECRET_KEY": "a" * 40}, "SECRET_KEY"),
+        ({"USERS_TOKEN_SECRET": ""}, "USERS_TOKEN_SECRET"),
+        ({"USERS_TOKEN_SECRET": "SetMeInEnvVars!"}, "USERS_TOKEN_SECRET"),
+        ({"ACCESS_TOKEN_SECRET": "super-secret-token"}, "ACCESS_TOKEN_SECRET"),
+        ({"USERS_TOKEN_SECRET_FALLBACKS": "short-6b1f"}, "USERS_TOKEN_SECRET_FALLBACKS"),
+        ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS"),
+        ({"ENVIRONMENT": "production"}, "USERS_RETURN_VERIFICATION_TOKENS"),
+        ({"APP_URL": ""}, "APP_URL"),
+        ({"BASE_URL": "ftp://x"}, "BASE_URL"),
+        ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS"),
+        ({"EMAIL_URL": "pigeon://user:hunter2@loft"}, "EMAIL_URL"),
+        ({"EMAIL_URL": "smtp://mail", "DEFAULT_FROM_EMAIL": ""}, "DEFAULT_FROM_EMAIL"),
+        ({"PORT": "eighty"}, "PORT"),
+        ({"USERS_REFRESH_ROTATION": "maybe"}, "USERS_REFRESH_ROTATION"),
+        ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
+        ({"NOTIFICATIONS_LEASE": "20"}, "NOTIFICATIONS_LEASE"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_sentence(changes, words):
+    result = manage("check", env=environment(SQLITE, **changes))
+
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    for value in changes.values():
+        assert len(value) < 8 or "://a" in value or value not in result.stderr, "the value must not be printed"
+
+
+def test_debug_starts_with_nothing_set():
+    env = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+
+    assert manage("check", env={**env, "ENV_FILE": "", "DEBUG": "1"}).returncode == 0
+
+
+def test_the_seeds_database_settings_are_read():
+    seed = {"POSTGRES_URL": "postgresql+asyncpg://u:p%40ss@db.example:5433/product"}
+    parts = {
+        "POSTGRES_HOST": "db.example",
+        "POSTGRES_PORT": "5433",
+        "POSTGRES_USER": "u",
+        "POSTGRES_PASSWORD": "p@ss",
+        "POSTGRES_DATABASE": "product",
+    }
+    program = "from django.conf import settings as s; d = s.DATABASES['default']; print(d['HOST'], d['PORT'], d['USER'], d['PASSWORD'], d['NAME'])"
+
+    for given in (seed, parts):
+        result = manage("shell", "--no-imports", "-c", program, env=environment("", **given))
+        assert result.stdout.strip() == "db.example 5433 u p@ss product", result.stderr
+
+
+def test_check_deploy_is_clean_with_the_settings_of_the_compose_file():
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    values = {"SECRET_KEY": "x9-" + os.urandom(24).hex(), "USERS_TOKEN_SECRET": os.urandom(24).hex(), "POSTGRES_PASSWORD": "p"}
+
+    def filled(text):
+        text = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: values[found[1]], str(text))
+        return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+    env = {key: filled(value) for key, value in compose["services"]["web"]["environment"].items()}
+    result = manage("check", "--deploy", "--fail-level", "WARNING", env={"PATH": os.environ["PATH"], "ENV_FILE": "", **env})
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_setting_is_explained_in_the_example():
+    source = (ROOT / "project/settings.py").read_text()
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', source)) - {"BACKEND", "DIRS", "APP_DIRS", "OPTIONS", "ENGINE", "DENY"}
+    read = {name for name in read if re.search(rf'(read\.\w+|_purpose_secret)\([^)]*"{name}"', source)}
+    example = (ROOT / ".env.example").read_text()
+
+    missing = {name for name in read if name not in example}
+    assert missing == set()
+    assert len(read) > 40
+
+
+def test_readiness_is_down_until_the_database_is_migrated(tmp_path):
+    with database(tmp_path) as url:
+        env = environment(url)
+        server = Server(env, log=tmp_path / "log", arguments=())
+        try:
+            until(server.is_up)
+            before = httpx.get(server.url + "/readyz")
+            assert manage("migrate", env=env).returncode == 0
+            after = httpx.get(server.url + "/readyz")
+        finally:
+            server.kill()
+
+    assert (before.status_code, before.json()["status"]) == (503, "down")
+    assert (after.status_code, after.json()["status"]) == (200, "ok")
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite has no server to lose")
+def test_a_lost_database_degrades_and_flags_go_on(tmp_path):
+    import psycopg
+
+    with serving(tmp_path) as server:
+        flags = httpx.get(server.url + "/api/feature-flags/feature-flags").json()
+        base, _, name = server.env["DATABASE_URL"].rpartition("/")
+        with psycopg.connect(f"{base}/postgres", autocommit=True) as admin:
+            admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+            ready = until(lambda: (r := httpx.get(server.url + "/readyz")).json()["status"] != "ok" and r)
+            during = httpx.get(server.url + "/api/feature-flags/feature-flags")
+            login = httpx.post(server.url + "/api/login", data={"username": "a@b.org", "password": "x"})
+            admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+            until(lambda: httpx.get(server.url + "/readyz").json()["status"] == "ok")
+
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert "unreachable" in ready.json()["checks"]["database"]["reason"]
+    assert during.json() == flags
+    assert (login.status_code, login.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_with_connections_open(tmp_path, sent):
+    with serving(tmp_path) as server, httpx.Client() as client:
+        client.get(server.url + "/api/_status")
+
+        server.stop(sent)
+
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_the_first_admin_is_printed_once(tmp_path):
+    with database(tmp_path) as url:
+        prints = []
+        for _ in range(2):
+            server = Server(environment(url), log=tmp_path / "log", arguments=("--migrate", "--first-admin"))
+            try:
+                until(server.is_up)
+            finally:
+                server.stop()
+            prints.append(server.log.read_text())
+
+    assert "admin@example.com" in prints[0]
+    assert "admin@example.com" not in prints[1]
+
+
+def test_every_line_of_the_log_is_json(tmp_path):
+    with serving(tmp_path) as server:
+        httpx.get(server.url + "/api/nope")
+        httpx.post(server.url + "/api/login", data={"username": "a@b.org", "password": "secret-of-a-person"})
+        server.stop()
+        lines = [line for line in server.log.read_text().splitlines() if not line.startswith("Switchboard")]
+
+    assert {json.loads(line)["path"] for line in lines if "path" in line} >= {"/api/nope", "/api/login"}
+    assert "secret-of-a-person" not in "".join(lines)
