@@ -6,13 +6,12 @@ request takes one at its first synchronous call: an answer that needs no databas
 """
 
 import asyncio
-import tempfile
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
-from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
@@ -23,8 +22,8 @@ from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -78,9 +77,8 @@ class LaneHandler(ASGIHandler):
         super().__init__()
 
     def load_middleware(self, is_async: bool = False) -> None:
-        self._view_middleware = []
-        self._template_response_middleware = []
-        self._exception_middleware = []
+        hooks: list[Any] = []
+        self._view_middleware = self._template_response_middleware = self._exception_middleware = hooks
         handler = convert_exception_to_response(self._answer)
         for path in reversed(self.middleware):
             handler = convert_exception_to_response(import_string(path)(handler))
@@ -94,7 +92,7 @@ class LaneHandler(ASGIHandler):
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         if getattr(request, "is_oversized", False):
             return HttpResponse(status=413)
-        return await self._get_response_async(request)  # type: ignore[no-any-return]
+        return await self._get_response_async(request)  # type: ignore[attr-defined, no-any-return]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with ThreadSensitiveContext(executor=Ticket(self.lanes)):
@@ -109,24 +107,32 @@ class LaneHandler(ASGIHandler):
             set_script_prefix(get_script_prefix(scope))
             request, error = self.create_request(scope, body)
             if request is None:
-                await self.send_response(error, send)
+                await self.send_response(error, send)  # type: ignore[arg-type]
                 return
-            request.is_oversized = is_oversized
+            request.is_oversized = is_oversized  # type: ignore[attr-defined]
             await self._serve(request, receive, send)
 
     async def _serve(self, request: ASGIRequest, receive: Receive, send: Send) -> None:
         """Answer, or stop working on it when the client goes away first."""
-        answering = asyncio.ensure_future(self._answer_and_send(request, send))
-        leaving = asyncio.ensure_future(self._disconnect(receive))
+        answering = asyncio.current_task()
+        has_left = False
+
+        async def watch() -> None:
+            nonlocal has_left
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            has_left = True
+            answering.cancel()  # type: ignore[union-attr]
+
+        watching = asyncio.ensure_future(watch())
         try:
-            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await self._answer_and_send(request, send)
+        except asyncio.CancelledError:
+            if not has_left:
+                raise
+            answering.uncancel()  # type: ignore[union-attr]
         finally:
-            for task in (leaving, answering):
-                if not task.done():
-                    task.cancel()
-            results = await asyncio.gather(answering, leaving, return_exceptions=True)
-        if isinstance(results[0], Exception):
-            raise results[0]
+            watching.cancel()
 
     async def _answer_and_send(self, request: ASGIRequest, send: Send) -> None:
         response = await self.run_get_response(request)
@@ -134,28 +140,18 @@ class LaneHandler(ASGIHandler):
             await self.send_response(response, send)
         finally:
             # Not response.close(): that would send request_finished, whose receivers belong to other threads.
-            for closer in response._resource_closers:
+            for closer in response._resource_closers:  # type: ignore[attr-defined]
                 closer()
 
-    @staticmethod
-    async def _disconnect(receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    async def _read(self, receive: Receive) -> tuple[Any, bool]:
-        body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")
-        size = 0
+    async def _read(self, receive: Receive) -> tuple[BytesIO, bool]:
+        body = BytesIO()
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                body.close()
                 raise RequestAborted
-            size += len(message.get("body", b""))
-            if size > self.body_limit:
-                body.seek(0)
-                body.truncate()
-                return body, True
             body.write(message.get("body", b""))
+            if body.tell() > self.body_limit:
+                return BytesIO(), True
             if not message.get("more_body", False):
                 body.seek(0)
                 return body, False

@@ -36,7 +36,7 @@ class Command(BaseCommand):
             return self._execute(*args, **options)
         except CommandError as error:
             # `called_from_command_line` is the shell; call_command() callers get the exception.
-            if not self._called_from_command_line or options.get("traceback"):
+            if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
                 raise
             self.stderr.write(str(error))
             sys.exit(error.returncode)

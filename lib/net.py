@@ -12,7 +12,7 @@ def client_ip(request: HttpRequest) -> str:
 
 
 def normal_ip(value: str) -> str:
-    """An address without zone, v4-mapped v6 unwrapped; the empty string when it is none (unix sockets, test clients)."""
+    """An address without zone, v4-mapped v6 unwrapped; the empty string when it is none, as with unix sockets."""
     try:
         address: Any = ipaddress.ip_address(value.split("%")[0])
     except ValueError:

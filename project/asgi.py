@@ -14,9 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E40
 from lib.asgi import LaneHandler, by_path, with_lifespan  # noqa: E402
 from notifications import engine  # noqa: E402
 
-lanes = LaneHandler(
-    count=settings.API_LANES, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT
-)
+lanes = LaneHandler(count=settings.API_LANES, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
 
 
 def stop() -> None:

@@ -1,5 +1,4 @@
 from django.contrib import admin
-
 from django.urls import path, re_path
 from django.views.generic import RedirectView
 
@@ -15,5 +14,3 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]
-
-

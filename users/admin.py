@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -18,7 +17,6 @@ from lib.admin import Verb, VerbAdmin, staff
 from users import services
 from users.models import User, UserSession
 from users.services import Actor, limiter
-
 
 if TYPE_CHECKING:
     UserModelForm = forms.ModelForm[User]
@@ -155,7 +153,9 @@ class SessionInline(Inline):
     extra = 0
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UserSession]:
-        return super().get_queryset(request).filter(revoked_at=None, expires_at__gt=timezone.now()).order_by("-created_at")
+        return (
+            super().get_queryset(request).filter(revoked_at=None, expires_at__gt=timezone.now()).order_by("-created_at")
+        )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -269,15 +269,14 @@ class UserAdmin(VerbAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         by = _actor(request)
         if not change:
-            created = services.create(
-                email=obj.email, first_name=obj.first_name, last_name=obj.last_name, by=by
-            )
+            created = services.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, by=by)
             obj.pk, obj._state.adding = created.pk, False
             return
-        wanted = {name: form.cleaned_data[name] for name in form.changed_data if name not in {"groups", "user_permissions"}}
+        wanted = {
+            name: form.cleaned_data[name] for name in form.changed_data if name not in {"groups", "user_permissions"}
+        }
         services.edit(obj, **wanted, by=by)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.
         return False
-

@@ -50,9 +50,7 @@ async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[
     return Status(201, schemas.UserOut.of(registered))
 
 
-@router.post(
-    "/auth/request-verification-token", auth=None, response=schemas.VerificationOut, exclude_none=True
-)
+@router.post("/auth/request-verification-token", auth=None, response=schemas.VerificationOut, exclude_none=True)
 async def request_verification_token(
     request: HttpRequest, response: HttpResponse, payload: schemas.EmailIn
 ) -> schemas.VerificationOut:
@@ -80,7 +78,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     made = await sync_to_async(services.open_session)(attempt, checked)
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
-        refresh_token=made.refresh,
+        refresh_token=made.refresh or "",
         access_token_expiration=made.access_seconds,
         refresh_token_expiration=made.refresh_seconds,
     )
@@ -121,17 +119,13 @@ async def forgot_password(
     """Mail a reset link to an active account; every address is answered alike."""
     _never_store(response)
     token = await sync_to_async(services.forgot)(email=payload.email)
-    return schemas.TokenSentOut(
-        forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None
-    )
+    return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
 @router.post("/auth/reset-password", auth=None, response=schemas.PasswordResetOut)
 async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
     """Set a new password with the token of a mailed link; signs out everywhere."""
-    row = await sync_to_async(services.check_reset)(
-        email=payload.email, token=payload.token, password=payload.password
-    )
+    row = await sync_to_async(services.check_reset)(email=payload.email, token=payload.token, password=payload.password)
     await sync_to_async(services.reset)(row, password_hash=await hashing.amake(payload.password))
     return schemas.PasswordResetOut()
 

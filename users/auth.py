@@ -23,7 +23,7 @@ class BearerOrCookie(AuthBase):
 
     openapi_type = "http"
     openapi_scheme = "bearer"
-    openapi_bearerFormat = "JWT"
+    openapi_bearerFormat = "JWT"  # noqa: N815 (the key of OpenAPI)
 
     def __init__(self) -> None:
         super().__init__()

@@ -29,4 +29,3 @@ class SignInBackend(ModelBackend):
             return services.finish(attempt, checked)
         except ProductError:
             return None
-

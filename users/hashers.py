@@ -22,4 +22,3 @@ class SeedBcryptHasher(BCryptPasswordHasher):
             return algorithm == self.algorithm and bcrypt.checkpw(password.encode()[:72], stored.encode("ascii"))
         except ValueError:
             return False  # a malformed row is a wrong password, not an error page
-

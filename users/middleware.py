@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from users.models import UserSession
+from users.models import User, UserSession
 from users.services import signin
 from users.signals import SESSION_KEY
 
@@ -32,7 +33,7 @@ class AdminSessionMiddleware:
         except ValueError:
             return False
         now = timezone.now()
-        session = UserSession.objects.live(now).filter(pk=session_id, user_id=request.user.pk).first()
+        session = UserSession.objects.live(now).filter(pk=session_id, user=cast(User, request.user)).first()
         if session is None or now - session.last_seen_at > signin.ADMIN_IDLE:
             return False
         signin.note_seen(session, now)

@@ -45,7 +45,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     first_name = models.CharField(_("first name"), max_length=NAME_MAX_LENGTH, blank=True)
     last_name = models.CharField(_("last name"), max_length=NAME_MAX_LENGTH, blank=True)
     is_active = models.BooleanField(
-        _("active"), default=True, help_text=_("A decision of people; a pause after wrong passwords does not change it.")
+        _("active"),
+        default=True,
+        help_text=_("A decision of people; a pause after wrong passwords does not change it."),
     )
     is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May sign in to this admin."))
     email_verified_at = models.DateTimeField(_("address verified"), null=True, blank=True)

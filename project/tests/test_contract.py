@@ -65,8 +65,18 @@ REQUESTS = {
     "string": ("POST", "/api/auth/forgot-password", JSON, b'"email"'),
     "surrogate": ("POST", "/api/auth/forgot-password", JSON, b'{"email": "\\ud800"}'),
     "nul": ("POST", "/api/auth/forgot-password", JSON, b'{"email": "\\u0000"}'),
-    "charset": ("POST", "/api/auth/forgot-password", {"content-type": "application/json; charset=nope"}, b'{"email": 1}'),
-    "form charset": ("POST", "/api/login", {"content-type": "application/x-www-form-urlencoded; charset=utf-16"}, b"a=b"),
+    "charset": (
+        "POST",
+        "/api/auth/forgot-password",
+        {"content-type": "application/json; charset=nope"},
+        b'{"email": 1}',
+    ),
+    "form charset": (
+        "POST",
+        "/api/login",
+        {"content-type": "application/x-www-form-urlencoded; charset=utf-16"},
+        b"a=b",
+    ),
     "form": ("POST", "/api/login", FORM, b"username=%00&password=%ED%A0%80"),
     "many fields": ("POST", "/api/login", FORM, b"&".join(b"a%d=1" % n for n in range(5000))),
     "multipart": ("POST", "/api/login", {"content-type": "multipart/form-data"}, b"x"),
@@ -207,9 +217,7 @@ def test_a_bug_is_a_json_500_with_an_id_and_the_traceback_stays_in_the_log(door,
         raise RuntimeError("boom")
 
     monkeypatch.setattr(signin.limiter, "reserve", explode)
-    response = door(
-        "POST", "/api/login", {**FORM, "origin": ORIGIN}, f"username=a@b.org&password={PASSWORD}".encode()
-    )
+    response = door("POST", "/api/login", {**FORM, "origin": ORIGIN}, f"username=a@b.org&password={PASSWORD}".encode())
 
     assert response.status_code == 500
     assert response.json() == {

@@ -53,6 +53,8 @@ def test_no_arrow_turns_round(room):
 
 
 def test_an_arrow_that_turns_round_is_seen():
-    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import project\ndef f():\n    from users import api\n"
+    source = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import project\ndef f():\n    from users import api\n"
+    )
 
     assert run_time_imports(source) == [("typing", 1), ("users", 5)]

@@ -65,7 +65,10 @@ def test_the_seeds_database_settings_are_read():
         "POSTGRES_PASSWORD": "p@ss",
         "POSTGRES_DATABASE": "product",
     }
-    program = "from django.conf import settings as s; d = s.DATABASES['default']; print(d['HOST'], d['PORT'], d['USER'], d['PASSWORD'], d['NAME'])"
+    program = (
+        "from django.db import connection; d = connection.settings_dict; "
+        "print(*(d[k] for k in 'HOST PORT USER PASSWORD NAME'.split()))"
+    )
 
     for given in (seed, parts):
         result = manage("shell", "--no-imports", "-c", program, env=environment("", **given))
@@ -74,21 +77,34 @@ def test_the_seeds_database_settings_are_read():
 
 def test_check_deploy_is_clean_with_the_settings_of_the_compose_file():
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    values = {"SECRET_KEY": "x9-" + os.urandom(24).hex(), "USERS_TOKEN_SECRET": os.urandom(24).hex(), "POSTGRES_PASSWORD": "p"}
+    values = {
+        "SECRET_KEY": "x9-" + os.urandom(24).hex(),
+        "USERS_TOKEN_SECRET": os.urandom(24).hex(),
+        "POSTGRES_PASSWORD": "p",
+    }
 
     def filled(text):
         text = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: values[found[1]], str(text))
         return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
     env = {key: filled(value) for key, value in compose["services"]["web"]["environment"].items()}
-    result = manage("check", "--deploy", "--fail-level", "WARNING", env={"PATH": os.environ["PATH"], "ENV_FILE": "", **env})
+    result = manage(
+        "check", "--deploy", "--fail-level", "WARNING", env={"PATH": os.environ["PATH"], "ENV_FILE": "", **env}
+    )
 
     assert result.returncode == 0, result.stderr
 
 
 def test_every_setting_is_explained_in_the_example():
     source = (ROOT / "project/settings.py").read_text()
-    read = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', source)) - {"BACKEND", "DIRS", "APP_DIRS", "OPTIONS", "ENGINE", "DENY"}
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', source)) - {
+        "BACKEND",
+        "DIRS",
+        "APP_DIRS",
+        "OPTIONS",
+        "ENGINE",
+        "DENY",
+    }
     read = {name for name in read if re.search(rf'(read\.\w+|_purpose_secret)\([^)]*"{name}"', source)}
     example = (ROOT / ".env.example").read_text()
 

@@ -49,4 +49,5 @@ __all__ = [
     "send_reset",
     "sign_out",
     "unlock",
+    "verify",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from django.db import connection
 from django.db.models import Q
@@ -83,7 +84,7 @@ def reserve(*buckets: Bucket) -> int:
     now = _milliseconds(timezone.now())
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
-    values = [value for bucket in ordered for value in _row(bucket, now)]
+    values: list[Any] = [value for bucket in ordered for value in _row(bucket, now)]
     with connection.cursor() as cursor:
         cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered))), values)
         allowed = {bytes(key) for (key,) in cursor.fetchall()}

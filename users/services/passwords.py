@@ -44,9 +44,9 @@ def broken_rule(password: str, *, email: str) -> str | None:
         return "TOO_SHORT"
     if len(password) > MAX_LENGTH:
         return "TOO_LONG"
-    if settings.USERS_PASSWORD_POLICY == "seed+" and len(password) < LONG:
-        if reason := _missing_class(password):
-            return reason
+    needs_classes = settings.USERS_PASSWORD_POLICY == "seed+" and len(password) < LONG
+    if needs_classes and (reason := _missing_class(password)):
+        return reason
     if _is_common(password):
         return "TOO_COMMON"
     if _contains_address(password, email):

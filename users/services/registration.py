@@ -48,9 +48,7 @@ class Requested:
 def check_register(*, email: str, password: str) -> None:
     """Raise REGISTRATION_DISABLED (404) or REGISTER_INVALID_PASSWORD; hashing comes after this."""
     if not feature_flags.is_enabled(ENABLE_REGISTRATION):
-        raise ProductError(
-            "REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found"
-        )
+        raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
     passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 
 

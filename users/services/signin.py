@@ -194,9 +194,7 @@ def _refresh(token: str) -> Tokens | None:
     if link.used_at is None:
         successor = tokens.refresh_successors(token)[0]
         RefreshToken.objects.filter(pk=link.pk).update(used_at=now)
-        RefreshToken.objects.create(
-            hash=tokens.refresh_hash(successor), session=session, parent=link, created_at=now
-        )
+        RefreshToken.objects.create(hash=tokens.refresh_hash(successor), session=session, parent=link, created_at=now)
         return _tokens(user, session, successor, now)
     if now - link.used_at <= timedelta(seconds=settings.USERS_REFRESH_LEEWAY_SECONDS):
         return _tokens(user, session, _newest(token), now)

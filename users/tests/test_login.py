@@ -170,9 +170,7 @@ def test_the_pause_ends(api, user):
 
 def test_a_stranger_in_another_network_does_not_pause_the_owner(api, user):
     for _ in range(6):
-        api.post(
-            "/api/login", {"username": user.email, "password": "Wrong-Horse-7"}, REMOTE_ADDR="203.0.113.9"
-        )
+        api.post("/api/login", {"username": user.email, "password": "Wrong-Horse-7"}, REMOTE_ADDR="203.0.113.9")
 
     assert api.login_form(user.email).status_code == 200
 
@@ -361,9 +359,12 @@ def test_public_endpoints_ignore_a_stale_bearer(api, user):
 
     assert api.call("GET", "/_status").status_code == 200
     assert api.call("GET", "/feature-flags/feature-flags").status_code == 200
-    assert api.post(
-        "/api/login", {"username": user.email, "password": PASSWORD}, headers={"authorization": "Bearer stale"}
-    ).status_code == 200
+    assert (
+        api.post(
+            "/api/login", {"username": user.email, "password": PASSWORD}, headers={"authorization": "Bearer stale"}
+        ).status_code
+        == 200
+    )
 
 
 def test_the_greeting_comes_from_the_database(api, user):

@@ -1,0 +1,243 @@
+"""The lanes beside Django's stock handler: streams, clients that leave, threads and bodies."""
+
+import asyncio
+import contextlib
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connection
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import override_settings
+from django.urls import path
+
+from lib.asgi import LaneHandler
+
+happened = []
+
+
+async def stream(request):
+    async def parts():
+        for n in range(3):
+            yield f"{n}\n"
+            await asyncio.sleep(0)
+
+    return StreamingHttpResponse(parts())
+
+
+async def endless(request):
+    async def parts():
+        try:
+            while True:
+                yield "."
+                await asyncio.sleep(0)
+        finally:
+            happened.append("stream closed")
+
+    return StreamingHttpResponse(parts())
+
+
+async def wait(request):
+    happened.append("waiting")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        happened.append("cancelled")
+
+
+async def threads(request):
+    names = [await sync_to_async(threading.get_ident)() for _ in range(3)]
+    return HttpResponse(str(len(set(names))))
+
+
+async def pid(request):
+    def ask():
+        connection.ensure_connection()
+        return id(connection.connection)
+
+    return HttpResponse(str(await sync_to_async(ask)()))
+
+
+async def closing(request):
+    response = HttpResponse("x")
+
+    class Resource:
+        def close(self):
+            happened.append("closed")
+
+    response._resource_closers.append(Resource().close)
+    return response
+
+
+async def echo(request):
+    return HttpResponse(request.body)
+
+
+urlpatterns = [path(view.__name__, view) for view in (stream, endless, wait, threads, pid, closing, echo)]
+
+
+class Client:
+    """One ASGI request; `leave` disconnects."""
+
+    def __init__(self, name, body=(b"",)):
+        self.scope = {"type": "http", "method": "POST", "path": f"/{name}", "query_string": b"", "headers": []}
+        self.incoming = asyncio.Queue()
+        for n, part in enumerate(body, 1):
+            self.incoming.put_nowait({"type": "http.request", "body": part, "more_body": n < len(body)})
+        self.sent = []
+        self.got_some = asyncio.Event()
+
+    def leave(self):
+        self.incoming.put_nowait({"type": "http.disconnect"})
+
+    async def send(self, message):
+        self.sent.append(message)
+        if message.get("body"):
+            self.got_some.set()
+
+    async def run(self, app):
+        await asyncio.wait_for(app(self.scope, self.incoming.get, self.send), 10)
+        return self
+
+    @property
+    def status(self):
+        return self.sent[0]["status"]
+
+    @property
+    def body(self):
+        return b"".join(message.get("body", b"") for message in self.sent[1:])
+
+
+@pytest.fixture(params=["lanes", "stock"])
+def app(request):
+    happened.clear()
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
+        if request.param == "stock":
+            yield get_asgi_application()
+        else:
+            handler = LaneHandler(count=2, middleware=[], body_limit=1000)
+            yield handler
+            handler.close()
+
+
+def test_a_stream_arrives_in_parts(app):
+    client = asyncio.run(Client_run(app, "stream"))
+
+    assert (client.status, client.body) == (200, b"0\n1\n2\n")
+    assert client.sent[-1].get("more_body", False) is False
+
+
+async def Client_run(app, name, **options):  # noqa: N802
+    return await Client(name, **options).run(app)
+
+
+def test_a_client_that_leaves_ends_its_stream(app):
+    async def scenario():
+        client = Client("endless")
+        running = asyncio.ensure_future(client.run(app))
+        await client.got_some.wait()
+        client.leave()
+        await running
+
+    asyncio.run(scenario())
+
+    assert happened == ["stream closed"]
+
+
+def test_a_client_that_leaves_cancels_the_work(app):
+    async def scenario():
+        client = Client("wait")
+        running = asyncio.ensure_future(client.run(app))
+        while not happened:
+            await asyncio.sleep(0)
+        client.leave()
+        await running
+        return client
+
+    client = asyncio.run(scenario())
+
+    assert happened == ["waiting", "cancelled"]
+    assert client.sent == []
+
+
+def test_a_client_that_leaves_before_its_body_is_no_error(app):
+    async def scenario():
+        client = Client("echo", body=())
+        client.leave()
+        return await client.run(app)
+
+    assert asyncio.run(scenario()).sent == []
+
+
+def test_a_body_in_parts_is_whole(app):
+    client = asyncio.run(Client_run(app, "echo", body=(b"ab", b"cd", b"")))
+
+    assert client.body == b"abcd"
+
+
+def test_one_request_stays_on_one_thread(app):
+    assert asyncio.run(Client_run(app, "threads")).body == b"1"
+
+
+def test_what_the_answer_holds_is_closed(app):
+    asyncio.run(Client_run(app, "closing"))
+
+    assert happened == ["closed"]
+
+
+def test_an_oversized_body_is_413_without_being_read_to_its_end():
+    with override_settings(ROOT_URLCONF=__name__):
+        handler = LaneHandler(count=1, middleware=[], body_limit=10)
+
+        async def scenario():
+            client = Client("echo", body=())
+            client.incoming.put_nowait({"type": "http.request", "body": b"x" * 11, "more_body": True})
+            return await client.run(handler)
+
+        client = asyncio.run(scenario())
+
+    assert client.status == 413
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lanes_keep_their_connection_and_share_the_load():
+    with override_settings(ROOT_URLCONF=__name__):
+        handler = LaneHandler(count=2, middleware=[], body_limit=1000)
+
+        async def scenario():
+            alone = [(await Client_run(handler, "pid")).body for _ in range(3)]
+            together = await asyncio.gather(*(Client_run(handler, "pid") for _ in range(10)))
+            return alone, {client.body for client in together}
+
+        alone, together = asyncio.run(scenario())
+        handler.close()
+
+    assert len(set(alone)) == 1
+    assert len(together) == 2
+
+
+def test_cancelling_the_server_side_is_not_swallowed():
+    with override_settings(ROOT_URLCONF=__name__):
+        handler = LaneHandler(count=1, middleware=[], body_limit=10)
+        happened.clear()
+
+        async def scenario():
+            running = asyncio.ensure_future(Client("wait").run(handler))
+            while not happened:
+                await asyncio.sleep(0)
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            return running.cancelled()
+
+        assert asyncio.run(scenario())
+
+
+def test_the_api_runs_on_lanes():
+    from project.asgi import lanes
+
+    assert isinstance(lanes, ASGIHandler)
+    assert lanes.middleware == settings.API_MIDDLEWARE
