@@ -1,0 +1,78 @@
+"""A mail server on loopback that answers as a test tells it to."""
+
+import asyncio
+import logging
+import socket
+import time
+from email import message_from_bytes
+
+from aiosmtpd.controller import Controller
+
+# Every line of every conversation would bury the one a failing test is about.
+logging.getLogger("mail.log").setLevel(logging.ERROR)
+
+
+class Sink:
+    """Takes mail; `replies` are used up one per message, `None` standing for a cut line. Then all is accepted."""
+
+    def __init__(self, port=None):
+        self.port = port or free_port()
+        self.replies = []
+        self.refused_recipients = {}
+        self.mails = []
+        self.is_holding = False
+        self.hangs_up = False
+        self.controller = None
+
+    def start(self):
+        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self.controller.start()
+        return self
+
+    def stop(self):
+        if self.controller is not None:
+            self.controller.stop()
+            self.controller = None
+
+    @property
+    def message_ids(self):
+        return [mail["Message-ID"] for mail in self.mails]
+
+    async def handle_RCPT(  # noqa: N802
+        self, server, session, envelope, address, options
+    ):
+        if address in self.refused_recipients:
+            return self.refused_recipients[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802
+        self, server, session, envelope
+    ):
+        mail = message_from_bytes(envelope.content)
+        reply = self.replies.pop(0) if self.replies else "250 OK"
+        if reply is None or reply.startswith("250"):
+            self.mails.append(mail)
+        while self.is_holding:  # noqa: ASYNC110  (set from another thread)
+            await asyncio.sleep(0.01)
+        if self.hangs_up:
+            asyncio.get_running_loop().call_later(0.05, server.transport.close)
+        if reply is None:
+            server.transport.close()
+            return "250 never heard"
+        return reply
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(fact, *, within=5.0):
+    """Wait until `fact()` is true; fail loudly when it does not become so."""
+    deadline = time.monotonic() + within
+    while not (value := fact()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return value

@@ -1,0 +1,171 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.utils import timezone
+
+from notifications import services
+from notifications.management.commands import notifications_worker
+from notifications.models import Message
+from notifications.tests.factories import MessageFactory
+from notifications.tests.sink import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# The command as an operator runs it, with this suite's database, mail server and types.
+PROGRAM = """
+import sys, django
+from django.conf import settings
+django.setup()
+name, port, templates = sys.argv[1:]
+settings.DATABASES["default"]["NAME"] = name
+settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+settings.EMAIL_HOST, settings.EMAIL_PORT, settings.NOTIFICATIONS_ENGINE = "127.0.0.1", int(port), "worker"
+settings.TEMPLATES[0]["DIRS"].append(templates)
+from notifications.tests import kinds
+kinds.declare()
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "notifications_worker"])
+"""
+
+
+@pytest.fixture
+def worker(mail_server):
+    from notifications.tests import kinds
+
+    running = []
+
+    def start():
+        name = str(connection.settings_dict["NAME"])
+        values = [name, str(mail_server.port), str(kinds.TEMPLATES)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *values],
+            cwd=django_settings.BASE_DIR,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": "project.tests.settings"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def ended(process):
+    output, errors = process.communicate(timeout=10)
+    return process.returncode, output, errors
+
+
+def states():
+    return Counter(Message.objects.values_list("state", flat=True))
+
+
+def test_a_worker_killed_while_sending_loses_nothing(sink, worker):
+    sink.is_holding = True
+    messages = MessageFactory.create_batch(5)
+    process = worker()
+    eventually(lambda: sink.mails, within=10)
+
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    sink.is_holding = False
+    assert states() == {"sending": 5}
+    Message.objects.update(due_at=timezone.now() - timedelta(seconds=1))  # the lease ends
+    services.Courier().deliver_due()
+
+    assert states() == {"sent": 5}
+    assert set(sink.message_ids) == {message.message_id for message in messages}
+    assert len(sink.message_ids) <= 6
+
+
+def test_a_worker_told_to_stop_finishes_the_message_in_hand(sink, worker):
+    sink.is_holding = True
+    MessageFactory.create_batch(3)
+    process = worker()
+    eventually(lambda: sink.mails, within=10)
+
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    sink.is_holding = False
+    code, _, errors = ended(process)
+
+    assert code == 0
+    assert "Traceback" not in errors
+    assert states() == {"sent": 1, "queued": 2}
+    assert Counter(Message.objects.values_list("state", "attempts")) == {("sent", 1): 1, ("queued", 0): 2}
+
+
+def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, worker, settings):
+    settings.NOTIFICATIONS_ENGINE = "worker"
+    workers = [worker(), worker()]
+    for process in workers:
+        assert process.stdout.readline() == "Delivering until told to stop.\n"
+    with transaction.atomic():
+        for number in range(30):
+            services.queue("tests.hello", to=f"ada{number}@example.org", context={"number": number})
+
+    eventually(lambda: states() == {"sent": 30}, within=15)
+
+    assert Counter(sink.message_ids).most_common(1)[0][1] == 1
+    assert len(sink.message_ids) == 30
+    for process in workers:
+        process.send_signal(signal.SIGTERM)
+    assert [ended(process)[0] for process in workers] == [0, 0]
+
+
+def test_a_worker_is_refused_while_mail_is_off(settings):
+    settings.NOTIFICATIONS_ENGINE = "off"
+
+    with pytest.raises(CommandError, match="Mail is off: set EMAIL_URL") as refusal:
+        call_command("notifications_worker")
+
+    assert refusal.value.returncode == 1
+
+
+def test_once_ends_when_nothing_is_due(sink, capsys):
+    MessageFactory.create_batch(12)
+
+    call_command("notifications_worker", "--once")
+
+    assert capsys.readouterr().out == "12 tried\n"
+    assert len(sink.mails) == 12
+
+
+def test_once_says_when_the_mail_server_is_away(mail_server):
+    MessageFactory.create()
+
+    with pytest.raises(CommandError, match="mail server is away"):
+        call_command("notifications_worker", "--once")
+
+
+def test_postgresql_wakes_the_worker(settings):
+    if connection.vendor != "postgresql":
+        pytest.skip("Elsewhere the worker polls.")
+    settings.NOTIFICATIONS_ENGINE = "worker"
+    wait = notifications_worker._waiter(threading.Event())
+    wait(10)
+
+    def queue():
+        services.queue("tests.hello", to="ada@example.org", context={})
+        connection.close()
+
+    thread = threading.Thread(target=queue)
+    started = time.monotonic()
+    thread.start()
+    wait(10)
+
+    assert time.monotonic() - started < 5
+    thread.join()
