@@ -1,20 +1,33 @@
-"""The staff's site: its sign-in page stands on the same service as the API's."""
+"""The staff's site: signing in and changing one's password stand on the same services as the API."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
-from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
+from django.contrib.auth import authenticate, login
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse_lazy
+from django.utils.functional import lazy
+from django.utils.translation import gettext_lazy as _
 
 from lib.errors import ProductError
+from users.models import User
+from users.services import hashing, passwords, recovery
 
 
 class SignInForm(AdminAuthenticationForm):
     """Address and password; during a pause it says so."""
 
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": _("The address or the password is wrong, or this is not an active staff account."),
+    }
     retry_after: int | None = None
 
     def clean(self) -> dict[str, Any]:
@@ -25,8 +38,66 @@ class SignInForm(AdminAuthenticationForm):
             raise ValidationError(error.message, code=error.slug) from error
 
 
+def _password_help() -> str:
+    if settings.USERS_PASSWORD_POLICY == "nist":
+        return f"At least {passwords.NIST_MIN_LENGTH} characters."
+    return (
+        f"At least {passwords.LONG} characters of any kind; or at least {passwords.MIN_LENGTH} with an upper-case and "
+        "a lower-case letter, a digit and a special character."
+    )
+
+
+class ChangePasswordForm(AdminPasswordChangeForm):
+    """The product's policy; the old password is counted and paused like any other try."""
+
+    request: HttpRequest
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["new_password1"].help_text = lazy(_password_help, str)()
+
+    def clean_old_password(self) -> str:
+        given = cast(str, self.cleaned_data["old_password"])
+        try:
+            known = authenticate(self.request, username=self.user.get_username(), password=given)
+        except ProductError as error:
+            raise ValidationError(error.message, code=error.slug) from error
+        if known is None:
+            raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return given
+
+    def validate_password_for_user(self, user: Any, *args: Any, **kwargs: Any) -> None:
+        if password := self.cleaned_data.get("new_password2"):
+            try:
+                passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+            except ProductError as error:
+                self.add_error("new_password2", error.message)
+
+
+class ChangePasswordView(PasswordChangeView):
+    form_class = ChangePasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form(self, form_class: Any = None) -> Any:
+        form = super().get_form(form_class)
+        form.request = self.request  # type: ignore[attr-defined]
+        return form
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        encoded = hashing.make(form.cleaned_data["new_password1"])
+        with transaction.atomic():
+            user = User.objects.select_for_update().get(pk=form.user.pk)
+            if user.is_active:
+                recovery.set_password(user, encoded, by=user.pk.hex)
+        if user.is_active:
+            # Every session has ended, this one too; whoever knows the new password goes on in a new one.
+            login(self.request, user)
+        return HttpResponseRedirect(self.get_success_url())
+
+
 class SwitchboardAdminSite(AdminSite):
-    site_header = site_title = "Switchboard"
+    site_header = site_title = settings.PRODUCT_NAME
+    site_url = settings.APP_URL
     index_title = "Overview"
     login_form = SignInForm
     enable_nav_sidebar = True
@@ -37,3 +108,7 @@ class SwitchboardAdminSite(AdminSite):
         if form is not None and (wait := getattr(form, "retry_after", None)):
             response["Retry-After"] = str(wait)
         return response
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        context = {**self.each_context(request), **(extra_context or {})}
+        return ChangePasswordView.as_view(extra_context=context)(request)

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import uuid
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.options import IS_POPUP_VAR
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin import Verb, VerbAdmin, staff
+from lib.text import valid_email
+from notifications.models import Message
 from users import services
-from users.models import User, UserSession
+from users.models import User
 from users.services import Actor, limiter
 
 if TYPE_CHECKING:
     UserModelForm = forms.ModelForm[User]
-    Inline = admin.TabularInline[UserSession, User]
 else:
     UserModelForm = forms.ModelForm
-    Inline = admin.TabularInline
+
+SESSIONS_SHOWN, MAILS_SHOWN = 50, 10
+_STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 def _actor(request: HttpRequest) -> Actor:
@@ -127,14 +135,21 @@ class WaitingFilter(admin.SimpleListFilter):
     parameter_name = "waiting"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("verification", _("verification")), ("verification-7", _("verification for over 7 days"))]
+        return [
+            ("verification", _("Verification")),
+            ("verification-7", _("Verification for over 7 days")),
+            ("reset", _("A new password")),
+            ("sign-in", _("The first sign-in")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        if self.value() == "verification":
-            return queryset.filter(email_verified_at=None)
-        if self.value() == "verification-7":
-            return queryset.filter(email_verified_at=None, created_at__lt=timezone.now() - timedelta(days=7))
-        return queryset
+        waiting = {
+            "verification": Q(email_verified_at=None),
+            "verification-7": Q(email_verified_at=None, created_at__lt=timezone.now() - timedelta(days=7)),
+            "reset": Q(must_reset=True),
+            "sign-in": Q(last_login=None),
+        }
+        return queryset.filter(waiting.get(self.value() or "", Q()))
 
 
 class AddUserForm(UserModelForm):
@@ -143,25 +158,19 @@ class AddUserForm(UserModelForm):
     class Meta:
         model = User
         fields = ("email", "first_name", "last_name")
+        help_texts = {
+            "email": _(
+                "The account starts active, unverified and without a password, and nothing is mailed yet. "
+                "The next page has the buttons to mark the address verified and to mail a link that sets a password."
+            )
+        }
 
-
-class SessionInline(Inline):
-    model = UserSession
-    verbose_name_plural = _("live sessions")
-    fields = readonly_fields = ("kind", "label", "ip", "created_at", "last_seen_at", "expires_at")
-    can_delete = False
-    extra = 0
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[UserSession]:
-        return (
-            super().get_queryset(request).filter(revoked_at=None, expires_at__gt=timezone.now()).order_by("-created_at")
-        )
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    def clean_email(self) -> str:
+        try:
+            return valid_email(self.cleaned_data["email"])
+        except ValueError:
+            # Django's validator lets letters pass whose lower case it refuses, such as İ.
+            raise ValidationError(_("Enter a valid email address."), code="invalid") from None
 
 
 @admin.register(User)
@@ -169,13 +178,14 @@ class UserAdmin(VerbAdmin):
     """`is_active`, verification and the password have verbs, so the form only shows them."""
 
     verbs = VERBS
-    list_display = ("email", "full_name", "state", "is_staff", "last_login", "created_at", "verb_buttons")
+    change_form_template = "admin/users/user/change_form.html"
+    list_display = ("email", "full_name", "state", "is_staff", "last_sign_in", "created_at", "verb_buttons")
     list_filter = ("is_active", WaitingFilter, "is_staff", "is_superuser", "groups")
     search_fields = ("email",)
-    search_help_text = _("Start of an address or of a name")
+    search_help_text = _("The beginning of an address or of a name, in any letter case.")
     ordering = ("-created_at",)
+    empty_value_display = "–"
     filter_horizontal = ("groups", "user_permissions")
-    inlines = (SessionInline,)
     readonly_fields = (
         "email",
         "state",
@@ -183,28 +193,9 @@ class UserAdmin(VerbAdmin):
         "email_verified_at",
         "deactivated_at",
         "deactivated_reason",
-        "last_login",
-        "created_at",
-        "created_by",
-        "updated_at",
-        "updated_by",
-    )
-    fieldsets = (
-        (None, {"fields": ("email", "first_name", "last_name", "state", "password_state")}),
-        (_("Staff"), {"fields": ("is_staff", "is_superuser", "groups", "user_permissions"), "classes": ("collapse",)}),
-        (
-            _("History"),
-            {
-                "fields": (
-                    "email_verified_at",
-                    "last_login",
-                    "deactivated_at",
-                    "deactivated_reason",
-                    ("created_at", "created_by"),
-                    ("updated_at", "updated_by"),
-                )
-            },
-        ),
+        "last_sign_in",
+        "created",
+        "updated",
     )
 
     def get_search_results(
@@ -219,6 +210,9 @@ class UserAdmin(VerbAdmin):
         found = Q(email__startswith=term.lower())
         if "@" not in term:
             found |= Q(first_name__istartswith=term) | Q(last_name__istartswith=term)
+            first, _space, last = term.partition(" ")
+            if last := last.strip():
+                found |= Q(first_name__istartswith=first, last_name__istartswith=last)
         return queryset.filter(found), False
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -228,7 +222,7 @@ class UserAdmin(VerbAdmin):
             user.is_paused = user.email in paused
         return page
 
-    @admin.display(description=_("name"))
+    @admin.display(description=_("name"), empty_value="")
     def full_name(self, user: User) -> str:
         return user.get_full_name()
 
@@ -237,46 +231,107 @@ class UserAdmin(VerbAdmin):
         chips = [("active", _("active")) if user.is_active else ("off", _("deactivated"))]
         if not user.is_verified:
             chips.append(("waiting", _("unverified")))
+        if user.must_reset:
+            chips.append(("waiting", _("must reset")))
         if _is_paused(user):
             chips.append(("paused", _("paused")))
         return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
+
+    @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
+    def last_sign_in(self, user: User) -> datetime | None:
+        return user.last_login
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:
         """Never the hash: how it is kept, and since when."""
         if not user.has_usable_password():
-            return str(_("none; a reset link sets one"))
-        since = f", {user.password_changed_at:%Y-%m-%d}" if user.password_changed_at else ""
-        return f"{user.password.split('$', 1)[0]}{since}"
+            return str(_("None yet; a reset link sets one."))
+        kept = user.password.partition("$")[0]
+        if user.password_changed_at is None:
+            return kept
+        return f"{kept}, {_('set')} {date_format(timezone.localtime(user.password_changed_at), 'DATE_FORMAT')}"
+
+    @admin.display(description=_("created"))
+    def created(self, user: User) -> str:
+        return _when_and_who(user.created_at, user.created_by)
+
+    @admin.display(description=_("updated"))
+    def updated(self, user: User) -> str:
+        return _when_and_who(user.updated_at, user.updated_by)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is None:
             kwargs["form"] = AddUserForm
+        else:
+            kwargs["help_texts"] = {
+                "email": _("Signs in with it, in any letter case. An account keeps its address."),
+                "state": _("Changed by the buttons above."),
+                "password_state": _("Staff never choose or see a password: send a reset."),
+            }
         return super().get_form(request, obj, change, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.fieldsets if obj else ((None, {"fields": ("email", "first_name", "last_name")}),)
+        if obj is None:
+            return ((None, {"fields": ("email", "first_name", "last_name")}),)
+        deactivation = () if obj.is_active else ("deactivated_at", "deactivated_reason")
+        return (
+            (None, {"fields": ("email", "first_name", "last_name", "state", "password_state")}),
+            (_("History"), {"fields": ("created", "updated", "email_verified_at", "last_sign_in", *deactivation)}),
+            (_("Staff"), {"fields": _STAFF_FIELDS, "classes": () if obj.is_staff else ("collapse",)}),
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ()
-        staff_fields = () if request.user.is_superuser else ("is_staff", "is_superuser", "groups", "user_permissions")
-        return (*self.readonly_fields, *staff_fields)
+        # Whoever may give rights away could give them to themselves.
+        return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *_STAFF_FIELDS)
 
-    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
-        return self.inlines if obj else ()
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if change:
+            context["show_save_and_add_another"] = False
+            # Read beside the form, not as formsets of it: a session that ends meanwhile must not break saving a name.
+            if request.user.has_perm("users.view_usersession"):
+                live = obj.sessions.live(timezone.now()).order_by("-last_seen_at")
+                context["live_sessions"] = live[:SESSIONS_SHOWN]
+            if request.user.has_perm("notifications.view_message"):
+                context["last_mails"] = Message.objects.filter(user=obj).order_by("-created_at")[:MAILS_SHOWN]
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         by = _actor(request)
         if not change:
             created = services.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, by=by)
+            # The admin goes on with the object of the form.
             obj.pk, obj._state.adding = created.pk, False
-            return
-        wanted = {
-            name: form.cleaned_data[name] for name in form.changed_data if name not in {"groups", "user_permissions"}
-        }
-        services.edit(obj, **wanted, by=by)
+        elif form.changed_data:
+            relations = {"groups", "user_permissions"}
+            wanted = {name: form.cleaned_data[name] for name in form.changed_data if name not in relations}
+            services.edit(obj, **wanted, by=by)
+
+    def response_add(self, request: HttpRequest, obj: User, post_url_continue: str | None = None) -> HttpResponse:
+        """To the page with the buttons: without one of them nobody can sign in yet."""
+        if "_addanother" not in request.POST and IS_POPUP_VAR not in request.POST:
+            posted = request.POST.copy()
+            posted["_continue"] = "1"
+            request.POST = posted  # type: ignore[assignment]
+        return super().response_add(request, obj, post_url_continue)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.
         return False
+
+
+def _when_and_who(when: datetime, label: str) -> str:
+    """A member of staff is kept by id and shown by address; `command:activate_user` speaks for itself."""
+    moment = date_format(timezone.localtime(when), "DATETIME_FORMAT")
+    with suppress(ValueError):
+        label = User.objects.filter(pk=uuid.UUID(label)).values_list("email", flat=True).first() or label
+    return f"{moment}, {label}" if label else moment

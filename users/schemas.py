@@ -65,9 +65,9 @@ class VerifiedOut(Schema):
 class LoginForm(BaseModel):
     """The password grant of OAuth 2 (RFC 6749, 4.3) as the seed takes it; all but the first two are ignored."""
 
-    username: Text
-    password: Text
-    grant_type: Annotated[str, Field(pattern="^password$")] | None = None
+    username: Annotated[Text, Field(min_length=1)]
+    password: Annotated[Text, Field(min_length=1)]
+    grant_type: Annotated[str, Field(pattern="^(password)?$")] | None = None
     scope: str = ""
     client_id: str | None = None
     client_secret: str | None = None

@@ -32,7 +32,7 @@ os.environ.update(
 )
 
 from project.settings import *  # noqa: E402, F403
-from project.settings import BASE_DIR, DATABASES, STORAGES  # noqa: E402
+from project.settings import BASE_DIR, DATABASES  # noqa: E402
 
 # A file: threads and processes share it, which they cannot do with a database in memory.
 DATABASES["default"]["TEST"] = (
@@ -40,7 +40,5 @@ DATABASES["default"]["TEST"] = (
     if os.environ.get("TEST_DATABASE_URL")
     else {"NAME": str(Path(tempfile.gettempdir()) / f"switchboard-test-{os.getuid()}-{BASE_DIR.name}.sqlite3")}
 )
-STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
-WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "sessionid", "csrftoken"

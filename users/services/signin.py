@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
@@ -132,23 +133,40 @@ def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime
 # --- Access -----------------------------------------------------------------------------------------------------------
 
 
+# By hand, because every authenticated call asks it: the ORM takes ten times longer to word it than PostgreSQL to
+# answer it. What comes back needs no conversion on either database.
+_LIVE = """
+SELECT u.is_superuser, u.email, u.first_name, u.last_name, u.is_staff, s.last_seen_at < %s
+FROM users_usersession s JOIN users_user u ON u.id = s.user_id
+WHERE s.id = %s AND s.user_id = %s AND s.revoked_at IS NULL AND s.expires_at > %s AND u.is_active
+"""
+#: In the order of the model's fields, which is what from_db goes by.
+_LIVE_FIELDS = ("is_superuser", "id", "email", "first_name", "last_name", "is_active", "is_staff")
+
+
 def authenticate(token: str) -> User | None:
-    """The person an access token stands for, by one query; None when the session or the person may not pass."""
+    """The person an access token stands for, by one query; None when the session or the person may not pass.
+
+    The other fields of the user are loaded when they are asked for.
+    """
     proved = tokens.read_access(token)
     if proved is None:
         return None
     now = timezone.now()
-    session = (
-        UserSession.objects.live(now)
-        .select_related("user")
-        .filter(pk=proved.session_id, user_id=proved.user_id, user__is_active=True)
-        .first()
-    )
-    if session is None:
+    moment = connection.ops.adapt_datetimefield_value
+    ids: tuple[Any, Any] = (proved.session_id, proved.user_id)
+    if not connection.features.has_native_uuid_field:
+        ids = (proved.session_id.hex, proved.user_id.hex)
+    values = (moment(now - _SEEN_EVERY), *ids, moment(now))
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE, values)
+        row = cursor.fetchone()
+    if row is None:
         return None
-    note_seen(session, now)
-    session.user.session = session  # type: ignore[attr-defined]
-    return session.user
+    is_superuser, *names, is_staff, is_stale = row
+    if is_stale:
+        UserSession.objects.filter(pk=proved.session_id).update(last_seen_at=now)
+    return User.from_db(connection.alias, _LIVE_FIELDS, (is_superuser, proved.user_id, *names, True, is_staff))
 
 
 def note_seen(session: UserSession, now: datetime) -> None:
