@@ -1,0 +1,165 @@
+"""From samples to the page: medians, ratios against their bars, the plot."""
+
+import argparse
+import os
+import platform
+import statistics
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+
+Samples = dict[tuple[str, str], list[float]]
+
+SERVERS = {
+    "bare": "bare ASGI function",
+    "fastapi": "FastAPI, SQLAlchemy, asyncpg",
+    "stock": "the product, stock Django handler",
+    "ours": "**the product**",
+}
+FIGURES = {
+    "status": ("`GET /api/_status`", "requests/s"),
+    "flags": ("`GET /api/feature-flags/feature-flags`", "requests/s"),
+    "user": ("`GET /api/users/user`", "requests/s"),
+    "login": ("`POST /api/login`", "logins/s"),
+    "status_idle_p95": ("`_status` p95, idle", "ms"),
+    "status_storm_p95": ("`_status` p95, 20 clients logging in", "ms"),
+    "memory": ("memory after the run", "MiB"),
+}
+PACKAGES = (
+    "Django",
+    "django-ninja",
+    "psycopg",
+    "asgiref",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "fastapi",
+    "SQLAlchemy",
+    "asyncpg",
+    "pydantic",
+    "PyJWT",
+    "argon2-cffi",
+)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise: what was measured, and the bound it must keep."""
+
+    figure: str
+    measured: float
+    bound: float
+    is_floor: bool = True
+    unit: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        return self.measured >= self.bound if self.is_floor else self.measured <= self.bound
+
+
+def ratio(samples: Samples, above: tuple[str, str], below: tuple[str, str]) -> float | None:
+    """Median of the rounds' ratios; None when one of the two was not measured.
+
+    Both values of a round were taken within seconds of each other, so a machine that is busy for a minute moves both.
+    """
+    if above not in samples or below not in samples:
+        return None
+    return statistics.median(a / b for a, b in zip(samples[above], samples[below], strict=True))
+
+
+def bars(samples: Samples) -> list[Bar]:
+    """Every bar whose parts were measured."""
+    cores = os.cpu_count() or 1
+    verifies = ratio(samples, ("ours", "login"), ("machine", "verifies_per_second"))
+    memory = samples.get(("ours", "memory"), [None])[0]
+    wanted = [
+        ("flag list, ours ÷ stock Django", ratio(samples, ("ours", "flags"), ("stock", "flags")), 4, True, "×"),
+        ("current user, ours ÷ FastAPI", ratio(samples, ("ours", "user"), ("fastapi", "user")), 1, True, "×"),
+        ("current user, ours ÷ stock Django", ratio(samples, ("ours", "user"), ("stock", "user")), 3, True, "×"),
+        (
+            "`_status` p95 while 20 clients log in ÷ idle",
+            ratio(samples, ("ours", "status_storm_p95"), ("ours", "status_idle_p95")),
+            5,
+            False,
+            "×",
+        ),
+        (f"logins/s ÷ Argon2id checks/s of {cores} cores", verifies and verifies / cores, 0.5, True, "×"),
+        ("memory of the worker after the run", memory, 150, False, " MiB"),
+    ]
+    return [Bar(name, value, *rest) for name, value, *rest in wanted if value is not None]
+
+
+def facts(options: argparse.Namespace) -> list[str]:
+    """What the figures depend on, without the date: a rerun on the same machine changes only figures."""
+    with psycopg.connect(options.database_url) as connection:
+        database = connection.execute("SHOW server_version").fetchone()[0].split()[0]
+    model = platform.machine()
+    if (cpuinfo := Path("/proc/cpuinfo")).exists() and "model name" in (text := cpuinfo.read_text()):
+        model = text.split("model name")[1].split(":", 1)[1].splitlines()[0].strip()
+    return [
+        f"{os.cpu_count()} cores ({model}), shared by server, PostgreSQL and load generator",
+        f"Python {platform.python_version()}, PostgreSQL {database}",
+        ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        f"load average before the start: {options.load:.1f}"
+        + (" (**busy**: other programs took part in these figures)" if options.load > 0.5 else ""),
+        f"{options.repeats} rounds of {options.seconds} s; one uvicorn worker each (uvloop, httptools); "
+        "reads: `wrk -t1 -c32`; logins: `wrk -t1 -c20` with 50 `_status` a second beside them",
+    ]
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def markdown(samples: Samples, met: list[Bar], about: list[str]) -> str:
+    """The whole page: bars, medians, machine."""
+    shown = [name for name in SERVERS if any(server == name for server, _ in samples)]
+    lines = ["# Benchmark results", "", "| figure | measured | bar | ok? |", "| --- | ---: | ---: | --- |"]
+    for bar in met:
+        sign = "≥" if bar.is_floor else "≤"
+        lines.append(
+            f"| {bar.figure} | {bar.measured:.2f}{bar.unit} | {sign} {bar.bound:g}{bar.unit} | "
+            f"{'yes' if bar.is_met else '**no**'} |"
+        )
+    lines += ["", "Medians:", "", "| | unit | " + " | ".join(SERVERS[name] for name in shown) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * len(shown))
+    for figure, (label, unit) in FIGURES.items():
+        values = [samples.get((name, figure)) for name in shown]
+        if any(values):
+            cells = [_plain(statistics.median(value)) if value else "" for value in values]
+            lines.append(f"| {label} | {unit} | " + " | ".join(cells) + " |")
+    verify = 1000 / statistics.median(samples["machine", "verifies_per_second"])
+    lines += ["", "Machine:", "", *(f"- {fact}" for fact in about), f"- one Argon2id check: {verify:.1f} ms", ""]
+    return "\n".join(lines)
+
+
+def plot(samples: Samples, path: Path) -> None:
+    """Bars at the medians, a dot for every round: how far the rounds agree is part of the result."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    colours = {"bare": "#b8bfc8", "fastapi": "#3d9488", "stock": "#d09a45", "ours": "#35568f"}
+    names = {"bare": "bare ASGI", "fastapi": "FastAPI", "stock": "stock Django", "ours": "Switchboard"}
+    figure, all_axes = plt.subplots(2, 3, figsize=(12, 5.5), layout="constrained")
+    wanted = ["status", "flags", "user", "login", "status_storm_p95", "memory"]
+    for axes, key in zip(all_axes.flat, wanted, strict=True):
+        # The ceiling is shown once: beside answers that ask a database it would flatten all other bars.
+        shown = [name for name in SERVERS if (name, key) in samples and (name != "bare" or key == "status")][::-1]
+        for row, name in enumerate(shown):
+            values = samples[name, key]
+            median = statistics.median(values)
+            axes.barh(row, median, color=colours[name], height=0.65)
+            axes.plot(values, [row] * len(values), "o", color="black", markersize=2.5)
+            axes.annotate(
+                f" {_plain(median)}", (max(values), row), va="center", xytext=(4, 0), textcoords="offset points"
+            )
+        axes.set_yticks(range(len(shown)), [names[name] for name in shown])
+        axes.set_xlim(0, max(max(samples[name, key]) for name in shown) * 1.2)
+        label, unit = FIGURES[key]
+        axes.set_title(f"{label.replace('`', '')} [{unit}]", fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110, metadata={"Software": None})

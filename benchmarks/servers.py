@@ -1,0 +1,175 @@
+"""The servers under test: their databases, their processes, and how they are started and always stopped."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import psycopg
+
+from benchmarks import seed
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+
+STATUS = "/api/_status"
+FLAGS = "/api/feature-flags/feature-flags"
+USER = "/api/users/user"
+LOGIN = "/api/login"
+
+
+def credentials(number: int | str) -> str:
+    """The login form of one of the seeded people."""
+    return urlencode({"username": seed.email(number), "password": seed.PASSWORD})
+
+
+#: Name in the tables, and what uvicorn loads.
+APPLICATIONS = {
+    "bare": "benchmarks.bare:application",
+    "fastapi": "benchmarks.fastapi_peer:application",
+    "stock": "benchmarks.stock:application",
+    "ours": "project.asgi:application",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One running uvicorn worker."""
+
+    name: str
+    base: str
+    pid: int
+
+    def call(self, path: str, *, body: str | None = None, bearer: str | None = None) -> Any:
+        """The JSON of one answer; SystemExit when it is not a 200."""
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        request = urllib.request.Request(self.base + path, body.encode() if body else None, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            sys.exit(f"{self.name}: {path} answered {error.code}: {error.read().decode(errors='replace')[:500]}")
+
+    def sign_in(self) -> str:
+        """A fresh access token; the bare server takes any."""
+        return "any" if self.name == "bare" else self.call(LOGIN, body=credentials(0))["access_token"]
+
+    def check(self) -> None:
+        """Stop unless the answers are the ones that are to be compared."""
+        flags, user = self.call(FLAGS), self.call(USER, bearer=self.sign_in())
+        if self.call(STATUS) != {"status": "running"} or len(flags) != seed.FLAGS or user["email"] != seed.email(0):
+            sys.exit(f"{self.name} does not answer what the others answer: {len(flags)} flags, user {user}.")
+
+    def memory(self) -> float:
+        """Resident MiB of the worker."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@contextmanager
+def databases(admin_url: str, names: list[str]) -> Iterator[dict[str, str]]:
+    """Fresh databases `switchboard_bench_<name>` and their addresses; dropped at the end."""
+    created = {name: f"switchboard_bench_{name}" for name in names}
+    try:
+        with psycopg.connect(admin_url, autocommit=True) as connection:
+            for database in created.values():
+                connection.execute(f"DROP DATABASE IF EXISTS {database}")
+                connection.execute(f"CREATE DATABASE {database}")
+    except psycopg.errors.ObjectInUse as error:
+        sys.exit(f"Is another benchmark running? {error}")
+    except psycopg.OperationalError as error:
+        sys.exit(f"The benchmark needs a PostgreSQL (--database-url or BENCH_DATABASE_URL): {error}")
+    try:
+        yield {
+            name: urlunsplit(urlsplit(admin_url)._replace(scheme="postgres", path=f"/{database}"))
+            for name, database in created.items()
+        }
+    finally:
+        with psycopg.connect(admin_url, autocommit=True) as connection:
+            for database in created.values():
+                connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+
+@contextmanager
+def running(name: str, database_urls: dict[str, str], logs: Path) -> Iterator[Server]:
+    """The server, seeded and ready; its process ends with the block, whatever happens inside."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (logs / f"{name}.log").open("wb")
+    command = [sys.executable, "-m", "uvicorn", APPLICATIONS[name], "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--no-access-log", "--no-proxy-headers", "--loop", "uvloop", "--http", "httptools"]
+    env = _environment(name, port, database_urls)
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        server = Server(name, f"http://127.0.0.1:{port}", process.pid)
+        _wait_until_ready(server, process, Path(log.name))
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def seed_database(name: str, database_urls: dict[str, str]) -> None:
+    """Tables and rows, in processes of their own."""
+    env = _environment(name, 8000, database_urls)
+    modules = {
+        "fastapi": [["benchmarks.fastapi_peer"]],
+        "product": [["manage", "migrate", "-v0"], ["benchmarks.seed_data"]],
+    }
+    for arguments in modules[name]:
+        run = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
+        if run.returncode:
+            sys.exit(f"{' '.join(arguments)} failed:\n{run.stdout}{run.stderr}")
+
+
+_SECRETS = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "USERS_TOKEN_SECRET", "TOKEN_SECRET")}
+
+
+def _environment(name: str, port: int, database_urls: dict[str, str]) -> dict[str, str]:
+    """Only what is named here: the developer's own settings must not leak into a comparison."""
+    env = {"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **_SECRETS}
+    if name == "fastapi":
+        url = database_urls["fastapi"].replace("postgres://", "postgresql+asyncpg://", 1)
+        return {**env, "DATABASE_URL": url}
+    if name == "bare":
+        return env
+    return {
+        **env,
+        "ENV_FILE": "",
+        "DEBUG": "0",
+        "ENVIRONMENT": "test",
+        "DATABASE_URL": database_urls["product"],
+        "BASE_URL": f"http://127.0.0.1:{port}",
+        "APP_URL": "http://localhost:3000",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "EMAIL_URL": "dummymail://",
+        "DEFAULT_FROM_EMAIL": "Switchboard <noreply@example.org>",
+    }
+
+
+def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            urllib.request.urlopen(server.base + STATUS, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit(f"{server.name} did not start:\n{log.read_text(errors='replace')[-3000:]}")
