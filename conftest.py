@@ -34,9 +34,10 @@ class ApiClient(Client):
 def close_lanes(django_db_setup):
     """Connections of other threads would keep PostgreSQL from dropping the test database."""
     yield
-    from project.asgi import lanes
+    from project.asgi import admin_lanes, api_lanes
 
-    lanes.close()
+    api_lanes.close()
+    admin_lanes.close()
 
 
 @pytest.fixture

@@ -11,20 +11,24 @@ django_app = get_asgi_application()
 from django.conf import settings  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
-from lib.asgi import LaneHandler, by_path, with_lifespan  # noqa: E402
+from lib.asgi import LaneHandler, Lanes, by_path, with_lifespan  # noqa: E402
 from notifications import engine  # noqa: E402
 
-lanes = LaneHandler(count=settings.API_LANES, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
+# Two sets, so that no slow page of the admin stands in the API's way. Django's own handler would take a new thread,
+# and leave a new database connection behind, for every request.
+api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
+api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
 
 
 def stop() -> None:
     engine.stop()
-    lanes.close()
+    api_lanes.close()
+    admin_lanes.close()
 
 
 application = with_lifespan(
     ProxyHeadersMiddleware(
-        by_path(("/api", "/healthz", "/readyz"), lanes, django_app),  # type: ignore[arg-type]
+        by_path(("/api", "/healthz", "/readyz"), api, admin_lanes.carry(django_app)),  # type: ignore[arg-type]
         trusted_hosts=settings.TRUSTED_PROXIES,
     ),
     start=engine.start,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from asgiref.sync import sync_to_async
@@ -14,6 +15,8 @@ from users.services import Caller, hashing
 from users.services.signin import Tokens
 
 router = Router(tags=["Accounts"])
+
+_LOOK_AGAIN = 0.1  # seconds
 
 
 @router.get("/_authenticated", response=schemas.GreetingOut)
@@ -73,7 +76,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     """Sign in with address and password."""
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
-    attempt = await sync_to_async(services.begin)(email=email, caller=Caller.of(request))
+    attempt = await _begin(email, Caller.of(request))
     checked = await hashing.acheck(payload.password, attempt.encoded)
     made = await sync_to_async(services.open_session)(attempt, checked)
     return schemas.LoginOut(
@@ -128,6 +131,17 @@ async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> sche
     row = await sync_to_async(services.check_reset)(email=payload.email, token=payload.token, password=payload.password)
     await sync_to_async(services.reset)(row, password_hash=await hashing.amake(payload.password))
     return schemas.PasswordResetOut()
+
+
+async def _begin(email: str, caller: Caller) -> services.Attempt:
+    """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
+    while True:
+        try:
+            return await sync_to_async(services.begin)(email=email, caller=caller)
+        except services.Paused as error:
+            if not error.may_clear:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN)
 
 
 def _hand_over(response: HttpResponse, made: Tokens) -> str | None:

@@ -14,7 +14,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
-from lib.asgi import LaneHandler
+from lib.asgi import LaneHandler, Lanes
 
 happened = []
 
@@ -111,16 +111,20 @@ class Client:
         return b"".join(message.get("body", b"") for message in self.sent[1:])
 
 
-@pytest.fixture(params=["lanes", "stock"])
+@pytest.fixture(params=["lanes", "stock", "carried"])
 def app(request):
     happened.clear()
     with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
         if request.param == "stock":
             yield get_asgi_application()
+        elif request.param == "carried":
+            lanes = Lanes(2)
+            yield lanes.carry(get_asgi_application())
+            lanes.close()
         else:
-            handler = LaneHandler(count=2, middleware=[], body_limit=1000)
+            handler = LaneHandler(lanes=Lanes(2), middleware=[], body_limit=1000)
             yield handler
-            handler.close()
+            handler.lanes.close()
 
 
 def test_a_stream_arrives_in_parts(app):
@@ -190,7 +194,7 @@ def test_what_the_answer_holds_is_closed(app):
 
 def test_an_oversized_body_is_413_without_being_read_to_its_end():
     with override_settings(ROOT_URLCONF=__name__):
-        handler = LaneHandler(count=1, middleware=[], body_limit=10)
+        handler = LaneHandler(lanes=Lanes(1), middleware=[], body_limit=10)
 
         async def scenario():
             client = Client("echo", body=())
@@ -205,7 +209,7 @@ def test_an_oversized_body_is_413_without_being_read_to_its_end():
 @pytest.mark.django_db(transaction=True)
 def test_lanes_keep_their_connection_and_share_the_load():
     with override_settings(ROOT_URLCONF=__name__):
-        handler = LaneHandler(count=2, middleware=[], body_limit=1000)
+        handler = LaneHandler(lanes=Lanes(2), middleware=[], body_limit=1000)
 
         async def scenario():
             alone = [(await Client_run(handler, "pid")).body for _ in range(3)]
@@ -213,15 +217,30 @@ def test_lanes_keep_their_connection_and_share_the_load():
             return alone, {client.body for client in together}
 
         alone, together = asyncio.run(scenario())
-        handler.close()
+        handler.lanes.close()
 
     assert len(set(alone)) == 1
     assert len(together) == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_djangos_own_handler_keeps_connections_too_when_it_is_carried():
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
+        lanes = Lanes(1)
+        app = lanes.carry(get_asgi_application())
+
+        async def scenario():
+            return {(await Client_run(app, "pid")).body for _ in range(3)}
+
+        seen = asyncio.run(scenario())
+        lanes.close()
+
+    assert len(seen) == 1
+
+
 def test_cancelling_the_server_side_is_not_swallowed():
     with override_settings(ROOT_URLCONF=__name__):
-        handler = LaneHandler(count=1, middleware=[], body_limit=10)
+        handler = LaneHandler(lanes=Lanes(1), middleware=[], body_limit=10)
         happened.clear()
 
         async def scenario():
@@ -237,7 +256,7 @@ def test_cancelling_the_server_side_is_not_swallowed():
 
 
 def test_the_api_runs_on_lanes():
-    from project.asgi import lanes
+    from project.asgi import api
 
-    assert isinstance(lanes, ASGIHandler)
-    assert lanes.middleware == settings.API_MIDDLEWARE
+    assert isinstance(api, ASGIHandler)
+    assert api.middleware == settings.API_MIDDLEWARE

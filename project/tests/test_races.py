@@ -124,6 +124,14 @@ def test_fifty_passwords_at_once_are_compared_five_times(server):
     assert codes == {"login_bad_credentials": 5, "login_paused": 45}
 
 
+def test_right_passwords_at_once_do_not_pause_their_account(server):
+    verified(server, "many@example.org")
+
+    answers = at_once([login(server, "many@example.org")] * 20)
+
+    assert statuses(answers) == {200: 20}
+
+
 def test_a_switch_by_command_reaches_every_worker(server):
     body = {"email": "late@example.org", "password": PASSWORD, "first_name": "A", "last_name": "B"}
     off = manage("set_feature_flag", "FF_ENABLE_REGISTRATION", "off", env=server.env)

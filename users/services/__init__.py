@@ -4,7 +4,17 @@ from users.services.accounts import rename
 from users.services.callers import Actor, Caller
 from users.services.recovery import check_reset, forgot, reset
 from users.services.registration import check_register, register, request_code, verify
-from users.services.signin import authenticate, begin, finish, logout, new_session, open_session, refresh
+from users.services.signin import (
+    Attempt,
+    Paused,
+    authenticate,
+    begin,
+    finish,
+    logout,
+    new_session,
+    open_session,
+    refresh,
+)
 from users.services.staff import (
     FIRST_ADMIN,
     activate,
@@ -23,7 +33,9 @@ from users.services.staff import (
 __all__ = [
     "FIRST_ADMIN",
     "Actor",
+    "Attempt",
     "Caller",
+    "Paused",
     "activate",
     "authenticate",
     "begin",

@@ -19,6 +19,8 @@ from users.services import tokens
 
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
+#: Milliseconds in which the tries that led to a block may still be under way.
+_FRESH = 1000
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,16 @@ RETURNING key
 _ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
-def reserve(*buckets: Bucket) -> int:
-    """Count one try in every bucket. Return 0 when all allow it, else the seconds until the last block ends.
+@dataclass(frozen=True)
+class Block:
+    """Why a try was refused: `seconds` until the last block ends; `is_fresh` when one began a moment ago."""
+
+    seconds: int
+    is_fresh: bool
+
+
+def reserve(*buckets: Bucket) -> Block | None:
+    """Count one try in every bucket. Return None when all allow it.
 
     Call it outside any transaction, before the thing it guards: the count must outlive the refusal.
     """
@@ -90,9 +100,10 @@ def reserve(*buckets: Bucket) -> int:
         allowed = {bytes(key) for (key,) in cursor.fetchall()}
     refused = [bucket.key for bucket in ordered if bucket.key not in allowed]
     if not refused:
-        return 0
-    ends = RateBucket.objects.filter(key__in=refused).values_list("blocked_until", flat=True)
-    return max(1, math.ceil((max(ends, default=now) - now) / 1000))
+        return None
+    blocks = list(RateBucket.objects.filter(key__in=refused).values_list("blocked_until", "at"))
+    left = max((end - now for end, _ in blocks), default=0)
+    return Block(max(1, math.ceil(left / 1000)), any(now - at < _FRESH for _, at in blocks))
 
 
 def forget(*buckets: Bucket) -> None:

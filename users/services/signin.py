@@ -36,6 +36,19 @@ class Attempt:
     encoded: str
 
 
+class Paused(ProductError):
+    """Too many wrong passwords. `may_clear`: tries that count towards the pause may still turn out right."""
+
+    def __init__(self, block: limiter.Block) -> None:
+        super().__init__(
+            "LOGIN_BAD_CREDENTIALS",
+            "Too many wrong passwords: signing in is paused for a while. A reset by mail lifts the pause.",
+            slug="login_paused",
+            retry_after=block.seconds,
+        )
+        self.may_clear = block.is_fresh
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Lives are whole seconds. `refresh` is None when the client keeps the one it has."""
@@ -51,15 +64,10 @@ def login_bucket(email: str, caller: Caller) -> limiter.Bucket:
 
 
 def begin(*, email: str, caller: Caller) -> Attempt:
-    """Count the try; LOGIN_BAD_CREDENTIALS with slug `login_paused` during a pause, hashing nothing."""
+    """Count the try; Paused (LOGIN_BAD_CREDENTIALS, slug `login_paused`) hashes nothing."""
     email = normal_email(email)
-    if wait := limiter.reserve(login_bucket(email, caller)):
-        raise ProductError(
-            "LOGIN_BAD_CREDENTIALS",
-            "Too many wrong passwords: signing in is paused for a while. A reset by mail lifts the pause.",
-            slug="login_paused",
-            retry_after=wait,
-        )
+    if block := limiter.reserve(login_bucket(email, caller)):
+        raise Paused(block)
     user = User.objects.filter(email=email).first()
     if user is None or not hashing.is_comparable(user.password):
         return Attempt(email, caller, None, hashing.decoy(email))

@@ -1,0 +1,165 @@
+"""A headless Chromium for the tests that need one: Debian's, with a profile of its own and nothing fetched."""
+
+import contextlib
+import os
+import time
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+DEADLINE = 20
+DESKTOP, PHONE = (1280, 800), (360, 740)
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--lang=en-GB",
+)
+
+
+@contextlib.contextmanager
+def chromium(profile, *, size=DESKTOP, javascript=True):
+    """A driver whose profile lives in the directory `profile`. `size` is what pages see of the window."""
+    os.environ["SE_OFFLINE"] = "true"  # Selenium shall look for no other driver
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*_FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if not javascript:
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
+    try:
+        resize(driver, size)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def resize(driver, size, *, dark=False):
+    """Give pages a viewport of exactly this size, narrower than a window may be, and a colour scheme."""
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def wait(driver, condition):
+    """The first true answer of `condition()`; elements that went away with the old page are asked for again."""
+    return WebDriverWait(driver, DEADLINE, poll_frequency=0.05).until(lambda _: _answer(condition))
+
+
+def _answer(condition):
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+
+    try:
+        return condition()
+    except (NoSuchElementException, StaleElementReferenceException):
+        return False
+
+
+def find(driver, css):
+    return wait(driver, lambda: driver.find_element(By.CSS_SELECTOR, css))
+
+
+def find_all(driver, css):
+    return driver.find_elements(By.CSS_SELECTOR, css)
+
+
+def text(driver):
+    return wait(driver, lambda: driver.find_element(By.TAG_NAME, "body").text)
+
+
+def press(driver, element):
+    """Press by mouse and wait until another page is there."""
+    old = driver.find_element(By.TAG_NAME, "html").id
+    element.click()
+    another_page(driver, old)
+
+
+def type_keys(driver, *keys):
+    """Type to whatever has the focus."""
+    driver.switch_to.active_element.send_keys(*keys)
+
+
+def press_enter(driver):
+    old = driver.find_element(By.TAG_NAME, "html").id
+    type_keys(driver, Keys.ENTER)
+    another_page(driver, old)
+
+
+def another_page(driver, old):
+    wait(driver, lambda: driver.find_element(By.TAG_NAME, "html").id != old and is_loaded(driver))
+
+
+def is_loaded(driver):
+    return driver.execute_script("return document.readyState") == "complete"
+
+
+def violations(driver, settle=0.0):
+    """What the console said since it was last asked that a policy stopped or a script failed."""
+    if settle:
+        time.sleep(settle)
+    lines = [entry["message"] for entry in driver.get_log("browser")]
+    return [line for line in lines if "Content Security Policy" in line or "Uncaught" in line or "violates" in line]
+
+
+#: What is wrong with the layout: the page scrolls sideways, something to press stands outside, or text is cut off.
+LAYOUT = """
+const wrong = [], width = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth > width) wrong.push(`page is ${document.documentElement.scrollWidth} wide`);
+function scrolls(element) {
+  for (let up = element.parentElement; up && up !== document.body; up = up.parentElement)
+    if (/auto|scroll/.test(getComputedStyle(up).overflowX) && up.scrollWidth > up.clientWidth
+        && up.getBoundingClientRect().right <= width + 1) return true;
+  return false;
+}
+const shown = e => e.checkVisibility({visibilityProperty: true, opacityProperty: true}) && e.getClientRects().length;
+for (const e of document.querySelectorAll("a, button, input:not([type=hidden]), select, textarea")) {
+  if (!shown(e) || e.closest(".skip-to-content-link, .visually-hidden") || scrolls(e)) continue;
+  const box = e.getBoundingClientRect();
+  if (box.left < -1 || box.right > width + 1)
+    wrong.push(`${e.tagName} ${e.className} "${e.value || e.textContent}" at ${box.left}..${box.right}`);
+}
+for (const e of document.querySelectorAll("h1, h2, p, td, th, label, button, a, span, div.help, div.readonly, input[type=submit]")) {
+  if (!shown(e) || e.closest(".skip-to-content-link, .visually-hidden")) continue;
+  const style = getComputedStyle(e);
+  if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1)
+    wrong.push(`cut: ${e.tagName} ${e.className} "${e.textContent.trim().slice(0, 40)}"`);
+}
+return wrong;
+"""
+
+
+def layout_faults(driver):
+    return driver.execute_script(LAYOUT)
+
+
+#: The contrast (WCAG 2) of the text of every element a selector finds, over the first opaque colour behind it.
+CONTRAST = """
+const parse = c => c.match(/[\\d.]+/g).map(Number);
+const light = c => { const f = parse(c).slice(0, 3).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * f[0] + 0.7152 * f[1] + 0.0722 * f[2]; };
+const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor, p = parse(c);
+  if (p.length < 4 || p[3] === 1) return c; } return "rgb(255, 255, 255)"; };
+return [...document.querySelectorAll(arguments[0])].map(e => {
+  const a = light(getComputedStyle(e).color), b = light(behind(e));
+  return [e.className || e.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+});
+"""
+
+
+def contrasts(driver, css):
+    return driver.execute_script(CONTRAST, css)
