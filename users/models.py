@@ -225,6 +225,7 @@ class RateBucket(models.Model):
     key = models.BinaryField(primary_key=True, max_length=32)
     scope = models.CharField(max_length=32)
     count = models.IntegerField()
+    failed = models.IntegerField()
     blocked_until = models.BigIntegerField()
     reset_at = models.BigIntegerField()
     max_count = models.IntegerField()

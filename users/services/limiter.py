@@ -11,7 +11,7 @@ from operator import or_
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from users.models import RateBucket
@@ -19,8 +19,8 @@ from users.services import tokens
 
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
-#: Milliseconds in which the tries that led to a block may still be under way.
-_FRESH = 1000
+#: Milliseconds after which a try whose end was never noted is taken for lost.
+_UNDER_WAY = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,11 @@ MAIL = (
 # A blocked bucket is left untouched and is missing from the answer.
 _RESERVE = """
 INSERT INTO users_ratebucket AS b
-  (key, scope, count, blocked_until, reset_at, max_count, pause, doublings, slides, at)
+  (key, scope, count, failed, blocked_until, reset_at, max_count, pause, doublings, slides, at)
 VALUES {rows}
-ON CONFLICT (key) DO UPDATE SET (count, blocked_until, reset_at, at) = (
+ON CONFLICT (key) DO UPDATE SET (count, failed, blocked_until, reset_at, at) = (
   CASE WHEN b.reset_at <= excluded.at THEN 1 ELSE b.count + 1 END,
+  CASE WHEN b.reset_at <= excluded.at THEN 0 ELSE b.failed END,
   CASE WHEN b.reset_at <= excluded.at THEN excluded.blocked_until
        WHEN b.count + 1 < b.max_count THEN 0
        WHEN b.pause = 0 THEN b.reset_at
@@ -75,15 +76,18 @@ ON CONFLICT (key) DO UPDATE SET (count, blocked_until, reset_at, at) = (
 WHERE b.blocked_until <= excluded.at
 RETURNING key
 """
-_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_ROW = "(%s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Why a try was refused: `seconds` until the last block ends; `is_fresh` when one began a moment ago."""
+    """Why a try was refused: `seconds` until the last block ends.
+
+    `may_clear`: tries that led to it are still under way, and one that succeeds ends it.
+    """
 
     seconds: int
-    is_fresh: bool
+    may_clear: bool
 
 
 def reserve(*buckets: Bucket) -> Block | None:
@@ -101,14 +105,20 @@ def reserve(*buckets: Bucket) -> Block | None:
     refused = [bucket.key for bucket in ordered if bucket.key not in allowed]
     if not refused:
         return None
-    blocks = list(RateBucket.objects.filter(key__in=refused).values_list("blocked_until", "at"))
-    left = max((end - now for end, _ in blocks), default=0)
-    return Block(max(1, math.ceil(left / 1000)), any(now - at < _FRESH for _, at in blocks))
+    blocks = list(RateBucket.objects.filter(key__in=refused).values_list("blocked_until", "at", "count", "failed"))
+    left = max((end - now for end, *_ in blocks), default=0)
+    under_way = any(failed < count and now - at < _UNDER_WAY for _, at, count, failed in blocks)
+    return Block(max(1, math.ceil(left / 1000)), under_way)
 
 
 def forget(*buckets: Bucket) -> None:
     """Empty the buckets: the person has shown who they are."""
     RateBucket.objects.filter(key__in=[bucket.key for bucket in buckets]).delete()
+
+
+def note_failure(bucket: Bucket) -> None:
+    """The try that was counted came to nothing."""
+    RateBucket.objects.filter(pk=bucket.key).update(failed=F("failed") + 1)
 
 
 def lift_pause(email: str) -> None:

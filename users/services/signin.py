@@ -46,7 +46,7 @@ class Paused(ProductError):
             slug="login_paused",
             retry_after=block.seconds,
         )
-        self.may_clear = block.is_fresh
+        self.may_clear = block.may_clear
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,11 @@ def begin(*, email: str, caller: Caller) -> Attempt:
 def finish(attempt: Attempt, checked: Checked) -> User:
     """The person who signs in; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
     user = attempt.user
+    bucket = login_bucket(attempt.email, attempt.caller)
     if user is None or not checked.is_right or not user.is_active or user.must_reset:
+        limiter.note_failure(bucket)
         raise _bad_credentials()
-    limiter.forget(login_bucket(attempt.email, attempt.caller))
+    limiter.forget(bucket)
     if not user.is_verified:
         raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
     if checked.rehash:

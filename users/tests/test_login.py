@@ -183,7 +183,7 @@ def test_signing_in_forgets_the_wrong_passwords(api, user):
     assert not RateBucket.objects.exists()
 
 
-def test_a_failed_sign_in_costs_two_queries(api, user, django_assert_max_num_queries):
+def test_a_failed_sign_in_costs_three_queries(api, user, django_assert_max_num_queries):
     api.login_form(user.email, "Wrong-Horse-7")
 
     with django_assert_max_num_queries(3):
