@@ -51,8 +51,7 @@ def _checks() -> dict[str, dict[str, Any]]:
 
 
 def _flags() -> dict[str, Any]:
-    store.current()
-    return {"status": "ok"} if store.ready() else {"status": "down", "reason": "no snapshot yet"}
+    return {"status": "ok"} if store.current() else {"status": "down", "reason": "no snapshot yet"}
 
 
 @cache

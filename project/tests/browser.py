@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-import time
 
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -56,14 +56,20 @@ def resize(driver, size, *, dark=False):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
 
+def renew(driver):
+    """Forget sign-ins, window size and what the console said."""
+    driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    driver.get("about:blank")
+    resize(driver, DESKTOP)
+    driver.get_log("browser")
+
+
 def wait(driver, condition):
     """The first true answer of `condition()`; elements that went away with the old page are asked for again."""
     return WebDriverWait(driver, DEADLINE, poll_frequency=0.05).until(lambda _: _answer(condition))
 
 
 def _answer(condition):
-    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-
     try:
         return condition()
     except (NoSuchElementException, StaleElementReferenceException):
@@ -108,10 +114,8 @@ def is_loaded(driver):
     return driver.execute_script("return document.readyState") == "complete"
 
 
-def violations(driver, settle=0.0):
+def violations(driver):
     """What the console said since it was last asked that a policy stopped or a script failed."""
-    if settle:
-        time.sleep(settle)
     lines = [entry["message"] for entry in driver.get_log("browser")]
     return [line for line in lines if "Content Security Policy" in line or "Uncaught" in line or "violates" in line]
 
@@ -126,14 +130,21 @@ function scrolls(element) {
         && up.getBoundingClientRect().right <= width + 1) return true;
   return false;
 }
+// A box that sticks out of one that hides what sticks out.
+const clipped = e => { const right = e.getBoundingClientRect().right;
+  for (let up = e.parentElement; up && up !== document.body; up = up.parentElement)
+    if (/hidden|clip/.test(getComputedStyle(up).overflowX) && right > up.getBoundingClientRect().right + 1) return true;
+  return false; };
 const shown = e => e.checkVisibility({visibilityProperty: true, opacityProperty: true}) && e.getClientRects().length;
 for (const e of document.querySelectorAll("a, button, input:not([type=hidden]), select, textarea")) {
   if (!shown(e) || e.closest(".skip-to-content-link, .visually-hidden") || scrolls(e)) continue;
   const box = e.getBoundingClientRect();
-  if (box.left < -1 || box.right > width + 1)
+  if (box.left < -1 || box.right > width + 1 || clipped(e))
     wrong.push(`${e.tagName} ${e.className} "${e.value || e.textContent}" at ${box.left}..${box.right}`);
 }
-for (const e of document.querySelectorAll("h1, h2, p, td, th, label, button, a, span, div.help, div.readonly, input[type=submit]")) {
+// The arrows of Django's pairs of lists (`selector-add`) are pictures; their text is for screen readers.
+const texts = "h1, h2, p, td, th, label, button:not([class^=selector-]), a, span, .help, .readonly, [type=submit]";
+for (const e of document.querySelectorAll(texts)) {
   if (!shown(e) || e.closest(".skip-to-content-link, .visually-hidden")) continue;
   const style = getComputedStyle(e);
   if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1)
@@ -150,7 +161,8 @@ def layout_faults(driver):
 #: The contrast (WCAG 2) of the text of every element a selector finds, over the first opaque colour behind it.
 CONTRAST = """
 const parse = c => c.match(/[\\d.]+/g).map(Number);
-const light = c => { const f = parse(c).slice(0, 3).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const linear = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = c => { const f = parse(c).slice(0, 3).map(linear);
   return 0.2126 * f[0] + 0.7152 * f[1] + 0.0722 * f[2]; };
 const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor, p = parse(c);
   if (p.length < 4 || p[3] === 1) return c; } return "rgb(255, 255, 255)"; };

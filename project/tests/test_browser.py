@@ -1,5 +1,6 @@
 """What staff do all day, in a real browser against a real server."""
 
+import contextlib
 import os
 
 import httpx
@@ -41,7 +42,8 @@ for days, first, last, email, more in (
 User.objects.exclude(email_verified_at=None).update(last_login=now - timedelta(hours=3))
 services.deactivate(services.find("edsger@example.org"), by=by, reason="Asked for it by phone")
 katherine = services.find("katherine@example.org")
-signin.new_session(katherine, Caller("203.0.113.7", "Mozilla/5.0 (X11; Linux) Firefox/140.0"), UserSession.Kind.API, now)
+firefox = Caller("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+signin.new_session(katherine, firefox, UserSession.Kind.API, now)
 for _ in range(5):
     limiter.reserve(signin.login_bucket("ada@example.org", Caller("203.0.113.7")))
 for codename, label, on in (
@@ -55,11 +57,25 @@ for codename, label, on in (
 """
 
 
-@pytest.fixture
-def server(tmp_path):
-    with processes.serving(tmp_path, DEBUG="1", LOG_LEVEL="warning") as server:
+@contextlib.contextmanager
+def peopled(folder):
+    with processes.serving(folder, DEBUG="1", LOG_LEVEL="warning") as server:
         made = processes.manage("shell", "--verbosity=0", "--command", PEOPLE, env=server.env)
         assert made.returncode == 0, made.stderr
+        yield server
+
+
+@pytest.fixture
+def fresh_server(tmp_path):
+    """For journeys that change people."""
+    with peopled(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """For looking around."""
+    with peopled(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
@@ -70,10 +86,17 @@ def anyhow(request, tmp_path):
         yield driver
 
 
-@pytest.fixture
-def chromium(tmp_path):
-    with browser.chromium(tmp_path / "profile") as driver:
+@pytest.fixture(scope="module")
+def one_chromium(tmp_path_factory):
+    with browser.chromium(tmp_path_factory.mktemp("chromium") / "profile") as driver:
         yield driver
+
+
+@pytest.fixture
+def chromium(one_chromium):
+    """As if new: nobody is signed in, the window is a laptop's, the console is empty."""
+    browser.renew(one_chromium)
+    return one_chromium
 
 
 def sign_in(driver, server):
@@ -99,8 +122,8 @@ def registration(server, email):
     return httpx.post(f"{server.url}/api/register", json=body).status_code
 
 
-def test_a_day_at_the_desk(server, anyhow):
-    driver = anyhow
+def test_a_day_at_the_desk(fresh_server, anyhow):
+    server, driver = fresh_server, anyhow
     sign_in(driver, server)
 
     # A flag goes off, and the next stranger cannot register any more.
@@ -291,10 +314,10 @@ def browser_shot(driver, name):
 
 
 @pytest.mark.skipif(not os.environ.get("SCREENSHOTS"), reason="only on demand: SCREENSHOTS=1 writes docs/images")
-def test_pictures_for_the_readme(server, chromium):
-    sign_in(chromium, server)
+def test_pictures_for_the_readme(fresh_server, chromium):
+    sign_in(chromium, fresh_server)
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name, address in (("users", USERS), ("flags", FLAGS)):
-        chromium.get(server.url + address)
+        chromium.get(fresh_server.url + address)
         browser.wait(chromium, lambda: browser.is_loaded(chromium))
         assert chromium.save_screenshot(str(IMAGES / f"admin-{name}.png"))

@@ -186,3 +186,18 @@ def test_every_line_of_the_log_is_json(tmp_path):
 
     assert {json.loads(line)["path"] for line in lines if "path" in line} >= {"/api/nope", "/api/login"}
     assert "secret-of-a-person" not in "".join(lines)
+
+
+@pytest.mark.parametrize(("proxies", "seen"), [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.7")])
+def test_forwarded_addresses_are_believed_from_listed_proxies_only(tmp_path, proxies, seen):
+    with serving(tmp_path, TRUSTED_PROXIES=proxies) as server:
+        assert manage("createsuperuser", "--noinput", "--email", "root@example.org", env=server.env).returncode == 0
+        reset = manage("reset_user_password", "root@example.org", "--stdin", env=server.env, input="Correct-Horse-7\n")
+        assert reset.returncode == 0, reset.stderr
+        form = {"username": "root@example.org", "password": "Correct-Horse-7"}
+        headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7", "Forwarded": "for=198.51.100.2"}
+        assert httpx.post(server.url + "/api/login", data=form, headers=headers).status_code == 200
+        program = "from users.models import UserSession; print(UserSession.objects.get().ip)"
+        shown = manage("shell", "--no-imports", "-c", program, env=server.env)
+
+    assert shown.stdout.strip() == seen
