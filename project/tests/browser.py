@@ -143,9 +143,9 @@ for (const e of document.querySelectorAll("a, button, input:not([type=hidden]), 
     wrong.push(`${e.tagName} ${e.className} "${e.value || e.textContent}" at ${box.left}..${box.right}`);
 }
 // The arrows of Django's pairs of lists (`selector-add`) are pictures; their text is for screen readers.
-const texts = "h1, h2, p, td, th, label, button:not([class^=selector-]), a, span, .help, .readonly, [type=submit]";
+const texts = "h1, h2, p, td, th, label, button:not([class^=selector-]), a, span, .help, .readonly";
 for (const e of document.querySelectorAll(texts)) {
-  if (!shown(e) || e.closest(".skip-to-content-link, .visually-hidden")) continue;
+  if (!shown(e) || !e.textContent.trim() || e.closest(".skip-to-content-link, .visually-hidden")) continue;
   const style = getComputedStyle(e);
   if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1)
     wrong.push(`cut: ${e.tagName} ${e.className} "${e.textContent.trim().slice(0, 40)}"`);

@@ -34,7 +34,7 @@ for days, first, last, email, more in (
     (21, "Edsger", "Dijkstra", "edsger@example.org", {{}}),
     (9, "Margaret", "Hamilton", "margaret@example.org", {{"email_verified_at": None}}),
     (4, "Barbara", "Liskov", "barbara@example.org", {{}}),
-    (2, "Tim", "Berners-Lee", "tim.berners-lee.with.a.rather.long.name@subdomain.example.org", {{}}),
+    (2, "Radia", "Perlman", "radia@example.org", {{}}),
     (1, "Grace", "Hopper", "grace@example.org", {{"email_verified_at": None}}),
 ):
     fields = {{"email_verified_at": now, "created_at": now - timedelta(days=days), **more}}
@@ -57,10 +57,15 @@ for codename, label, on in (
 """
 
 
+LONG = f"""
+User.objects.create_user("tim.with.a.rather.long.name.to.show@subdomain.example.org", {PASSWORD!r}, last_name="W" * 150)
+"""
+
+
 @contextlib.contextmanager
-def peopled(folder):
+def peopled(folder, more=""):
     with processes.serving(folder, DEBUG="1", LOG_LEVEL="warning") as server:
-        made = processes.manage("shell", "--verbosity=0", "--command", PEOPLE, env=server.env)
+        made = processes.manage("shell", "--verbosity=0", "--command", PEOPLE + more, env=server.env)
         assert made.returncode == 0, made.stderr
         yield server
 
@@ -75,7 +80,7 @@ def fresh_server(tmp_path):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """For looking around."""
-    with peopled(tmp_path_factory.mktemp("server")) as server:
+    with peopled(tmp_path_factory.mktemp("server"), more=LONG) as server:
         yield server
 
 
