@@ -24,7 +24,7 @@ class Result:
     text: str = ""
 
 
-class TransportDown(Exception):  # noqa: N818  (says what is, as does Withdrawn)
+class TransportDown(Exception):
     """The mail server cannot be used at all; no message is to blame."""
 
     def __init__(self, cause: BaseException) -> None:

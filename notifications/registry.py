@@ -16,11 +16,11 @@ Backoff = Literal["standard", "prompt"]
 OnAmbiguous = Literal["retry", "hold"]
 
 
-class UnknownType(LookupError):  # noqa: N818  (says what is)
+class UnknownType(LookupError):
     """No such type is declared."""
 
 
-class Withdrawn(Exception):  # noqa: N818  (a decision, not an error)
+class Withdrawn(Exception):
     """Raised by `derive`: there is nothing left to say. The message ends `cancelled` with this reason."""
 
     def __init__(self, reason: str) -> None:
