@@ -13,8 +13,17 @@ EMAIL_MAX_LENGTH = 254
 NAME_MAX_LENGTH = 150
 
 
+def is_storable(value: str) -> bool:
+    return not _UNSTORABLE.search(value)
+
+
+def printable(value: str) -> str:
+    """The text with what a terminal or a log cannot show replaced by `?`."""
+    return "".join(character if character.isprintable() else "?" for character in value)
+
+
 def storable(value: str) -> str:
-    if _UNSTORABLE.search(value):
+    if not is_storable(value):
         raise ValueError("must not contain NUL characters or lone surrogates")
     return value
 

@@ -3,8 +3,10 @@
 What is missing has a default that starts on a laptop, or stops the start with one sentence.
 """
 
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -251,6 +253,9 @@ SILENCED_SYSTEM_CHECKS = [
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
 
+logging.captureWarnings(True)
+# whitenoise hands files over as plain iterators; they are small, and read once.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOGGING = {
     "version": 1,

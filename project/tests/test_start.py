@@ -159,7 +159,20 @@ def test_it_stops_cleanly_with_connections_open(tmp_path, sent):
 
         server.stop(sent)
 
-        assert "Traceback" not in server.log.read_text()
+    assert server.process.returncode == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite is for one host")
+def test_hosts_that_start_together_migrate_one_after_the_other(tmp_path):
+    with database(tmp_path) as url:
+        servers = [Server(environment(url), log=tmp_path / f"log{n}") for n in range(2)]
+        try:
+            for server in servers:
+                until(server.is_up)
+        finally:
+            for server in servers:
+                server.kill()
 
 
 def test_the_first_admin_is_printed_once(tmp_path):

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
-from lib.text import normal_email
+from lib.text import is_storable, normal_email, printable
 from users.models import User
 from users.services import hashing, limiter, passwords, recovery, registration, signin
 from users.services.callers import Actor
@@ -20,9 +20,9 @@ _REASON_MAX_LENGTH = 200
 
 def find(email: str) -> User:
     """The account of an address in any letter case; USER_UNKNOWN (404)."""
-    user = User.objects.filter(email=normal_email(email)).first() if "\x00" not in email else None
+    user = User.objects.filter(email=normal_email(email)).first() if is_storable(email) else None
     if user is None:
-        raise ProductError("USER_UNKNOWN", f"No user {email}.", status=404)
+        raise ProductError("USER_UNKNOWN", f"No user {printable(email)}.", status=404)
     return user
 
 
@@ -140,6 +140,8 @@ def reset_password(user: User, password: str, *, by: Actor) -> int:
 
     Raises RESET_PASSWORD_INVALID_PASSWORD with the broken rule.
     """
+    if not is_storable(password):
+        raise ProductError("PASSWORD_UNREADABLE", "The password holds characters that are no text.")
     passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
     encoded = hashing.make(password)
     with transaction.atomic():
@@ -166,6 +168,6 @@ def _given(reason: str) -> str:
     reason = reason.strip()
     if not reason:
         raise ProductError("REASON_REQUIRED", "Say why.")
-    if len(reason) > _REASON_MAX_LENGTH or "\x00" in reason:
+    if len(reason) > _REASON_MAX_LENGTH or not is_storable(reason):
         raise ProductError("REASON_TOO_LONG", f"A reason has at most {_REASON_MAX_LENGTH} characters.")
     return reason

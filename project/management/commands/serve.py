@@ -1,16 +1,38 @@
 """Serve the product with uvicorn: what `make run` and the container start."""
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandParser
-from django.db import connections
+from django.db import connection, connections
 
 from lib.commands import Command as BaseCommand
 from users import services
+
+
+_MIGRATING = 0x5377626D  # any number, the same in every process
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hosts that start together migrate one after the other. SQLite is for one host."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_MIGRATING])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATING])
 
 
 class Command(BaseCommand):
@@ -25,7 +47,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["migrate"]:
-            call_command("migrate", verbosity=0, interactive=False)
+            with _one_at_a_time():
+                call_command("migrate", verbosity=0, interactive=False)
         address = f"http://{settings.HOST}:{settings.PORT}"
         if options["first_admin"] and (password := services.create_first_admin()):
             self.stdout.write(f"First sign-in at {address}/admin/ (shown only now):")
@@ -34,6 +57,8 @@ class Command(BaseCommand):
         self.stdout.write(f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)")
         self.stdout.flush()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+        # uvicorn stops at SIGTERM and then raises it again: asked to stop, and stopped, is a success.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.run(
             "project.asgi:application",
             host=settings.HOST,
