@@ -179,18 +179,19 @@ class UserAdmin(VerbAdmin):
 
     verbs = VERBS
     change_form_template = "admin/users/user/change_form.html"
-    list_display = ("email", "full_name", "state", "is_staff", "last_sign_in", "created_at", "verb_buttons")
+    list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
     list_filter = ("is_active", WaitingFilter, "is_staff", "is_superuser", "groups")
     search_fields = ("email",)
     search_help_text = _("The beginning of an address or of a name, in any letter case.")
+    show_facets = admin.ShowFacets.NEVER  # each count would read the table once more
     ordering = ("-created_at",)
-    empty_value_display = "–"
+    empty_value_display = ""
     filter_horizontal = ("groups", "user_permissions")
     readonly_fields = (
         "email",
         "state",
         "password_state",
-        "email_verified_at",
+        "verified",
         "deactivated_at",
         "deactivated_reason",
         "last_sign_in",
@@ -235,11 +236,25 @@ class UserAdmin(VerbAdmin):
             chips.append(("waiting", _("must reset")))
         if _is_paused(user):
             chips.append(("paused", _("paused")))
+        if user.is_staff:
+            chips.append(("staff", _("superuser") if user.is_superuser else _("staff")))
         return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
 
-    @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
+    @admin.display(description=_("last sign-in"), empty_value="never")
     def last_sign_in(self, user: User) -> datetime | None:
         return user.last_login
+
+    @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
+    def signed_in_on(self, user: User) -> str | None:
+        return date_format(timezone.localtime(user.last_login), "DATE_FORMAT") if user.last_login else None
+
+    @admin.display(description=_("created"), ordering="created_at")
+    def created_on(self, user: User) -> str:
+        return date_format(timezone.localtime(user.created_at), "DATE_FORMAT")
+
+    @admin.display(description=_("address verified"), empty_value="not yet")
+    def verified(self, user: User) -> datetime | None:
+        return user.email_verified_at
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:
@@ -276,7 +291,7 @@ class UserAdmin(VerbAdmin):
         deactivation = () if obj.is_active else ("deactivated_at", "deactivated_reason")
         return (
             (None, {"fields": ("email", "first_name", "last_name", "state", "password_state")}),
-            (_("History"), {"fields": ("created", "updated", "email_verified_at", "last_sign_in", *deactivation)}),
+            (_("History"), {"fields": ("created", "updated", "verified", "last_sign_in", *deactivation)}),
             (_("Staff"), {"fields": _STAFF_FIELDS, "classes": () if obj.is_staff else ("collapse",)}),
         )
 
@@ -297,7 +312,7 @@ class UserAdmin(VerbAdmin):
     ) -> HttpResponse:
         if change:
             context["show_save_and_add_another"] = False
-            # Read beside the form, not as formsets of it: a session that ends meanwhile must not break saving a name.
+            # Read beside the form, not as formsets of it: saving a name must not depend on what ended meanwhile.
             if request.user.has_perm("users.view_usersession"):
                 live = obj.sessions.live(timezone.now()).order_by("-last_seen_at")
                 context["live_sessions"] = live[:SESSIONS_SHOWN]

@@ -291,6 +291,18 @@ def test_a_telephone_is_enough(server, chromium):
     assert faults == {}
 
 
+def test_a_laptop_shows_every_row_button(server, chromium):
+    sign_in(chromium, server)
+
+    for address in (USERS, FLAGS):
+        chromium.get(server.url + address)
+        edge = browser.find(chromium, ".results").rect
+        buttons = browser.find_all(chromium, "#result_list button.verb")
+        assert buttons
+        assert all(b.rect["x"] + b.rect["width"] <= edge["x"] + edge["width"] for b in buttons), address
+        assert browser.layout_faults(chromium) == []
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_chips_and_buttons_can_be_read(server, chromium, dark):
     browser.resize(chromium, browser.DESKTOP, dark=dark)

@@ -865,7 +865,7 @@ def test_nonsense_in_the_address_is_no_error_page(staff_client, query):
 
 
 def test_the_chips_tell_the_state(staff_client):
-    person(email="a@example.org", inactive=True, unverified=True, paused=True, must_reset=True)
+    person(email="a@example.org", inactive=True, unverified=True, paused=True, must_reset=True, staff=True)
 
     for address in (f"{LIST}?q=a@example.org", page(User.objects.get(email="a@example.org"))):
         chips = re.findall(r'<span class="chip chip-(\w+)">([^<]+)</span>', staff_client.get(address).content.decode())
@@ -874,6 +874,7 @@ def test_the_chips_tell_the_state(staff_client):
             ("waiting", "unverified"),
             ("waiting", "must reset"),
             ("paused", "paused"),
+            ("staff", "staff"),
         ]
 
 

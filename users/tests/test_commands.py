@@ -14,9 +14,6 @@ from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
 NEW = "Another-Horse-8"
-#: Strict, so that the repair takes the mark away with it.
-surrogates_crash = pytest.mark.xfail(strict=True, reason="services.staff.find encodes lone surrogates: a traceback")
-unstorable_password = pytest.mark.xfail(strict=True, reason="passwords.check lets NUL and lone surrogates through")
 COMMANDS = ["activate_user", "deactivate_user", "reset_user_password"]
 
 
@@ -310,7 +307,7 @@ def test_an_unknown_person(name, email):
     "email",
     [
         "nul\x00@example.org",
-        pytest.param("surrogate\ud800@example.org", marks=surrogates_crash),
+        "surrogate\ud800@example.org",
     ],
 )
 @pytest.mark.parametrize("name", COMMANDS)
@@ -323,7 +320,6 @@ def test_an_address_no_database_could_hold(name, email):
     assert refused.value.returncode == 1
 
 
-@unstorable_password
 @pytest.mark.parametrize("password", ["Good-enough-7\x00", "Good-enough-7\ud800"])
 def test_a_password_nobody_could_type(password):
     user = UserFactory.create(email="ada@example.org")
@@ -470,7 +466,6 @@ def test_an_unmigrated_database_is_one_line(tmp_path, name):
     assert "migrate" in done.stderr
 
 
-@surrogates_crash
 def test_bytes_that_are_no_text_are_an_unknown_person(shell, tmp_path):
     with processes.database(tmp_path) as url:
         env = processes.environment(url)
