@@ -10,15 +10,14 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.contrib.auth import authenticate, login
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse_lazy
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
 from lib.errors import ProductError
-from users.models import User
-from users.services import hashing, passwords, recovery
+from users import services
+from users.services import hashing, passwords
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -85,12 +84,8 @@ class ChangePasswordView(PasswordChangeView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         encoded = hashing.make(form.cleaned_data["new_password1"])
-        with transaction.atomic():
-            user = User.objects.select_for_update().get(pk=form.user.pk)
-            if user.is_active:
-                recovery.set_password(user, encoded, by=user.pk.hex)
-        if user.is_active:
-            # Every session has ended, this one too; whoever knows the new password goes on in a new one.
+        # Every session has ended, this one too; whoever knows the new password goes on in a new one.
+        if user := services.change_password(form.user, password_hash=encoded):
             login(self.request, user)
         return HttpResponseRedirect(self.get_success_url())
 

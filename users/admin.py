@@ -13,6 +13,7 @@ from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
@@ -61,7 +62,7 @@ def _send_reset(user: User, /, *, request: HttpRequest, reason: str) -> bool:
 
 def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
     ended = services.sign_out(user, by=_actor(request))
-    return f"{ended} sessions ended" if ended else False
+    return f"{ended} session{pluralize(ended)} ended" if ended else False
 
 
 def _is_paused(user: User) -> bool:

@@ -34,7 +34,10 @@ class AdminSessionMiddleware:
             return False
         now = timezone.now()
         session = UserSession.objects.live(now).filter(pk=session_id, user=cast(User, request.user)).first()
-        if session is None or now - session.last_seen_at > signin.ADMIN_IDLE:
+        if session is None:
+            return False
+        if now - session.last_seen_at > signin.ADMIN_IDLE:
+            signin.end_sessions(UserSession.objects.filter(pk=session.pk), reason="idle")
             return False
         signin.note_seen(session, now)
         return True

@@ -2,7 +2,7 @@
 
 from users.services.accounts import rename
 from users.services.callers import Actor, Caller
-from users.services.recovery import check_reset, forgot, reset
+from users.services.recovery import change_password, check_reset, forgot, reset
 from users.services.registration import check_register, register, request_code, verify
 from users.services.signin import (
     Attempt,
@@ -39,6 +39,7 @@ __all__ = [
     "activate",
     "authenticate",
     "begin",
+    "change_password",
     "check_register",
     "check_reset",
     "create",

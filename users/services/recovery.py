@@ -84,6 +84,16 @@ def reset(row: OneTimeToken, *, password_hash: str) -> None:
     set_password(user, password_hash, by="reset")
 
 
+@transaction.atomic
+def change_password(user: User, *, password_hash: str) -> User | None:
+    """A person's own new password; every session ends. None when the account was deactivated meanwhile."""
+    row = User.objects.select_for_update().get(pk=user.pk)
+    if not row.is_active:
+        return None
+    set_password(row, password_hash, by=row.pk.hex)
+    return row
+
+
 def set_password(user: User, password_hash: str, *, by: str) -> int:
     """The new password of a locked row: open links die, sessions end. Return how many sessions ended."""
     now = timezone.now()

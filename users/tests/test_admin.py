@@ -28,7 +28,7 @@ VERBS = [
     ("deactivate", {}, "deactivate_user", True, "deactivated and signed out.", "inactive already."),
     ("mark-verified", {"unverified": True}, "verify_user", True, "address taken as verified.", "verified already."),
     ("send-reset", {}, "send_reset_user", False, "reset link on its way.", None),
-    ("sign-out", {"signed_in": True}, "sign_out_user", False, "1 sessions ended.", "not signed in anywhere."),
+    ("sign-out", {"signed_in": True}, "sign_out_user", False, "1 session ended.", "not signed in anywhere."),
 ]
 LABELS = {
     "activate": "Activate",

@@ -16,7 +16,6 @@ from django.db import connection, connections
 from lib.commands import Command as BaseCommand
 from users import services
 
-
 _MIGRATING = 0x5377626D  # any number, the same in every process
 
 
