@@ -77,6 +77,11 @@ def ready() -> bool:
     return current() is not None
 
 
+def is_loaded() -> bool:
+    """Whether this process has ever read the flags; asks nothing."""
+    return _snapshot is not None
+
+
 def forget() -> None:
     """Start anew: the database is another one than before, so its revisions may repeat."""
     global _snapshot, _retry_at, _log_at

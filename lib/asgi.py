@@ -6,6 +6,7 @@ request takes one at its first synchronous call: an answer that needs no databas
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from io import BytesIO
@@ -20,6 +21,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
+
+logger = logging.getLogger("switchboard.request")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -200,12 +203,20 @@ def with_lifespan(app: App, *, start: Callable[[], None], stop: Callable[[], Non
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await app(scope, receive, send)
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:
+                logger.warning("request cut off at the stop", extra={"path": scope["path"]})
         elif scope["type"] == "lifespan":
             while True:
                 message = await receive()
                 if message["type"] == "lifespan.startup":
-                    await asyncio.to_thread(start)
+                    try:
+                        await asyncio.to_thread(start)
+                    except Exception as error:
+                        # Let out, uvicorn would take it for an application without lifespan and serve all the same.
+                        await send({"type": "lifespan.startup.failed", "message": str(error)})
+                        return
                     await send({"type": "lifespan.startup.complete"})
                 elif message["type"] == "lifespan.shutdown":
                     await asyncio.to_thread(stop)

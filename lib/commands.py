@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 
 from lib.errors import ProductError
 
@@ -46,9 +46,11 @@ class Command(BaseCommand):
             return super().execute(*args, **options)
         except ProductError as error:
             raise CommandError(error.message) from error
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             # Only the kind: a driver's message may repeat the values of a row.
-            raise CommandError(f"The database refused: {type(error).__name__}. Has `migrate` been run?") from error
+            raise CommandError(
+                f"The database refused ({type(error).__name__}): is it there, and has `migrate` been run?"
+            ) from error
 
 
 def add_reason(parser: ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """`EMAIL_URL` to Django's mail settings: the only place that knows the spelling."""
 
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -41,7 +41,6 @@ def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
         raise ImproperlyConfigured("EMAIL_URL names no mail server.")
     implicit_tls = scheme == "smtp+ssl" or (scheme == "smtps" and port in (None, 465))
     starttls = scheme == "smtp+tls" or (scheme == "smtps" and not implicit_tls)
-    query = parse_qs(parts.query)
     return {
         "EMAIL_BACKEND": f"{_BACKENDS}.smtp.EmailBackend",
         "EMAIL_HOST": parts.hostname,
@@ -50,5 +49,5 @@ def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
         "EMAIL_USE_SSL": implicit_tls,
         "EMAIL_USE_TLS": starttls,
-        "EMAIL_TIMEOUT": int(query.get("timeout", [str(timeout)])[0]),
+        "EMAIL_TIMEOUT": timeout,
     }

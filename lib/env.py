@@ -1,7 +1,9 @@
 """Readers of the environment: each returns a value that can be used, or stops the start with one sentence."""
 
+import ipaddress
 import os
 import re
+from email.utils import parseaddr
 from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -85,11 +87,30 @@ def words(name: str) -> list[str]:
 
 def origins(name: str) -> list[str]:
     """Web origins (`scheme://host[:port]`), blanks and trailing slashes stripped."""
-    found = [part.rstrip("/") for part in words(name)]
+    found = [part.rstrip("/").lower() for part in words(name)]  # browsers send them in lower case
     for origin in found:
         if not _ORIGIN.match(origin):
-            raise ImproperlyConfigured(f"{name} holds {origin!r}, which is not an origin like https://app.example.org.")
+            raise ImproperlyConfigured(f"{name} holds something that is no origin like https://app.example.org.")
     return found
+
+
+def networks(name: str) -> list[str]:
+    """Addresses and networks (`10.0.0.1`, `10.0.0.0/8`)."""
+    found = words(name)
+    for part in found:
+        try:
+            ipaddress.ip_network(part)
+        except ValueError:
+            raise ImproperlyConfigured(f"{name} holds something that is no address or network.") from None
+    return found
+
+
+def sender(name: str, fallback: str) -> str:
+    """The From of a mail: an address, with or without a name before it."""
+    value = raw(name) or fallback
+    if value and ("\n" in value or "\r" in value or "@" not in parseaddr(value)[1]):
+        raise ImproperlyConfigured(f"{name} must be an address like Switchboard <noreply@example.org>.")
+    return value
 
 
 def base_url(name: str, *, debug: bool, fallback: str) -> str:
@@ -97,8 +118,12 @@ def base_url(name: str, *, debug: bool, fallback: str) -> str:
     value = (raw(name) or (fallback if debug else "")).rstrip("/")
     if not value:
         raise ImproperlyConfigured(f"Set {name} to the address it is reached at, such as https://app.example.org.")
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or parts.query or parts.fragment:
         raise ImproperlyConfigured(f"{name} must be an http or https address.")
     return value
 

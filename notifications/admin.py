@@ -45,7 +45,7 @@ class TypeFilter(admin.SimpleListFilter):
         return [(kind.code, kind.label) for kind in registry.declared_types()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
-        return queryset.filter(type=self.value()) if self.value() else queryset
+        return queryset.filter(type=self.value()) if self.value() in dict(self.lookup_choices) else queryset
 
 
 class AttemptInline(ReadOnly, AttemptModelInline):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import update_wrapper
 from typing import Any, cast
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth import authenticate, login
 from django.contrib.auth.views import PasswordChangeView
-from django.core.exceptions import ValidationError
+from django.core.exceptions import BadRequest, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse_lazy
 from django.utils.functional import lazy
@@ -83,7 +84,11 @@ class ChangePasswordView(PasswordChangeView):
         return form
 
     def form_valid(self, form: Any) -> HttpResponse:
-        encoded = hashing.make(form.cleaned_data["new_password1"])
+        try:
+            encoded = hashing.make(form.cleaned_data["new_password1"])
+        except ProductError as error:
+            form.add_error(None, error.message)
+            return self.form_invalid(form)
         # Every session has ended, this one too; whoever knows the new password goes on in a new one.
         if user := services.change_password(form.user, password_hash=encoded):
             login(self.request, user)
@@ -103,6 +108,19 @@ class SwitchboardAdminSite(AdminSite):
         if form is not None and (wait := getattr(form, "retry_after", None)):
             response["Retry-After"] = str(wait)
         return response
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """No NUL byte reaches a filter: PostgreSQL cannot even be asked about one."""
+        inner = super().admin_view(view, cacheable)
+
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            # The search box words its own refusal.
+            filters = (value for key, values in request.GET.lists() if key != "q" for value in (key, *values))
+            if any("\x00" in value for value in filters):
+                raise BadRequest("A query cannot hold NUL characters.")
+            return inner(request, *args, **kwargs)  # type: ignore[no-any-return]
+
+        return update_wrapper(checked, inner)
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {**self.each_context(request), **(extra_context or {})}

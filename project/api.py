@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI, Schema
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
@@ -41,6 +42,7 @@ api = SwitchboardAPI(
     description="Accounts, feature flags and notifications.",
     docs_url="/docs",
     openapi_url="/openapi.json",
+    docs_decorator=require_safe,
     auth=BearerOrCookie(),
     parser=StrictParser(),
 )

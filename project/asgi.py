@@ -9,8 +9,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_app = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
+from django.db import connections  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
+from feature_flags import store  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, by_path, with_lifespan  # noqa: E402
 from notifications import engine  # noqa: E402
 
@@ -18,6 +20,13 @@ from notifications import engine  # noqa: E402
 # and leave a new database connection behind, for every request.
 api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
 api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
+
+
+def start() -> None:
+    # Read now, so that a database lost before the first request finds the flags in memory.
+    store.current()
+    connections.close_all()
+    engine.start()
 
 
 def stop() -> None:
@@ -31,6 +40,6 @@ application = with_lifespan(
         by_path(("/api", "/healthz", "/readyz"), api, admin_lanes.carry(django_app)),  # type: ignore[arg-type]
         trusted_hosts=settings.TRUSTED_PROXIES,
     ),
-    start=engine.start,
+    start=start,
     stop=stop,
 )

@@ -6,15 +6,14 @@ from functools import cache
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseFailure
+from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
 
 from feature_flags import store
 from notifications import services as notifications
-
-_was_ready = False
 
 
 async def healthz(request: HttpRequest) -> JsonResponse:
@@ -37,21 +36,18 @@ async def readyz(request: HttpRequest) -> JsonResponse:
 
 
 def _checks() -> dict[str, dict[str, Any]]:
-    global _was_ready
     try:
-        missing = _missing_migrations()
-    except DatabaseError as error:
+        if missing := _missing_migrations():
+            return {"migrations": {"status": "down", "reason": f"{missing} missing: run `manage.py migrate`"}}
+        checks = {"database": {"status": "ok"}, "mail": notifications.health(), "flags": _flags()}
+    except DatabaseFailure as error:
         reason = f"database unreachable ({type(error).__name__})"
-        return {"database": {"status": "degraded" if _was_ready else "down", "reason": reason}}
-    if missing:
-        return {"migrations": {"status": "down", "reason": f"{missing} missing: run `manage.py migrate`"}}
-    checks = {"database": {"status": "ok"}, "mail": notifications.health(), "flags": _flags()}
-    _was_ready = _was_ready or checks["flags"]["status"] == "ok"
+        return {"database": {"status": "degraded" if store.is_loaded() else "down", "reason": reason}}
     return checks
 
 
 def _flags() -> dict[str, Any]:
-    return {"status": "ok"} if store.current() else {"status": "down", "reason": "no snapshot yet"}
+    return {"status": "ok"} if store.ready() else {"status": "down", "reason": "no snapshot yet"}
 
 
 @cache

@@ -56,7 +56,7 @@ WEB_CONCURRENCY = read.integer("WEB_CONCURRENCY", 1, minimum=1, maximum=256)
 API_LANES = read.integer("API_LANES", 4, minimum=1, maximum=64)
 BASE_URL = read.base_url("BASE_URL", debug=DEBUG, fallback=f"http://localhost:{PORT}")
 APP_URL = read.base_url("APP_URL", debug=DEBUG, fallback="http://localhost:3000")
-TRUSTED_PROXIES = read.words("TRUSTED_PROXIES")
+TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
 PRODUCT_NAME = read.raw("PRODUCT_NAME") or "Switchboard"
 SUPPORT_EMAIL = read.raw("SUPPORT_EMAIL")
 
@@ -137,8 +137,14 @@ TEMPLATES = [
 
 def database(url: str) -> dict[str, object]:
     """Django's database settings for a `sqlite:///` or `postgres://` address."""
-    config: dict[str, object] = dict(environ.Env.db_url_config(url))
-    engine = str(config["ENGINE"])
+    try:
+        config: dict[str, object] = dict(environ.Env.db_url_config(url))
+    except ValueError:
+        # Without the cause: it repeats what it could not read, which may be a password.
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read as an address; percent-encode the special characters of its password."
+        ) from None
+    engine = str(config.get("ENGINE", ""))
     options = dict(config.get("OPTIONS") or {})  # type: ignore[call-overload]
     if engine.endswith("sqlite3"):
         # IMMEDIATE: a transaction that will write says so at its start and waits its turn, instead of failing at the
@@ -197,6 +203,8 @@ USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_00
 USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8)
 USERS_ARGON2_TIME = read.integer("USERS_ARGON2_TIME", 2, minimum=1, maximum=100)
 USERS_ARGON2_PARALLELISM = read.integer("USERS_ARGON2_PARALLELISM", 1, minimum=1, maximum=16)
+if USERS_ARGON2_MEMORY < 8 * USERS_ARGON2_PARALLELISM:
+    raise ImproperlyConfigured("USERS_ARGON2_MEMORY must be at least 8 times USERS_ARGON2_PARALLELISM.")
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +219,7 @@ if EMAIL_URL:
 else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
     NOTIFICATIONS_ENGINE = "off"
-DEFAULT_FROM_EMAIL = read.raw("DEFAULT_FROM_EMAIL") or ("Switchboard <noreply@example.com>" if DEBUG else "")
+DEFAULT_FROM_EMAIL = read.sender("DEFAULT_FROM_EMAIL", "Switchboard <noreply@example.com>" if DEBUG else "")
 if EMAIL_URL.startswith("smtp") and not DEFAULT_FROM_EMAIL:
     raise ImproperlyConfigured("Set DEFAULT_FROM_EMAIL to the address that mail comes from.")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
@@ -267,6 +275,7 @@ LOGGING = {
         # Django's own lines repeat ours; its tracebacks of 500s do not, and stay.
         "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # any stranger can write these
         "django.server": {"handlers": [], "propagate": False},
         "uvicorn": {"level": "WARNING"},
     },

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
 
+from lib.errors import ProductError
 from users import auth, schemas, services
 from users.services import Caller, hashing
 from users.services.signin import Tokens
 
 router = Router(tags=["Accounts"])
 
-_LOOK_AGAIN = 0.1  # seconds
+_LOOK_AGAIN, _LOOKS = 0.2, 10  # seconds, times
+_waiting = asyncio.Semaphore(32)
+
+#: Seconds; above what these take for anybody on a busy machine, below what a person notices.
+_MAIL_ANSWER = 0.1
 
 
 @router.get("/_authenticated", response=schemas.GreetingOut)
@@ -59,7 +67,8 @@ async def request_verification_token(
 ) -> schemas.VerificationOut:
     """Mail a code to an unverified account; every address is answered alike."""
     _never_store(response)
-    requested = await sync_to_async(services.request_code)(email=payload.email, caller=Caller.of(request))
+    async with _at_least(_MAIL_ANSWER):
+        requested = await sync_to_async(services.request_code)(email=payload.email, caller=Caller.of(request))
     code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
     return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
 
@@ -77,7 +86,14 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
     attempt = await _begin(email, Caller.of(request))
-    checked = await hashing.acheck(payload.password, attempt.encoded)
+    try:
+        checked = await hashing.acheck(payload.password, attempt.encoded)
+    except ProductError:
+        await sync_to_async(services.give_up)(attempt)
+        raise
+    except asyncio.CancelledError:
+        await sync_to_async(services.abandon)(attempt)
+        raise
     made = await sync_to_async(services.open_session)(attempt, checked)
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
@@ -121,7 +137,8 @@ async def forgot_password(
 ) -> schemas.TokenSentOut:
     """Mail a reset link to an active account; every address is answered alike."""
     _never_store(response)
-    token = await sync_to_async(services.forgot)(email=payload.email)
+    async with _at_least(_MAIL_ANSWER):
+        token = await sync_to_async(services.forgot)(email=payload.email)
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
@@ -139,9 +156,24 @@ async def _begin(email: str, caller: Caller) -> services.Attempt:
         try:
             return await sync_to_async(services.begin)(email=email, caller=caller)
         except services.Paused as error:
-            if not error.may_clear:
+            # A pause that stands is told at once; and no crowd of guesses is kept waiting.
+            if not error.may_clear or _waiting.locked():
                 raise
-        await asyncio.sleep(_LOOK_AGAIN)
+        async with _waiting:
+            for _ in range(_LOOKS):
+                await asyncio.sleep(_LOOK_AGAIN)
+                if not await sync_to_async(services.is_paused)(email=email, caller=caller):
+                    break
+
+
+@asynccontextmanager
+async def _at_least(seconds: float) -> AsyncIterator[None]:
+    """Answer no earlier: what is done for a known address takes longer, and nobody is to see that it was done."""
+    ends = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        await asyncio.sleep(max(0.0, ends - time.monotonic()))
 
 
 def _hand_over(response: HttpResponse, made: Tokens) -> str | None:

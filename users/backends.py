@@ -24,7 +24,11 @@ class SignInBackend(ModelBackend):
             return None
         caller = Caller.of(request) if request is not None else Caller()
         attempt = services.begin(email=username, caller=caller)
-        checked = hashing.check(password, attempt.encoded)
+        try:
+            checked = hashing.check(password, attempt.encoded)
+        except ProductError:
+            services.give_up(attempt)
+            raise
         try:
             return services.finish(attempt, checked)
         except ProductError:

@@ -1,6 +1,6 @@
 """One clock for a queue that several hosts work on."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
@@ -13,7 +13,3 @@ def moment(after: timedelta = timedelta(0)) -> Any:
     if connection.vendor == "postgresql":
         return Now() + after if after else Now()
     return timezone.now() + after
-
-
-def moment_or(at: datetime | None) -> Any:
-    return moment() if at is None else at

@@ -98,7 +98,8 @@ def test_a_worker_told_to_stop_finishes_the_message_in_hand(sink, worker):
     eventually(lambda: sink.mails, within=10)
 
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    # Only then has it heard of the signal.
+    assert any("Finishing" in line for line in process.stdout)
     sink.is_holding = False
     code, _, errors = ended(process)
 

@@ -35,9 +35,16 @@ SQLITE = "sqlite:////tmp/never-opened.sqlite3"
         ({"EMAIL_URL": "pigeon://user:hunter2@loft"}, "EMAIL_URL"),
         ({"EMAIL_URL": "smtp://mail", "DEFAULT_FROM_EMAIL": ""}, "DEFAULT_FROM_EMAIL"),
         ({"PORT": "eighty"}, "PORT"),
+        ({"APP_URL": "http://["}, "APP_URL"),
+        ({"BASE_URL": "http://x:99999"}, "BASE_URL"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/99"}, "TRUSTED_PROXIES"),
+        ({"DEFAULT_FROM_EMAIL": "a\nb@example.org"}, "DEFAULT_FROM_EMAIL"),
+        ({"DATABASE_URL": "postgres://u:Secr/etPw#1@127.0.0.1:5432/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "garbage"}, "DATABASE_URL"),
         ({"USERS_REFRESH_ROTATION": "maybe"}, "USERS_REFRESH_ROTATION"),
         ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
         ({"NOTIFICATIONS_LEASE": "20"}, "NOTIFICATIONS_LEASE"),
+        ({"USERS_ARGON2_MEMORY": "8", "USERS_ARGON2_PARALLELISM": "2"}, "USERS_ARGON2_MEMORY"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence(changes, words):
@@ -47,7 +54,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(changes, words):
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     for value in changes.values():
-        assert len(value) < 8 or "://a" in value or value not in result.stderr, "the value must not be printed"
+        assert len(value) < 8 or value not in result.stderr, "the value must not be printed"
 
 
 def test_debug_starts_with_nothing_set():
@@ -106,10 +113,11 @@ def test_every_setting_is_explained_in_the_example():
         "DENY",
     }
     read = {name for name in read if re.search(rf'(read\.\w+|_purpose_secret)\([^)]*"{name}"', source)}
-    example = (ROOT / ".env.example").read_text()
+    read -= {"POSTGRES_URL"}
+    explained = set(re.findall(r"^([A-Z_]+[A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
-    missing = {name for name in read if name not in example}
-    assert missing == set()
+    assert read - explained == {"ACCESS_TOKEN_SECRET"}  # the seed's other name, told beside its own
+    assert explained - read == {"DATABASE_URL"}  # read in lib/env.py
     assert len(read) > 40
 
 

@@ -36,7 +36,9 @@ class Caller:
     @property
     def label(self) -> str:
         """A short name for people, such as `Firefox on Linux`."""
-        return f"{_first(_BROWSERS, self.user_agent) or 'Unknown client'}{_on(self.user_agent)}"[:64]
+        browser, system = _named(_BROWSERS, self.user_agent), _named(_SYSTEMS, self.user_agent)
+        program = browser or _program(self.user_agent) or "Unknown client"
+        return (f"{program} on {system}" if system else program)[:64]
 
 
 _BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
@@ -50,15 +52,14 @@ _SYSTEMS = (
 )
 
 
-def _first(names: tuple[tuple[str, str], ...], agent: str) -> str:
-    known = next((name for mark, name in names if mark in agent), "")
-    program = re.match(r"[\w.-]{1,40}", agent)
-    return known or (program.group() if program and names is _BROWSERS else "")
+def _named(names: tuple[tuple[str, str], ...], agent: str) -> str:
+    return next((name for mark, name in names if mark in agent), "")
 
 
-def _on(agent: str) -> str:
-    system = _first(_SYSTEMS, agent)
-    return f" on {system}" if system else ""
+def _program(agent: str) -> str:
+    """The first word of what is no browser: `curl`, `okhttp`."""
+    found = re.match(r"[\w.-]{1,40}", agent)
+    return found.group() if found else ""
 
 
 @dataclass(frozen=True)

@@ -106,12 +106,13 @@ def decoy(email: str) -> str:
     """
     mac = hmac.new(settings.SECRET_KEY.encode(), b"decoy|" + email.encode(), sha256).digest()
     coin = int.from_bytes(mac[:8], "big") / 2**64
-    return _decoys()[coin < _bcrypt_share()]
+    return _decoy("bcrypt" if coin < _bcrypt_share() else "argon2")
 
 
 @cache
-def _decoys() -> tuple[str, str]:
-    return make_password(os.urandom(16).hex()), make_password(os.urandom(16).hex(), hasher="bcrypt")
+def _decoy(algorithm: str) -> str:
+    encoded: str = _pool().submit(make_password, os.urandom(16).hex(), None, algorithm).result()
+    return encoded
 
 
 _share = (0.0, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -20,7 +20,7 @@ from users.services import tokens
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
 #: Milliseconds after which a try whose end was never noted is taken for lost.
-_UNDER_WAY = 10_000
+_UNDER_WAY = 3_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Block:
 
 
 def reserve(*buckets: Bucket) -> Block | None:
-    """Count one try in every bucket. Return None when all allow it.
+    """Count one try in every bucket, or in none. Return None when all allow it.
 
     Call it outside any transaction, before the thing it guards: the count must outlive the refusal.
     """
@@ -105,15 +105,31 @@ def reserve(*buckets: Bucket) -> Block | None:
     refused = [bucket.key for bucket in ordered if bucket.key not in allowed]
     if not refused:
         return None
+    _give_back(allowed)
     blocks = list(RateBucket.objects.filter(key__in=refused).values_list("blocked_until", "at", "count", "failed"))
     left = max((end - now for end, *_ in blocks), default=0)
     under_way = any(failed < count and now - at < _UNDER_WAY for _, at, count, failed in blocks)
     return Block(max(1, math.ceil(left / 1000)), under_way)
 
 
+def is_blocked(bucket: Bucket) -> bool:
+    """Whether a try would be refused now; counts nothing."""
+    return RateBucket.objects.filter(pk=bucket.key, blocked_until__gt=_milliseconds(timezone.now())).exists()
+
+
 def forget(*buckets: Bucket) -> None:
     """Empty the buckets: the person has shown who they are."""
     RateBucket.objects.filter(key__in=[bucket.key for bucket in buckets]).delete()
+
+
+def give_back(*buckets: Bucket) -> None:
+    """The counted try was never made."""
+    _give_back([bucket.key for bucket in buckets])
+
+
+def _give_back(keys: Collection[bytes]) -> None:
+    # Whoever could count was not blocked, so a block that stands now came from the count that goes.
+    RateBucket.objects.filter(key__in=keys).update(count=F("count") - 1, blocked_until=0)
 
 
 def note_failure(bucket: Bucket) -> None:

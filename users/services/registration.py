@@ -39,7 +39,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Requested:
-    """`code` is None when there is nothing to verify or nothing new was sent."""
+    """`code` is None when there is nothing to verify; beyond the mail limit it is the one sent before."""
 
     token: str
     code: str | None
@@ -72,14 +72,25 @@ def _register(email: str, wish: Registration) -> uuid.UUID:
         user = User(email=email, created_by="register")
     elif user.is_verified:
         raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
-    user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
-    user.updated_by = "register"
-    user.save()
+    if user.created_by == "register" and user.password_changed_at is None:
+        # What staff entered, and a password set by a mailed link, stay until the mailbox answers this wish.
+        user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
+        user.updated_by = "register"
+        user.save()
     wish.user = user
     wish.save(force_insert=True)
-    kept = user.registrations.order_by("-created_at").values("pk")[:_KEPT_PER_USER]
-    user.registrations.exclude(pk__in=[row["pk"] for row in kept]).delete()
+    user.registrations.exclude(pk__in=_kept(user)).delete()
     return user.pk
+
+
+def _kept(user: User) -> list[uuid.UUID]:
+    """The newest wish of each place before any older one: a stranger who repeats must not push the owner's out."""
+    rows = list(user.registrations.order_by("-created_at").values_list("pk", "network_mac"))
+    newest: dict[str, uuid.UUID] = {}
+    for pk, place in rows:
+        newest.setdefault(place, pk)
+    older = [pk for pk, place in rows if newest[place] != pk]
+    return [*newest.values(), *older][:_KEPT_PER_USER]
 
 
 def request_code(*, email: str, caller: Caller) -> Requested:
@@ -93,13 +104,17 @@ def request_code(*, email: str, caller: Caller) -> Requested:
         row = _open_row(user, caller, now)
         if may_mail:
             _send_code(row, user, now)
-        return Requested(tokens.one_time_token(row) or "", tokens.registration_code(row))
+        # Without room for a mail a new row has no code yet.
+        code = tokens.registration_code(row) if row.code_serial else None
+        return Requested(tokens.one_time_token(row) or "", code)
 
 
 def _open_row(user: User, caller: Caller, now: datetime) -> OneTimeToken:
     """The verification row of this caller's registration, a new one when there is none."""
     own = user.registrations.filter(network_mac=caller.network_mac)
-    registration = own.order_by("-created_at").first() or user.registrations.order_by("-created_at").first()
+    registration = own.order_by("-created_at").first()
+    if registration is None and user.password_changed_at is None and not is_contested(user):
+        registration = user.registrations.order_by("-created_at").first()
     rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None)
     if registration is not None:
         # A code of an earlier try from the same place would bring back the password of that try.
@@ -175,15 +190,30 @@ def _verify(row: OneTimeToken) -> None:
     spent = OneTimeToken.open(now).filter(pk=row.pk, code_serial=row.code_serial).update(used_at=now)
     if not spent or user.is_verified or not user.is_active:
         raise ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
-    if row.registration:
-        wish = row.registration
+    wish = row.registration
+    # A password set by a mailed link since then is newer than the wish.
+    if wish and (user.password_changed_at is None or wish.created_at > user.password_changed_at):
         user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
         user.password_changed_at = now
+    elif is_contested(user):
+        disown(user)
     user.email_verified_at = now
     user.updated_by = "verify"
     user.save()
     forget_registrations(user, keep=row)
     queue_welcome(user)
+
+
+def is_contested(user: User) -> bool:
+    """Whether the row shows one of several strangers' passwords, and nobody can tell whose the mailbox is."""
+    places = user.registrations.order_by().values("network_mac").distinct().count()
+    return user.password_changed_at is None and user.created_by == "register" and places > 1
+
+
+def disown(user: User) -> None:
+    """Keep nobody's password and names: a mailed reset link sets new ones."""
+    user.set_unusable_password()
+    user.first_name = user.last_name = ""
 
 
 def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> None:

@@ -74,6 +74,21 @@ def begin(*, email: str, caller: Caller) -> Attempt:
     return Attempt(email, caller, user, user.password)
 
 
+def is_paused(*, email: str, caller: Caller) -> bool:
+    """Whether `begin` would refuse now; counts nothing."""
+    return limiter.is_blocked(login_bucket(normal_email(email), caller))
+
+
+def abandon(attempt: Attempt) -> None:
+    """The caller left before the outcome: it stays counted, and nobody need wait for it."""
+    limiter.note_failure(login_bucket(attempt.email, attempt.caller))
+
+
+def give_up(attempt: Attempt) -> None:
+    """The password was never compared (the hashing queue was full): the try does not count."""
+    limiter.give_back(login_bucket(attempt.email, attempt.caller))
+
+
 def finish(attempt: Attempt, checked: Checked) -> User:
     """The person who signs in; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
     user = attempt.user

@@ -102,11 +102,13 @@ def deactivate(user: User, *, by: Actor, reason: str) -> bool:
 @transaction.atomic
 def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
     """Take the address as verified without a code, on somebody's word; return whether it was not."""
-    _given(reason)
+    _given(reason)  # kept by the door's history
     row = _locked(user)
     if row.is_verified:
         return False
     row.email_verified_at = timezone.now()
+    if registration.is_contested(row):
+        registration.disown(row)
     row.updated_by = by.label
     row.save()
     registration.forget_registrations(row)
@@ -118,6 +120,8 @@ def unlock(user: User, *, by: Actor) -> bool:
     """Lift the pause after wrong passwords; return whether there was one."""
     was_paused = limiter.is_paused(user.email)
     limiter.lift_pause(user.email)
+    if was_paused:
+        _sign(user, by)
     return was_paused
 
 
@@ -128,11 +132,15 @@ def send_reset(user: User, *, by: Actor) -> None:
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
     recovery.send_link(row)
+    _sign(row, by)
 
 
 def sign_out(user: User, *, by: Actor) -> int:
     """End every session, the admin's included; return how many."""
-    return signin.end_all_sessions(user.pk, reason="staff")
+    ended = signin.end_all_sessions(user.pk, reason="staff")
+    if ended:
+        _sign(user, by)
+    return ended
 
 
 def reset_password(user: User, password: str, *, by: Actor) -> int:
@@ -155,13 +163,19 @@ def create_first_admin() -> str | None:
     if User.objects.filter(is_staff=True).exists():
         return None
     password = secrets.token_urlsafe(15)
+    encoded = hashing.make(password)
     with transaction.atomic():
         user, _ = User.objects.get_or_create(email=FIRST_ADMIN, defaults={"created_by": "first start"})
         user.is_active = user.is_staff = user.is_superuser = True
         user.deactivated_at, user.deactivated_reason = None, ""
         user.email_verified_at = user.email_verified_at or timezone.now()
-        recovery.set_password(user, hashing.make(password), by="first start")
+        recovery.set_password(user, encoded, by="first start")
     return password
+
+
+def _sign(user: User, by: Actor) -> None:
+    """Leave on the row who touched the account last, where nothing else of it changes."""
+    User.objects.filter(pk=user.pk).update(updated_by=by.label, updated_at=timezone.now())
 
 
 def _given(reason: str) -> str:

@@ -174,10 +174,13 @@ def registration_code(row: OneTimeToken) -> str | None:
 
 
 def decoy_token(purpose: str, email: str, now: datetime) -> str:
-    """A token of the right form that opens nothing, the same all day for one address."""
+    """A token of the right form that opens nothing; the same for a day that begins at an hour of the address's own."""
     key = _one_time_keys(purpose)[0]
-    mac = key.mac(b"decoy", email.encode(), now.date().isoformat().encode())
-    return _base64url((mac + key.mac(b"decoy more", mac))[: 16 + _MAC_LENGTH])
+    begins = int.from_bytes(key.mac(b"decoy hour", email.encode())[:4], "big")
+    day = int(now.timestamp() + begins) // 86400
+    mac = key.mac(b"decoy", email.encode(), str(day).encode())
+    row_id = uuid.UUID(bytes=mac[:16], version=4)
+    return _base64url(row_id.bytes + key.mac(b"decoy more", mac)[:_MAC_LENGTH])
 
 
 # --- Addresses and places ---------------------------------------------------------------------------------------------

@@ -29,7 +29,13 @@ class Command(commands.Command):
             raise CommandError("Mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
         engine.refuse_short_lease()
         stopping = threading.Event()
-        before = {number: signal.signal(number, lambda *_: stopping.set()) for number in _STOPS}
+
+        def stop(*_: Any) -> None:
+            stopping.set()
+            self.stdout.write("Finishing the message in hand.")
+            self.stdout.flush()
+
+        before = {number: signal.signal(number, stop) for number in _STOPS}
         try:
             self._deliver(stopping, once=once)
         finally:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import uvicorn
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection, connections
 
 from lib.commands import Command as BaseCommand
@@ -34,9 +35,19 @@ def _one_at_a_time() -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATING])
 
 
+def _refuse_taken_port() -> None:
+    """Say so before anything is migrated or printed."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.HOST, settings.PORT, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {settings.HOST}:{settings.PORT}: {error.strerror}.") from error
+
+
 class Command(BaseCommand):
     help = "Serve on HOST and PORT with WEB_CONCURRENCY processes."
-    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--migrate", action="store_true", help="apply migrations first")
@@ -45,6 +56,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        _refuse_taken_port()
         if options["migrate"]:
             with _one_at_a_time():
                 call_command("migrate", verbosity=0, interactive=False)
@@ -67,5 +79,5 @@ class Command(BaseCommand):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=1,
         )
