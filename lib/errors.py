@@ -1,4 +1,8 @@
-"""The refusals a caller can act on."""
+"""The refusals a caller can act on, and what they look like in the API's own description."""
+
+from typing import Any
+
+from pydantic import BaseModel
 
 
 class ProductError(Exception):
@@ -31,3 +35,28 @@ class ProductError(Exception):
         self.nested = nested or reason is not None
         self.reason = reason
         self.retry_after = retry_after
+
+
+class ErrorOut(BaseModel):
+    """`detail` is a word of the seed's or an object with `code` and `reason`; `code` a stable slug."""
+
+    detail: Any
+    code: str
+    request_id: str
+
+
+class Problem(BaseModel):
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class InvalidOut(BaseModel):
+    detail: list[Problem]
+    code: str
+    request_id: str
+
+
+def refusals(*statuses: int) -> dict[int, type[BaseModel]]:
+    """What an operation may answer instead, for its `response=`."""
+    return {status: InvalidOut if status == 422 else ErrorOut for status in statuses}

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
 
-from lib.errors import ProductError
+from lib.errors import ProductError, refusals
 from users import auth, schemas, services
 from users.services import Caller, hashing
 from users.services.signin import Tokens
@@ -27,19 +27,19 @@ _waiting = asyncio.Semaphore(32)
 _MAIL_ANSWER = 0.1
 
 
-@router.get("/_authenticated", response=schemas.GreetingOut)
+@router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)})
 async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
     """Greet whoever the bearer belongs to."""
     return schemas.GreetingOut.of(request.auth)  # type: ignore[attr-defined]
 
 
-@router.get("/users/user", response=schemas.UserOut)
+@router.get("/users/user", response={200: schemas.UserOut, **refusals(401)})
 async def get_user(request: HttpRequest) -> schemas.UserOut:
     """The signed-in person."""
     return schemas.UserOut.of(request.auth)  # type: ignore[attr-defined]
 
 
-@router.patch("/users/user", response=schemas.UserOut)
+@router.patch("/users/user", response={200: schemas.UserOut, **refusals(401, 403, 413, 422)})
 async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schemas.UserOut:
     """Change the names given; the others stay."""
     user = request.auth  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schem
     return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, by=user.pk.hex))
 
 
-@router.post("/register", auth=None, response={201: schemas.UserOut})
+@router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 503)})
 async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[schemas.UserOut]:
     """Ask for an account; it opens with the code mailed by `request-verification-token`."""
     await sync_to_async(services.check_register)(email=payload.email, password=payload.password)
@@ -61,7 +61,12 @@ async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[
     return Status(201, schemas.UserOut.of(registered))
 
 
-@router.post("/auth/request-verification-token", auth=None, response=schemas.VerificationOut, exclude_none=True)
+@router.post(
+    "/auth/request-verification-token",
+    auth=None,
+    response={200: schemas.VerificationOut, **refusals(413, 422, 503)},
+    exclude_none=True,
+)
 async def request_verification_token(
     request: HttpRequest, response: HttpResponse, payload: schemas.EmailIn
 ) -> schemas.VerificationOut:
@@ -73,28 +78,19 @@ async def request_verification_token(
     return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
 
 
-@router.post("/auth/verify", auth=None, response=schemas.VerifiedOut)
+@router.post("/auth/verify", auth=None, response={200: schemas.VerifiedOut, **refusals(400, 413, 422, 503)})
 async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.VerifiedOut:
     """Prove the address with the token and the mailed code."""
     await sync_to_async(services.verify)(token=payload.token, code=payload.registration_code)
     return schemas.VerifiedOut()
 
 
-@router.post("/login", auth=None, response=schemas.LoginOut, exclude_none=True)
+@router.post("/login", auth=None, response={200: schemas.LoginOut, **refusals(400, 413, 422, 503)}, exclude_none=True)
 async def login(request: HttpRequest, response: HttpResponse, payload: Form[schemas.LoginForm]) -> schemas.LoginOut:
     """Sign in with address and password."""
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
-    attempt = await _begin(email, Caller.of(request))
-    try:
-        checked = await hashing.acheck(payload.password, attempt.encoded)
-    except ProductError:
-        await sync_to_async(services.give_up)(attempt)
-        raise
-    except asyncio.CancelledError:
-        await sync_to_async(services.abandon)(attempt)
-        raise
-    made = await sync_to_async(services.open_session)(attempt, checked)
+    made = await _sign_in(email, payload.password, Caller.of(request))
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
         refresh_token=made.refresh or "",
@@ -103,7 +99,12 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     )
 
 
-@router.post("/auth/refresh-tokens", auth=None, response=schemas.RefreshOut, exclude_none=True)
+@router.post(
+    "/auth/refresh-tokens",
+    auth=None,
+    response={200: schemas.RefreshOut, **refusals(400, 413, 422, 503)},
+    exclude_none=True,
+)
 async def refresh_tokens(
     request: HttpRequest, response: HttpResponse, payload: schemas.RefreshIn
 ) -> schemas.RefreshOut:
@@ -117,7 +118,7 @@ async def refresh_tokens(
     )
 
 
-@router.delete("/logout", auth=None, response=schemas.LogoutOut)
+@router.delete("/logout", auth=None, response={200: schemas.LogoutOut, **refusals(413, 503)})
 async def logout(request: HttpRequest, response: HttpResponse) -> schemas.LogoutOut:
     """End the session of the bearer, the cookie or the `refresh_token` in a JSON body; always 200."""
     # A foreign page may send the cookie along; it must not sign anybody out with it.
@@ -131,7 +132,12 @@ async def logout(request: HttpRequest, response: HttpResponse) -> schemas.Logout
     return schemas.LogoutOut()
 
 
-@router.post("/auth/forgot-password", auth=None, response=schemas.TokenSentOut, exclude_none=True)
+@router.post(
+    "/auth/forgot-password",
+    auth=None,
+    response={200: schemas.TokenSentOut, **refusals(413, 422, 503)},
+    exclude_none=True,
+)
 async def forgot_password(
     request: HttpRequest, response: HttpResponse, payload: schemas.AnyAddressIn
 ) -> schemas.TokenSentOut:
@@ -142,12 +148,28 @@ async def forgot_password(
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
-@router.post("/auth/reset-password", auth=None, response=schemas.PasswordResetOut)
+@router.post(
+    "/auth/reset-password", auth=None, response={200: schemas.PasswordResetOut, **refusals(400, 413, 422, 503)}
+)
 async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
     """Set a new password with the token of a mailed link; signs out everywhere."""
     row = await sync_to_async(services.check_reset)(email=payload.email, token=payload.token, password=payload.password)
     await sync_to_async(services.reset)(row, password_hash=await hashing.amake(payload.password))
     return schemas.PasswordResetOut()
+
+
+async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
+    try:
+        attempt = await _begin(email, caller)
+        try:
+            checked = await hashing.acheck(password, attempt.encoded)
+        except ProductError:
+            await sync_to_async(services.give_up)(attempt)
+            raise
+        return await sync_to_async(services.open_session)(attempt, checked)
+    except asyncio.CancelledError:
+        await sync_to_async(services.abandon)(email=email, caller=caller)
+        raise
 
 
 async def _begin(email: str, caller: Caller) -> services.Attempt:

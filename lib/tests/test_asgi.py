@@ -14,7 +14,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
-from lib.asgi import LaneHandler, Lanes
+from lib.asgi import LaneHandler, Lanes, with_lifespan
 
 happened = []
 
@@ -260,3 +260,51 @@ def test_the_api_runs_on_lanes():
 
     assert isinstance(api, ASGIHandler)
     assert api.middleware == settings.API_MIDDLEWARE
+
+
+def lifespan(app, *messages):
+    async def scenario():
+        incoming, sent = list(messages), []
+
+        async def receive():
+            return {"type": incoming.pop(0)}
+
+        async def send(message):
+            sent.append(message)
+
+        await app({"type": "lifespan"}, receive, send)
+        return sent
+
+    return asyncio.run(scenario())
+
+
+def test_the_lifespan_starts_and_stops():
+    calls = []
+    app = with_lifespan(None, start=lambda: calls.append("start"), stop=lambda: calls.append("stop"))
+
+    sent = lifespan(app, "lifespan.startup", "lifespan.shutdown")
+
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert calls == ["start", "stop"]
+
+
+def test_a_start_that_fails_is_told_and_nothing_is_served():
+    def start():
+        raise ValueError("NOTIFICATIONS_LEASE is too short.")
+
+    sent = lifespan(with_lifespan(None, start=start, stop=start), "lifespan.startup")
+
+    assert sent == [{"type": "lifespan.startup.failed", "message": "NOTIFICATIONS_LEASE is too short."}]
+
+
+def test_a_websocket_is_closed():
+    async def scenario():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        await with_lifespan(None, start=None, stop=None)({"type": "websocket"}, None, send)
+        return sent
+
+    assert asyncio.run(scenario()) == [{"type": "websocket.close", "code": 1000}]

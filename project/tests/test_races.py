@@ -181,3 +181,22 @@ def test_a_mail_server_that_hangs_delays_no_request(tmp_path):
             until(lambda: httpx.get(server.url + "/readyz").status_code == 200)
     finally:
         mail.close()
+
+
+def test_callers_who_leave_keep_nobody_waiting(server):
+    import time
+
+    verified(server, "left@example.org")
+    host, port = server.url.removeprefix("http://").split(":")
+    body = b"username=left@example.org&password=Wrong-Horse-7"
+    head = b"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    for _ in range(5):
+        with socket.create_connection((host, int(port))) as leaving:
+            leaving.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    # Whatever became of the five, the answer comes: a pause, or the tokens where they were not counted in time.
+    started = time.monotonic()
+    answer = send(login(server, "left@example.org"))
+
+    assert answer.json().get("code") in {"login_paused", None}
+    assert time.monotonic() - started < 8

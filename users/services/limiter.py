@@ -20,7 +20,7 @@ from users.services import tokens
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
 #: Milliseconds after which a try whose end was never noted is taken for lost.
-_UNDER_WAY = 3_000
+_UNDER_WAY = 10_000
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def reserve(*buckets: Bucket) -> Block | None:
     blocks = list(RateBucket.objects.filter(key__in=refused).values_list("blocked_until", "at", "count", "failed"))
     left = max((end - now for end, *_ in blocks), default=0)
     under_way = any(failed < count and now - at < _UNDER_WAY for _, at, count, failed in blocks)
-    return Block(max(1, math.ceil(left / 1000)), under_way)
+    # A block that is gone by now was ended by a try that came right.
+    has_cleared = len(blocks) < len(refused)
+    return Block(max(1, math.ceil(left / 1000)), under_way or has_cleared)
 
 
 def is_blocked(bucket: Bucket) -> bool:

@@ -79,9 +79,9 @@ def is_paused(*, email: str, caller: Caller) -> bool:
     return limiter.is_blocked(login_bucket(normal_email(email), caller))
 
 
-def abandon(attempt: Attempt) -> None:
-    """The caller left before the outcome: it stays counted, and nobody need wait for it."""
-    limiter.note_failure(login_bucket(attempt.email, attempt.caller))
+def abandon(*, email: str, caller: Caller) -> None:
+    """The caller left before the outcome: the try stays counted, and nobody need wait for it."""
+    limiter.note_failure(login_bucket(normal_email(email), caller))
 
 
 def give_up(attempt: Attempt) -> None:
