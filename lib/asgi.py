@@ -19,7 +19,7 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.db import close_old_connections, connections
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import set_script_prefix
+from django.urls import ResolverMatch, set_script_prefix
 from django.utils.module_loading import import_string
 
 logger = logging.getLogger("switchboard.request")
@@ -105,6 +105,7 @@ class LaneHandler(ASGIHandler):
         self.lanes = lanes
         self.middleware = middleware
         self.body_limit = body_limit
+        self._routes: dict[str, ResolverMatch] = {}
         super().__init__()
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -114,6 +115,16 @@ class LaneHandler(ASGIHandler):
         for path in reversed(self.middleware):
             handler = convert_exception_to_response(import_string(path)(handler))
         self._middleware_chain = handler
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Remember paths without parameters, of which there are only so many: the resolver tries them one by one."""
+        match = self._routes.get(request.path_info)
+        if match is None:
+            match = super().resolve_request(request)
+            if not match.kwargs and not match.args:
+                self._routes[request.path_info] = match
+        request.resolver_match = match
+        return match
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         if getattr(request, "is_oversized", False):

@@ -121,7 +121,10 @@ def is_blocked(bucket: Bucket) -> bool:
 
 def forget(*buckets: Bucket) -> None:
     """Empty the buckets: the person has shown who they are."""
-    RateBucket.objects.filter(key__in=[bucket.key for bucket in buckets]).delete()
+    with connection.cursor() as cursor:
+        # By hand: every sign-in does it, and the ORM looks for rows to cascade to first.
+        marks = ", ".join(["%s"] * len(buckets))
+        cursor.execute(f"DELETE FROM users_ratebucket WHERE key IN ({marks})", [bucket.key for bucket in buckets])  # noqa: S608
 
 
 def give_back(*buckets: Bucket) -> None:

@@ -109,12 +109,13 @@ def open_session(attempt: Attempt, checked: Checked) -> Tokens:
     """`finish`, then a new API session with its first pair of tokens."""
     user = finish(attempt, checked)
     with transaction.atomic():
-        # Again, and locked: a deactivation or a new password since the comparison must not be outrun.
-        user = User.objects.select_for_update().get(pk=user.pk)
-        if not user.is_active or user.password not in {attempt.encoded, checked.rehash}:
-            raise _bad_credentials()
         now = timezone.now()
-        User.objects.filter(pk=user.pk).update(last_login=now)
+        # Asked again, and locked: a deactivation or a new password since the comparison must not be outrun.
+        unchanged = User.objects.filter(
+            pk=user.pk, is_active=True, password__in=filter(None, (attempt.encoded, checked.rehash))
+        )
+        if not unchanged.update(last_login=now):
+            raise _bad_credentials()
         session = new_session(user, attempt.caller, UserSession.Kind.API, now)
         refresh = tokens.new_refresh()
         RefreshToken.objects.create(hash=tokens.refresh_hash(refresh), session=session, created_at=now)
