@@ -103,15 +103,6 @@ class User(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         return self.first_name
 
-    def flag_context(self) -> dict[str, str]:
-        """What feature flags may ask about this person."""
-        return {
-            "userId": self.pk.hex,
-            "email": self.email,
-            "emailDomain": self.email.rpartition("@")[2],
-            "isStaff": "true" if self.is_staff else "false",
-        }
-
 
 class Registration(models.Model):
     """What one `/register` call asked for. The one whose code comes back becomes the account (see registration.py)."""
