@@ -1,0 +1,28 @@
+"""Evaluation of feature flags: definitions in, compiled flags out. Knows no Django, no database, no other room.
+
+The semantics are those of the public Unleash client specification; `yggdrasil-engine` is the oracle of the tests.
+"""
+
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.context import DRAW, normal_context
+from feature_flags.engine.explain import Explanation, Step, explain
+from feature_flags.engine.model import DISABLED, CompiledFlag, Definition, Result, Variant
+from feature_flags.engine.operators import OPERATORS, Operator
+from feature_flags.engine.validation import constraint_problems
+
+__all__ = [
+    "DISABLED",
+    "DRAW",
+    "OPERATORS",
+    "CompiledFlag",
+    "Definition",
+    "Explanation",
+    "Operator",
+    "Result",
+    "Step",
+    "Variant",
+    "compile_flag",
+    "constraint_problems",
+    "explain",
+    "normal_context",
+]

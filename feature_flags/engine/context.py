@@ -1,0 +1,66 @@
+"""The caller's context, made flat and textual once per request so that evaluation only looks things up."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# The caller may put a text under this key; random draws then hash it, so that one request keeps one answer.
+# No outside key can be this one: `normal_context` drops keys with a NUL.
+DRAW = "\x00draw"
+
+# A property never stands in for one of these when the top level names it, be it with null.
+KNOWN_FIELDS = frozenset({"userId", "sessionId", "remoteAddress", "environment", "appName", "currentTime"})
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INTEGERS = range(-(2**63), 2**64)
+
+
+def normal_context(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """Flatten an Unleash context: text by field name, top level over `properties`, unknown top-level keys included.
+
+    Numbers and booleans become text (`7`, `7.5`, `true`); null, lists and objects are ignored.
+    """
+    flat: dict[str, str] = {}
+    properties = mapping.get("properties")
+    if properties and isinstance(properties, Mapping):
+        _collect(flat, properties)
+        for known in KNOWN_FIELDS:
+            if known in mapping:
+                flat.pop(known, None)
+    _collect(flat, mapping)
+    return flat
+
+
+def _collect(flat: dict[str, str], mapping: Mapping[str, Any]) -> None:
+    for key, value in mapping.items():
+        if not isinstance(key, str) or "\x00" in key:
+            continue
+        if value.__class__ is str and value.isascii():
+            flat[key] = value
+        elif (text := _text(value)) is not None:
+            flat[key] = text
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        # A lone surrogate (JSON can spell one) has no UTF-8 form and could not be hashed.
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value)) if value in _INTEGERS else _float_text(float(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return _float_text(value)
+    return None
+
+
+def _float_text(value: float) -> str:
+    """As the reference engine spells it: `7.0`, `0.00001`, `1e-6`, `1e+16`."""
+    text = repr(value)
+    if "e-05" in text:
+        mantissa = text.partition("e")[0]
+        return f"{value:.{5 + len(mantissa.lstrip('-').replace('.', '')) - 1}f}"
+    return text.replace("e-0", "e-")

@@ -1,0 +1,246 @@
+"""Why a flag answers what it answers: the walk of the compiler once more, with a trace.
+
+Every step asks the very function that evaluation asks; only the "all of" and "first of" around them are spelled out
+here, and a test holds them against the result. Draws and the clock are held still, so that both see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from feature_flags.engine import wording
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.constraints import compile_constraint, given
+from feature_flags.engine.context import DRAW
+from feature_flags.engine.hashing import bucket, fresh_draw, variant_bucket
+from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
+from feature_flags.engine.operators import BY_NAME
+from feature_flags.engine.prerequisites import Prerequisite, is_met, prerequisites_of
+from feature_flags.engine.strategies import (
+    IN,
+    Segments,
+    Tools,
+    compile_rule,
+    is_rollout,
+    rollout_of,
+    sticky_value,
+)
+from feature_flags.engine.text import split
+from feature_flags.engine.variants import (
+    Choice,
+    choice_value,
+    compile_choice,
+    flag_choice,
+    override_of,
+    strategy_choice,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was looked at; a step with children passes when all of them do.
+
+    `kind` is switch, dependency, rule, segment, constraint, target, rollout or variant. `note` says what a reader
+    might miss. A constraint fills `field` to `inverted`, a rollout `given` and the four after `inverted`; for a
+    variant `percentage` is the sum of all weights.
+    """
+
+    kind: str
+    label: str
+    passed: bool
+    note: str = ""
+    children: tuple[Step, ...] = ()
+    field: str = ""
+    operator: str = ""
+    expected: str = ""
+    given: str | None = None
+    inverted: bool = False
+    bucket: int | None = None
+    percentage: int | None = None
+    stickiness: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`steps` end where the answer was found; later rules were not asked."""
+
+    result: Result
+    steps: tuple[Step, ...]
+    summary: str
+
+
+def explain(
+    flag: CompiledFlag,
+    context: Context,
+    flags: Flags,
+    segments: Segments,
+    segment_names: Mapping[int, str] | None = None,
+) -> Explanation:
+    """The result for a normalised context, with the steps that led to it."""
+    fixed = {DRAW: fresh_draw(), **context}
+    moment = flag.clock()
+    still = compile_flag(flag.definition, segments, clock=lambda: moment, hostname=flag.hostname)
+    result = still.evaluate(fixed, flags)
+    steps = _Walk(still, fixed, flags, segments, segment_names or {}).steps()
+    missed = [step.label for step in steps if step.kind == "dependency" and not step.passed]
+    return Explanation(result, steps, wording.summary(result, missed[0] if missed else None))
+
+
+class _Walk:
+    """One flag, one context."""
+
+    def __init__(
+        self, flag: CompiledFlag, context: Context, flags: Flags, segments: Segments, names: Mapping[int, str]
+    ) -> None:
+        self.flag, self.context, self.flags = flag, context, flags
+        self.segments, self.names = segments, names
+        self.feature, self.definition = flag.definition.feature, flag.definition
+        self.tools = Tools(flag.clock, flag.hostname)
+
+    def steps(self) -> tuple[Step, ...]:
+        if self.flag.error:
+            switch = Step("switch", "The flag can be read", False, self.flag.error)
+            return (switch,)
+        on = self.feature.get("enabled") is True
+        switch = Step("switch", "The flag is switched on", on)
+        if not on:
+            return (switch,)
+        dependencies = tuple(self.dependency(document) for document in prerequisites_of(self.feature))
+        if not _all(dependencies):
+            return switch, *dependencies
+        return switch, *dependencies, *self.rules()
+
+    def dependency(self, prerequisite: Prerequisite) -> Step:
+        parent = self.flags.get(prerequisite.parent)
+        result = None if parent is None else parent.evaluate(self.context, self.flags)
+        return Step(
+            "dependency",
+            wording.prerequisite_label(prerequisite),
+            is_met(prerequisite, self.context, self.flags),
+            wording.prerequisite_note(parent),
+            field=prerequisite.parent,
+            given=None if result is None else "on" if result.enabled else "off",
+        )
+
+    def rules(self) -> Iterable[Step]:
+        """Until one passes; its variant comes after it."""
+        strategies = self.feature.get("strategies") or ()
+        if not strategies:
+            yield Step("rule", "The flag has no rule: it is on for everybody", True)
+            yield from self.variant(flag_choice(self.feature))
+        for index, strategy in enumerate(strategies):
+            children = tuple(self.conditions(strategy))
+            step = Step("rule", self.definition.label(index), _all(children), children=children)
+            yield step
+            if step.passed:
+                yield from self.variant(strategy_choice(strategy, self.flag.name) or flag_choice(self.feature))
+                return
+
+    def conditions(self, strategy: Mapping[str, Any]) -> Iterable[Step]:
+        """All of them, met or not: who looks for the one that failed may find two."""
+        yield from map(self.constraint, strategy.get("constraints") or ())
+        yield from map(self.segment, strategy.get("segments") or ())
+        yield self.rollout(strategy) if is_rollout(strategy) else self.target(strategy)
+
+    def segment(self, number: int) -> Step:
+        children = tuple(map(self.constraint, self.segments[number]))
+        return Step("segment", self.names.get(number) or f"Segment {number}", _all(children), children=children)
+
+    def constraint(self, constraint: Mapping[str, Any]) -> Step:
+        test = compile_constraint(constraint, self.tools.clock)
+        field = constraint["contextName"]
+        value = given(field, self.context, self.tools.clock)
+        return Step(
+            "constraint",
+            wording.constraint_label(constraint),
+            test(self.context) if callable(test) else test,
+            wording.missing(field, value),
+            field=field,
+            operator=BY_NAME[constraint["operator"]].name,
+            expected=wording.expected_of(constraint),
+            given=value,
+            inverted=bool(constraint.get("inverted")),
+        )
+
+    def target(self, strategy: Mapping[str, Any]) -> Step:
+        name, parameters = strategy["name"], strategy.get("parameters") or {}
+        passed = self.decision(strategy) == IN
+        if name == "default":
+            return Step("target", "Everybody", passed)
+        if name not in _TARGET_FIELDS:
+            return Step("target", f"Strategy {name}", passed, "This strategy is not known here: it lets nobody in.")
+        field, parameter = _TARGET_FIELDS[name]
+        expected = wording.enumeration(split(parameters.get(parameter) or ""))
+        value = self.tools.hostname if name == "applicationHostname" else self.context.get(field)
+        return Step(
+            "target",
+            f"{field} is one of {expected}",
+            passed,
+            wording.missing(field, value),
+            field=field,
+            expected=expected,
+            given=value,
+        )
+
+    def rollout(self, strategy: Mapping[str, Any]) -> Step:
+        passed = self.decision(strategy) == IN
+        rollout = rollout_of(strategy, self.flag.name)
+        if rollout is None:
+            return Step("rollout", "A percentage", passed, "It has no readable percentage or group: it lets nobody in.")
+        value = sticky_value(rollout, self.context, self.tools)
+        number = None if value is None else bucket(rollout.group, value)
+        return Step(
+            "rollout",
+            wording.rollout_label(rollout.percentage, rollout.stickiness),
+            passed,
+            wording.bucket_note(number, rollout.percentage, rollout.stickiness),
+            given=self.shown(value),
+            bucket=number,
+            percentage=rollout.percentage,
+            stickiness=rollout.stickiness,
+            group=rollout.group,
+        )
+
+    def variant(self, choice: Choice | None) -> Iterable[Step]:
+        if choice is None:
+            return
+        names = [variant.name for variant in choice.variants]
+        name = compile_choice(choice, names, names)(self.context)
+        override = override_of(choice, self.context)
+        value = choice_value(choice, self.context)
+        number = variant_bucket(choice.group, value, choice.total)
+        yield Step(
+            "variant",
+            f"Variant {name}",
+            True,
+            f"Chosen by name: {override.field} is listed." if override else f"Bucket {number} of {choice.total}.",
+            expected=wording.weights(choice),
+            given=self.shown(value),
+            bucket=None if override else number,
+            percentage=choice.total,
+            stickiness=choice.stickiness,
+            group=choice.group,
+        )
+
+    def decision(self, strategy: Mapping[str, Any]) -> int:
+        rule = compile_rule(strategy, self.flag.name, self.tools)
+        return rule(self.context) if callable(rule) else rule
+
+    def shown(self, value: str | None) -> str | None:
+        """The value that was hashed; a draw is nobody's business."""
+        return None if value == self.context[DRAW] else value
+
+
+# The field a target looks at, and the parameter with those it lets in.
+_TARGET_FIELDS = {
+    "userWithId": ("userId", "userIds"),
+    "remoteAddress": ("remoteAddress", "IPs"),
+    "applicationHostname": ("hostname", "hostNames"),
+}
+
+
+def _all(steps: Iterable[Step]) -> bool:
+    return all(step.passed for step in steps)
