@@ -40,6 +40,37 @@ def close_lanes(django_db_setup):
     admin_lanes.close()
 
 
+@pytest.fixture(scope="session")
+def first_flags(django_db_setup, django_db_blocker):
+    """The flags as every test finds them: those that code declares."""
+    from feature_flags import store
+
+    with django_db_blocker.unblock():
+        store.forget()
+        return store.current()
+
+
+@pytest.fixture(autouse=True)
+def fresh_flags(first_flags):
+    from feature_flags import store, usage
+
+    store.put(first_flags)
+    usage.forget()
+    yield
+    store.put(first_flags)
+
+
+@pytest.fixture
+def override_flags():
+    """`override_flags(FF_NEW=True)`: in place until the test ends."""
+    from contextlib import ExitStack
+
+    import feature_flags
+
+    with ExitStack() as stack:
+        yield lambda *answers, **named: stack.enter_context(feature_flags.override_flags(*answers, **named))
+
+
 @pytest.fixture
 def api():
     return ApiClient()

@@ -1,5 +1,34 @@
-"""Feature flags: `feature_flags.declare(...)` where a flag is used, `feature_flags.is_enabled(flag)` to ask."""
+"""Feature flags: `declare(...)` where a flag is used, `is_enabled(flag, request)` to ask."""
 
-from feature_flags.flags import Flag, declare, declared, is_enabled
+from feature_flags.decorators import FlagRequiredMixin, flag_required
+from feature_flags.flags import (
+    Flag,
+    UnknownFlagError,
+    declare,
+    declared,
+    exposed,
+    is_enabled,
+    value_float,
+    value_int,
+    value_json,
+    value_string,
+    variant,
+)
+from feature_flags.scope import override_flags
 
-__all__ = ["Flag", "declare", "declared", "is_enabled"]
+__all__ = [
+    "Flag",
+    "FlagRequiredMixin",
+    "UnknownFlagError",
+    "declare",
+    "declared",
+    "exposed",
+    "flag_required",
+    "is_enabled",
+    "override_flags",
+    "value_float",
+    "value_int",
+    "value_json",
+    "value_string",
+    "variant",
+]

@@ -2,6 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.apps.registry import Apps
+from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import post_migrate
@@ -25,6 +26,15 @@ def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
     store.forget()
     if using == DEFAULT_DB_ALIAS and _is_migrated(apps):
         services.ensure_declared()
+        if settings.DEBUG:
+            _print_development_tokens(services.create_development_tokens())
+
+
+def _print_development_tokens(secrets: dict[str, str]) -> None:
+    if secrets:
+        print("Flag tokens for development (shown only now):")
+        for kind, secret in secrets.items():
+            print(f"  {kind:8}  {secret}")
 
 
 def _is_migrated(migrated: Apps) -> bool:

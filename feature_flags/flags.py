@@ -1,10 +1,34 @@
-"""Flags as code sees them: declare once, ask anywhere. Imports no model, so that any app may declare at start."""
+"""Flags as code sees them: declare once, ask anywhere. Imports no model, so that any app may declare at start.
 
+Asking does no I/O: sync and async code call the same functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from django.conf import settings
 from django.core import checks
 
-from feature_flags import names
+from feature_flags import names, store, usage
+from feature_flags.context import flat
+from feature_flags.engine import DISABLED, CompiledFlag, Result, Variant
+from feature_flags.scope import Scope, scopes
+
+if TYPE_CHECKING:
+    from feature_flags.snapshot import Snapshot
+
+logger = logging.getLogger("switchboard.flags")
+
+T = TypeVar("T")
+
+
+class UnknownFlagError(LookupError):
+    """FLAGS_STRICT is on and no flag has this name."""
 
 
 @dataclass(frozen=True)
@@ -15,20 +39,37 @@ class Flag:
     default: bool
     label: str = ""
     description: str = ""
+    protected: bool = False
+    exposed: bool = True
+    kind: str = "release"
 
     def __str__(self) -> str:
         return self.codename
 
 
+# --- Declarations -----------------------------------------------------------------------------------------------------
+
 _declared: dict[str, Flag] = {}
 _conflicts: set[str] = set()
 
 
-def declare(codename: str, *, default: bool, label: str = "", description: str = "") -> Flag:
-    """Make a flag known to the product. The first declaration of a name holds; another default fails the checks."""
+def declare(
+    codename: str,
+    *,
+    default: bool,
+    label: str = "",
+    description: str = "",
+    protected: bool = False,
+    exposed: bool = True,
+    kind: str = "release",
+) -> Flag:
+    """Make a flag known to the product. The first declaration of a name holds; another default fails the checks.
+
+    `kind` (release, experiment, operational, kill_switch, permission) sets how long it is expected to live.
+    """
     if problem := names.problem(codename):
         raise ValueError(f"Flag {codename!r}: {problem}")
-    flag = Flag(codename, default, label, description)
+    flag = Flag(codename, default, label, description, protected, exposed, kind)
     first = _declared.setdefault(codename, flag)
     if first.default != default:
         _conflicts.add(codename)
@@ -40,17 +81,8 @@ def declared() -> list[Flag]:
     return sorted(_declared.values(), key=str)
 
 
-def is_enabled(flag: Flag | str) -> bool:
-    """The stored switch; without a row or a database the declared default; for an unknown name False."""
-    # Late: the store reads the database, and apps declare before models are loaded.
-    from feature_flags import store
-
-    codename = str(flag)
-    known = store.states().get(codename)
-    if known is not None:
-        return known
-    declaration = _declared.get(codename)
-    return declaration is not None and declaration.default
+def is_declared(codename: str) -> bool:
+    return codename in _declared
 
 
 def check_declarations(**kwargs: object) -> list[checks.CheckMessage]:
@@ -63,3 +95,160 @@ def check_declarations(**kwargs: object) -> list[checks.CheckMessage]:
         )
         for codename in sorted(_conflicts)
     ]
+
+
+# --- Questions --------------------------------------------------------------------------------------------------------
+
+
+def is_enabled(flag: Flag | str, context: Any = None, *, default: bool | None = None) -> bool:
+    """Whether the flag is on for this context: a mapping, a request, a person, or None for nobody in particular.
+
+    Without a row or a snapshot: the declared default, then `default`, then False. UnknownFlagError with FLAGS_STRICT
+    for a name that nobody declared and no flag has.
+    """
+    codename = flag if type(flag) is str else flag.codename if type(flag) is Flag else str(flag)
+    if scopes.get() is not None:
+        return bool(_in_scope(codename, context, default, _enabled))
+    snapshot = store.snapshot
+    compiled = snapshot.flags.get(codename) if snapshot is not None else None
+    if compiled is None:
+        return bool(_outside(codename, context, default, _enabled))
+    result = compiled.constant
+    if result is None:
+        result = compiled.evaluate(flat(context), snapshot.flags)  # type: ignore[union-attr]
+    if result.enabled:
+        compiled.cell[0] += 1
+        return True
+    compiled.cell[1] += 1
+    return False
+
+
+def variant(flag: Flag | str, context: Any = None) -> Variant:
+    """The variant for this context: `name`, `payload` (`{"type", "value"}` or None), `enabled`; “disabled” for none."""
+    codename = str(flag)
+    found = _ask(codename, context, None, lambda compiled, result: result.variant)
+    if not hasattr(found, "payload"):
+        return DISABLED
+    if found.enabled:
+        usage.cell(codename, found.name)[0] += 1
+    return cast("Variant", found)
+
+
+def value_string(flag: Flag | str, context: Any = None, default: str = "") -> str:
+    """The value of a string flag: of its variant when on, `off_value` when off; `default` without one."""
+    return _value(flag, context, default, "string")
+
+
+def value_int(flag: Flag | str, context: Any = None, default: int = 0) -> int:
+    """The same for an integer flag."""
+    return _value(flag, context, default, "integer")
+
+
+def value_float(flag: Flag | str, context: Any = None, default: float = 0.0) -> float:
+    """The same for a float flag."""
+    return _value(flag, context, default, "float")
+
+
+def value_json(flag: Flag | str, context: Any = None, default: Any = None) -> Any:
+    """The same for an object flag. The value is shared: do not change it."""
+    return _value(flag, context, default, "object")
+
+
+def exposed(context: Any = None) -> dict[str, Any]:
+    """`{codename: value}` of every exposed flag, for a page's own script."""
+    snapshot = _pinned()
+    if snapshot is None:
+        return {}
+    return {flag.name: _ask(flag.name, context, None, _just_value) for flag in snapshot.exposed}
+
+
+def _value(flag: Flag | str, context: Any, default: T, value_type: str) -> T:
+    def pick(compiled: CompiledFlag | None, result: Result) -> Any:
+        if compiled is not None and compiled.definition.value_type != value_type:
+            _once(f"{compiled.name} is {compiled.definition.value_type}, asked for as {value_type}")
+            return None
+        return result.value
+
+    found = _ask(str(flag), context, None, pick)
+    return default if found is None else cast(T, found)
+
+
+def _ask(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
+    if scopes.get() is not None:
+        return _in_scope(codename, context, default, pick)
+    return _outside(codename, context, default, pick)
+
+
+def _enabled(compiled: Any, result: Any) -> Any:
+    return result.enabled
+
+
+def _just_value(compiled: Any, result: Any) -> Any:
+    return result.value
+
+
+def _outside(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
+    snapshot = store.current()
+    compiled = snapshot.flags.get(codename) if snapshot is not None else None
+    if snapshot is None or compiled is None:
+        return _missing(codename, default, snapshot is not None)
+    result = compiled.constant or compiled.evaluate(flat(context), snapshot.flags)
+    compiled.cell[0 if result.enabled else 1] += 1
+    return pick(compiled, result)
+
+
+def _in_scope(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
+    scope = cast(Scope, scopes.get())
+    if codename in scope.overrides:
+        return pick(None, _overridden(scope.overrides[codename]))
+    if not scope.is_request:
+        return _outside(codename, context, default, pick)
+    snapshot = _pinned()
+    compiled = snapshot.flags.get(codename) if snapshot is not None else None
+    if snapshot is None or compiled is None:
+        answer = _missing(codename, default, snapshot is not None)
+        scope.seen[codename] = answer
+        return answer
+    result = compiled.constant or compiled.evaluate(scope.fixed(flat(context)), snapshot.flags)
+    compiled.cell[0 if result.enabled else 1] += 1
+    scope.seen[codename] = result.enabled if compiled.definition.value_type == "boolean" else result.value
+    return pick(compiled, result)
+
+
+def _pinned() -> Snapshot | None:
+    scope = scopes.get()
+    if scope is None or not scope.is_request:
+        return store.current()
+    if scope.snapshot is None:
+        scope.snapshot = store.current()
+    return scope.snapshot
+
+
+def _overridden(answer: Any) -> Result:
+    if isinstance(answer, bool):
+        return Result(answer, answer, DISABLED)
+    name = answer if isinstance(answer, str) else "override"
+    return Result(True, answer, Variant(name, None, True))
+
+
+def _missing(codename: str, default: Any, is_loaded: bool) -> Any:
+    declaration = _declared.get(codename)
+    if declaration is not None:
+        return declaration.default
+    if is_loaded:
+        if settings.FLAGS_STRICT:
+            raise UnknownFlagError(f"No flag is called {codename!r}: declare it, or create it in the admin.")
+        if usage.unknown(codename):
+            _once(f"no flag is called {codename}")
+    return default
+
+
+_said: dict[str, float] = {}
+_SAY_AGAIN_SECONDS = 3600.0
+
+
+def _once(message: str) -> None:
+    now = time.monotonic()
+    if len(_said) < 1000 and now - _said.get(message, -_SAY_AGAIN_SECONDS) >= _SAY_AGAIN_SECONDS:
+        _said[message] = now
+        logger.warning(message)

@@ -1,127 +1,153 @@
-"""The flags as this process last saw them: immutable, swapped as one, rebuilt when the revision has moved."""
+"""The current snapshot of this process: swapped by one assignment, read without lock, kept without a database."""
 
-import json
+from __future__ import annotations
+
 import logging
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable
 
-from django.db import Error, OperationalError, connection
+from django.conf import settings
+from django.db import Error, transaction
+from django.utils import timezone
 
-from feature_flags.models import FeatureFlag
-from lib.errors import ProductError
+from feature_flags import snapshot as snapshots
+from feature_flags.snapshot import Snapshot
 
 logger = logging.getLogger("switchboard.flags")
 
-#: After a lost connection, how long reads are answered without asking again: a connect may take seconds to fail.
-RETRY_SECONDS = 1.0
+CHANNEL = "feature_flags"
+#: How long the first reader of a process waits for the first snapshot.
+FIRST_SECONDS = 5.0
+#: Without contact to the database for this long, readiness says so.
+STALE_SECONDS = 30.0
 LOG_SECONDS = 60.0
 
-_REVISION_SQL = "SELECT revision FROM feature_flags_flagsetstate WHERE id = 1"
+#: Read it, never write it: readers take this name at every evaluation.
+snapshot: Snapshot | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    revision: int
-    states: Mapping[str, bool]
-    seed_list: bytes
-
-
-_EMPTY: Mapping[str, bool] = MappingProxyType({})
-
-_snapshot: Snapshot | None = None
-_retry_at = 0.0
+_lock = threading.Lock()
+_listeners: set[Callable[[Snapshot], None]] = set()
+_confirmed_at = 0.0
 _log_at = 0.0
 
 
 def current() -> Snapshot | None:
-    """The newest snapshot: one query, plus one when the revision has moved.
+    """The newest snapshot this process has. The first call of a process waits for it; None: there was no database."""
+    if snapshot is None:
+        _first()
+    return snapshot
 
-    Without a database it is the last one that was read; None when there was none yet.
-    """
-    global _snapshot
-    if time.monotonic() < _retry_at:
-        return _snapshot
-    try:
-        revision = _read_revision()
-        known = _snapshot
-        if known is not None and known.revision == revision:
-            return known
-        # Revision first, rows second: rows may be newer than their number, and the next read then notices.
-        fresh = _build(revision)
-    except Error as error:
-        return _last_known(error)
-    # Inside a transaction the revision may still be rolled back and its number given to other rows: keep nothing.
-    if not connection.in_atomic_block:
-        _snapshot = fresh
+
+def refresh(*, due: bool = False) -> Snapshot | None:
+    """Read what is committed if the revision has moved or, with `due`, the clock has; else keep the last one."""
+    with _lock:
+        try:
+            known = snapshot
+            if known is not None and not due and snapshots.read_revision()[0] == known.revision:
+                confirm()
+                return known
+            if _rebuilds_on_write():
+                fresh = snapshots.build(None, timezone.now())
+            else:
+                fresh = snapshots.build(known, timezone.now())
+                # Before the swap and in this thread: no request waits for a compressed document.
+                fresh.warm()
+        except Error as error:
+            _lost(error)
+            return snapshot
+        except Exception:
+            # The old snapshot answers on; the next tick tries again.
+            logger.exception("flags cannot be rebuilt", extra={"revision": known.revision if known else None})
+            return snapshot
+        confirm()
+        _swap(fresh)
+    for listener in list(_listeners):
+        listener(fresh)
     return fresh
 
 
-def states() -> Mapping[str, bool]:
-    """Stored switches by codename; empty when nothing was ever read."""
-    snapshot = current()
-    return snapshot.states if snapshot else _EMPTY
+def changed() -> None:
+    """A verb has written: this process sees it at its commit, before anybody is answered."""
+    if _rebuilds_on_write():
+        # Tests run in a transaction that never commits.
+        refresh(due=True)
+    elif snapshot is not None:
+        transaction.on_commit(refresh)
 
 
-def seed_list() -> bytes:
-    """The list of all flags as JSON, in codename order. FLAGS_UNAVAILABLE when nothing was ever read."""
-    snapshot = current()
-    if snapshot is None:
-        raise ProductError("FLAGS_UNAVAILABLE", "The flags cannot be read yet.", status=503, retry_after=1)
-    return snapshot.seed_list
+def confirm() -> None:
+    """The database was asked just now, and the snapshot is what it says."""
+    global _confirmed_at
+    _confirmed_at = time.monotonic()
 
 
-def ready() -> bool:
-    """Whether flags can be answered, from the database or from what was read of it before."""
-    return current() is not None
+def stale_seconds() -> int:
+    """For how long the database has not confirmed the snapshot; 0 while it does. Asks nothing."""
+    if snapshot is None or not _is_watched():
+        return 0
+    silent = time.monotonic() - _confirmed_at
+    return int(silent) if silent > 5 else 0
 
 
-def is_loaded() -> bool:
-    """Whether this process has ever read the flags; asks nothing."""
-    return _snapshot is not None
+def listen(listener: Callable[[Snapshot], None]) -> None:
+    """Call `listener` after every swap, in the thread that swapped: it must not block."""
+    _listeners.add(listener)
+
+
+def unlisten(listener: Callable[[Snapshot], None]) -> None:
+    _listeners.discard(listener)
+
+
+def put(known: Snapshot | None) -> None:
+    """Go on from this snapshot, or from none: the database is another one than before."""
+    global snapshot, _log_at
+    with _lock:
+        snapshot, _log_at = known, 0.0
 
 
 def forget() -> None:
-    """Start anew: the database is another one than before, so its revisions may repeat."""
-    global _snapshot, _retry_at, _log_at
-    _snapshot, _retry_at, _log_at = None, 0.0, 0.0
+    put(None)
 
 
-def _read_revision() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(_REVISION_SQL)
-        row = cursor.fetchone()
-    return int(row[0]) if row else 0
+def _swap(fresh: Snapshot) -> None:
+    global snapshot
+    broken = [name for name, flag in fresh.flags.items() if flag.error]
+    known = {name for name, flag in snapshot.flags.items() if flag.error} if snapshot else set()
+    snapshot = fresh
+    for name in broken:
+        if name not in known:
+            logger.error("flag cannot be compiled", extra={"flag": name, "reason": fresh.flags[name].error})
 
 
-def _build(revision: int) -> Snapshot:
-    rows = FeatureFlag.objects.values_list("codename", "label", "description", "is_active")
-    # Sorted here: the databases disagree about the order of letters.
-    listed = [
-        {"codename": codename, "label": label, "description": description, "is_active": is_active}
-        for codename, label, description, is_active in sorted(rows, key=lambda row: row[0])
-    ]
-    return Snapshot(
-        revision=revision,
-        states=MappingProxyType({str(flag["codename"]): bool(flag["is_active"]) for flag in listed}),
-        seed_list=json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode(),
-    )
+def _first() -> None:
+    if _rebuilds_on_write():
+        refresh()
+    else:
+        from feature_flags import watcher
+
+        # Read by the watcher's thread and on its connection: the caller may stand in an event loop.
+        watcher.start()
+        watcher.wait_until_loaded(FIRST_SECONDS)
 
 
-def _last_known(error: Error) -> Snapshot | None:
-    global _retry_at, _log_at
+def _rebuilds_on_write() -> bool:
+    return settings.FLAGS_REBUILD == "write"
+
+
+def _is_watched() -> bool:
+    from feature_flags import watcher
+
+    return watcher.is_running()
+
+
+def _lost(error: Error) -> None:
+    global _log_at
     now = time.monotonic()
-    if isinstance(error, OperationalError):
-        _retry_at = now + RETRY_SECONDS
     if now >= _log_at:
         _log_at = now + LOG_SECONDS
         # Only the kind: a driver's message may repeat addresses and names.
         logger.error(
             "flags cannot be read from the database, answering from memory",
-            extra={"error": type(error).__name__, "revision": _snapshot.revision if _snapshot else None},
+            extra={"error": type(error).__name__, "revision": snapshot.revision if snapshot else None},
         )
-    if not connection.in_atomic_block:
-        # Threads outside a request have nobody else to drop a connection that broke.
-        connection.close_if_unusable_or_obsolete()
-    return _snapshot

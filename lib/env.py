@@ -22,7 +22,7 @@ WELL_KNOWN_SECRETS = frozenset(
 )
 SECRET_MIN_LENGTH = 32
 
-_ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://(\[[0-9a-fA-F:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?$", re.ASCII)
+ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://(\[[0-9a-fA-F:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?$", re.ASCII)
 
 
 def raw(name: str) -> str:
@@ -89,7 +89,7 @@ def origins(name: str) -> list[str]:
     """Web origins (`scheme://host[:port]`), blanks and trailing slashes stripped."""
     found = [part.rstrip("/").lower() for part in words(name)]  # browsers send them in lower case
     for origin in found:
-        if not _ORIGIN.match(origin):
+        if not ORIGIN.match(origin):
             raise ImproperlyConfigured(f"{name} holds something that is no origin like https://app.example.org.")
     return found
 

@@ -66,7 +66,8 @@ if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts this serves: `*` accepts forged ones.")
 
 CORS_ALLOWED_ORIGINS = read.origins("CORS_ORIGINS")
-CORS_URLS_REGEX = r"^/api(/|$)"
+# Where a flag token says which pages may read, feature_flags/answers writes the headers.
+CORS_URLS_REGEX = r"^/api(?!/frontend(/|$))(/|$)"
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 CORS_ALLOW_HEADERS = ("authorization", "content-type")
@@ -98,6 +99,7 @@ API_MIDDLEWARE = [
     "lib.middleware.RequestMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "project.errors.JsonErrorsMiddleware",
+    "feature_flags.middleware.FlagsMiddleware",
 ]
 MIDDLEWARE = [
     *API_MIDDLEWARE,
@@ -205,6 +207,22 @@ USERS_ARGON2_TIME = read.integer("USERS_ARGON2_TIME", 2, minimum=1, maximum=100)
 USERS_ARGON2_PARALLELISM = read.integer("USERS_ARGON2_PARALLELISM", 1, minimum=1, maximum=16)
 if USERS_ARGON2_MEMORY < 8 * USERS_ARGON2_PARALLELISM:
     raise ImproperlyConfigured("USERS_ARGON2_MEMORY must be at least 8 times USERS_ARGON2_PARALLELISM.")
+
+# --- Feature flags ----------------------------------------------------------------------------------------------------
+
+FLAGS_EDGE = read.switch("FLAGS_EDGE", True)
+FLAGS_LISTEN = read.choice("FLAGS_LISTEN", ("auto", "on", "off"), "auto")
+FLAGS_POLL_MS = read.integer("FLAGS_POLL_MS", 50, minimum=10, maximum=60_000)
+FLAGS_STRICT = read.switch("FLAGS_STRICT")
+# `write`: a verb's own transaction is read, for tests, whose transactions never commit.
+FLAGS_REBUILD = read.choice("FLAGS_REBUILD", ("commit", "write"), "commit")
+if FLAGS_REBUILD == "write" and not DEBUG and ENVIRONMENT != "test":
+    raise ImproperlyConfigured("FLAGS_REBUILD=write shows what is not committed: it needs ENVIRONMENT=test.")
+FLAGS_OFREP_STRICT_REASON = read.switch("FLAGS_OFREP_STRICT_REASON")
+FLAGS_STREAMS_MAX = read.integer("FLAGS_STREAMS_MAX", 1000, minimum=0, maximum=1_000_000)
+FLAGS_USAGE_FLUSH_SECONDS = read.integer("FLAGS_USAGE_FLUSH_SECONDS", 10, minimum=1, maximum=3600)
+FLAGS_USAGE_KEEP_DAYS = read.integer("FLAGS_USAGE_KEEP_DAYS", 90, minimum=1, maximum=36_500)
+FLAGS_ENVIRONMENT = read.raw("FLAGS_ENVIRONMENT") or "default"
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
+from feature_flags.admin.who import answers
 from lib.admin import Verb, VerbAdmin, staff
 from lib.text import valid_email
 from notifications.models import Message
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 else:
     UserModelForm = forms.ModelForm
 
-SESSIONS_SHOWN, MAILS_SHOWN = 50, 10
+SESSIONS_SHOWN, MAILS_SHOWN, FLAGS_SHOWN = 50, 10, 100
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
@@ -319,6 +321,8 @@ class UserAdmin(VerbAdmin):
                 context["live_sessions"] = live[:SESSIONS_SHOWN]
             if request.user.has_perm("notifications.view_message"):
                 context["last_mails"] = Message.objects.filter(user=obj).order_by("-created_at")[:MAILS_SHOWN]
+            if request.user.has_perm("feature_flags.view_featureflag"):
+                context |= _flags_of(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
@@ -343,6 +347,13 @@ class UserAdmin(VerbAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.
         return False
+
+
+def _flags_of(user: User) -> dict[str, Any]:
+    """The flags this person gets, and how many there are."""
+    found = answers(user)
+    got = [(entry, json.dumps(entry.result.value, ensure_ascii=False)) for entry in found if entry.result.enabled]
+    return {"flags": got[:FLAGS_SHOWN], "flags_on": len(got), "flags_total": len(found)}
 
 
 def _when_and_who(when: datetime, label: str) -> str:

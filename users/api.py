@@ -50,7 +50,9 @@ async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schem
 @router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 503)})
 async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[schemas.UserOut]:
     """Ask for an account; it opens with the code mailed by `request-verification-token`."""
-    await sync_to_async(services.check_register)(email=payload.email, password=payload.password)
+    await sync_to_async(services.check_register)(
+        email=payload.email, password=payload.password, caller=Caller.of(request)
+    )
     registered = await sync_to_async(services.register)(
         email=payload.email,
         password_hash=await hashing.amake(payload.password),

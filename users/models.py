@@ -103,6 +103,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         return self.first_name
 
+    def flag_context(self) -> dict[str, Any]:
+        """What rules of feature flags may ask about this person; `userId` as the API shows it."""
+        return {
+            "userId": self.pk.hex,
+            "email": self.email,
+            "emailDomain": self.email.rpartition("@")[2],
+            "isStaff": self.is_staff,
+            "isSuperuser": self.is_superuser,
+        }
+
 
 class Registration(models.Model):
     """What one `/register` call asked for. The one whose code comes back becomes the account (see registration.py)."""

@@ -26,6 +26,8 @@ os.environ.update(
     NOTIFICATIONS_ENGINE="inline",
     TRUSTED_PROXIES="",
     LOG_LEVEL="info",
+    FLAGS_STRICT="1",
+    FLAGS_REBUILD="write",
     # Hashing as slow as in production would be most of the suite's time; one test checks the real cost.
     USERS_ARGON2_MEMORY="64",
     USERS_ARGON2_TIME="1",

@@ -45,9 +45,13 @@ class Requested:
     code: str | None
 
 
-def check_register(*, email: str, password: str) -> None:
-    """Raise REGISTRATION_DISABLED (404) or REGISTER_INVALID_PASSWORD; hashing comes after this."""
-    if not feature_flags.is_enabled(ENABLE_REGISTRATION):
+def check_register(*, email: str, password: str, caller: Caller) -> None:
+    """Raise REGISTRATION_DISABLED (404) or REGISTER_INVALID_PASSWORD; hashing comes after this.
+
+    Rules of the flag see `email`, `emailDomain` and `remoteAddress`: staff may open registration for some.
+    """
+    context = {"email": email, "emailDomain": email.rpartition("@")[2], "remoteAddress": caller.ip}
+    if not feature_flags.is_enabled(ENABLE_REGISTRATION, context):
         raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
     passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 

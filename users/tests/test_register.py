@@ -25,7 +25,16 @@ def verify(api, token, code):
 
 
 def close_registration():
-    flags.switch(flags.get("FF_ENABLE_REGISTRATION"), on=False, by=None, by_label="test", door="command")
+    edit_registration(is_active=False)
+
+
+def edit_registration(**changes):
+    who = {"by": None, "by_label": "test", "door": "command", "reason": "test"}
+    flags.edit(flags.get("FF_ENABLE_REGISTRATION"), changes, **who)
+
+
+def only(field, operator, *values):
+    return [{"constraints": [{"field": field, "operator": operator, "values": list(values)}]}]
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +54,50 @@ def test_registering_answers_with_the_new_person(api):
         "last_name": "Lovelace",
     }
     assert not User.objects.get().is_verified
+
+
+def test_registration_can_be_open_for_one_domain(api):
+    edit_registration(rules=only("emailDomain", "IN", "example.org"))
+
+    assert register(api, email="Ada@EXAMPLE.org").status_code == 201
+    for address in ("ada@example.com", "ada@sub.example.org", "ada@example.org.evil.com", '"a@example.org"@evil.com'):
+        assert register(api, email=address).status_code == 404, address
+
+
+def test_registration_can_be_open_for_those_who_are_invited(api):
+    who = {"by": None, "by_label": "test", "door": "command"}
+    invited = [{"field": "email", "operator": "IN", "values": ["ada@example.org"]}]
+    flags.create_segment("Invited", constraints=invited, **who)
+    edit_registration(rules=[{"segments": ["Invited"]}])
+
+    assert register(api).status_code == 201
+    assert register(api, email="eve@example.org").status_code == 404
+
+
+def test_registration_can_be_open_for_one_network(api):
+    edit_registration(rules=only("remoteAddress", "IN_CIDR", "192.0.2.0/24"))
+
+    api.defaults["REMOTE_ADDR"] = "192.0.2.7"
+    assert register(api).status_code == 201
+    api.defaults["REMOTE_ADDR"] = "198.51.100.7"
+    assert register(api, email="eve@example.org").status_code == 404
+
+
+def test_registration_can_be_open_for_a_share_that_sticks_to_the_address(api):
+    edit_registration(rules=[{"rollout_percent": 50, "stickiness": "email"}])
+    people = [f"person{number}@example.org" for number in range(12)]
+
+    first = [register(api, email=person).status_code for person in people]
+
+    assert set(first) == {201, 404}
+    assert [register(api, email=person.upper()).status_code for person in people] == first
+
+
+def test_a_closed_registration_says_so_before_it_looks_at_the_password(api):
+    edit_registration(rules=only("emailDomain", "IN", "example.com"))
+
+    assert register(api, password="weak").status_code == 404
+    assert register(api, email="no address").status_code == 422
 
 
 def test_registering_is_refused_while_the_flag_is_off(api):

@@ -1,0 +1,123 @@
+"""From a flag's own document to the one the engine reads: a feature as the Unleash client API has it.
+
+Every parameter is a string; every feature has `strategies`, and every strategy `variants`: SDKs refuse less in silence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from feature_flags.engine import Definition
+from feature_flags.portable import Document, wire_constraint
+
+_PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
+TARGETS = "always on"
+
+
+def definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
+    """What the engine compiles. A segment without an id is written as id 0, which breaks the flag, as it must."""
+    off = bool(flag["rules"]) and not any(rule["is_enabled"] for rule in flag["rules"])
+    strategies, labels = _strategies(flag, segment_ids)
+    feature = {
+        "name": flag["codename"],
+        "type": flag["kind"].replace("_", "-"),
+        # All rules disabled: nobody but the targets. "No strategy" would mean everybody.
+        "enabled": flag["is_active"] and not (off and not strategies),
+        "stale": False,
+        "project": "default",
+        "description": flag["description"] or "",
+        "impressionData": flag["impression_data"],
+        "strategies": strategies,
+        "variants": _variants(flag["variants"], flag["value_type"], flag["stickiness"]),
+        "dependencies": [_dependency(prerequisite) for prerequisite in flag["prerequisites"]],
+    }
+    return Definition(
+        feature=feature,
+        value_type=flag["value_type"],
+        off_value=flag["off_value"],
+        exposed=flag["exposed"],
+        labels=tuple(labels),
+    )
+
+
+def _strategies(flag: Document, segment_ids: Mapping[str, int]) -> tuple[list[Document], list[str]]:
+    strategies: list[Document] = []
+    labels: list[str] = []
+    if flag["targets"]["on"]:
+        strategies.append(_strategy("userWithId", {"userIds": ",".join(flag["targets"]["on"])}))
+        labels.append(TARGETS)
+    never = _never(flag["targets"]["off"])
+    if not flag["rules"]:
+        strategies.append(_rollout(flag, flag["value_type"], never, [], []))
+        labels.append("everybody" if flag["rollout_percent"] == 100 else f"{flag['rollout_percent']} %")
+    for number, rule in enumerate(flag["rules"], start=1):
+        if rule["is_enabled"]:
+            constraints = [*never, *map(wire_constraint, rule["constraints"])]
+            ids = [segment_ids.get(name, 0) for name in rule["segments"]]
+            strategies.append(_rollout(rule, flag["value_type"], constraints, ids, rule["variants"]))
+            labels.append(rule["label"] or f"rule {number}")
+    return strategies, labels
+
+
+def _rollout(
+    part: Document, value_type: str, constraints: list[Document], segments: list[int], variants: Sequence[Document]
+) -> Document:
+    wire = _variants(variants, value_type, part["stickiness"])
+    if part["rollout_percent"] == 100 and not wire and part["stickiness"] == "default":
+        return _strategy("default", {}, constraints, segments)
+    parameters = {
+        "rollout": str(part["rollout_percent"]),
+        "stickiness": part["stickiness"],
+        "groupId": part["group_id"],
+    }
+    return _strategy("flexibleRollout", parameters, constraints, segments, wire)
+
+
+def _strategy(
+    name: str,
+    parameters: dict[str, str],
+    constraints: Sequence[Document] = (),
+    segments: Sequence[int] = (),
+    variants: Sequence[Document] = (),
+) -> Document:
+    return {
+        "name": name,
+        "parameters": parameters,
+        "constraints": list(constraints),
+        "segments": list(segments),
+        "variants": list(variants),
+    }
+
+
+def _never(identifiers: Sequence[str]) -> list[Document]:
+    if not identifiers:
+        return []
+    return [wire_constraint({"field": "userId", "operator": "NOT_IN", "values": list(identifiers)})]
+
+
+def _variants(variants: Sequence[Document], value_type: str, stickiness: str) -> list[Document]:
+    return [_variant(variant, value_type, stickiness) for variant in variants]
+
+
+def _variant(variant: Document, value_type: str, stickiness: str) -> Document:
+    wire: Document = {"name": variant["name"], "weight": variant["weight"], "stickiness": stickiness}
+    if value_type != "boolean":
+        wire["payload"] = {"type": _PAYLOAD_TYPES[value_type], "value": _text(variant["payload"], value_type)}
+    return wire
+
+
+def _text(payload: Any, value_type: str) -> str:
+    if value_type == "string":
+        return str(payload)
+    # A database may hand 5.0 back as 5, and the other way round: the declared type decides.
+    typed = float(payload) if value_type == "float" else payload
+    return json.dumps(typed, ensure_ascii=False, separators=(",", ":"))
+
+
+def _dependency(prerequisite: Document) -> Document:
+    wire: Document = {"feature": prerequisite["parent"], "enabled": prerequisite["required"]}
+    if prerequisite["variants"]:
+        wire["variants"] = list(prerequisite["variants"])
+    return wire

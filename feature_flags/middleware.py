@@ -1,0 +1,21 @@
+"""One request, one answer: from its first question on, a request keeps its snapshot, its moment and its luck."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from feature_flags.scope import enter_request, leave_request
+from lib.middleware import HookMiddleware
+
+
+class FlagsMiddleware(HookMiddleware):
+    """`request.flags.seen` lists what was asked and answered, `{codename: answer}`, for error reports."""
+
+    def before(self, request: HttpRequest) -> HttpResponse | None:
+        request.flags = enter_request()  # type: ignore[attr-defined]
+        return None
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        leave_request()
+        return response

@@ -1,0 +1,398 @@
+"""One flag as one JSON document: what the history keeps, forms and imports bring, exports write.
+
+`read` makes documents of rows. `checked` refuses a document that cannot become a flag and names every place where it
+is wrong. Rows are written in `services/flags.py` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from feature_flags import engine, names
+from lib.errors import ProductError
+from lib.text import Text, is_storable, storable
+
+Document = dict[str, Any]
+Place = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_RULES = 100
+MAX_TARGETS = 5_000
+MAX_VARIANTS = 100
+MAX_LEVELS = 100
+_SAFE_INTEGER = 2**53
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where (`("rules", 0, "constraints", 1, "values")`) and a sentence."""
+
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.place))}: {self.message}" if self.place else self.message
+
+
+class InvalidFlag(ProductError):
+    """FLAG_INVALID with every problem; the message is the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("FLAG_INVALID", str(problems[0]))
+        self.problems = list(problems)
+
+
+def _codename(value: str) -> str:
+    if problem := names.problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _identifier(value: str) -> str:
+    if value != value.strip() or not value:
+        raise ValueError("A user id has no blanks around it.")
+    if "," in value:
+        raise ValueError("A user id holds no comma.")
+    return storable(value)
+
+
+def _named(value: str) -> str:
+    if value != value.strip() or not value:
+        raise ValueError("A name has no blanks around it.")
+    return storable(value)
+
+
+Codename = Annotated[str, AfterValidator(_codename)]
+Identifier = Annotated[str, StringConstraints(max_length=200), AfterValidator(_identifier)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Label = Annotated[Text, StringConstraints(max_length=200)]
+Group = Annotated[Text, StringConstraints(max_length=100)]
+Stickiness = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_named)]
+TagName = Annotated[str, StringConstraints(max_length=50), AfterValidator(_named)]
+SegmentName = Annotated[str, StringConstraints(max_length=100), AfterValidator(_named)]
+
+
+class _Part(BaseModel):
+    # Strict: "true" is no boolean and 50.0 no percentage. Forbidden: a misspelt key must not be lost in silence.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Constraint(_Part):
+    field: Text
+    operator: Text
+    values: list[Text] | None = None
+    value: Text | None = None
+    inverted: bool = False
+    case_insensitive: bool = False
+
+
+class Variant(_Part):
+    name: Codename
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    payload: Any = None
+
+
+class Rule(_Part):
+    label: Label = ""
+    is_enabled: bool = True
+    rollout_percent: Percent = 100
+    stickiness: Stickiness = "default"
+    group_id: Group = ""
+    constraints: list[Constraint] = []
+    segments: list[SegmentName] = []
+    variants: Annotated[list[Variant], Field(max_length=MAX_VARIANTS)] = []
+
+
+class Prerequisite(_Part):
+    parent: Codename
+    required: bool = True
+    variants: list[Text] = []
+
+
+class Targets(_Part):
+    on: Annotated[list[Identifier], Field(max_length=MAX_TARGETS)] = []
+    off: Annotated[list[Identifier], Field(max_length=MAX_TARGETS)] = []
+
+
+class Flag(_Part):
+    codename: Codename
+    label: Label | None = None
+    description: Text | None = None
+    is_active: bool = False
+    is_archived: bool = False
+    kind: Literal["release", "experiment", "operational", "kill_switch", "permission"] = "release"
+    value_type: Literal["boolean", "string", "integer", "float", "object"] = "boolean"
+    off_value: Any = None
+    rollout_percent: Percent = 100
+    stickiness: Stickiness = "default"
+    group_id: Group = ""
+    exposed: bool = True
+    is_protected: bool = False
+    impression_data: bool = False
+    owner: Annotated[Text, StringConstraints(max_length=100)] = ""
+    tags: list[TagName] = []
+    review_on: Annotated[date, Field(strict=False)] | None = None
+    rules: Annotated[list[Rule], Field(max_length=MAX_RULES)] = []
+    variants: Annotated[list[Variant], Field(max_length=MAX_VARIANTS)] = []
+    prerequisites: list[Prerequisite] = []
+    targets: Targets = Targets()
+
+
+class SegmentDocument(_Part):
+    name: SegmentName
+    description: Text = ""
+    constraints: list[Constraint] = []
+
+
+#: The fields of a document that stand in the row itself, under the same name.
+OWN_FIELDS = tuple(
+    name
+    for name in Flag.model_fields
+    if name not in {"is_archived", "tags", "rules", "variants", "prerequisites", "targets"}
+)
+#: What changes nobody's answer. Everything else does.
+DESCRIPTIVE = frozenset({"label", "description", "owner", "tags", "review_on", "kind", "is_protected"})
+
+
+def checked(document: Mapping[str, Any]) -> Document:
+    """The document with every member filled in; InvalidFlag names all places where it is wrong."""
+    flag = _parsed(Flag, document)
+    if problems := list(_flag_problems(flag)):
+        raise InvalidFlag(problems)
+    return _normal(flag)
+
+
+def checked_segment(document: Mapping[str, Any]) -> Document:
+    """The same for a segment: `name`, `description`, `constraints`."""
+    segment = _parsed(SegmentDocument, document)
+    if problems := list(_constraint_problems(segment.constraints, ())):
+        raise InvalidFlag(problems)
+    return {**segment.model_dump(), "constraints": [_plain(constraint) for constraint in segment.constraints]}
+
+
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """`{member: [before, after]}` of what differs."""
+    keys = [*before, *(key for key in after if key not in before)]
+    return {key: [before.get(key), after.get(key)] for key in keys if before.get(key) != after.get(key)}
+
+
+def _parsed(model: type[Model], document: Mapping[str, Any]) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise InvalidFlag([_problem(found) for found in error.errors(include_url=False)]) from None
+
+
+def _problem(found: Any) -> Problem:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return Problem(tuple(found["loc"]), message[:1].upper() + message[1:].rstrip(".") + ".")
+
+
+def _flag_problems(flag: Flag) -> Iterator[Problem]:
+    if flag.is_active and flag.is_archived:
+        yield Problem(("is_active",), "An archived flag is off.")
+    yield from _value_problems(flag)
+    yield from _variant_problems(flag.variants, ("variants",), flag.value_type)
+    for number, rule in enumerate(flag.rules):
+        place: Place = ("rules", number)
+        yield from _constraint_problems(rule.constraints, place)
+        yield from _variant_problems(rule.variants, (*place, "variants"), flag.value_type)
+        yield from _twice(rule.segments, (*place, "segments"))
+    yield from _twice(flag.tags, ("tags",))
+    yield from _twice([*flag.targets.on, *flag.targets.off], ("targets",))
+    yield from _twice([prerequisite.parent for prerequisite in flag.prerequisites], ("prerequisites",))
+    for number, prerequisite in enumerate(flag.prerequisites):
+        if prerequisite.parent == flag.codename:
+            yield Problem(("prerequisites", number, "parent"), "A flag cannot require itself.")
+
+
+def _value_problems(flag: Flag) -> Iterator[Problem]:
+    if flag.value_type == "boolean":
+        if flag.off_value is not None:
+            yield Problem(("off_value",), "A boolean flag is false when off; leave this empty.")
+        return
+    if flag.off_value is not None and (problem := payload_problem(flag.off_value, flag.value_type)):
+        yield Problem(("off_value",), problem)
+    if flag.is_active and not flag.variants and not any(rule.variants for rule in flag.rules):
+        yield Problem(("is_active",), f"A flag of type {flag.value_type} needs a variant before it can be switched on.")
+
+
+def _variant_problems(variants: Sequence[Variant], place: Place, value_type: str) -> Iterator[Problem]:
+    yield from _twice([variant.name for variant in variants], place)
+    for number, variant in enumerate(variants):
+        if variant.name == "disabled":
+            yield Problem((*place, number, "name"), "“disabled” is what clients call having no variant.")
+        if value_type == "boolean":
+            if variant.payload is not None:
+                yield Problem((*place, number, "payload"), "Variants of a boolean flag carry no payload.")
+        elif problem := payload_problem(variant.payload, value_type):
+            yield Problem((*place, number, "payload"), problem)
+
+
+def payload_problem(value: Any, value_type: str) -> str:
+    """Why a value is not of the type, as a sentence; empty when it is."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        "string": isinstance(value, str),
+        "integer": isinstance(value, int) and is_number and abs(value) < _SAFE_INTEGER,
+        "float": is_number and math.isfinite(value) and abs(value) < 1e300,
+        "object": isinstance(value, (dict, list)),
+    }
+    if not fits[value_type]:
+        article = "an" if value_type[0] in "io" else "a"
+        return f"This is not {article} {value_type}."
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        is_clean = is_storable(text) and not re.search(r"\\u(0000|d[89a-f]..)", re.sub(_PAIRS, "", text), re.IGNORECASE)
+    except (ValueError, RecursionError):
+        is_clean = False
+    is_clean = is_clean and not _is_deep(value)
+    return "" if is_clean else "This holds what cannot be stored: a NUL, a lone surrogate, NaN, or too many levels."
+
+
+def _is_deep(value: Any) -> bool:
+    """More levels than everybody on the way can read: pydantic stops at 255, some clients earlier."""
+    level = [value]
+    for _ in range(MAX_LEVELS):
+        level = [
+            inner
+            for part in level
+            if isinstance(part, (dict, list))
+            for inner in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return False
+    return True
+
+
+# What json.dumps writes for characters beyond the basic plane, and for a backslash: neither is a fault.
+_PAIRS = r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+
+
+def _constraint_problems(constraints: Sequence[Constraint], place: Place) -> Iterator[Problem]:
+    ours = {"contextName": "field", "caseInsensitive": "case_insensitive"}
+    for number, constraint in enumerate(constraints):
+        for key, message in engine.constraint_problems(wire_constraint(_plain(constraint))):
+            yield Problem((*place, "constraints", number, ours.get(key, key)), message)
+
+
+def _twice(values: Sequence[str], place: Place) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            yield Problem(place, f"“{value}” stands there twice.")
+        seen.add(value)
+
+
+def _plain(constraint: Constraint) -> Document:
+    """`values` or `value`, whichever was given: the other is left out."""
+    return constraint.model_dump(exclude_none=True)
+
+
+def wire_constraint(constraint: Mapping[str, Any]) -> Document:
+    """Our constraint as the Unleash document spells it."""
+    wire: Document = {
+        "contextName": constraint["field"],
+        "operator": constraint["operator"],
+        "values": list(constraint.get("values") or ()),
+        "inverted": constraint.get("inverted", False),
+        "caseInsensitive": constraint.get("case_insensitive", False),
+    }
+    if constraint.get("value") is not None:
+        wire["value"] = constraint["value"]
+    return wire
+
+
+def _normal(flag: Flag) -> Document:
+    document = flag.model_dump(mode="json")
+    document["label"], document["description"] = flag.label or None, flag.description or None
+    document["group_id"] = flag.group_id or flag.codename
+    document["tags"] = sorted(flag.tags)
+    document["targets"] = {"on": sorted(flag.targets.on), "off": sorted(flag.targets.off)}
+    document["prerequisites"].sort(key=lambda prerequisite: prerequisite["parent"])
+    for rule, given in zip(document["rules"], flag.rules, strict=True):
+        rule["group_id"] = given.group_id or document["group_id"]
+        rule["constraints"] = [_plain(constraint) for constraint in given.constraints]
+        rule["segments"] = sorted(given.segments)
+    if flag.value_type == "float":
+        _as_floats(document)
+    return document
+
+
+def _as_floats(document: Document) -> None:
+    """5 is stored as 5.0, so that clients in every language are told the same type."""
+    lists = [document["variants"], *(rule["variants"] for rule in document["rules"])]
+    for variant in (variant for variants in lists for variant in variants):
+        variant["payload"] = float(variant["payload"])
+    if document["off_value"] is not None:
+        document["off_value"] = float(document["off_value"])
+
+
+# --- From rows --------------------------------------------------------------------------------------------------------
+
+
+def read_one(pk: int) -> Document:
+    """The document of one flag, as it is stored."""
+    return read([pk])[pk]
+
+
+def read(pks: Collection[int] | None = None) -> dict[int, Document]:
+    """Documents by primary key, of these flags or of all: seven queries, however many flags."""
+    from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRule, FlagTarget, FlagVariant
+
+    def of(rows: Any, key: str) -> Any:
+        return rows if pks is None else rows.filter(**{f"{key}__in": pks})
+
+    documents: dict[int, Document] = {}
+    for row in of(FeatureFlag.objects, "pk").values("pk", "archived_at", *OWN_FIELDS).order_by("codename"):
+        documents[row["pk"]] = _from_row(row)
+    rules: dict[int, Document] = {}
+    for row in of(FlagRule.objects, "flag").values().order_by("flag_id", "position"):
+        rules[row["id"]] = rule = {key: row[key] for key in Rule.model_fields if key in row}
+        rule["segments"], rule["variants"] = [], []
+        documents[row["flag_id"]]["rules"].append(rule)
+    links = of(FlagRule.segments.through.objects, "flagrule__flag").order_by("segment__name")
+    for rule_id, name in links.values_list("flagrule_id", "segment__name"):
+        rules[rule_id]["segments"].append(name)
+    for row in of(FlagVariant.objects, "flag").values().order_by("flag_id", "position", "id"):
+        owner = documents[row["flag_id"]] if row["rule_id"] is None else rules[row["rule_id"]]
+        owner["variants"].append({key: row[key] for key in Variant.model_fields})
+    parents = of(FlagPrerequisite.objects, "flag").order_by("parent__codename")
+    for flag_id, parent, required, variants in parents.values_list(
+        "flag_id", "parent__codename", "required", "variants"
+    ):
+        documents[flag_id]["prerequisites"].append({"parent": parent, "required": required, "variants": variants})
+    targets = of(FlagTarget.objects, "flag").order_by("identifier")
+    for flag_id, identifier, always in targets.values_list("flag_id", "identifier", "always"):
+        documents[flag_id]["targets"]["on" if always else "off"].append(identifier)
+    tags = of(FeatureFlag.tags.through.objects, "featureflag").order_by("tag__name")
+    for flag_id, name in tags.values_list("featureflag_id", "tag__name"):
+        documents[flag_id]["tags"].append(name)
+    _sort(documents)
+    return documents
+
+
+def _from_row(row: Mapping[str, Any]) -> Document:
+    """The members of a document in the order of `Flag`, lists still empty."""
+    filled: Document = {"is_archived": row["archived_at"] is not None, "targets": {"on": [], "off": []}}
+    if row["review_on"] is not None:
+        filled["review_on"] = row["review_on"].isoformat()
+    empty: dict[str, list[Any]] = {name: [] for name in ("tags", "rules", "variants", "prerequisites")}
+    return {name: filled.get(name, empty.get(name, row.get(name))) for name in Flag.model_fields}
+
+
+def _sort(documents: Mapping[int, Document]) -> None:
+    """By code point: the databases disagree about the order of letters."""
+    for document in documents.values():
+        document["tags"].sort()
+        document["prerequisites"].sort(key=lambda prerequisite: prerequisite["parent"])
+        for identifiers in document["targets"].values():
+            identifiers.sort()
+        for rule in document["rules"]:
+            rule["segments"].sort()

@@ -1,0 +1,89 @@
+"""What holds while one request is answered, and what tests put in place of real answers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import iscoroutinefunction
+
+from feature_flags.engine import DRAW
+
+if TYPE_CHECKING:
+    from feature_flags.snapshot import Snapshot
+
+
+@dataclass(slots=True)
+class Scope:
+    """What holds while one request is answered: its snapshot, its moment, its luck; and what tests put in place."""
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    is_request: bool = False
+    snapshot: Snapshot | None = None
+    seen: dict[str, Any] = field(default_factory=dict)
+    draw: str = ""
+    moment: str = ""
+
+    def fixed(self, context: dict[str, str]) -> dict[str, str]:
+        """The context with the clock stopped and the dice cast."""
+        if not self.draw:
+            self.draw = secrets.token_hex(8)
+            self.moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        context[DRAW] = self.draw
+        context.setdefault("currentTime", self.moment)
+        return context
+
+
+scopes: ContextVar[Scope | None] = ContextVar("feature_flags", default=None)
+
+
+def enter_request() -> Scope:
+    """Begin a request: from here to its end no flag changes its answer."""
+    outer = scopes.get()
+    scope = Scope(overrides=outer.overrides if outer else {}, is_request=True)
+    scopes.set(scope)
+    return scope
+
+
+def leave_request() -> None:
+    """What comes next in this thread is no part of the request."""
+    scope = scopes.get()
+    scopes.set(Scope(overrides=scope.overrides) if scope and scope.overrides else None)
+
+
+class override_flags(ContextDecorator):  # noqa: N801 (reads like Django's override_settings)
+    """Answers for tests, as decorator or context manager: `override_flags(FF_NEW=True, **{"price": 5})`.
+
+    A boolean switches; any other value is the flag's value, and a text also the name of its variant. Lives in a
+    context variable: no row is touched, and no other thread, task or test sees it.
+    """
+
+    def __init__(self, answers: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        self.answers = {**(answers or {}), **named}
+        self._tokens: list[Token[Scope | None]] = []
+
+    def __enter__(self) -> override_flags:
+        outer = scopes.get()
+        merged = {**(outer.overrides if outer else {}), **self.answers}
+        self._tokens.append(scopes.set(Scope(overrides=merged, is_request=bool(outer and outer.is_request))))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        scopes.reset(self._tokens.pop())
+
+    def __call__(self, func: Callable[..., Any]) -> Any:
+        if not iscoroutinefunction(func):
+            return super().__call__(func)
+
+        @wraps(func)
+        async def inner(*args: Any, **kwargs: Any) -> Any:
+            with override_flags(self.answers):
+                return await func(*args, **kwargs)
+
+        return inner

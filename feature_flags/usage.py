@@ -1,0 +1,244 @@
+"""Who asked for which flag, and what they were told: added up in memory, written in batches by the watcher.
+
+A cell is `[yes, no]` and only ever grows; a flush writes what has come since the last one. `cell[0] += 1` needs no
+lock: CPython switches threads at calls and jumps, and there is none between its read and its write.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from django.db import Error, connection, transaction
+
+from feature_flags import names
+
+logger = logging.getLogger("switchboard.flags")
+
+MAX_KEYS = 10_000
+MAX_APPS = 50
+MAX_UNKNOWN = 200
+OTHER = "other"
+#: What our own process and OFREP clients, which send no name, are called.
+IN_PROCESS, OFREP = "switchboard", "ofrep"
+_APP_LENGTH = 100
+
+Cell = list[int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    codename: str
+    hour: datetime
+    app_name: str
+    variant: str = ""
+
+
+#: By name, variant (empty: the total) and application; they live as long as the process.
+_cells: dict[tuple[str, str, str], Cell] = {}
+_flushed: dict[tuple[str, str, str], tuple[int, int]] = {}
+_lock = Lock()
+_counts: dict[Key, Cell] = {}
+_unknown: dict[tuple[str, str], int] = {}
+_tokens: set[int] = set()
+_failures = 0
+dropped = 0
+
+
+def cell(codename: str, variant: str = "", app_name: str = IN_PROCESS) -> Cell:
+    """The cell of evaluations by this process, or for OFREP clients with `app_name=OFREP`."""
+    return _cells.setdefault((codename, variant, app_name), [0, 0])
+
+
+def token_used(token_id: int) -> None:
+    _tokens.add(token_id)
+
+
+def unknown(codename: str, app_name: str = IN_PROCESS) -> bool:
+    """Count a name that no flag has; True when it is asked for the first time since the last flush."""
+    key = (codename[: names.MAX_LENGTH], app_name)
+    if key not in _unknown and len(_unknown) >= MAX_UNKNOWN:
+        return False
+    if names.problem(key[0]):
+        return False
+    _unknown[key] = _unknown.get(key, 0) + 1
+    return _unknown[key] == 1
+
+
+def report(app_name: str, toggles: Mapping[str, Any], known: Iterable[str], at: datetime | None = None) -> None:
+    """Take over what an SDK counted: `{name: {"yes", "no", "variants": {name: count}}}` (Unleash metrics bucket).
+
+    What cannot be counted is left out: other shapes, negative numbers, names that no flag can have.
+    """
+    known = known if isinstance(known, (dict, set, frozenset)) else frozenset(known)
+    hour = _hour(at or datetime.now(UTC))
+    for codename, counted in toggles.items():
+        if names.problem(codename) or not isinstance(counted, dict):
+            continue
+        yes, no = _number(counted.get("yes")), _number(counted.get("no"))
+        if codename not in known:
+            if yes or no:
+                unknown(codename, _app(app_name))
+            continue
+        _add(codename, hour, app_name, "", yes, no)
+        variants = counted.get("variants")
+        for variant, times in variants.items() if isinstance(variants, dict) else ():
+            if not names.problem(variant):
+                _add(codename, hour, app_name, variant, _number(times), 0)
+
+
+def flush(now: datetime | None = None) -> int:
+    """Write what has been counted since the last time; return the number of rows. A failure is tried again, twice."""
+    global _failures, _counts, _unknown, _tokens, dropped
+    now = now or datetime.now(UTC)
+    _collect(_hour(now))
+    with _lock:
+        counts, _counts = _counts, {}
+    asked, _unknown = _unknown, {}
+    used, _tokens = _tokens, set()
+    if not counts and not asked and not used:
+        return 0
+    try:
+        with transaction.atomic():
+            _write(counts, asked, used, now)
+    except Error as error:
+        _failures += 1
+        logger.warning("usage of flags not written", extra={"error": type(error).__name__, "tries": _failures})
+        if _failures <= 2:
+            for key, (yes, no) in counts.items():
+                _add(key.codename, key.hour, key.app_name, key.variant, yes, no)
+            _tokens |= used
+        else:
+            _failures = 0
+            dropped += len(counts)
+        return 0
+    _failures = 0
+    return len(counts)
+
+
+def forget() -> None:
+    """Start from nothing: for tests, whose flags come and go."""
+    global _failures, dropped
+    with _lock:
+        _counts.clear()
+    _flushed.update({key: (counted[0], counted[1]) for key, counted in list(_cells.items())})
+    _unknown.clear()
+    _tokens.clear()
+    _apps.clear()
+    _failures = dropped = 0
+
+
+def _collect(hour: datetime) -> None:
+    for key, counted in list(_cells.items()):
+        yes, no = counted
+        before = _flushed.get(key, (0, 0))
+        if (yes, no) != before:
+            _flushed[key] = (yes, no)
+            codename, variant, app_name = key
+            _add(codename, hour, app_name, variant, yes - before[0], no - before[1])
+
+
+def _add(codename: str, hour: datetime, app_name: str, variant: str, yes: int, no: int) -> None:
+    global dropped
+    if not yes and not no:
+        return
+    with _lock:
+        key = Key(codename, hour, _known_app(_app(app_name), hour), variant)
+        counted = _counts.get(key)
+        if counted is None:
+            if len(_counts) >= MAX_KEYS:
+                dropped += 1
+                return
+            counted = _counts[key] = [0, 0]
+        counted[0] += yes
+        counted[1] += no
+
+
+_apps: set[str] = set()
+_apps_hour: datetime | None = None
+
+
+def _known_app(app_name: str, hour: datetime) -> str:
+    """At most so many names an hour; whoever invents more is counted as one."""
+    global _apps_hour
+    if _apps_hour != hour:
+        _apps.clear()
+        _apps_hour = hour
+    if app_name in _apps:
+        return app_name
+    if len(_apps) >= MAX_APPS:
+        return OTHER
+    _apps.add(app_name)
+    return app_name
+
+
+def _app(app_name: Any) -> str:
+    text = app_name if isinstance(app_name, str) else ""
+    return text.encode(errors="ignore").decode().replace("\0", "").strip()[:_APP_LENGTH] or "unnamed"
+
+
+def _number(value: Any) -> int:
+    is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10**12
+    return int(value) if is_count else 0
+
+
+def _hour(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+_USAGE_SQL = """
+INSERT INTO feature_flags_flagusage AS u (codename, hour, app_name, variant, yes, no) VALUES {}
+ON CONFLICT (codename, hour, app_name, variant) DO UPDATE SET yes = u.yes + excluded.yes, no = u.no + excluded.no
+"""
+_SEEN_SQL = """
+INSERT INTO feature_flags_flagseen (codename, first_seen_at, last_seen_at) VALUES {}
+ON CONFLICT (codename) DO UPDATE SET last_seen_at = excluded.last_seen_at
+"""
+_UNKNOWN_SQL = """
+INSERT INTO feature_flags_unknownflag AS u (codename, app_name, count, last_seen_at) VALUES {}
+ON CONFLICT (codename, app_name) DO UPDATE SET count = u.count + excluded.count, last_seen_at = excluded.last_seen_at
+"""
+
+
+def _write(counts: Mapping[Key, Cell], asked: Mapping[tuple[str, str], int], used: set[int], now: datetime) -> None:
+    # Sorted: two processes that write the same rows in different orders would wait for each other.
+    _upsert(_USAGE_SQL, [(k.codename, k.hour, k.app_name, k.variant, *counts[k]) for k in sorted(counts)])
+    _upsert(_SEEN_SQL, [(codename, now, now) for codename in sorted({key.codename for key in counts})])
+    _upsert(_UNKNOWN_SQL, [(*key, times, now) for key, times in sorted(asked.items())])
+    if asked:
+        _forget_oldest()
+    if used:
+        from feature_flags.models import FlagToken
+
+        FlagToken.objects.filter(pk__in=used).exclude(last_used_on=now.date()).update(last_used_on=now.date())
+
+
+def _upsert(statement: str, rows: list[tuple[Any, ...]]) -> None:
+    for start in range(0, len(rows), 500):
+        part = rows[start : start + 500]
+        values = ", ".join(f"({', '.join(['%s'] * len(row))})" for row in part)
+        with connection.cursor() as cursor:
+            cursor.execute(statement.format(values), [_adapted(value) for row in part for value in row])
+
+
+def _adapted(value: Any) -> Any:
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+
+
+def _forget_oldest() -> None:
+    from feature_flags.models import UnknownFlag
+
+    kept = UnknownFlag.objects.order_by("-last_seen_at", "-pk")
+    if oldest := list(kept.values_list("pk", flat=True)[MAX_UNKNOWN : MAX_UNKNOWN + 500]):
+        UnknownFlag.objects.filter(pk__in=oldest).delete()
+
+
+def prune(before: datetime) -> int:
+    """Delete the hours that ended before; return the number of rows."""
+    from feature_flags.models import FlagUsage
+
+    return FlagUsage.objects.filter(hour__lt=before).delete()[0]

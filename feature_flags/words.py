@@ -1,0 +1,182 @@
+"""Flags in words, for people: what a history row, an import's dry run and the admin say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from feature_flags.engine import wording
+from feature_flags.portable import diff as differences
+from feature_flags.portable import wire_constraint
+
+Document = Mapping[str, Any]
+
+_NAMES = {
+    "is_active": "active",
+    "is_archived": "archived",
+    "is_enabled": "enabled",
+    "is_protected": "protected",
+    "rollout_percent": "rollout",
+    "off_value": "value when off",
+    "group_id": "group",
+}
+_SHOWN = 80
+_EMPTY: tuple[Any, ...] = (None, False, "", [], {}, {"on": [], "off": []})
+
+
+def changes(diff: Mapping[str, Any]) -> list[str]:
+    """`{member: [before, after]}` as lines: `active: off → on`, `rule 1, rollout: 10 % → 50 %`."""
+    return [line for name, (before, after) in diff.items() for line in _lines(name, before, after)]
+
+
+def rule(document: Document) -> str:
+    """`country is one of IT, FR and segment Invited and 50 % by userId`."""
+    parts = [constraint(part) for part in document.get("constraints") or ()]
+    parts += [f"segment {name}" for name in document.get("segments") or ()]
+    if (percent := document.get("rollout_percent", 100)) != 100 or document.get("stickiness") != "default":
+        parts.append(wording.rollout_label(percent, document.get("stickiness", "default")))
+    text = " and ".join(parts) or "everybody"
+    if variants := document.get("variants"):
+        text += f"; variants {', '.join(map(variant, variants))}"
+    return text if document.get("is_enabled", True) else f"{text} (disabled)"
+
+
+def constraint(document: Document) -> str:
+    """`country is one of IT, FR`."""
+    try:
+        return wording.constraint_label(wire_constraint(document))
+    except KeyError:
+        return f"{document.get('field')} {document.get('operator')}"
+
+
+def variant(document: Document) -> str:
+    """`blue (weight 1)`, with its payload where it has one."""
+    payload = document.get("payload")
+    value = "" if payload is None else f", {_word(payload)}"
+    return f"{document.get('name')} (weight {document.get('weight', 1)}{value})"
+
+
+def prerequisite(document: Document) -> str:
+    """`FF_PARENT on with variant blue or red`."""
+    variants = " or ".join(document.get("variants") or ())
+    state = "on" if document.get("required", True) else "off"
+    return f"{document.get('parent')} {state}" + (f" with variant {variants}" if variants else "")
+
+
+def _lines(name: str, before: Any, after: Any) -> list[str]:
+    if before in _EMPTY and after in (None, ""):
+        # Beginnings and ends name every member; those that hold nothing are no news.
+        return []
+    try:
+        return _WORDERS[name](before or [], after or []) if name in _WORDERS else [_scalar(name, before, after)]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Rows of older versions, or written by hand, may hold another shape.
+        return [_scalar(name, before, after)]
+
+
+def _scalar(name: str, before: Any, after: Any) -> str:
+    is_percent = name == "rollout_percent"
+    shown = [f"{value} %" if is_percent and value is not None else _word(value) for value in (before, after)]
+    return f"{_NAMES.get(name, name.replace('_', ' '))}: {shown[0]} → {shown[1]}"
+
+
+def _rules(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
+    old, new = [_key(part) for part in before], [_key(part) for part in after]
+    if old != new and sorted(old) == sorted(new):
+        return [f"rules: another order, now {', '.join(_title(part, number) for number, part in enumerate(after))}"]
+    lines: list[str] = []
+    for tag, start, end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        paired = min(end - start, new_end - new_start)
+        for number in range(paired):
+            title = _title(after[new_start + number], new_start + number)
+            inner = changes(differences(before[start + number], after[new_start + number]))
+            lines += [f"{title}, {line}" for line in inner]
+        for number in range(start + paired, end):
+            lines.append(f"{_title(before[number], number)} removed: {rule(before[number])}")
+        for number in range(new_start + paired, new_end):
+            lines.append(f"{_title(after[number], number)} added: {rule(after[number])}")
+    return lines
+
+
+def _title(document: Document, number: int) -> str:
+    return f"rule {number + 1} “{label}”" if (label := document.get("label")) else f"rule {number + 1}"
+
+
+def _constraints(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
+    lines = _come_and_gone("constraint", before, after, constraint)
+    return lines or ["constraints: another order or spelling"]
+
+
+def _variants(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
+    return _by_name("variant", "name", before, after, variant) or ["variants: another order"]
+
+
+def _prerequisites(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
+    return _by_name("prerequisite", "parent", before, after, prerequisite)
+
+
+def _targets(before: Any, after: Any) -> list[str]:
+    old, new = before or {}, after or {}
+    lines = [_names_line(f"always {state}", old.get(state) or [], new.get(state) or []) for state in ("on", "off")]
+    return [line for line in lines if line]
+
+
+def _names(name: str) -> Callable[[Any, Any], list[str]]:
+    return lambda before, after: [line for line in [_names_line(name, before, after)] if line]
+
+
+def _names_line(name: str, before: Sequence[str], after: Sequence[str]) -> str:
+    """`tags: + new, − old`."""
+    old, new = set(before), set(after)
+    come, gone = [value for value in after if value not in old], [value for value in before if value not in new]
+    signs = [f"{sign} {wording.enumeration(values)}" for sign, values in (("+", come), ("−", gone)) if values]
+    return f"{name}: {', '.join(signs)}" if signs else ""
+
+
+def _come_and_gone(
+    kind: str, before: Sequence[Document], after: Sequence[Document], text: Callable[[Document], str]
+) -> list[str]:
+    old, new = {_key(part) for part in before}, {_key(part) for part in after}
+    gone = [f"{kind} removed: {text(part)}" for part in before if _key(part) not in new]
+    return gone + [f"{kind} added: {text(part)}" for part in after if _key(part) not in old]
+
+
+def _by_name(
+    kind: str, name: str, before: Sequence[Document], after: Sequence[Document], text: Callable[[Document], str]
+) -> list[str]:
+    old, new = {part[name]: part for part in before}, {part[name]: part for part in after}
+    lines = [f"{kind} removed: {text(old[key])}" for key in old if key not in new]
+    for key, part in new.items():
+        if key not in old:
+            lines.append(f"{kind} added: {text(part)}")
+        elif part != old[key]:
+            lines += [f"{kind} {key}, {line}" for line in changes(differences(old[key], part))]
+    return lines
+
+
+_WORDERS: dict[str, Callable[[Any, Any], list[str]]] = {
+    "rules": _rules,
+    "constraints": _constraints,
+    "variants": _variants,
+    "prerequisites": _prerequisites,
+    "targets": _targets,
+    "tags": _names("tags"),
+    "segments": _names("segments"),
+}
+
+
+def _key(part: Any) -> str:
+    return json.dumps(part, sort_keys=True, ensure_ascii=False)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None or value == "":
+        return "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
