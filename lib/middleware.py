@@ -24,6 +24,26 @@ PAGE_POLICY = (
 )
 
 
+def normal_request_id(offered: str) -> str:
+    """The caller's own id when it is plain, else a fresh one."""
+    return offered if _OFFERED_ID.fullmatch(offered) else uuid.uuid4().hex
+
+
+def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
+    """The one line a request leaves: never with the query, which may carry a token."""
+    logger.info(
+        "request",
+        extra={
+            "request_id": request_id.get(),
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round((time.perf_counter() - started) * 1000, 1),
+            "user_id": user_id,
+        },
+    )
+
+
 class HookMiddleware:
     """A middleware of two plain hooks, at home in sync and in async stacks alike.
 
@@ -57,14 +77,10 @@ class HookMiddleware:
 
 
 class RequestMiddleware(HookMiddleware):
-    """Give the request an id (`X-Request-ID`, taken over from the caller when it is plain), log its end, add headers.
-
-    The log line holds method, path (never the query: it may carry a token), status, milliseconds and user id.
-    """
+    """Give the request an id (`X-Request-ID`, the caller's own when it is plain), log its end, add headers."""
 
     def before(self, request: HttpRequest) -> None:
-        offered = request.META.get("HTTP_X_REQUEST_ID", "")
-        request.id = offered if _OFFERED_ID.fullmatch(offered) else uuid.uuid4().hex  # type: ignore[attr-defined]
+        request.id = normal_request_id(request.META.get("HTTP_X_REQUEST_ID", ""))  # type: ignore[attr-defined]
         request.started = time.perf_counter()  # type: ignore[attr-defined]
         request_id.set(request.id)  # type: ignore[attr-defined]
 
@@ -79,15 +95,11 @@ class RequestMiddleware(HookMiddleware):
         if not response.streaming and "Content-Length" not in headers and response.status_code != 304:
             headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
         user = getattr(request, "auth", None) or getattr(request, "_cached_user", None)
-        logger.info(
-            "request",
-            extra={
-                "request_id": request.id,  # type: ignore[attr-defined]
-                "method": request.method,
-                "path": request.path,
-                "status": response.status_code,
-                "ms": round((time.perf_counter() - request.started) * 1000, 1),  # type: ignore[attr-defined]
-                "user_id": str(user.pk) if user is not None and user.pk else None,
-            },
+        log_request(
+            request.method or "",
+            request.path,
+            response.status_code,
+            request.started,  # type: ignore[attr-defined]
+            str(user.pk) if user is not None and user.pk else None,
         )
         return response

@@ -12,7 +12,9 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
 
+from feature_flags.api import ofrep
 from feature_flags.api import router as feature_flags_router
+from feature_flags.api import unleash as unleash_router
 from project import errors
 from users.api import router as users_router
 from users.auth import BearerOrCookie
@@ -47,6 +49,7 @@ api = SwitchboardAPI(
     parser=StrictParser(),
 )
 errors.install(api)
+errors.install(ofrep)
 
 
 class StatusOut(Schema):
@@ -61,6 +64,7 @@ async def status(request: HttpRequest) -> StatusOut:
 
 api.add_router("", users_router)
 api.add_router("/feature-flags", feature_flags_router)
+api.add_router("", unleash_router)
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Three doors in front of the same functions: flag answers from memory (when they come), lanes for the API, Django
+"""Three doors in front of the same functions: flag answers from memory, lanes for the API, Django
 with its full middleware for everything else. TRUSTED_PROXIES is applied once, in front of all of them."""
 
 import os
@@ -9,15 +9,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_app = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
-from django.db import connections  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
-from feature_flags import store  # noqa: E402
+from feature_flags import store, watcher  # noqa: E402
+from feature_flags.edge import edge  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, by_path, with_lifespan  # noqa: E402
 from notifications import engine  # noqa: E402
 
 # Two sets, so that no slow page of the admin stands in the API's way. Django's own handler would take a new thread,
 # and leave a new database connection behind, for every request.
+LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz")
 api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
 api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
 
@@ -25,19 +26,19 @@ api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, body_limi
 def start() -> None:
     # Read now, so that a database lost before the first request finds the flags in memory.
     store.current()
-    connections.close_all()
     engine.start()
 
 
 def stop() -> None:
     engine.stop()
+    watcher.stop()
     api_lanes.close()
     admin_lanes.close()
 
 
 application = with_lifespan(
     ProxyHeadersMiddleware(
-        by_path(("/api", "/healthz", "/readyz"), api, admin_lanes.carry(django_app)),  # type: ignore[arg-type]
+        edge(by_path(LANES, api, admin_lanes.carry(django_app))),  # type: ignore[arg-type]
         trusted_hosts=settings.TRUSTED_PROXIES,
     ),
     start=start,

@@ -133,11 +133,11 @@ def _problem(context: ValidationErrorContext[Any], problem: dict[str, Any]) -> d
 
 
 class JsonErrorsMiddleware(HookMiddleware):
-    """JSON for the errors under `/api` that never reach ninja: unknown hosts, wrong methods, what Django caught."""
+    """JSON for the errors of the APIs that never reach ninja: unknown hosts, wrong methods, what Django caught."""
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
         # What CommonMiddleware asks on the other pages.
-        if request.path.startswith("/api"):
+        if request.path.startswith(("/api", *_APIS)):
             try:
                 request.get_host()
             except DisallowedHost:
@@ -145,10 +145,16 @@ class JsonErrorsMiddleware(HookMiddleware):
         return None
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        is_json = response.headers.get("Content-Type", "").startswith("application/json")
-        if response.status_code < 400 or is_json or not request.path.startswith(("/api/", "/ofrep/")):
+        if response.status_code < 400 or not request.path.startswith(_APIS):
+            return response
+        # Without a type it has no body, and means it: OFREP's 401 and 403.
+        kind = response.headers.get("Content-Type")
+        if kind is None or kind.startswith("application/json"):
             return response
         worded = answer(request, response.status_code)
         if "Allow" in response.headers:
             worded["Allow"] = response.headers["Allow"]
         return worded
+
+
+_APIS = ("/api/", "/ofrep/", "//ofrep/")

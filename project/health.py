@@ -42,12 +42,16 @@ def _checks() -> dict[str, dict[str, Any]]:
         checks = {"database": {"status": "ok"}, "mail": notifications.health(), "flags": _flags()}
     except DatabaseFailure as error:
         reason = f"database unreachable ({type(error).__name__})"
-        return {"database": {"status": "degraded" if store.is_loaded() else "down", "reason": reason}}
+        return {"database": {"status": "degraded" if store.snapshot else "down", "reason": reason}, "flags": _flags()}
     return checks
 
 
 def _flags() -> dict[str, Any]:
-    return {"status": "ok"} if store.ready() else {"status": "down", "reason": "no snapshot yet"}
+    if store.current() is None:
+        return {"status": "down", "reason": "no snapshot yet"}
+    if (silent := store.stale_seconds()) > store.STALE_SECONDS:
+        return {"status": "degraded", "reason": f"answered from memory, last confirmed {silent} seconds ago"}
+    return {"status": "ok"}
 
 
 @cache

@@ -14,13 +14,14 @@ from users.tests.factories import PASSWORD
 pytestmark = pytest.mark.e2e
 ROOT = "root@example.org"
 USERS, FLAGS, MESSAGES = "/admin/users/user/", "/admin/feature_flags/featureflag/", "/admin/notifications/message/"
+REVISIONS, SEGMENTS, TOKENS = (f"/admin/feature_flags/{name}/" for name in ("flagrevision", "segment", "flagtoken"))
 IMAGES = processes.ROOT / "docs" / "images"
 
 PEOPLE = f"""
 from datetime import timedelta
 from django.utils import timezone
 from feature_flags import services as flags
-from feature_flags.models import FlagRevision
+from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, UnknownFlag
 from users import services
 from users.models import User, UserSession
 from users.services import Actor, Caller, limiter, signin
@@ -46,14 +47,30 @@ firefox = Caller("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko
 signin.new_session(katherine, firefox, UserSession.Kind.API, now)
 for _ in range(5):
     limiter.reserve(signin.login_bucket("ada@example.org", Caller("203.0.113.7")))
-for codename, label, on in (
-    ("FF_DARK_MODE", "Dark mode for everybody", True),
-    ("FF_NEW_CHECKOUT", "Checkout in one step", False),
-    ("FF_WEEKLY_DIGEST", "The digest on Monday mornings", True),
+how = {{"by": None, "by_label": "example", "door": FlagRevision.Door.COMMAND}}
+invited = [{{"field": "emailDomain", "operator": "IN", "values": ["example.org", "example.com"]}}]
+flags.create_segment("Invited", constraints=invited, **how)
+italy = {{"field": "country", "operator": "IN", "values": ["IT", "SM"]}}
+recent = {{"field": "appVersion", "operator": "SEMVER_GTE", "value": "2.4.0"}}
+rules = [
+    {{"label": "Beta testers", "segments": ["Invited"]}},
+    {{"label": "Italy first", "rollout_percent": 25, "stickiness": "userId", "constraints": [italy, recent]}},
+]
+for codename, label, on, more in (
+    ("FF_DARK_MODE", "Dark mode for everybody", True, {{"owner": "team web", "tags": ["theme"]}}),
+    ("FF_NEW_CHECKOUT", "Checkout in one step", False, {{"rules": rules, "owner": "team shop", "tags": ["shop"]}}),
+    ("FF_RECOMMENDATIONS", "Better suggestions", True, {{"rollout_percent": 30, "kind": "experiment"}}),
+    ("FF_SIGN_IN_BY_LINK", "Sign in by a link in a mail", False, {{"kind": "permission"}}),
+    ("FF_WEEKLY_DIGEST", "The digest on Monday mornings", True, {{"kind": "operational", "owner": "team mail"}}),
 ):
-    how = {{"by": None, "by_label": "example", "door": FlagRevision.Door.COMMAND}}
-    flag = flags.create(codename, label=label, **how)
+    flag = flags.create(codename, label=label, **more, **how)
     flags.switch(flag, on=on, **how)
+hour = now.replace(minute=0, second=0, microsecond=0)
+for codename, yes, no in (("FF_DARK_MODE", 18204, 0), ("FF_RECOMMENDATIONS", 2911, 6802), ("FF_WEEKLY_DIGEST", 412, 0)):
+    FlagSeen.objects.create(codename=codename, first_seen_at=now - timedelta(days=2))
+    FlagUsage.objects.create(codename=codename, hour=hour, app_name="web", yes=yes, no=no)
+UnknownFlag.objects.create(codename="FF_NEW_CHEKOUT", app_name="web", count=12)
+FeatureFlag.objects.filter(codename="FF_DARK_MODE").update(created_at=now - timedelta(days=80))
 """
 
 
@@ -122,6 +139,11 @@ def press_in_row(driver, name, label):
     browser.press(driver, button)
 
 
+def give_reason(driver, reason):
+    browser.find(driver, "textarea[name=reason]").send_keys(reason)
+    browser.press(driver, browser.find(driver, ".submit-row input[type=submit]"))
+
+
 def registration(server, email):
     body = {"email": email, "password": PASSWORD, "first_name": "Eve", "last_name": ""}
     return httpx.post(f"{server.url}/api/register", json=body).status_code
@@ -131,14 +153,23 @@ def test_a_day_at_the_desk(fresh_server, anyhow):
     server, driver = fresh_server, anyhow
     sign_in(driver, server)
 
-    # A flag goes off, and the next stranger cannot register any more.
+    # A protected flag goes off, with a reason, and the next stranger cannot register any more.
     assert registration(server, "first@example.org") == 201
     driver.get(server.url + FLAGS)
     press_in_row(driver, "FF_ENABLE_REGISTRATION", "Switch off")
+    assert "It goes off for everybody" in browser.text(driver)
+    assert registration(server, "still@example.org") == 201
+    give_reason(driver, "Spam")
     assert "“FF_ENABLE_REGISTRATION”: switched off." in browser.text(driver)
     assert registration(server, "second@example.org") == 404
     press_in_row(driver, "FF_ENABLE_REGISTRATION", "Switch on")
+    give_reason(driver, "It is over")
     assert registration(server, "third@example.org") == 201
+
+    # Another one goes off by a slip, and back.
+    press_in_row(driver, "FF_DARK_MODE", "Switch off")
+    browser.press(driver, browser.find(driver, ".undo button"))
+    assert "“FF_DARK_MODE”: switched on." in browser.text(driver)
 
     # Somebody is let in again from the list, as it was filtered.
     driver.get(f"{server.url}{USERS}?is_active__exact=0")
@@ -182,6 +213,88 @@ def test_a_day_at_the_desk(fresh_server, anyhow):
     assert browser.violations(driver) == []
 
 
+def fill(driver, **fields):
+    """Type into the fields of the page; a name's double underscores are its dashes."""
+    for name, value in fields.items():
+        field = browser.find(driver, f"[name={name.replace('__', '-')}]")
+        if field.tag_name == "select":
+            field.find_element(By.CSS_SELECTOR, f"option[value={value}]").click()
+        else:
+            field.clear()
+            field.send_keys(value)
+
+
+def press_row_button(driver, value):
+    browser.press(driver, browser.find(driver, f'button[name=_rows][value="{value}"]'))
+
+
+def unfold(driver, summary):
+    section = driver.find_element(By.XPATH, f"//summary[starts-with(normalize-space(), '{summary}')]/..")
+    if section.get_attribute("open") is None:
+        section.find_element(By.TAG_NAME, "summary").click()
+
+
+def test_the_life_of_a_flag(fresh_server, anyhow):
+    server, driver = fresh_server, anyhow
+    sign_in(driver, server)
+
+    # A rule is put together; the rows come and go without script, and the next field is at hand.
+    driver.get(f"{server.url}{FLAGS}add/")
+    fill(driver, codename="FF_NEW_SEARCH", label="Search anew")
+    unfold(driver, "Rules")
+    press_row_button(driver, "add rules")
+    assert driver.switch_to.active_element.get_attribute("name") == "rules-0-label"
+    browser.type_keys(driver, "Hoppers")
+    press_row_button(driver, "add rules-0-constraints")
+    assert driver.switch_to.active_element.get_attribute("name") == "rules-0-constraints-0-field"
+    press_row_button(driver, "add rules-0-constraints")
+    fill(driver, rules__0__constraints__1__field="email", rules__0__constraints__1__values="grace@example.org")
+    press_row_button(driver, "remove rules-0-constraints-0")
+    press_row_button(driver, "add rules-0-constraints")
+    fill(driver, rules__0__constraints__1__field="age", rules__0__constraints__1__operator="NUM_GT")
+    fill(driver, rules__0__constraints__1__values="many")
+    browser.press(driver, browser.find(driver, ".submit-row input[name=_save]"))
+
+    # What is wrong stands beside the row, and everything else is still there.
+    wrong = browser.find_all(driver, ".constraint")[1]
+    assert "“many” is no number" in wrong.find_element(By.CSS_SELECTOR, ".part-values").text
+    assert browser.find(driver, "[name=rules-0-constraints-0-field]").get_attribute("value") == "email"
+    assert browser.find(driver, "[name=label]").get_attribute("value") == "Search anew"
+    press_row_button(driver, "remove rules-0-constraints-1")
+    browser.press(driver, browser.find(driver, ".submit-row input[name=_save]"))
+    assert "“FF_NEW_SEARCH”: created." in browser.text(driver)
+
+    # On: who gets it, and why.
+    browser.press(driver, browser.find(driver, "button.verb-switch_on"))
+    assert "Undo: switch off FF_NEW_SEARCH" in browser.text(driver)
+    browser.press(driver, driver.find_element(By.PARTIAL_LINK_TEXT, "WHO GETS IT"))
+    fill(driver, user="grace@example.org")
+    browser.press(driver, browser.find(driver, ".who input[type=submit]"))
+    assert "On, by Hoppers." in browser.text(driver)
+    fill(driver, user="ada@example.org")
+    browser.press(driver, browser.find(driver, ".who input[type=submit]"))
+    assert "Off: no rule lets this context in." in browser.text(driver)
+
+    # It becomes protected; switching now asks why.
+    browser.press(driver, driver.find_element(By.LINK_TEXT, "FF_NEW_SEARCH"))
+    unfold(driver, "About")
+    browser.find(driver, "[name=is_protected]").click()
+    browser.press(driver, browser.find(driver, "input[name=_continue]"))
+    browser.press(driver, browser.find(driver, "button.verb-switch_off"))
+    give_reason(driver, "It is slow")
+    assert "“FF_NEW_SEARCH”: switched off." in browser.text(driver)
+
+    # And back to how it was when it was made.
+    browser.press(driver, browser.find_all(driver, ".history a")[-1])
+    assert "protected: on → off" in browser.text(driver)
+    browser.find(driver, "textarea[name=reason]").send_keys("Start again")
+    browser.press(driver, browser.find(driver, ".submit-row input[type=submit]"))
+    shown = browser.text(driver)
+    assert "“FF_NEW_SEARCH”: restored." in shown
+    assert "Start again" in shown
+    assert browser.violations(driver) == []
+
+
 def is_sent(driver, server, address):
     def shows_it():
         driver.get(f"{server.url}{MESSAGES}?q={address}&state__exact=sent")
@@ -196,7 +309,7 @@ def test_without_a_mouse(server, chromium):
     driver.get(f"{server.url}{FLAGS}")
 
     reached = set()
-    for _ in range(60):
+    for _ in range(90):
         browser.type_keys(driver, Keys.TAB)
         label = driver.switch_to.active_element.get_attribute("aria-label") or ""
         reached.add(label)
@@ -208,15 +321,25 @@ def test_without_a_mouse(server, chromium):
     assert "“FF_NEW_CHECKOUT”: switched on." in browser.text(driver)
 
 
+def meanwhile(server, codename):
+    """Somebody else changes the flag."""
+    shell = "from feature_flags import services; from feature_flags.models import FlagRevision; "
+    shell += "how = {'by': None, 'by_label': 'example', 'door': FlagRevision.Door.COMMAND}; "
+    shell += f"services.edit(services.get('{codename}'), {{'label': 'Theirs'}}, **how)"
+    printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
+    assert printed.returncode == 0, printed.stderr
+
+
 def addresses(server):
     """Every kind of page."""
     shell = "from users.models import User; from feature_flags.models import FeatureFlag as F; "
     shell += "from users import services; u = services.find('katherine@example.org'); "
     shell += "services.send_reset(u, by=services.Actor('x')); "
-    shell += "print(u.pk, F.objects.get(codename='FF_DARK_MODE').pk)"
+    shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); "
+    shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk)"
     printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
     assert printed.returncode == 0, printed.stderr
-    user, flag = printed.stdout.split()
+    user, flag, revision = printed.stdout.split()
     return {
         "overview": "/admin/",
         "users": USERS,
@@ -227,6 +350,18 @@ def addresses(server):
         "flags": FLAGS,
         "flag": f"{FLAGS}{flag}/change/",
         "new flag": f"{FLAGS}add/",
+        "who gets a flag": f"{FLAGS}{flag}/who/?user=ada@example.org&context=country%3DIT",
+        "flag history": REVISIONS,
+        "flag change": f"{REVISIONS}{revision}/change/",
+        "restore": f"{REVISIONS}{revision}/restore/",
+        "segments": SEGMENTS,
+        "segment": f"{SEGMENTS}1/change/",
+        "new segment": f"{SEGMENTS}add/",
+        "tokens": TOKENS,
+        "token": f"{TOKENS}1/change/",
+        "new token": f"{TOKENS}add/",
+        "unknown flags": "/admin/feature_flags/unknownflag/",
+        "usage": "/admin/feature_flags/flagusage/",
         "messages": MESSAGES,
         "groups": "/admin/auth/group/",
         "new group": "/admin/auth/group/add/",
@@ -287,6 +422,13 @@ def test_a_telephone_is_enough(server, chromium):
     browser.press(driver, driver.find_element(By.LINK_TEXT, "katherine@example.org"))
     browser.press(driver, browser.find(driver, "button.verb-deactivate"))
     look("reason")
+    driver.get(f"{server.url}{FLAGS}?q=FF_NEW_CHECKOUT")
+    browser.press(driver, driver.find_element(By.CSS_SELECTOR, "#result_list .field-name a"))
+    meanwhile(server, "FF_NEW_CHECKOUT")
+    fill(driver, label="Mine")
+    browser.press(driver, browser.find(driver, "input[name=_continue]"))
+    assert "Changed by both: label." in browser.text(driver)
+    look("stale flag")
 
     assert faults == {}
 
@@ -322,6 +464,16 @@ def test_chips_and_buttons_can_be_read(server, chromium, dark):
     }
     assert [entry for entry in measured if entry[1] < 4.5] == []
 
+    for name, address in addresses(server).items():
+        if "flag" in name or "segment" in name or "token" in name:
+            chromium.get(server.url + address)
+            texts = (
+                ".chip, .quiet, .below, .help, .quiet-button, .section summary, .section summary span, .notice, .mark"
+            )
+            faint = [entry for entry in browser.contrasts(chromium, texts) if entry[1] < 4.5]
+            browser_shot(chromium, f"{name}-{'dark' if dark else 'light'}")
+            assert faint == [], name
+
 
 def browser_shot(driver, name):
     """For looking while working on the pages: `LOOK=/tmp/somewhere`."""
@@ -334,7 +486,9 @@ def browser_shot(driver, name):
 def test_pictures_for_the_readme(fresh_server, chromium):
     sign_in(chromium, fresh_server)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for name, address in (("users", USERS), ("flags", FLAGS)):
+    flag = addresses(fresh_server)["flag"]
+    who = f"{flag.removesuffix('change/')}who/?user=ada@example.org&context=country%3DIT"
+    for name, address in (("users", USERS), ("flags", FLAGS), ("flag-form", flag), ("flag-who", who)):
         chromium.get(fresh_server.url + address)
         browser.wait(chromium, lambda: browser.is_loaded(chromium))
         assert chromium.save_screenshot(str(IMAGES / f"admin-{name}.png"))

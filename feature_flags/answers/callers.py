@@ -1,0 +1,105 @@
+"""Who asks, and in which context: tokens, and what a client may say about its user."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from time import time
+from typing import Any
+
+from feature_flags import usage
+from feature_flags.answers.prepared import Prepared
+from feature_flags.answers.wire import Header, Refused, Request, shared_with
+from feature_flags.context import flat
+from feature_flags.engine import DRAW
+from feature_flags.snapshot import Token
+from lib.net import normal_ip
+
+SERVER, FRONTEND = "server", "frontend"
+_MAX_PRESENTED = 10_000
+_known_address = lru_cache(maxsize=1024)(normal_ip)
+
+
+def authorised(request: Request, prepared: Prepared, kind: str = "") -> Token:
+    """The token of the request; Refused: 401 without a valid one, 403 for another kind or another page's origin."""
+    headers = request.headers
+    token = _presented(prepared, headers.get(b"authorization")) or _presented(prepared, headers.get(b"x-api-key"))
+    if token is None or has_expired(token):
+        raise Refused(401)
+    require_origin(token, headers.get(b"origin"))
+    if kind and token.kind != kind:
+        raise Refused(403)
+    usage.token_used(token.id)
+    return token
+
+
+def has_expired(token: Token) -> bool:
+    return token.expires_at is not None and token.expires_at <= time()
+
+
+def require_origin(token: Token, origin: bytes | None) -> None:
+    """Pages of other origins are refused; whoever names no origin is no page."""
+    if origin is not None and token.origins and origin.decode("latin-1").lower() not in token.origins:
+        raise Refused(403, is_shared=False)
+
+
+def _presented(prepared: Prepared, header: bytes | None) -> Token | None:
+    if header is None:
+        return None
+    token = prepared.presented.get(header)
+    if token is None:
+        scheme, _, rest = header.partition(b" ")
+        secret = rest.strip() if scheme.lower() == b"bearer" else header.strip()
+        token = prepared.snapshot.tokens.get(sha256(secret).digest())
+        # Only what is known is remembered: guesses would fill the memory.
+        if token is not None and len(prepared.presented) < _MAX_PRESENTED:
+            prepared.presented[header] = token
+    return token
+
+
+def shared(request: Request) -> tuple[Header, ...]:
+    return shared_with(request.headers.get(b"origin"))
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in the body, empty for an empty body; Refused: PARSE_ERROR, INVALID_CONTEXT."""
+    if not body:
+        return {}
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Refused(400, "PARSE_ERROR", "The body is not JSON.") from None
+    if not isinstance(document, dict):
+        raise Refused(400, "INVALID_CONTEXT", "The body is not an object.")
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def given_context(body: bytes) -> Mapping[str, Any]:
+    """The member `context` of the body, as it was sent."""
+    given = read_object(body).get("context", {})
+    if not isinstance(given, dict):
+        raise Refused(400, "INVALID_CONTEXT", "The context is not an object.")
+    if isinstance(given.get("targetingKey"), dict | list):
+        raise Refused(400, "INVALID_CONTEXT", "The targetingKey is not a text.")
+    return given
+
+
+def told(given: Mapping[str, Any], token: Token, peer: str) -> dict[str, str]:
+    """The context to evaluate. A browser's word counts for everything but its address; a server's for everything."""
+    context = flat(given)
+    # One draw for the whole request, so that flags which hang together agree.
+    context[DRAW] = secrets.token_hex(8)
+    if token.kind == FRONTEND:
+        context.pop("remoteAddress", None)
+        if address := _known_address(peer):
+            context["remoteAddress"] = address
+        if "sessionId" not in context:
+            context["sessionId"] = secrets.token_hex(8)
+    return context

@@ -1,0 +1,125 @@
+"""OpenFeature Remote Evaluation Protocol: one flag, or all of them for one context."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from time import time
+from urllib.parse import parse_qs
+
+from feature_flags import tickets, usage
+from feature_flags.answers.callers import SERVER, authorised, given_context, shared, told
+from feature_flags.answers.prepared import Prepared, Row, prepared
+from feature_flags.answers.wire import (
+    COMMON,
+    JSON,
+    Answer,
+    Refused,
+    Request,
+    answer,
+    dumped,
+    house_refusal,
+    is_unchanged,
+    length,
+    refusal_headers,
+    shared_with,
+)
+from feature_flags.snapshot import Snapshot, Token
+
+STEM = "/ofrep/v1/evaluate/flags"
+_COLD = "No flags have been read yet."
+#: A page in the background closes its stream after this long, and asks for everything when it comes back.
+_INACTIVITY_SECONDS = 120
+
+
+def single(request: Request, snapshot: Snapshot | None) -> Answer:
+    known = prepared(snapshot)
+    token = authorised(request, known)
+    context = told(given_context(request.body), token, request.peer)
+    flags = known.snapshot.flags
+    name = key(request)
+    flag = flags.get(name)
+    if flag is None:
+        usage.unknown(name, usage.OFREP)
+    if flag is None or not (flag.exposed or token.kind == SERVER):
+        raise Refused(404, "FLAG_NOT_FOUND", "No flag has this key.")
+    result = flag.constant or flag.evaluate(context, flags)
+    body, counter, variant = known.evaluations.of(flag, result)
+    usage.cell(name, app_name=usage.OFREP)[counter] += 1
+    if variant is not None:
+        variant[0] += 1
+    return Answer(200, [*COMMON, JSON, length(body), *shared(request)], body)
+
+
+def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
+    known = prepared(snapshot)
+    token = authorised(request, known)
+    context = told(given_context(request.body), token, request.peer)
+    flags = _evaluated(known, known.rows if token.kind == SERVER else known.exposed_rows, context)
+    slot = tickets.slot(time())
+    # The tag is of the values alone, but for the time slot of tickets: clients keep the address of a stream with the
+    # values, for weeks, and a 304 would leave them with a ticket that opens nothing any more.
+    tag = b'"%s-%x"' % (blake2b(flags, digest_size=16).hexdigest().encode(), slot)
+    if is_unchanged(request, tag):
+        return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
+    body = b'{"flags":%s,"metadata":{"revision":%d}%s}' % (
+        flags,
+        known.snapshot.revision,
+        _streams(request, known.snapshot, token, slot),
+    )
+    return answer(200, body, (b"etag", tag), *shared(request))
+
+
+def _evaluated(known: Prepared, rows: list[Row], context: dict[str, str]) -> bytes:
+    flags, piece_of, parts = known.snapshot.flags, known.evaluations.of, []
+    for flag, cell in rows:
+        result = flag.constant or flag.evaluate(context, flags)
+        body, counter, variant = piece_of(flag, result)
+        cell[counter] += 1
+        if variant is not None:
+            variant[0] += 1
+        parts.append(body)
+    return b"[%s]" % b",".join(parts)
+
+
+def _streams(request: Request, snapshot: Snapshot, token: Token, slot: int) -> bytes:
+    if not request.streams_at:
+        return b""
+    # `since`: a change between this answer and the opening of the stream is told when it opens.
+    url = f"{request.streams_at}/ofrep/v1/stream?ticket={tickets.make(token.id, slot)}&since={snapshot.revision}"
+    return b',"eventStreams":' + dumped([{"type": "sse", "url": url, "inactivityDelaySec": _INACTIVITY_SECONDS}])
+
+
+def key(request: Request) -> str:
+    """Whatever follows `/evaluate/flags/`, slashes included: some clients do not encode it."""
+    return request.path.partition(f"{STEM}/")[2]
+
+
+def wanted_revision(query: bytes) -> int:
+    """The revision a client has heard of (`flagConfigEtag="43"`); 0 without one."""
+    if b"flagConfigEtag" not in query:
+        return 0
+    try:
+        named = parse_qs(query.decode("latin-1"), max_num_fields=100).get("flagConfigEtag", [""])[-1]
+    except ValueError:
+        return 0
+    digits = named.removeprefix("W/").strip('"')
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
+
+
+def refuse(request: Request, refused: Refused) -> Answer:
+    """401 and 403 say nothing; else `{"key"?, "errorCode", "errorDetails"}`."""
+    if refused.status == 405:
+        return house_refusal(request, refused, shared_with)
+    headers = refusal_headers(request, refused, shared_with)
+    if refused.status in {401, 403}:
+        return Answer(refused.status, [*headers, (b"content-length", b"0")])
+    # Before the first snapshot: 500, the only failure of a server that the protocol knows.
+    status = 500 if refused.status == 503 else refused.status
+    document = {"errorCode": refused.code or "GENERAL", "errorDetails": refused.details or _DETAILS[refused.status]}
+    if request.path.partition(STEM)[2]:
+        document = {"key": key(request), **document}
+    body = dumped(document)
+    return Answer(status, [*headers, JSON, length(body)], body)
+
+
+_DETAILS = {413: "The body is too large.", 500: "The flag could not be evaluated.", 503: _COLD}

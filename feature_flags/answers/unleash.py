@@ -1,0 +1,129 @@
+"""The Unleash client and frontend APIs, and the seed's own list."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import parse_qsl
+
+from feature_flags import usage
+from feature_flags.answers.callers import FRONTEND, SERVER, authorised, given_context, read_object, shared, told
+from feature_flags.answers.prepared import prepared
+from feature_flags.answers.wire import (
+    COMMON,
+    EMPTY,
+    Answer,
+    Header,
+    Refused,
+    Request,
+    answer,
+    house_refusal,
+    is_unchanged,
+    knows_segments,
+    shared_with,
+    shared_with_house,
+    takes_gzip,
+)
+from feature_flags.snapshot import Snapshot
+
+_MAX_FIELDS = 1000
+
+
+def seed_list(request: Request, snapshot: Snapshot | None) -> Answer:
+    """Public: exposed flags with their stored switch."""
+    return _for_house(prepared(snapshot).seed_list, request)
+
+
+def client_features(request: Request, snapshot: Snapshot | None) -> Answer:
+    known = prepared(snapshot)
+    authorised(request, known, SERVER)
+    headers = request.headers
+    document = known.features if knows_segments(headers.get(b"unleash-client-spec")) else known.features_inlined
+    if is_unchanged(request, document.tag):
+        return _for_house(document.unchanged, request)
+    found = document.zipped if takes_gzip(headers.get(b"accept-encoding")) else document.plain
+    return _for_house(found, request)
+
+
+def client_register(request: Request, snapshot: Snapshot | None) -> Answer:
+    authorised(request, prepared(snapshot), SERVER)
+    return _accepted(shared_with_house(request.headers.get(b"origin")))
+
+
+def client_metrics(request: Request, snapshot: Snapshot | None) -> Answer:
+    _report(request, snapshot, SERVER)
+    return _accepted(shared_with_house(request.headers.get(b"origin")))
+
+
+def frontend_register(request: Request, snapshot: Snapshot | None) -> Answer:
+    authorised(request, prepared(snapshot), FRONTEND)
+    return _accepted(shared(request))
+
+
+def frontend_metrics(request: Request, snapshot: Snapshot | None) -> Answer:
+    _report(request, snapshot, FRONTEND)
+    return _accepted(shared(request))
+
+
+def frontend(request: Request, snapshot: Snapshot | None) -> Answer:
+    """The flags that are on for one context, with their variants. SDKs count for themselves: nothing is counted."""
+    known = prepared(snapshot)
+    token = authorised(request, known, FRONTEND)
+    given = given_context(request.body) if request.method == "POST" else _query_context(request.query)
+    context = told(given, token, request.peer)
+    flags, piece_of = known.snapshot.flags, known.toggles.of
+    toggles = [piece_of(flag, flag.constant or flag.evaluate(context, flags)) for flag in known.snapshot.exposed]
+    body = b'{"toggles":[%s]}' % b",".join(filter(None, toggles))
+    tag = b'"%s"' % blake2b(body, digest_size=16).hexdigest().encode()
+    if is_unchanged(request, tag):
+        return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
+    return answer(200, body, (b"etag", tag), *shared(request))
+
+
+def _query_context(query: bytes) -> dict[str, Any]:
+    """`userId=7&properties[country]=IT`; what is no field of Unleash's own is a property, too."""
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise Refused(400, "PARSE_ERROR") from None
+    given: dict[str, Any] = {}
+    properties: dict[str, str] = {}
+    for name, value in pairs:
+        if name.startswith("properties[") and name.endswith("]"):
+            properties[name[len("properties[") : -1]] = value
+        elif name != "properties":
+            given[name] = value
+    return {**given, "properties": properties}
+
+
+def _report(request: Request, snapshot: Snapshot | None, kind: str) -> None:
+    known = prepared(snapshot)
+    authorised(request, known, kind)
+    document = read_object(request.body)
+    bucket = document.get("bucket")
+    toggles = bucket.get("toggles") if isinstance(bucket, dict) else None
+    if isinstance(toggles, dict):
+        usage.report(document.get("appName", ""), toggles, known.snapshot.flags.keys())
+
+
+def _accepted(cors: tuple[Header, ...]) -> Answer:
+    """202: reports are taken, and nothing is said about them."""
+    return Answer(202, [*COMMON, EMPTY, *cors])
+
+
+def _for_house(found: Answer, request: Request) -> Answer:
+    origin = request.headers.get(b"origin")
+    return found if origin is None else found._replace(headers=[*found.headers, *shared_with_house(origin)])
+
+
+def refuse(request: Request, refused: Refused) -> Answer:
+    # Unleash's clients know one word for a body that cannot be read.
+    if refused.status == 400:
+        refused = Refused(400, "PARSE_ERROR")
+    return house_refusal(request, refused, shared_with)
+
+
+def refuse_house(request: Request, refused: Refused) -> Answer:
+    if refused.status == 400:
+        refused = Refused(400, "PARSE_ERROR")
+    return house_refusal(request, refused, shared_with_house)

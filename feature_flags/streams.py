@@ -1,0 +1,224 @@
+"""Server-sent events that say “ask again”: OFREP's eventStreams. They carry a revision, never a value."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic, time
+from types import FrameType
+from typing import Any
+from urllib.parse import parse_qs
+
+from django.conf import settings
+
+from feature_flags import store, tickets
+from feature_flags.answers import ofrep
+from feature_flags.answers.callers import has_expired, require_origin
+from feature_flags.answers.prepared import prepared
+from feature_flags.answers.wire import SECURITY, VARY, Answer, Refused, Request, shared_with
+from feature_flags.snapshot import Snapshot, Token
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+PATHS = frozenset({"/ofrep/v1/stream", "//ofrep/v1/stream"})
+HEARTBEAT_SECONDS = 15.0
+#: How long a client that has heard of a newer revision waits for this process to have it.
+REACH_SECONDS = 0.2
+_FULL_SECONDS = b"30"
+
+
+async def reach(revision: int) -> None:
+    """Until this process has the revision; no longer than REACH_SECONDS."""
+    end = monotonic() + REACH_SECONDS
+    # Asked, not told: a few clients wait a few milliseconds, on whichever event loop they are.
+    while (known := store.snapshot) is not None and known.revision < revision and monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+def open_stream(request: Request) -> Stream | Answer:
+    """The stream a ticket opens, ready to run; else the refusal to send."""
+    try:
+        if request.method != "GET":
+            raise Refused(405)
+        return _opened(request)
+    except Refused as refused:
+        return _refusal(request, refused)
+
+
+def _opened(request: Request) -> Stream:
+    known = prepared(store.snapshot)
+    query = parse_qs(request.query.decode("latin-1"))
+    owner = tickets.token_id(query.get("ticket", [""])[-1], time())
+    token = known.tokens.get(owner) if owner is not None else None
+    if token is None or has_expired(token):
+        raise Refused(401)
+    require_origin(token, request.headers.get(b"origin"))
+    if hub.is_full():
+        raise Refused(503)
+    seen = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode("latin-1"))
+    return Stream(token.id, int(seen) if seen.isdigit() and len(seen) < 19 else None, request)
+
+
+def _refusal(request: Request, refused: Refused) -> Answer:
+    answer = ofrep.refuse(request, refused)
+    if refused.status == 503:
+        return answer._replace(status=503, headers=[*answer.headers, (b"retry-after", _FULL_SECONDS)])
+    if refused.status == 405:
+        return answer._replace(headers=[*answer.headers, (b"allow", b"GET")])
+    return answer
+
+
+class Stream:
+    """One open connection. `seen` is the newest revision its client knows; None for whatever there is now."""
+
+    def __init__(self, token_id: int, seen: int | None, request: Request) -> None:
+        self.token_id = token_id
+        self.seen = seen
+        self.headers = [
+            *SECURITY,
+            VARY,
+            (b"content-type", b"text/event-stream"),
+            (b"cache-control", b"no-store"),
+            # nginx would collect events until a buffer is full.
+            (b"x-accel-buffering", b"no"),
+            *shared_with(request.headers.get(b"origin")),
+        ]
+        self.news = asyncio.Event()
+        self.is_over = False
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        hub.add(self)
+        leaving = asyncio.ensure_future(self._watch(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+            await self._talk(send)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            leaving.cancel()
+            hub.remove(self)
+
+    async def _talk(self, send: Send) -> None:
+        piece = self._first()
+        while not self.is_over:
+            if piece:
+                # Waits while the client reads slowly; what happens meanwhile is one event afterwards, the newest.
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self.news.wait()
+            except TimeoutError:
+                piece = b":\n\n"
+            else:
+                self.news.clear()
+                piece = self._next()
+            self.is_over = self.is_over or self._token() is None
+
+    def _first(self) -> bytes:
+        """An event when the client has missed something. Else only where it stands, which is no event: when the
+        connection breaks, its browser names it, and learns what changed in between."""
+        known = store.snapshot
+        if known is None:
+            return b""
+        has_missed = self.seen is not None and self.seen < known.revision
+        self.seen = known.revision
+        return _event(known) if has_missed else b"id: %d\n\n" % known.revision
+
+    def _next(self) -> bytes:
+        known = store.snapshot
+        if known is None or known.revision == self.seen:
+            return b""
+        self.seen = known.revision
+        return _event(known)
+
+    def _token(self) -> Token | None:
+        known = store.snapshot
+        token = prepared(known).tokens.get(self.token_id) if known is not None else None
+        return None if token is None or has_expired(token) else token
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.end()
+
+    def end(self) -> None:
+        self.is_over = True
+        self.news.set()
+
+
+def _event(snapshot: Snapshot) -> bytes:
+    data = {
+        "type": "refetchEvaluation",
+        "etag": f'"{snapshot.revision}"',
+        "lastModified": int(snapshot.built_at),
+    }
+    text = json.dumps(data, separators=(",", ":"))
+    return f"id: {snapshot.revision}\nevent: message\ndata: {text}\n\n".encode()
+
+
+class Hub:
+    """The open streams of this process. Lives on the event loop; swaps and signals come from elsewhere."""
+
+    def __init__(self) -> None:
+        self.streams: set[Stream] = set()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.is_stopping = False
+        self.heeds_signals = False
+
+    def is_full(self) -> bool:
+        return self.is_stopping or len(self.streams) >= settings.FLAGS_STREAMS_MAX
+
+    def add(self, stream: Stream) -> None:
+        loop = asyncio.get_running_loop()
+        if self.loop is not loop:
+            self.loop, self.is_stopping = loop, False
+            store.listen(self._swapped)
+            self._heed_signals()
+        self.streams.add(stream)
+
+    def remove(self, stream: Stream) -> None:
+        self.streams.discard(stream)
+
+    def stop(self) -> None:
+        """End all streams: clients come back, to another process or to the next one."""
+        self.is_stopping = True
+        for stream in self.streams:
+            stream.end()
+
+    def _swapped(self, snapshot: Snapshot) -> None:
+        if self.streams:
+            self._soon(self._tell)
+
+    def _tell(self) -> None:
+        for stream in self.streams:
+            stream.news.set()
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        # A loop that was closed in this moment has no streams left.
+        with contextlib.suppress(RuntimeError):
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(call)
+
+    def _heed_signals(self) -> None:
+        """Before the server's own handlers: it waits for open connections first and says goodbye afterwards."""
+        if self.heeds_signals:
+            return
+        self.heeds_signals = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            former = signal.getsignal(number)
+            if not callable(former):
+                continue
+
+            def stop(number: int, frame: FrameType | None, former: Callable[..., Any] = former) -> None:
+                self._soon(self.stop)
+                former(number, frame)
+
+            # Elsewhere than in the main thread nobody may; a server there is stopped by other means.
+            with contextlib.suppress(ValueError):
+                signal.signal(number, stop)
+
+
+hub = Hub()

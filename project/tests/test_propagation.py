@@ -1,0 +1,96 @@
+"""A change made anywhere is known everywhere: two workers, commands beside them, a database that goes away."""
+
+import os
+import time
+
+import httpx
+import psycopg
+import pytest
+
+from project.tests.processes import manage, serving, until
+
+FLAG = "FF_ENABLE_REGISTRATION"
+SEEN_SECONDS = 5  # the benchmark measures how fast; here it must only arrive
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("propagation"), WEB_CONCURRENCY="2", FLAGS_USAGE_FLUSH_SECONDS="1") as running:
+        yield running
+
+
+def answers(server, codename=FLAG, connections=12):
+    """What new connections are told, which the kernel deals out to both workers."""
+    told = []
+    for _ in range(connections):
+        flags = httpx.get(f"{server.url}/api/feature-flags/feature-flags").json()
+        told += [flag["is_active"] for flag in flags if flag["codename"] == codename]
+    return told
+
+
+def put(server, state, codename=FLAG):
+    assert manage("set_feature_flag", codename, state, env=server.env).returncode == 0
+
+
+def shell(server, code):
+    done = manage("shell", "--verbosity=0", "--command", code, env=server.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_command_reaches_every_worker(server):
+    for state, expected in (("off", False), ("on", True)):
+        put(server, state)
+
+        until(lambda expected=expected: answers(server) == [expected] * 12, SEEN_SECONDS)
+
+
+def test_a_plan_switches_every_worker_and_is_written_once(server):
+    assert manage("create_feature_flag", "FF_PLANNED", env=server.env).returncode == 0
+    at = time.time() + 1
+    shell(
+        server,
+        "from datetime import UTC, datetime; from feature_flags import services as s; "
+        f"s.schedule(s.get('FF_PLANNED'), at=datetime.fromtimestamp({at}, UTC), action='on', "
+        "by=None, by_label='test', door='command')",
+    )
+
+    until(lambda: answers(server, "FF_PLANNED") == [True] * 12)
+
+    assert time.time() >= at
+    count = "from feature_flags.models import FlagRevision as R; print(R.objects.filter(door='schedule').count())"
+    until(lambda: shell(server, count).strip() == "1")
+    assert answers(server, "FF_PLANNED") == [True] * 12
+    assert shell(server, count).strip() == "1"
+
+
+def test_what_workers_counted_is_written(server):
+    body = {"email": "used@example.org", "password": "Correct-Horse-7", "first_name": "A", "last_name": "B"}
+    assert httpx.post(f"{server.url}/api/register", json=body).status_code == 201
+
+    used = f"U.objects.filter(codename='{FLAG}', yes__gt=0)"
+    count = f"from feature_flags.models import FlagUsage as U; print({used}.count())"
+    until(lambda: shell(server, count).strip() != "0")
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite has no connections to cut")
+def test_cut_connections_are_made_anew(server):
+    with psycopg.connect(server.env["DATABASE_URL"], autocommit=True) as link:
+        link.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    until(lambda: httpx.get(f"{server.url}/readyz").json()["status"] == "ok")
+
+    put(server, "off")
+    until(lambda: answers(server) == [False] * 12, SEEN_SECONDS)
+    put(server, "on")
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="only PostgreSQL tells")
+@pytest.mark.parametrize("listen", ["on", "off"])
+def test_both_ways_to_hear_of_changes(tmp_path, listen):
+    with serving(tmp_path, FLAGS_LISTEN=listen) as server:
+        put(server, "off")
+
+        until(lambda: answers(server, connections=1) == [False], SEEN_SECONDS)
