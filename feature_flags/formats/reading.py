@@ -1,0 +1,96 @@
+"""What the formats share: JSON that is to be trusted in nothing, and problems that name their flag."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn
+
+from feature_flags.portable import Document, InvalidFlag, Place, Problem
+from lib.errors import ProductError
+
+#: Told what comes in otherwise than it stood in the file.
+Warn = Callable[[str], object]
+
+
+class Contents(NamedTuple):
+    flags: list[Document]
+    segments: list[Document]
+
+
+def ignore(sentence: str) -> None:
+    pass
+
+
+def refuse(sentence: str) -> NoReturn:
+    """The file as a whole is none of ours."""
+    raise ProductError("FILE_INVALID", sentence)
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text; FILE_INVALID."""
+    if "\0" in text:
+        refuse("The file holds NUL characters: it is no JSON text.")
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        refuse("The file is nested too deeply.")
+    except json.JSONDecodeError as error:
+        refuse(f"The file is not JSON: {error.msg} in line {error.lineno}, column {error.colno}.")
+    except ValueError as error:
+        # A number of thousands of digits, or none at all.
+        refuse(f"The file is not JSON: {error}.")
+
+
+def listed(data: Any, key: str) -> list[Any]:
+    """The list under this key; FILE_INVALID for anything else."""
+    found = data.get(key)
+    if not isinstance(found, list):
+        refuse(f"The file holds no list of {key}.")
+    return found
+
+
+def name_of(data: Any, key: str, number: int, what: str = "flag") -> str:
+    """What to call one entry of a list: its name, or its place in the list."""
+    name = data.get(key) if isinstance(data, dict) else None
+    return name if isinstance(name, str) and name else f"{what} {number}"
+
+
+class Findings:
+    """Collects the problems of many entries, so that all are told at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    @contextmanager
+    def of(self, *place: str | int) -> Iterator[None]:
+        """Whatever is refused inside belongs to this place."""
+        try:
+            yield
+        except InvalidFlag as error:
+            self.problems += [Problem((*place, *problem.place), problem.message) for problem in error.problems]
+        except ProductError as error:
+            self.problems.append(Problem(place, error.message))
+
+    def add(self, place: Place, message: str) -> None:
+        self.problems.append(Problem(place, message))
+
+    def refuse(self) -> None:
+        """InvalidFlag with all of them; nothing when there are none."""
+        if self.problems:
+            raise InvalidFlag(self.problems)
+
+
+def twice(names: Sequence[str]) -> Iterator[Problem]:
+    """Names that are the same but for letter case: only one of them can be a codename."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if first := seen.get(name.lower()):
+            message = "It stands there twice." if first == name else f"It differs from {first} in letter case only."
+            yield Problem((name,), message)
+        seen.setdefault(name.lower(), name)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")

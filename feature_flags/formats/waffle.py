@@ -1,0 +1,217 @@
+"""django-waffle, as `manage.py dumpdata waffle` writes it: flags, switches and samples.
+
+Waffle lets in whoever meets one condition; so do rules. Languages, groups and fields of one's own are refused: no
+context of ours has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from feature_flags import names
+from feature_flags.formats.reading import Contents, Findings, Warn, ignore, name_of, parse, refuse, twice
+from feature_flags.portable import Document, InvalidFlag, Problem
+
+Model = TypeVar("Model", bound="_Named")
+
+
+class _Named(BaseModel):
+    # A column that somebody has added would be lost in silence.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    note: str = ""
+    created: str | None = None
+    modified: str | None = None
+
+
+class _Share(_Named):
+    """Decimals are texts in a dump."""
+
+    percent: float | None = None
+
+    @field_validator("percent", mode="before")
+    @classmethod
+    def _as_number(cls, percent: Any) -> Any:
+        return float(percent) if isinstance(percent, str) else percent
+
+    @field_validator("percent")
+    @classmethod
+    def _in_range(cls, percent: float | None) -> float | None:
+        if percent is not None and not 0 <= percent <= 100:
+            raise ValueError("it is not between 0 and 100")
+        return percent
+
+
+class _Flag(_Share):
+    everyone: bool | None = None
+    testing: bool = False
+    superusers: bool = True
+    staff: bool = False
+    authenticated: bool = False
+    languages: str = ""
+    rollout: bool = False
+    groups: list[Any] = []
+    users: list[Any] = []
+
+
+class _Switch(_Named):
+    active: bool = False
+
+
+class _Sample(_Share):
+    pass
+
+
+def load(text: str, warn: Warn = ignore) -> Contents:
+    """Flags, switches and samples as flags; FILE_INVALID, or InvalidFlag with every problem."""
+    data = parse(text)
+    if not isinstance(data, list) or not all(isinstance(row, dict) and "model" in row for row in data):
+        refuse("This is no output of `manage.py dumpdata waffle`.")
+    findings = Findings()
+    flags = []
+    for number, row in enumerate(data, start=1):
+        read = _READERS.get(row["model"]) if isinstance(row["model"], str) else None
+        if read is not None:
+            with findings.of(name_of(row.get("fields"), "name", number)):
+                flags.append(read(row.get("fields"), warn))
+    if not flags and not findings.problems:
+        refuse("The file holds no flag, switch or sample of django-waffle.")
+    if others := sorted({str(row["model"]) for row in data if row["model"] not in _READERS}):
+        warn(f"left out, as not django-waffle's own: {', '.join(others)}")
+    # Waffle keeps three lists of names; here there is one.
+    findings.problems += twice([flag["codename"] for flag in flags])
+    findings.refuse()
+    return Contents(flags, [])
+
+
+def _flag(fields: Any, warn: Warn) -> Document:
+    flag = _parsed(_Flag, fields)
+    _refuse_unknown_people(flag)
+    if flag.testing:
+        warn(f"{flag.name}: testing mode is left out")
+    conditions = _conditions(flag)
+    percent = _percent(flag.name, flag.percent, warn)
+    targets = _targets(flag, warn)
+    if flag.everyone:
+        if flag.percent or flag.staff or flag.authenticated or flag.users:
+            warn(f"{flag.name}: it is on for everyone; whom it was for otherwise is left out")
+        return {**_document(flag), "is_active": True}
+    if flag.percent and flag.rollout:
+        warn(f"{flag.name}: everybody keeps their place in the percentage, also those who are out")
+    return {
+        **_document(flag),
+        # Unknown, and nobody is let in: that is off.
+        "is_active": flag.everyone is None and bool(conditions or percent or targets),
+        **_who(flag.name, conditions, percent, targets),
+        "targets": {"on": targets, "off": []},
+    }
+
+
+def _who(name: str, conditions: Sequence[Document], percent: int, targets: Sequence[str]) -> Document:
+    """One rule a condition and one for the percentage; without conditions the flag's own percentage says it."""
+    if not conditions:
+        return {"rollout_percent": percent if percent or targets else 100}
+    share = {"label": "percent", "rollout_percent": percent, "group_id": name}
+    return {"rules": [*conditions, *([share] if percent else [])]}
+
+
+def _conditions(flag: _Flag) -> list[Document]:
+    rules: list[Document] = []
+    if flag.superusers:
+        rules.append({"label": "superusers", "constraints": [_is_true("isSuperuser")]})
+    if flag.staff:
+        rules.append({"label": "staff", "constraints": [_is_true("isStaff")]})
+    if flag.authenticated:
+        # Whoever has the field a rollout goes by is in at 100 %, and nobody else: every client knows this.
+        rules.append({"label": "authenticated", "stickiness": "userId"})
+    return [{**rule, "group_id": flag.name} for rule in rules]
+
+
+def _is_true(field: str) -> Document:
+    return {"field": field, "operator": "IN", "values": ["true"]}
+
+
+def _targets(flag: _Flag, warn: Warn) -> list[str]:
+    # A natural key is a list: the user's name.
+    ids = [",".join(map(str, user)) if isinstance(user, list) else str(user) for user in flag.users]
+    if ids:
+        count = "1 user keeps its id" if len(ids) == 1 else f"{len(ids)} users keep their ids"
+        warn(f"{flag.name}: {count} of the old project as targets, to be replaced by ours")
+    return list(dict.fromkeys(ids))
+
+
+def _refuse_unknown_people(flag: _Flag) -> None:
+    held = {"Languages": flag.languages.strip(), "Groups": ", ".join(map(str, flag.groups))}
+    if problems := [
+        Problem((), f"{name} cannot be held ({value}): write a rule for them here, or empty them there.")
+        for name, value in held.items()
+        if value
+    ]:
+        raise InvalidFlag(problems)
+
+
+def _switch(fields: Any, warn: Warn) -> Document:
+    switch = _parsed(_Switch, fields)
+    return {**_document(switch), "is_active": switch.active}
+
+
+def _sample(fields: Any, warn: Warn) -> Document:
+    """A draw at every question."""
+    sample = _parsed(_Sample, fields)
+    percent = _percent(sample.name, sample.percent, warn)
+    drawn = {"rollout_percent": percent, "stickiness": "default" if percent == 100 else "random"}
+    return {**_document(sample), "is_active": percent > 0, **drawn}
+
+
+def _document(part: _Named) -> Document:
+    """The members a dump speaks about; the others stay as they are."""
+    return {
+        "codename": part.name,
+        "description": part.note.strip() or None,
+        "is_archived": False,
+        "value_type": "boolean",
+        "rollout_percent": 100,
+        "stickiness": "default",
+        "rules": [],
+        "variants": [],
+        "prerequisites": [],
+        "targets": {"on": [], "off": []},
+    }
+
+
+def _percent(name: str, percent: float | None, warn: Warn) -> int:
+    """A whole number; a little stays a little, and nearly everybody does not become everybody."""
+    if not percent:
+        return 0
+    whole = 100 if percent == 100 else min(max(math.floor(percent + 0.5), 1), 99)
+    if whole != percent:
+        warn(f"{name}: {percent:g} % becomes {whole} %")
+    return whole
+
+
+def _parsed(model: type[Model], fields: Any) -> Model:
+    try:
+        parsed = model.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidFlag([_problem(found) for found in error.errors()]) from None
+    if problem := names.problem(parsed.name):
+        raise InvalidFlag([Problem(("name",), problem)])
+    return parsed
+
+
+def _problem(found: Any) -> Problem:
+    if found["type"] == "extra_forbidden":
+        return Problem(tuple(found["loc"]), "This column is not django-waffle's own and cannot be held.")
+    return Problem(tuple(found["loc"]), f"{found['msg'].removeprefix('Value error, ')}.")
+
+
+_READERS: dict[str, Callable[[Any, Warn], Document]] = {
+    "waffle.flag": _flag,
+    "waffle.switch": _switch,
+    "waffle.sample": _sample,
+}

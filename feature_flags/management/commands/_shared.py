@@ -1,0 +1,47 @@
+"""What several commands of flags share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from feature_flags import lifecycle
+from feature_flags.models import FeatureFlag
+from feature_flags.portable import InvalidFlag
+from lib.text import printable
+
+_BATCH = 1_000
+_SHOWN = 50
+
+
+def whole_number(least: int, most: int) -> Any:
+    """A type for argparse."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not text.isascii() or len(text) > 9 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"give a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def lives(flags: Sequence[FeatureFlag], now: datetime) -> Iterator[tuple[FeatureFlag, lifecycle.Life]]:
+    """Each flag with its life. In batches: a database takes only so many names in one question."""
+    for start in range(0, len(flags), _BATCH):
+        batch = flags[start : start + _BATCH]
+        found = lifecycle.lives(batch, now)
+        yield from ((flag, found[flag.pk]) for flag in batch)
+
+
+def told(error: InvalidFlag) -> str:
+    """Every problem on a line of its own; the first word of a place is the flag."""
+    lines = [_sentence(*map(str, problem.place), message=problem.message) for problem in error.problems]
+    more = [f"… and {len(lines) - _SHOWN} more."] if len(lines) > _SHOWN else []
+    return "\n".join([*map(printable, lines[:_SHOWN]), *more])
+
+
+def _sentence(name: str = "", *place: str, message: str) -> str:
+    """`FF_A: rules.0.rollout_percent: …`"""
+    return ": ".join(filter(None, (name, ".".join(place), message)))

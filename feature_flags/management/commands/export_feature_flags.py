@@ -1,0 +1,38 @@
+import sys
+from argparse import ArgumentParser
+from io import TextIOWrapper
+from typing import Any
+
+from django.utils import timezone
+
+from feature_flags import portable, snapshot
+from feature_flags.formats import switchboard, unleash
+from feature_flags.models import Segment
+from feature_flags.services.segments import segment_document
+from lib.commands import Command as BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Write all flags and segments to stdout: as our own format, or as the document Unleash clients read."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--format", choices=("switchboard", "unleash"), default="switchboard")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        text = _unleash() if options["format"] == "unleash" else _switchboard()
+        if isinstance(sys.stdout, TextIOWrapper):
+            # A file of ours is UTF-8, whatever the terminal speaks, and the same bytes everywhere.
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+        self.stdout.write(text, ending="")
+
+
+def _switchboard() -> str:
+    with snapshot.one_view():
+        documents = portable.read()
+        segments = [segment_document(segment) for segment in Segment.objects.all()]
+    return switchboard.dump(documents.values(), segments)
+
+
+def _unleash() -> str:
+    # Not the store's: that would start a watcher, and serve what it knows when the database is away.
+    return unleash.dump(snapshot.build(None, timezone.now()).features.body)

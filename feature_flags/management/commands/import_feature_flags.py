@@ -1,0 +1,90 @@
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from feature_flags import portable, services, snapshot
+from feature_flags.formats import switchboard, unleash, waffle
+from feature_flags.formats.reading import Contents, Warn
+from feature_flags.management.commands._shared import told
+from feature_flags.models import FlagRevision
+from lib.commands import Command as BaseCommand
+from lib.commands import add_reason
+from lib.text import printable
+
+MAX_BYTES = 50 * 2**20
+
+
+class Command(BaseCommand):
+    help = "Make flags and segments what a file says, all of it or nothing, and print the difference."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="- reads from stdin")
+        parser.add_argument("--format", choices=sorted(_FORMATS), required=True)
+        parser.add_argument("--dry-run", action="store_true", help="print the difference and write nothing")
+        parser.add_argument("--prune", action="store_true", help="archive the flags that the file lacks")
+        add_reason(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            notes: list[str] = []
+            contents = _FORMATS[options["format"]](_read(options["file"]), notes.append)
+            report = services.import_flags(
+                *contents,
+                dry_run=options["dry_run"],
+                prune=options["prune"],
+                by=None,
+                by_label=self.label,
+                door=FlagRevision.Door.IMPORT,
+                reason=options["reason"],
+            )
+        except portable.InvalidFlag as error:
+            raise CommandError(told(error)) from error
+        for note in notes:
+            self.stderr.write(printable(f"Note: {note}."))
+        for line in report.lines:
+            self.stdout.write(printable(line))
+        self.stdout.write(f"{'Dry run, nothing is written: ' if options['dry_run'] else ''}{_summary(report)}")
+
+
+def _summary(report: services.Report) -> str:
+    counts = f"{report.created} created, {report.changed} changed, {report.archived} archived"
+    return f"{counts}, {report.unchanged} as before."
+
+
+def _read(name: str) -> str:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        raise CommandError(printable(f"{name} cannot be read: {reason}.")) from error
+    if len(data) > MAX_BYTES:
+        raise CommandError(f"The file is larger than {MAX_BYTES // 2**20} MB.")
+    try:
+        # Editors on Windows put a mark in front.
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"The file is not UTF-8 (byte {error.start + 1}).") from error
+
+
+def _switchboard(text: str, warn: Warn) -> Contents:
+    return switchboard.load(text)
+
+
+def _unleash(text: str, warn: Warn) -> Contents:
+    with snapshot.one_view():
+        known = {document["codename"]: document for document in portable.read().values()}
+    return unleash.load(text, known, warn)
+
+
+_FORMATS: dict[str, Callable[[str, Warn], Contents]] = {
+    "switchboard": _switchboard,
+    "unleash": _unleash,
+    "waffle": waffle.load,
+}

@@ -1,0 +1,70 @@
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Count
+from django.utils import timezone
+
+from feature_flags.lifecycle import Life
+from feature_flags.management.commands._shared import lives
+from feature_flags.models import FeatureFlag
+from lib.commands import Command as BaseCommand
+from lib.text import printable
+
+_HEAD = ("NAME", "STATE", "ROLLOUT", "KIND", "LAST SEEN", "YES/NO 24H", "STALE")
+
+
+class Command(BaseCommand):
+    help = "List the feature flags, as a table or as JSON."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--stale", action="store_true", help="only those that have outlived their purpose")
+        parser.add_argument("--archived", action="store_true", help="only those in the archive")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        flags = FeatureFlag.objects.filter(archived_at__isnull=not options["archived"]).order_by("codename")
+        known = lives(list(flags.annotate(rule_count=Count("rules"))), timezone.now())
+        rows = [_described(flag, life) for flag, life in known if life.stale or not options["stale"]]
+        # By code point: the databases disagree about the order of letters.
+        rows.sort(key=lambda row: str(row["codename"]))
+        if options["json"]:
+            self.stdout.write(json.dumps(rows, indent=2))
+        else:
+            self.stdout.write("\n".join(_table([_HEAD, *map(_cells, rows)])) if rows else "No flags.")
+
+
+def _described(flag: FeatureFlag, life: Life) -> dict[str, Any]:
+    own = ("codename", "label", "is_active", "is_archived", "is_protected", "exposed", "kind", "value_type", "owner")
+    return {
+        **{name: getattr(flag, name) for name in own},
+        "rollout_percent": flag.rollout_percent,
+        "rules": flag.rule_count,  # type: ignore[attr-defined]
+        "created_at": flag.created_at.isoformat(),
+        "last_seen_at": life.last_seen_at.isoformat() if life.last_seen_at else None,
+        "yes_24h": life.yes,
+        "no_24h": life.no,
+        "stale": list(life.stale),
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    rules = "1 rule" if row["rules"] == 1 else f"{row['rules']} rules"
+    return (
+        row["codename"],
+        "archived" if row["is_archived"] else "on" if row["is_active"] else "off",
+        rules if row["rules"] else f"{row['rollout_percent']} %",
+        row["kind"],
+        (row["last_seen_at"] or "never")[:16].replace("T", " "),
+        f"{row['yes_24h']}/{row['no_24h']}",
+        "; ".join(row["stale"]),
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
