@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -35,12 +35,34 @@ BULK_LIMIT = 500
 _SHOWN = 10
 
 
-class Run(Protocol):
-    def __call__(self, obj: Any, /, *, request: HttpRequest, reason: str) -> bool | str: ...
+#: `run(obj, request=..., reason=...)`, and by name whatever else the page in between asked for.
+Run = Callable[..., bool | str]
+#: A fact about every object, or a question to ask of each.
+Asked = bool | Callable[[Any], bool]
 
 
 def _always(obj: Any) -> bool:
     return True
+
+
+def _nothing(obj: Any) -> str:
+    return ""
+
+
+def _holds(asked: Asked, obj: Any) -> bool:
+    return asked(obj) if callable(asked) else asked
+
+
+class ReasonForm(forms.Form):
+    """What the page in between asks; a verb that needs to know more adds fields."""
+
+    reason = forms.CharField(
+        max_length=200,
+        label="Reason",
+        help_text="It stays in the history.",
+        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+        error_messages={"required": "Say why."},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +79,11 @@ class Verb:
     run: Run
     done: str  #: Completes "“ada@example.org”: …": `activated`.
     already: str = "nothing to do"
-    asks_reason: bool = False  #: A page asks why before `run` is called; otherwise `reason` is empty.
+    asks_reason: Asked = False  #: A page asks why before `run` is called; otherwise `reason` is empty.
+    reason_required: Asked = True  #: Whether that page insists on an answer.
+    form: type[ReasonForm] = ReasonForm  #: What that page asks; its fields reach `run` by their names.
+    says: Callable[[Any], str] = _nothing  #: What will happen, in sentences; that page shows it.
+    ends: bool = False  #: Afterwards the object is no more: the answer leads to the list.
     in_row: bool = False
     in_bulk: bool = True
     applies: Callable[[Any], bool] = _always  #: Whether the button makes sense for this object; shown only then.
@@ -65,6 +91,9 @@ class Verb:
     @property
     def slug(self) -> str:
         return self.name.replace("/", "_")
+
+    def asks(self, obj: Any) -> bool:
+        return _holds(self.asks_reason, obj)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +103,6 @@ class Outcome:
     obj: models.Model
     level: int
     text: str
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=200,
-        label="Reason",
-        help_text="It stays in the history.",
-        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
-        error_messages={"required": "Say why."},
-    )
 
 
 def staff(request: HttpRequest) -> AbstractBaseUser:
@@ -97,7 +116,7 @@ class VerbAdmin(ModelAdmin):
     - a button on the object's page, outside its form;
     - with `in_row`, a button in the list: name the column `verb_buttons` in `list_display`;
     - unless `in_bulk=False`, an action for the selected rows, each row in its own transaction;
-    - with `asks_reason`, a page in between that asks why.
+    - with `asks_reason`, a page in between that says what will happen and asks why.
 
     Each press is a POST to `<object>/<name>/` (405 otherwise) by somebody who may see the object and has the verb's
     permission (403 otherwise; the button is absent). Verb and LogEntry are one transaction. The answer leads back to
@@ -167,6 +186,14 @@ class VerbAdmin(ModelAdmin):
             verb.label,
         )
 
+    def buttons_for(self, request: HttpRequest, obj: models.Model) -> list[dict[str, Any]]:
+        """What `admin/verb_buttons.html` shows on the object's page."""
+        return [
+            {"verb": verb, "url": self._verb_url(request, verb, obj), "asks": verb.asks(obj)}
+            for verb in self.pressable(request)
+            if verb.applies(obj)
+        ]
+
     def render_change_form(
         self,
         request: HttpRequest,
@@ -177,11 +204,7 @@ class VerbAdmin(ModelAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         if change and not context.get("is_popup"):
-            context["verb_buttons"] = [
-                {"verb": verb, "url": self._verb_url(request, verb, obj)}
-                for verb in self.pressable(request)
-                if verb.applies(obj)
-            ]
+            context["verb_buttons"] = self.buttons_for(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -208,18 +231,18 @@ class VerbAdmin(ModelAdmin):
     def _url_name(self, name: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
 
-    def _reverse(self, name: str, *args: str) -> str:
+    def page_url(self, name: str, *args: Any) -> str:
         return reverse(f"admin:{self._url_name(name)}", args=args, current_app=self.admin_site.name)
 
     def _verb_url(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
-        url = self._reverse(f"verb_{verb.slug}", quote(obj.pk))
+        url = self.page_url(f"verb_{verb.slug}", quote(obj.pk))
         filters = self.get_preserved_filters(request)
         return f"{url}?{filters}" if filters else url
 
-    def _back_url(self, request: HttpRequest, obj: models.Model) -> str:
+    def _back_url(self, request: HttpRequest, obj: models.Model, *, is_gone: bool = False) -> str:
         """The page the button stood on. Made of our own routes, so that no request can lead elsewhere."""
-        is_list = request.POST.get(FROM) == FROM_LIST
-        url = self._reverse("changelist") if is_list else self._reverse("change", quote(obj.pk))
+        is_list = is_gone or request.POST.get(FROM) == FROM_LIST
+        url = self.page_url("changelist") if is_list else self.page_url("change", quote(obj.pk))
         return add_preserved_filters({"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}, url)
 
     # --- What a press does --------------------------------------------------------------------------------------------
@@ -232,13 +255,19 @@ class VerbAdmin(ModelAdmin):
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
-        form = _reason_form(request, verb)
+        name, form = str(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
             back = self._back_url(request, obj)
-            return self._reason_page(request, verb, form, [obj], count=1, carried=(FROM,), back_url=back)
-        outcome = self._press(request, verb, obj, form.cleaned_data["reason"] if form else "")
-        self.message_user(request, f"“{obj}”: {outcome.text}", outcome.level)
-        return HttpResponseRedirect(self._back_url(request, obj))
+            return self._reason_page(request, verb, form, [obj], carried=(FROM,), back_url=back)
+        outcome = self._press(request, verb, obj, form)
+        self.message_user(request, f"“{name}”: {outcome.text}", outcome.level)
+        is_done = outcome.level == messages.SUCCESS
+        if is_done:
+            self.pressed(request, verb, obj)
+        return HttpResponseRedirect(self._back_url(request, obj, is_gone=verb.ends and is_done))
+
+    def pressed(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
+        """What else follows a single press that changed something; to be overridden."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         chosen = request.POST.getlist("action")
@@ -253,19 +282,20 @@ class VerbAdmin(ModelAdmin):
         if count > BULK_LIMIT:
             self.message_user(request, f"Select at most {BULK_LIMIT} at once.", messages.ERROR)
             return None
-        form = _reason_form(request, verb)
+        objects = list(queryset)
+        form = _reason_form(request, verb, objects)
         if form and not form.is_valid():
             carried = ("action", "select_across", ACTION_CHECKBOX_NAME)
-            back = request.get_full_path()
-            return self._reason_page(request, verb, form, queryset, count=count, carried=carried, back_url=back)
-        reason = form.cleaned_data["reason"] if form else ""
-        self._tell(request, verb, [self._press(request, verb, obj, reason) for obj in queryset])
+            return self._reason_page(request, verb, form, objects, carried=carried, back_url=request.get_full_path())
+        self._tell(request, verb, [self._press(request, verb, obj, form) for obj in objects])
         return None
 
-    def _press(self, request: HttpRequest, verb: Verb, obj: models.Model, reason: str) -> Outcome:
+    def _press(self, request: HttpRequest, verb: Verb, obj: models.Model, form: ReasonForm | None) -> Outcome:
+        answers: dict[str, Any] = form.cleaned_data if form else {"reason": ""}
+        reason = answers["reason"]
         try:
             with transaction.atomic():
-                result = verb.run(obj, request=request, reason=reason)
+                result = verb.run(obj, request=request, **answers)
                 text = result if isinstance(result, str) else verb.done
                 if not result:
                     return Outcome(obj, messages.INFO, f"{verb.already}.")
@@ -292,9 +322,8 @@ class VerbAdmin(ModelAdmin):
         request: HttpRequest,
         verb: Verb,
         form: ReasonForm,
-        objects: Iterable[models.Model],
+        objects: Sequence[models.Model],
         *,
-        count: int,
         carried: Sequence[str],
         back_url: str,
     ) -> TemplateResponse:
@@ -306,8 +335,8 @@ class VerbAdmin(ModelAdmin):
             "media": self.media,
             "verb": verb,
             "form": form,
-            "objects": [str(obj) for obj, _ in zip(objects, range(_SHOWN), strict=False)],
-            "more": max(0, count - _SHOWN),
+            "objects": [{"name": str(obj), "says": verb.says(obj)} for obj in objects[:_SHOWN]],
+            "more": max(0, len(objects) - _SHOWN),
             "carried": [(name, value) for name in carried for value in request.POST.getlist(name)],
             "back_url": back_url,
         }
@@ -329,8 +358,10 @@ def _bulk_action(verb: Verb) -> Callable[..., HttpResponse | None]:
     return action
 
 
-def _reason_form(request: HttpRequest, verb: Verb) -> ReasonForm | None:
+def _reason_form(request: HttpRequest, verb: Verb, objects: Sequence[models.Model]) -> ReasonForm | None:
     """None when no reason is asked for; unbound, and so not valid, until the page that asks was sent."""
-    if not verb.asks_reason:
+    if not any(verb.asks(obj) for obj in objects):
         return None
-    return ReasonForm(request.POST if "reason" in request.POST else None)
+    form = verb.form(request.POST if "reason" in request.POST else None)
+    form.fields["reason"].required = any(_holds(verb.reason_required, obj) for obj in objects)
+    return form

@@ -1,0 +1,173 @@
+"""Every change there ever was, and the way back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy as _
+
+from feature_flags import portable, services, words
+from feature_flags.admin.common import ViewOnly, because, two_lines, who
+from feature_flags.models import FlagRevision
+from feature_flags.portable import Document
+from lib.admin import ReasonForm
+from lib.errors import ProductError
+
+LINES_SHOWN = 5
+
+
+@admin.register(FlagRevision)
+class FlagRevisionAdmin(ViewOnly):
+    list_display = ("when", "what", "first_changes", "reason")
+    list_filter = ("door", "action", "subject", ("actor", admin.RelatedOnlyFieldListFilter))
+    search_fields = ("codename", "reason")
+    search_help_text = _("A part of the name or of a reason.")
+    ordering = ("-id",)
+    list_select_related = ("actor",)
+    fields = ("at", "subject", "codename", "action", "who_shown", "door", "reason", "changes_shown", "whole", "back")
+
+    class Media:
+        css = {"all": ("admin/flags.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
+        return super().get_queryset(request).select_related("actor", "flag")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields
+
+    @admin.display(description=_("when, who"), ordering="id")
+    def when(self, revision: FlagRevision) -> str:
+        moment = date_format(timezone.localtime(revision.at), "j M Y H:i")
+        return two_lines(moment, f"{revision.who}, {revision.get_door_display()}")
+
+    @admin.display(description=_("what"), ordering="codename")
+    def what(self, revision: FlagRevision) -> str:
+        return two_lines(revision.codename, revision.get_action_display())
+
+    @admin.display(description=_("before → after"))
+    def first_changes(self, revision: FlagRevision) -> str:
+        lines = revision.changes
+        shown = (
+            lines
+            if len(lines) <= LINES_SHOWN
+            else [*lines[: LINES_SHOWN - 1], f"and {len(lines) - LINES_SHOWN + 1} more"]
+        )
+        return _divisions(shown)
+
+    @admin.display(description=_("who"))
+    def who_shown(self, revision: FlagRevision) -> str:
+        return revision.who
+
+    @admin.display(description=_("before → after"))
+    def changes_shown(self, revision: FlagRevision) -> str:
+        return _divisions(revision.changes)
+
+    @admin.display(description=_("the whole after it"))
+    def whole(self, revision: FlagRevision) -> str:
+        text = json.dumps(revision.snapshot, indent=2, ensure_ascii=False) if revision.snapshot else "–"
+        return format_html('<pre class="whole">{}</pre>', text)
+
+    @admin.display(description=_("way back"))
+    def back(self, revision: FlagRevision) -> str:
+        if revision.subject != FlagRevision.Subject.FLAG or not revision.snapshot:
+            return str(_("This entry holds no flag to go back to."))
+        url = reverse("admin:feature_flags_flagrevision_restore", args=[revision.pk])
+        return format_html('<a href="{}">{}</a>', url, _("Restore this version"))
+
+    # --- Restore ------------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.restore_view)
+        return [
+            path("<path:object_id>/restore/", view, name="feature_flags_flagrevision_restore"),
+            *super().get_urls(),
+        ]
+
+    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What would change, and why; then it does."""
+        revision: FlagRevision | None = self.get_object(request, unquote(object_id))
+        if revision is None or not revision.snapshot or revision.subject != FlagRevision.Subject.FLAG:
+            raise Http404
+        now = portable.read_one(revision.flag_id) if revision.flag_id else None
+        changed = _differences(now, revision.snapshot)
+        if not request.user.has_perms(_needed(now, changed)):
+            raise PermissionDenied
+        form = _reason_form(request, now, changed)
+        if form.is_valid():
+            return self._restore(request, revision, form.cleaned_data["reason"])
+        return self._restore_page(request, revision, form, words.changes(changed))
+
+    def _restore(self, request: HttpRequest, revision: FlagRevision, reason: str) -> HttpResponse:
+        try:
+            with transaction.atomic():
+                changed = services.restore(revision, **who(request, reason))
+                if changed and revision.flag:
+                    note = f"Restored the version of {revision.at:%Y-%m-%d %H:%M:%S} UTC."
+                    flag_admin = self.admin_site.get_model_admin(type(revision.flag))
+                    flag_admin.log_change(request, revision.flag, note + because(reason))
+        except ProductError as error:
+            self.message_user(request, f"“{revision.codename}”: {error.message}", messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        text = "restored" if changed else "it is like that already"
+        self.message_user(request, f"“{revision.codename}”: {text}.", messages.SUCCESS if changed else messages.INFO)
+        if revision.flag_id:
+            return HttpResponseRedirect(
+                reverse("admin:feature_flags_featureflag_change", args=[quote(revision.flag_id)])
+            )
+        return HttpResponseRedirect(reverse("admin:feature_flags_featureflag_changelist"))
+
+    def _restore_page(
+        self, request: HttpRequest, revision: FlagRevision, form: forms.Form, lines: list[str]
+    ) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Restore {revision.codename}",
+            "opts": self.opts,
+            "media": self.media,
+            "revision": revision,
+            "lines": lines,
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/feature_flags/flagrevision/restore.html", context)
+
+
+def _divisions(lines: list[str]) -> str:
+    return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
+
+
+def _differences(now: Document | None, then: Document) -> dict[str, list[Any]]:
+    """What a restore would change: the name stays, and a plan is no part of a flag."""
+    wanted = {name: value for name, value in then.items() if name in portable.Flag.model_fields}
+    if now is None:
+        return portable.diff(dict.fromkeys(wanted), wanted)
+    return portable.diff(now, {**now, **wanted, "codename": now["codename"]})
+
+
+def _needed(now: Document | None, changed: dict[str, list[Any]]) -> list[str]:
+    """A restore does what other buttons do, so it asks for their permissions, too."""
+    needed = ["view_featureflag", "change_featureflag" if now else "add_featureflag"]
+    if "is_active" in changed and any(changed["is_active"]):
+        needed.append("switch_featureflag")
+    if "is_archived" in changed and any(changed["is_archived"]):
+        needed.append("archive_featureflag")
+    return [f"feature_flags.{name}" for name in needed]
+
+
+def _reason_form(request: HttpRequest, now: Document | None, changed: dict[str, list[Any]]) -> ReasonForm:
+    form = ReasonForm(request.POST if request.method == "POST" else None)
+    form.fields["reason"].required = bool(now and now["is_protected"] and "is_active" in changed)
+    return form

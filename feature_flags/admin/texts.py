@@ -1,0 +1,58 @@
+"""Lists and payloads as the text of a form field, and back: whatever is stored survives a save that changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def lines(text: str) -> list[str]:
+    """One name per line or between commas; blanks around them are nobody's intention."""
+    return [name for part in text.replace(",", "\n").splitlines() if (name := part.strip())]
+
+
+def values_text(values: Sequence[str]) -> str:
+    """One value per line. A JSON list where that would not come back the same: blanks or line breaks in a value."""
+    text = "\n".join(values)
+    for written in (text, f"{text}\n"):
+        if read_values(written) == list(values):
+            return written
+    return json.dumps(list(values), ensure_ascii=False)
+
+
+def read_values(text: str) -> list[str]:
+    """One value per line; in a single line, between commas; or a JSON list of texts."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, list) and all(isinstance(value, str) for value in found):
+            return found
+    # A single value with a comma in it ends with a line break.
+    parts = text.split("\n") if "\n" in text else text.split(",")
+    return [value for part in parts if (value := part.strip())]
+
+
+def one_line_break_less(text: str) -> str:
+    """A value as it was typed: patterns may begin and end with blanks."""
+    return text.removesuffix("\n")
+
+
+def payload_text(payload: Any) -> str:
+    if payload is None or isinstance(payload, str):
+        return payload or ""
+    return json.dumps(payload, ensure_ascii=False)
+
+
+def read_payload(text: str, value_type: str) -> Any:
+    """The value of a declared type; a text that is none comes back as it is, and is refused as such later."""
+    if value_type == "string":
+        return text
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,161 @@
+"""Tokens: the secret stands on one page, once, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from feature_flags import services
+from feature_flags.admin.common import because, who
+from feature_flags.admin.texts import lines
+from feature_flags.models import FlagToken
+from feature_flags.portable import InvalidFlag
+from lib.admin import Verb, VerbAdmin, staff
+
+MANAGE = "feature_flags.manage_flagtoken"
+
+
+class TokenForm(forms.Form):
+    use_required_attribute = False
+    name = forms.CharField(
+        max_length=100,
+        help_text="Who uses it: “shop, production”.",
+        widget=forms.TextInput({"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
+    )
+    kind = forms.ChoiceField(
+        choices=FlagToken.Kind.choices,
+        help_text="Server: every flag with its rules. Frontend: answers for one context, exposed flags only.",
+    )
+    allowed_origins = forms.CharField(
+        required=False,
+        help_text="One per line, as in https://app.example.org; browsers elsewhere are refused. Empty allows any.",
+        widget=forms.Textarea({"class": "vLargeTextField", "rows": 3, "spellcheck": "false"}),
+    )
+    expires_at = forms.DateTimeField(
+        required=False,
+        label="Expires (UTC)",
+        help_text="Empty: when it is revoked.",
+        widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+    reason = forms.CharField(
+        required=False, max_length=200, widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"})
+    )
+
+    def clean_allowed_origins(self) -> list[str]:
+        return lines(self.cleaned_data["allowed_origins"])
+
+
+def _revoke(token: FlagToken, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.revoke_token(token, **who(request, reason))
+
+
+@admin.register(FlagToken)
+class FlagTokenAdmin(VerbAdmin):
+    list_display = ("name", "state", "kind", "begins_with", "verb_buttons", "last_used_on", "expires_at", "created_at")
+    list_filter = ("kind", ("revoked_at", admin.EmptyFieldListFilter))
+    search_fields = ("name", "prefix")
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ("name", "id")
+    empty_value_display = ""
+    fields = (
+        "name",
+        "state",
+        "kind",
+        "begins_with",
+        "origins",
+        "expires_at",
+        "last_used_on",
+        "created_at",
+        "revoked_at",
+    )
+    verbs = (
+        Verb(
+            name="revoke",
+            label="Revoke",
+            permission=MANAGE,
+            run=_revoke,
+            done="revoked",
+            already="revoked already",
+            asks_reason=True,
+            reason_required=False,
+            says=lambda token: "Whoever uses it is refused from now on; this is for good.",
+            in_row=True,
+            applies=lambda token: token.revoked_at is None,
+        ),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_view_permission(request, obj) or self.has_add_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(staff(request).has_perm(MANAGE))  # type: ignore[attr-defined]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=_("state"))
+    def state(self, token: FlagToken) -> str:
+        chip = ("active", _("in use"))
+        if token.expires_at and token.expires_at <= timezone.now():
+            chip = ("waiting", _("expired"))
+        if token.revoked_at:
+            chip = ("off", _("revoked"))
+        return format_html('<span class="chip chip-{}">{}</span>', *chip)
+
+    @admin.display(description=_("begins with"))
+    def begins_with(self, token: FlagToken) -> str:
+        return f"{token.prefix}…"
+
+    @admin.display(description=_("allowed origins"))
+    def origins(self, token: FlagToken) -> str:
+        return ", ".join(token.allowed_origins) or str(_("any"))
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = TokenForm(request.POST if request.method == "POST" else None)
+        made = self._create(request, form) if form.is_valid() else None
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Add token") if made is None else str(made[0]),
+            "opts": self.opts,
+            "media": self.media,
+            "form": form,
+        }
+        if made is None:
+            return TemplateResponse(request, "admin/feature_flags/flagtoken/add.html", context)
+        # Drawn at once: a redirect would have to keep the secret somewhere.
+        token, secret = made
+        page = {**context, "token": token, "secret": secret}
+        headers = {"Cache-Control": "no-store"}
+        return TemplateResponse(request, "admin/feature_flags/flagtoken/secret.html", page, headers=headers)
+
+    def _create(self, request: HttpRequest, form: TokenForm) -> tuple[FlagToken, str] | None:
+        given = dict(form.cleaned_data)
+        reason = given.pop("reason")
+        try:
+            with transaction.atomic():
+                token, secret = services.create_token(given.pop("name"), **given, **who(request, reason))
+                self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
+        except InvalidFlag as error:
+            for problem in error.problems:
+                field = str(problem.place[0]) if problem.place else ""
+                form.add_error(field if field in form.fields else None, problem.message)
+            return None
+        return token, secret

@@ -1,0 +1,156 @@
+"""The buttons of a flag: each calls the verb of the same name."""
+
+from __future__ import annotations
+
+from django import forms
+from django.http import HttpRequest
+
+from feature_flags import flags, names, services
+from feature_flags.admin.common import who
+from feature_flags.models import FeatureFlag, FlagSeen
+from lib.admin import ReasonForm, Verb
+
+SWITCH, ARCHIVE = "feature_flags.switch_featureflag", "feature_flags.archive_featureflag"
+
+
+class RenameForm(ReasonForm):
+    codename = forms.CharField(
+        max_length=names.MAX_LENGTH,
+        label="New codename",
+        help_text="Whoever asks for the old name is told that there is none.",
+        widget=forms.TextInput({"class": "vTextField", "spellcheck": "false", "autocomplete": "off"}),
+        error_messages={"required": "Give it a name."},
+    )
+    field_order = ("codename", "reason")
+
+
+def _switch_on(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.switch(flag, on=True, **who(request, reason))
+
+
+def _switch_off(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.switch(flag, on=False, **who(request, reason))
+
+
+def _archive(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.archive(flag, **who(request, reason))
+
+
+def _unarchive(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.unarchive(flag, **who(request, reason))
+
+
+def _delete(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
+    services.delete(flag, **who(request, reason))
+    return True
+
+
+def _rename(flag: FeatureFlag, /, *, request: HttpRequest, reason: str, codename: str) -> bool | str:
+    return services.rename(flag, codename, **who(request, reason)) and f"renamed to {flag.codename}"
+
+
+def _is_declared(flag: FeatureFlag) -> bool:
+    return flags.is_declared(flag.codename)
+
+
+def _may_be_deleted(flag: FeatureFlag) -> bool:
+    if _is_declared(flag):
+        return False
+    return flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
+
+
+def _says_on(flag: FeatureFlag) -> str:
+    if flag.is_active:
+        return "It is on already."
+    narrowed = flag.rules.exists() or flag.rollout_percent < 100
+    to = "whomever its rules and percentages let in" if narrowed else "everybody"
+    return f"It goes on for {to}, within a second and everywhere."
+
+
+def _says_off(flag: FeatureFlag) -> str:
+    return "It goes off for everybody, within a second and everywhere." if flag.is_active else "It is off already."
+
+
+def _says_archive(flag: FeatureFlag) -> str:
+    goes = "It goes off; whoever" if flag.is_active else "Whoever"
+    return f"{goes} asks for it is told that there is no such flag. It can be taken out of the archive again."
+
+
+def _says_delete(flag: FeatureFlag) -> str:
+    return "Only its history stays. Its newest entry brings it back, without the schedule."
+
+
+FLAG_VERBS = (
+    Verb(
+        name="switch/on",
+        label="Switch on",
+        permission=SWITCH,
+        run=_switch_on,
+        done="switched on",
+        already="on already",
+        asks_reason=lambda flag: flag.is_protected,
+        says=_says_on,
+        in_row=True,
+        applies=lambda flag: not flag.is_active and not flag.is_archived,
+    ),
+    Verb(
+        name="switch/off",
+        label="Switch off",
+        permission=SWITCH,
+        run=_switch_off,
+        done="switched off",
+        already="off already",
+        asks_reason=lambda flag: flag.is_protected,
+        says=_says_off,
+        in_row=True,
+        applies=lambda flag: flag.is_active,
+    ),
+    Verb(
+        name="rename",
+        label="Rename",
+        permission="feature_flags.change_featureflag",
+        run=_rename,
+        done="renamed",
+        already="its name is that already",
+        asks_reason=True,
+        reason_required=False,
+        form=RenameForm,
+        in_bulk=False,
+        applies=lambda flag: not _is_declared(flag),
+    ),
+    Verb(
+        name="archive",
+        label="Archive",
+        permission=ARCHIVE,
+        run=_archive,
+        done="archived",
+        already="archived already",
+        asks_reason=True,
+        reason_required=lambda flag: flag.is_protected and flag.is_active,
+        says=_says_archive,
+        applies=lambda flag: not flag.is_archived and not _is_declared(flag),
+    ),
+    Verb(
+        name="unarchive",
+        label="Take out of the archive",
+        permission=ARCHIVE,
+        run=_unarchive,
+        done="taken out of the archive, off",
+        already="not archived",
+        in_bulk=False,
+        applies=lambda flag: flag.is_archived,
+    ),
+    Verb(
+        name="delete",
+        label="Delete",
+        permission=ARCHIVE,
+        run=_delete,
+        done="deleted",
+        asks_reason=True,
+        reason_required=False,
+        says=_says_delete,
+        ends=True,
+        in_bulk=False,
+        applies=_may_be_deleted,
+    ),
+)

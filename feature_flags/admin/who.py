@@ -1,0 +1,198 @@
+"""Who gets a flag, and why: a person or a context in, the answer with its trace out, from the snapshot readers use."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_permission_codename, get_user_model
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from feature_flags import store
+from feature_flags.context import Flat, flat
+from feature_flags.engine import DRAW, CompiledFlag, Explanation, Result, explain
+from lib.admin import VerbAdmin, staff
+from lib.text import is_storable
+
+if TYPE_CHECKING:
+    from feature_flags.snapshot import Snapshot
+
+SYNTHETIC = 1_000
+
+
+class WhoForm(forms.Form):
+    """A GET form, so that an answer can be linked."""
+
+    use_required_attribute = False
+    user = forms.CharField(
+        required=False,
+        max_length=254,
+        help_text="An e-mail address or a user id.",
+        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    context = forms.CharField(
+        required=False,
+        max_length=5_000,
+        help_text="Lines like country=IT, or a JSON object; it counts before what is known of the user.",
+        widget=forms.Textarea({"class": "vLargeTextField", "rows": 4, "spellcheck": "false"}),
+    )
+
+    def clean_user(self) -> Any:
+        if not (given := self.cleaned_data["user"].strip()):
+            return None
+        if (user := find_user(given)) is None:
+            raise ValidationError("There is no such user.")
+        return user
+
+    def clean_context(self) -> dict[str, Any]:
+        try:
+            typed = read_context(self.cleaned_data["context"])
+            flat(typed)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+        except OverflowError:
+            raise ValidationError("A number in it is too large.") from None
+        return typed
+
+
+def find_user(given: str) -> Any:
+    """By primary key, in any spelling, or by what people sign in with."""
+    model = get_user_model()
+    if not is_storable(given):
+        return None
+    try:
+        if (user := model._default_manager.filter(pk=model._meta.pk.to_python(given)).first()) is not None:
+            return user
+    except (ValidationError, ValueError, OverflowError):
+        pass  # no primary key: an address
+    try:
+        return model._default_manager.get_by_natural_key(given)
+    except model.DoesNotExist:
+        return None
+
+
+def read_context(text: str) -> dict[str, Any]:
+    """`key=value` lines or a JSON object; ValueError says what is wrong."""
+    text = text.strip()
+    if text.startswith(("{", "[")):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("This is not JSON.") from None
+        if not isinstance(found, dict):
+            raise ValueError("A context is a JSON object.")
+        return found
+    context = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        field, sign, value = line.partition("=")
+        if not sign or not field.strip():
+            raise ValueError(f"“{line[:50]}” is no line like country=IT.")
+        context[field.strip()] = value.strip()
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of the synthetic ids get the flag, and which variants."""
+
+    total: int
+    on: int
+    variants: tuple[tuple[str, int], ...]
+
+    @property
+    def percent(self) -> float:
+        return round(100 * self.on / self.total, 1)
+
+
+def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
+    """The same context with a thousand other ids in the place of whom a percentage looks at."""
+    fields = {"userId", "sessionId", *_sticky_fields(compiled)}
+    results = [
+        compiled.evaluate({**context, **dict.fromkeys(fields, f"synthetic-{n}"), DRAW: str(n)}, snapshot.flags)
+        for n in range(SYNTHETIC)
+    ]
+    on = [result for result in results if result.enabled]
+    variants = Counter(result.variant.name for result in on if result.variant.enabled)
+    return Share(SYNTHETIC, len(on), tuple(sorted(variants.items())))
+
+
+def _sticky_fields(compiled: CompiledFlag) -> Iterator[str]:
+    for strategy in compiled.definition.feature.get("strategies") or ():
+        field = (strategy.get("parameters") or {}).get("stickiness")
+        if field not in (None, "default", "random"):
+            yield field
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    pk: int
+    codename: str
+    result: Result
+
+
+def answers(person: Any) -> list[Answer]:
+    """Every flag's answer for a person, in codename order; nothing is counted as use."""
+    snapshot = store.current()
+    if snapshot is None:
+        return []
+    context = flat(person)
+    return [
+        Answer(entry.pk, entry.compiled.name, _result(entry.compiled, context, snapshot)) for entry in snapshot.ordered
+    ]
+
+
+def _result(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Result:
+    return compiled.constant or compiled.evaluate(context, snapshot.flags)
+
+
+def may_see_people(request: HttpRequest) -> bool:
+    opts = get_user_model()._meta
+    return bool(staff(request).has_perm(f"{opts.app_label}.{get_permission_codename('view', opts)}"))  # type: ignore[attr-defined]
+
+
+def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
+    flag = model_admin.get_object(request, unquote(object_id))
+    if flag is None:
+        return model_admin._get_obj_does_not_exist_redirect(request, model_admin.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+    snapshot = store.current()
+    compiled = snapshot.flags.get(flag.codename) if snapshot else None
+    form = WhoForm(request.GET) if request.GET else WhoForm()
+    if not may_see_people(request):
+        del form.fields["user"]
+    request.current_app = model_admin.admin_site.name
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"Who gets {flag}, and why",
+        "opts": model_admin.opts,
+        "media": model_admin.media,
+        "original": flag,
+        "form": form,
+        "known": compiled is not None,
+        **(_answer(form, compiled, snapshot) if compiled and snapshot else {}),
+    }
+    return TemplateResponse(request, "admin/feature_flags/featureflag/who.html", context)
+
+
+def _answer(form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:
+    """The share for whoever is meant; the trace once somebody is named."""
+    if form.is_bound and not form.is_valid():
+        return {}
+    given = form.cleaned_data if form.is_bound else {}
+    person, typed = given.get("user"), given.get("context") or {}
+    context = {**(flat(person) if person else {}), **flat(typed)}
+    found: dict[str, Any] = {"share": share(compiled, context, snapshot)}
+    if person or typed:
+        found |= {"explanation": _explain(compiled, context, snapshot), "context_lines": sorted(context.items())}
+        found["value"] = json.dumps(found["explanation"].result.value, ensure_ascii=False)
+    return found
+
+
+def _explain(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Explanation:
+    return explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
