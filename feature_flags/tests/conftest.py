@@ -1,14 +1,10 @@
 import pytest
+from django.contrib.auth.models import Permission
 
-from feature_flags import flags, store
+from feature_flags import flags
 from feature_flags.tests.factories import make_staff
-
-
-@pytest.fixture(autouse=True)
-def _fresh_store():
-    store.forget()
-    yield
-    store.forget()
+from feature_flags.tests.wire import BULK, ask, make_scene
+from project.asgi import application
 
 
 @pytest.fixture
@@ -30,3 +26,42 @@ def staff(db):
 def staff_client(client, staff):
     client.force_login(staff)
     return client
+
+
+@pytest.fixture
+def chief_client(client, db):
+    """Somebody who may do everything to flags, and look at users."""
+    chief = make_staff("chief@example.org", *Permission.objects.values_list("codename", flat=True))
+    chief.user_permissions.add(Permission.objects.get(codename="view_user"))
+    client.force_login(chief)
+    client.chief = chief
+    return client
+
+
+@pytest.fixture
+def scene(db):
+    """Flags of all kinds and two tokens, for the tests of the public answers."""
+    return make_scene()
+
+
+@pytest.fixture
+def evaluate(scene):
+    """OFREP's answer for one flag."""
+
+    def call(key, context=None, token=None, **options):
+        body = {"context": context or {}}
+        return ask(application, "POST", f"{BULK}/{key}", {"authorization": token or scene.server}, body, **options)
+
+    return call
+
+
+@pytest.fixture
+def bulk(scene):
+    """OFREP's answer for all flags."""
+
+    def call(context=None, token=None, headers=None, query="", **options):
+        given = {"authorization": token or scene.server, **(headers or {})}
+        body = {"context": {"targetingKey": "u1", **(context or {})}}
+        return ask(application, "POST", f"{BULK}{query}", given, body, **options)
+
+    return call

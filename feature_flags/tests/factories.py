@@ -2,7 +2,7 @@ import factory
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
-from feature_flags import services
+from feature_flags import services, store
 from feature_flags.models import FeatureFlag, FlagRevision
 
 COMMAND = {"by": None, "by_label": "command:test", "door": FlagRevision.Door.COMMAND}
@@ -30,3 +30,11 @@ def make_staff(email="staff@example.org", *permissions):
         Permission.objects.filter(content_type__app_label="feature_flags", codename__in=permissions)
     )
     return user
+
+
+def break_flag(flag):
+    """A constraint that no verb would have written, in the flag's rules; readers find it at once."""
+    constraint = {"field": "age", "operator": "NUM_GT", "value": "many"}
+    flag.rules.update(constraints=[constraint])
+    store.forget()
+    return flag

@@ -1,7 +1,7 @@
 import pytest
 from django.db import transaction
 
-from feature_flags import services
+from feature_flags import portable, services
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
 from lib.errors import ProductError
@@ -26,7 +26,8 @@ def test_a_new_flag_is_off_and_says_who_made_it():
     assert flag.created_by == flag.updated_by == user.pk.hex
     revision = FlagRevision.objects.get(flag=flag)
     assert (revision.action, revision.door, revision.actor, revision.reason) == ("create", "admin", user, "trial")
-    assert revision.snapshot == {"codename": "beta", "label": "Beta", "description": None, "is_active": False}
+    assert revision.diff == {"codename": [None, "beta"], "label": [None, "Beta"], "is_active": [None, False]}
+    assert revision.snapshot == portable.read_one(flag.pk)
 
 
 def test_what_is_left_out_stays_null():

@@ -5,9 +5,14 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 import feature_flags
-from feature_flags import services, store
+from feature_flags import services, snapshot, store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
-from lib.errors import ProductError
+
+
+@pytest.fixture
+def committed(settings):
+    """The store as in production: read at commits, in this thread."""
+    settings.FLAGS_REBUILD = "commit"
 
 
 @pytest.fixture
@@ -17,7 +22,7 @@ def unreachable(monkeypatch):
     def refuse():
         raise OperationalError("server closed the connection")
 
-    return lambda: monkeypatch.setattr(store, "_read_revision", refuse)
+    return lambda: monkeypatch.setattr(snapshot, "read_revision", refuse)
 
 
 def in_thread(call):
@@ -35,90 +40,161 @@ def in_thread(call):
     return results[0]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_warm_read_costs_one_query(django_assert_num_queries):
+def states():
+    return {name: flag.constant.enabled for name, flag in store.snapshot.flags.items()}
+
+
+@pytest.mark.django_db
+def test_asking_costs_no_query(django_assert_num_queries):
     flag = FeatureFlagFactory.create(on=True)
+    rule = {"constraints": [{"field": "country", "operator": "IN", "values": ["IT"]}]}
+    ruled = FeatureFlagFactory.create(on=True, rules=[rule])
 
-    with django_assert_num_queries(2):
-        assert feature_flags.is_enabled(flag)
-    with django_assert_num_queries(1):
-        assert feature_flags.is_enabled(flag)
-    with django_assert_num_queries(1):
-        store.seed_list()
+    with django_assert_num_queries(0):
+        assert feature_flags.is_enabled(flag.codename)
+        assert feature_flags.is_enabled(ruled.codename, {"country": "IT"})
+        assert not feature_flags.is_enabled(ruled.codename, {"country": "FR"})
+        assert store.snapshot.seed_list
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_switch_is_seen_at_the_next_read_by_another_connection():
+def test_a_switch_is_seen_by_this_process_at_its_commit(committed):
     flag = FeatureFlagFactory.create()
-    assert not feature_flags.is_enabled(flag)
-
-    in_thread(lambda: services.switch(flag, on=True, **COMMAND))
-
-    assert feature_flags.is_enabled(flag)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_is_rolled_back_was_never_remembered():
-    flag, other = FeatureFlagFactory.create(), FeatureFlagFactory.create()
-    assert not feature_flags.is_enabled(flag)
 
     with transaction.atomic():
         services.switch(flag, on=True, **COMMAND)
-        assert feature_flags.is_enabled(flag)
+        assert not feature_flags.is_enabled(flag.codename)
+
+    assert feature_flags.is_enabled(flag.codename)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_was_never_seen(committed):
+    flag, other = FeatureFlagFactory.create(), FeatureFlagFactory.create()
+
+    with transaction.atomic():
+        services.switch(flag, on=True, **COMMAND)
         transaction.set_rollback(True)
     # The same revision number now belongs to another change.
     services.switch(other, on=True, **COMMAND)
 
-    assert not feature_flags.is_enabled(flag)
-    assert feature_flags.is_enabled(other)
+    assert not feature_flags.is_enabled(flag.codename)
+    assert feature_flags.is_enabled(other.codename)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_others_do_not_see_an_open_transaction():
-    flag = FeatureFlagFactory.create()
+def test_only_what_changed_is_compiled_again(committed):
+    flag, other = FeatureFlagFactory.create(), FeatureFlagFactory.create()
+    before = store.snapshot
 
-    with transaction.atomic():
-        if connection.vendor == "postgresql":
-            services.switch(flag, on=True, **COMMAND)
-            assert feature_flags.is_enabled(flag)
-        assert not in_thread(lambda: feature_flags.is_enabled(flag))
+    services.switch(flag, on=True, **COMMAND)
+
+    after = store.snapshot
+    assert after is not before
+    assert after.flags[other.codename] is before.flags[other.codename]
+    assert after.flags[flag.codename] is not before.flags[flag.codename]
+    assert not before.flags[flag.codename].constant.enabled
 
 
 @pytest.mark.django_db(transaction=True)
-def test_reads_go_on_from_memory_without_a_database(unreachable, caplog):
+@pytest.mark.parametrize("change", ["rename", "archive", "delete", "segment"])
+def test_step_by_step_leads_to_the_same_as_starting_anew(committed, change):
+    segment = services.create_segment("Invited", constraints=[constraint("a@example.org")], **COMMAND)
+    flag = FeatureFlagFactory.create(on=True, rules=[{"segments": ["Invited"]}])
+    FeatureFlagFactory.create(prerequisites=[{"parent": flag.codename}]) if change in {"rename", "segment"} else None
+
+    if change == "rename":
+        services.rename(flag, "FF_RENAMED", **COMMAND)
+    elif change == "archive":
+        services.archive(flag, **COMMAND)
+    elif change == "delete":
+        services.delete(flag, **COMMAND)
+    else:
+        services.edit_segment(segment, {"constraints": [constraint("b@example.org")]}, **COMMAND)
+        assert feature_flags.is_enabled(flag.codename, {"email": "b@example.org"})
+
+    stepwise = store.snapshot
+    store.forget()
+    store.refresh()
+    assert stepwise.features.body == store.snapshot.features.body
+    assert stepwise.features_inlined.body == store.snapshot.features_inlined.body
+    assert stepwise.seed_list == store.snapshot.seed_list
+    assert list(stepwise.flags) == list(store.snapshot.flags)
+
+
+def constraint(email):
+    return {"field": "email", "operator": "IN", "values": [email]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reads_go_on_from_memory_without_a_database(committed, unreachable, caplog):
     flag = FeatureFlagFactory.create(on=True)
-    before = store.seed_list()
+    before = store.snapshot
     caplog.set_level(logging.ERROR, "switchboard.flags")
 
     unreachable()
 
-    assert feature_flags.is_enabled(flag)
-    assert store.seed_list() == before
-    assert store.ready()
+    assert store.refresh() is before
+    assert store.refresh() is before
+    assert feature_flags.is_enabled(flag.codename)
     assert len(caplog.records) == 1
 
 
 @pytest.mark.django_db
 def test_a_cold_start_without_database_answers_declared_defaults(unreachable):
+    store.forget()
     unreachable()
 
     assert feature_flags.is_enabled("FF_ENABLE_REGISTRATION")
     assert not feature_flags.is_enabled("FF_NOBODY_KNOWS")
-    assert not store.ready()
-    with pytest.raises(ProductError) as caught:
-        store.seed_list()
-    assert caught.value.status == 503
+    assert feature_flags.is_enabled("FF_NOBODY_KNOWS", default=True)
+    assert store.snapshot is None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_database_is_asked_again_after_a_moment(unreachable, monkeypatch):
+def test_a_rebuild_that_fails_keeps_the_snapshot_and_is_tried_again(committed, monkeypatch, caplog):
     flag = FeatureFlagFactory.create()
-    assert not feature_flags.is_enabled(flag)
+    before = store.snapshot
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_read_revision", lambda: (_ for _ in ()).throw(OperationalError("gone")))
-        assert not feature_flags.is_enabled(flag)
+        patch.setattr(snapshot, "_build", lambda *args: 1 / 0)
+        services.switch(flag, on=True, **COMMAND)
+    assert store.snapshot is before
+    assert "flags cannot be rebuilt" in caplog.text
+
+    store.refresh()
+
+    assert states()[flag.codename]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_listeners_hear_every_swap(committed):
+    heard = []
+    store.listen(heard.append)
+    flag = FeatureFlagFactory.create()
+
+    services.switch(flag, on=True, **COMMAND)
     services.switch(flag, on=True, **COMMAND)
 
-    assert not feature_flags.is_enabled(flag)
-    monkeypatch.setattr(store, "_retry_at", 0.0)
-    assert feature_flags.is_enabled(flag)
+    store.unlisten(heard.append)
+    assert heard[-1] is store.snapshot
+    assert [known.revision for known in heard] == sorted({known.revision for known in heard})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, caplog):
+    from feature_flags.models import FlagRule
+
+    broken = FeatureFlagFactory.create(on=True, rules=[{"constraints": [constraint("a@example.org")]}])
+    fine = FeatureFlagFactory.create()
+    FlagRule.objects.filter(flag=broken).update(constraints=[{"field": "email", "operator": "NUM_GT", "value": "many"}])
+
+    services.switch(fine, on=True, **COMMAND)
+    store.forget()
+    store.refresh()
+
+    assert not feature_flags.is_enabled(broken.codename, {"email": "a@example.org"})
+    assert feature_flags.is_enabled(fine.codename)
+    assert store.snapshot.flags[broken.codename].error
+    assert "flag cannot be compiled" in caplog.text
+    # And it can still be switched off.
+    assert services.switch(broken, on=False, **COMMAND)

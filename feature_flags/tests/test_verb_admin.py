@@ -1,6 +1,7 @@
 """What lib.admin promises beyond the buttons of flags: reasons, texts of a verb's own, refusals in a selection."""
 
 import pytest
+from django import forms
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.urls import path
@@ -8,7 +9,7 @@ from django.urls import path
 from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.tests.factories import FeatureFlagFactory
-from lib.admin import Verb, VerbAdmin, staff
+from lib.admin import ReasonForm, Verb, VerbAdmin, staff
 from lib.errors import ProductError
 
 LIST = "/admin/feature_flags/featureflag/"
@@ -17,13 +18,28 @@ LIST = "/admin/feature_flags/featureflag/"
 def _retire(flag, /, *, request, reason):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_INVALID", "This one stays.")
-    return services.edit(
-        flag, label="retired", description=None, by=staff(request), reason=reason, door=FlagRevision.Door.ADMIN
-    )
+    who = {"by": staff(request), "reason": reason, "door": FlagRevision.Door.ADMIN}
+    return services.edit(flag, {"label": "retired", "description": None}, **who)
 
 
 def _count(flag, /, *, request, reason):
     return f"{len(flag.codename)} letters counted"
+
+
+def _describe(flag, /, *, request, reason, description):
+    who = {"by": staff(request), "reason": reason, "door": FlagRevision.Door.ADMIN}
+    return services.edit(flag, {"description": description}, **who)
+
+
+def _drop(flag, /, *, request, reason):
+    if flag.codename.startswith("KEEP"):
+        raise ProductError("FLAG_IN_USE", "This one stays.")
+    services.delete(flag, by=staff(request), reason=reason, door=FlagRevision.Door.ADMIN)
+    return True
+
+
+class DescribeForm(ReasonForm):
+    description = forms.CharField()
 
 
 class FlagAdmin(VerbAdmin):
@@ -41,6 +57,25 @@ class FlagAdmin(VerbAdmin):
         ),
         Verb(
             name="count", label="Count", permission="feature_flags.view_featureflag", run=_count, done="", in_bulk=False
+        ),
+        Verb(
+            name="describe",
+            label="Describe",
+            permission="feature_flags.change_featureflag",
+            run=_describe,
+            done="described",
+            asks_reason=lambda flag: flag.is_protected,
+            reason_required=lambda flag: flag.is_active,
+            form=DescribeForm,
+            says=lambda flag: f"It has {len(flag.codename)} letters.",
+        ),
+        Verb(
+            name="drop",
+            label="Drop",
+            permission="feature_flags.change_featureflag",
+            run=_drop,
+            done="dropped",
+            ends=True,
         ),
     )
 
@@ -152,3 +187,39 @@ def test_the_page_holds_the_buttons_outside_its_form(staff_client):
 
     assert html.index(f'action="{LIST}{flag.pk}/retire/"') < html.index('id="featureflag_form"')
     assert "Retire…" in html
+
+
+def test_a_verb_may_ask_of_some_objects_only_and_for_more_than_a_reason(staff_client):
+    quiet, loud = (
+        FeatureFlagFactory.create(codename="abc"),
+        FeatureFlagFactory.create(codename="abcd", is_protected=True),
+    )
+
+    pages = [staff_client.get(f"{LIST}{flag.pk}/change/").content.decode() for flag in (quiet, loud)]
+    asked = staff_client.post(f"{LIST}{loud.pk}/describe/")
+    again = staff_client.post(f"{LIST}{loud.pk}/describe/", {"reason": "", "description": ""})
+    staff_client.post(f"{LIST}{loud.pk}/describe/", {"reason": "", "description": "loud"})
+
+    assert ["Describe…" in html for html in pages] == [False, True]
+    assert "abcd: It has 4 letters." in asked.content.decode()
+    assert again.context["form"].errors.keys() == {"description"}
+    loud.refresh_from_db()
+    assert loud.description == "loud"
+
+
+def test_a_reason_is_insisted_on_where_the_object_needs_one(staff_client):
+    flag = FeatureFlagFactory.create(is_protected=True, is_active=True)
+
+    response = staff_client.post(f"{LIST}{flag.pk}/describe/", {"reason": " ", "description": "loud"})
+
+    assert response.context["form"].errors["reason"] == ["Say why."]
+
+
+def test_a_verb_that_ends_an_object_leads_to_the_list_and_a_refusal_back_to_the_page(staff_client):
+    gone, kept = FeatureFlagFactory.create(codename="abc"), FeatureFlagFactory.create(codename="KEEP")
+
+    responses = [staff_client.post(f"{LIST}{flag.pk}/drop/", follow=True) for flag in (gone, kept)]
+
+    assert [response.redirect_chain[0][0] for response in responses] == [LIST, f"{LIST}{kept.pk}/change/"]
+    assert told(responses[0]) == ["“abc”: dropped."]
+    assert LogEntry.objects.get().object_repr == "abc"

@@ -1,0 +1,79 @@
+"""A running server of two processes with some flags in it, as an operator sets it up."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+
+from project.tests.processes import Server, manage, serving, until
+
+_FLAGS = """
+from feature_flags import models, services
+who = {"by": None, "by_label": "command:test", "door": models.FlagRevision.Door.COMMAND}
+red_and_blue = [{"name": "red", "payload": "#f00"}, {"name": "blue", "payload": "#00f"}]
+italians = [{"field": "country", "operator": "IN", "values": ["IT"]}]
+services.create_segment("italy", constraints=italians, **who)
+services.create("FF_SWITCH", **who)
+services.create("FF_ITALY", is_active=True, rules=[{"segments": ["italy"]}], **who)
+services.create("FF_HALF", is_active=True, rollout_percent=50, **who)
+services.create("FF_COLOUR", is_active=True, value_type="string", off_value="#000", variants=red_and_blue, **who)
+services.create("FF_COUNT", is_active=True, value_type="integer", variants=[{"name": "n", "payload": 5}], **who)
+services.create("FF_RATIO", is_active=True, value_type="float", variants=[{"name": "n", "payload": 5}], **who)
+services.create("FF_SHAPE", is_active=True, value_type="object", variants=[{"name": "n", "payload": {"a": [1]}}], **who)
+services.create("FF_UNSET", value_type="string", variants=[{"name": "n", "payload": "x"}], **who)
+"""
+_ANSWERS = """
+import json
+from feature_flags import flags
+people = [{"userId": f"user-{n}", "country": "IT"} for n in range(50)]
+print(json.dumps([[flags.is_enabled("FF_HALF", who), flags.variant("FF_COLOUR", who).name] for who in people]))
+"""
+
+
+@dataclass
+class Shop:
+    server: Server
+    server_token: str
+    frontend_token: str
+
+    @property
+    def url(self):
+        return self.server.url
+
+    def switch(self, on, codename="FF_SWITCH"):
+        done = manage("set_feature_flag", codename, "on" if on else "off", env=self.server.env)
+        assert done.returncode == 0, done.stderr
+
+    def script(self, script):
+        done = manage("shell", "-v", "0", "-c", script, env=self.server.env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def token(self, kind, *arguments):
+        made = manage("create_flag_token", "--name", kind, "--kind", kind, *arguments, env=self.server.env)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    def usage(self, app_name):
+        """`{codename: [yes, no]}` of what one application has reported."""
+        found = self.script(
+            "import json; from feature_flags.models import FlagUsage\n"
+            f"rows = FlagUsage.objects.filter(app_name='{app_name}', variant='')\n"
+            "print(json.dumps({row.codename: [row.yes, row.no] for row in rows}))"
+        )
+        return json.loads(found)
+
+    def answers(self):
+        """`[half, colour]` for `user-0` to `user-49`, by our own evaluator."""
+        return json.loads(self.script(_ANSWERS))
+
+
+@contextlib.contextmanager
+def open_shop(tmp_path, **changes):
+    with serving(tmp_path, WEB_CONCURRENCY="2", FLAGS_USAGE_FLUSH_SECONDS="1", **changes) as server:
+        shop = Shop(server, "", "")
+        shop.script(_FLAGS)
+        shop.server_token, shop.frontend_token = shop.token("server"), shop.token("frontend")
+        yield shop
+
+
+__all__ = ["Shop", "open_shop", "until"]

@@ -1,0 +1,204 @@
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from feature_flags import services
+from feature_flags.models import FeatureFlag, FlagRevision, FlagRule, FlagSeen, FlagTarget, Segment, UnknownFlag
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def check(*words):
+    """The exit code, the findings, and the line on stderr."""
+    out = StringIO()
+    try:
+        call_command("check_feature_flags", *words, stdout=out)
+    except CommandError as error:
+        return error.returncode, out.getvalue().splitlines(), str(error)
+    return 0, out.getvalue().splitlines(), ""
+
+
+def aged(flag, days):
+    FeatureFlag.objects.filter(pk=flag.pk).update(created_at=timezone.now() - timedelta(days=days))
+
+
+def test_sound_flags_pass():
+    FeatureFlagFactory.create(codename="FF_A", on=True, rules=[{}], tags=["x"], review_on="2099-01-31")
+    assert check() == (0, ["Flags: 2. Broken: 0, drifted: 0, stale: 0, unknown names: 0."], "")
+
+
+def test_every_verb_leaves_rows_and_history_that_agree():
+    services.create_segment("Beta", **COMMAND)
+    parent = FeatureFlagFactory.create(codename="FF_P")
+    flag = FeatureFlagFactory.create(
+        codename="FF_A",
+        rules=[{"segments": ["Beta"], "variants": [{"name": "v", "payload": 1e22}]}],
+        value_type="float",
+        off_value=5,
+        prerequisites=[{"parent": "FF_P"}],
+        targets={"on": ["b", "a"]},
+    )
+    services.edit_segment(Segment.objects.get(), {"description": "x"}, **COMMAND)
+    entry = services.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
+    assert check()[0] == 0
+    services.cancel_schedule(entry, **COMMAND)
+    services.schedule(flag, at=timezone.now() + timedelta(days=1), action="off", **COMMAND)
+    services.rename(parent, "FF_Q", **COMMAND)
+    assert check()[0] == 0, "a child of a renamed parent has not drifted"
+    services.edit(flag, {"label": "x"}, **COMMAND)
+    services.rename(flag, "FF_B", **COMMAND)
+    services.archive(flag, **COMMAND)
+    assert check()[0] == 0
+    services.unarchive(flag, **COMMAND)
+    services.delete_segment(services.create_segment("Gone", **COMMAND), **COMMAND)
+
+    assert check() == (0, ["Flags: 3. Broken: 0, drifted: 0, stale: 0, unknown names: 0."], "")
+
+
+def test_a_name_that_another_flag_had_before_is_not_confused():
+    services.rename(FeatureFlagFactory.create(codename="FF_P"), "FF_Q", **COMMAND)
+    FeatureFlagFactory.create(codename="FF_P")
+    FeatureFlagFactory.create(codename="FF_C", prerequisites=[{"parent": "FF_P"}])
+
+    assert check()[0] == 0
+
+
+def test_rows_changed_behind_the_verbs_have_drifted():
+    flag = FeatureFlagFactory.create(codename="FF_A", rules=[{"rollout_percent": 10}])
+    FeatureFlag.objects.filter(pk=flag.pk).update(rollout_percent=70)
+    FlagTarget.objects.create(flag=flag, identifier="eve")
+    FlagRule.objects.update(rollout_percent=100)
+
+    code, lines, line = check()
+
+    assert (code, line) == (1, "1 drifted.")
+    assert lines[0].startswith("drifted: FF_A: rollout: 100 % → 70 %; ")
+    assert "eve" in lines[0]
+    assert "10 %" in lines[0]
+    services.edit(flag, {"label": "seen"}, **COMMAND)
+    assert check()[0] == 0, "the next verb puts it on record"
+
+
+def test_a_row_without_history_has_drifted():
+    FeatureFlag.objects.create(codename="FF_SQL")
+
+    assert check()[:2] == (
+        1,
+        [
+            "drifted: FF_SQL: it has no history: no verb has written it",
+            "Flags: 2. Broken: 0, drifted: 1, stale: 0, unknown names: 0.",
+        ],
+    )
+
+
+def test_segments_drift_too():
+    segment = services.create_segment("Beta", description="old", **COMMAND)
+    Segment.objects.filter(pk=segment.pk).update(description="new")
+
+    assert check()[1][0] == "drifted: segment Beta: description: old → new"
+
+
+def test_members_that_came_later_are_no_drift():
+    flag = FeatureFlagFactory.create(codename="FF_A")
+    revision = flag.revisions.get()
+    old = {key: revision.snapshot[key] for key in ("codename", "label", "description", "is_active")}
+    FlagRevision._base_manager.filter(pk=revision.pk).update(snapshot=old)
+
+    assert check()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        [{"field": "n", "operator": "NUM_GT", "value": "x"}],
+        [{"field": "n", "operator": "NO"}],
+        [{"a": 1}],
+        [7],
+        7,
+        {"a": 1},
+    ],
+)
+def test_flags_that_cannot_be_compiled_are_broken(constraints):
+    FeatureFlagFactory.create(codename="FF_A", rules=[{}])
+    FeatureFlagFactory.create(codename="FF_GOOD", rules=[{}])
+    FlagRule.objects.filter(flag__codename="FF_A").update(constraints=constraints)
+
+    code, lines, line = check()
+
+    assert (code, line) == (1, "1 broken, 1 drifted.")
+    assert lines[0].startswith("broken: FF_A: ")
+    assert lines[1].startswith("drifted: FF_A: ")
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("constraints", [[{"a": 1}], 7])
+def test_a_broken_segment_breaks_the_flags_that_use_it(constraints):
+    services.create_segment("Beta", **COMMAND)
+    FeatureFlagFactory.create(codename="FF_A", rules=[{"segments": ["Beta"]}])
+    FeatureFlagFactory.create(codename="FF_B")
+    Segment.objects.update(constraints=constraints)
+
+    assert [line.partition(": ")[2].partition(":")[0] for line in check()[1][:2]] == ["FF_A", "segment Beta"]
+
+
+def test_archived_flags_are_nobodys_concern():
+    flag = FeatureFlagFactory.create(codename="FF_A", rules=[{}])
+    services.archive(flag, **COMMAND)
+    FlagRule.objects.update(constraints=[7])
+
+    assert check()[2] == "1 drifted."
+
+
+def test_stale_flags_are_told_and_fail_only_when_asked():
+    flag = FeatureFlagFactory.create(codename="FF_OLD", on=True)
+    aged(flag, 50)
+    FlagSeen.objects.create(codename="FF_OLD")
+    told = "stale: FF_OLD: older than the 40 days of its kind (release)"
+
+    assert check() == (0, [told, "Flags: 2. Broken: 0, drifted: 0, stale: 1, unknown names: 0."], "")
+    assert check("--max-stale", "11")[0] == 0
+    assert check("--max-stale", "10")[::2] == (1, "1 stale for 10 days or more.")
+    assert check("--max-stale", "0")[1][0] == f"{told} (for 10 days)"
+
+
+def test_the_longest_reason_counts():
+    flag = FeatureFlagFactory.create(
+        codename="FF_OLD", review_on=(timezone.now() - timedelta(days=3)).date().isoformat()
+    )
+    assert check("--max-stale", "2")[0] == 1
+    assert check("--max-stale", "3")[0] == 0
+    aged(flag, 100)
+
+    assert check("--max-stale", "70")[0] == 1
+    assert check("--max-stale", "71")[0] == 0
+
+
+def test_unknown_names_are_told_and_do_not_fail():
+    for app in ("shop", "switchboard"):
+        UnknownFlag.objects.create(codename="FF_TYPO", app_name=app, count=12)
+
+    code, lines, _ = check()
+
+    assert code == 0
+    assert lines[0].startswith("unknown: FF_TYPO: asked for 12 times by shop, last on 20")
+    assert lines[1] == "Flags: 1. Broken: 0, drifted: 0, stale: 0, unknown names: 1."
+
+
+@pytest.mark.parametrize("days", ["-1", "x", "1.5", "", "٣", "99999999999"])
+def test_wrong_days_exit_2(days):
+    code, _, line = check(f"--max-stale={days}")
+
+    assert code == 2
+    assert "\n" not in line
+
+
+def test_the_check_asks_as_often_for_one_flag_as_for_many(django_assert_max_num_queries):
+    FeatureFlagFactory.create_batch(30, rules=[{}], tags=["x"])
+
+    with django_assert_max_num_queries(20):
+        check()

@@ -1,0 +1,140 @@
+"""One flag by OpenFeature's remote evaluation protocol: values, refusals, and what is counted."""
+
+import pytest
+
+from feature_flags import services, usage
+from feature_flags.answers import pieces, prepared
+from feature_flags.engine import Definition, compile_flag
+from feature_flags.models import FlagToken, UnknownFlag
+from feature_flags.tests.factories import COMMAND
+from feature_flags.tests.wire import BULK, ask, constraint, make_flag
+from project.asgi import application
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "answer"),
+    [
+        ("FF_ON", {}, {"value": True, "reason": "STATIC", "variant": "on"}),
+        ("FF_OFF", {}, {"value": False, "reason": "DISABLED", "variant": "off"}),
+        ("FF_RULE", {"country": "IT"}, {"value": True, "reason": "TARGETING_MATCH", "variant": "on"}),
+        ("FF_RULE", {"country": "FR"}, {"value": False, "reason": "DEFAULT", "variant": "off"}),
+        ("FF_COUNT", {}, {"value": 5, "reason": "STATIC", "variant": "five"}),
+        ("FF_SHAPE", {}, {"value": {"a": [1, "é"]}, "reason": "STATIC", "variant": "box"}),
+        ("FF_UNSET", {}, {"reason": "DISABLED", "variant": "off"}),
+    ],
+)
+def test_one_flag_has_a_value_a_reason_and_a_variant(key, context, answer, evaluate):
+    reply = evaluate(key, context)
+
+    assert (reply.status, reply.json()) == (200, {"key": key, **answer})
+    assert reply.headers["content-type"] == "application/json"
+
+
+def test_a_float_is_written_as_one(evaluate):
+    assert b'"value":5.0,' in evaluate("FF_RATIO").body
+    assert b'"value":5,' in evaluate("FF_COUNT").body
+
+
+def test_variants_are_split_by_the_targeting_key(evaluate):
+    answers = [evaluate("FF_COLOUR", {"targetingKey": f"user-{number}"}).json() for number in range(20)]
+
+    assert {(answer["value"], answer["variant"], answer["reason"]) for answer in answers} == {
+        ("#f00", "red", "SPLIT"),
+        ("#00f", "blue", "SPLIT"),
+    }
+    assert evaluate("FF_COLOUR", {"targetingKey": "user-3"}).json() == answers[3]
+
+
+def test_a_user_id_stands_before_the_targeting_key(evaluate):
+    both = [constraint("userId", "IN", "7"), constraint("targetingKey", "IN", "x")]
+    make_flag("FF_WHO", rules=[{"constraints": both}])
+
+    assert evaluate("FF_WHO", {"targetingKey": "x", "userId": "7"}).json()["value"]
+    assert not evaluate("FF_WHO", {"targetingKey": "7"}).json()["value"]
+
+
+def test_a_strict_client_is_told_unknown_for_default(evaluate, settings):
+    settings.FLAGS_OFREP_STRICT_REASON = True
+    prepared.forget()
+
+    assert evaluate("FF_RULE").json()["reason"] == "UNKNOWN"
+    assert evaluate("FF_OFF").json()["reason"] == "DISABLED"
+    prepared.forget()
+
+
+@pytest.mark.parametrize("key", ["nope", "a/b", "../x", "a%2Fb", "%00", "%FF", "k%22", "FF_ON/", ""])
+def test_whatever_follows_is_the_key_and_unknown_is_a_json_404(key, evaluate):
+    reply = evaluate(key)
+
+    assert reply.status == 404
+    assert reply.headers["content-type"] == "application/json"
+    document = reply.json()
+    assert (document["errorCode"], set(document)) == ("FLAG_NOT_FOUND", {"key", "errorCode", "errorDetails"})
+
+
+def test_an_archived_flag_is_unknown(evaluate):
+    flag = make_flag("FF_GONE")
+    services.archive(flag, **COMMAND)
+
+    assert evaluate("FF_GONE").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "PARSE_ERROR"),
+        (b'{"context": {"a": NaN}}', "PARSE_ERROR"),
+        (b"\xff", "PARSE_ERROR"),
+        (b"[" * 100_00, "PARSE_ERROR"),
+        (b"[]", "INVALID_CONTEXT"),
+        (b"null", "INVALID_CONTEXT"),
+        (b'{"context": []}', "INVALID_CONTEXT"),
+        (b'{"context": null}', "INVALID_CONTEXT"),
+        (b'{"context": {"targetingKey": {}}}', "INVALID_CONTEXT"),
+        (b'{"context": {"targetingKey": []}}', "INVALID_CONTEXT"),
+    ],
+)
+def test_a_body_that_cannot_be_used_is_refused_in_the_words_of_the_protocol(body, code, scene):
+    single = ask(application, "POST", f"{BULK}/FF_ON", {"authorization": scene.server}, body)
+    bulk = ask(application, "POST", BULK, {"authorization": scene.server}, body)
+
+    assert (single.status, bulk.status) == (400, 400)
+    assert (single.json()["key"], single.json()["errorCode"], bulk.json()["errorCode"]) == ("FF_ON", code, code)
+    assert single.json()["errorDetails"]
+    assert set(bulk.json()) == {"errorCode", "errorDetails"}
+
+
+def test_an_empty_body_is_an_empty_context(scene):
+    assert ask(application, "POST", f"{BULK}/FF_ON", {"authorization": scene.server}).status == 200
+    assert ask(application, "POST", BULK, {"authorization": scene.server}).status == 200
+
+
+def test_evaluations_are_counted(evaluate, bulk, scene):
+    cells = {name: usage.cell(name, app_name=usage.OFREP) for name in ("FF_ON", "FF_OFF", "FF_COUNT")}
+    five = usage.cell("FF_COUNT", "five", usage.OFREP)
+    before = {name: list(cell) for name, cell in cells.items()} | {"five": list(five)}
+
+    evaluate("FF_ON")
+    bulk(token=scene.frontend)
+
+    counted = {name: [n - m for n, m in zip(cell, before[name], strict=True)] for name, cell in cells.items()}
+    assert counted == {"FF_ON": [2, 0], "FF_OFF": [0, 1], "FF_COUNT": [1, 0]}
+    assert five[0] - before["five"][0] == 1
+
+
+def test_unknown_flags_and_used_tokens_are_noted(evaluate, scene):
+    evaluate("FF_TYPO")
+    evaluate("FF_HIDDEN", token=scene.frontend)
+    usage.flush()
+
+    assert list(UnknownFlag.objects.values_list("codename", "app_name", "count")) == [("FF_TYPO", "ofrep", 1)]
+    assert FlagToken.objects.filter(last_used_on__isnull=False).count() == 2
+
+
+def test_a_float_stays_one_whatever_the_database_made_of_it():
+    feature = {"name": "FF_A", "enabled": False, "strategies": []}
+    flag = compile_flag(Definition(feature, value_type="float", off_value=1), {})
+
+    assert b'"value":1.0,' in pieces.evaluation(flag, flag.constant).body

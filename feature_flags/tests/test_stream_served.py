@@ -1,0 +1,125 @@
+"""The stream of a real server: across processes, and when it stops."""
+
+import contextlib
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from feature_flags.tests.wire import BULK
+from project.tests.processes import manage, serving, until
+
+
+@pytest.fixture(params=["1", "2"])
+def server(request, tmp_path):
+    with serving(tmp_path, WEB_CONCURRENCY=request.param) as server:
+        yield server
+
+
+def make_token(server, kind="frontend"):
+    made = manage("create_flag_token", "--name", "page", "--kind", kind, env=server.env)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
+def bulk(server, secret, **options):
+    return httpx.post(server.url + BULK, headers={"authorization": secret, **options.pop("headers", {})}, **options)
+
+
+def stream_of(server, secret):
+    """A new token is known to every process after a moment."""
+    reply = until(lambda: (reply := bulk(server, secret)).status_code == 200 and reply)
+    return reply.json()["eventStreams"][0]["url"]
+
+
+REVOKE = """
+from feature_flags import models, services
+token = models.FlagToken.objects.get()
+services.revoke_token(token, by=None, by_label="command:test", door=models.FlagRevision.Door.COMMAND)
+"""
+
+
+class Stream:
+    """A raw connection: what arrives, as it arrives."""
+
+    def __init__(self, url):
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=10)
+        self.socket.sendall(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        self.text = ""
+        self.read_until("\r\n\r\n")
+
+    @property
+    def status(self):
+        return int(self.text.split()[1])
+
+    def read_until(self, wanted, seconds=10):
+        end = time.monotonic() + seconds
+        while wanted not in self.text and time.monotonic() < end:
+            piece = self.socket.recv(65536)
+            if not piece:
+                break
+            self.text += piece.decode()
+        assert wanted in self.text, self.text
+
+    def read_to_the_end(self):
+        while piece := self.socket.recv(65536):
+            self.text += piece.decode()
+
+
+@contextlib.contextmanager
+def opened(url, count=1):
+    found = []
+    try:
+        for _ in range(count):
+            # Each process learns of the token by itself.
+            found.append(until(lambda: (stream := Stream(url)).status == 200 and stream))
+        yield found
+    finally:
+        for stream in found:
+            stream.socket.close()
+
+
+def test_a_switch_from_the_command_line_reaches_every_open_stream(server):
+    assert manage("create_feature_flag", "FF_A", env=server.env).returncode == 0
+    secret = make_token(server)
+    with opened(stream_of(server, secret), 6) as listeners:
+        done = manage("set_feature_flag", "FF_A", "on", env=server.env)
+        assert done.returncode == 0, done.stderr
+
+        for listener in listeners:
+            listener.read_until("refetchEvaluation")
+        event = next(line for line in listeners[0].text.splitlines() if line.startswith("data: "))
+        # Whichever process answers next has the revision the event names.
+        etag = json.loads(event[6:])["etag"]
+        for _ in range(6):
+            reply = bulk(server, secret, params={"flagConfigEtag": etag})
+            assert {flag["key"]: flag["value"] for flag in reply.json()["flags"]}["FF_A"] is True
+
+
+def test_a_revoked_token_loses_its_streams(server):
+    secret = make_token(server)
+    with opened(stream_of(server, secret), 4) as listeners:
+        done = manage("shell", "-v", "0", "-c", REVOKE, env=server.env)
+        assert done.returncode == 0, done.stderr
+
+        for listener in listeners:
+            listener.read_to_the_end()
+            assert listener.text.endswith("0\r\n\r\n")
+    until(lambda: bulk(server, secret).status_code == 401)
+
+
+def test_a_stop_does_not_wait_for_open_streams(server):
+    with opened(stream_of(server, make_token(server)), 100) as listeners:
+        seconds = server.stop()
+
+        for listener in listeners:
+            listener.read_to_the_end()
+            # Ended in order, not cut off.
+            assert listener.text.endswith("0\r\n\r\n")
+    assert seconds < 2
+    assert server.process.returncode == 0
+    assert "cut off" not in server.log.read_text()

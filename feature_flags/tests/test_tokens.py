@@ -1,0 +1,84 @@
+from datetime import timedelta
+from hashlib import sha256
+
+import pytest
+from django.utils import timezone
+
+from feature_flags import services, store
+from feature_flags.models import FlagRevision, FlagToken
+from feature_flags.tests.factories import COMMAND
+from lib.errors import ProductError
+from project.tests import processes
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("server", "sbs_"), ("frontend", "sbf_")])
+def test_the_secret_is_told_once_and_stored_as_a_hash(kind, prefix):
+    token, secret = services.create_token("shop", kind=kind, **COMMAND)
+
+    assert secret.startswith(prefix)
+    assert len(secret) > 40
+    stored = FlagToken.objects.values().get()
+    assert bytes(stored["secret_hash"]) == sha256(secret.encode()).digest()
+    assert secret not in str(stored)
+    assert secret not in str(FlagRevision.objects.latest("id").snapshot)
+    assert store.snapshot.tokens[sha256(secret.encode()).digest()].kind == kind
+
+
+def test_origins_are_normal():
+    origins = ["https://App.example.org/", "http://localhost:3000"]
+
+    token, secret = services.create_token("shop", kind="frontend", allowed_origins=origins, **COMMAND)
+
+    assert token.allowed_origins == ["http://localhost:3000", "https://app.example.org"]
+    assert store.snapshot.tokens[sha256(secret.encode()).digest()].origins == set(token.allowed_origins)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": ""},
+        {"name": "x" * 101},
+        {"name": "a\x00"},
+        {"kind": "admin"},
+        {"allowed_origins": ["app.example.org"]},
+        {"allowed_origins": ["https://app.example.org/path"]},
+        {"allowed_origins": ["*"]},
+        {"expires_at": timezone.now() - timedelta(days=1)},
+    ],
+    ids=["empty", "long", "nul", "kind", "no scheme", "path", "star", "over"],
+)
+def test_what_is_no_token_is_refused(fields):
+    wanted = {"name": "shop", "kind": "frontend", **fields}
+
+    with pytest.raises(ProductError):
+        services.create_token(wanted.pop("name"), **wanted, **COMMAND)
+
+    assert not FlagToken.objects.exists()
+
+
+def test_a_revoked_token_is_out_of_every_snapshot():
+    token, secret = services.create_token("shop", kind="server", **COMMAND)
+
+    assert services.revoke_token(token, **COMMAND)
+    assert not services.revoke_token(token, **COMMAND)
+
+    assert not store.snapshot.tokens
+
+
+def test_the_first_migrate_in_debug_prints_development_tokens_once(tmp_path):
+    with processes.database(tmp_path) as url:
+        first, again = (processes.manage("migrate", env=processes.environment(url, DEBUG="1")) for _ in range(2))
+
+    assert first.returncode == again.returncode == 0
+    assert first.stdout.count("sbs_") == first.stdout.count("sbf_") == 1
+    assert "sbs_" not in again.stdout
+
+
+def test_no_token_is_made_outside_of_debug(tmp_path):
+    with processes.database(tmp_path) as url:
+        migrated = processes.manage("migrate", env=processes.environment(url))
+
+    assert migrated.returncode == 0
+    assert "sbs_" not in migrated.stdout
