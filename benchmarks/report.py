@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -91,7 +92,7 @@ def bars(samples: Samples) -> list[Bar]:
     return [Bar(name, value, *rest) for name, value, *rest in wanted if value is not None]
 
 
-def facts(options: argparse.Namespace) -> list[str]:
+def machine(options: argparse.Namespace, packages: Sequence[str] = PACKAGES) -> list[str]:
     """What the figures depend on, without the date: a rerun on the same machine changes only figures."""
     with psycopg.connect(options.database_url) as connection:
         database = connection.execute("SHOW server_version").fetchone()[0].split()[0]
@@ -101,9 +102,15 @@ def facts(options: argparse.Namespace) -> list[str]:
     return [
         f"{os.cpu_count()} cores ({model}), shared by server, PostgreSQL and load generator",
         f"Python {platform.python_version()}, PostgreSQL {database}",
-        ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        ", ".join(f"{package} {version(package)}" for package in packages),
         f"load average before the start: {options.load:.1f}"
         + (" (**busy**: other programs took part in these figures)" if options.load > 0.5 else ""),
+    ]
+
+
+def facts(options: argparse.Namespace) -> list[str]:
+    return [
+        *machine(options),
         f"{options.repeats} rounds of {options.seconds} s; one uvicorn worker each (uvloop, httptools); "
         "reads: `wrk -t1 -c32`; logins: `wrk -t1 -c20` with 50 `_status` a second beside them",
     ]
@@ -113,16 +120,22 @@ def _plain(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def bar_table(bars: Iterable[Bar]) -> list[str]:
+    lines = ["| figure | measured | bar | ok? |", "| --- | ---: | ---: | --- |"]
+    for bar in bars:
+        sign = "≥" if bar.is_floor else "≤"
+        measured = str(bar.measured) if isinstance(bar.measured, int) else f"{bar.measured:.2f}"
+        lines.append(
+            f"| {bar.figure} | {measured}{bar.unit} | {sign} {bar.bound:g}{bar.unit} | "
+            f"{'yes' if bar.is_met else '**no**'} |"
+        )
+    return lines
+
+
 def markdown(samples: Samples, met: list[Bar], about: list[str]) -> str:
     """The whole page: bars, medians, machine."""
     shown = [name for name in SERVERS if any(server == name for server, _ in samples)]
-    lines = ["# Benchmark results", "", "| figure | measured | bar | ok? |", "| --- | ---: | ---: | --- |"]
-    for bar in met:
-        sign = "≥" if bar.is_floor else "≤"
-        lines.append(
-            f"| {bar.figure} | {bar.measured:.2f}{bar.unit} | {sign} {bar.bound:g}{bar.unit} | "
-            f"{'yes' if bar.is_met else '**no**'} |"
-        )
+    lines = ["# Benchmark results", "", *bar_table(met)]
     lines += ["", "Medians:", "", "| | unit | " + " | ".join(SERVERS[name] for name in shown) + " |"]
     lines.append("| --- | --- |" + " ---: |" * len(shown))
     for figure, (label, unit) in FIGURES.items():

@@ -76,6 +76,11 @@ class Server:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
+    def cpu_seconds(self) -> float:
+        """What the worker has used since it started, all threads, in user and kernel mode."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def databases(admin_url: str, names: list[str]) -> Iterator[dict[str, str]]:
@@ -101,34 +106,47 @@ def databases(admin_url: str, names: list[str]) -> Iterator[dict[str, str]]:
                 connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
 
-@contextmanager
-def running(name: str, database_urls: dict[str, str], logs: Path) -> Iterator[Server]:
-    """The server, seeded and ready; its process ends with the block, whatever happens inside."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (logs / f"{name}.log").open("wb")
-    command = [sys.executable, "-m", "uvicorn", APPLICATIONS[name], "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--no-access-log", "--no-proxy-headers", "--loop", "uvloop", "--http", "httptools"]
-    env = _environment(name, port, database_urls)
-    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        server = Server(name, f"http://127.0.0.1:{port}", process.pid)
-        _wait_until_ready(server, process, Path(log.name))
-        yield server
-    finally:
-        process.terminate()
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def process(command: list[str], *, env: dict[str, str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A process that ends with the block, whatever happens inside; what it says is in `log`."""
+    with log.open("wb") as output:
+        started = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
         try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+
+
+@contextmanager
+def running(
+    name: str, database_urls: dict[str, str], logs: Path, *, application: str = "", **changes: str
+) -> Iterator[Server]:
+    """The server, seeded and ready; `changes` are settings from the environment."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", application or APPLICATIONS[name]]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--no-access-log", "--no-proxy-headers", "--loop", "uvloop", "--http", "httptools"]
+    env, log = {**environment(name, port, database_urls), **changes}, logs / f"{name}.log"
+    with process(command, env=env, log=log) as started:
+        server = Server(name, f"http://127.0.0.1:{port}", started.pid)
+        wait_until_ready(server, started, log)
+        yield server
 
 
 def seed_database(name: str, database_urls: dict[str, str]) -> None:
     """Tables and rows, in processes of their own."""
-    env = _environment(name, 8000, database_urls)
+    env = environment(name, 8000, database_urls)
     modules = {
         "fastapi": [["benchmarks.fastapi_peer"]],
         "product": [["manage", "migrate", "-v0"], ["benchmarks.seed_data"]],
@@ -142,7 +160,7 @@ def seed_database(name: str, database_urls: dict[str, str]) -> None:
 _SECRETS = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "USERS_TOKEN_SECRET", "TOKEN_SECRET")}
 
 
-def _environment(name: str, port: int, database_urls: dict[str, str]) -> dict[str, str]:
+def environment(name: str, port: int, database_urls: dict[str, str]) -> dict[str, str]:
     """Only what is named here: the developer's own settings must not leak into a comparison."""
     env = {"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **_SECRETS}
     if name == "fastapi":
@@ -164,11 +182,13 @@ def _environment(name: str, port: int, database_urls: dict[str, str]) -> dict[st
     }
 
 
-def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
+def wait_until_ready(
+    server: Server, started: "subprocess.Popen[bytes]", log: Path, path: str = STATUS, seconds: int = START_SECONDS
+) -> None:
+    end = time.monotonic() + seconds
+    while started.poll() is None and time.monotonic() < end:
         try:
-            urllib.request.urlopen(server.base + STATUS, timeout=5).close()
+            urllib.request.urlopen(server.base + path, timeout=5).close()
             return
         except OSError:
             time.sleep(0.1)
