@@ -11,15 +11,15 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test lint e2e bench lock clean
+.PHONY: run test lint e2e sdk bench bench-flags lock clean
 
 run: $(VENV)/.run .env
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
 
 # SQLite first; then the same suite on the PostgreSQL that TEST_DATABASE_URL points to.
 test: $(VENV)/.dev
-	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 -m "not e2e" $(PYTEST_ARGS)
-	@if [ -n "$$TEST_DATABASE_URL" ]; then $(BIN)/python -m pytest -n 2 -m "not e2e" $(PYTEST_ARGS); fi
+	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS)
+	@if [ -n "$$TEST_DATABASE_URL" ]; then $(BIN)/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS); fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -31,8 +31,16 @@ lint: $(VENV)/.dev
 e2e: $(VENV)/.dev
 	$(BIN)/python -m pytest -m e2e
 
+# The SDKs of others, unmodified, against a running server. The lock file names versions; npm brings them.
+sdk: $(VENV)/.dev
+	cd feature_flags/tests/sdk && npm ci --ignore-scripts --no-audit --no-fund --silent
+	$(BIN)/python -m pytest -m sdk $(PYTEST_ARGS)
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+bench-flags: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.flags $(BENCH_ARGS)
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv

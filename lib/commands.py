@@ -1,7 +1,9 @@
 """The base of our commands: 0 done, 1 refused, 2 wrong arguments; one line on stderr, never a traceback."""
 
+import os
 import sys
 from argparse import ArgumentParser
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -32,8 +34,16 @@ class Command(BaseCommand):
         return f"command:{type(self).__module__.rsplit('.', 1)[-1]}"
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        shell = _stdout() if getattr(self, "_called_from_command_line", False) else None
         try:
-            return self._execute(*args, **options)
+            output = self._execute(*args, **options)
+            if shell:
+                shell.flush()
+            return output
+        except BrokenPipeError:
+            if not shell or not _is_gone(shell):
+                raise
+            return None
         except CommandError as error:
             # `called_from_command_line` is the shell; call_command() callers get the exception.
             if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
@@ -51,6 +61,24 @@ class Command(BaseCommand):
             raise CommandError(
                 f"The database refused ({type(error).__name__}): is it there, and has `migrate` been run?"
             ) from error
+
+
+def _stdout() -> TextIOWrapper | None:
+    """What the shell gave us. What is done is done: a terminal that lacks a sign must not end it in a traceback."""
+    if not isinstance(sys.stdout, TextIOWrapper):
+        return None
+    sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout
+
+
+def _is_gone(stdout: TextIOWrapper) -> bool:
+    """Whether the reader has seen enough (`| head`). Python writes once more at its end, and not into that pipe."""
+    try:
+        stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        return True
+    return False
 
 
 def add_reason(parser: ArgumentParser) -> None:
