@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from feature_flags.engine import Definition
@@ -17,7 +18,20 @@ TARGETS = "always on"
 
 
 def definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
-    """What the engine compiles. A segment without an id is written as id 0, which breaks the flag, as it must."""
+    """What the engine compiles. Rows of another shape, written past the verbs, break their own flag alone."""
+    try:
+        return _definition(flag, segment_ids)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        nobody = {**flag, "rules": [], "variants": [], "prerequisites": [], "targets": {"on": [], "off": []}}
+        made = _definition({**nobody, "rollout_percent": 100}, segment_ids)
+        return replace(made, feature={**made.feature, "strategies": [_strategy("default", {}, [UNREADABLE])]})
+
+
+#: A constraint that no engine can read.
+UNREADABLE = {"contextName": "", "operator": "UNREADABLE", "values": [], "inverted": False, "caseInsensitive": False}
+
+
+def _definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
     off = bool(flag["rules"]) and not any(rule["is_enabled"] for rule in flag["rules"])
     strategies, labels = _strategies(flag, segment_ids)
     feature = {
@@ -55,6 +69,7 @@ def _strategies(flag: Document, segment_ids: Mapping[str, int]) -> tuple[list[Do
     for number, rule in enumerate(flag["rules"], start=1):
         if rule["is_enabled"]:
             constraints = [*never, *map(wire_constraint, rule["constraints"])]
+            # A segment that is not there is id 0, which breaks the flag, as it must.
             ids = [segment_ids.get(name, 0) for name in rule["segments"]]
             strategies.append(_rollout(rule, flag["value_type"], constraints, ids, rule["variants"]))
             labels.append(rule["label"] or f"rule {number}")

@@ -96,6 +96,6 @@ class _Names:
         renewed = [dict(prerequisite) for prerequisite in prerequisites]
         for pk, old, new in self.renames:
             for prerequisite in renewed:
-                if prerequisite["parent"] == old:
+                if pk > since and prerequisite["parent"] == old:
                     prerequisite["parent"] = new
         return sorted(renewed, key=lambda prerequisite: str(prerequisite["parent"]))

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from feature_flags import portable, usage
-from feature_flags.document import definition
+from feature_flags.document import UNREADABLE, definition
 from feature_flags.engine import CompiledFlag, compile_flag
 from feature_flags.portable import Document, wire_constraint
 
@@ -243,7 +243,7 @@ def _wire(constraints: Any) -> list[Document]:
         return [wire_constraint(constraint) for constraint in constraints]
     except (TypeError, KeyError, AttributeError):
         # Written past the verbs: whoever uses it is broken, nobody else.
-        return [{"contextName": "", "operator": "BROKEN"}]
+        return [UNREADABLE]
 
 
 def _read_tokens() -> dict[bytes, Token]:

@@ -3,6 +3,7 @@ from threading import Thread
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.db.models import JSONField, Value
 
 import feature_flags
 from feature_flags import services, snapshot, store
@@ -181,12 +182,18 @@ def test_listeners_hear_every_swap(committed):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, caplog):
+@pytest.mark.parametrize(
+    "written",
+    [[{"field": "email", "operator": "NUM_GT", "value": "many"}], 7, [{"a": 1}], ["x"], {"a": 1}, None],
+    ids=str,
+)
+def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, caplog, written):
     from feature_flags.models import FlagRule
 
     broken = FeatureFlagFactory.create(on=True, rules=[{"constraints": [constraint("a@example.org")]}])
     fine = FeatureFlagFactory.create()
-    FlagRule.objects.filter(flag=broken).update(constraints=[{"field": "email", "operator": "NUM_GT", "value": "many"}])
+    with transaction.atomic():
+        FlagRule.objects.filter(flag=broken).update(constraints=Value(written, JSONField()))
 
     services.switch(fine, on=True, **COMMAND)
     store.forget()
