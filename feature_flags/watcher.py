@@ -6,6 +6,7 @@ PostgreSQL tells (`LISTEN`, also asked once a second); SQLite is asked every FLA
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import select
@@ -192,6 +193,8 @@ def _run(stopping: threading.Event, loaded: threading.Event, bell: Bell) -> None
                     # After listening has begun, so that no change falls between.
                     if store.refresh() is not None:
                         pause = RETRY_SECONDS[0]
+                        if not loaded.is_set():
+                            _leave_to_stay()
                     loaded.set()
                     _watch(stopping, bell, source)
             except Exception as error:
@@ -209,6 +212,12 @@ def _run(stopping: threading.Event, loaded: threading.Event, bell: Bell) -> None
         usage.flush()
     finally:
         connections.close_all()
+
+
+def _leave_to_stay() -> None:
+    """The first flags are there: a collector that walks 10,000 of them each time holds everybody up for long."""
+    gc.collect()
+    gc.freeze()
 
 
 def _watch(stopping: threading.Event, bell: Bell, source: Source) -> None:

@@ -3,13 +3,12 @@
 import argparse
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import report
 from benchmarks.flags import large, oracle, unleash, wire
 from benchmarks.report import Bar, Samples, ratio
 
-MB_PER_MIB = 1.048576
 PACKAGES = ("Django", "psycopg", "uvicorn", "uvloop", "httptools", "mmh3", "django-waffle", "yggdrasil-engine")
 SERVERS = {"bare": "bare ASGI function", "ours": "**the product**", "unleash": "Unleash's server"}
 QUESTIONS = {
@@ -40,74 +39,51 @@ def p99(values: Iterable[float]) -> float:
     return ordered[math.ceil(len(ordered) * 0.99) - 1]
 
 
+def megabytes(values: Sequence[float]) -> float:
+    return values[0] * 1.048576  # measured in MiB
+
+
 def bars(samples: Samples) -> list[Bar]:
     """Every bar whose parts were measured."""
+    found: list[Bar] = []
 
-    def median(*key: str) -> float | None:
-        return statistics.median(samples[key]) if key in samples else None
+    def at_most(
+        bound: float, unit: str, label: str, server: str, figure: str, summary: Callable[..., float] = statistics.median
+    ) -> None:
+        if values := samples.get((server, figure)):
+            found.append(Bar(label, summary(values), bound, is_floor=False, unit=unit))
 
-    def best(*key: str) -> float | None:
-        return min(samples[key]) if key in samples else None
+    def times(
+        label: str, above: tuple[str, str], below: tuple[str, str], bound: float, *, is_floor: bool = True
+    ) -> None:
+        if (measured := ratio(samples, above, below)) is not None:
+            found.append(Bar(label, measured, bound, is_floor, "×"))
 
-    def slowest(*key: str) -> float | None:
-        return p99(samples[key]) if key in samples else None
-
-    def megabytes(*key: str) -> float | None:
-        return samples[key][0] * MB_PER_MIB if key in samples else None
-
-    def against(figure: str, server: str, other: str, of_other: str = "") -> float | None:
-        return ratio(samples, (server, figure), (other, of_other or figure))
-
+    at_most(0, "", f"differences from yggdrasil-engine in {oracle.COUNT:,} answers", "oracle", "differences")
+    at_most(0, "", "queries during evaluation", "inside", "queries")
+    times("plain `is_enabled`, cached django-waffle ÷ ours", ("inside", "waffle_plain"), ("inside", "plain"), 50)
+    at_most(1, " µs", "plain `is_enabled`", "inside", "plain")
+    at_most(3, " µs", "50 % rollout", "inside", "rollout")
+    at_most(3, " µs", "two constraints", "inside", "constraints")
+    at_most(3, " µs", "variant", "inside", "variant")
+    for figure, bound in (("unchanged", 1.3), ("single", 2.5)):
+        pair = ("ours", f"{figure}_cpu"), ("bare", f"{figure}_cpu")
+        times(f"{REQUESTS[figure]}: CPU, ours ÷ bare ASGI", *pair, bound, is_floor=False)
+    for figure, peers, bound in (("features", "features", 15), ("frontend", "frontend", 5), ("bulk", "frontend", 5)):
+        theirs = "Unleash" if figure == peers else f"Unleash's {peers}"
+        times(f"{REQUESTS[figure]}: requests/s, ours ÷ {theirs}", ("ours", figure), ("unleash", peers), bound)
+    at_most(120, " MB", "memory of a worker, 100 flags", "ours", "memory", megabytes)
+    at_most(100, " ms", "switch to another process, PostgreSQL, p99", "postgresql", "delay", p99)
+    at_most(100, " ms", "switch to another process, SQLite, p99", "sqlite", "delay", p99)
+    at_most(250, " ms", "switch to event at a web client, p99", "client", "delay", p99)
+    at_most(2, " s", "SIGTERM with 100 open streams to exit", "goodbye", "seconds")
     many = f"{large.FLAGS:,} flags"
-    wanted = [
-        (
-            f"differences from yggdrasil-engine in {oracle.COUNT:,} answers",
-            median("oracle", "differences"),
-            0,
-            False,
-            "",
-        ),
-        ("queries during evaluation", median("inside", "queries"), 0, False, ""),
-        (
-            "plain `is_enabled`, django-waffle cached ÷ ours",
-            against("waffle_plain", "inside", "inside", "plain"),
-            50,
-            True,
-            "×",
-        ),
-        ("plain `is_enabled`", median("inside", "plain"), 1, False, " µs"),
-        ("50 % rollout", median("inside", "rollout"), 3, False, " µs"),
-        ("two constraints", median("inside", "constraints"), 3, False, " µs"),
-        ("variant", median("inside", "variant"), 3, False, " µs"),
-        ("features 304, CPU, ours ÷ bare ASGI", against("unchanged_cpu", "ours", "bare"), 1.3, False, "×"),
-        ("OFREP single, CPU, ours ÷ bare ASGI", against("single_cpu", "ours", "bare"), 2.5, False, "×"),
-        (
-            "features 200 of 100 flags, requests/s, ours ÷ Unleash",
-            against("features", "ours", "unleash"),
-            15,
-            True,
-            "×",
-        ),
-        ("frontend of 100 flags, requests/s, ours ÷ Unleash", against("frontend", "ours", "unleash"), 5, True, "×"),
-        (
-            "OFREP bulk of 100 flags ÷ Unleash's frontend, requests/s",
-            against("bulk", "ours", "unleash", "frontend"),
-            5,
-            True,
-            "×",
-        ),
-        ("memory of a worker, 100 flags", megabytes("ours", "memory"), 120, False, " MB"),
-        ("switch to another process, PostgreSQL, p99", slowest("postgresql", "delay"), 100, False, " ms"),
-        ("switch to another process, SQLite, p99", slowest("sqlite", "delay"), 100, False, " ms"),
-        ("switch to event at a web client, p99", slowest("client", "delay"), 250, False, " ms"),
-        ("SIGTERM with 100 open streams to exit", median("goodbye", "seconds"), 2, False, " s"),
-        (f"{many}: switch to another process, p99", slowest("large", "delay"), 200, False, " ms"),
-        (f"{many}: compiling after a change of one", best("large", "one_change"), 50, False, " ms"),
-        (f"{many}: first build, reading included", best("large", "first_build"), 1000, False, " ms"),
-        (f"{many}: all of them for one user", best("large", "one_user"), 50, False, " ms"),
-        (f"{many}: memory of a worker", megabytes("large", "memory"), 250, False, " MB"),
-    ]
-    return [Bar(name, value, *rest) for name, value, *rest in wanted if value is not None]
+    at_most(200, " ms", f"{many}: switch to another process, p99", "large", "delay", p99)
+    at_most(50, " ms", f"{many}: compiling after a change of one", "large", "one_change", min)
+    at_most(1000, " ms", f"{many}: first build, reading included", "large", "first_build", min)
+    at_most(50, " ms", f"{many}: all of them for one user", "large", "one_user", min)
+    at_most(250, " MB", f"{many}: memory of a worker", "large", "memory", megabytes)
+    return found
 
 
 def _number(values: Sequence[float] | None) -> str:

@@ -117,13 +117,17 @@ def load(server: Server, request: Request, *, seconds: int) -> tuple[float, floa
     return figures["per_second"], used / figures["requests"] * 1e6
 
 
-def toggles(server: Server, request: Request, person: int) -> dict[str, str]:
-    """What a frontend is told: the variant of each flag that is on for this person."""
-    document = json.loads(ask(server, request, person).body)
-    return {toggle["name"]: toggle["variant"]["name"] for toggle in document["toggles"]}
+Asked = tuple[Server, dict[str, Request]]
 
 
-def check(ours: tuple[Server, dict[str, Request]], peer: tuple[Server, dict[str, Request]]) -> None:
+def told(asked: Asked, person: int) -> set[tuple[str, str]]:
+    """What a frontend is told: each flag that is on for this person, and its variant."""
+    server, questions = asked
+    document = json.loads(ask(server, questions["frontend"], person).body)
+    return {(toggle["name"], toggle["variant"]["name"]) for toggle in document["toggles"]}
+
+
+def check(ours: Asked, peer: Asked) -> None:
     """Both must hold the same flags and tell everybody the same, or there is nothing to compare."""
     held = [
         sorted(feature["name"] for feature in json.loads(ask(server, asked["features_plain"]).body)["features"])
@@ -131,14 +135,13 @@ def check(ours: tuple[Server, dict[str, Request]], peer: tuple[Server, dict[str,
     ]
     if held[0] != held[1] or len(held[0]) != FLAGS:
         sys.exit(f"Not the same {FLAGS} flags: {len(held[0])} and {len(held[1])}.")
-    (server, asked), end = peer, time.monotonic() + 30
-    while not toggles(server, asked["frontend"], 0) and time.monotonic() < end:
-        # Unleash's frontend reads what was imported a moment after the start.
-        time.sleep(0.2)
+    # Unleash's frontend reads what was imported a while after the start, and perhaps in pieces.
+    end = time.monotonic() + 60
     for person in range(flagset.PEOPLE):
-        told = [toggles(server, asked["frontend"], person) for server, asked in (ours, peer)]
-        if told[0] != told[1]:
-            sys.exit(f"Person {person} is told different things: {set(told[0].items()) ^ set(told[1].items())}")
+        while different := told(ours, person) ^ told(peer, person):
+            if time.monotonic() > end:
+                sys.exit(f"Person {person} is told different things: {different}")
+            time.sleep(0.2)
 
 
 def record(server: Server, asked: dict[str, Request], file: Path) -> None:

@@ -27,6 +27,9 @@ class ViewOnly(ModelAdmin):
     actions = None
     empty_value_display = ""
 
+    class Media:
+        css = {"all": ("admin/flags.css",)}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

@@ -39,9 +39,6 @@ class FlagRevisionAdmin(ViewOnly):
     list_select_related = ("actor",)
     fields = ("at", "subject", "codename", "action", "who_shown", "door", "reason", "changes_shown", "whole", "back")
 
-    class Media:
-        css = {"all": ("admin/flags.css",)}
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
         return super().get_queryset(request).select_related("actor", "flag")
 

@@ -163,7 +163,7 @@ class DocumentPage:
         base = self.revisions().filter(pk=self.base).first()
         kept = self.changes(mine, base.snapshot) if base and base.snapshot else mine
         now = self.stored()
-        node = self.node(draw(self.used_shape, now), is_sent=False)
+        node = self.node(draw(self.used_shape, {**now, **kept}), is_sent=False)
         theirs = {name for revision in newer for name in revision.diff}
         self.extra["newer"] = newer
         self.extra["kept"] = words.changes(portable.diff({name: now.get(name) for name in kept}, kept))

@@ -13,12 +13,9 @@ def lines(text: str) -> list[str]:
 
 
 def values_text(values: Sequence[str]) -> str:
-    """One value per line. A JSON list where that would not come back the same: blanks or line breaks in a value."""
+    """One value per line. A JSON list where that would not come back the same: a single comma, blanks, line breaks."""
     text = "\n".join(values)
-    for written in (text, f"{text}\n"):
-        if read_values(written) == list(values):
-            return written
-    return json.dumps(list(values), ensure_ascii=False)
+    return text if read_values(text) == list(values) else json.dumps(list(values), ensure_ascii=False)
 
 
 def read_values(text: str) -> list[str]:
@@ -30,7 +27,6 @@ def read_values(text: str) -> list[str]:
             found = None
         if isinstance(found, list) and all(isinstance(value, str) for value in found):
             return found
-    # A single value with a comma in it ends with a line break.
     parts = text.split("\n") if "\n" in text else text.split(",")
     return [value for part in parts if (value := part.strip())]
 

@@ -93,6 +93,9 @@ class FlagTokenAdmin(VerbAdmin):
         ),
     )
 
+    class Media:
+        css = {"all": ("admin/flags.css",)}
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
 
@@ -140,11 +143,10 @@ class FlagTokenAdmin(VerbAdmin):
         }
         if made is None:
             return TemplateResponse(request, "admin/feature_flags/flagtoken/add.html", context)
-        # Drawn at once: a redirect would have to keep the secret somewhere.
+        # Drawn at once: a redirect would have to keep the secret somewhere. No page of the admin is cached.
         token, secret = made
         page = {**context, "token": token, "secret": secret}
-        headers = {"Cache-Control": "no-store"}
-        return TemplateResponse(request, "admin/feature_flags/flagtoken/secret.html", page, headers=headers)
+        return TemplateResponse(request, "admin/feature_flags/flagtoken/secret.html", page)
 
     def _create(self, request: HttpRequest, form: TokenForm) -> tuple[FlagToken, str] | None:
         given = dict(form.cleaned_data)

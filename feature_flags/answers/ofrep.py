@@ -8,7 +8,8 @@ from urllib.parse import parse_qs
 
 from feature_flags import tickets, usage
 from feature_flags.answers.callers import SERVER, authorised, given_context, shared, told
-from feature_flags.answers.prepared import Prepared, Row, prepared
+from feature_flags.answers.pieces import Evaluation
+from feature_flags.answers.prepared import Sheet, prepared
 from feature_flags.answers.wire import (
     COMMON,
     JSON,
@@ -23,6 +24,7 @@ from feature_flags.answers.wire import (
     refusal_headers,
     shared_with,
 )
+from feature_flags.engine.model import Flags
 from feature_flags.snapshot import Snapshot, Token
 
 STEM = "/ofrep/v1/evaluate/flags"
@@ -54,7 +56,8 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
     known = prepared(snapshot)
     token = authorised(request, known)
     context = told(given_context(request.body), token, request.peer)
-    flags = _evaluated(known, known.rows if token.kind == SERVER else known.exposed_rows, context)
+    sheet = known.all_evaluations if token.kind == SERVER else known.exposed_evaluations
+    flags = _evaluated(sheet, context, known.snapshot.flags)
     slot = tickets.slot(time())
     # The tag is of the values alone, but for the time slot of tickets: clients keep the address of a stream with the
     # values, for weeks, and a 304 would leave them with a ticket that opens nothing any more.
@@ -69,11 +72,9 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
     return answer(200, body, (b"etag", tag), *shared(request))
 
 
-def _evaluated(known: Prepared, rows: list[Row], context: dict[str, str]) -> bytes:
-    flags, piece_of, parts = known.snapshot.flags, known.evaluations.of, []
-    for flag, cell in rows:
-        result = flag.constant or flag.evaluate(context, flags)
-        body, counter, variant = piece_of(flag, result)
+def _evaluated(sheet: Sheet[Evaluation], context: dict[str, str], flags: Flags) -> bytes:
+    parts = []
+    for (body, counter, variant), cell in zip(sheet.filled(context, flags), sheet.cells, strict=True):
         cell[counter] += 1
         if variant is not None:
             variant[0] += 1

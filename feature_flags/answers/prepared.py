@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from feature_flags import usage
 from feature_flags.answers import pieces
 from feature_flags.answers.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Answer, Header, Refused, length
 from feature_flags.engine import CompiledFlag, Result
+from feature_flags.engine.model import Context, Flags
 from feature_flags.snapshot import Ready, Snapshot, Token
 
 T = TypeVar("T")
-#: A flag and where its answers are counted.
-Row = tuple[CompiledFlag, usage.Cell]
 
 _VARY_FEATURES: Header = (b"vary", b"Accept-Encoding, Unleash-Client-Spec, Origin")
 
@@ -37,6 +36,26 @@ class Pieces(Generic[T]):
         return found[1]
 
 
+class Sheet(Generic[T]):
+    """The answers of many flags at once: what no context changes stands there already."""
+
+    def __init__(self, flags: Iterable[CompiledFlag], pieces: Pieces[T]) -> None:
+        listed = list(flags)
+        self.pieces = pieces
+        self.cells = [usage.cell(flag.name, app_name=usage.OFREP) for flag in listed]
+        self.fixed = [pieces.of(flag, flag.constant) if flag.constant else None for flag in listed]
+        self.open = [(index, flag, flag.evaluate) for index, flag in enumerate(listed) if flag.constant is None]
+
+    def filled(self, context: Context, flags: Flags) -> list[Any]:
+        """One piece a flag, in their order."""
+        filled, made = self.fixed.copy(), self.pieces.made
+        for index, flag, evaluate in self.open:
+            result = evaluate(context, flags)
+            found = made.get(id(result))
+            filled[index] = self.pieces.of(flag, result) if found is None else found[1]
+        return filled
+
+
 class Document(NamedTuple):
     """The features document as it may be sent."""
 
@@ -56,12 +75,16 @@ class Prepared:
         self.toggles: Pieces[bytes] = Pieces(pieces.toggle, older.toggles if older else None)
 
     @cached_property
-    def rows(self) -> list[Row]:
-        return [(flag, usage.cell(flag.name, app_name=usage.OFREP)) for flag in self.snapshot.flags.values()]
+    def all_evaluations(self) -> Sheet[pieces.Evaluation]:
+        return Sheet(self.snapshot.flags.values(), self.evaluations)
 
     @cached_property
-    def exposed_rows(self) -> list[Row]:
-        return [row for row in self.rows if row[0].exposed]
+    def exposed_evaluations(self) -> Sheet[pieces.Evaluation]:
+        return Sheet(self.snapshot.exposed, self.evaluations)
+
+    @cached_property
+    def exposed_toggles(self) -> Sheet[bytes]:
+        return Sheet(self.snapshot.exposed, self.toggles)
 
     @cached_property
     def seed_list(self) -> Answer:

@@ -71,8 +71,7 @@ def frontend(request: Request, snapshot: Snapshot | None) -> Answer:
     token = authorised(request, known, FRONTEND)
     given = given_context(request.body) if request.method == "POST" else _query_context(request.query)
     context = told(given, token, request.peer)
-    flags, piece_of = known.snapshot.flags, known.toggles.of
-    toggles = [piece_of(flag, flag.constant or flag.evaluate(context, flags)) for flag in known.snapshot.exposed]
+    toggles = known.exposed_toggles.filled(context, known.snapshot.flags)
     body = b'{"toggles":[%s]}' % b",".join(filter(None, toggles))
     tag = b'"%s"' % blake2b(body, digest_size=16).hexdigest().encode()
     if is_unchanged(request, tag):

@@ -110,6 +110,15 @@ def test_changing_one_member_leaves_the_others_as_they_are(staff_client):
     assert flag.revisions.count() == 2
 
 
+def test_what_a_form_cannot_spell_stays_as_it_is_stored(staff_client):
+    constraint = {"field": "age", "operator": "NUM_GT", "value": "7", "values": []}
+    flag = services.create("FF_A", description=" a ", rules=[{"constraints": [constraint]}], **COMMAND)
+
+    save(staff_client, flag, label="New")
+
+    assert flag.revisions.latest("id").diff == {"label": [None, "New"]}
+
+
 def test_a_whole_flag_can_be_typed_in_one_save(staff_client):
     services.create_segment("Invited", **COMMAND)
     FeatureFlagFactory.create(codename="FF_PARENT")
