@@ -51,10 +51,18 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return str(int(value)) if value in _INTEGERS else _float_text(float(value))
+        return str(int(value)) if value in _INTEGERS else _large(value)
     if isinstance(value, float) and math.isfinite(value):
         return _float_text(value)
     return None
+
+
+def _large(value: int) -> str | None:
+    try:
+        return _float_text(float(value))
+    except OverflowError:
+        # Beyond every float there is no text that other engines would agree on.
+        return None
 
 
 def _float_text(value: float) -> str:

@@ -486,9 +486,16 @@ def browser_shot(driver, name):
 def test_pictures_for_the_readme(fresh_server, chromium):
     sign_in(chromium, fresh_server)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    flag = addresses(fresh_server)["flag"]
-    who = f"{flag.removesuffix('change/')}who/?user=ada@example.org&context=country%3DIT"
-    for name, address in (("users", USERS), ("flags", FLAGS), ("flag-form", flag), ("flag-who", who)):
+    shown = addresses(fresh_server)
+    for name, address, height in (
+        ("users", USERS, 800),
+        ("flags", FLAGS, 800),
+        ("flag-form", shown["flag"], 1300),
+        ("flag-who", shown["who gets a flag"], 1180),
+    ):
+        browser.resize(chromium, (1280, height))
         chromium.get(fresh_server.url + address)
         browser.wait(chromium, lambda: browser.is_loaded(chromium))
+        if name == "flags":
+            press_in_row(chromium, "FF_NEW_CHECKOUT", "Switch on")
         assert chromium.save_screenshot(str(IMAGES / f"admin-{name}.png"))

@@ -62,3 +62,7 @@ def test_nobody_outside_can_set_the_draw():
 
 def test_a_property_may_be_called_properties():
     assert normal_context({"properties": {"properties": "1"}}) == {"properties": "1"}
+
+
+def test_a_number_beyond_every_float_is_ignored():
+    assert normal_context({"a": 10**400, "b": -(10**400), "c": 1}) == {"c": "1"}
