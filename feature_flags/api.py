@@ -9,6 +9,8 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
+from django.urls import register_converter
+from django.urls.converters import StringConverter
 from ninja import NinjaAPI, Router, Schema
 
 from feature_flags import answers, schemas, store, streams
@@ -18,6 +20,15 @@ from feature_flags.edge import HAS_STREAMS
 from lib.errors import refusals
 
 logger = logging.getLogger("switchboard.flags")
+
+
+class KeyConverter(StringConverter):
+    """Whatever follows, slashes and line breaks included."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(KeyConverter, "key")
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -203,7 +214,7 @@ async def evaluate_flags(request: HttpRequest) -> HttpResponse:
 
 
 @ofrep.post(
-    "/evaluate/flags/{path:key}",
+    "/evaluate/flags/{key:key}",
     response={
         200: schemas.EvaluationOut,
         400: schemas.FlagFailureOut,
@@ -218,7 +229,7 @@ async def evaluate_flag(request: HttpRequest, key: str) -> HttpResponse:
     return await answer(request)
 
 
-@ofrep.api_operation(_METHODS, "/evaluate/flags/{path:key}", include_in_schema=False)
+@ofrep.api_operation(_METHODS, "/evaluate/flags/{key:key}", include_in_schema=False)
 async def evaluate_flag_otherwise(request: HttpRequest, key: str) -> HttpResponse:
     return await answer(request)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import Any
@@ -43,6 +43,8 @@ def edge(inner: App) -> App:
             await inner(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if len(headers) != len(scope["headers"]):
+            headers = _joined(scope["headers"])
         host = _served_host(headers.get(b"host"), tuple(settings.ALLOWED_HOSTS))
         client = scope.get("client")
         request = Request(
@@ -63,6 +65,14 @@ def edge(inner: App) -> App:
             await _serve(route, request, receive, send)
 
     return app
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Repeated headers as one list (RFC 9110, 5.3), as Django reads them."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        headers[name] = headers[name] + b"," + value if name in headers else value
+    return headers
 
 
 def _is_ours(route: Route, request: Request) -> bool:

@@ -7,7 +7,6 @@ is wrong. Rows are written in `services/flags.py` alone.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
@@ -241,19 +240,22 @@ def payload_problem(value: Any, value_type: str) -> str:
     fits = {
         "string": isinstance(value, str),
         "integer": isinstance(value, int) and is_number and abs(value) < _SAFE_INTEGER,
-        "float": is_number and math.isfinite(value) and abs(value) < 1e300,
+        "float": is_number and abs(value) < 1e300,
         "object": isinstance(value, (dict, list)),
     }
     if not fits[value_type]:
         article = "an" if value_type[0] in "io" else "a"
         return f"This is not {article} {value_type}."
-    try:
-        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
-        is_clean = is_storable(text) and not re.search(r"\\u(0000|d[89a-f]..)", re.sub(_PAIRS, "", text), re.IGNORECASE)
-    except (ValueError, RecursionError):
-        is_clean = False
-    is_clean = is_clean and not _is_deep(value)
+    is_clean = is_storable(value) if isinstance(value, str) else _is_clean(value) and not _is_deep(value)
     return "" if is_clean else "This holds what cannot be stored: a NUL, a lone surrogate, NaN, or too many levels."
+
+
+def _is_clean(value: Any) -> bool:
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return not re.search(r"\\u(0000|d[89a-f]..)", re.sub(_PAIRS, "", text), re.IGNORECASE)
 
 
 def _is_deep(value: Any) -> bool:

@@ -59,7 +59,7 @@ def _opened(request: Request) -> Stream:
     require_origin(token, request.headers.get(b"origin"))
     if hub.is_full():
         raise Refused(503)
-    seen = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode("latin-1"))
+    seen = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode(errors="replace"))
     return Stream(token.id, int(seen) if seen.isdigit() and len(seen) < 19 else None, request)
 
 
@@ -108,7 +108,7 @@ class Stream:
                 # Waits while the client reads slowly; what happens meanwhile is one event afterwards, the newest.
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                async with asyncio.timeout(self._seconds()):
                     await self.news.wait()
             except TimeoutError:
                 piece = b":\n\n"
@@ -133,6 +133,12 @@ class Stream:
             return b""
         self.seen = known.revision
         return _event(known)
+
+    def _seconds(self) -> float:
+        """To the next sign of life, or to the end of the token."""
+        token = self._token()
+        left = token.expires_at - time() if token and token.expires_at is not None else HEARTBEAT_SECONDS
+        return max(0.0, min(HEARTBEAT_SECONDS, left))
 
     def _token(self) -> Token | None:
         known = store.snapshot

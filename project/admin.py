@@ -11,6 +11,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.contrib.auth import authenticate, login
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import BadRequest, ValidationError
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse_lazy
 from django.utils.functional import lazy
@@ -118,7 +119,13 @@ class SwitchboardAdminSite(AdminSite):
             filters = (value for key, values in request.GET.lists() if key != "q" for value in (key, *values))
             if any("\x00" in value for value in filters):
                 raise BadRequest("A query cannot hold NUL characters.")
-            return inner(request, *args, **kwargs)  # type: ignore[no-any-return]
+            try:
+                return inner(request, *args, **kwargs)  # type: ignore[no-any-return]
+            except DataError as error:
+                if request.method != "GET":
+                    raise
+                # A look-up typed into the address, such as `codename__regex=(`.
+                raise BadRequest("The database cannot be asked this.") from error
 
         return update_wrapper(checked, inner)
 

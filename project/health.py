@@ -47,7 +47,8 @@ def _checks() -> dict[str, dict[str, Any]]:
 
 
 def _flags() -> dict[str, Any]:
-    if store.current() is None:
+    # Asked anew here: after a first `migrate` nobody need wait for the watcher's next try.
+    if store.snapshot is None and store.refresh() is None:
         return {"status": "down", "reason": "no snapshot yet"}
     if (silent := store.stale_seconds()) > store.STALE_SECONDS:
         return {"status": "degraded", "reason": f"answered from memory, last confirmed {silent} seconds ago"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import blake2b
 from time import time
 from urllib.parse import parse_qs
 
-from feature_flags import tickets, usage
+from feature_flags import store, tickets, usage
 from feature_flags.answers.callers import SERVER, authorised, given_context, shared, told
 from feature_flags.answers.pieces import Evaluation
 from feature_flags.answers.prepared import Sheet, prepared
@@ -49,6 +50,8 @@ def single(request: Request, snapshot: Snapshot | None) -> Answer:
     usage.cell(name, app_name=usage.OFREP)[counter] += 1
     if variant is not None:
         variant[0] += 1
+    if stale := store.stale_seconds():
+        body = _told_stale(body, stale)
     return Answer(200, [*COMMON, JSON, length(body), *shared(request)], body)
 
 
@@ -64,12 +67,21 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
     tag = b'"%s-%x"' % (blake2b(flags, digest_size=16).hexdigest().encode(), slot)
     if is_unchanged(request, tag):
         return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
-    body = b'{"flags":%s,"metadata":{"revision":%d}%s}' % (
+    stale = store.stale_seconds()
+    body = b'{"flags":%s,"metadata":{"revision":%d%s}%s}' % (
         flags,
         known.snapshot.revision,
+        b',"stale_seconds":%d' % stale if stale else b"",
         _streams(request, known.snapshot, token, slot),
     )
     return answer(200, body, (b"etag", tag), *shared(request))
+
+
+def _told_stale(body: bytes, seconds: int) -> bytes:
+    """How long the database has not confirmed this answer. Rare enough to read the ready bytes again."""
+    document = json.loads(body)
+    document["metadata"] = {**document.get("metadata", {}), "stale_seconds": seconds}
+    return dumped(document)
 
 
 def _evaluated(sheet: Sheet[Evaluation], context: dict[str, str], flags: Flags) -> bytes:

@@ -28,6 +28,8 @@ def evaluation(flag: CompiledFlag, result: Result) -> Evaluation:
     if result.value is not None:
         document["value"] = _typed(result.value, flag.definition.value_type)
     document.update(reason=_reason(result.reason), variant=name)
+    if result.error:
+        document["metadata"] = {"error": result.error}
     counted = usage.cell(flag.name, variant.name, usage.OFREP) if variant.enabled else None
     return Evaluation(_json(document), 0 if result.enabled else 1, counted)
 
@@ -55,4 +57,4 @@ def _reason(reason: str) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

@@ -36,7 +36,8 @@ def normal_context(mapping: Mapping[str, Any]) -> dict[str, str]:
 
 def _collect(flat: dict[str, str], mapping: Mapping[str, Any]) -> None:
     for key, value in mapping.items():
-        if not isinstance(key, str) or "\x00" in key:
+        # A NUL: see DRAW. Half a surrogate pair has no UTF-8 form and could not be shown.
+        if not isinstance(key, str) or "\x00" in key or not (key.isascii() or _SURROGATE.search(key) is None):
             continue
         if value.__class__ is str and value.isascii():
             flat[key] = value

@@ -8,8 +8,9 @@ import sys
 # Equal numbers may differ by less than this.
 EPSILON = sys.float_info.epsilon
 
+# No part of it can match the same digits in two ways: a stranger's long number must not take quadratic time.
 _CONTEXT = re.compile(
-    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII
+    r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII
 )
 _VALUE = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 

@@ -273,13 +273,20 @@ def test_what_cannot_be_is_refused_at_its_place(changes, place):
     assert place in [problem.place for problem in error.problems]
 
 
-@pytest.mark.parametrize("payload", [{"a": "\x00"}, {"\ud800": 1}, float("nan"), 2**60, "5", True])
+@pytest.mark.parametrize("payload", [{"a": "\x00"}, {"\ud800": 1}, float("nan"), 2**60, 10**400, "5", True])
 def test_payloads_that_no_database_or_client_holds_are_refused(payload):
     value_type = "object" if isinstance(payload, dict) else "integer"
     changes = {"value_type": value_type, "variants": [{"name": "a", "payload": payload}]}
     flag = FeatureFlagFactory.create()
 
     refused("FLAG_INVALID", lambda: services.edit(flag, changes, **COMMAND))
+
+
+@pytest.mark.parametrize("payload", ["C:\\u0000dir", "\\ud800", "a\\\\u0000", ""])
+def test_a_text_that_only_looks_like_an_escape_is_kept(payload):
+    flag = FeatureFlagFactory.create(value_type="string", variants=[{"name": "a", "payload": payload}])
+
+    assert portable.read_one(flag.pk)["variants"][0]["payload"] == payload
 
 
 def test_the_type_stays_once_there_are_variants(whole):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from feature_flags import services, usage
+from feature_flags import services, store, usage
 from feature_flags.answers import pieces, prepared
 from feature_flags.engine import Definition, compile_flag
 from feature_flags.models import FlagToken, UnknownFlag
-from feature_flags.tests.factories import COMMAND
+from feature_flags.tests.factories import COMMAND, break_flag
 from feature_flags.tests.wire import BULK, ask, constraint, make_flag
 from project.asgi import application
 
@@ -138,3 +138,25 @@ def test_a_float_stays_one_whatever_the_database_made_of_it():
     flag = compile_flag(Definition(feature, value_type="float", off_value=1), {})
 
     assert b'"value":1.0,' in pieces.evaluation(flag, flag.constant).body
+
+
+def test_a_flag_that_cannot_be_compiled_says_so(evaluate):
+    break_flag(make_flag("FF_BROKEN", rules=[{"constraints": [constraint("age", "IN", "1")]}]))
+    store.refresh()
+
+    reply = evaluate("FF_BROKEN").json()
+
+    assert (reply["value"], reply["reason"]) == (False, "UNKNOWN")
+    assert reply["metadata"]["error"]
+
+
+def test_an_answer_from_memory_tells_its_age(evaluate, bulk, monkeypatch):
+    monkeypatch.setattr(store, "stale_seconds", lambda: 42)
+
+    assert evaluate("FF_ON").json()["metadata"] == {"stale_seconds": 42}
+    assert bulk().json()["metadata"]["stale_seconds"] == 42
+
+
+@pytest.mark.parametrize("context", [{"x": 10**400}, {"properties": {"x": -(10**400)}}])
+def test_numbers_beyond_every_float_are_no_context(evaluate, context):
+    assert evaluate("FF_ON", context).status == 200

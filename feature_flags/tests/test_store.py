@@ -205,3 +205,19 @@ def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, cap
     assert "flag cannot be compiled" in caplog.text
     # And it can still be switched off.
     assert services.switch(broken, on=False, **COMMAND)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("origins", [5, None, {"a": 1}, [1]], ids=str)
+def test_a_token_written_behind_the_verbs_stops_no_flag(committed, origins):
+    from feature_flags.models import FlagToken
+
+    token, _ = services.create_token("T", kind="frontend", **COMMAND)
+    flag = FeatureFlagFactory.create()
+    FlagToken.objects.filter(pk=token.pk).update(allowed_origins=Value(origins, JSONField()))
+
+    services.switch(flag, on=True, **COMMAND)
+
+    assert feature_flags.is_enabled(flag.codename)
+    (known,) = store.snapshot.tokens.values()
+    assert known.origins == {"unreadable"}

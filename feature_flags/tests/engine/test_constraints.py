@@ -335,3 +335,11 @@ def test_all_constraints_of_a_strategy_have_to_be_met():
         assert ask(compiled, context).enabled
         for name in "abcd"[:count]:
             assert not ask(compiled, {"properties": {**context["properties"], name: "2"}}).enabled
+
+
+def test_a_strangers_long_number_takes_no_quadratic_time():
+    from feature_flags.engine import numbers
+
+    # With a part that matches digits in two ways this would run for minutes.
+    assert numbers.read_number("1" * 60_000 + ".1.1") is None
+    assert numbers.read_number("1" * 60_000 + "x") is None
