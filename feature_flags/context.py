@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
 
 from feature_flags.engine import normal_context
+from feature_flags.live import live
 from lib.net import client_ip
 
 Flat = dict[str, str]
@@ -30,7 +30,7 @@ def flat(source: Any) -> Flat:
         context = _of_request(source)
     else:
         context = _of_person(source)
-    context.setdefault("environment", settings.FLAGS_ENVIRONMENT)
+    context.setdefault("environment", live.environment)
     return context
 
 

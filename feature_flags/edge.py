@@ -14,6 +14,7 @@ from django.http.request import split_domain_port, validate_host
 from feature_flags import answers, store, streams
 from feature_flags.answers import Answer, Request, Route
 from feature_flags.answers.ofrep import wanted_revision
+from feature_flags.live import live
 from lib.logs import request_id
 from lib.middleware import log_request, normal_request_id
 
@@ -45,7 +46,7 @@ def edge(inner: App) -> App:
         headers = dict(scope["headers"])
         if len(headers) != len(scope["headers"]):
             headers = _joined(scope["headers"])
-        host = _served_host(headers.get(b"host"), tuple(settings.ALLOWED_HOSTS))
+        host = _served_host(headers.get(b"host"), live.hosts)
         client = scope.get("client")
         request = Request(
             scope["method"],
@@ -54,7 +55,7 @@ def edge(inner: App) -> App:
             headers,
             b"",
             client[0] if client else "",
-            f"{scope['scheme']}://{host}" if settings.FLAGS_STREAMS_MAX else "",
+            f"{scope['scheme']}://{host}" if live.offers_streams else "",
         )
         if not host or (route is not None and not _is_ours(route, request)):
             scope[HAS_STREAMS] = True
@@ -77,7 +78,7 @@ def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 def _is_ours(route: Route, request: Request) -> bool:
     # The house answers preflights for its own origins before it looks at a path.
-    return settings.FLAGS_EDGE and not (route.is_house and request.method == "OPTIONS")
+    return live.is_edge_on and not (route.is_house and request.method == "OPTIONS")
 
 
 @lru_cache(maxsize=256)

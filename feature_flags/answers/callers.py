@@ -95,11 +95,11 @@ def told(given: Mapping[str, Any], token: Token, peer: str) -> dict[str, str]:
     """The context to evaluate. A browser's word counts for everything but its address; a server's for everything."""
     context = flat(given)
     # One draw for the whole request, so that flags which hang together agree.
-    context[DRAW] = secrets.token_hex(8)
+    context[DRAW] = draw = secrets.token_hex(8)
     if token.kind == FRONTEND:
         context.pop("remoteAddress", None)
         if address := _known_address(peer):
             context["remoteAddress"] = address
         if "sessionId" not in context:
-            context["sessionId"] = secrets.token_hex(8)
+            context["sessionId"] = draw
     return context

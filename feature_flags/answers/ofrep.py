@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from hashlib import blake2b
+from functools import lru_cache
 from time import time
 from urllib.parse import parse_qs
+
+import mmh3
 
 from feature_flags import store, tickets, usage
 from feature_flags.answers.callers import SERVER, authorised, given_context, shared, told
@@ -26,7 +28,7 @@ from feature_flags.answers.wire import (
     shared_with,
 )
 from feature_flags.engine.model import Flags
-from feature_flags.snapshot import Snapshot, Token
+from feature_flags.snapshot import Snapshot
 
 STEM = "/ofrep/v1/evaluate/flags"
 _COLD = "No flags have been read yet."
@@ -64,7 +66,7 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
     slot = tickets.slot(time())
     # The tag is of the values alone, but for the time slot of tickets: clients keep the address of a stream with the
     # values, for weeks, and a 304 would leave them with a ticket that opens nothing any more.
-    tag = b'"%s-%x"' % (blake2b(flags, digest_size=16).hexdigest().encode(), slot)
+    tag = b'"%s-%x"' % (mmh3.hash_bytes(flags).hex().encode(), slot)
     if is_unchanged(request, tag):
         return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
     stale = store.stale_seconds()
@@ -72,7 +74,7 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
         flags,
         known.snapshot.revision,
         b',"stale_seconds":%d' % stale if stale else b"",
-        _streams(request, known.snapshot, token, slot),
+        _streams(request.streams_at, known.snapshot.revision, token.id, slot),
     )
     return answer(200, body, (b"etag", tag), *shared(request))
 
@@ -94,11 +96,12 @@ def _evaluated(sheet: Sheet[Evaluation], context: dict[str, str], flags: Flags) 
     return b"[%s]" % b",".join(parts)
 
 
-def _streams(request: Request, snapshot: Snapshot, token: Token, slot: int) -> bytes:
-    if not request.streams_at:
+@lru_cache(maxsize=256)
+def _streams(streams_at: str, revision: int, token_id: int, slot: int) -> bytes:
+    if not streams_at:
         return b""
     # `since`: a change between this answer and the opening of the stream is told when it opens.
-    url = f"{request.streams_at}/ofrep/v1/stream?ticket={tickets.make(token.id, slot)}&since={snapshot.revision}"
+    url = f"{streams_at}/ofrep/v1/stream?ticket={tickets.make(token_id, slot)}&since={revision}"
     return b',"eventStreams":' + dumped([{"type": "sse", "url": url, "inactivityDelaySec": _INACTIVITY_SECONDS}])
 
 

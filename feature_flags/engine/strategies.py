@@ -177,6 +177,17 @@ def _rollout(rollout: Rollout, tools: Tools) -> Decide | int:
         return lambda context: OUT if context.get(stickiness) is None else IN
     prefix = f"{group}:"
     murmur = mmh3.hash
+    if stickiness == "default":
+        # The usual one, spelled out: three calls fewer.
+        def decide_by_default(context: Context) -> int:
+            value = context.get("userId")
+            if value is None:
+                value = context.get("sessionId")
+                if value is None:
+                    value = draw(context)
+            return IN if murmur(prefix + value, 0, False) % 100 < percentage else SPLIT_OUT
+
+        return decide_by_default
     if drawn or stickiness == CLOCK_FIELD:
         return lambda context: (
             IN
