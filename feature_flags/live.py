@@ -9,22 +9,25 @@ from django.core.signals import setting_changed
 
 
 class Live:
-    """As in settings, also while a test has changed them."""
+    """As in settings, also while a test has changed them; read at the first question, not at import."""
 
     environment: str
     hosts: tuple[str, ...]
     is_edge_on: bool
     offers_streams: bool
 
-    def __init__(self) -> None:
-        self.read()
-
-    def read(self, **kwargs: Any) -> None:
+    def __getattr__(self, name: str) -> Any:
+        if name not in Live.__annotations__:
+            raise AttributeError(name)
         self.environment = settings.FLAGS_ENVIRONMENT
         self.hosts = tuple(settings.ALLOWED_HOSTS)
         self.is_edge_on = settings.FLAGS_EDGE
         self.offers_streams = settings.FLAGS_STREAMS_MAX > 0
+        return self.__dict__[name]
+
+    def forget(self, **kwargs: Any) -> None:
+        self.__dict__.clear()
 
 
 live = Live()
-setting_changed.connect(live.read)
+setting_changed.connect(live.forget)
