@@ -160,3 +160,13 @@ def test_an_answer_from_memory_tells_its_age(evaluate, bulk, monkeypatch):
 @pytest.mark.parametrize("context", [{"x": 10**400}, {"properties": {"x": -(10**400)}}])
 def test_numbers_beyond_every_float_are_no_context(evaluate, context):
     assert evaluate("FF_ON", context).status == 200
+
+
+@pytest.mark.parametrize("is_edge_on", [True, False])
+def test_a_key_with_line_breaks_is_unknown_at_both_doors(evaluate, settings, is_edge_on):
+    settings.FLAGS_EDGE = is_edge_on
+
+    reply = evaluate("a\nb\rc")
+
+    assert reply.status == 404
+    assert reply.json()["errorCode"] == "FLAG_NOT_FOUND"

@@ -66,3 +66,7 @@ def test_a_property_may_be_called_properties():
 
 def test_a_number_beyond_every_float_is_ignored():
     assert normal_context({"a": 10**400, "b": -(10**400), "c": 1}) == {"c": "1"}
+
+
+def test_half_a_surrogate_pair_is_no_name():
+    assert normal_context({"a\ud800": "x", "properties": {"\udfff": "y"}, "é": "z"}) == {"é": "z"}
