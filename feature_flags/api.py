@@ -40,7 +40,7 @@ async def answer(request: HttpRequest) -> HttpResponse:
         raise LookupError(f"{request.path} is routed here, and no answer is.")
     asked = _asked(request)
     try:
-        asked = asked._replace(body=request.body if request.method == "POST" else b"")
+        asked.body = request.body if request.method == "POST" else b""
     except RequestDataTooBig:
         return _response(answers.too_large(route, asked))
     if store.snapshot is None:
@@ -64,7 +64,7 @@ def _asked(request: HttpRequest) -> Request:
         headers={name.lower().encode(): value.encode("latin-1", "replace") for name, value in request.headers.items()},
         body=b"",
         peer=request.META.get("REMOTE_ADDR", ""),
-        streams_at=f"{request.scheme}://{request.get_host()}" if scope.get(HAS_STREAMS) else "",
+        origin=f"{request.scheme}://{request.get_host()}" if scope.get(HAS_STREAMS) else "",
     )
 
 

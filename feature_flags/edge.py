@@ -39,33 +39,35 @@ def edge(inner: App) -> App:
             return
         path = scope["path"]
         route = answers.find(path)
-        is_stream = route is None and path in streams.PATHS
-        if route is None and not is_stream:
+        if route is None and path not in streams.PATHS:
             await inner(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        if len(headers) != len(scope["headers"]):
-            headers = _joined(scope["headers"])
-        host = _served_host(headers.get(b"host"), live.hosts)
-        client = scope.get("client")
-        request = Request(
-            scope["method"],
-            path,
-            scope["query_string"],
-            headers,
-            b"",
-            client[0] if client else "",
-            f"{scope['scheme']}://{host}" if live.offers_streams else "",
-        )
-        if not host or (route is not None and not _is_ours(route, request)):
+        request = _request(scope, path)
+        if not request.origin or (route is not None and not _is_ours(route, request)):
             scope[HAS_STREAMS] = True
             await inner(scope, receive, send)
-        elif route is None:
-            await _stream(request, receive, send)
+            return
+        if route is None:
+            answer = await _stream(request, receive, send)
+        elif request.method == "POST":
+            answer = await _posted(route, request, receive)
         else:
-            await _serve(route, request, receive, send)
+            answer = _answered(route, request, perf_counter())
+        if answer is not None:
+            status, headers, body = answer
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
 
     return app
+
+
+def _request(scope: Scope, path: str) -> Request:
+    headers = dict(scope["headers"])
+    if len(headers) != len(scope["headers"]):
+        headers = _joined(scope["headers"])
+    origin = _origin(scope["scheme"], headers.get(b"host"), live.hosts)
+    client = scope.get("client")
+    return Request(scope["method"], path, scope["query_string"], headers, b"", client[0] if client else "", origin)
 
 
 def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -82,44 +84,46 @@ def _is_ours(route: Route, request: Request) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _served_host(host: bytes | None, allowed: tuple[str, ...]) -> str:
-    """The Host header when it is one of ours, as Django sees it; else empty."""
+def _origin(scheme: str, host: bytes | None, allowed: tuple[str, ...]) -> str:
+    """`https://host` when the Host header is one of ours, as Django sees it; else empty."""
     if not allowed and settings.DEBUG:
         allowed = (".localhost", "127.0.0.1", "[::1]")
     text = (host or b"").decode("latin-1")
     domain, _ = split_domain_port(text)
-    return text if domain and validate_host(domain, list(allowed)) else ""
+    return f"{scheme}://{text}" if domain and validate_host(domain, list(allowed)) else ""
 
 
-async def _serve(route: Route, request: Request, receive: Receive, send: Send) -> None:
-    started = perf_counter()
-    error = None
+def _answered(route: Route, request: Request, started: float) -> Answer:
     try:
-        if request.method == "POST":
-            if _declared_length(request) > route.limit:
-                await _send(route.name, request, answers.too_large(route, request), send, started)
-                return
-            body = await _read(receive, route.limit)
-            if body is None:
-                return
-            request = request._replace(body=body)
-        if route is answers.BULK and (revision := wanted_revision(request.query)):
-            await streams.reach(revision)
         answer = answers.respond(route, request, store.snapshot)
     except Exception as problem:
-        error = problem
-        answer = answers.failed(route, request)
-    await _send(route.name, request, answer, send, started, error)
+        return _noted(route.name, request, answers.failed(route, request), started, problem)
+    return _noted(route.name, request, answer, started)
 
 
-async def _stream(request: Request, receive: Receive, send: Send) -> None:
+async def _posted(route: Route, request: Request, receive: Receive) -> Answer | None:
+    """None when the client has left before its body was here."""
+    started = perf_counter()
+    if _declared_length(request) > route.limit:
+        return _noted(route.name, request, answers.too_large(route, request), started)
+    body = await _read(receive, route.limit)
+    if body is None:
+        return None
+    request.body = body
+    if route is answers.BULK and (revision := wanted_revision(request.query)):
+        await streams.reach(revision)
+    return _answered(route, request, started)
+
+
+async def _stream(request: Request, receive: Receive, send: Send) -> Answer | None:
+    """None when the stream has been opened and is over."""
     started = perf_counter()
     opened = streams.open_stream(request)
     if isinstance(opened, Answer):
-        await _send("stream", request, opened, send, started)
-    else:
-        _count("stream", 200)
-        await opened.run(receive, send)
+        return _noted("stream", request, opened, started)
+    _count("stream", 200)
+    await opened.run(receive, send)
+    return None
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:
@@ -139,21 +143,17 @@ def _declared_length(request: Request) -> int:
     return int(declared) if declared.isdigit() and len(declared) < 19 else 0
 
 
-async def _send(
-    name: str, request: Request, answer: Answer, send: Send, started: float, error: Exception | None = None
-) -> None:
-    status, headers, body = answer
-    _count(name, status)
-    if status >= 400:
-        # A success is counted; a failure can be found again.
-        identity = normal_request_id(request.headers.get(b"x-request-id", b"").decode("latin-1"))
-        request_id.set(identity)
-        headers = [*headers, (b"x-request-id", identity.encode())]
-        if error is not None:
-            logger.error("unhandled error", exc_info=error)
-        log_request(request.method, request.path, status, started)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _noted(name: str, request: Request, answer: Answer, started: float, error: Exception | None = None) -> Answer:
+    """The answer as it leaves. A success is counted; a failure can be found again."""
+    _count(name, answer.status)
+    if answer.status < 400:
+        return answer
+    identity = normal_request_id(request.headers.get(b"x-request-id", b"").decode("latin-1"))
+    request_id.set(identity)
+    if error is not None:
+        logger.error("unhandled error", exc_info=error)
+    log_request(request.method, request.path, answer.status, started)
+    return answer._replace(headers=[*answer.headers, (b"x-request-id", identity.encode())])
 
 
 _counts: dict[tuple[str, int], int] = {}

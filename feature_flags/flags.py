@@ -200,7 +200,7 @@ def _outside(codename: str, context: Any, default: Any, pick: Callable[[Any, Any
 def _in_scope(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
     scope = cast(Scope, scopes.get())
     if codename in scope.overrides:
-        return pick(None, _overridden(scope.overrides[codename]))
+        return pick(None, _overridden(codename, scope.overrides[codename]))
     if not scope.is_request:
         return _outside(codename, context, default, pick)
     snapshot = _pinned()
@@ -224,11 +224,11 @@ def _pinned() -> Snapshot | None:
     return scope.snapshot
 
 
-def _overridden(answer: Any) -> Result:
+def _overridden(codename: str, answer: Any) -> Result:
     if isinstance(answer, bool):
-        return Result(answer, answer, DISABLED)
+        return Result(codename, answer, answer, DISABLED)
     name = answer if isinstance(answer, str) else "override"
-    return Result(True, answer, Variant(name, None, True))
+    return Result(codename, True, answer, Variant(name, None, True))
 
 
 def _missing(codename: str, default: Any, is_loaded: bool) -> Any:

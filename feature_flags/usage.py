@@ -7,7 +7,8 @@ lock: CPython switches threads at calls and jumps, and there is none between its
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -16,6 +17,7 @@ from typing import Any
 from django.db import Error, connection, transaction
 
 from feature_flags import names
+from feature_flags.engine import Result
 
 logger = logging.getLogger("switchboard.flags")
 
@@ -30,6 +32,13 @@ _APP_LENGTH = 100
 Cell = list[int]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Together:
+    """Results that are given as one and counted as one."""
+
+    results: Sequence[Result]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
     codename: str
@@ -38,9 +47,10 @@ class Key:
     variant: str = ""
 
 
-#: By name, variant (empty: the total) and application; they live as long as the process.
-_cells: dict[tuple[str, str, str], Cell] = {}
-_flushed: dict[tuple[str, str, str], tuple[int, int]] = {}
+#: By name and variant (empty: the total); they live as long as the process.
+_cells: dict[tuple[str, str], Cell] = {}
+_flushed: dict[tuple[str, str], tuple[int, int]] = {}
+_given: Counter[Result | Together] = Counter()
 _lock = Lock()
 _counts: dict[Key, Cell] = {}
 _unknown: dict[tuple[str, str], int] = {}
@@ -49,9 +59,13 @@ _failures = 0
 dropped = 0
 
 
-def cell(codename: str, variant: str = "", app_name: str = IN_PROCESS) -> Cell:
-    """The cell of evaluations by this process, or for OFREP clients with `app_name=OFREP`."""
-    return _cells.setdefault((codename, variant, app_name), [0, 0])
+def cell(codename: str, variant: str = "") -> Cell:
+    """The cell of evaluations by this process."""
+    return _cells.setdefault((codename, variant), [0, 0])
+
+
+#: Count results given to OFREP clients. No lock either: the whole of an update is one step of the interpreter.
+given = _given.update
 
 
 def token_used(token_id: int) -> None:
@@ -126,6 +140,7 @@ def forget() -> None:
     with _lock:
         _counts.clear()
     _flushed.update({key: (counted[0], counted[1]) for key, counted in list(_cells.items())})
+    _given.clear()
     _unknown.clear()
     _tokens.clear()
     _apps.clear()
@@ -138,8 +153,14 @@ def _collect(hour: datetime) -> None:
         before = _flushed.get(key, (0, 0))
         if (yes, no) != before:
             _flushed[key] = (yes, no)
-            codename, variant, app_name = key
-            _add(codename, hour, app_name, variant, yes - before[0], no - before[1])
+            codename, variant = key
+            _add(codename, hour, IN_PROCESS, variant, yes - before[0], no - before[1])
+    for given in list(_given):
+        times = _given.pop(given)
+        for result in given.results if isinstance(given, Together) else (given,):
+            _add(result.flag, hour, OFREP, "", *((times, 0) if result.enabled else (0, times)))
+            if result.variant.enabled:
+                _add(result.flag, hour, OFREP, result.variant.name, times, 0)
 
 
 def _add(codename: str, hour: datetime, app_name: str, variant: str, yes: int, no: int) -> None:

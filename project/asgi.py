@@ -2,6 +2,7 @@
 with its full middleware for everything else. TRUSTED_PROXIES is applied once, in front of all of them."""
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
@@ -36,11 +37,7 @@ def stop() -> None:
     admin_lanes.close()
 
 
-application = with_lifespan(
-    ProxyHeadersMiddleware(
-        edge(by_path(LANES, api, admin_lanes.carry(django_app))),  # type: ignore[arg-type]
-        trusted_hosts=settings.TRUSTED_PROXIES,
-    ),
-    start=start,
-    stop=stop,
-)
+doors: Any = edge(by_path(LANES, api, admin_lanes.carry(django_app)))  # type: ignore[arg-type]
+if settings.TRUSTED_PROXIES:
+    doors = ProxyHeadersMiddleware(doors, trusted_hosts=settings.TRUSTED_PROXIES)
+application = with_lifespan(doors, start=start, stop=stop)

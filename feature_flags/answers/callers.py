@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
@@ -14,7 +13,7 @@ from feature_flags import usage
 from feature_flags.answers.prepared import Prepared
 from feature_flags.answers.wire import Header, Refused, Request, shared_with
 from feature_flags.context import flat
-from feature_flags.engine import DRAW
+from feature_flags.engine import DRAW, fresh_draw
 from feature_flags.snapshot import Token
 from lib.net import normal_ip
 
@@ -69,7 +68,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = _decode(body.decode())
     except (ValueError, RecursionError):
         raise Refused(400, "PARSE_ERROR", "The body is not JSON.") from None
     if not isinstance(document, dict):
@@ -79,6 +78,9 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def given_context(body: bytes) -> Mapping[str, Any]:
@@ -95,7 +97,7 @@ def told(given: Mapping[str, Any], token: Token, peer: str) -> dict[str, str]:
     """The context to evaluate. A browser's word counts for everything but its address; a server's for everything."""
     context = flat(given)
     # One draw for the whole request, so that flags which hang together agree.
-    context[DRAW] = draw = secrets.token_hex(8)
+    context[DRAW] = draw = fresh_draw()
     if token.kind == FRONTEND:
         context.pop("remoteAddress", None)
         if address := _known_address(peer):

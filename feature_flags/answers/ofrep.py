@@ -11,8 +11,7 @@ import mmh3
 
 from feature_flags import store, tickets, usage
 from feature_flags.answers.callers import SERVER, authorised, given_context, shared, told
-from feature_flags.answers.pieces import Evaluation
-from feature_flags.answers.prepared import Sheet, prepared
+from feature_flags.answers.prepared import prepared
 from feature_flags.answers.wire import (
     COMMON,
     JSON,
@@ -27,7 +26,7 @@ from feature_flags.answers.wire import (
     refusal_headers,
     shared_with,
 )
-from feature_flags.engine.model import Flags
+from feature_flags.live import live
 from feature_flags.snapshot import Snapshot
 
 STEM = "/ofrep/v1/evaluate/flags"
@@ -48,10 +47,8 @@ def single(request: Request, snapshot: Snapshot | None) -> Answer:
     if flag is None or not (flag.exposed or token.kind == SERVER):
         raise Refused(404, "FLAG_NOT_FOUND", "No flag has this key.")
     result = flag.constant or flag.evaluate(context, flags)
-    body, counter, variant = known.evaluations.of(flag, result)
-    usage.cell(name, app_name=usage.OFREP)[counter] += 1
-    if variant is not None:
-        variant[0] += 1
+    usage.given((result,))
+    body = known.evaluations[result]
     if stale := store.stale_seconds():
         body = _told_stale(body, stale)
     return Answer(200, [*COMMON, JSON, length(body), *shared(request)], body)
@@ -62,7 +59,8 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
     token = authorised(request, known)
     context = told(given_context(request.body), token, request.peer)
     sheet = known.all_evaluations if token.kind == SERVER else known.exposed_evaluations
-    flags = _evaluated(sheet, context, known.snapshot.flags)
+    given, flags = sheet.filled(context, known.snapshot.flags)
+    usage.given(given)
     slot = tickets.slot(time())
     # The tag is of the values alone, but for the time slot of tickets: clients keep the address of a stream with the
     # values, for weeks, and a 304 would leave them with a ticket that opens nothing any more.
@@ -70,11 +68,11 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
     if is_unchanged(request, tag):
         return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
     stale = store.stale_seconds()
-    body = b'{"flags":%s,"metadata":{"revision":%d%s}%s}' % (
+    body = b'{"flags":[%s],"metadata":{"revision":%d%s}%s}' % (
         flags,
         known.snapshot.revision,
         b',"stale_seconds":%d' % stale if stale else b"",
-        _streams(request.streams_at, known.snapshot.revision, token.id, slot),
+        _streams(request.origin if live.offers_streams else "", known.snapshot.revision, token.id, slot),
     )
     return answer(200, body, (b"etag", tag), *shared(request))
 
@@ -86,22 +84,12 @@ def _told_stale(body: bytes, seconds: int) -> bytes:
     return dumped(document)
 
 
-def _evaluated(sheet: Sheet[Evaluation], context: dict[str, str], flags: Flags) -> bytes:
-    parts = []
-    for (body, counter, variant), cell in zip(sheet.filled(context, flags), sheet.cells, strict=True):
-        cell[counter] += 1
-        if variant is not None:
-            variant[0] += 1
-        parts.append(body)
-    return b"[%s]" % b",".join(parts)
-
-
 @lru_cache(maxsize=256)
-def _streams(streams_at: str, revision: int, token_id: int, slot: int) -> bytes:
-    if not streams_at:
+def _streams(origin: str, revision: int, token_id: int, slot: int) -> bytes:
+    if not origin:
         return b""
     # `since`: a change between this answer and the opening of the stream is told when it opens.
-    url = f"{streams_at}/ofrep/v1/stream?ticket={tickets.make(token_id, slot)}&since={revision}"
+    url = f"{origin}/ofrep/v1/stream?ticket={tickets.make(token_id, slot)}&since={revision}"
     return b',"eventStreams":' + dumped([{"type": "sse", "url": url, "inactivityDelaySec": _INACTIVITY_SECONDS}])
 
 

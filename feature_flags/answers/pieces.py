@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 
-from feature_flags import usage
 from feature_flags.engine import CompiledFlag, Result
 
 
-class Evaluation(NamedTuple):
-    """OFREP's object, which counter of the flag it adds to, and the counter of its variant, if it has one."""
-
-    body: bytes
-    counter: int
-    variant: usage.Cell | None
-
-
-def evaluation(flag: CompiledFlag, result: Result) -> Evaluation:
-    """`{"key", "value"?, "reason", "variant"}`. No value means: the default in the caller's code."""
+def evaluation(flag: CompiledFlag, result: Result) -> bytes:
+    """OFREP's `{"key", "value"?, "reason", "variant"}`. No value means: the default in the caller's code."""
     variant = result.variant
     # Clients insist on a variant, also where a flag has none.
     name = variant.name if variant.enabled else "on" if result.enabled else "off"
@@ -30,8 +21,7 @@ def evaluation(flag: CompiledFlag, result: Result) -> Evaluation:
     document.update(reason=_reason(result.reason), variant=name)
     if result.error:
         document["metadata"] = {"error": result.error}
-    counted = usage.cell(flag.name, variant.name, usage.OFREP) if variant.enabled else None
-    return Evaluation(_json(document), 0 if result.enabled else 1, counted)
+    return _json(document)
 
 
 def toggle(flag: CompiledFlag, result: Result) -> bytes:

@@ -2,58 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from feature_flags import usage
 from feature_flags.answers import pieces
 from feature_flags.answers.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Answer, Header, Refused, length
-from feature_flags.engine import CompiledFlag, Result
+from feature_flags.engine import CLOCK_FIELD, DRAW, CompiledFlag, Result
 from feature_flags.engine.model import Context, Flags
 from feature_flags.snapshot import Ready, Snapshot, Token
+from feature_flags.usage import Together
 
-T = TypeVar("T")
+#: Flags with fewer of their kind are quicker to ask than to remember.
+_GROUP_SIZE = 4
+#: Bytes that all groups of a sheet may remember.
+_ROOM = 4_000_000
+#: Fields that are another's with nearly every caller, or at every moment.
+_PERSONAL = frozenset({"userId", "targetingKey", "sessionId", "remoteAddress", "email", CLOCK_FIELD, DRAW})
 
 _VARY_FEATURES: Header = (b"vary", b"Accept-Encoding, Unleash-Client-Spec, Origin")
 
 
-class Pieces(Generic[T]):
-    """What is written for a result, made once: results are made while compiling, so there are only so many."""
+class Pieces(dict[Result, bytes]):
+    """What is written for a result, made at its first use: results are made while compiling, so there are only so
+    many. Flags that did not change keep their results, so what was made for the last snapshot serves the next one.
+    """
 
-    def __init__(self, make: Callable[[CompiledFlag, Result], T], older: Pieces[T] | None) -> None:
-        self.make = make
-        # By identity, which holds as long as the result is held. Flags that did not change keep their results, so
-        # what was made for the last snapshot serves the next one.
-        self.made: dict[int, tuple[Result, T]] = {}
-        self.older = older.made if older else {}
+    def __init__(
+        self, make: Callable[[CompiledFlag, Result], bytes], flags: Flags, older: Mapping[Result, bytes]
+    ) -> None:
+        super().__init__()
+        self.make, self.flags = make, flags
+        self.older = dict(older)
 
-    def of(self, flag: CompiledFlag, result: Result) -> T:
-        found = self.made.get(id(result))
-        if found is None:
-            found = self.older.get(id(result)) or (result, self.make(flag, result))
-            self.made[id(result)] = found
-        return found[1]
+    def __missing__(self, result: Result) -> bytes:
+        piece = self.older.get(result)
+        if piece is None:
+            piece = self.make(self.flags[result.flag], result)
+        self[result] = piece
+        return piece
+
+    def joined(self, results: Iterable[Result]) -> bytes:
+        """With commas between those that have something to say: a flag that is off is nothing to some protocols."""
+        return b",".join(filter(None, [self[result] for result in results]))
 
 
-class Sheet(Generic[T]):
-    """The answers of many flags at once: what no context changes stands there already."""
+class Group:
+    """Flags that look at the same fields of a context, none of which tells people apart: what is written for one set of
+    values serves everybody who has them.
+    """
 
-    def __init__(self, flags: Iterable[CompiledFlag], pieces: Pieces[T]) -> None:
-        listed = list(flags)
+    def __init__(self, fields: Iterable[str], flags: Iterable[CompiledFlag], pieces: Pieces, room: int) -> None:
+        self.fields = sorted(fields)
+        self.evaluates = [flag.evaluate for flag in flags]
         self.pieces = pieces
-        self.cells = [usage.cell(flag.name, app_name=usage.OFREP) for flag in listed]
-        self.fixed = [pieces.of(flag, flag.constant) if flag.constant else None for flag in listed]
-        self.open = [(index, flag, flag.evaluate) for index, flag in enumerate(listed) if flag.constant is None]
+        self.known: dict[tuple[str | None, ...], tuple[Together, bytes]] = {}
+        self.room = self.left = room
 
-    def filled(self, context: Context, flags: Flags) -> list[Any]:
-        """One piece a flag, in their order."""
-        filled, made = self.fixed.copy(), self.pieces.made
-        for index, flag, evaluate in self.open:
-            result = evaluate(context, flags)
-            found = made.get(id(result))
-            filled[index] = self.pieces.of(flag, result) if found is None else found[1]
-        return filled
+    def fill(self, context: Context, flags: Flags, given: list[Result | Together], written: list[bytes]) -> None:
+        values = tuple(map(context.get, self.fields))
+        known = self.known.get(values)
+        if known is not None:
+            given.append(known[0])
+            written.append(known[1])
+            return
+        results = [evaluate(context, flags) for evaluate in self.evaluates]
+        body = self.pieces.joined(results)
+        # Counted one by one: whatever is counted together lives until the counts are written.
+        given.extend(results)
+        written.append(body)
+        self.left -= len(body) + sum(len(value) for value in values if value)
+        if self.left < 0:
+            self.known.clear()
+            self.left = self.room
+        else:
+            self.known[values] = Together(results), body
+
+
+class Sheet:
+    """The answers of many flags at once: first those that no context changes, then groups, then the others."""
+
+    def __init__(self, flags: Iterable[CompiledFlag], pieces: Pieces) -> None:
+        self.pieces = pieces
+        constants: list[Result] = []
+        alike: dict[frozenset[str], list[CompiledFlag]] = {}
+        for flag in flags:
+            if flag.constant:
+                constants.append(flag.constant)
+            else:
+                alike.setdefault(_PERSONAL if flag.has_parents else flag.fields, []).append(flag)
+        grouped = {
+            fields: members
+            for fields, members in alike.items()
+            if len(members) >= _GROUP_SIZE and not fields & _PERSONAL
+        }
+        self.constants, self.head = Together(constants), pieces.joined(constants)
+        room = _ROOM // max(len(grouped), 1)
+        self.groups = [Group(fields, members, pieces, room) for fields, members in grouped.items()]
+        self.others = [flag.evaluate for fields, members in alike.items() if fields not in grouped for flag in members]
+
+    def filled(self, context: Context, flags: Flags) -> tuple[list[Result | Together], bytes]:
+        """What is given, to be counted, and as it is written."""
+        given: list[Result | Together] = [self.constants]
+        written = [self.head]
+        for group in self.groups:
+            group.fill(context, flags, given, written)
+        results = [evaluate(context, flags) for evaluate in self.others]
+        given += results
+        written += map(self.pieces.__getitem__, results)
+        return given, b",".join(filter(None, written))
 
 
 class Document(NamedTuple):
@@ -71,19 +128,19 @@ class Prepared:
         self.tokens = {token.id: token for token in snapshot.tokens.values()}
         #: Tokens by the header they came in, so that a secret is hashed once.
         self.presented: dict[bytes, Token] = {}
-        self.evaluations: Pieces[pieces.Evaluation] = Pieces(pieces.evaluation, older.evaluations if older else None)
-        self.toggles: Pieces[bytes] = Pieces(pieces.toggle, older.toggles if older else None)
+        self.evaluations: Pieces = Pieces(pieces.evaluation, snapshot.flags, older.evaluations if older else {})
+        self.toggles: Pieces = Pieces(pieces.toggle, snapshot.flags, older.toggles if older else {})
 
     @cached_property
-    def all_evaluations(self) -> Sheet[pieces.Evaluation]:
+    def all_evaluations(self) -> Sheet:
         return Sheet(self.snapshot.flags.values(), self.evaluations)
 
     @cached_property
-    def exposed_evaluations(self) -> Sheet[pieces.Evaluation]:
+    def exposed_evaluations(self) -> Sheet:
         return Sheet(self.snapshot.exposed, self.evaluations)
 
     @cached_property
-    def exposed_toggles(self) -> Sheet[bytes]:
+    def exposed_toggles(self) -> Sheet:
         return Sheet(self.snapshot.exposed, self.toggles)
 
     @cached_property

@@ -21,8 +21,9 @@ Headers = Sequence[Header]
 BODY_LIMIT, METRICS_LIMIT = 64 * 1024, 1_000_000
 
 
-class Request(NamedTuple):
-    """`path` is decoded, header names are in lower case; streams can be opened at `streams_at` (`https://host`)."""
+@dataclass(slots=True)
+class Request:
+    """`path` is decoded, header names are in lower case; `origin` (`https://host`) is empty where no streams open."""
 
     method: str
     path: str
@@ -30,7 +31,7 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     body: bytes
     peer: str
-    streams_at: str = ""
+    origin: str = ""
 
 
 class Answer(NamedTuple):

@@ -4,13 +4,16 @@ The semantics are those of the public Unleash client specification; `yggdrasil-e
 """
 
 from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.constraints import CLOCK_FIELD
 from feature_flags.engine.context import DRAW, normal_context
 from feature_flags.engine.explain import Explanation, Step, explain
+from feature_flags.engine.hashing import fresh_draw
 from feature_flags.engine.model import DISABLED, CompiledFlag, Definition, Result, Variant
 from feature_flags.engine.operators import OPERATORS, Operator
 from feature_flags.engine.validation import constraint_problems
 
 __all__ = [
+    "CLOCK_FIELD",
     "DISABLED",
     "DRAW",
     "OPERATORS",
@@ -24,5 +27,6 @@ __all__ = [
     "compile_flag",
     "constraint_problems",
     "explain",
+    "fresh_draw",
     "normal_context",
 ]

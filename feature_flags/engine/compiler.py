@@ -6,14 +6,16 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
+from operator import itemgetter
 from typing import Any
 
 from feature_flags.engine import model
+from feature_flags.engine.fields import fields_of
 from feature_flags.engine.model import DISABLED, Broken, Clock, CompiledFlag, Context, Definition, Result, Variant
 from feature_flags.engine.prerequisites import prerequisites_of
 from feature_flags.engine.rules import Answer, Rule, always, behind, combine
-from feature_flags.engine.strategies import IN, Decide, Segments, Tools, compile_strategy, is_split
+from feature_flags.engine.strategies import CODES, IN, Decide, Segments, Tools, compile_strategy, is_split
 from feature_flags.engine.text import plain
 from feature_flags.engine.values import value_of
 from feature_flags.engine.variants import Choice, compile_choice, flag_choice, strategy_choice
@@ -54,12 +56,12 @@ class _Compiler:
 
     def flag(self) -> CompiledFlag:
         rules = self.rules()
-        off = _off(self.definition, model.DEFAULT)
-        answer = combine(rules, off, _off(self.definition, model.SPLIT))
+        off = self.off(model.DEFAULT)
+        answer = combine(rules, off, self.off(model.SPLIT))
         constant = answer if isinstance(answer, Result) else None
         evaluate = always(answer) if isinstance(answer, Result) else answer
         if self.feature.get("enabled") is not True:
-            constant = _off(self.definition, model.DISABLED_REASON)
+            constant = self.off(model.DISABLED_REASON)
             evaluate = always(constant)
         elif self.prerequisites and constant is not off:
             constant, evaluate = None, behind(self.prerequisites, evaluate, off)
@@ -70,6 +72,7 @@ class _Compiler:
             constant,
             exposed=self.definition.exposed,
             has_parents=bool(self.prerequisites),
+            fields=frozenset() if constant else fields_of(self.feature, self.segments),
             variant_while_off=self.variant_while_off(rules),
             clock=self.tools.clock,
             hostname=self.tools.hostname,
@@ -79,18 +82,20 @@ class _Compiler:
         """The strategies in order; a flag without any is on for everybody."""
         strategies = self.feature.get("strategies") or ()
         if not strategies:
-            return [(IN, self.answer(self.choice, self.reason(IN), None))]
+            return [Rule(IN, self.answer(self.choice, self.reason(IN), None), itemgetter(IN))]
         return [self.rule(strategy, self.definition.label(index)) for index, strategy in enumerate(strategies)]
 
     def rule(self, strategy: Mapping[str, Any], label: str) -> Rule:
         try:
-            decide = compile_strategy(strategy, self.name, self.segments, self.tools)
+            compiled = partial(compile_strategy, strategy, self.name, self.segments, self.tools)
+            decide = compiled(CODES)
             reason = model.SPLIT if is_split(strategy, self.name) else self.reason(decide)
-            return decide, self.answer(strategy_choice(strategy, self.name) or self.choice, reason, label)
+            answer = self.answer(strategy_choice(strategy, self.name) or self.choice, reason, label)
+            return Rule(decide, answer, compiled)
         except Broken as problem:
             raise Broken(f"{label}: {problem}") from None
 
-    def reason(self, decide: Decide | int) -> str:
+    def reason(self, decide: Decide[int] | int) -> str:
         return model.TARGETING_MATCH if callable(decide) or self.prerequisites else model.STATIC
 
     def answer(self, choice: Choice | None, reason: str, label: str | None) -> Answer:
@@ -106,11 +111,14 @@ class _Compiler:
         )
 
     def on(self, variant: Variant, reason: str, label: str | None) -> Result:
-        return Result(True, value_of(self.definition, variant), variant, reason, label)
+        return Result(self.name, True, value_of(self.definition, variant), variant, reason, label)
+
+    def off(self, reason: str) -> Result:
+        return _off(self.name, self.definition, reason)
 
     def variant_while_off(self, rules: list[Rule]) -> Callable[[Context], Variant | None] | None:
         """For children of this flag: what it would choose, whether it is on or not."""
-        choosers = [(decide, _variant_of(answer)) for decide, answer in rules]
+        choosers = [(rule.decide, _variant_of(rule.answer)) for rule in rules]
         own = _own_variant(self.choice)
         if own is None and not any(choose for _, choose in choosers):
             return None
@@ -136,17 +144,18 @@ def _own_variant(choice: Choice | None) -> Callable[[Context], Variant] | None:
     return None if choice is None else compile_choice(choice, choice.variants, choice.variants)
 
 
-def _off(definition: Definition, reason: str, error: str = "") -> Result:
+def _off(name: str, definition: Definition, reason: str, error: str = "") -> Result:
     value = False if definition.value_type == "boolean" else definition.off_value
-    return Result(False, value, DISABLED, reason, None, error)
+    return Result(name, False, value, DISABLED, reason, None, error)
 
 
 def _broken(definition: Definition, error: str, tools: Tools) -> CompiledFlag:
     feature = definition.feature if isinstance(definition.feature, Mapping) else {}
     switched_off = feature.get("enabled") is False
-    constant = _off(definition, model.DISABLED_REASON if switched_off else model.UNKNOWN, error)
+    name = str(feature.get("name") or "")
+    constant = _off(name, definition, model.DISABLED_REASON if switched_off else model.UNKNOWN, error)
     return CompiledFlag(
-        str(feature.get("name") or ""),
+        name,
         definition,
         always(constant),
         constant,

@@ -78,12 +78,8 @@ def _ordering(field: str, name: str, value: str, inverted: bool, clock: Clock) -
         return _date(field, compare, _read(read_date, text), inverted, clock)
     if looks_like_version(text):
         return _tester(field, _compared(read_version, compare, _read(read_version, text)), inverted, clock)
-    return _tester(
-        field,
-        _compared(read_number, equal if name.endswith("_EQ") else compare, _read(value_number, text)),
-        inverted,
-        clock,
-    )
+    compare = equal if name.endswith("_EQ") else compare
+    return _tester(field, _number(compare, _read(value_number, text)), inverted, clock)
 
 
 def _read(reader: Callable[[str], Any], text: str) -> Any:
@@ -96,6 +92,15 @@ def _read(reader: Callable[[str], Any], text: str) -> Any:
 def _compared(reader: Callable[[str], Any], compare: Callable[[Any, Any], bool], expected: Any) -> Accept:
     def accept(text: str) -> bool:
         value = reader(text)
+        return value is not None and compare(value, expected)
+
+    return accept
+
+
+def _number(compare: Callable[[float, float], bool], expected: float) -> Accept:
+    def accept(text: str) -> bool:
+        # Digits alone need no pattern.
+        value = float(text) if text.isdecimal() and text.isascii() else read_number(text)
         return value is not None and compare(value, expected)
 
     return accept

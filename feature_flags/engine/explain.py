@@ -19,6 +19,7 @@ from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
 from feature_flags.engine.operators import BY_NAME
 from feature_flags.engine.prerequisites import Prerequisite, is_met, prerequisites_of
 from feature_flags.engine.strategies import (
+    CODES,
     IN,
     Segments,
     Tools,
@@ -226,7 +227,7 @@ class _Walk:
         )
 
     def decision(self, strategy: Mapping[str, Any]) -> int:
-        rule = compile_rule(strategy, self.flag.name, self.tools)
+        rule = compile_rule(strategy, self.flag.name, self.tools, CODES)
         return rule(self.context) if callable(rule) else rule
 
     def shown(self, value: str | None) -> str | None:

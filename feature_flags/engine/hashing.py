@@ -30,4 +30,4 @@ def draw(context: Context) -> str:
 
 
 def fresh_draw() -> str:
-    return str(random.random())  # noqa: S311 - it decides who sees a button, not who gets in
+    return f"{random.getrandbits(64):x}"  # no secret: it decides who sees a button, not who gets in

@@ -56,15 +56,17 @@ class Variant:
 DISABLED = Variant("disabled", None, False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """One answer. Results are made while compiling and shared by all callers: never change what `value` holds.
+    """One answer of the flag named `flag`. Results are made while compiling and shared by all callers: never change
+    what `value` holds. Two are equal only when they are one, which makes them quick keys.
 
     `value` is `enabled` for a boolean flag. For the others it is the payload of the chosen variant in the declared
     type, and `off_value` when the flag is off or no variant (or one without payload) was chosen. `rule` is the label
     of the strategy that switched the flag on.
     """
 
+    flag: str
     enabled: bool
     value: Any
     variant: Variant = DISABLED
@@ -98,6 +100,8 @@ class CompiledFlag:
     cell: list[int] = field(default_factory=_fresh_cell)
     # For children: a parent with parents of its own satisfies nobody, and its variant counts even while it is off.
     has_parents: bool = False
+    # What of a context the answer can hang on, but for its parents; DRAW among them when chance decides.
+    fields: frozenset[str] = frozenset()
     variant_while_off: Callable[[Context], Variant | None] | None = None
     # What explain needs to walk exactly as the compiler did.
     clock: Clock = time.time

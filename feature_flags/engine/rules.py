@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from feature_flags.engine.model import Context, Evaluate, Flags, Result
 from feature_flags.engine.prerequisites import Prerequisite, all_met
-from feature_flags.engine.strategies import IN, SPLIT_OUT, Decide
+from feature_flags.engine.strategies import IN, SPLIT_OUT, Decide, Outcomes
 
 # What a matching strategy answers: a result, or a choice among several.
-Answer = Result | Callable[[Context], Result]
-Rule = tuple[Decide | int, Answer]
+Answer = Result | Callable[..., Result]
+
+
+class Rule(NamedTuple):
+    """A strategy in codes, what it answers when it lets in, and the strategy with results in place of codes."""
+
+    decide: Decide[int] | int
+    answer: Answer
+    outright: Callable[[Outcomes[Result]], Decide[Result] | Result]
 
 
 def combine(rules: list[Rule], off: Result, split: Result) -> Evaluate | Result:
     """The first rule that lets in answers; with none of them the flag is off, because of a percentage or not."""
-    if any(decide == SPLIT_OUT for decide, _ in rules):
+    if any(rule.decide == SPLIT_OUT for rule in rules):
         off = split
     rules = _reachable(rules)
     if not rules:
         return off
-    decide, answer = rules[0]
     if len(rules) > 1:
         return _first(rules, off, split)
+    decide, answer, outright = rules[0]
     if not callable(decide):
-        return (lambda context, flags: answer(context)) if callable(answer) else answer
-    return _single(decide, answer, (off, split))
+        return answer
+    if not callable(answer):
+        # The usual flag is one function.
+        return outright((off, split, answer))
+    return _choosing(decide, answer, (off, split))
 
 
 def _reachable(rules: list[Rule]) -> list[Rule]:
     """Without those that never let in, and those behind one that always does."""
-    kept = [rule for rule in rules if callable(rule[0]) or rule[0] == IN]
-    always = [index for index, (decide, _) in enumerate(kept) if decide == IN]
+    kept = [rule for rule in rules if callable(rule.decide) or rule.decide == IN]
+    always = [index for index, rule in enumerate(kept) if rule.decide == IN]
     return kept[: always[0] + 1] if always else kept
 
 
-def _single(decide: Decide, answer: Answer, outs: tuple[Result, Result]) -> Evaluate:
-    if not callable(answer):
-        results = (*outs, answer)
-        return lambda context, flags: results[decide(context)]
-
+def _choosing(decide: Decide[int], choose: Callable[..., Result], outs: tuple[Result, Result]) -> Evaluate:
     def evaluate(context: Context, flags: Flags) -> Result:
         decision = decide(context)
-        return answer(context) if decision == IN else outs[decision]
+        return choose(context) if decision == IN else outs[decision]
 
     return evaluate
 
@@ -53,7 +60,7 @@ def _first(rules: list[Rule], off: Result, split: Result) -> Evaluate:
 
     steps = [
         (decide if callable(decide) else always_in, None if callable(answer) else answer, answer)
-        for decide, answer in rules
+        for decide, answer, _ in rules
     ]
 
     def evaluate(context: Context, flags: Flags) -> Result:

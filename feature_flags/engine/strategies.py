@@ -1,10 +1,13 @@
-"""One strategy as one function: `decide(context)` says in, out, or out only because of a percentage."""
+"""One strategy as one function of a context: in, out, or out only because of a percentage.
+
+What stands for the three is up to the caller: codes, or at once the results they lead to.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import mmh3
 
@@ -14,10 +17,13 @@ from feature_flags.engine.hashing import draw
 from feature_flags.engine.model import Broken, Clock, Context
 from feature_flags.engine.text import hashable, listed, plain, raw, split
 
+T = TypeVar("T")
 # What a strategy decides. Numbers, so that they can index a tuple of results.
-OUT, SPLIT_OUT, IN = 0, 1, 2
+OUT, SPLIT_OUT, IN = CODES = 0, 1, 2
 
-Decide = Callable[[Context], int]
+# Called with a context alone, or as a flag is: with the other flags, which no strategy looks at.
+Decide = Callable[..., T]
+Outcomes = tuple[T, T, T]
 Segments = Mapping[int, Sequence[Mapping[str, Any]]]
 
 # The parameter that holds the percentage, by strategy.
@@ -45,9 +51,12 @@ class Rollout(NamedTuple):
     group: str
 
 
-def compile_strategy(strategy: Mapping[str, Any], flag: str, segments: Segments, tools: Tools) -> Decide | int:
-    """How a strategy decides, or its decision when no context can change it. Raises Broken for what cannot be read."""
-    rule = compile_rule(strategy, flag, tools)
+def compile_strategy(
+    strategy: Mapping[str, Any], flag: str, segments: Segments, tools: Tools, outcomes: Outcomes[T]
+) -> Decide[T] | T:
+    """How a strategy decides, or its outcome when no context can change it. Raises Broken for what cannot be read."""
+    out = outcomes[OUT]
+    rule = compile_rule(strategy, flag, tools, outcomes)
     tests: list[Test] = []
     never = False
     for constraint in constraints_of(strategy, segments):
@@ -56,7 +65,7 @@ def compile_strategy(strategy: Mapping[str, Any], flag: str, segments: Segments,
             tests.append(test)
         else:
             never = never or not test
-    return OUT if never else guarded(tests, rule)
+    return out if never else guarded(tests, rule, out)
 
 
 def constraints_of(strategy: Mapping[str, Any], segments: Segments) -> list[Mapping[str, Any]]:
@@ -69,46 +78,49 @@ def constraints_of(strategy: Mapping[str, Any], segments: Segments) -> list[Mapp
     return found
 
 
-def compile_rule(strategy: Mapping[str, Any], flag: str, tools: Tools) -> Decide | int:
+def compile_rule(strategy: Mapping[str, Any], flag: str, tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     """The strategy without its constraints."""
     name = plain(strategy.get("name"), "the name of the strategy")
     if name == "default":
-        return IN
+        return outcomes[IN]
     if name in _PERCENTAGES:
         rollout = rollout_of(strategy, flag)
-        return OUT if rollout is None else _rollout(rollout, tools)
+        return outcomes[OUT] if rollout is None else _rollout(rollout, tools, outcomes)
     compile_target = _TARGETS.get(name)
     # A strategy of somebody's own lives in his client, not here.
-    return OUT if compile_target is None else compile_target(strategy.get("parameters") or {}, tools)
+    if compile_target is None:
+        return outcomes[OUT]
+    compiled: Decide[T] | T = compile_target(strategy.get("parameters") or {}, tools, outcomes)
+    return compiled
 
 
-def guarded(tests: Sequence[Test], rule: Decide | int) -> Decide | int:
+def guarded(tests: Sequence[Test], rule: Decide[T] | T, out: T) -> Decide[T] | T:
     """The rule behind its tests; one or two tests without a loop."""
-    if not tests or rule == OUT:
+    if not tests or rule == out:
         return rule
     if callable(rule):
-        return _guarded_rule(tests, rule)
+        return _guarded_rule(tests, rule, out)
     if len(tests) == 1:
         (only,) = tests
-        return lambda context: rule if only(context) else OUT
+        return lambda context, flags=None: rule if only(context) else out
     if len(tests) == 2:
         first, second = tests
-        return lambda context: rule if first(context) and second(context) else OUT
-    return _guarded_rule(tests, lambda context: rule)
+        return lambda context, flags=None: rule if first(context) and second(context) else out
+    return _guarded_rule(tests, lambda context: rule, out)
 
 
-def _guarded_rule(tests: Sequence[Test], rule: Decide) -> Decide:
+def _guarded_rule(tests: Sequence[Test], rule: Decide[T], out: T) -> Decide[T]:
     if len(tests) == 1:
         (only,) = tests
-        return lambda context: rule(context) if only(context) else OUT
+        return lambda context, flags=None: rule(context) if only(context) else out
     if len(tests) == 2:
         first, second = tests
-        return lambda context: rule(context) if first(context) and second(context) else OUT
+        return lambda context, flags=None: rule(context) if first(context) and second(context) else out
 
-    def decide(context: Context) -> int:
+    def decide(context: Context, flags: object = None) -> T:
         for test in tests:
             if not test(context):
-                return OUT
+                return out
         return rule(context)
 
     return decide
@@ -166,70 +178,73 @@ def _default_value(context: Context) -> str:
     return draw(context) if value is None else value
 
 
-def _rollout(rollout: Rollout, tools: Tools) -> Decide | int:
+def _rollout(rollout: Rollout, tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     percentage, stickiness, group = rollout
+    out, split_out, inside = outcomes
     drawn = stickiness in ("default", "random")
     if percentage == 0:
-        return SPLIT_OUT
+        return split_out
     if percentage == 100:
         if drawn or stickiness == CLOCK_FIELD:
-            return IN
-        return lambda context: OUT if context.get(stickiness) is None else IN
+            return inside
+        return lambda context, flags=None: out if context.get(stickiness) is None else inside
     prefix = f"{group}:"
     murmur = mmh3.hash
     if stickiness == "default":
         # The usual one, spelled out: three calls fewer.
-        def decide_by_default(context: Context) -> int:
+        def decide_by_default(context: Context, flags: object = None) -> T:
             value = context.get("userId")
             if value is None:
                 value = context.get("sessionId")
                 if value is None:
                     value = draw(context)
-            return IN if murmur(prefix + value, 0, False) % 100 < percentage else SPLIT_OUT
+            return inside if murmur(prefix + value, 0, False) % 100 < percentage else split_out
 
         return decide_by_default
     if drawn or stickiness == CLOCK_FIELD:
-        return lambda context: (
-            IN
+        return lambda context, flags=None: (
+            inside
             if murmur(prefix + (sticky_value(rollout, context, tools) or ""), 0, False) % 100 < percentage
-            else SPLIT_OUT
+            else split_out
         )
 
-    def decide(context: Context) -> int:
+    def decide(context: Context, flags: object = None) -> T:
         value = context.get(stickiness)
         if value is None:
-            return OUT
-        return IN if murmur(prefix + value, 0, False) % 100 < percentage else SPLIT_OUT
+            return out
+        return inside if murmur(prefix + value, 0, False) % 100 < percentage else split_out
 
     return decide
 
 
-def _user_ids(parameters: Mapping[str, Any], tools: Tools) -> Decide | int:
+def _user_ids(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
+    out, _, inside = outcomes
     if parameters.get("userIds") is None:
-        return OUT
+        return out
     ids = frozenset(listed(piece, "a user id") for piece in split(plain(parameters["userIds"], "userIds")))
-    return lambda context: IN if context.get("userId") in ids else OUT
+    return lambda context, flags=None: inside if context.get("userId") in ids else out
 
 
-def _addresses(parameters: Mapping[str, Any], tools: Tools) -> Decide | int:
+def _addresses(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
+    out, _, inside = outcomes
     if parameters.get("IPs") is None:
-        return OUT
+        return out
     wanted = networks.gather(raw(piece, "an address") for piece in split(plain(parameters["IPs"], "IPs")))
 
-    def decide(context: Context) -> int:
+    def decide(context: Context, flags: object = None) -> T:
         address = context.get("remoteAddress")
-        return IN if address is not None and networks.contains(wanted, address) else OUT
+        return inside if address is not None and networks.contains(wanted, address) else out
 
     return decide
 
 
-def _hosts(parameters: Mapping[str, Any], tools: Tools) -> int:
+def _hosts(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> T:
     names = split(plain(parameters.get("hostNames", ""), "hostNames"))
     wanted = {raw(name, "a host name").replace('\\"', '"').lower() for name in names}
-    return IN if tools.hostname in wanted else OUT
+    return outcomes[IN if tools.hostname in wanted else OUT]
 
 
-_TARGETS: dict[str, Callable[[Mapping[str, Any], Tools], Decide | int]] = {
+_TARGETS: dict[str, Callable[[Mapping[str, Any], Tools, Outcomes[Any]], Any]] = {
     "userWithId": _user_ids,
     "remoteAddress": _addresses,
     "applicationHostname": _hosts,

@@ -99,15 +99,15 @@ def _variant(document: Mapping[str, Any]) -> Variant:
     return Variant(plain(document.get("name"), "the name of a variant"), dict(payload) if payload else None, True)
 
 
-def compile_choice(choice: Choice, outcomes: Sequence[T], overridden: Sequence[T]) -> Callable[[Context], T]:
-    """A function from a context to what the chosen variant leads to.
+def compile_choice(choice: Choice, outcomes: Sequence[T], overridden: Sequence[T]) -> Callable[..., T]:
+    """A function from a context to what the chosen variant leads to; like a flag it may be handed the other flags.
 
     Both sequences go by the index of the variant: `outcomes` for the weights, `overridden` for an override.
     """
     murmur, prefix, total, cumulative = mmh3.hash, f"{choice.group}:", choice.total, choice.cumulative
-    first, second = _sticky_fields(choice)
+    first, second = sticky_fields(choice)
 
-    def weighted(context: Context) -> T:
+    def weighted(context: Context, flags: object = None) -> T:
         value = context.get(first)
         if value is None:
             value = context.get(second)
@@ -118,7 +118,7 @@ def compile_choice(choice: Choice, outcomes: Sequence[T], overridden: Sequence[T
     if not choice.overrides:
         return weighted
 
-    def choose(context: Context) -> T:
+    def choose(context: Context, flags: object = None) -> T:
         override = override_of(choice, context)
         return weighted(context) if override is None else overridden[override.position]
 
@@ -135,12 +135,13 @@ def override_of(choice: Choice, context: Context) -> Override | None:
 
 def choice_value(choice: Choice, context: Context) -> str:
     """What goes into the hash."""
-    first, second = _sticky_fields(choice)
+    first, second = sticky_fields(choice)
     value = context.get(first, context.get(second))
     return draw(context) if value is None else value
 
 
-def _sticky_fields(choice: Choice) -> tuple[str, str]:
+def sticky_fields(choice: Choice) -> tuple[str, str]:
+    """Where to look for whom a choice holds to; without either it draws."""
     if choice.stickiness == "default":
         return "userId", "sessionId"
     # The time holds nobody to anything; the reference engine draws.

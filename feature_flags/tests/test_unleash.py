@@ -2,10 +2,13 @@
 
 import gzip
 import json
+from random import Random
+from urllib.parse import parse_qsl
 
 import pytest
 
 from feature_flags import services, store, usage
+from feature_flags.answers import unleash
 from feature_flags.models import FlagUsage, UnknownFlag
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, ask, constraint, make_flag, make_token
@@ -251,6 +254,38 @@ def test_a_context_that_cannot_be_read_is_a_parse_error(body, scene):
 
 def test_a_query_of_endless_fields_is_refused(toggles):
     assert toggles("?" + "&".join(f"a{n}=1" for n in range(2000))).status == 400
+
+
+def test_queries_are_read_as_the_standard_library_reads_them():
+    pieces = [
+        "userId",
+        "properties",
+        "%5B",
+        "%5b",
+        "[",
+        "%5D",
+        "]",
+        "a",
+        "=",
+        "&",
+        "+",
+        "%",
+        "%C3%A9",
+        "%FF",
+        "%zz",
+        "\xe9",
+    ]
+    random = Random(20261124)
+    for _ in range(3000):
+        query = "".join(random.choices(pieces, k=random.randint(0, 12)))
+        given, properties = {}, {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name.startswith("properties[") and name.endswith("]"):
+                properties[name.removeprefix("properties[")[:-1]] = value
+            elif name != "properties":
+                given[name] = value
+
+        assert unleash._query_context(query.encode("latin-1")) == {**given, "properties": properties}, query
 
 
 def test_cors_is_the_tokens_and_not_the_houses(scene):

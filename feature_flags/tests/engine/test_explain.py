@@ -1,6 +1,7 @@
 """The explanation says what evaluation does."""
 
 import random
+from dataclasses import asdict
 
 from feature_flags.engine import DRAW, Definition, compile_flag, explain, normal_context
 from feature_flags.tests.engine.build import NOON, constraint, flag, rollout, strategy, variant
@@ -40,7 +41,7 @@ def test_explain_and_evaluate_never_disagree():
             explanation = explain(compiled, context, flags, segments)
 
             result = compiled.evaluate(context, flags)
-            assert explanation.result == result
+            assert asdict(explanation.result) == asdict(result)
             on, rule, name, split = verdict(explanation)
             assert on is result.enabled
             assert rule == (result.rule or rule)
