@@ -44,6 +44,18 @@ CASES = {
         b"",
         304,
     ),
+    "features, two tags in two headers": (
+        "GET",
+        FEATURES,
+        {
+            "x-api-key": "{server}",
+            "unleash-client-spec": "5.2.0",
+            "if-none-match": '"a"',
+            "If-None-Match": "{tag}",
+        },
+        b"",
+        304,
+    ),
     "features, 401": ("GET", FEATURES, {}, b"", 401),
     "features, 403": ("GET", FEATURES, {"authorization": "{frontend}", "origin": APP}, b"", 403),
     "features, 405": ("DELETE", FEATURES, {"authorization": "{server}"}, b"", 405),

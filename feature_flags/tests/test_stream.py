@@ -201,6 +201,24 @@ async def test_an_expired_token_ends_its_streams_at_the_next_swap(flag):
             callers.time = clock
 
 
+@driven
+async def test_an_expired_token_ends_its_streams_without_any_news(flag):
+    expires = datetime.now(UTC) + timedelta(seconds=0.5)
+    soon = (await sync_to_async(make_token)("frontend", name="soon", expires_at=expires))[0]
+    async with Listener(target(soon)) as listener:
+        while (await listener.next()).get("more_body"):
+            pass
+
+    assert datetime.now(UTC) >= expires
+
+
+@driven
+async def test_a_revision_that_cannot_be_read_counts_as_none(token):
+    for odd in ("", "-1", "x", "9" * 30, "%FF", "%ED%A0%80", "%D9%A3", "1%00"):
+        async with Listener(target(token, f"since={odd}")) as listener:
+            assert listener.first["body"] == b"id: %d\n\n" % store.snapshot.revision
+
+
 def test_a_bad_ticket_opens_nothing(token):
     for query in ("", "?ticket=", "?ticket=junk", f"?ticket={tickets.make(token.pk, 0)}", "?ticket=1.2.3"):
         reply = ask(application, "GET", STREAM + query, {"origin": APP})
