@@ -3,12 +3,29 @@
 from notifications.registry import (
     ACCOUNT,
     BULK,
+    EMAIL,
+    IN_APP,
     SECURITY,
+    Category,
     NotificationType,
     UnknownType,
     Withdrawn,
     declare,
+    declare_category,
     get,
 )
 
-__all__ = ["ACCOUNT", "BULK", "SECURITY", "NotificationType", "UnknownType", "Withdrawn", "declare", "get"]
+__all__ = [
+    "ACCOUNT",
+    "BULK",
+    "EMAIL",
+    "IN_APP",
+    "SECURITY",
+    "Category",
+    "NotificationType",
+    "UnknownType",
+    "Withdrawn",
+    "declare",
+    "declare_category",
+    "get",
+]

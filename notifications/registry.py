@@ -1,11 +1,13 @@
 """The kinds of messages the product sends. Pure Python: `<app>/notifications.py` declares, nothing here reads a row."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel
 
 SECURITY, ACCOUNT, BULK = 0, 1, 2
@@ -14,6 +16,11 @@ PRIORITIES = (SECURITY, ACCOUNT, BULK)
 Derive = Callable[[dict[str, Any]], dict[str, str]]
 Backoff = Literal["standard", "prompt"]
 OnAmbiguous = Literal["retry", "hold"]
+
+EMAIL, IN_APP = CHANNELS = "email", "in_app"
+
+_RATE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,3})([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class UnknownType(LookupError):
@@ -29,15 +36,35 @@ class Withdrawn(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Category:
+    """What people may switch on and off as one. Nobody switches off a fixed one."""
+
+    code: str
+    label: str | Promise
+    is_fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` messages of a type to one address within `window`."""
+
+    count: int
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationType:
     code: str
     label: str | Promise
     context: type[BaseModel]
     category: str
     priority: int
+    required: bool
+    channels: tuple[str, ...]
     secrets: tuple[str, ...]
     derive: Derive | None
     expires_in: timedelta
+    throttle: tuple[Rate, ...]
     backoff: Backoff
     on_ambiguous: OnAmbiguous
 
@@ -46,8 +73,37 @@ class NotificationType:
         """Where its templates are, below every template directory."""
         return f"emails/{self.code.replace('.', '/')}"
 
+    @property
+    def in_app_file(self) -> str:
+        """Its first line is the title, the rest the body."""
+        return f"inapp/{self.code.replace('.', '/')}.txt"
+
 
 _types: dict[str, NotificationType] = {}
+_categories = {
+    category.code: category
+    for category in (
+        Category("security", _("Security"), is_fixed=True),
+        Category("account", _("Account"), is_fixed=True),
+        Category("announcement", _("Announcements")),
+    )
+}
+
+
+def declare_category(code: str, *, label: str | Promise) -> Category:
+    """A category of the deployment's own, which people may switch off."""
+    if not code.isidentifier() or code in {"all", "optional"}:
+        raise ValueError(f"{code!r} cannot name a category.")
+    return _categories.setdefault(code, Category(code, label))
+
+
+def category(code: str) -> Category:
+    """The category; one that nobody declares any more is shown by its code."""
+    return _categories.get(code) or Category(code, code)
+
+
+def categories() -> tuple[Category, ...]:
+    return tuple(_categories.values())
 
 
 def declare(
@@ -57,23 +113,50 @@ def declare(
     context: type[BaseModel],
     category: str = "security",
     priority: int = SECURITY,
+    required: bool = False,
+    channels: tuple[str, ...] = (EMAIL,),
     secrets: tuple[str, ...] = (),
     derive: Derive | None = None,
     expires_in: timedelta = timedelta(hours=72),
+    throttle: tuple[str, ...] = (),
     backoff: Backoff = "standard",
     on_ambiguous: OnAmbiguous = "retry",
 ) -> NotificationType:
     """Make a type known; `context` is the schema of what a row stores, never of a secret.
 
+    A required type, as are all of a fixed category, is sent whatever people have switched off. `throttle` lists rates
+    such as `5/10m` (s, m, h, d) for one type and address; what is above is suppressed.
+
     `derive(context)` gives the secret variables while the message is rendered. It must be deterministic for one
     context, since a retry sends the same code or link again, and raises Withdrawn when that code or link is dead.
     """
+    if category not in _categories:
+        raise ValueError(f"{code}: declare the category {category!r} first.")
     declared = NotificationType(
-        code, label, context, category, priority, secrets, derive, expires_in, backoff, on_ambiguous
+        code=code,
+        label=label,
+        context=context,
+        category=category,
+        priority=priority,
+        required=required or _categories[category].is_fixed,
+        channels=channels,
+        secrets=secrets,
+        derive=derive,
+        expires_in=expires_in,
+        throttle=tuple(_rate(code, text) for text in throttle),
+        backoff=backoff,
+        on_ambiguous=on_ambiguous,
     )
     _refuse_mistakes(declared)
     _types[code] = declared
     return declared
+
+
+def _rate(code: str, text: str) -> Rate:
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{code}: {text!r} is no rate such as 5/10m.")
+    return Rate(int(found[1]), timedelta(**{_UNITS[found[3]]: int(found[2])}))
 
 
 def _refuse_mistakes(declared: NotificationType) -> None:
@@ -85,6 +168,10 @@ def _refuse_mistakes(declared: NotificationType) -> None:
         raise ValueError(f"{code!r} is not of the form app.name.")
     if declared.priority not in PRIORITIES:
         raise ValueError(f"{code}: the priority is SECURITY, ACCOUNT or BULK.")
+    if not declared.channels or set(declared.channels) - set(CHANNELS):
+        raise ValueError(f"{code}: its channels are some of {', '.join(CHANNELS)}.")
+    if declared.secrets and IN_APP in declared.channels:
+        raise ValueError(f"{code}: what is read in the product is stored as it is, so it can hold no secret.")
     if declared.context.model_config.get("extra") != "forbid":
         raise ValueError(f"{code}: its context must forbid extra keys.")
     if stored := set(declared.secrets) & set(declared.context.model_fields):

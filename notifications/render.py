@@ -83,15 +83,30 @@ def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Em
     return mail
 
 
+def in_app(kind: registry.NotificationType, variables: Mapping[str, Any], *, language: str) -> tuple[str, str]:
+    """Title and body of what is read inside the product: plain text, for the client to escape."""
+    with translation.override(language):
+        engine = _engine(_directories(), autoescape=False, debug=settings.DEBUG)
+        stem = kind.in_app_file.removesuffix(".txt")
+        template = engine.select_template([f"{stem}.{language}.txt", kind.in_app_file])
+        title, _, body = template.render(Context({**_always(), **variables}, autoescape=False)).strip().partition("\n")
+    return title.strip()[:SUBJECT_LIMIT], body.strip()
+
+
 def missing_files(kind: registry.NotificationType) -> list[str]:
     """The files this type cannot do without and does not have."""
     engine = _engine(_directories(), autoescape=False, debug=settings.DEBUG)
+    needed = []
+    if registry.EMAIL in kind.channels:
+        needed += [f"{kind.folder}/{name}" for name in ("subject.txt", "body.txt", "body.html", "sample.json")]
+    if registry.IN_APP in kind.channels:
+        needed.append(kind.in_app_file)
     absent = []
-    for name in ("subject.txt", "body.txt", "body.html", "sample.json"):
+    for name in needed:
         try:
-            engine.find_template(f"{kind.folder}/{name}")
+            engine.find_template(name)
         except TemplateDoesNotExist:
-            absent.append(f"{kind.folder}/{name}")
+            absent.append(name)
     return absent
 
 

@@ -234,6 +234,7 @@ NOTIFICATIONS_TIMEOUT = read.integer("NOTIFICATIONS_TIMEOUT", 10, minimum=1, max
 NOTIFICATIONS_LEASE = read.integer("NOTIFICATIONS_LEASE", 30, minimum=1, maximum=3600)
 NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minimum=1, maximum=100)
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
+NOTIFICATIONS_ALLOW_TO = [pattern.lower() for pattern in read.words("NOTIFICATIONS_ALLOW_TO")]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
 else:

@@ -2,6 +2,7 @@
 
 from notifications.services.delivery import Courier
 from notifications.services.health import health
-from notifications.services.queueing import queue, withdraw
+from notifications.services.queueing import cancel_open, queue, withdraw
+from notifications.services.staff import cancel, resend, retry
 
-__all__ = ["Courier", "health", "queue", "withdraw"]
+__all__ = ["Courier", "cancel", "cancel_open", "health", "queue", "resend", "retry", "withdraw"]

@@ -21,7 +21,7 @@ from notifications import outcomes, registry, render
 from notifications.models import Attempt, Message
 from notifications.outcomes import Result, TransportDown
 from notifications.provider import Provider
-from notifications.services import claims
+from notifications.services import claims, recipients
 from notifications.services.claims import Claim
 from notifications.services.settling import settle
 
@@ -121,6 +121,10 @@ class Courier:
         message = claim.message
         if (refusal := _refusal(message, now)) is not None:
             return refusal
+        if reason := recipients.refusal(
+            registry.get(message.type), address=message.to_address, user_id=message.user_id, channel=message.channel
+        ):
+            return Result(Outcome.SUPPRESSED, reason)
         secrets: dict[str, str] = {}
         try:
             secrets = render.derived(message)

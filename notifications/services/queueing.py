@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import translation
 from pydantic import ValidationError
 
@@ -19,6 +20,8 @@ from lib import logs
 from lib.text import valid_email
 from notifications import engine, registry
 from notifications.models import Message
+from notifications.registry import EMAIL, IN_APP
+from notifications.services import inbox, recipients
 from notifications.services.clock import moment
 
 if TYPE_CHECKING:
@@ -41,21 +44,33 @@ def queue(
 ) -> list[Message]:
     """Write the message; it leaves once the caller's transaction is committed, and never without it.
 
+    One row per channel that needs sending. What is read inside the product (`in_app`) needs a `user` and is there at
+    once. An address that must not be written to gets a row all the same, `suppressed` with its reason.
+
     Raises UnknownType, or ValueError for a context, address or name that cannot be sent. `event_key` names what
     happened: the same event to the same address is queued once, and a repeat gets the first row.
     """
     kind = registry.get(type)
+    stored = _checked_context(kind, context)
+    language = language or translation.get_language() or settings.LANGUAGE_CODE
+    if IN_APP in kind.channels and user is not None:
+        inbox.add(kind, user=user, context=stored, language=language, key=event_key)
+    if EMAIL not in kind.channels:
+        if user is None:
+            raise ValueError(f"{kind.code} is read inside the product: it needs a user.")
+        return []
     uid = uuid.uuid4()
     now = moment()
     row = Message(
         uid=uid,
         event_key=event_key,
-        message_id=f"<{uid}@{_sending_domain()}>",
+        message_id=f"<{uid}@{sending_domain()}>",
         created_at=now,
         type=kind.code,
         category=kind.category,
-        language=language or translation.get_language() or settings.LANGUAGE_CODE,
-        context=_checked_context(kind, context),
+        channel=EMAIL,
+        language=language,
+        context=stored,
         user=user,
         to_address=valid_email(to),
         to_name=_header_value(to_name)[:120],
@@ -65,26 +80,44 @@ def queue(
         max_attempts=settings.NOTIFICATIONS_MAX_ATTEMPTS,
         request_id=(request_id if request_id is not None else logs.request_id.get())[:64],
     )
+    if reason := _refusal(kind, row):
+        row.state, row.reason, row.due_at, row.finished_at = Message.State.SUPPRESSED, reason, None, now
+    return [insert(row)]
+
+
+def insert(row: Message) -> Message:
+    """Put a new row into the outbox and wake the engine at the commit; a repeated event gets the first row."""
     # Two requests with one event at once: the second waits for the first, inserts nothing and reads its row.
     Message.objects.bulk_create([row], ignore_conflicts=True)
-    same = {"uid": uid} if event_key is None else {"event_key": event_key, "to_address": row.to_address}
+    same: dict[str, Any] = {"uid": row.uid}
+    if row.event_key is not None:
+        same = {"event_key": row.event_key, "channel": row.channel, "to_address": row.to_address}
     stored = Message.objects.get(**same)
-    if stored.uid == uid:
+    if stored.uid == row.uid and stored.due_at is not None:
         transaction.on_commit(partial(engine.committed, stored.pk), robust=True)
-    return [stored]
+    return stored
 
 
 def withdraw(event_key: str) -> int:
     """Cancel what this event queued and no mail server has been given yet; return how many messages that were."""
-    waiting = Message.objects.filter(event_key=event_key, state__in=Message.OPEN, handed_at=None)
-    return waiting.update(
+    return cancel_open(Q(event_key=event_key), reason="withdrawn")
+
+
+def cancel_open(which: Q, *, reason: str) -> int:
+    """Cancel all of these that no mail server was given; return how many. A worker that holds one sends nothing."""
+    return Message.objects.filter(which, state__in=Message.OPEN, handed_at=None).update(
         state=Message.State.CANCELLED,
-        reason="withdrawn",
+        reason=reason,
         due_at=None,
         lease_token=None,
         lease_owner="",
         finished_at=moment(),
     )
+
+
+def _refusal(kind: registry.NotificationType, row: Message) -> str:
+    reason = recipients.refusal(kind, address=row.to_address, user_id=row.user_id)
+    return reason or (recipients.THROTTLED if recipients.is_throttled(kind, row.to_address) else "")
 
 
 def _checked_context(kind: registry.NotificationType, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,5 +138,5 @@ def _header_value(value: str) -> str:
     return value
 
 
-def _sending_domain() -> str:
+def sending_domain() -> str:
     return parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"

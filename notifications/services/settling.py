@@ -56,6 +56,8 @@ def _next(claim: Claim, result: Result) -> dict[str, Any]:
         return said | _unburnt(claim)
     if result.outcome == Outcome.WITHDRAWN:
         return said | _final(State.CANCELLED, result.code)
+    if result.outcome == Outcome.SUPPRESSED:
+        return said | _final(State.SUPPRESSED, result.code)
     if result.outcome == Outcome.AMBIGUOUS and registry.get(claim.message.type).on_ambiguous == "hold":
         return said | _final(State.UNKNOWN, "ambiguous")
     if result.outcome in {Outcome.TEMPORARY, Outcome.AMBIGUOUS}:

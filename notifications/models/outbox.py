@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Message(models.Model):
-    """One e-mail to one address. Only `services` writes here."""
+    """One message to one address, over one channel. Only `services` writes here."""
 
     class State(models.TextChoices):
         QUEUED = "queued", _("Queued")
@@ -21,19 +21,37 @@ class Message(models.Model):
         FAILED = "failed", _("Failed")
         UNKNOWN = "unknown", _("Unknown")
         CANCELLED = "cancelled", _("Cancelled")
+        SUPPRESSED = "suppressed", _("Suppressed")
         EXPIRED = "expired", _("Expired")
+
+    class Channel(models.TextChoices):
+        EMAIL = "email", _("E-mail")
+
+    class DeliveryState(models.TextChoices):
+        """What the provider reported afterwards, in the order it may rise."""
+
+        DEFERRED = "deferred", _("Deferred")
+        DELIVERED = "delivered", _("Delivered")
+        BOUNCED = "bounced", _("Bounced")
+        COMPLAINED = "complained", _("Complained about")
 
     OPEN = (State.QUEUED, State.SENDING)
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    parent = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="copies", verbose_name=_("resend of")
+    )
     event_key = models.CharField(_("event"), max_length=200, null=True, blank=True)
     message_id = models.CharField("Message-ID", max_length=255)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     type = models.CharField(_("type"), max_length=100)
     category = models.CharField(_("category"), max_length=50)
+    channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices, default=Channel.EMAIL)
     language = models.CharField(_("language"), max_length=16)
     context = models.JSONField(default=dict)
+    headers = models.JSONField(default=dict)
+    group_key = models.CharField(max_length=100, blank=True)
 
     # Its index is (user, created_at).
     user = models.ForeignKey(
@@ -57,6 +75,14 @@ class Message(models.Model):
         _("handed over"), null=True, help_text=_("Given to the mail server, and its answer not noted.")
     )
 
+    provider = models.CharField(_("provider"), max_length=32, blank=True)
+    provider_message_id = models.CharField(_("provider's id"), max_length=255, blank=True)
+    delivery_state = models.CharField(_("delivery"), max_length=12, choices=DeliveryState.choices, blank=True)
+    subject = models.CharField(
+        _("subject"), max_length=200, blank=True, help_text=_("As sent; codes and links are blotted.")
+    )
+    template_source = models.CharField(_("template"), max_length=100, blank=True)
+
     reason = models.CharField(_("reason"), max_length=40, blank=True)
     last_code = models.CharField(_("last code"), max_length=64, blank=True)
     last_error = models.CharField(_("last error"), max_length=500, blank=True)
@@ -69,9 +95,9 @@ class Message(models.Model):
         verbose_name_plural = _("messages")
         constraints = (
             models.UniqueConstraint(
-                fields=["event_key", "to_address"],
+                fields=["event_key", "channel", "to_address"],
                 condition=Q(event_key__isnull=False),
-                name="message_once_per_event_and_address",
+                name="message_once_per_event",
             ),
             models.CheckConstraint(
                 condition=Q(due_at__isnull=False, state__in=["queued", "sending"])
@@ -89,6 +115,15 @@ class Message(models.Model):
             models.Index(fields=["to_address", "created_at"], name="message_address_created"),
             models.Index(fields=["user", "created_at"], name="message_user_created"),
             models.Index(fields=["message_id"], name="message_message_id"),
+            models.Index(
+                fields=["provider_message_id"], condition=~Q(provider_message_id=""), name="message_provider_id"
+            ),
+        )
+        permissions = (
+            ("retry_message", "Can send a message again"),
+            ("cancel_message", "Can cancel a message"),
+            ("resend_message", "Can send a copy of a message"),
+            ("view_message_body", "Can read what a message says"),
         )
 
     def __str__(self) -> str:
@@ -108,12 +143,14 @@ class Attempt(models.Model):
         INTERRUPTED = "interrupted", _("Worker died while sending")
         WORKER_KILLER = "worker_killer", _("Workers died of it")
         WITHDRAWN = "withdrawn", _("Withdrawn")
+        SUPPRESSED = "suppressed", _("Suppressed")
         EXPIRED = "expired", _("Expired")
         LOST_LEASE = "lost_lease", _("Taken by another worker")
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tries")
     n = models.SmallIntegerField(_("attempt"))
     worker = models.CharField(_("worker"), max_length=120)
+    provider = models.CharField(_("provider"), max_length=32, blank=True)
     created_at = models.DateTimeField(_("started"))
     duration_ms = models.IntegerField(_("milliseconds"))
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)

@@ -1,0 +1,53 @@
+"""Who may be written to: the allow-list, suppressions, preferences and rates, asked when queuing and when rendering."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from lib.text import normal_email
+from notifications.models import Message, Preference, Suppression
+from notifications.registry import EMAIL, NotificationType
+
+NOT_ALLOWED, ON_LIST, PREFERENCE, THROTTLED = "not_allowed", "suppressed", "preference", "throttled"
+
+
+def refusal(kind: NotificationType, *, address: str, user_id: UUID | None, channel: str = EMAIL) -> str:
+    """Why this type is not sent to this address, or an empty text.
+
+    `not_allowed` (NOTIFICATIONS_ALLOW_TO), `suppressed` (the list; a required type only by scope `all`) or
+    `preference` (switched off by the user; never a required type).
+    """
+    if channel == EMAIL:
+        if not _is_allowed(address):
+            return NOT_ALLOWED
+        scopes = [Suppression.ALL] if kind.required else [Suppression.ALL, Suppression.OPTIONAL, kind.category]
+        if is_suppressed(address, *scopes, channel=channel):
+            return ON_LIST
+    if kind.required or user_id is None:
+        return ""
+    is_off = Preference.objects.filter(user_id=user_id, category=kind.category, channel=channel, enabled=False)
+    return PREFERENCE if is_off.exists() else ""
+
+
+def is_throttled(kind: NotificationType, address: str) -> bool:
+    """Whether the address has had as many of this type as its rates allow."""
+    now = timezone.now()
+    recent = Message.objects.filter(to_address=address, type=kind.code).exclude(state=Message.State.SUPPRESSED)
+    return any(recent.filter(created_at__gt=now - rate.window).count() >= rate.count for rate in kind.throttle)
+
+
+def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
+    """Whether the list holds this address with one of these scopes, now."""
+    lasts = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    listed = Suppression.objects.filter(lasts, channel=channel, address=normal_email(address), scope__in=scopes)
+    return listed.exists()
+
+
+def _is_allowed(address: str) -> bool:
+    allowed: list[str] = settings.NOTIFICATIONS_ALLOW_TO
+    return not allowed or any(fnmatchcase(normal_email(address), pattern) for pattern in allowed)
