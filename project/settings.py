@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -235,6 +236,9 @@ NOTIFICATIONS_LEASE = read.integer("NOTIFICATIONS_LEASE", 30, minimum=1, maximum
 NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minimum=1, maximum=100)
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
 NOTIFICATIONS_ALLOW_TO = [pattern.lower() for pattern in read.words("NOTIFICATIONS_ALLOW_TO")]
+# What reports of the provider are proved with: its signing key, or `user:password` where it has none.
+NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
+NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
 else:
