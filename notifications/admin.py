@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from lib.text import normal_email
-from notifications import registry
+from notifications import registry, templates_admin  # noqa: F401  (registers itself)
 from notifications.models import Attempt, Message
 
 if TYPE_CHECKING:
