@@ -34,6 +34,7 @@ class Rendered:
     subject: str
     text: str
     html: str
+    source: str = ""  #: Which templates it was made of.
 
 
 def greeting_name(name: str) -> str:
