@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -62,7 +63,8 @@ def render(kind: registry.NotificationType, variables: Mapping[str, Any], *, lan
         subject = " ".join(_part(kind, "subject.txt", language, context).split())[:SUBJECT_LIMIT]
         context.setdefault("preheader", subject)
         text = _part(kind, "body.txt", language, context)
-        return Rendered(subject, f"{text.strip()}\n", _part(kind, "body.html", language, context))
+        html = _part(kind, "body.html", language, context)
+        return Rendered(subject, f"{text.strip()}\n", html, _source(kind, language))
 
 
 def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> EmailMultiAlternatives:
@@ -126,6 +128,11 @@ def _always() -> dict[str, Any]:
 def _part(kind: registry.NotificationType, name: str, language: str, context: Mapping[str, Any]) -> str:
     template = _template(kind.folder, name, language)
     return template.render(Context(dict(context), autoescape=name.endswith(".html")))
+
+
+def _source(kind: registry.NotificationType, language: str) -> str:
+    parts = (_template(kind.folder, name, language).source for name in ("subject.txt", "body.txt", "body.html"))
+    return f"file:{hashlib.sha256(chr(0).join(map(str, parts)).encode()).hexdigest()[:16]}"
 
 
 def _template(folder: str, name: str, language: str) -> Template:
