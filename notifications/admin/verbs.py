@@ -23,7 +23,7 @@ def scopes() -> list[tuple[str, Any]]:
     """What may be kept from an address. A fixed category is stopped by `all` alone."""
     optional = [(category.code, category.label) for category in registry.categories() if not category.is_fixed]
     return [
-        (Suppression.ALL, _("Everything, codes and links for signing in too")),
+        (Suppression.ALL, _("Everything, sign-in codes too")),
         (Suppression.OPTIONAL, _("Everything optional")),
         *optional,
     ]
