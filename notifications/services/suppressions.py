@@ -1,33 +1,60 @@
-"""The list of addresses that are not written to."""
+"""The list of addresses that are not written to: the only writers of Suppression."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
-from lib.text import normal_email
-from notifications.models import Suppression
-from notifications.registry import EMAIL
+from lib.errors import ProductError
+from lib.text import is_storable, valid_email
+from notifications.models import Message, Suppression
 
 
+@transaction.atomic
 def suppress(
-    address: str, *, scope: str, reason: str, source: str, expires_at: datetime | None = None, channel: str = EMAIL
-) -> Suppression:
-    """Put the address on the list; one that stands there for longer stays as it is, with its reason."""
-    address, source = normal_email(address), source[:200]
-    row = Suppression(
-        channel=channel, address=address, scope=scope, reason=reason, source=source, expires_at=expires_at
-    )
-    Suppression.objects.bulk_create([row], ignore_conflicts=True)
-    listed = Suppression.objects.filter(channel=channel, address=address, scope=scope)
-    ends_earlier = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
-    listed.filter(ends_earlier).update(reason=reason, source=source, expires_at=expires_at, created_at=timezone.now())
-    return listed.get()
+    address: str, *, scope: str, reason: str, source: str, expires_at: datetime | None = None, channel: str = "email"
+) -> bool:
+    """Write nothing more of this scope (`all`, `optional` or a category) to the address; without end unless given.
+
+    False when it is listed for as long already, which stays as it is. ProductError 400 `SUPPRESSION_INVALID` for
+    values that cannot be.
+    """
+    address = _checked(address, scope, channel)
+    if reason not in Suppression.Reason.values:
+        raise _invalid("The reason is none of those there are.")
+    said = {"reason": reason, "source": _line(source), "expires_at": expires_at}
+    row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=said)
+    if is_new:
+        return True
+    shorter = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
+    return bool(Suppression.objects.filter(shorter, pk=row.pk).update(**said))
 
 
-def lift(address: str, *, scope: str, channel: str = EMAIL) -> bool:
-    """Take the address off the list; False when it was not on it."""
-    listed = Suppression.objects.filter(channel=channel, address=normal_email(address), scope=scope)
+def lift(address: str, *, scope: str, channel: str = "email") -> bool:
+    """Take the address off the list for this scope; return whether it was on it."""
+    listed = Suppression.objects.filter(address=_checked(address, scope, channel), channel=channel, scope=scope)
     return bool(listed.delete()[0])
+
+
+def _checked(address: str, scope: str, channel: str) -> str:
+    """The normal spelling of an address."""
+    if channel not in Message.Channel.values:
+        raise _invalid("There is no such channel.")
+    if not (scope.isascii() and scope.isidentifier() and len(scope) <= 50):
+        raise _invalid("The scope is all, optional or the code of a category.")
+    try:
+        return valid_email(address)
+    except ValueError as error:
+        raise _invalid(f"The address {error}.") from None
+
+
+def _line(text: str) -> str:
+    if not is_storable(text):
+        raise _invalid("The source holds characters that cannot be stored.")
+    return " ".join(text.split())[:200]
+
+
+def _invalid(message: str) -> ProductError:
+    return ProductError("SUPPRESSION_INVALID", message)

@@ -320,4 +320,4 @@ def test_the_page_of_a_message_takes_a_fixed_number_of_queries(staff, queries, c
     with queries() as made:
         staff.get(page(message))
 
-    assert made() == 8
+    assert made() == 9
