@@ -34,6 +34,13 @@ class Rendered:
     subject: str
     text: str
     html: str
+    source: str = ""
+
+
+class Mail(EmailMultiAlternatives):
+    """Knows what its text was made from, for the row."""
+
+    template_source = ""
 
 
 def greeting_name(name: str) -> str:
@@ -64,15 +71,16 @@ def render(kind: registry.NotificationType, variables: Mapping[str, Any], *, lan
         return Rendered(subject, f"{text.strip()}\n", _part(kind, "body.html", language, context))
 
 
-def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> EmailMultiAlternatives:
+def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Mail:
     """The mail of a row: one recipient, text first, and the same Message-ID at every try."""
     kind = registry.get(message.type)
     body = render(kind, {**message.context, **secrets}, language=message.language)
-    mail = EmailMultiAlternatives(
+    mail = Mail(
         subject=body.subject,
         body=body.text,
         from_email=settings.DEFAULT_FROM_EMAIL,
         to=[formataddr((message.to_name, message.to_address))],
+        reply_to=[settings.NOTIFICATIONS_REPLY_TO] if settings.NOTIFICATIONS_REPLY_TO else None,
         headers={
             "Message-ID": message.message_id,
             "Date": format_datetime(date),
@@ -80,6 +88,7 @@ def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Em
         },
     )
     mail.attach_alternative(body.html, "text/html")
+    mail.template_source = body.source
     return mail
 
 

@@ -203,7 +203,7 @@ def test_who_lost_the_lease_sends_nothing_and_changes_nothing():
 def test_an_answer_that_comes_after_the_lease_is_noted_and_changes_nothing():
     message = MessageFactory.create()
     claim = claims.claim("slow", 1)[0]
-    assert claim.hand_over()
+    assert claim.hand_over("memory")
     lease_ends()
     claims.claim("quick", 1)
 
