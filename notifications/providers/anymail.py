@@ -98,7 +98,19 @@ class AnymailProvider(Provider):
             return self._of(error, parcel.mail)
         if not sent:
             return Result(Outcome.PERMANENT, "cancelled", "A receiver of anymail's pre_send signal cancelled it.")
-        return _accepted(parcel.mail)
+        return self._taken(parcel.mail)
+
+    def _taken(self, mail: Any) -> Result:
+        """anymail is content; with Postmark's 422 that need not mean that the mail is on its way."""
+        status = mail.anymail_status
+        said = _read(status.esp_response)
+        if said and not 200 <= said.status < 300:
+            return self._of_status(said)
+        if status.status and status.status <= {"failed"}:
+            return Result(Outcome.PERMANENT, "failed", said.text if said else "")
+        ids = status.message_id if isinstance(status.message_id, set) else {status.message_id}
+        provider_id = next((str(one) for one in ids if one), "")
+        return Result(Outcome.ACCEPTED, str(said.status) if said else "", provider_message_id=provider_id)
 
     def _of(self, error: Exception, mail: Any) -> Result:
         from anymail.exceptions import AnymailRecipientsRefused  # type: ignore[import-untyped]
@@ -108,10 +120,14 @@ class AnymailProvider(Provider):
             return Result(Outcome.PERMANENT, "refused", said.text if said else str(error))
         if said is None:
             return _of_silence(error)
-        code, text = str(said.status), said.text
         if 200 <= said.status < 300:
             # The provider has it; only its answer was not understood.
-            return Result(Outcome.ACCEPTED, code, f"{type(error).__name__}: {text}", reason=UNVERIFIED)
+            text = f"{type(error).__name__}: {said.text}"
+            return Result(Outcome.ACCEPTED, str(said.status), text, reason=UNVERIFIED)
+        return self._of_status(said)
+
+    def _of_status(self, said: _Said) -> Result:
+        code, text = str(said.status), said.text
         if said.status in {401, 403}:
             return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=True)
         if said.status == 409 and self.capabilities.remembers_for:
@@ -119,16 +135,6 @@ class AnymailProvider(Provider):
         if 400 <= said.status < 500 and said.status not in {408, 429}:
             return Result(Outcome.PERMANENT, code, text)
         return Result(Outcome.TEMPORARY, code, text, wait=retry_after(said.headers.get("Retry-After")))
-
-
-def _accepted(mail: Any) -> Result:
-    status = mail.anymail_status
-    said = _read(status.esp_response)
-    ids = status.message_id if isinstance(status.message_id, set) else {status.message_id}
-    provider_id = next((str(one) for one in ids if one), "")
-    if status.status and status.status <= {"failed"}:
-        return Result(Outcome.PERMANENT, "failed", said.text if said else "")
-    return Result(Outcome.ACCEPTED, str(said.status) if said else "", provider_message_id=provider_id[:255])
 
 
 def _of_conflict(code: str, text: str) -> Result:
