@@ -9,6 +9,6 @@ class NotificationsConfig(AppConfig):
     def ready(self) -> None:
         from notifications import checks, engine
 
-        register(checks.lease_outlives_timeout)
-        register(checks.types_have_templates)
+        for check in checks.ALL:
+            register(check)
         request_started.connect(engine.request_started, dispatch_uid="notifications.engine")

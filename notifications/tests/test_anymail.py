@@ -196,7 +196,11 @@ def test_a_mail_the_provider_refuses_fails_at_once_and_alone(use, status):
     [
         (
             "postmark",
-            (422, {}, json.dumps({"ErrorCode": 406, "Message": "Found inactive addresses: ada@example.org."})),
+            (422, {}, json.dumps({"ErrorCode": 406, "Message": INACTIVE})),
+        ),
+        (
+            "postmark",
+            (422, {}, json.dumps({"ErrorCode": 406, "Message": "in words that anymail does not know"})),
         ),
         (
             "mailersend",
