@@ -9,7 +9,6 @@ class NotificationsConfig(AppConfig):
     def ready(self) -> None:
         from notifications import checks, engine, notifications  # noqa: F401  (declare what this app brings)
 
-        register(checks.lease_outlives_timeout)
-        register(checks.types_have_templates)
-        register(checks.optional_types_can_be_ended)
+        for check in checks.ALL:
+            register(check)
         request_started.connect(engine.request_started, dispatch_uid="notifications.engine")

@@ -120,7 +120,7 @@ def request_started(sender: type[object], **kwargs: Any) -> None:
 
 
 def refuse_short_lease() -> None:
-    if errors := checks.lease_outlives_timeout():
+    if errors := checks.refuse_start():
         raise ImproperlyConfigured(errors[0].msg)
 
 

@@ -231,12 +231,18 @@ FLAGS_ENVIRONMENT = read.raw("FLAGS_ENVIRONMENT") or "default"
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 
-EMAIL_URL = read.raw("EMAIL_URL") or ("consolemail://" if DEBUG else "")
+# The seed knows a token of MailerSend and no address.
+EMAIL_URL = (
+    read.raw("EMAIL_URL")
+    or email_url.mailersend(read.raw("NOTIFICATIONS_API_TOKEN"))
+    or ("consolemail://" if DEBUG else "")
+)
 NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "inline", "off"), "embedded")
 NOTIFICATIONS_TIMEOUT = read.integer("NOTIFICATIONS_TIMEOUT", 10, minimum=1, maximum=300)
 NOTIFICATIONS_LEASE = read.integer("NOTIFICATIONS_LEASE", 30, minimum=1, maximum=3600)
 NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minimum=1, maximum=100)
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
+NOTIFICATIONS_BACKOFF_SCALE = read.number("NOTIFICATIONS_BACKOFF_SCALE", 1.0, maximum=100)
 NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
 # What mails are written in; whoever reads another language gets the first.
 NOTIFICATIONS_LANGUAGES = read.words("NOTIFICATIONS_LANGUAGES") or ["en", "de"]
@@ -255,8 +261,6 @@ else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
     NOTIFICATIONS_ENGINE = "off"
 DEFAULT_FROM_EMAIL = read.sender("DEFAULT_FROM_EMAIL", "Switchboard <noreply@example.com>" if DEBUG else "")
-if EMAIL_URL.startswith("smtp") and not DEFAULT_FROM_EMAIL:
-    raise ImproperlyConfigured("Set DEFAULT_FROM_EMAIL to the address that mail comes from.")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # --- Pages ------------------------------------------------------------------------------------------------------------

@@ -4,5 +4,21 @@ from notifications.services.delivery import Courier
 from notifications.services.health import health
 from notifications.services.queueing import cancel_open, queue, withdraw
 from notifications.services.staff import cancel, resend, retry
+from notifications.services.suppressions import lift, suppress
+from notifications.services.transport import pause_provider, provider_states, resume_provider
 
-__all__ = ["Courier", "cancel", "cancel_open", "health", "queue", "resend", "retry", "withdraw"]
+__all__ = [
+    "Courier",
+    "cancel",
+    "cancel_open",
+    "health",
+    "lift",
+    "pause_provider",
+    "provider_states",
+    "queue",
+    "resend",
+    "resume_provider",
+    "retry",
+    "suppress",
+    "withdraw",
+]
