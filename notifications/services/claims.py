@@ -23,7 +23,7 @@ from notifications.services.clock import moment
 _TABLE = Message._meta.db_table
 _CLAIM = f"""
 WITH due AS (
-  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= statement_timestamp()
+  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= statement_timestamp() - %s AND channel = ANY(%s)
   ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
 UPDATE {_TABLE} m SET state = 'sending', lease_token = %s, lease_owner = %s, attempts = attempts + 1,
   due_at = statement_timestamp() + %s
@@ -63,16 +63,27 @@ class Claim:
         return True
 
 
-def claim(worker: str, limit: int, *, bulk_first: bool = False) -> list[Claim]:
+def claim(
+    worker: str,
+    limit: int,
+    *,
+    bulk_first: bool = False,
+    channel: str | None = None,
+    overdue: timedelta = timedelta(0),
+) -> list[Claim]:
     """Take up to `limit` due messages, one priority class at a time: each class is then one range of the index."""
+    due = Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment(-overdue))
+    if channel is not None:
+        due = due.filter(channel=channel)
     # An idle poll reads and takes no lock.
-    if not Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment()).exists():
+    if not due.exists():
         return []
+    channels = [channel] if channel else list(Message.Channel.values)
     claims: list[Claim] = []
     for priority in reversed(PRIORITIES) if bulk_first else PRIORITIES:
         if len(claims) < limit:
             take = _take_locking if connection.vendor == "postgresql" else _take_comparing
-            claims += take(worker, priority, limit - len(claims))
+            claims += take(worker, priority, limit - len(claims), channels, overdue)
     return claims
 
 
@@ -106,14 +117,15 @@ def give_back(claims: Iterable[Claim]) -> None:
         )
 
 
-def _take_locking(worker: str, priority: int, limit: int) -> list[Claim]:
+def _take_locking(worker: str, priority: int, limit: int, channels: list[str], overdue: timedelta) -> list[Claim]:
     token, started = uuid.uuid4(), time.monotonic()
-    rows = Message.objects.raw(_CLAIM, [priority, limit, token, worker, lease()])
+    rows = Message.objects.raw(_CLAIM, [priority, overdue, channels, limit, token, worker, lease()])
     return _claims(rows, token, started)
 
 
-def _take_comparing(worker: str, priority: int, limit: int) -> list[Claim]:
-    due = Message.objects.filter(priority=priority, due_at__lte=moment()).order_by("due_at")
+def _take_comparing(worker: str, priority: int, limit: int, channels: list[str], overdue: timedelta) -> list[Claim]:
+    due = Message.objects.filter(priority=priority, due_at__lte=moment(-overdue), channel__in=channels)
+    due = due.order_by("due_at")
     while pks := list(due.values_list("pk", flat=True)[:limit]):
         # Another worker may have been quicker for some or all of them; only when none is left there is nothing due.
         if claims := claim_these(worker, pks):

@@ -10,14 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection
 
 from lib import logs
-from notifications import outcomes, registry, render
+from notifications import metrics, outcomes, registry, render
 from notifications.models import Attempt, Message
 from notifications.outcomes import Result, TransportDown
 from notifications.provider import Provider
@@ -34,10 +34,24 @@ BULK_TURN = 10
 
 
 class Courier:
-    """One thread's way through the queue; `stopping` is asked before each message."""
+    """One thread's way through the queue; `stopping` is asked before each message.
 
-    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+    It takes `batch` messages at a time (default: NOTIFICATIONS_BATCH), those of one `channel` or of all, and leaves
+    alone what is not `overdue` by that much.
+    """
+
+    def __init__(
+        self,
+        stopping: Callable[[], bool] = lambda: False,
+        *,
+        batch: int | None = None,
+        channel: str | None = None,
+        overdue: timedelta = timedelta(0),
+    ) -> None:
         self.stopping = stopping
+        self.batch = batch or settings.NOTIFICATIONS_BATCH
+        self.channel = channel
+        self.overdue = overdue
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:120]
         self.provider = Provider()
         self.waiting: deque[Claim] = deque()
@@ -56,9 +70,12 @@ class Courier:
             while self._may_go_on():
                 self.batches += 1
                 # After a failure one message tries the way, not a whole batch.
-                limit = 1 if self.failures else settings.NOTIFICATIONS_BATCH
+                limit = 1 if self.failures else self.batch
                 # Every tenth batch starts from the other end, so that bulk is never starved.
-                self.waiting += claims.claim(self.worker, limit, bulk_first=self.batches % BULK_TURN == 0)
+                bulk_first = self.batches % BULK_TURN == 0
+                self.waiting += claims.claim(
+                    self.worker, limit, bulk_first=bulk_first, channel=self.channel, overdue=self.overdue
+                )
                 if not self.waiting:
                     break
                 tried += self._deliver_waiting()
@@ -101,6 +118,7 @@ class Courier:
             began, started = claim.now(), time.monotonic()
             result = self._try(claim, began)
             state = _note(claim, result, began, int((time.monotonic() - started) * 1000))
+            metrics.noted(result.outcome, state)
             self._learn(result)
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
             logger.log(
@@ -127,8 +145,9 @@ class Courier:
             return Result(Outcome.SUPPRESSED, reason)
         secrets: dict[str, str] = {}
         try:
-            secrets = render.derived(message)
-            mail = _built(message, secrets, now)
+            with metrics.RENDERING.time():
+                secrets = render.derived(message)
+                mail = _built(message, secrets, now)
         except registry.Withdrawn as withdrawn:
             return Result(Outcome.WITHDRAWN, withdrawn.reason)
         except DATABASE_AWAY:
@@ -147,7 +166,8 @@ class Courier:
             return down.result
         if not claim.hand_over():
             return Result(Outcome.LOST_LEASE)
-        return self.provider.send(mail)
+        with metrics.SENDING.time():
+            return self.provider.send(mail)
 
     def _learn(self, result: Result) -> None:
         """A mail server that is away is left alone for a while; one that answers ends the pause."""

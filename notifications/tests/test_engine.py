@@ -36,10 +36,10 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name == "notifications"]
 
 
-def test_the_commit_wakes_the_embedded_engine(monkeypatch):
-    monkeypatch.setattr(engine, "POLL", 60)
+def test_the_commit_wakes_the_embedded_engine(settings):
+    settings.NOTIFICATIONS_POLL = 60
     engine.start()
-    eventually(lambda: engine._engine.courier and engine._engine.courier.batches)
+    eventually(lambda: (courier := engine._engine.crew.deliverers[0].courier) and courier.batches)
 
     message = queue()
 
@@ -148,12 +148,12 @@ def test_a_forked_child_knows_of_no_thread():
 
     child = os.fork()
     if child == 0:
-        os._exit(7 if engine._engine.thread is None else 8)
+        os._exit(7 if getattr(engine._engine, "crew", 0) is None else 8)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog):
+def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog, settings):
     calls = []
 
     def stumble(*args, **kwargs):
@@ -164,7 +164,7 @@ def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog):
 
     real = claims.claim
     monkeypatch.setattr(claims, "claim", stumble)
-    monkeypatch.setattr(engine, "POLL", 0.05)
+    settings.NOTIFICATIONS_POLL = 0.05
     message = MessageFactory.create()
 
     engine.start()
