@@ -42,9 +42,14 @@ def _rq(broker: str) -> dict[str, Any]:
 
 
 def _celery(broker: str) -> dict[str, Any]:
+    # The same of whatever broker: one more try at once, and no more.
+    options: dict[str, Any] = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.1}
+    if broker.startswith("redis"):
+        options["socket_connect_timeout"] = 2
     return {
         "CELERY_BROKER_URL": broker,
         "CELERY_BROKER_CONNECTION_TIMEOUT": 2,
+        "CELERY_BROKER_TRANSPORT_OPTIONS": options,
         "CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP": True,
         "CELERY_TASK_IGNORE_RESULT": True,
         "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,

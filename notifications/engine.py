@@ -59,9 +59,11 @@ class Crew:
     The keeper also gives the process's sign of life and does the regular chores.
     """
 
-    def __init__(self, size: int, courier: CourierMaker, *, engine: str) -> None:
+    def __init__(
+        self, size: int, courier: CourierMaker, *, engine: str, stopping: threading.Event | None = None
+    ) -> None:
         self.size, self.courier = size, courier
-        self.stopping, self.lock = threading.Event(), threading.Lock()
+        self.stopping, self.lock = stopping or threading.Event(), threading.Lock()
         self.deliverers: list[Deliverer] = []
         self.keeper: threading.Thread | None = None
         self.heart = workers.Heart(engine)

@@ -74,7 +74,7 @@ class Command(commands.Command):
             if once:
                 self._deliver_once([courier(stopping.is_set) for _ in range(threads)])
             else:
-                self._deliver(stopping, engine.Crew(threads, courier, engine="worker"))
+                self._deliver(stopping, engine.Crew(threads, courier, engine="worker", stopping=stopping))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
