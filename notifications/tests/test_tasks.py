@@ -195,18 +195,19 @@ def _no_tables_left():
 
 @pytest.mark.usefixtures("_no_tables_left")
 @pytest.mark.parametrize("backend", WORKERS)
-def test_a_worker_of_another_engine_sends_by_settings_alone(backend, broker, mail_server, tmp_path):
+def test_a_worker_of_another_engine_sends_by_settings_alone(backend, request, mail_server, tmp_path):
     mail_server.start()
+    needs_broker = not backend.startswith("django_tasks_db")
     env = environment(
         database_url(),
         EMAIL_URL=f"smtp://127.0.0.1:{mail_server.port}",
         DEFAULT_FROM_EMAIL="noreply@example.org",
         NOTIFICATIONS_ENGINE="tasks",
         NOTIFICATIONS_TASKS_BACKEND=backend,
-        NOTIFICATIONS_TASKS_BROKER=broker,
+        NOTIFICATIONS_TASKS_BROKER=request.getfixturevalue("broker") if needs_broker else "",
     )
     run = {"env": env, "cwd": django_settings.BASE_DIR, "text": True}
-    if backend.startswith("django_tasks_db"):
+    if not needs_broker:
         subprocess.run([*MANAGE, "migrate", "django_tasks_database", "-v0"], check=True, **run)
     queued = subprocess.run([*MANAGE, "shell", "-v0", "-c", QUEUE], capture_output=True, check=True, **run)
     assert "not enqueued" not in queued.stderr, queued.stderr

@@ -167,3 +167,29 @@ def test_postgresql_wakes_the_worker(settings):
 
     eventually(wait)
     thread.join()
+
+
+def test_once_sends_with_as_many_threads_as_asked_for(sink, capsys):
+    MessageFactory.create_batch(6)
+
+    call_command("notifications_worker", "--once", "--threads", "2", "--batch", "1", "--channel", "email")
+
+    assert capsys.readouterr().out == "6 tried\n"
+    assert len(set(sink.message_ids)) == len(sink.message_ids) == 6
+
+
+@pytest.mark.parametrize("wrong", [["--threads", "0"], ["--batch", "x"], ["--batch", "9" * 99], ["--channel", "fax"]])
+def test_a_wrong_argument_exits_2(wrong):
+    with pytest.raises(CommandError) as refusal:
+        call_command("notifications_worker", *wrong)
+
+    assert refusal.value.returncode == 2
+
+
+def test_a_lease_that_is_too_short_refuses_the_worker(settings):
+    settings.NOTIFICATIONS_LEASE = 29
+
+    with pytest.raises(CommandError, match="at least 30 seconds") as refusal:
+        call_command("notifications_worker", "--once", skip_checks=True)
+
+    assert refusal.value.returncode == 1
