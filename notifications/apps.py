@@ -7,7 +7,7 @@ class NotificationsConfig(AppConfig):
     name = "notifications"
 
     def ready(self) -> None:
-        from notifications import checks, engine
+        from notifications import checks, engine, notifications  # noqa: F401  (declare what this app brings)
 
         for check in checks.ALL:
             register(check)

@@ -5,8 +5,11 @@ What is missing has a default that starts on a laptop, or stops the start with o
 
 import logging
 import os
+import re
 import sys
 import warnings
+from email.utils import parseaddr
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -241,7 +244,17 @@ NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minim
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
 NOTIFICATIONS_BACKOFF_SCALE = read.number("NOTIFICATIONS_BACKOFF_SCALE", 1.0, maximum=100)
 NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
+# What mails are written in; whoever reads another language gets the first.
+NOTIFICATIONS_LANGUAGES = read.words("NOTIFICATIONS_LANGUAGES") or ["en", "de"]
+if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", code, re.ASCII) for code in NOTIFICATIONS_LANGUAGES):
+    raise ImproperlyConfigured("NOTIFICATIONS_LANGUAGES must be codes such as en, de or pt-br.")
+NOTIFICATIONS_INLINE_CSS = read.choice("NOTIFICATIONS_INLINE_CSS", ("auto", "on", "off"), "auto")
+if NOTIFICATIONS_INLINE_CSS == "on" and find_spec("css_inline") is None:
+    raise ImproperlyConfigured("NOTIFICATIONS_INLINE_CSS=on needs a package: pip install css-inline.")
 NOTIFICATIONS_ALLOW_TO = [pattern.lower() for pattern in read.words("NOTIFICATIONS_ALLOW_TO")]
+# What reports of the provider are proved with: its signing key, or `user:password` where it has none.
+NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
+NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
 else:
@@ -269,6 +282,7 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+LOCALE_PATHS = [BASE_DIR / "locale"]
 
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True

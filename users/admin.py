@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from feature_flags.admin.who import answers
 from lib.admin import Verb, VerbAdmin, staff
 from lib.text import valid_email
-from notifications.models import Message
+from notifications.admin.person import messages_of
 from users import services
 from users.models import User
 from users.services import Actor, limiter
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:
     UserModelForm = forms.ModelForm
 
-SESSIONS_SHOWN, MAILS_SHOWN, FLAGS_SHOWN = 50, 10, 100
+SESSIONS_SHOWN, FLAGS_SHOWN = 50, 100
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
@@ -319,8 +319,7 @@ class UserAdmin(VerbAdmin):
             if request.user.has_perm("users.view_usersession"):
                 live = obj.sessions.live(timezone.now()).order_by("-last_seen_at")
                 context["live_sessions"] = live[:SESSIONS_SHOWN]
-            if request.user.has_perm("notifications.view_message"):
-                context["last_mails"] = Message.objects.filter(user=obj).order_by("-created_at")[:MAILS_SHOWN]
+            context |= messages_of(request, obj)
             if request.user.has_perm("feature_flags.view_featureflag"):
                 context |= _flags_of(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -205,7 +205,7 @@ class Courier:
         mail = render.build(message, secrets, date=message.handed_at or (first.created_at if first else now))
         parcel = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
         subject = outcomes.scrub(str(mail.subject), secrets.values())
-        claim.as_sent = {"subject": subject[:200], "template_source": mail.template_source[:100]}
+        claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
         return parcel
 
     def _hand_over(self, claim: Claim, parcel: Parcel) -> Result:

@@ -15,21 +15,21 @@ from notifications.models import Message, Suppression
 @transaction.atomic
 def suppress(
     address: str, *, scope: str, reason: str, source: str, expires_at: datetime | None = None, channel: str = "email"
-) -> Suppression:
+) -> bool:
     """Write nothing more of this scope (`all`, `optional` or a category) to the address; without end unless given.
 
-    What is listed for longer already stays as it is. ProductError 400 `SUPPRESSION_INVALID` for values that cannot be.
+    False when it is listed for as long already, which stays as it is. ProductError 400 `SUPPRESSION_INVALID` for
+    values that cannot be.
     """
     address = _checked(address, scope, channel)
     if reason not in Suppression.Reason.values:
         raise _invalid("The reason is none of those there are.")
     said = {"reason": reason, "source": _line(source), "expires_at": expires_at}
     row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=said)
-    if not is_new:
-        shorter = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
-        if Suppression.objects.filter(shorter, pk=row.pk).update(**said):
-            row.refresh_from_db()
-    return row
+    if is_new:
+        return True
+    shorter = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
+    return bool(Suppression.objects.filter(shorter, pk=row.pk).update(**said))
 
 
 def lift(address: str, *, scope: str, channel: str = "email") -> bool:
