@@ -337,3 +337,47 @@ def test_a_provider_without_tls_is_away(use):
     deliver()
 
     assert Attempt.objects.get().outcome == "transport_down"
+
+
+@pytest.fixture
+def ses(settings):
+    """Needs boto3, which the development requirements do not bring."""
+    pytest.importorskip("boto3")
+    settings.EMAIL_URL = "ses://AKIA:sec-ret@?region=eu-west-1"
+    for setting, value in email_url.parse(settings.EMAIL_URL, timeout=1).items():
+        setattr(settings, setting, value)
+    with Esp((200, {}, json.dumps({"MessageId": "id-1"}))) as esp:
+        settings.ANYMAIL["AMAZON_SES_CLIENT_PARAMS"]["endpoint_url"] = esp.url
+        yield esp
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "attempts", "code"),
+    [
+        ((200, {}, json.dumps({"MessageId": "id-1"})), "sent", 1, "200"),
+        ((429, {"Retry-After": "60"}, json.dumps({"message": "slow down"})), "queued", 1, "429"),
+        ((403, {}, json.dumps({"message": "the key sec-ret is unknown"})), "queued", 0, "403"),
+        ((400, {}, json.dumps({"message": "Email address is not verified."})), "failed", 1, "400"),
+        (None, "queued", 1, "ConnectionClosedError"),
+    ],
+)
+def test_ses_answers_in_its_own_words(ses, answer, state, attempts, code):
+    ses.answers = [answer]
+    message = MessageFactory.create()
+
+    deliver()
+
+    message.refresh_from_db()
+    assert (message.state, message.attempts, message.last_code) == (state, attempts, code)
+    assert (message.provider, message.provider_message_id) == ("ses", "id-1" if state == "sent" else "")
+    assert "sec-ret" not in str([*Message.objects.values(), *ProviderState.objects.values()])
+    assert len(ses.requests) == 1
+
+
+def test_ses_that_cannot_be_reached_burns_no_attempt(ses, settings):
+    settings.ANYMAIL["AMAZON_SES_CLIENT_PARAMS"]["endpoint_url"] = f"http://127.0.0.1:{free_port()}/"
+    MessageFactory.create()
+
+    deliver()
+
+    assert Attempt.objects.get().outcome == "transport_down"
