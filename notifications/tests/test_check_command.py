@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from lib import email_url
-from notifications import inspection, services
+from notifications import inspection, registry, services
 from notifications.tests.esp import Esp
 from notifications.tests.sink import free_port
 
@@ -23,6 +23,11 @@ GOOD = {
     "s1._domainkey.example.org": ["v=DKIM1; p=abc"],
     "_dmarc.example.org": ["v=DMARC1; p=quarantine"],
 }
+
+
+@pytest.fixture(autouse=True)
+def _sound_types(_types):
+    registry.forget("tests.broken")
 
 
 @pytest.fixture

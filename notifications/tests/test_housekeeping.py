@@ -244,4 +244,4 @@ def test_a_message_in_the_hands_of_a_worker_is_stopped_too(user):
 
     services.forget_user(user)
 
-    assert not claim.hand_over()
+    assert not claim.hand_over("smtp")
