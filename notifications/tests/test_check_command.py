@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from lib import email_url
-from notifications import inspection, services
+from notifications import inspection, registry, services
 from notifications.tests.esp import Esp
 from notifications.tests.sink import free_port
 
@@ -62,6 +62,9 @@ def zone(monkeypatch):
 @pytest.fixture
 def check(capsys):
     """`check()` is the exit code and what was printed."""
+
+    # It is broken on purpose, which is a finding.
+    registry.forget("tests.broken")
 
     def run(*arguments):
         try:
