@@ -22,6 +22,7 @@ from notifications.providers.anymail import AnymailProvider
 from notifications.providers.smtp import SmtpProvider
 from notifications.services import recipients, transport
 from notifications.services.queueing import sending_domain
+from notifications.services.why import is_paused
 
 # A selector is known to the signer alone: these are the ones that providers commonly use.
 SELECTORS = (
@@ -67,7 +68,7 @@ def _settings() -> Iterator[Line]:
 
 def _pauses() -> Iterator[Line]:
     for state in transport.provider_states():
-        if transport.is_paused(state):
+        if is_paused(state, timezone.now()):
             by = f" by {state.paused_by}" if state.paused_by else ""
             until = f" until {state.paused_until:%H:%M:%S} UTC" if state.paused_until else ", until somebody resumes it"
             yield Line("Pause", f"{state.alias} is paused{by}{until}: {state.reason or 'no reason was given'}", True)

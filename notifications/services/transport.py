@@ -14,7 +14,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import F, Q, Value
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from lib.errors import ProductError
@@ -170,8 +169,3 @@ def _known(alias: str) -> None:
 
 def _log(message: str, channel: str, **extra: str) -> None:
     logger.warning(message, extra={"channel": channel, **extra})
-
-
-def is_paused(state: ProviderState) -> bool:
-    """Whether it is closed now. A timed pause that is over lasts in the row until the next message has been tried."""
-    return state.paused and (state.paused_until is None or state.paused_until > timezone.now())

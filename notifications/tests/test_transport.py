@@ -9,6 +9,7 @@ from lib.errors import ProductError
 from notifications import services
 from notifications.models import Attempt, Message, ProviderState
 from notifications.services import transport
+from notifications.services.why import is_paused
 from notifications.tests.factories import MessageFactory
 
 pytestmark = pytest.mark.django_db
@@ -144,7 +145,7 @@ def test_what_staff_pause_stays_paused(mail_server, settings):
     assert not mail_server.mails
     assert courier.rest() == float("inf")
     state = services.provider_states()[0]
-    assert (state.paused_by, state.reason, transport.is_paused(state)) == ("7", "wrong template", True)
+    assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == ("7", "wrong template", True)
 
 
 def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
@@ -200,8 +201,8 @@ def test_a_message_costs_few_statements(queries):
     with queries() as made:
         assert services.Courier().deliver_due() == 10
 
-    # Is anything due, the state, the claim, and what is due now; each message: the list, staff's templates, hand-over,
-    # finish, attempt.
+    # Is anything due, the state, the claim, and what is due now; each message: the list, what staff
+    # have written, hand-over, finish, attempt.
     assert made() <= 6 + 10 * 5
 
 
