@@ -60,9 +60,9 @@ def play(part: str, vendor: str, options: argparse.Namespace) -> tuple[report.Sa
             return faults.outage(main, count=min(count, 200)), []
         if part == "faults":
             seen = faults.misbehaviour(main, others=30) + faults.sigterm(main, count=20)
-            return {}, seen + faults.database_away(main, main.env["DATABASE_URL"], count=min(count, 300))
+            return {}, seen + faults.database_away(main, options.database_url, count=min(count, 300))
         if part == "request":
-            return web.requests(main, stage.open("silent"), repeats=repeats, seconds=options.seconds), []
+            return web.requests(main, stage.open("silent"), repeats=2 * repeats, seconds=options.seconds), []
         if part == "speed":
             return speed.throughput(main, stage.open("peer", **PEER), count=count, repeats=repeats), []
         if part == "calls":

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -102,9 +102,10 @@ def misbehaviour(scene: Scene, *, others: int) -> list[Seen]:
 def sigterm(scene: Scene, *, count: int) -> list[Seen]:
     """A worker told to stop in the middle of its work, then another one for the rest."""
     scene.clear()
-    scene.order(delay=0.5)
+    scene.order(delay=1)
     scene.ask("queue", type=MAIL, names=names("stop", count))
-    worker = scene.worker()
+    timeout = 3
+    worker = scene.worker(NOTIFICATIONS_TIMEOUT=str(timeout), NOTIFICATIONS_LEASE=str(2 * timeout + 10))
     until(lambda: scene.arrived() > 1, 20, "mail arrives")
     code, seconds = worker.stop()
     states = Counter((row["state"], row["attempts"]) for row in scene.ask("rows"))
@@ -118,10 +119,10 @@ def sigterm(scene: Scene, *, count: int) -> list[Seen]:
     return [
         Seen(
             "SIGTERM while sending",
-            f"exit 0 within one timeout of {TIMEOUT} s, rest given back; then {count} sent, attempts {count}",
+            f"exit 0 within one timeout of {timeout} s, rest given back; then {count} sent, attempts {count}",
             f"{found}; then {len(set(taken))} sent, attempts {attempts}",
             code == 0
-            and seconds <= TIMEOUT
+            and seconds <= timeout
             and is_clean
             and sorted(taken) == sorted(set(taken))
             and len(taken) == attempts == count,
@@ -129,7 +130,7 @@ def sigterm(scene: Scene, *, count: int) -> list[Seen]:
     ]
 
 
-def database_away(scene: Scene, url: str, *, count: int, seconds: float = 3.0) -> list[Seen]:
+def database_away(scene: Scene, admin_url: str, *, count: int, seconds: float = 3.0) -> list[Seen]:
     """PostgreSQL: every connection cut, new ones refused. SQLite: another process holds the write lock."""
     scene.clear()
     scene.order(delay=0.02)
@@ -138,8 +139,11 @@ def database_away(scene: Scene, url: str, *, count: int, seconds: float = 3.0) -
     short = f"{scene.env['DATABASE_URL']}?timeout=1"
     worker = scene.worker(**({"DATABASE_URL": short} if scene.vendor == "sqlite" else {}))
     until(lambda: scene.arrived() > 10, 20, "mail arrives")
-    away = {"sqlite": _lock, "postgresql": _cut}[scene.vendor]
-    away(url, seconds)
+    path = urlsplit(scene.env["DATABASE_URL"]).path
+    if scene.vendor == "sqlite":
+        _lock(path, seconds)
+    else:
+        _cut(admin_url, path.strip("/"), seconds)
     scene.settle(120)
     alive = worker.process.poll() is None
     worker.stop()
@@ -159,9 +163,8 @@ def database_away(scene: Scene, url: str, *, count: int, seconds: float = 3.0) -
     ]
 
 
-def _cut(url: str, seconds: float) -> None:
-    name = urlsplit(url).path.strip("/")
-    with psycopg.connect(urlunsplit(urlsplit(url)._replace(path="/postgres")), autocommit=True) as connection:
+def _cut(admin_url: str, name: str, seconds: float) -> None:
+    with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         try:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
@@ -170,8 +173,8 @@ def _cut(url: str, seconds: float) -> None:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-def _lock(url: str, seconds: float) -> None:
-    with closing(sqlite3.connect(urlsplit(url).path, timeout=20, isolation_level=None)) as connection:
+def _lock(path: str, seconds: float) -> None:
+    with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         time.sleep(seconds)
         connection.execute("ROLLBACK")

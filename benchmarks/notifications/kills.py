@@ -101,4 +101,7 @@ def recovery(scene: Scene, *, repeats: int) -> report.Samples:
 
 def _named(owner: str, workers: list[Any]) -> Any:
     """The process that calls itself so: `host:pid:thread`."""
-    return next(worker for worker in workers if str(worker.pid) in owner.split(":"))
+    for worker in workers:
+        if str(worker.pid) in owner.split(":"):
+            return worker
+    raise SystemExit(f"No worker calls itself {owner}.")

@@ -31,12 +31,12 @@ BEGUN = {WORKER: b"Delivering", PEER_WORKER: b"Starting worker"}
 Taken = list[tuple[str, str, float, float]]
 
 
-def until(fact: Callable[[], Any], seconds: float, what: str) -> Any:
+def until(fact: Callable[[], Any], seconds: float, what: str, *, every: float = 0.05) -> Any:
     end = time.monotonic() + seconds
     while not (value := fact()):
         if time.monotonic() > end:
             sys.exit(f"Within {seconds:.0f} s this did not happen: {what}.")
-        time.sleep(0.05)
+        time.sleep(every)
     return value
 
 
@@ -113,7 +113,7 @@ class Scene:
 
     def settle(self, seconds: float) -> None:
         """Wait until every message has come to its end."""
-        until(lambda: not self.ask("count_open"), seconds, "every message is final")
+        until(lambda: not self.ask("count_open"), seconds, "every message is final", every=0.2)
 
     def clear(self) -> None:
         self.ask("clear")

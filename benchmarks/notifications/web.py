@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -16,8 +17,8 @@ from benchmarks.notifications.scene import Scene, addresses, until
 from benchmarks.servers import Server
 
 VERIFY, CODE = "/api/auth/verify", "/api/auth/request-verification-token"
-#: Per second, on one connection; an answer that holds up the next counts from the moment that was due.
-RATE = 40
+#: A second and server; an answer that holds up the next counts from the moment that was due.
+RATE = 25
 Person = tuple[str, str, str]
 
 
@@ -33,26 +34,43 @@ def _bodies(people: list[Person]) -> list[bytes]:
     return [json.dumps({"token": token, "registration_code": code}).encode() for _, token, code in people]
 
 
-def latencies(server: Server, people: list[Person]) -> list[float]:
-    """Milliseconds of each request that verifies one person, and so queues one welcome."""
-    address = urlsplit(server.base)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
-    connection.connect()
-    taken = []
-    start = time.perf_counter()
-    for number, body in enumerate(_bodies(people)):
-        due = start + number / RATE
-        if (wait := due - time.perf_counter()) > 0:
-            time.sleep(wait)
-            due = time.perf_counter()
-        connection.request("POST", VERIFY, body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = response.read()
-        if response.status != 200:
-            raise SystemExit(f"{VERIFY} answered {response.status}: {answer[:300]!r}")
-        taken.append((time.perf_counter() - due) * 1000)
-    connection.close()
-    return taken
+class Caller(threading.Thread):
+    """One connection to one server, which verifies people and so queues a welcome for each."""
+
+    def __init__(self, server: Server, people: list[Person]) -> None:
+        super().__init__(daemon=True)
+        address = urlsplit(server.base)
+        self.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+        self.bodies = _bodies(people)
+        #: Milliseconds of each answer, and what was no answer.
+        self.taken: list[float] = []
+        self.refused = ""
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        for number, body in enumerate(self.bodies):
+            due = start + number / RATE
+            if (wait := due - time.perf_counter()) > 0:
+                time.sleep(wait)
+                due = time.perf_counter()
+            self.connection.request("POST", VERIFY, body, {"Content-Type": "application/json"})
+            response = self.connection.getresponse()
+            answer = response.read()
+            if response.status != 200:
+                self.refused = f"{VERIFY} answered {response.status}: {answer[:300]!r}"
+                return
+            self.taken.append((time.perf_counter() - due) * 1000)
+
+
+def side_by_side(callers: dict[str, Caller]) -> dict[str, list[float]]:
+    """Milliseconds of each request; asked at the same time, so that a busy moment meets all servers."""
+    for caller in callers.values():
+        caller.start()
+    for caller in callers.values():
+        caller.join()
+        if caller.refused or not caller.taken:
+            raise SystemExit(caller.refused or f"{VERIFY} was not answered.")
+    return {figure: caller.taken for figure, caller in callers.items()}
 
 
 def p95(values: list[float]) -> float:
@@ -74,10 +92,11 @@ def requests(sending: Scene, silent: Scene, *, repeats: int, seconds: float, pro
         }
         # The first round warms both up, and gives the provider something to do.
         for number in range(repeats + 1):
-            for figure, server in serves.items():
-                measured = p95(latencies(server, crowds[figure][number * count : (number + 1) * count]))
+            part = slice(number * count, (number + 1) * count)
+            taken = side_by_side({figure: Caller(serves[figure], crowds[figure][part]) for figure in sides})
+            for figure, milliseconds in taken.items():
                 if number:
-                    samples[sending.vendor, figure].append(measured)
+                    samples[sending.vendor, figure].append(p95(milliseconds))
     return samples
 
 
@@ -92,14 +111,29 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         for recipient, path, body in self.work:
+            while (answer := self.ask(path, body)) is None:
+                if self.end.is_set():
+                    return
+                time.sleep(0.05)
+            if answer:
+                self.answered.append(recipient)
+            else:
+                self.unanswered += 1
             if self.end.wait(0.02):
                 return
-            request = urllib.request.Request(self.address[0] + path, body, {"Content-Type": "application/json"})
-            try:
-                urllib.request.urlopen(request, timeout=10).close()
-                self.answered.append(recipient)
-            except (OSError, http.client.HTTPException):
-                self.unanswered += 1
+
+    def ask(self, path: str, body: bytes) -> bool | None:
+        """Whether it was answered with 200; None when nobody was there to ask."""
+        request = urllib.request.Request(self.address[0] + path, body, {"Content-Type": "application/json"})
+        try:
+            urllib.request.urlopen(request, timeout=10).close()
+            return True
+        except urllib.error.HTTPError:
+            return False
+        except urllib.error.URLError as error:
+            return None if isinstance(error.reason, ConnectionRefusedError) else False
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 def killed(scene: Scene, *, kills: int, people: int) -> report.Samples:
