@@ -35,7 +35,7 @@ def outage(scene: Scene, *, count: int) -> report.Samples:
     time.sleep(AWAY)
     scene.order(listen=True)
     back = time.monotonic()
-    scene.settle(120)
+    scene.settle()
     taken = scene.take()
     rows = scene.ask("rows")
     worker.stop()
@@ -66,7 +66,7 @@ def misbehaviour(scene: Scene, *, others: int) -> list[Seen]:
     ids |= scene.ask("queue", type=MAIL, names=names("other", others))
     start = time.monotonic()
     worker = scene.worker()
-    scene.settle(120)
+    scene.settle()
     worker.stop()
     taken = scene.take()
     copies = Counter(addresses(taken))
@@ -106,13 +106,13 @@ def sigterm(scene: Scene, *, count: int) -> list[Seen]:
     scene.ask("queue", type=MAIL, names=names("stop", count))
     timeout = 3
     worker = scene.worker(NOTIFICATIONS_TIMEOUT=str(timeout), NOTIFICATIONS_LEASE=str(2 * timeout + 10))
-    until(lambda: scene.arrived() > 1, 20, "mail arrives")
+    until(lambda: scene.arrived() > 1, "mail arrives")
     code, seconds = worker.stop()
     states = Counter((row["state"], row["attempts"]) for row in scene.ask("rows"))
     is_clean = set(states) <= {("sent", 1), ("queued", 0)}
     scene.order(delay=0)
     other = scene.worker()
-    scene.settle(60)
+    scene.settle()
     other.stop()
     taken, attempts = addresses(scene.take()), sum(row["attempts"] for row in scene.ask("rows"))
     found = f"exit {code} within {seconds:.1f} s, {'rest given back' if is_clean else dict(states)}"
@@ -138,13 +138,13 @@ def database_away(scene: Scene, admin_url: str, *, count: int, seconds: float = 
     # With SQLite's usual 20 s nobody would notice.
     short = f"{scene.env['DATABASE_URL']}?timeout=1"
     worker = scene.worker(**({"DATABASE_URL": short} if scene.vendor == "sqlite" else {}))
-    until(lambda: scene.arrived() > 10, 20, "mail arrives")
+    until(lambda: scene.arrived() > 10, "mail arrives")
     path = urlsplit(scene.env["DATABASE_URL"]).path
     if scene.vendor == "sqlite":
         _lock(path, seconds)
     else:
         _cut(admin_url, path.strip("/"), seconds)
-    scene.settle(120)
+    scene.settle()
     alive = worker.process.poll() is None
     worker.stop()
     taken = addresses(scene.take())

@@ -28,15 +28,18 @@ PEER_WORKER = ("django", "db_worker", "--no-startup-delay", "--interval", "0.2")
 #: What each says when it has begun.
 BEGUN = {WORKER: b"Delivering", PEER_WORKER: b"Starting worker"}
 
+#: Seconds after which a run is given up; ten times what a quiet machine needs.
+PATIENCE = 300
+
 Taken = list[tuple[str, str, float, float]]
 
 
-def until(fact: Callable[[], Any], seconds: float, what: str, *, every: float = 0.05) -> Any:
-    end = time.monotonic() + seconds
+def until(fact: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + PATIENCE
     while not (value := fact()):
         if time.monotonic() > end:
-            sys.exit(f"Within {seconds:.0f} s this did not happen: {what}.")
-        time.sleep(every)
+            sys.exit(f"Within {PATIENCE} s this did not happen: {what}.")
+        time.sleep(0.05)
     return value
 
 
@@ -108,12 +111,16 @@ class Scene:
         )
         started = Worker(process, log, BEGUN[command])
         if ready:
-            until(started.has_begun, 30, "a worker begins")
+            until(started.has_begun, "a worker begins")
         return started
 
-    def settle(self, seconds: float) -> None:
-        """Wait until every message has come to its end."""
-        until(lambda: not self.ask("count_open"), seconds, "every message is final", every=0.2)
+    def settle(self) -> None:
+        """Wait until every message has come to its end. One that never does is counted with the lost ones."""
+        end = time.monotonic() + PATIENCE
+        while (left := self.ask("count_open")) and time.monotonic() < end:
+            time.sleep(0.2)
+        if left:
+            print(f"{self.vendor}: after {PATIENCE} s {left} messages are still open.", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         self.ask("clear")

@@ -16,9 +16,9 @@ def _batch(scene: Scene, command: tuple[str, ...], count: int, **queue: Any) -> 
     for part, size in (("warm", 20), ("mail", count)):
         cpu = worker.cpu_seconds()
         scene.ask("queue", names=names(part, size), **queue)
-        until(lambda size=size: scene.arrived() >= size, 60 + count / 20, "all mail arrives")
+        until(lambda size=size: scene.arrived() >= size, "all mail arrives")
         # Noting the last one is part of the work.
-        until(lambda: not scene.ask("count_open"), 10, "all mail is noted")
+        until(lambda: not scene.ask("count_open"), "all mail is noted")
         used = worker.cpu_seconds() - cpu
         taken = scene.take()
     worker.stop()

@@ -156,7 +156,7 @@ def killed(scene: Scene, *, kills: int, people: int) -> report.Samples:
                     client.start()
             if number < kills:
                 before = scene.arrived()
-                until(lambda before=before: scene.arrived() > before, 20, "mail arrives")
+                until(lambda before=before: scene.arrived() > before, "mail arrives")
                 time.sleep(random.uniform(0.1, 1.0))
                 os.kill(server.pid, signal.SIGKILL)
             else:
@@ -164,7 +164,7 @@ def killed(scene: Scene, *, kills: int, people: int) -> report.Samples:
                 end.set()
                 for client in clients:
                     client.join()
-                scene.settle(120)
+                scene.settle()
     arrived = addresses(scene.take())
     answered = [recipient for client in clients for recipient in client.answered]
     unanswered = sum(client.unanswered for client in clients)
