@@ -63,7 +63,7 @@ def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
 
     for line in (
         'notifications_enqueued_total{type="users.welcome",channel="email"} 1',
-        'notifications_outcome_total{outcome="accepted",provider="memorymail"} 1',
+        'notifications_outcome_total{outcome="accepted",provider="memory"} 1',
         "notifications_duplicate_key_total 1",
         "notifications_retries_total 0",
         "notifications_send_seconds_count 1",
