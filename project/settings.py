@@ -31,6 +31,10 @@ ENVIRONMENT = read.raw("ENVIRONMENT") or "dev"
 # --- Secrets ----------------------------------------------------------------------------------------------------------
 
 SECRET_KEY = read.secret("SECRET_KEY", debug=DEBUG, fallback="debug-only-secret-key-that-signs-nothing-of-worth")
+# Read, never written with: unsubscribe links in old mails stay good.
+SECRET_KEY_FALLBACKS = [
+    value if DEBUG else read.strong("SECRET_KEY_FALLBACKS", value) for value in read.words("SECRET_KEY_FALLBACKS")
+]
 USERS_TOKEN_SECRET = read.secret("USERS_TOKEN_SECRET", debug=DEBUG, fallback=SECRET_KEY)
 USERS_TOKEN_SECRET_FALLBACKS = [
     value if DEBUG else read.strong("USERS_TOKEN_SECRET_FALLBACKS", value)

@@ -77,5 +77,5 @@ def _run(name: str, go_on: Callable[[], bool]) -> bool:
         return False
     result = ", ".join(f"{count} {what}" for what, count in done.items() if count) or "nothing to do"
     mine.update(lease_until=None, next_run_at=moment(regular.every), last_run_at=moment(), last_result=result[:200])
-    logger.info("chore", extra={"chore": name, "result": result})
+    logger.log(logging.INFO if done.total() else logging.DEBUG, "chore", extra={"chore": name, "result": result})
     return True
