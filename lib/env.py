@@ -61,8 +61,8 @@ def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31) 
     return int(value)
 
 
-def number(name: str, default: float, *, minimum: float = 0.0, maximum: float = 1e6) -> float:
-    """A decimal number within the bounds."""
+def decimal(name: str, default: float, *, minimum: float, maximum: float) -> float:
+    """A number within the bounds, fractions with a point."""
     value = raw(name)
     if not value:
         return default

@@ -12,7 +12,7 @@ from notifications import providers, registry, render
 
 def refuse_start() -> list[CheckMessage]:
     """The errors that no engine starts with."""
-    return [*lease_outlives_timeout(), *provider_is_installed(), *sender_is_set()]
+    return [*lease_outlives_timeout(), *tasks_run_elsewhere(), *provider_is_installed(), *sender_is_set()]
 
 
 def lease_outlives_timeout(**kwargs: Any) -> list[CheckMessage]:
@@ -25,6 +25,41 @@ def lease_outlives_timeout(**kwargs: Any) -> list[CheckMessage]:
         Error(
             f"NOTIFICATIONS_LEASE must be at least {least} seconds: twice the timeout of {timeout} seconds, plus 10.",
             id="notifications.E001",
+        )
+    ]
+
+
+def tasks_run_elsewhere(**kwargs: Any) -> list[CheckMessage]:
+    """E002: an immediate backend would send while the caller waits."""
+    if settings.NOTIFICATIONS_ENGINE != "tasks":
+        return []
+    try:
+        from notifications import tasks
+
+        backend = tasks.deliver.get_backend()
+    except Exception as error:
+        said = f"The backend of NOTIFICATIONS_TASKS_BACKEND cannot be used ({type(error).__name__})."
+        return [Error(said, id="notifications.E002")]
+    if "ImmediateBackend" not in {base.__name__ for base in type(backend).__mro__}:
+        return []
+    return [
+        Error(
+            "NOTIFICATIONS_TASKS_BACKEND must not be immediate: it would send while the caller waits. "
+            "Use django_tasks_db.DatabaseBackend, or NOTIFICATIONS_ENGINE=inline in tests.",
+            id="notifications.E002",
+        )
+    ]
+
+
+def tasks_have_sweeper(**kwargs: Any) -> list[CheckMessage]:
+    """W005: a lost task would be nobody's."""
+    if settings.NOTIFICATIONS_ENGINE != "tasks" or settings.NOTIFICATIONS_THREADS:
+        return []
+    return [
+        Warning(
+            "With NOTIFICATIONS_ENGINE=tasks and NOTIFICATIONS_THREADS=0 nobody sends what a task has lost or what is "
+            "tried again, unless `notifications_worker` runs.",
+            id="notifications.W005",
         )
     ]
 
@@ -141,6 +176,8 @@ def unsubscribing_survives(**kwargs: Any) -> list[CheckMessage]:
 
 ALL = (
     lease_outlives_timeout,
+    tasks_run_elsewhere,
+    tasks_have_sweeper,
     types_have_templates,
     optional_types_can_be_ended,
     provider_is_installed,

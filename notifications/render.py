@@ -16,7 +16,7 @@ from notifications.rendering.content import (
     render,
 )
 from notifications.rendering.engines import languages, missing_files, written
-from notifications.rendering.mail import Mail, build
+from notifications.rendering.mail import Mail, build, compose
 from notifications.rendering.samples import TEST, InvalidSample, sample
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Mail",
     "Rendered",
     "build",
+    "compose",
     "derived",
     "fill",
     "greeting_name",

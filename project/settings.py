@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from lib import email_url
+from lib import email_url, task_backends
 from lib import env as read
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -237,12 +237,16 @@ EMAIL_URL = (
     or email_url.mailersend(read.raw("NOTIFICATIONS_API_TOKEN"))
     or ("consolemail://" if DEBUG else "")
 )
-NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "inline", "off"), "embedded")
+NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "tasks", "inline", "off"), "embedded")
+NOTIFICATIONS_THREADS = read.integer("NOTIFICATIONS_THREADS", 1, maximum=64)
+NOTIFICATIONS_POLL = read.decimal("NOTIFICATIONS_POLL", 1.0, minimum=0.01, maximum=60)
+NOTIFICATIONS_TASKS_BACKEND = read.raw("NOTIFICATIONS_TASKS_BACKEND")
+NOTIFICATIONS_RETENTION_DAYS = read.integer("NOTIFICATIONS_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
 NOTIFICATIONS_TIMEOUT = read.integer("NOTIFICATIONS_TIMEOUT", 10, minimum=1, maximum=300)
 NOTIFICATIONS_LEASE = read.integer("NOTIFICATIONS_LEASE", 30, minimum=1, maximum=3600)
 NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minimum=1, maximum=100)
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
-NOTIFICATIONS_BACKOFF_SCALE = read.number("NOTIFICATIONS_BACKOFF_SCALE", 1.0, maximum=100)
+NOTIFICATIONS_BACKOFF_SCALE = read.decimal("NOTIFICATIONS_BACKOFF_SCALE", 1.0, minimum=0, maximum=100)
 NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
 # What mails are written in; whoever reads another language gets the first.
 NOTIFICATIONS_LANGUAGES = read.words("NOTIFICATIONS_LANGUAGES") or ["en", "de"]
@@ -260,6 +264,15 @@ if EMAIL_URL:
 else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
     NOTIFICATIONS_ENGINE = "off"
+if NOTIFICATIONS_TASKS_BACKEND:
+    # Whatever the engine: the tables of a backend should not come and go with a switch.
+    _values, _apps = task_backends.settings_of(NOTIFICATIONS_TASKS_BACKEND, read.raw("NOTIFICATIONS_TASKS_BROKER"))
+    globals().update(_values)
+    INSTALLED_APPS += _apps
+elif NOTIFICATIONS_ENGINE == "tasks":
+    raise ImproperlyConfigured(
+        "Set NOTIFICATIONS_TASKS_BACKEND to a backend of Django's Tasks API, such as django_tasks_db.DatabaseBackend."
+    )
 DEFAULT_FROM_EMAIL = read.sender("DEFAULT_FROM_EMAIL", "Switchboard <noreply@example.com>" if DEBUG else "")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
@@ -299,11 +312,15 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W008",  # the proxy that ends TLS redirects; behind one, this process sees plain http
 ]
 
-# --- Logs -------------------------------------------------------------------------------------------------------------
+# --- Logs and metrics -------------------------------------------------------------------------------------------------
 
 logging.captureWarnings(True)
 # whitenoise hands files over as plain iterators; they are small, and read once.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+# Who asks for /metrics with this bearer gets them; unset, there is no such page.
+METRICS_TOKEN = _purpose_secret("METRICS_TOKEN")
+# What was deployed, such as the tag of the image; workers show it.
+RELEASE = read.raw("RELEASE")[:40]
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOGGING = {
     "version": 1,

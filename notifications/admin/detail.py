@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -88,10 +87,9 @@ def content(message: Message) -> Content:
         return Content(_("This version of the product does not know this type any more."))
     if not message.context and kind.context.model_fields:
         return Content(_("What it said was deleted when its time to be kept was over."))
-    secrets = dict.fromkeys(kind.secrets, MASK)
     try:
-        found = render.render(kind, _variables(kind, message, secrets), language=message.language)
-        mail = render.build(message, secrets, date=message.sent_at or message.created_at).message()
+        found = render.masked(message)
+        mail = render.compose(message, found, date=message.sent_at or message.created_at).message()
     except Exception as error:
         # Whatever a template, a context of an older version or a header runs into is what the page has to say.
         return Content(_("It cannot be rendered today: %(error)s.") % {"error": type(error).__name__})
@@ -101,8 +99,3 @@ def content(message: Message) -> Content:
         size=len(mail.as_bytes()),
         is_changed=bool(message.template_source and found.source and found.source != message.template_source),
     )
-
-
-def _variables(kind: registry.NotificationType, message: Message, secrets: dict[str, str]) -> dict[str, Any]:
-    unsubscribe = {} if kind.required else {"unsubscribe_url": MASK}
-    return {**unsubscribe, **message.context, **secrets}

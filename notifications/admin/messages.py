@@ -12,6 +12,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
@@ -83,6 +85,17 @@ class MessageAdmin(ReadOnly):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return flatten_fieldsets(self.fieldsets)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Only what there is to show."""
+
+        def is_there(name: Any) -> bool:
+            return getattr(obj, name, name) not in ("", None)
+
+        return [
+            (title, {"fields": [name for name in options["fields"] if is_there(name)]})
+            for title, options in self.fieldsets
+        ]
+
     # --- The list -----------------------------------------------------------------------------------------------------
 
     def bounded(self, queryset: QuerySet[Message], filters: dict[str, list[str]]) -> QuerySet[Message]:
@@ -128,16 +141,16 @@ class MessageAdmin(ReadOnly):
         return message.attempts
 
     @admin.display(description=_("next try"))
-    def next_try(self, message: Message) -> datetime | None:
-        return message.due_at if message.state == State.QUEUED else None
+    def next_try(self, message: Message) -> str:
+        return _short(message.due_at) if message.due_at and message.state == State.QUEUED else ""
 
     @admin.display(description=_("last code"))
     def code(self, message: Message) -> str:
         return message.last_code
 
     @admin.display(description=_("created"))
-    def created(self, message: Message) -> datetime:
-        return message.created_at
+    def created(self, message: Message) -> str:
+        return _short(message.created_at)
 
     # --- The page of one ----------------------------------------------------------------------------------------------
 
@@ -172,3 +185,7 @@ class MessageAdmin(ReadOnly):
         if rendered is None:
             raise Http404
         return preview_response(rendered)
+
+
+def _short(moment: datetime) -> str:
+    return date_format(timezone.localtime(moment), "j M Y H:i")

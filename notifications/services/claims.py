@@ -29,7 +29,7 @@ _TABLE = Message._meta.db_table
 # The channels are no part of the index: few rows are due, and all of them are read anyway.
 _CLAIM_LOCKING = f"""
 WITH due AS (
-  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= statement_timestamp() AND channel = ANY(%s)
+  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= statement_timestamp() - %s AND channel = ANY(%s)
   ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
 UPDATE {_TABLE} m SET state = 'sending', lease_token = %s, lease_owner = %s, attempts = attempts + 1,
   due_at = statement_timestamp() + %s
@@ -79,18 +79,25 @@ class Claim:
         return True
 
 
-def is_anything_due(channels: Sequence[str] = CHANNELS) -> bool:
+def is_anything_due(channels: Sequence[str] = CHANNELS, overdue: timedelta = timedelta(0)) -> bool:
     """An idle poll asks this: it reads one row of an index and takes no lock."""
-    due = Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment(), channel__in=channels)
+    due = Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment(-overdue), channel__in=channels)
     return due.exists()
 
 
-def claim(worker: str, limit: int, *, channels: Sequence[str] = CHANNELS, bulk_first: bool = False) -> list[Claim]:
+def claim(
+    worker: str,
+    limit: int,
+    *,
+    channels: Sequence[str] = CHANNELS,
+    overdue: timedelta = timedelta(0),
+    bulk_first: bool = False,
+) -> list[Claim]:
     """Take up to `limit` due messages, one priority class at a time: each class is then one range of the index."""
     claims: list[Claim] = []
     for priority in reversed(PRIORITIES) if bulk_first else PRIORITIES:
         if len(claims) < limit:
-            claims += _take(worker, priority, limit - len(claims), channels)
+            claims += _take(worker, priority, limit - len(claims), channels, overdue)
     return claims
 
 
@@ -125,19 +132,24 @@ def give_back(claims: Iterable[Claim]) -> None:
 
 
 def statement(
-    worker: str, priority: int, limit: int, channels: Sequence[str], token: uuid.UUID
+    worker: str,
+    priority: int,
+    limit: int,
+    channels: Sequence[str],
+    token: uuid.UUID,
+    overdue: timedelta = timedelta(0),
 ) -> tuple[str, list[Any]]:
     """The claim of one class, in the words of this database."""
     if connection.vendor == "postgresql":
-        return _CLAIM_LOCKING, [priority, list(channels), limit, token, worker, lease()]
+        return _CLAIM_LOCKING, [priority, overdue, list(channels), limit, token, worker, lease()]
     now = timezone.now()
-    until, due = (connection.ops.adapt_datetimefield_value(moment) for moment in (now + lease(), now))
+    until, due = (connection.ops.adapt_datetimefield_value(moment) for moment in (now + lease(), now - overdue))
     return _CLAIM_QUEUING, [token.hex, worker, until, priority, due, json.dumps(list(channels)), limit]
 
 
-def _take(worker: str, priority: int, limit: int, channels: Sequence[str]) -> list[Claim]:
+def _take(worker: str, priority: int, limit: int, channels: Sequence[str], overdue: timedelta) -> list[Claim]:
     token, started = uuid.uuid4(), time.monotonic()
-    sql, values = statement(worker, priority, limit, channels, token)
+    sql, values = statement(worker, priority, limit, channels, token, overdue)
     return _claims(Message.objects.raw(sql, values), token, started)
 
 

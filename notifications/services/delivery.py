@@ -10,13 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from lib import logs
-from notifications import outcomes, providers, registry, render
+from notifications import metrics, outcomes, providers, registry, render
 from notifications.models import Attempt, Message
 from notifications.outcomes import Answer, Result
 from notifications.providers import Parcel
@@ -34,10 +34,24 @@ BULK_TURN = 10
 
 
 class Courier:
-    """One thread's way through the queue; `stopping` is asked before each message."""
+    """One thread's way through the queue; `stopping` is asked before each message.
 
-    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+    It takes `batch` messages at a time (default: NOTIFICATIONS_BATCH), those of one `channel` or of all, and leaves
+    alone what is not `overdue` by that much.
+    """
+
+    def __init__(
+        self,
+        stopping: Callable[[], bool] = lambda: False,
+        *,
+        batch: int | None = None,
+        channel: str | None = None,
+        overdue: timedelta = timedelta(0),
+    ) -> None:
         self.stopping = stopping
+        self.batch: int = batch or settings.NOTIFICATIONS_BATCH
+        self.channels = [channel] if channel else claims.CHANNELS
+        self.overdue = overdue
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:120]
         self.provider = providers.configured()
         self.waiting: deque[Claim] = deque()
@@ -55,11 +69,13 @@ class Courier:
         try:
             while not self.stopping():
                 self.batches += 1
-                if not (claims.is_anything_due() and (limit := self._admitted())):
+                if not (claims.is_anything_due(self.channels, self.overdue) and (limit := self._admitted())):
                     break
                 # Every tenth batch starts from the other end, so that bulk is never starved.
                 bulk_first = self.batches % BULK_TURN == 0
-                self.waiting += claims.claim(self.worker, limit, channels=[EMAIL], bulk_first=bulk_first)
+                self.waiting += claims.claim(
+                    self.worker, limit, channels=self.channels, overdue=self.overdue, bulk_first=bulk_first
+                )
                 if not self.waiting:
                     break
                 tried += self._deliver_waiting()
@@ -94,8 +110,7 @@ class Courier:
         self.resting_until = time.monotonic() + self.admission.wait
         if self.admission.wait:
             return 0
-        batch: int = settings.NOTIFICATIONS_BATCH
-        return 1 if self.admission.is_probe else batch
+        return 1 if self.admission.is_probe else self.batch
 
     def _let_go(self) -> None:
         if self.admission.is_probe:
@@ -124,6 +139,7 @@ class Courier:
             began, started = claim.now(), time.monotonic()
             result = self._try(claim, began)
             state = _note(claim, result, began, int((time.monotonic() - started) * 1000))
+            metrics.noted(result.outcome, state, self.provider.alias)
             self._learn(result, claim)
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
             logger.log(
@@ -151,8 +167,9 @@ class Courier:
             return Result(Outcome.SUPPRESSED, reason)
         secrets: dict[str, str] = {}
         try:
-            secrets = render.derived(message)
-            parcel = self._packed(claim, secrets, now)
+            with metrics.RENDERING.time():
+                secrets = render.derived(message)
+                parcel = self._packed(claim, secrets, now)
         except registry.Withdrawn as withdrawn:
             return Result(Outcome.WITHDRAWN, withdrawn.reason)
         except Answer as answer:
@@ -216,7 +233,8 @@ class Courier:
             return down.result
         if not claim.hand_over(self.provider.alias):
             return Result(Outcome.LOST_LEASE)
-        result = self.provider.send(parcel)
+        with metrics.SENDING.time():
+            result = self.provider.send(parcel)
         if result.outcome != Outcome.AMBIGUOUS:
             return result
         kind = registry.get(claim.message.type)

@@ -201,8 +201,8 @@ def test_a_message_costs_few_statements(queries):
     with queries() as made:
         assert services.Courier().deliver_due() == 10
 
-    # Is anything due, the state, the claim, and what is due now; each message: the list, what staff
-    # have written, hand-over, finish, attempt.
+    # Is anything due, the state, the claim, and what is due now; each message: the list, staff's templates, hand-over,
+    # finish, attempt.
     assert made() <= 6 + 10 * 5
 
 
