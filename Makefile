@@ -11,7 +11,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test lint e2e sdk bench bench-flags lock clean
+.PHONY: run test lint e2e sdk bench bench-flags bench-notifications lock clean
 
 run: $(VENV)/.run .env
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
@@ -41,6 +41,9 @@ bench: $(VENV)/.dev
 
 bench-flags: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.flags $(BENCH_ARGS)
+
+bench-notifications: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.notifications $(BENCH_ARGS)
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv

@@ -67,6 +67,10 @@ def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str
     return f"{ended} session{pluralize(ended)} ended" if ended else False
 
 
+def _moment(at: datetime | None) -> str | None:
+    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else None
+
+
 def _is_paused(user: User) -> bool:
     """Known for a whole page of the list by one query, asked for alone elsewhere."""
     known = getattr(user, "is_paused", None)
@@ -244,8 +248,8 @@ class UserAdmin(VerbAdmin):
         return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
 
     @admin.display(description=_("last sign-in"), empty_value="never")
-    def last_sign_in(self, user: User) -> datetime | None:
-        return user.last_login
+    def last_sign_in(self, user: User) -> str | None:
+        return _moment(user.last_login)
 
     @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
     def signed_in_on(self, user: User) -> str | None:
@@ -256,8 +260,8 @@ class UserAdmin(VerbAdmin):
         return date_format(timezone.localtime(user.created_at), "DATE_FORMAT")
 
     @admin.display(description=_("address verified"), empty_value="not yet")
-    def verified(self, user: User) -> datetime | None:
-        return user.email_verified_at
+    def verified(self, user: User) -> str | None:
+        return _moment(user.email_verified_at)
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:

@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from notifications import metrics, services
-from notifications.models import ProviderState, Worker
+from notifications.models import Worker
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -57,13 +57,13 @@ def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
         for _ in range(2):
             services.queue("users.welcome", to=user.email, context={"first_name": "Ada"}, event_key="once")
     Worker.objects.create(host="a", pid=1, engine="worker")
-    ProviderState.objects.create(alias="email", paused=True)
+    services.pause_provider("email", by_label="test", reason="test")
 
     lines = scrape().content.decode().splitlines()
 
     for line in (
         'notifications_enqueued_total{type="users.welcome",channel="email"} 1',
-        'notifications_outcome_total{outcome="accepted",provider="memorymail"} 1',
+        'notifications_outcome_total{outcome="accepted",provider="memory"} 1',
         "notifications_duplicate_key_total 1",
         "notifications_retries_total 0",
         "notifications_send_seconds_count 1",
