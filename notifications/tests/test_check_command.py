@@ -68,9 +68,6 @@ def zone(monkeypatch):
 def check(capsys):
     """`check()` is the exit code and what was printed."""
 
-    # It is broken on purpose, which is a finding.
-    registry.forget("tests.broken")
-
     def run(*arguments):
         try:
             call_command("notifications_check", *arguments)

@@ -208,19 +208,25 @@ def test_a_message_costs_few_statements(queries):
 
 @pytest.mark.django_db(transaction=True)
 def test_workers_that_see_the_pause_end_together_send_one_to_try():
-    ProviderState.objects.create(alias="email", paused=True, paused_until=timezone.now(), failures=1)
-    ready, admissions = threading.Barrier(4), []
+    ProviderState.objects.create(alias="email", paused=True, failures=1)
+    rounds, crew = 10, 4
+    over = threading.Barrier(crew, action=lambda: (pause_ends(), admissions.append([])))
+    admissions = []
+
+    def pause_ends():
+        ProviderState.objects.update(paused_until=timezone.now() - timedelta(seconds=1))
 
     def ask():
-        ready.wait()
-        admissions.append(transport.admit("email"))
+        for _ in range(rounds):
+            over.wait()
+            admissions[-1].append(transport.admit("email"))
         connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask) for _ in range(crew)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert [admission.is_probe for admission in admissions].count(True) == 1
-    assert all(admission.is_probe or admission.wait > 0 for admission in admissions)
+    assert [sum(admission.is_probe for admission in asked) for asked in admissions] == [1] * rounds
+    assert all(admission.is_probe or admission.wait > 0 for asked in admissions for admission in asked)
