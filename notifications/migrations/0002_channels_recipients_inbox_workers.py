@@ -185,8 +185,8 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="created")),
             ],
             options={
-                "verbose_name": "template override",
-                "verbose_name_plural": "template overrides",
+                "verbose_name": "template",
+                "verbose_name_plural": "templates",
                 "ordering": ("type", "language", "part", "-version"),
             },
         ),
