@@ -6,13 +6,17 @@ from fnmatch import fnmatchcase
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db import connection
 from django.utils import timezone
 
 from lib.text import normal_email
 from notifications.models import Message, Preference, Suppression
 from notifications.registry import EMAIL, NotificationType
 
+_LISTED = f"""
+SELECT 1 FROM {Suppression._meta.db_table}
+WHERE address = %s AND channel = %s AND scope IN ({{}}) AND (expires_at IS NULL OR expires_at > %s) LIMIT 1
+"""  # noqa: S608  (the table's name is our own)
 NOT_ALLOWED, ON_LIST, PREFERENCE, THROTTLED = "not_allowed", "suppressed", "preference", "throttled"
 
 
@@ -36,6 +40,8 @@ def refusal(kind: NotificationType, *, address: str, user_id: UUID | None, chann
 
 def is_throttled(kind: NotificationType, address: str) -> bool:
     """Whether the address has had as many of this type as its rates allow."""
+    if not kind.throttle:
+        return False
     now = timezone.now()
     recent = Message.objects.filter(to_address=address, type=kind.code).exclude(state=Message.State.SUPPRESSED)
     return any(recent.filter(created_at__gt=now - rate.window).count() >= rate.count for rate in kind.throttle)
@@ -43,9 +49,12 @@ def is_throttled(kind: NotificationType, address: str) -> bool:
 
 def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
     """Whether the list holds this address with one of these scopes, now."""
-    lasts = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    listed = Suppression.objects.filter(lasts, channel=channel, address=normal_email(address), scope__in=scopes)
-    return listed.exists()
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    marks = ", ".join(["%s"] * len(scopes))
+    with connection.cursor() as cursor:
+        # Asked for every message, when it is queued and when it is sent: the ORM takes ten times as long to word it.
+        cursor.execute(_LISTED.format(marks), [normal_email(address), channel, *scopes, now])
+        return cursor.fetchone() is not None
 
 
 def is_allowed(address: str) -> bool:
