@@ -13,7 +13,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import model_ngettext, quote, unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -274,6 +274,12 @@ class VerbAdmin(ModelAdmin):
         # Django would treat an action one may not take as none chosen; a forged press is told apart.
         if any(verb.slug in chosen and not self.may_press(request, verb) for verb in self.verbs):
             raise PermissionDenied
+        for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                # Its validators know which numbers the database can be asked about.
+                self.opts.pk.clean(key, None)
+            except ValidationError:
+                raise BadRequest(f"A selected row has no key of {self.opts.verbose_name_plural}.") from None
         return super().changelist_view(request, extra_context)
 
     def press_all(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse | None:

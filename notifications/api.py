@@ -8,9 +8,10 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
@@ -59,11 +60,19 @@ async def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
 async def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """End mail of this kind, with any body (RFC 8058 sends `List-Unsubscribe=One-Click`); `undo` takes it back."""
     link = unsubscribing.read(token)
-    if "undo" not in request.POST:
+    if not _asks_to_undo(request):
         await sync_to_async(unsubscribing.unsubscribe)(link, source="link")
         return _page(link, is_on=False)
     is_on = await sync_to_async(unsubscribing.resubscribe)(link)
     return _page(link, is_on=is_on, has_changed=True, is_blocked=not is_on)
+
+
+def _asks_to_undo(request: HttpRequest) -> bool:
+    try:
+        return "undo" in request.POST
+    except (BadRequest, MultiPartParserError, SuspiciousOperation):
+        # Some program's form that cannot be read: whoever posts it wants no more mail all the same.
+        return False
 
 
 def _page(

@@ -86,6 +86,19 @@ class ReadOnly(VerbAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return GrowingList
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Only what the filters beside the list ask: anything else is one no index answers, or an expression."""
+        offered: set[str] = set()
+        filters: Any = self.get_list_filter(request)
+        for each in filters:
+            if isinstance(each, str):
+                offered.add(f"{each}__exact")
+            elif isinstance(each, tuple):
+                offered.add(f"{each[0]}__isempty")
+            else:
+                offered.add(each.parameter_name)
+        return lookup in offered
+
     def bounded(self, queryset: QuerySet[Any], filters: dict[str, list[str]]) -> QuerySet[Any]:
         """What a list without a search reads at most."""
         return newest(queryset) if filters else queryset
@@ -95,7 +108,7 @@ class ReadOnly(VerbAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """Each question is one an index can answer; the search box itself refuses NUL bytes."""
         term = search_term.strip()
-        if not term:
+        if not (term and self.search_fields):
             return queryset, False
         return (queryset.filter(self.meaning(term)) if is_storable(term) else queryset.none()), False
 

@@ -39,7 +39,7 @@ PERMISSIONS = ("notifications.add_inappnotification", "notifications.add_message
 class AnnounceForm(forms.Form):
     use_required_attribute = False
     title = forms.CharField(
-        max_length=200,
+        max_length=150,
         help_text=_("Also the subject of the mail."),
         widget=forms.TextInput({"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
     )
@@ -67,6 +67,12 @@ class AnnounceForm(forms.Form):
     )
     # One form is one announcement, however often its button is pressed.
     key = forms.UUIDField(widget=forms.HiddenInput)
+
+    def clean_title(self) -> str:
+        title: str = self.cleaned_data["title"]
+        if not title.isprintable():
+            raise ValidationError(_("Use one line without control characters."))
+        return title
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data

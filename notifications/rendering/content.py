@@ -31,9 +31,12 @@ SUBJECT_LIMIT = 200
 NAME_LIMIT = 60
 #: Above it some mail programs cut a message off (at about 102 kB).
 HTML_WARNING = 90_000
+#: Signs of styles times tags: above it putting styles in place may take a second.
+STYLING_LIMIT = 4_000_000
 
 # What mail programs turn into a link although it is none, or ring when touched.
 _LINKED = re.compile(r"://|www\.|@|[^\s.]\.[^\W\d_]{2,}|\d(?:[\s().-]*\d){5}", re.IGNORECASE)
+_STYLES = re.compile(r"<style\b.*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -183,23 +186,37 @@ def _always(kind: registry.NotificationType) -> dict[str, Any]:
 
 def _overridden(kind: registry.NotificationType, part: str, override: Override, context: Mapping[str, Any]) -> str:
     template = overriding.template(kind, part, override.body)
-    text: str = template.render(overriding.Metered(dict(context), autoescape=part == "html"))
-    if len(text.encode()) > overriding.BODY_LIMIT:
-        raise overriding.Refused("It becomes larger than 100 kB.")
+    text = overriding.filled(template, overriding.Metered(dict(context), autoescape=part == "html"))
+    _refuse_large(text)
     if not text.strip():
         raise overriding.Refused("It becomes empty.")
-    return _with_inline_styles(text) if part == "html" else text
+    if part == "html":
+        text = _with_inline_styles(text)
+        _refuse_large(text)
+    return text
+
+
+def _refuse_large(text: str) -> None:
+    if len(text.encode()) > overriding.BODY_LIMIT:
+        raise overriding.Refused("It becomes larger than 100 kB.")
 
 
 def _told(error: Exception) -> str:
     """What went wrong, in words that hold nothing but the template's own."""
-    return str(error) if isinstance(error, overriding.Refused) else f"It cannot be filled: {error}"[:500]
+    if isinstance(error, overriding.Refused):
+        return str(error)
+    return overriding.TOO_DEEP if isinstance(error, RecursionError) else f"It cannot be filled: {error}"[:500]
 
 
 def _with_inline_styles(html: str) -> str:
     """Many mail programs drop `<style>`: the files have their styles in place already, staff need not care."""
     inliner = _inliner() if settings.NOTIFICATIONS_INLINE_CSS != "off" else None
-    return inliner.inline(html) if inliner else html
+    if inliner is None or "<style" not in html.lower():
+        return html
+    # Each rule is held against each tag, in one step that nothing interrupts.
+    if sum(map(len, _STYLES.findall(html))) * html.count("<") > STYLING_LIMIT:
+        raise overriding.Refused("It has too many styles for so many tags.")
+    return str(inliner.inline(html))
 
 
 @lru_cache(maxsize=1)

@@ -6,14 +6,16 @@ outside `emails/`, cannot switch escaping off, and cannot keep a worker busy.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 from django.db import connection
 from django.template import Context, Engine, Library, Template, TemplateSyntaxError, Variable
-from django.template.base import FilterExpression, Node, NodeList, Token, TokenType
+from django.template.base import FilterExpression, Node, NodeList, Origin, Token, TokenType
 from django.template.defaulttags import ForNode
 from django.template.loader_tags import ExtendsNode, IncludeNode
 from django.template.smartif import TokenBase
@@ -25,15 +27,14 @@ from notifications.rendering import engines
 
 BODY_LIMIT = 100_000
 TAGS = ("if", "for", "with", "translate", "blocktranslate", "block", "extends", "include")
+# None that makes more than a few signs of one: `join` and `floatformat` can fill the memory in a single step.
 FILTERS = (
     "capfirst",
     "default",
     "default_if_none",
     "escape",
     "first",
-    "floatformat",
     "force_escape",
-    "join",
     "last",
     "length",
     "linebreaks",
@@ -65,6 +66,9 @@ _OF_TAGS = frozenset({"forloop", "block"})
 # Every mail asks; through the ORM the question costs as much as the rendering.
 _ACTIVE = f"SELECT part, id, body FROM {TemplateOverride._meta.db_table} WHERE type = %s AND language = %s AND active"  # noqa: S608
 _STEPS, _SIGNS = 20_000, 1_000_000
+#: Of the processor, so that a busy machine refuses nothing; a mail takes less than a thousandth of it.
+_SECONDS = 1.0
+TOO_DEEP = "Its tags are nested too deeply."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,32 @@ class Refused(Exception):
 
 
 class Metered(Context):
-    """Counts what is done for one part."""
+    """Counts what is done for one part, and ends a template that runs away: loops in loops, texts that grow."""
 
     steps = 0
     signs = 0
+    began = 0.0
+
+    def spend(self, *, steps: int = 1, signs: int = 0) -> None:
+        self.steps += steps
+        self.signs += signs
+        if self.steps > _STEPS or self.signs > _SIGNS or time.thread_time() - self.began > _SECONDS:
+            raise Refused("It makes too much text, or takes too many steps.")
+
+
+# Filters are not told for which context they work.
+_filling: ContextVar[Metered | None] = ContextVar("filling", default=None)
+
+
+def filled(template: Template, context: Metered) -> str:
+    """What the template makes of the context, within its budget."""
+    context.began = time.thread_time()
+    before = _filling.set(context)
+    try:
+        text: str = template.render(context)
+    finally:
+        _filling.reset(before)
+    return text
 
 
 def active(kind: NotificationType, language: str) -> dict[str, Override]:
@@ -114,9 +140,14 @@ def _problems(body: str, engine: Engine, part: str, known: frozenset[str], secre
     if len(body.encode()) > BODY_LIMIT:
         return ("It must not be larger than 100 kB.",)
     try:
-        nodes = _compiled(body, engine).nodelist
+        return tuple(_broken(_compiled(body, engine).nodelist, part, known, secrets))
     except Refused as refusal:
         return (str(refusal),)
+    except RecursionError:
+        return (TOO_DEEP,)
+
+
+def _broken(nodes: NodeList, part: str, known: frozenset[str], secrets: tuple[str, ...]) -> list[str]:
     found = []
     used, made = set(_used(nodes)), set(_made(nodes))
     if unknown := sorted(used - made - known - _OF_TAGS):
@@ -127,8 +158,7 @@ def _problems(body: str, engine: Engine, part: str, known: frozenset[str], secre
             found.append(f"A subject must not tell {', '.join(told)}.")
     elif lost := sorted(set(secrets) - used):
         found.append(f"It must hold {', '.join(lost)}.")
-    found += _wrong_files(nodes)
-    return tuple(found)
+    return found + _wrong_files(nodes)
 
 
 def known(kind: NotificationType) -> frozenset[str]:
@@ -141,14 +171,16 @@ def known(kind: NotificationType) -> frozenset[str]:
 @lru_cache(maxsize=512)
 def _compiled(body: str, engine: Engine) -> Template:
     try:
-        template = Template(body, engine=_restricted(engine))
+        # With a name, a path beginning with a dot leads somewhere: to what `_wrong_files` refuses.
+        template = Template(body, origin=Origin("override", "override"), engine=_restricted(engine))
+        nodes = template.nodelist.get_nodes_by_type(Node)
     except TemplateSyntaxError as error:
         raise Refused(_sentence(str(error))) from None
     except RecursionError:
-        raise Refused("Its tags are nested too deeply.") from None
+        raise Refused(TOO_DEEP) from None
     # The files it extends and includes are ours: they may use what they like.
     template.engine = engine
-    for node in template.nodelist.get_nodes_by_type(Node):
+    for node in nodes:
         _meter(node)
     return template
 
@@ -156,11 +188,17 @@ def _compiled(body: str, engine: Engine) -> Template:
 @lru_cache
 def _restricted(engine: Engine) -> Engine:
     """Knows the allowed tags and filters alone: what is not there cannot be used."""
-    narrow = Engine(dirs=engine.dirs, autoescape=engine.autoescape, builtins=["django.templatetags.i18n"])
+    narrow = Engine(
+        dirs=engine.dirs,
+        autoescape=engine.autoescape,
+        # As it will be filled: an engine with `debug` asks what fails for its place in the source.
+        debug=engine.debug,
+        builtins=["django.templatetags.i18n"],
+    )
     library = Library()
     for builtin in narrow.template_builtins:
         library.tags.update({name: tag for name, tag in builtin.tags.items() if name in TAGS})
-        library.filters.update({name: each for name, each in builtin.filters.items() if name in FILTERS})
+        library.filters.update({name: _metered(each) for name, each in builtin.filters.items() if name in FILTERS})
     narrow.template_builtins = [library]
     return narrow
 
@@ -173,20 +211,35 @@ def _sentence(message: str) -> str:
     return message[:1000]
 
 
+def _metered(apply: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(apply)
+    def metered(*args: Any, **kwargs: Any) -> Any:
+        made = apply(*args, **kwargs)
+        if context := _filling.get():
+            context.spend(signs=len(made) if isinstance(made, str) else 0)
+        return made
+
+    return metered
+
+
 def _meter(node: Node) -> None:
-    """End a template that runs away: loops within loops, or a text that doubles itself."""
     render: Callable[[Metered], Any] = node.render_annotated
     asvar = getattr(node, "asvar", None)
 
     def metered(context: Metered) -> str:
-        context.steps += 1
+        # Before it begins: a loop around nothing takes its time as well.
+        context.spend(steps=1 + (_turns(node, context) if isinstance(node, ForNode) else 0))
         text: str = render(context)
-        context.signs += len(text) + (len(str(context.get(asvar))) if asvar else 0)
-        if context.steps > _STEPS or context.signs > _SIGNS:
-            raise Refused("It makes too much text, or takes too many steps.")
+        context.spend(steps=0, signs=len(text) + (len(str(context.get(asvar))) if asvar else 0))
         return text
 
     node.render_annotated = metered  # type: ignore[method-assign, assignment]
+
+
+def _turns(loop: ForNode, context: Metered) -> int:
+    sequence: Any = loop.sequence
+    values = sequence.resolve(context, ignore_failures=True)
+    return len(values) if hasattr(values, "__len__") else 0
 
 
 # --- Reading what was compiled ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -141,15 +142,11 @@ def resend(message: Message) -> Message:
     kind = _alive(message)
     uid = uuid.uuid4()
     now = moment()
-    event_key = None
-    if message.event_key is not None:
-        suffix = f"#resend-{message.copies.count() + 1}"
-        event_key = f"{message.event_key[: 200 - len(suffix)]}{suffix}"
     return insert(
         Message(
             uid=uid,
             parent=message,
-            event_key=event_key,
+            event_key=_key_of_copy(message),
             message_id=f"<{uid}@{sending_domain()}>",
             created_at=now,
             type=message.type,
@@ -169,6 +166,18 @@ def resend(message: Message) -> Message:
             request_id=message.request_id,
         )
     )
+
+
+def _key_of_copy(message: Message) -> str | None:
+    """The next key that nobody has used: not a copy whose elder was thrown away, nor whoever chose a key like this."""
+    if message.event_key is None:
+        return None
+    for n in count(message.copies.count() + 1):
+        suffix = f"#resend-{n}"
+        key = f"{message.event_key[: 200 - len(suffix)]}{suffix}"
+        if not Message.objects.filter(event_key=key).exists():
+            return key
+    raise AssertionError
 
 
 def _alive(message: Message) -> registry.NotificationType:

@@ -47,6 +47,26 @@ def test_odd_searches_find_nothing_and_break_nothing(staff, term):
     assert rows(response) == [] or term == "\x00"
 
 
+@pytest.mark.parametrize(
+    "query",
+    [{"to_address__regex": "("}, {"to_address__contains": "a"}, {"lease_token": "x"}, {"state__in": "sent,failed"}],
+)
+def test_the_list_is_asked_nothing_but_its_filters(staff, query):
+    assert staff.get(MESSAGES, query).status_code == 400
+
+
+@pytest.mark.parametrize("page", ["providerstate", "worker"])
+def test_a_list_without_a_search_box_ignores_one(staff, page):
+    assert staff.get(f"/admin/notifications/{page}/", {"q": "x"}).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["x", "\x00", "9" * 30, ""])
+def test_an_action_on_what_is_no_row_is_refused(staff, key):
+    response = staff.post(MESSAGES, {"action": "retry", "_selected_action": [key], **ANSWER})
+
+    assert response.status_code == 400
+
+
 def test_filters_are_by_known_values(staff):
     message = MessageFactory.create(provider="smtp", category="account")
     MessageFactory.create(finished=True, type="tests.bulk", channel="other", provider="console")

@@ -59,6 +59,16 @@ def client():
     return clerk("view_inappnotification", "add_inappnotification", "add_message")
 
 
+@pytest.mark.parametrize("title", ["x" * 151, "one\u2028two", "a\u202eb"])
+def test_a_title_that_no_mail_can_have_is_told_before_anybody_is_counted(client, title):
+    person("ada@example.org")
+
+    response = client.post(ADD, {**FORM, "people": "ada@example.org", "title": title})
+
+    assert "title" in response.context["form"].errors
+    assert not response.context["count"]
+
+
 def test_an_announcement_is_confirmed_and_goes_to_chosen_people_and_a_group(client):
     ada, bob = person("a&b@example.org"), person("bob@example.org")
     person("off@example.org", is_active=False).groups.add(group := Group.objects.create(name="Beta"))
@@ -113,7 +123,7 @@ def test_a_group_that_grew_meanwhile_is_confirmed_anew(client):
         ({"people": "off@example.org"}, "Nobody of them is active."),
         ({"people": "\x00"}, "Null characters are not allowed."),
         ({"title": ""}, "This field is required."),
-        ({"title": "x" * 201}, "at most 200"),
+        ({"title": "x" * 151}, "at most 150"),
         ({"body": "x" * 2001}, "at most 2000"),
         ({"body": "\x00"}, "Null characters are not allowed."),
         ({"url": "javascript:alert(1)"}, "Enter a valid URL."),

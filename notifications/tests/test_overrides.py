@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 from django.db import connection
@@ -145,6 +146,14 @@ def test_every_file_keeps_the_rules_of_staff(code, language):
             + "{{ a }}",
             "too much text",
         ),
+        ("{{ registration_code }}{% include './x.html' %}", "begins with"),
+        ("{% extends '../x.html' %}{{ registration_code }}", "points outside"),
+        ("{{ registration_code }}" + "{% with a=first_name %}" * 300 + "{% endwith %}" * 300, "nested too deeply"),
+        ("{{ registration_code }}{% if " + "1 and " * 9000 + "1 %}x{% endif %}", "nested too deeply"),
+        ("{{ registration_code }}{% include 'emails/' %}", "cannot be filled: "),
+        # One step each, and each would fill the memory.
+        ("{{ registration_code|join:reason }}", "Invalid filter: 'join'"),
+        ("{{ registration_code|floatformat:'99999999' }}", "Invalid filter: 'floatformat'"),
     ],
 )
 @pytest.mark.parametrize("part", ["text", "html"])
@@ -153,6 +162,33 @@ def test_what_breaks_a_rule_is_told_at_its_field(kind, part, body, told):
 
     assert list(problems) == [part]
     assert told in " ".join(problems[part])
+
+
+@pytest.mark.parametrize(
+    ("part", "body", "told"),
+    [
+        ("text", "{% for a in '" + "a" * 30_000 + "' %}{% for b in a %}{% endfor %}{% endfor %}", "too many steps"),
+        ("text", "{{ '" + "é" * 20_000 + "'" + "|urlencode" * 5000 + " }}", "too much text"),
+        ("text", "{% for a in reason %}{{ a" + "|lower" * 10_000 + " }}{% endfor %}", "too many steps"),
+        ("html", "<style>" + "*{a:b}" * 4000 + "</style>" + "<p>" * 8000, "too many styles"),
+    ],
+    ids=["loops around nothing", "a filter that grows", "filters in a loop", "styles"],
+)
+def test_a_template_keeps_nobody_busy(kind, part, body, told):
+    began = time.thread_time()
+
+    problems = refused(kind, **{part: "{{ registration_code }}" + body})
+
+    assert told in " ".join(problems[part])
+    assert time.thread_time() - began < 3
+
+
+def test_while_developing_a_broken_template_says_what_is_wrong(kind, settings):
+    settings.DEBUG = True
+
+    problems = refused(kind, text="{{ registration_code }}{% include 'emails/absent.html' %}")
+
+    assert "cannot be filled: emails/absent.html" in problems["text"][0]
 
 
 def test_a_template_that_gets_too_long_is_refused(kind):

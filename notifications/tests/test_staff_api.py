@@ -349,6 +349,18 @@ def test_resend_queues_a_copy(staff):
     assert first["state"] == "queued"
 
 
+def test_resend_makes_a_copy_whatever_keys_are_taken(staff):
+    message = MessageFactory.create(finished=True, event_key="tests:1")
+    api = staff("resend_message")
+    elder, younger = (api.call("POST", f"{PATH}/{message.uid}/resend").json() for _ in range(2))
+    Message.objects.filter(uid=elder["uid"]).delete()
+
+    copy = api.call("POST", f"{PATH}/{message.uid}/resend").json()
+
+    assert copy["uid"] != younger["uid"]
+    assert (copy["event_key"], copy["state"]) == ("tests:1#resend-3", "queued")
+
+
 @pytest.mark.parametrize(("verb", "state"), [("retry", "sent"), ("retry", "queued"), ("resend", "queued")])
 def test_the_wrong_state_is_refused(staff, verb, state):
     message = MessageFactory.create(**{"finished": True} if state == "sent" else {})

@@ -49,6 +49,20 @@ def test_the_link_stands_on_the_base_address_and_is_the_same_for_every_spelling(
     assert url != unsubscribing.unsubscribe_url(ADDRESS, "security")
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"List-Unsubscribe=One-Click"),
+        ("multipart/form-data; boundary=", b"x"),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"List-Unsubscribe=One-Click"),
+        ("application/x-www-form-urlencoded", b"a=1&" * 3000),
+    ],
+)
+def test_a_form_that_cannot_be_read_ends_the_mail_all_the_same(browser, path, kind, body):
+    assert browser.generic("POST", path, body, content_type=kind).status_code == 200
+    assert listed() == UNSUBSCRIBED
+
+
 def test_following_the_link_shows_a_page_and_changes_nothing(browser, path, user, queries):
     for _ in range(3):
         with queries() as made:
