@@ -46,6 +46,15 @@ RETURNING *
 """  # noqa: S608
 
 
+_HAND_OVER = f"""
+UPDATE {_TABLE} SET handed_at = {{}}, due_at = {{}}, provider = %s
+WHERE id = %s AND lease_token = %s AND state = 'sending'
+"""  # noqa: S608
+# Whose clock it is: the server's, or ours where the database is a file here.
+_HAND_OVER_THERE = _HAND_OVER.format("statement_timestamp()", "statement_timestamp() + %s")
+_HAND_OVER_HERE = _HAND_OVER.format("%s", "%s")
+
+
 def lease() -> timedelta:
     return timedelta(seconds=settings.NOTIFICATIONS_LEASE)
 
@@ -73,11 +82,20 @@ class Claim:
     def hand_over(self, provider: str) -> bool:
         """Fence, cancel check and lease renewal in one, just before the bytes leave; False: nothing may be sent."""
         deadline = time.monotonic() + settings.NOTIFICATIONS_LEASE
-        held = Message.objects.filter(pk=self.message.pk, lease_token=self.token, state=Message.State.SENDING)
-        if not held.update(handed_at=moment(), due_at=moment(lease()), provider=provider):
-            return False
+        with connection.cursor() as cursor:
+            cursor.execute(*self._hand_over(provider))
+            if not cursor.rowcount:
+                return False
         self.deadline, self.is_handed = deadline, True
         return True
+
+    def _hand_over(self, provider: str) -> tuple[str, list[Any]]:
+        # Once for every mail: the ORM takes longer to word it than the database to do it.
+        if connection.vendor == "postgresql":
+            return _HAND_OVER_THERE, [lease(), provider, self.message.pk, self.token]
+        now = timezone.now()
+        times = [connection.ops.adapt_datetimefield_value(at) for at in (now, now + lease())]
+        return _HAND_OVER_HERE, [*times, provider, self.message.pk, self.token.hex]
 
 
 def is_anything_due(channels: Sequence[str] = CHANNELS, overdue: timedelta = timedelta(0)) -> bool:
