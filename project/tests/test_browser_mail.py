@@ -83,6 +83,12 @@ def test_a_mail_that_is_not_there(mail_server, anyhow):
     browser.press(driver, driver.find_element(By.LINK_TEXT, "radia@example.org"))
     assert "Waiting for its time" in browser.text(driver)
     look("message")
+    narrow = [
+        cell.text
+        for cell in browser.find(driver, ".timeline").find_elements(By.CSS_SELECTOR, "td:last-child")
+        if cell.size["width"] < 100
+    ]
+    assert narrow == []
     frame = browser.find(driver, "iframe.mail-body")
     driver.execute_script("arguments[0].scrollIntoView()", frame)
     driver.switch_to.frame(frame)
