@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 import notifications
 from lib.text import storable
-from notifications import ACCOUNT, BULK, EMAIL, IN_APP
+from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
 from notifications.render import TEST
 
 
@@ -33,6 +33,12 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _declared(code: str) -> str:
+    if code and code not in {kind.code for kind in registry.declared_types()}:
+        raise ValueError("must be a declared type")
+    return code
+
+
 def _trimmed(longest: int, *, least: int = 0) -> StringConstraints:
     return StringConstraints(strip_whitespace=True, min_length=least, max_length=longest)
 
@@ -51,7 +57,7 @@ class Test(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    about: Annotated[str, StringConstraints(max_length=100), AfterValidator(storable)] = ""
+    about: Annotated[str, StringConstraints(max_length=100), AfterValidator(_declared)] = ""
 
 
 notifications.declare(

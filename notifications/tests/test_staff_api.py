@@ -251,6 +251,7 @@ def test_a_key_that_is_none_is_told_so(staff, key):
     ("body", "expected"),
     [
         ({"type": "tests.nothing"}, "UNKNOWN_TYPE"),
+        ({"type": "notifications.test", "context": {"about": "tests.nothing"}}, "INVALID_MESSAGE"),
         ({"type": "tests.hello"}, "TYPE_HAS_SECRETS"),
         ({"type": "tests.hint"}, "INVALID_MESSAGE"),
         ({"context": {"title": 1}}, "INVALID_MESSAGE"),
