@@ -61,6 +61,16 @@ def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31) 
     return int(value)
 
 
+def decimal(name: str, default: float, *, minimum: float, maximum: float) -> float:
+    """A number within the bounds, fractions with a point."""
+    value = raw(name)
+    if not value:
+        return default
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII) or not minimum <= float(value) <= maximum:
+        raise ImproperlyConfigured(f"{name} must be a number from {minimum:g} to {maximum:g}.")
+    return float(value)
+
+
 def switch(name: str, default: bool = False) -> bool:
     """On at `1`, `true`, `yes`, `on`; off at `0`, `false`, `no`, `off` and when empty."""
     value = raw(name).lower()

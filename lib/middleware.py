@@ -44,6 +44,13 @@ def log_request(method: str, path: str, status: int, started: float, user_id: st
     )
 
 
+def _loggable_path(request: HttpRequest) -> str:
+    """The path, without what its route calls a token: that opens something, and a log has many readers."""
+    match = getattr(request, "resolver_match", None)
+    token = match.kwargs.get("token") if match else None
+    return request.path.replace(token, "…") if token else request.path
+
+
 class HookMiddleware:
     """A middleware of two plain hooks, at home in sync and in async stacks alike.
 
@@ -97,7 +104,7 @@ class RequestMiddleware(HookMiddleware):
         user = getattr(request, "auth", None) or getattr(request, "_cached_user", None)
         log_request(
             request.method or "",
-            request.path,
+            _loggable_path(request),
             response.status_code,
             request.started,  # type: ignore[attr-defined]
             str(user.pk) if user is not None and user.pk else None,

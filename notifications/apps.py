@@ -7,8 +7,10 @@ class NotificationsConfig(AppConfig):
     name = "notifications"
 
     def ready(self) -> None:
-        from notifications import checks, engine
+        from notifications import checks, engine, notifications  # noqa: F401  (declare what this app brings)
+        from notifications.services import chores, housekeeping
 
-        register(checks.lease_outlives_timeout)
-        register(checks.types_have_templates)
+        for check in checks.ALL:
+            register(check)
+        chores.register("notifications.housekeeping", housekeeping.purge)
         request_started.connect(engine.request_started, dispatch_uid="notifications.engine")

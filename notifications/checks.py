@@ -1,11 +1,18 @@
 """What must be true before the first message: `manage.py check` says so, and the engines refuse to start."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import connection
 
-from notifications import registry, render
+from notifications import providers, registry, render
+
+
+def refuse_start() -> list[CheckMessage]:
+    """The errors that no engine starts with."""
+    return [*lease_outlives_timeout(), *tasks_run_elsewhere(), *provider_is_installed(), *sender_is_set()]
 
 
 def lease_outlives_timeout(**kwargs: Any) -> list[CheckMessage]:
@@ -22,10 +29,160 @@ def lease_outlives_timeout(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def types_have_templates(**kwargs: Any) -> list[CheckMessage]:
-    """E004: a type without its files would fail at the first message."""
+def tasks_run_elsewhere(**kwargs: Any) -> list[CheckMessage]:
+    """E002: an immediate backend would send while the caller waits."""
+    if settings.NOTIFICATIONS_ENGINE != "tasks":
+        return []
+    try:
+        from notifications import tasks
+
+        backend = tasks.deliver.get_backend()
+    except Exception as error:
+        said = f"The backend of NOTIFICATIONS_TASKS_BACKEND cannot be used ({type(error).__name__})."
+        return [Error(said, id="notifications.E002")]
+    if "ImmediateBackend" not in {base.__name__ for base in type(backend).__mro__}:
+        return []
     return [
-        Error(f"{kind.code} lacks {', '.join(missing)} in the template directories.", id="notifications.E004")
-        for kind in registry.declared_types()
-        if (missing := render.missing_files(kind))
+        Error(
+            "NOTIFICATIONS_TASKS_BACKEND must not be immediate: it would send while the caller waits. "
+            "Use django_tasks_db.DatabaseBackend, or NOTIFICATIONS_ENGINE=inline in tests.",
+            id="notifications.E002",
+        )
     ]
+
+
+def tasks_have_sweeper(**kwargs: Any) -> list[CheckMessage]:
+    """W005: a lost task would be nobody's."""
+    if settings.NOTIFICATIONS_ENGINE != "tasks" or settings.NOTIFICATIONS_THREADS:
+        return []
+    return [
+        Warning(
+            "With NOTIFICATIONS_ENGINE=tasks and NOTIFICATIONS_THREADS=0 nobody sends what a task has lost or what is "
+            "tried again, unless `notifications_worker` runs.",
+            id="notifications.W005",
+        )
+    ]
+
+
+def types_have_templates(**kwargs: Any) -> list[CheckMessage]:
+    """E004: a type without its files or a sample that fits would fail at the first message. W011: it will.
+    E010: the text lacks a link. W010: the HTML is long."""
+    found: list[CheckMessage] = []
+    for kind in registry.declared_types():
+        if missing := render.missing_files(kind):
+            told = f"{kind.code} lacks {', '.join(missing)} in the template directories."
+            found.append(Error(told, id="notifications.E004"))
+        elif registry.EMAIL in kind.channels:
+            for language in render.languages():
+                found += _sample_trouble(kind, language)
+    return found
+
+
+def optional_types_can_be_ended(**kwargs: Any) -> list[CheckMessage]:
+    """E005: whoever may switch a mail off must find a link in it that does."""
+    optional = [kind.code for kind in registry.declared_types() if not kind.required]
+    if settings.BASE_URL or not optional:
+        return []
+    return [Error(f"Set BASE_URL: the unsubscribe links of {', '.join(optional)} need it.", id="notifications.E005")]
+
+
+def _sample_trouble(kind: registry.NotificationType, language: str) -> list[CheckMessage]:
+    """What is wrong with a type's files, told from its sample, without the database."""
+    try:
+        sample = render.sample(kind)
+    except render.InvalidSample as error:
+        return [Error(str(error), id="notifications.E004")]
+    try:
+        made = render.fill(kind, sample, language=language, overrides={})
+    except Exception as error:
+        # A warning: such a message fails alone, and must not keep the others waiting.
+        told = f"{kind.code} cannot be rendered in {language}: {type(error).__name__}: {error}"
+        return [Warning(told, id="notifications.W011")]
+    found: list[CheckMessage] = []
+    if links := render.missing_links(made):
+        told = f"The text of {kind.code} in {language} lacks a link of its HTML: {', '.join(links)}."
+        found.append(Error(told, id="notifications.E010"))
+    if len(made.html.encode()) > render.HTML_WARNING:
+        told = f"The HTML of {kind.code} in {language} is larger than 90 kB: some mail programs cut it off."
+        found.append(Warning(told, id="notifications.W010"))
+    return found
+
+
+def provider_is_installed(**kwargs: Any) -> list[CheckMessage]:
+    """E003: EMAIL_URL names a provider that needs a package which is not there."""
+    name = providers.module()
+    if not name.startswith("anymail."):
+        return []
+    needs, pip = ("boto3", '"django-anymail[amazon-ses]"') if name.endswith("_ses") else ("anymail", "django-anymail")
+    if find_spec("anymail") and find_spec(needs):
+        return []
+    return [
+        Error(f"The provider of EMAIL_URL needs a package: python -m pip install {pip}", id="notifications.E003"),
+    ]
+
+
+def sender_is_set(**kwargs: Any) -> list[CheckMessage]:
+    """E006: mail that leaves this machine needs a sender."""
+    if settings.NOTIFICATIONS_ENGINE == "off" or settings.DEFAULT_FROM_EMAIL or not providers.is_real():
+        return []
+    return [Error("Set DEFAULT_FROM_EMAIL to the address that mail comes from.", id="notifications.E006")]
+
+
+def mail_leaves(**kwargs: Any) -> list[CheckMessage]:
+    """W001: outside debug nobody reads a console, and codes stand in its log."""
+    if (
+        settings.NOTIFICATIONS_ENGINE == "off"
+        or settings.DEBUG
+        or settings.ENVIRONMENT == "test"
+        or providers.is_real()
+    ):
+        return []
+    return [
+        Warning(
+            f"Mail goes to {providers.configured().alias} and reaches nobody; its codes and links can be read there.",
+            hint="Set EMAIL_URL to a mail server or provider.",
+            id="notifications.W001",
+        )
+    ]
+
+
+def sqlite_waits_its_turn(**kwargs: Any) -> list[CheckMessage]:
+    """W003: without IMMEDIATE two workers that write at once fail with "database is locked"."""
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor != "sqlite" or str(options.get("transaction_mode", "")).upper() in {"IMMEDIATE", "EXCLUSIVE"}:
+        return []
+    return [
+        Warning(
+            "SQLite is used without transaction_mode=IMMEDIATE: workers will fail with `database is locked`.",
+            id="notifications.W003",
+        )
+    ]
+
+
+def unsubscribing_survives(**kwargs: Any) -> list[CheckMessage]:
+    """W004: a provider that drops headers, and types that people may unsubscribe from."""
+    optional = [kind for kind in registry.declared_types() if registry.EMAIL in kind.channels and not kind.required]
+    if not optional or providers.configured().capabilities.custom_headers:
+        return []
+    return [
+        Warning(
+            "MailerSend drops List-Unsubscribe from most accounts, which optional mails such as "
+            f"{optional[0].code} need.",
+            hint="Use its mail server: EMAIL_URL=smtp+tls://user:password@smtp.mailersend.net:587.",
+            id="notifications.W004",
+        )
+    ]
+
+
+ALL = (
+    lease_outlives_timeout,
+    tasks_run_elsewhere,
+    tasks_have_sweeper,
+    types_have_templates,
+    optional_types_can_be_ended,
+    provider_is_installed,
+    sender_is_set,
+    mail_leaves,
+    sqlite_waits_its_turn,
+    unsubscribing_survives,
+)

@@ -1,20 +1,25 @@
-"""What a try came to, told from what the mail server or the library said, and how long to wait after it."""
+"""What a try came to, and how long to wait after it. Each way out (`providers/`) words its answers in these."""
 
 from __future__ import annotations
 
 import html
 import random
-import smtplib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, urlsplit
+
+from django.conf import settings
 
 from notifications.models import Attempt
 from notifications.registry import Backoff
 
 MASK = "••••••"
 TEXT_LIMIT = 500
+LONGEST_WAIT = timedelta(hours=6)
+
+UNVERIFIED = "unverified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,70 +27,72 @@ class Result:
     outcome: Attempt.Outcome
     code: str = ""
     text: str = ""
+    #: Of an accepted message: what is odd about it.
+    reason: str = ""
+    provider_message_id: str = ""
+    #: The provider said when to come back (Retry-After); wins over the backoff.
+    wait: timedelta | None = None
+    #: The login or key was refused: trying again will not help, people must look.
+    needs_staff: bool = False
+    #: An ambiguous one may be sent again: its type allows a second copy, or the provider would know it again.
+    may_repeat: bool = True
+    #: The mail server knows that this address does not exist.
+    is_bad_address: bool = False
 
 
-class TransportDown(Exception):
-    """The mail server cannot be used at all; no message is to blame."""
+class Answer(Exception):
+    """Ends a try before anything was handed over."""
 
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__(type(cause).__name__)
-        self.result = Result(Attempt.Outcome.TRANSPORT_DOWN, _code(cause), _text(cause))
-
-
-def of_sending(error: Exception) -> Result:
-    """Classify what sending one message raised, once the connection stood."""
-    reply = _reply(error)
-    if reply is None:
-        # Closed, timed out or something unforeseen: the message may have been accepted all the same.
-        return Result(Attempt.Outcome.AMBIGUOUS, _code(error), _text(error))
-    outcome = Attempt.Outcome.PERMANENT
-    if reply == 421:
-        outcome = Attempt.Outcome.TRANSPORT_DOWN
-    elif 400 <= reply < 500:
-        outcome = Attempt.Outcome.TEMPORARY
-    return Result(outcome, _code(error), _text(error))
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.code)
+        self.result = result
 
 
-def _reply(error: BaseException) -> int | None:
-    """The SMTP reply code; of several refused recipients the first, as each message has one."""
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return next((int(code) for code, _ in error.recipients.values()), None)
-    if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 400:
-        return error.smtp_code
-    return None
+class TransportDown(Answer):
+    """The way out cannot be used at all; no message is to blame."""
 
-
-def _code(error: BaseException) -> str:
-    reply = _reply(error)
-    return type(error).__name__ if reply is None else str(reply)
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return " ".join(_readable(words) for _, words in error.recipients.values())
-    if isinstance(error, smtplib.SMTPResponseException):
-        return _readable(error.smtp_error)
-    return str(error)
-
-
-def _readable(words: bytes | str) -> str:
-    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+    def __init__(self, code: str, text: str, *, needs_staff: bool = False) -> None:
+        super().__init__(Result(Attempt.Outcome.TRANSPORT_DOWN, code, text, needs_staff=needs_staff))
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """The text as it may be stored: no secret in any spelling it was sent in, no NUL, at most 500 characters."""
     for secret in secrets:
-        values = (value for _, value in parse_qsl(urlsplit(secret).query))
-        for spelling in (secret, html.escape(secret), *values):
+        for spelling in (secret, html.escape(secret), *_query_values(secret)):
             if spelling:
                 text = text.replace(spelling, MASK)
-    return text.replace("\x00", "")[:TEXT_LIMIT]
+    return storable(text)[:TEXT_LIMIT]
+
+
+def storable(text: str) -> str:
+    """Without what a database or UTF-8 cannot hold."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _query_values(secret: str) -> list[str]:
+    """A link is also known by the token in it."""
+    try:
+        return [value for _, value in parse_qsl(urlsplit(secret).query)]
+    except ValueError:
+        return []
 
 
 def wait_after(attempt: int, backoff: Backoff) -> timedelta:
     """How long to wait after the n-th attempt, give or take a fifth so that a crowd does not return as one."""
-    if backoff == "prompt":
-        seconds = min(5.0 * 3 ** (attempt - 1), 6 * 3600)
-    else:
-        seconds = min(30.0 * 4 ** (attempt - 1), 6 * 3600)
-    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311  (spreads load, hides nothing)
+    first, factor = (5.0, 3) if backoff == "prompt" else (30.0, 4)
+    seconds = min(first * factor ** min(attempt - 1, 20), LONGEST_WAIT.total_seconds())
+    scale = settings.NOTIFICATIONS_BACKOFF_SCALE * random.uniform(0.8, 1.2)  # noqa: S311  (spreads load, hides nothing)
+    return timedelta(seconds=seconds * scale)
+
+
+def retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:
+    """The wait that a Retry-After header asks for, seconds or a date, never more than six hours."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(timedelta(seconds=int(text[:9])), LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(moment - (now or datetime.now(UTC)), timedelta(0)), LONGEST_WAIT)

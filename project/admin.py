@@ -103,6 +103,12 @@ class SwitchboardAdminSite(AdminSite):
     login_form = SignInForm
     enable_nav_sidebar = True
 
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        # Not above: the pages of apps register with this site, which is made of this module.
+        from notifications.admin.overview import overview
+
+        return super().index(request, {"mail": overview(request), **(extra_context or {})})
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().login(request, extra_context)
         form = (getattr(response, "context_data", None) or {}).get("form")

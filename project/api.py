@@ -15,6 +15,8 @@ from ninja.parser import Parser
 from feature_flags.api import ofrep
 from feature_flags.api import router as feature_flags_router
 from feature_flags.api import unleash as unleash_router
+from notifications.api import router as notifications_router
+from notifications.api import staff as staff_messages_router
 from project import errors
 from users.api import router as users_router
 from users.auth import BearerOrCookie
@@ -65,6 +67,8 @@ async def status(request: HttpRequest) -> StatusOut:
 api.add_router("", users_router)
 api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
+api.add_router("/notifications", notifications_router)
+api.add_router("/staff", staff_messages_router)
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

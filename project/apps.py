@@ -5,6 +5,11 @@ from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 class ProjectConfig(AppConfig):
     name = "project"
 
+    def ready(self) -> None:
+        from project import chores
+
+        chores.register()
+
 
 class AdminConfig(DjangoAdminConfig):
     default_site = "project.admin.SwitchboardAdminSite"

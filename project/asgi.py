@@ -19,7 +19,7 @@ from notifications import engine  # noqa: E402
 
 # Two sets, so that no slow page of the admin stands in the API's way. Django's own handler would take a new thread,
 # and leave a new database connection behind, for every request.
-LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz")
+LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz", "/metrics")
 api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
 api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
 

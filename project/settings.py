@@ -5,15 +5,18 @@ What is missing has a default that starts on a laptop, or stops the start with o
 
 import logging
 import os
+import re
 import sys
 import warnings
+from email.utils import parseaddr
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from lib import email_url
+from lib import email_url, task_backends
 from lib import env as read
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,6 +31,10 @@ ENVIRONMENT = read.raw("ENVIRONMENT") or "dev"
 # --- Secrets ----------------------------------------------------------------------------------------------------------
 
 SECRET_KEY = read.secret("SECRET_KEY", debug=DEBUG, fallback="debug-only-secret-key-that-signs-nothing-of-worth")
+# Read, never written with: unsubscribe links in old mails stay good.
+SECRET_KEY_FALLBACKS = [
+    value if DEBUG else read.strong("SECRET_KEY_FALLBACKS", value) for value in read.words("SECRET_KEY_FALLBACKS")
+]
 USERS_TOKEN_SECRET = read.secret("USERS_TOKEN_SECRET", debug=DEBUG, fallback=SECRET_KEY)
 USERS_TOKEN_SECRET_FALLBACKS = [
     value if DEBUG else read.strong("USERS_TOKEN_SECRET_FALLBACKS", value)
@@ -228,21 +235,49 @@ FLAGS_ENVIRONMENT = read.raw("FLAGS_ENVIRONMENT") or "default"
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 
-EMAIL_URL = read.raw("EMAIL_URL") or ("consolemail://" if DEBUG else "")
-NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "inline", "off"), "embedded")
+# The seed knows a token of MailerSend and no address.
+EMAIL_URL = (
+    read.raw("EMAIL_URL")
+    or email_url.mailersend(read.raw("NOTIFICATIONS_API_TOKEN"))
+    or ("consolemail://" if DEBUG else "")
+)
+NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "tasks", "inline", "off"), "embedded")
+NOTIFICATIONS_THREADS = read.integer("NOTIFICATIONS_THREADS", 1, maximum=64)
+NOTIFICATIONS_POLL = read.decimal("NOTIFICATIONS_POLL", 1.0, minimum=0.01, maximum=60)
+NOTIFICATIONS_TASKS_BACKEND = read.raw("NOTIFICATIONS_TASKS_BACKEND")
+NOTIFICATIONS_RETENTION_DAYS = read.integer("NOTIFICATIONS_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
 NOTIFICATIONS_TIMEOUT = read.integer("NOTIFICATIONS_TIMEOUT", 10, minimum=1, maximum=300)
 NOTIFICATIONS_LEASE = read.integer("NOTIFICATIONS_LEASE", 30, minimum=1, maximum=3600)
 NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minimum=1, maximum=100)
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
+NOTIFICATIONS_BACKOFF_SCALE = read.decimal("NOTIFICATIONS_BACKOFF_SCALE", 1.0, minimum=0, maximum=100)
+NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
+# What mails are written in; whoever reads another language gets the first.
+NOTIFICATIONS_LANGUAGES = read.words("NOTIFICATIONS_LANGUAGES") or ["en", "de"]
+if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", code, re.ASCII) for code in NOTIFICATIONS_LANGUAGES):
+    raise ImproperlyConfigured("NOTIFICATIONS_LANGUAGES must be codes such as en, de or pt-br.")
+NOTIFICATIONS_INLINE_CSS = read.choice("NOTIFICATIONS_INLINE_CSS", ("auto", "on", "off"), "auto")
+if NOTIFICATIONS_INLINE_CSS == "on" and find_spec("css_inline") is None:
+    raise ImproperlyConfigured("NOTIFICATIONS_INLINE_CSS=on needs a package: pip install css-inline.")
 NOTIFICATIONS_ALLOW_TO = [pattern.lower() for pattern in read.words("NOTIFICATIONS_ALLOW_TO")]
+# What reports of the provider are proved with: its signing key, or `user:password` where it has none.
+NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
+NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
 else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
     NOTIFICATIONS_ENGINE = "off"
+if NOTIFICATIONS_TASKS_BACKEND:
+    # Whatever the engine: the tables of a backend should not come and go with a switch.
+    _values, _apps = task_backends.settings_of(NOTIFICATIONS_TASKS_BACKEND, read.raw("NOTIFICATIONS_TASKS_BROKER"))
+    globals().update(_values)
+    INSTALLED_APPS += _apps
+elif NOTIFICATIONS_ENGINE == "tasks":
+    raise ImproperlyConfigured(
+        "Set NOTIFICATIONS_TASKS_BACKEND to a backend of Django's Tasks API, such as django_tasks_db.DatabaseBackend."
+    )
 DEFAULT_FROM_EMAIL = read.sender("DEFAULT_FROM_EMAIL", "Switchboard <noreply@example.com>" if DEBUG else "")
-if EMAIL_URL.startswith("smtp") and not DEFAULT_FROM_EMAIL:
-    raise ImproperlyConfigured("Set DEFAULT_FROM_EMAIL to the address that mail comes from.")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
@@ -264,6 +299,7 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+LOCALE_PATHS = [BASE_DIR / "locale"]
 
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -280,11 +316,15 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W008",  # the proxy that ends TLS redirects; behind one, this process sees plain http
 ]
 
-# --- Logs -------------------------------------------------------------------------------------------------------------
+# --- Logs and metrics -------------------------------------------------------------------------------------------------
 
 logging.captureWarnings(True)
 # whitenoise hands files over as plain iterators; they are small, and read once.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+# Who asks for /metrics with this bearer gets them; unset, there is no such page.
+METRICS_TOKEN = _purpose_secret("METRICS_TOKEN")
+# What was deployed, such as the tag of the image; workers show it.
+RELEASE = read.raw("RELEASE")[:40]
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOGGING = {
     "version": 1,

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from feature_flags.admin.who import answers
 from lib.admin import Verb, VerbAdmin, staff
 from lib.text import valid_email
-from notifications.models import Message
+from notifications.admin.person import messages_of
 from users import services
 from users.models import User
 from users.services import Actor, limiter
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:
     UserModelForm = forms.ModelForm
 
-SESSIONS_SHOWN, MAILS_SHOWN, FLAGS_SHOWN = 50, 10, 100
+SESSIONS_SHOWN, FLAGS_SHOWN = 50, 100
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
@@ -65,6 +65,10 @@ def _send_reset(user: User, /, *, request: HttpRequest, reason: str) -> bool:
 def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
     ended = services.sign_out(user, by=_actor(request))
     return f"{ended} session{pluralize(ended)} ended" if ended else False
+
+
+def _moment(at: datetime | None) -> str | None:
+    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else None
 
 
 def _is_paused(user: User) -> bool:
@@ -244,8 +248,8 @@ class UserAdmin(VerbAdmin):
         return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
 
     @admin.display(description=_("last sign-in"), empty_value="never")
-    def last_sign_in(self, user: User) -> datetime | None:
-        return user.last_login
+    def last_sign_in(self, user: User) -> str | None:
+        return _moment(user.last_login)
 
     @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
     def signed_in_on(self, user: User) -> str | None:
@@ -256,8 +260,8 @@ class UserAdmin(VerbAdmin):
         return date_format(timezone.localtime(user.created_at), "DATE_FORMAT")
 
     @admin.display(description=_("address verified"), empty_value="not yet")
-    def verified(self, user: User) -> datetime | None:
-        return user.email_verified_at
+    def verified(self, user: User) -> str | None:
+        return _moment(user.email_verified_at)
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:
@@ -319,8 +323,7 @@ class UserAdmin(VerbAdmin):
             if request.user.has_perm("users.view_usersession"):
                 live = obj.sessions.live(timezone.now()).order_by("-last_seen_at")
                 context["live_sessions"] = live[:SESSIONS_SHOWN]
-            if request.user.has_perm("notifications.view_message"):
-                context["last_mails"] = Message.objects.filter(user=obj).order_by("-created_at")[:MAILS_SHOWN]
+            context |= messages_of(request, obj)
             if request.user.has_perm("feature_flags.view_featureflag"):
                 context |= _flags_of(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

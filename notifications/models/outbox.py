@@ -111,8 +111,14 @@ class Message(models.Model):
         indexes = (
             # Not conditioned on the state: with bound parameters neither database would use it for the claim.
             models.Index(fields=["priority", "due_at"], condition=Q(due_at__isnull=False), name="message_due"),
-            models.Index(fields=["state", "finished_at"], name="message_state_finished"),
-            models.Index(fields=["to_address", "created_at"], name="message_address_created"),
+            # With the id, so that a page of the admin's list of one state is a range of it.
+            models.Index(fields=["state", "finished_at", "id"], name="message_state_finished"),
+            # Equal addresses and, on PostgreSQL by these classes, addresses that begin alike.
+            models.Index(
+                fields=["to_address", "created_at"],
+                opclasses=["varchar_pattern_ops", "timestamptz_ops"],
+                name="message_address_created",
+            ),
             models.Index(fields=["user", "created_at"], name="message_user_created"),
             models.Index(fields=["message_id"], name="message_message_id"),
             models.Index(

@@ -28,7 +28,10 @@ class DeliveryEvent(models.Model):
         verbose_name_plural = _("delivery events")
         ordering = ("pk",)
         constraints = (models.UniqueConstraint(fields=["provider", "event_id"], name="delivery_event_once"),)
-        indexes = (models.Index(fields=["received_at"], name="delivery_event_received"),)
+        indexes = (
+            models.Index(fields=["received_at"], name="delivery_event_received"),
+            models.Index(fields=["recipient"], name="delivery_event_recipient"),
+        )
 
     def __str__(self) -> str:
         return f"{self.kind} {self.recipient}"

@@ -27,8 +27,8 @@ class TemplateOverride(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:
-        verbose_name = _("template override")
-        verbose_name_plural = _("template overrides")
+        verbose_name = _("template")
+        verbose_name_plural = _("templates")
         ordering = ("type", "language", "part", "-version")
         constraints = (
             models.UniqueConstraint(fields=["type", "language", "part", "version"], name="override_version_once"),

@@ -6,29 +6,44 @@ needs no repair: its messages simply become due again.
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
 from notifications.models import Message
 from notifications.registry import PRIORITIES
 from notifications.services.clock import moment
 
+CHANNELS = tuple(Message.Channel.values)
+
 _TABLE = Message._meta.db_table
-_CLAIM = f"""
+# The channels are no part of the index: few rows are due, and all of them are read anyway.
+# An array, not a join: PostgreSQL takes a LIMIT it does not see for a tenth of the table, and would read all of it.
+_CLAIM_LOCKING = f"""
 WITH due AS (
-  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= statement_timestamp()
+  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= statement_timestamp() - %s AND channel = ANY(%s)
   ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
 UPDATE {_TABLE} m SET state = 'sending', lease_token = %s, lease_owner = %s, attempts = attempts + 1,
   due_at = statement_timestamp() + %s
-FROM due WHERE m.id = due.id RETURNING m.*
+WHERE m.id = ANY(ARRAY(SELECT id FROM due)) RETURNING m.*
 """  # noqa: S608  (the table's name is our own)
+# SQLite: one statement is atomic, and writers queue up.
+_CLAIM_QUEUING = f"""
+UPDATE {_TABLE} SET state = 'sending', lease_token = %s, lease_owner = %s, attempts = attempts + 1, due_at = %s
+WHERE id IN (
+  SELECT id FROM {_TABLE} WHERE priority = %s AND due_at <= %s AND channel IN (SELECT value FROM json_each(%s))
+  ORDER BY due_at LIMIT %s)
+RETURNING *
+"""  # noqa: S608
 
 
 def lease() -> timedelta:
@@ -45,6 +60,8 @@ class Claim:
     started: float
     deadline: float
     is_handed: bool = False
+    #: Columns that tell what was handed over: provider, subject, template_source.
+    as_sent: dict[str, str] = field(default_factory=dict)
 
     def now(self) -> datetime:
         """The queue's clock, without asking it."""
@@ -53,26 +70,35 @@ class Claim:
     def time_left(self) -> float:
         return self.deadline - time.monotonic()
 
-    def hand_over(self) -> bool:
+    def hand_over(self, provider: str) -> bool:
         """Fence, cancel check and lease renewal in one, just before the bytes leave; False: nothing may be sent."""
         deadline = time.monotonic() + settings.NOTIFICATIONS_LEASE
         held = Message.objects.filter(pk=self.message.pk, lease_token=self.token, state=Message.State.SENDING)
-        if not held.update(handed_at=moment(), due_at=moment(lease())):
+        if not held.update(handed_at=moment(), due_at=moment(lease()), provider=provider):
             return False
         self.deadline, self.is_handed = deadline, True
         return True
 
 
-def claim(worker: str, limit: int, *, bulk_first: bool = False) -> list[Claim]:
+def is_anything_due(channels: Sequence[str] = CHANNELS, overdue: timedelta = timedelta(0)) -> bool:
+    """An idle poll asks this: it reads one row of an index and takes no lock."""
+    due = Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment(-overdue), channel__in=channels)
+    return due.exists()
+
+
+def claim(
+    worker: str,
+    limit: int,
+    *,
+    channels: Sequence[str] = CHANNELS,
+    overdue: timedelta = timedelta(0),
+    bulk_first: bool = False,
+) -> list[Claim]:
     """Take up to `limit` due messages, one priority class at a time: each class is then one range of the index."""
-    # An idle poll reads and takes no lock.
-    if not Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment()).exists():
-        return []
     claims: list[Claim] = []
     for priority in reversed(PRIORITIES) if bulk_first else PRIORITIES:
         if len(claims) < limit:
-            take = _take_locking if connection.vendor == "postgresql" else _take_comparing
-            claims += take(worker, priority, limit - len(claims))
+            claims += _take(worker, priority, limit - len(claims), channels, overdue)
     return claims
 
 
@@ -106,19 +132,26 @@ def give_back(claims: Iterable[Claim]) -> None:
         )
 
 
-def _take_locking(worker: str, priority: int, limit: int) -> list[Claim]:
+def statement(
+    worker: str,
+    priority: int,
+    limit: int,
+    channels: Sequence[str],
+    token: uuid.UUID,
+    overdue: timedelta = timedelta(0),
+) -> tuple[str, list[Any]]:
+    """The claim of one class, in the words of this database."""
+    if connection.vendor == "postgresql":
+        return _CLAIM_LOCKING, [priority, overdue, list(channels), limit, token, worker, lease()]
+    now = timezone.now()
+    until, due = (connection.ops.adapt_datetimefield_value(moment) for moment in (now + lease(), now - overdue))
+    return _CLAIM_QUEUING, [token.hex, worker, until, priority, due, json.dumps(list(channels)), limit]
+
+
+def _take(worker: str, priority: int, limit: int, channels: Sequence[str], overdue: timedelta) -> list[Claim]:
     token, started = uuid.uuid4(), time.monotonic()
-    rows = Message.objects.raw(_CLAIM, [priority, limit, token, worker, lease()])
-    return _claims(rows, token, started)
-
-
-def _take_comparing(worker: str, priority: int, limit: int) -> list[Claim]:
-    due = Message.objects.filter(priority=priority, due_at__lte=moment()).order_by("due_at")
-    while pks := list(due.values_list("pk", flat=True)[:limit]):
-        # Another worker may have been quicker for some or all of them; only when none is left there is nothing due.
-        if claims := claim_these(worker, pks):
-            return claims
-    return []
+    sql, values = statement(worker, priority, limit, channels, token, overdue)
+    return _claims(Message.objects.raw(sql, values), token, started)
 
 
 def _claims(rows: Iterable[Message], token: uuid.UUID, started: float) -> list[Claim]:

@@ -4,44 +4,58 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection
 
 from lib import logs
-from notifications import outcomes, registry, render
+from notifications import metrics, outcomes, providers, registry, render
 from notifications.models import Attempt, Message
-from notifications.outcomes import Result, TransportDown
-from notifications.provider import Provider
-from notifications.services import claims, recipients
+from notifications.outcomes import Answer, Result
+from notifications.providers import Parcel
+from notifications.registry import EMAIL
+from notifications.services import claims, recipients, transport
 from notifications.services.claims import Claim
 from notifications.services.settling import settle
+from notifications.services.transport import Admission
 
 logger = logging.getLogger("switchboard.notifications")
 
 Outcome = Attempt.Outcome
 DATABASE_AWAY = (OperationalError, InterfaceError)
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 BULK_TURN = 10
 
 
 class Courier:
-    """One thread's way through the queue; `stopping` is asked before each message."""
+    """One thread's way through the queue; `stopping` is asked before each message.
 
-    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+    It takes `batch` messages at a time (default: NOTIFICATIONS_BATCH), those of one `channel` or of all, and leaves
+    alone what is not `overdue` by that much.
+    """
+
+    def __init__(
+        self,
+        stopping: Callable[[], bool] = lambda: False,
+        *,
+        batch: int | None = None,
+        channel: str | None = None,
+        overdue: timedelta = timedelta(0),
+    ) -> None:
         self.stopping = stopping
+        self.batch: int = batch or settings.NOTIFICATIONS_BATCH
+        self.channels = [channel] if channel else claims.CHANNELS
+        self.overdue = overdue
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:120]
-        self.provider = Provider()
+        self.provider = providers.configured()
         self.waiting: deque[Claim] = deque()
-        self.failures = 0
+        self.admission = Admission()
         self.resting_until = 0.0
         self.batches = 0
 
@@ -53,42 +67,66 @@ class Courier:
         """Deliver until nothing is due, the mail server is away or a stop is asked for; return how many were tried."""
         tried = 0
         try:
-            while self._may_go_on():
+            while not self.stopping():
                 self.batches += 1
-                # After a failure one message tries the way, not a whole batch.
-                limit = 1 if self.failures else settings.NOTIFICATIONS_BATCH
+                if not (claims.is_anything_due(self.channels, self.overdue) and (limit := self._admitted())):
+                    break
                 # Every tenth batch starts from the other end, so that bulk is never starved.
-                self.waiting += claims.claim(self.worker, limit, bulk_first=self.batches % BULK_TURN == 0)
+                bulk_first = self.batches % BULK_TURN == 0
+                self.waiting += claims.claim(
+                    self.worker, limit, channels=self.channels, overdue=self.overdue, bulk_first=bulk_first
+                )
                 if not self.waiting:
                     break
                 tried += self._deliver_waiting()
+                if self.rest():
+                    break
         finally:
-            self.give_back()
-            self.provider.close()
+            self._clean_up()
         return tried
 
     def deliver_these(self, pks: Sequence[int]) -> None:
-        """Try exactly these messages, now."""
+        """Try exactly these messages, now, unless their channel is closed."""
+        rest = list(pks)
         try:
-            self.waiting += claims.claim_these(self.worker, pks)
-            self._deliver_waiting()
+            while rest and not self.stopping() and (limit := self._admitted()):
+                batch, rest = rest[:limit], rest[limit:]
+                self.waiting += claims.claim_these(self.worker, batch)
+                self._deliver_waiting()
+                if self.rest():
+                    break
         finally:
-            self.give_back()
-            self.provider.close()
+            self._clean_up()
 
     def give_back(self) -> None:
         """Return what was claimed and not begun."""
         rest, self.waiting = self.waiting, deque()
         claims.give_back(rest)
 
-    def _may_go_on(self) -> bool:
-        return not self.stopping() and not self.rest()
+    def _admitted(self) -> int:
+        """How many messages may be claimed now: none, one that tries the way, or a batch."""
+        self._let_go()
+        self.admission = transport.admit(EMAIL)
+        self.resting_until = time.monotonic() + self.admission.wait
+        if self.admission.wait:
+            return 0
+        return 1 if self.admission.is_probe else self.batch
+
+    def _let_go(self) -> None:
+        if self.admission.is_probe:
+            self.admission = Admission()
+            transport.let_go(EMAIL)
+
+    def _clean_up(self) -> None:
+        self.give_back()
+        self._let_go()
+        self.provider.close()
 
     def _deliver_waiting(self) -> int:
         tried = 0
         # With less time left than one message may take, another worker could claim it meanwhile.
         enough = settings.NOTIFICATIONS_TIMEOUT + 5
-        while self.waiting and self._may_go_on() and self.waiting[0].time_left() >= enough:
+        while self.waiting and not self.stopping() and not self.rest() and self.waiting[0].time_left() >= enough:
             self._deliver(self.waiting.popleft())
             tried += 1
         self.give_back()
@@ -101,7 +139,8 @@ class Courier:
             began, started = claim.now(), time.monotonic()
             result = self._try(claim, began)
             state = _note(claim, result, began, int((time.monotonic() - started) * 1000))
-            self._learn(result)
+            metrics.noted(result.outcome, state, self.provider.alias)
+            self._learn(result, claim)
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
             logger.log(
                 logging.WARNING if is_trouble else logging.INFO,
@@ -119,71 +158,101 @@ class Courier:
 
     def _try(self, claim: Claim, now: datetime) -> Result:
         message = claim.message
-        if (refusal := _refusal(message, now)) is not None:
+        if (refusal := self._refusal(message, now)) is not None:
             return refusal
+        kind = registry.get(message.type)
         if reason := recipients.refusal(
-            registry.get(message.type), address=message.to_address, user_id=message.user_id, channel=message.channel
+            kind, address=message.to_address, user_id=message.user_id, channel=message.channel
         ):
             return Result(Outcome.SUPPRESSED, reason)
         secrets: dict[str, str] = {}
         try:
-            secrets = render.derived(message)
-            mail = _built(message, secrets, now)
+            with metrics.RENDERING.time():
+                secrets = render.derived(message)
+                parcel = self._packed(claim, secrets, now)
         except registry.Withdrawn as withdrawn:
             return Result(Outcome.WITHDRAWN, withdrawn.reason)
+        except Answer as answer:
+            return answer.result
         except DATABASE_AWAY:
             raise
         except Exception as error:
             # What derive itself complains about may hold a secret that nobody could scrub.
             text = outcomes.scrub(str(error), secrets.values()) if secrets else ""
             return Result(Outcome.RENDER_ERROR, type(error).__name__, text)
-        result = self._hand_over(claim, mail)
-        return Result(result.outcome, result.code, outcomes.scrub(result.text, secrets.values()))
+        return self._scrubbed(self._hand_over(claim, parcel), secrets.values())
 
-    def _hand_over(self, claim: Claim, mail: EmailMultiAlternatives) -> Result:
+    def _refusal(self, message: Message, now: datetime) -> Result | None:
+        """Why this message is not to be sent, told from its row and its tries."""
+        try:
+            kind = registry.get(message.type)
+        except registry.UnknownType:
+            kind = None
+        # Every handled outcome clears `handed_at`: set at a claim, it means the worker died between sending and noting.
+        is_in_doubt = message.handed_at or (message.attempts > 1 and self.provider.capabilities.remembers_for)
+        if kind and is_in_doubt and not self._may_repeat(kind, message, now):
+            return Result(Outcome.INTERRUPTED)
+        if message.attempts > message.max_attempts:
+            return Result(Outcome.WORKER_KILLER)
+        if now >= message.expires_at:
+            return Result(Outcome.EXPIRED)
+        if kind is None:
+            # A newer version of the product may have queued it; its own worker will know the type.
+            return Result(Outcome.TEMPORARY, "unknown_type")
+        return None
+
+    def _may_repeat(self, kind: registry.NotificationType, message: Message, now: datetime) -> bool:
+        """Whether to hand over again what may have been accepted before.
+
+        A type that must not come twice allows it only while the provider knows the message again by its uid.
+        """
+        if kind.on_ambiguous == "retry":
+            return True
+        doubts = list(message.tries.filter(outcome=Outcome.AMBIGUOUS).values_list("provider", "created_at"))
+        if message.handed_at:
+            doubts.append((message.provider, message.handed_at))
+        remembers_for, alias = self.provider.capabilities.remembers_for, self.provider.alias
+        return bool(remembers_for) and all(by == alias and now - at < remembers_for for by, at in doubts)
+
+    def _packed(self, claim: Claim, secrets: dict[str, str], now: datetime) -> Parcel:
+        message = claim.message
+        if not message.to_address.rpartition("@")[0].isascii():
+            raise Answer(Result(Outcome.PERMANENT, "smtputf8", "What stands before the @ must be ASCII."))
+        first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
+        mail = render.build(message, secrets, date=message.handed_at or (first.created_at if first else now))
+        parcel = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
+        subject = outcomes.scrub(str(mail.subject), secrets.values())
+        claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
+        return parcel
+
+    def _hand_over(self, claim: Claim, parcel: Parcel) -> Result:
+        claim.as_sent["provider"] = self.provider.alias
         try:
             self.provider.ready()
-        except TransportDown as down:
+        except Answer as down:
             return down.result
-        if not claim.hand_over():
+        if not claim.hand_over(self.provider.alias):
             return Result(Outcome.LOST_LEASE)
-        return self.provider.send(mail)
+        with metrics.SENDING.time():
+            result = self.provider.send(parcel)
+        if result.outcome != Outcome.AMBIGUOUS:
+            return result
+        kind = registry.get(claim.message.type)
+        return replace(result, may_repeat=self._may_repeat(kind, claim.message, claim.now()))
 
-    def _learn(self, result: Result) -> None:
-        """A mail server that is away is left alone for a while; one that answers ends the pause."""
+    def _scrubbed(self, result: Result, secrets: Iterable[str]) -> Result:
+        text = outcomes.scrub(result.text, [*secrets, *providers.credentials()]) if result.text else ""
+        provider_id = outcomes.storable(result.provider_message_id)[:255]
+        return replace(result, text=text, provider_message_id=provider_id)
+
+    def _learn(self, result: Result, claim: Claim) -> None:
+        """A mail server that is away is left alone for a while, by all; one that answers ends the pause."""
         if result.outcome == Outcome.TRANSPORT_DOWN:
-            pause = min(FIRST_PAUSE * 2**self.failures, LONGEST_PAUSE)
-            self.failures = min(self.failures + 1, 10)
-            self.resting_until = time.monotonic() + pause * random.uniform(0.8, 1.2)  # noqa: S311  (spreads load)
-        elif result.outcome in {Outcome.ACCEPTED, Outcome.TEMPORARY, Outcome.PERMANENT}:
-            self.failures, self.resting_until = 0, 0.0
-
-
-def _refusal(message: Message, now: datetime) -> Result | None:
-    """Why this message is not to be sent, told from the row alone."""
-    try:
-        kind = registry.get(message.type)
-    except registry.UnknownType:
-        kind = None
-    # Every handled outcome clears `handed_at`: set at a claim, it means the worker died between sending and noting.
-    if message.handed_at and kind and kind.on_ambiguous == "hold":
-        return Result(Outcome.INTERRUPTED)
-    if message.attempts > message.max_attempts:
-        return Result(Outcome.WORKER_KILLER)
-    if now >= message.expires_at:
-        return Result(Outcome.EXPIRED)
-    if kind is None:
-        # A newer version of the product may have queued it; its own worker will know the type.
-        return Result(Outcome.TEMPORARY, "unknown_type")
-    return None
-
-
-def _built(message: Message, secrets: dict[str, str], now: datetime) -> EmailMultiAlternatives:
-    first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
-    mail = render.build(message, secrets, date=message.handed_at or (first.created_at if first else now))
-    # Whatever cannot be encoded shows here, before anything is handed over.
-    mail.message()
-    return mail
+            self.resting_until = time.monotonic() + transport.failed(EMAIL, result, self.admission)
+            self.admission = Admission()
+        elif claim.is_handed and (self.admission.is_probe or self.admission.is_stale):
+            transport.worked(EMAIL, self.admission)
+            self.admission = Admission(is_stale=False)
 
 
 def _note(claim: Claim, result: Result, began: datetime, duration_ms: int) -> Message.State | None:

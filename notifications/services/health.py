@@ -1,20 +1,114 @@
-"""Is mail flowing? One look for the readiness page."""
+"""Is mail flowing? What the readiness page, the metrics and `notifications_status` ask; an index answers each."""
 
-from datetime import timedelta
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.db.models import Count, Max, Min, Q, QuerySet
 
 from notifications import registry
-from notifications.models import Message
+from notifications.metrics import Labels
+from notifications.models import Message, ProviderState, Worker
+from notifications.services import clock, workers
 from notifications.services.clock import moment
 
 LATE = timedelta(minutes=5)
+SILENCE = timedelta(seconds=3 * workers.BEAT)
 
 
 def health() -> dict[str, str]:
     """`{"status": "ok"}` or `{"status": "degraded", "reason": …}`; mail never takes the product down."""
     if settings.NOTIFICATIONS_ENGINE == "off":
-        return {"status": "degraded", "reason": "Mail is off: set EMAIL_URL and NOTIFICATIONS_ENGINE."}
-    if Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(-LATE)).exists():
-        return {"status": "degraded", "reason": "A message has been due for more than 5 minutes."}
+        return _degraded("Mail is off: set EMAIL_URL and NOTIFICATIONS_ENGINE.")
+    if names := sorted(paused_providers().values_list("alias", flat=True)):
+        return _degraded(f"The provider is paused: {', '.join(names)}.")
+    if not _is_due_for(SILENCE):
+        return {"status": "ok"}
+    if not Worker.objects.filter(beat_at__gt=moment(-SILENCE)).exists():
+        return _degraded("A message is due, and no worker gives a sign of life.")
+    if _is_due_for(LATE):
+        return _degraded("A message has been due for more than 5 minutes.")
     return {"status": "ok"}
+
+
+def status() -> dict[str, Any]:
+    """Depth by state, the age of the oldest due message, providers and workers, as JSON can hold them."""
+    now = clock.read()
+    counted = Message.objects.order_by().values_list("state").annotate(n=Count("pk"))
+    found = dict(counted)
+    paused = set(paused_providers().values_list("alias", flat=True))
+    return {
+        "states": {state.value: found.get(state, 0) for state in Message.State},
+        "oldest_due_seconds": oldest_due_seconds(),
+        "providers": [
+            {
+                "alias": row.alias,
+                "paused": row.alias in paused,
+                "paused_until": _iso(row.paused_until) if row.alias in paused else None,
+                "reason": row.reason if row.alias in paused else "",
+                "failures": row.failures,
+                "last_ok_at": _iso(row.last_ok_at),
+            }
+            for row in ProviderState.objects.order_by("alias")
+        ],
+        "workers": [
+            {
+                "host": row.host,
+                "pid": row.pid,
+                "engine": row.engine,
+                "version": row.version,
+                "started_at": _iso(row.started_at),
+                "beat_seconds": _seconds(now - row.beat_at),
+                "sent": row.sent,
+                "failed": row.failed,
+            }
+            for row in Worker.objects.all()
+        ],
+    }
+
+
+def gauges() -> list[tuple[str, str, dict[Labels, float]]]:
+    """What the tables know, for Prometheus: name, help, values by labels."""
+    depth: dict[Labels, float] = {
+        (("state", state.value),): Message.objects.filter(state=state).count() for state in Message.OPEN
+    }
+    last_beat = Worker.objects.aggregate(at=Max("beat_at"))["at"]
+    beats: dict[Labels, float] = {} if last_beat is None else {(): _seconds(clock.read() - last_beat)}
+    return [
+        ("notifications_queue_depth", "Messages that are not through.", depth),
+        ("notifications_oldest_due_seconds", "How long the oldest due message waits.", {(): oldest_due_seconds()}),
+        ("notifications_worker_last_beat_seconds", "Seconds since any worker gave a sign of life.", beats),
+        ("notifications_provider_paused", "Whether a provider is paused.", {(): int(paused_providers().exists())}),
+    ]
+
+
+def oldest_due_seconds() -> float:
+    """How long the oldest due message has waited; 0 when none is due."""
+    oldest = [
+        at
+        for priority in registry.PRIORITIES
+        if (at := Message.objects.filter(priority=priority, due_at__lte=moment()).aggregate(at=Min("due_at"))["at"])
+    ]
+    return _seconds(clock.read() - min(oldest)) if oldest else 0
+
+
+def paused_providers() -> QuerySet[ProviderState]:
+    return ProviderState.objects.filter(Q(paused_until=None) | Q(paused_until__gt=moment()), paused=True)
+
+
+def _is_due_for(wait: timedelta) -> bool:
+    return Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(-wait)).exists()
+
+
+def _degraded(reason: str) -> dict[str, str]:
+    return {"status": "degraded", "reason": reason}
+
+
+def _seconds(span: timedelta) -> float:
+    return max(0.0, round(span.total_seconds(), 1))
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import DateTimeField, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from lib import cursors
+from lib.errors import ProductError
 from notifications import render
 from notifications.models import InAppNotification
 from notifications.registry import IN_APP, NotificationType
@@ -13,13 +21,18 @@ from notifications.services import recipients
 if TYPE_CHECKING:
     from users.models import User
 
+COUNT_LIMIT = 100
+#: Of so many unread ones each change is told apart; nobody has more before they are swept away.
+_WATCHED = 1_000
+
 
 def add(
     kind: NotificationType, *, user: User, context: Mapping[str, Any], language: str, key: str | None = None
 ) -> InAppNotification | None:
     """Write the notification, final at once; None when the user has switched its category off.
 
-    `key` names the event: the same event adds one row. `url`, `severity` and `data` are taken from the context.
+    `key` names the event: the same event adds one row. `url`, `severity` and `data` are taken from the context;
+    ValueError when a client could not use them.
     """
     if recipients.refusal(kind, address="", user_id=user.pk, channel=IN_APP):
         return None
@@ -30,10 +43,88 @@ def add(
         category=kind.category,
         title=title,
         body=body,
-        url=str(context.get("url") or ""),
+        url=_followable(str(context.get("url") or "")),
         data=context.get("data") or {},
-        severity=str(context.get("severity") or InAppNotification.Severity.INFO),
+        severity=InAppNotification.Severity(context.get("severity") or "info"),
         key=key,
     )
     InAppNotification.objects.bulk_create([row], ignore_conflicts=True)
     return row if key is None else InAppNotification.objects.get(user=user, key=key)
+
+
+def page(
+    user: User, *, unread: bool = False, cursor: str = "", limit: int = 20
+) -> tuple[list[InAppNotification], str | None]:
+    """The newest ones, or those after the cursor, and the cursor of the rest. What is shown for the first time comes
+    with `seen_at` empty, and has been seen from then on."""
+    owner = f"inbox:{user.pk}"
+    rows = _shown(user)
+    if unread:
+        rows = rows.filter(read_at=None)
+    if cursor:
+        rows = rows.filter(pk__lt=cursors.read(cursor, of=owner))
+    found = list(rows.order_by("-pk")[: limit + 1])
+    items = found[:limit]
+    if new := [row.pk for row in items if row.seen_at is None]:
+        InAppNotification.objects.filter(pk__in=new, seen_at=None).update(seen_at=timezone.now())
+    return items, cursors.make(items[-1].pk, of=owner) if len(found) > limit else None
+
+
+def unread_count(user: User) -> tuple[int, str]:
+    """How many are unread, counted to 100, and a tag that is another one after each that comes or is read."""
+    unread = _shown(user).filter(read_at=None).order_by("-pk")
+    pks = list(unread.values_list("pk", flat=True)[:_WATCHED])
+    return min(len(pks), COUNT_LIMIT), sha256(f"{user.pk}:{pks}".encode()).hexdigest()[:32]
+
+
+def read(user: User, pk: str) -> InAppNotification:
+    """Note that its owner has read it; ProductError 404 `NOTIFICATION_NOT_FOUND` for what is not theirs."""
+    now = timezone.now()
+    return _changed(user, pk, read_at=_first("read_at", now), seen_at=_first("seen_at", now))
+
+
+def unread(user: User, pk: str) -> InAppNotification:
+    return _changed(user, pk, read_at=None)
+
+
+def archive(user: User, pk: str) -> InAppNotification:
+    """Take it off the list, for good."""
+    return _changed(user, pk, archived_at=_first("archived_at", timezone.now()))
+
+
+def read_all(user: User, *, before: datetime | None = None) -> int:
+    """Note all as read, or those made at `before` and earlier: what came since has not been on the screen."""
+    now = timezone.now()
+    rows = InAppNotification.objects.filter(user=user, read_at=None, archived_at=None)
+    if before is not None:
+        rows = rows.filter(created_at__lte=before)
+    return rows.update(read_at=now, seen_at=_first("seen_at", now))
+
+
+def _shown(user: User) -> QuerySet[InAppNotification]:
+    lasts = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return InAppNotification.objects.filter(lasts, user=user, archived_at=None)
+
+
+def _changed(user: User, pk: str, **fields: Any) -> InAppNotification:
+    # Longer numbers are nobody's, and no database holds them.
+    is_number = pk.isascii() and pk.isdecimal() and len(pk) < 19
+    row = InAppNotification.objects.filter(pk=int(pk), user=user) if is_number else None
+    if row is None or not row.update(**fields):
+        raise ProductError("NOTIFICATION_NOT_FOUND", "There is no such notification.", status=404)
+    return row.get()
+
+
+def _first(column: str, now: datetime) -> Coalesce:
+    """The time that is there already, so that a repeat moves nothing."""
+    return Coalesce(column, Value(now, output_field=DateTimeField()))
+
+
+def _followable(url: str) -> str:
+    """A web address or a path of the product: a client turns it into a link, which must not run anything."""
+    is_path = url.startswith("/") and not url.startswith(("//", "/\\"))
+    if url and not (is_path or url.startswith(("https://", "http://"))):
+        raise ValueError("The link of an in-app notification is an http address or a path.")
+    if len(url) > 2000:
+        raise ValueError("The link of an in-app notification has at most 2000 characters.")
+    return url

@@ -14,11 +14,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import translation
+from django.utils.encoding import punycode
 from pydantic import ValidationError
 
 from lib import logs
 from lib.text import valid_email
-from notifications import engine, registry
+from notifications import engine, metrics, registry
 from notifications.models import Message
 from notifications.registry import EMAIL, IN_APP
 from notifications.services import inbox, recipients
@@ -93,7 +94,10 @@ def insert(row: Message) -> Message:
     if row.event_key is not None:
         same = {"event_key": row.event_key, "channel": row.channel, "to_address": row.to_address}
     stored = Message.objects.get(**same)
-    if stored.uid == row.uid and stored.due_at is not None:
+    if stored.uid != row.uid:
+        metrics.DUPLICATES.add()
+    elif stored.due_at is not None:
+        transaction.on_commit(partial(metrics.ENQUEUED.add, stored.type, stored.channel), robust=True)
         transaction.on_commit(partial(engine.committed, stored.pk), robust=True)
     return stored
 
@@ -139,4 +143,4 @@ def _header_value(value: str) -> str:
 
 
 def sending_domain() -> str:
-    return parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
+    return punycode(parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]) or "localhost"

@@ -23,7 +23,7 @@ def refusal(kind: NotificationType, *, address: str, user_id: UUID | None, chann
     `preference` (switched off by the user; never a required type).
     """
     if channel == EMAIL:
-        if not _is_allowed(address):
+        if not is_allowed(address):
             return NOT_ALLOWED
         scopes = [Suppression.ALL] if kind.required else [Suppression.ALL, Suppression.OPTIONAL, kind.category]
         if is_suppressed(address, *scopes, channel=channel):
@@ -48,6 +48,6 @@ def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
     return listed.exists()
 
 
-def _is_allowed(address: str) -> bool:
+def is_allowed(address: str) -> bool:
     allowed: list[str] = settings.NOTIFICATIONS_ALLOW_TO
     return not allowed or any(fnmatchcase(normal_email(address), pattern) for pattern in allowed)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 
 from notifications import outcomes, registry
-from notifications.models import Attempt, Message
+from notifications.models import Attempt, Message, Suppression
 from notifications.outcomes import Result
+from notifications.services import suppressions
 from notifications.services.claims import Claim
 from notifications.services.clock import moment
 
 Outcome, State = Attempt.Outcome, Message.State
+BAD_ADDRESS_REST = timedelta(days=30)
 
 _FINAL = {
-    Outcome.ACCEPTED: (State.SENT, ""),
     Outcome.PERMANENT: (State.FAILED, "refused"),
     Outcome.RENDER_ERROR: (State.FAILED, "render_error"),
     Outcome.WORKER_KILLER: (State.FAILED, "worker_killer"),
@@ -30,7 +32,7 @@ _FINAL = {
 def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -> Message.State | None:
     """Write the outcome; None when the message is no longer this worker's, and then only the Attempt is written."""
     message, outcome = claim.message, result.outcome
-    fields = {} if outcome == Outcome.LOST_LEASE else _next(claim, result)
+    fields = {} if outcome == Outcome.LOST_LEASE else claim.as_sent | _next(claim, result)
     held = Message.objects.filter(pk=message.pk, lease_token=claim.token)
     kept = bool(fields and held.update(lease_token=None, lease_owner="", **fields))
     text = result.text
@@ -40,12 +42,22 @@ def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
         message=message,
         n=message.attempts,
         worker=message.lease_owner,
+        provider=claim.as_sent.get("provider", ""),
         created_at=began,
         duration_ms=duration_ms,
         outcome=outcome,
         code=result.code[:64],
         response=text,
     )
+    if result.is_bad_address:
+        suppressions.suppress(
+            message.to_address,
+            scope=Suppression.ALL,
+            reason=Suppression.Reason.BOUNCE,
+            source=f"{result.code} {result.text}",
+            expires_at=timezone.now() + BAD_ADDRESS_REST,
+            channel=message.channel,
+        )
     return fields["state"] if kept else None
 
 
@@ -58,10 +70,15 @@ def _next(claim: Claim, result: Result) -> dict[str, Any]:
         return said | _final(State.CANCELLED, result.code)
     if result.outcome == Outcome.SUPPRESSED:
         return said | _final(State.SUPPRESSED, result.code)
-    if result.outcome == Outcome.AMBIGUOUS and registry.get(claim.message.type).on_ambiguous == "hold":
+    if result.outcome == Outcome.ACCEPTED:
+        # What it said to a message it took is no error; the attempt keeps it.
+        words = result.text if result.reason else ""
+        accepted = {"last_error": words, "provider_message_id": result.provider_message_id}
+        return said | accepted | _final(State.SENT, result.reason)
+    if result.outcome == Outcome.AMBIGUOUS and not result.may_repeat:
         return said | _final(State.UNKNOWN, "ambiguous")
     if result.outcome in {Outcome.TEMPORARY, Outcome.AMBIGUOUS}:
-        return said | _again(claim)
+        return said | _again(claim, result.wait)
     return said | _final(*_FINAL[result.outcome])
 
 
@@ -74,12 +91,13 @@ def _final(state: Message.State, reason: str) -> dict[str, Any]:
     return fields if state == State.UNKNOWN else {**fields, "handed_at": None}
 
 
-def _again(claim: Claim) -> dict[str, Any]:
+def _again(claim: Claim, asked: timedelta | None) -> dict[str, Any]:
     message = claim.message
     if message.attempts >= message.max_attempts:
         return _final(State.FAILED, "attempts_used")
+    wait = outcomes.wait_after(message.attempts, _backoff(message)) if asked is None else asked
     # Never past its end: there it is due once more, and expires.
-    wait = min(outcomes.wait_after(message.attempts, _backoff(message)), message.expires_at - claim.now())
+    wait = max(min(wait, message.expires_at - claim.now()), timedelta(0))
     return {"state": State.QUEUED, "due_at": moment(wait), "handed_at": None}
 
 

@@ -1,22 +1,104 @@
-"""What staff do to a message: send it again, send a copy of it, stop it."""
+"""What staff and operators do to messages: send one, send it again, send a copy of it, stop it."""
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Q
+from django.utils import translation
 
 from lib.errors import ProductError
+from lib.text import is_storable, printable, valid_email
 from notifications import engine, registry, render
 from notifications.models import Message
+from notifications.registry import EMAIL
+from notifications.services import queueing
 from notifications.services.clock import moment
 from notifications.services.queueing import cancel_open, insert, sending_domain
+
+if TYPE_CHECKING:
+    from users.models import User
 
 State = Message.State
 RETRIABLE = (State.FAILED, State.UNKNOWN, State.EXPIRED)
 STATE, WITHDRAWN = "MESSAGE_STATE", "MESSAGE_WITHDRAWN"
+KEY_LIMIT = 128
+
+
+def kind_of(code: str) -> registry.NotificationType:
+    """The declared type; ProductError `UNKNOWN_TYPE`."""
+    try:
+        return registry.get(code)
+    except registry.UnknownType:
+        raise _refused("UNKNOWN_TYPE", f"No type {printable(code)[:100]} is declared.") from None
+
+
+def language_of(code: str | None) -> str | None:
+    """The language of templates that is meant; ProductError `UNKNOWN_LANGUAGE`."""
+    try:
+        return translation.get_supported_language_variant(code) if code else None
+    except LookupError:
+        raise _refused("UNKNOWN_LANGUAGE", "This is no language of the product.") from None
+
+
+def send(
+    type: str,
+    *,
+    to: str,
+    context: Mapping[str, Any],
+    language: str | None = None,
+    event_key: str | None = None,
+) -> Message:
+    """Queue one mail; whoever has the address is its user, whose preferences hold.
+
+    ProductError, each with its reason: `UNKNOWN_TYPE`, `UNKNOWN_LANGUAGE`, `INVALID_MESSAGE`.
+    """
+    kind = kind_of(type)
+    if EMAIL not in kind.channels:
+        raise _refused("INVALID_MESSAGE", f"{kind.code} is only read inside the product.")
+    if event_key is not None and not (is_storable(event_key) and 0 < len(event_key) <= 200):
+        raise _refused("INVALID_MESSAGE", "The event key has 1 to 200 characters.")
+    _refuse_unstorable(context)
+    try:
+        to = valid_email(to)
+    except ValueError as error:
+        raise _refused("INVALID_MESSAGE", f"The address {error}.") from None
+    user = get_user_model()._default_manager.filter(email=to).first()
+    try:
+        with transaction.atomic():
+            sent = queueing.queue(
+                kind.code, to=to, context=context, user=user, language=language_of(language), event_key=event_key
+            )
+    except ValueError as error:
+        raise _refused("INVALID_MESSAGE", str(error)[:500]) from None
+    return sent[0]
+
+
+@transaction.atomic
+def send_once(
+    type: str, *, to: str, context: Mapping[str, Any], by: User, key: str, language: str | None = None
+) -> tuple[Message, bool]:
+    """The same, and whether it is new: a key that this member of staff has used gets what it was used for.
+
+    ProductError 400 `BAD_IDEMPOTENCY_KEY`, 409 `IDEMPOTENCY_KEY_REUSED` when it was used for something else.
+    """
+    if not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_LIMIT):
+        raise _refused("BAD_IDEMPOTENCY_KEY", f"The key has 1 to {KEY_LIMIT} printable ASCII characters.")
+    # One at a time: two bodies at once must not both be the first.
+    get_user_model()._default_manager.select_for_update(no_key=True).get(pk=by.pk)
+    event_key = f"staff:{by.pk.hex}:{key}"
+    earlier = Message.objects.filter(event_key=event_key).first()
+    if earlier is None:
+        return send(type, to=to, context=context, language=language, event_key=event_key), True
+    if not _says(earlier, type, to, context, language):
+        raise ProductError("IDEMPOTENCY_KEY_REUSED", "This key was used for another message.", status=409)
+    return earlier, False
 
 
 @transaction.atomic
@@ -102,4 +184,54 @@ def _alive(message: Message) -> registry.NotificationType:
         raise ProductError(
             WITHDRAWN, "Its code or link is no longer valid: send a new one from the user's page.", status=409
         ) from None
+    except (ProductError, DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        # Only its kind: what derive complains about may hold the secret.
+        raise ProductError(
+            WITHDRAWN, f"Its code or link cannot be made ({error.__class__.__name__}).", status=409
+        ) from None
     return kind
+
+
+def is_alive(message: Message) -> bool:
+    """Whether there is still something to say: its type is declared, its code or link not dead."""
+    try:
+        _alive(message)
+    except ProductError:
+        return False
+    return True
+
+
+def _refused(code: str, message: str) -> ProductError:
+    return ProductError(code, message, reason=message)
+
+
+def _says(message: Message, type: str, to: str, context: Mapping[str, Any], language: str | None) -> bool:
+    """Whether sending this would have made that message."""
+    if (message.type, message.to_address) != (type, to.strip().lower()):
+        return False
+    if language and message.language != language_of(language):
+        return False
+    kind = kind_of(type)
+    try:
+        stored = kind.context.model_validate(dict(context)).model_dump(mode="json")
+    except ValueError:
+        return False
+    # Old ones have forgotten what they said.
+    return not message.context or message.context == stored
+
+
+def _refuse_unstorable(value: Any) -> None:
+    """No database holds these in JSON: NUL, half a surrogate pair, a number that is none."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif isinstance(value, str) and not is_storable(value):
+            raise _refused("INVALID_MESSAGE", "The context holds NUL characters or lone surrogates.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise _refused("INVALID_MESSAGE", "The context holds a number that is none.")

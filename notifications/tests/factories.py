@@ -3,7 +3,7 @@ from datetime import timedelta
 import factory
 from django.utils import timezone
 
-from notifications.models import Message
+from notifications.models import InAppNotification, Message
 
 
 class MessageFactory(factory.django.DjangoModelFactory):
@@ -33,3 +33,17 @@ class MessageFactory(factory.django.DjangoModelFactory):
     created_at = factory.LazyFunction(lambda: timezone.now() - timedelta(seconds=2))
     due_at = factory.SelfAttribute("created_at")
     expires_at = factory.LazyAttribute(lambda row: row.created_at + timedelta(hours=72))
+
+
+class InAppFactory(factory.django.DjangoModelFactory):
+    """What a person finds in the product; give it a `user`."""
+
+    class Meta:
+        model = InAppNotification
+
+    class Params:
+        read = factory.Trait(read_at=factory.LazyFunction(timezone.now), seen_at=factory.LazyFunction(timezone.now))
+
+    type = "tests.offer"
+    category = "announcement"
+    title = factory.Sequence(lambda n: f"Offer {n}")

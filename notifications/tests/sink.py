@@ -7,6 +7,7 @@ import time
 from email import message_from_bytes
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 # Every line of every conversation would bury the one a failing test is about.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
@@ -19,13 +20,20 @@ class Sink:
         self.port = port or free_port()
         self.replies = []
         self.refused_recipients = {}
+        self.senders_are_told = ""
+        self.cuts_at = ""
+        self.password = ""
+        self.connections = 0
         self.mails = []
         self.is_holding = False
         self.hangs_up = False
         self.controller = None
 
     def start(self):
-        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        options = {}
+        if self.password:
+            options = {"authenticator": self.is_right, "auth_require_tls": False}
+        self.controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
         self.controller.start()
         return self
 
@@ -38,9 +46,32 @@ class Sink:
     def message_ids(self):
         return [mail["Message-ID"] for mail in self.mails]
 
+    def is_right(self, server, session, envelope, mechanism, login):
+        return AuthResult(success=login.password == self.password.encode(), handled=False)
+
+    async def handle_EHLO(  # noqa: N802
+        self, server, session, envelope, hostname, responses
+    ):
+        self.connections += 1
+        session.host_name = hostname
+        return responses
+
+    async def handle_MAIL(  # noqa: N802
+        self, server, session, envelope, address, options
+    ):
+        if self.cuts_at == "MAIL":
+            server.transport.close()
+        if self.senders_are_told:
+            return self.senders_are_told
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
     async def handle_RCPT(  # noqa: N802
         self, server, session, envelope, address, options
     ):
+        if self.cuts_at == "RCPT":
+            server.transport.close()
         if address in self.refused_recipients:
             return self.refused_recipients[address]
         envelope.rcpt_tos.append(address)

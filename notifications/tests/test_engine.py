@@ -7,10 +7,10 @@ from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_started
-from django.db import transaction
+from django.db import connection, connections, transaction
 
 from notifications import engine, services
-from notifications.models import Message
+from notifications.models import Message, Worker
 from notifications.services import claims
 from notifications.tests.factories import MessageFactory
 from notifications.tests.sink import eventually
@@ -36,10 +36,10 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name == "notifications"]
 
 
-def test_the_commit_wakes_the_embedded_engine(monkeypatch):
-    monkeypatch.setattr(engine, "POLL", 60)
+def test_the_commit_wakes_the_embedded_engine(settings):
+    settings.NOTIFICATIONS_POLL = 60
     engine.start()
-    eventually(lambda: engine._engine.courier and engine._engine.courier.batches)
+    eventually(lambda: (courier := engine._engine.crew.deliverers[0].courier) and courier.batches)
 
     message = queue()
 
@@ -148,12 +148,12 @@ def test_a_forked_child_knows_of_no_thread():
 
     child = os.fork()
     if child == 0:
-        os._exit(7 if engine._engine.thread is None else 8)
+        os._exit(7 if getattr(engine._engine, "crew", 0) is None else 8)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog):
+def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog, settings):
     calls = []
 
     def stumble(*args, **kwargs):
@@ -164,7 +164,7 @@ def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog):
 
     real = claims.claim
     monkeypatch.setattr(claims, "claim", stumble)
-    monkeypatch.setattr(engine, "POLL", 0.05)
+    settings.NOTIFICATIONS_POLL = 0.05
     message = MessageFactory.create()
 
     engine.start()
@@ -180,3 +180,94 @@ def test_a_lease_shorter_than_the_mail_server_may_take_is_refused(settings):
 
     with pytest.raises(ImproperlyConfigured, match="at least 30 seconds"):
         engine.start()
+
+
+def test_several_threads_send_while_one_waits_for_its_server(sink, settings):
+    settings.NOTIFICATIONS_THREADS = 2
+    settings.NOTIFICATIONS_BATCH = 1
+    sink.is_holding = True
+    MessageFactory.create_batch(2)
+
+    engine.start()
+
+    eventually(lambda: len(sink.mails) == 2)
+    assert len(threads()) == 2
+
+
+def test_no_threads_is_no_thread(settings):
+    settings.NOTIFICATIONS_THREADS = 0
+
+    engine.start()
+    queue()
+
+    assert not threads()
+    assert not Worker.objects.exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_replaced(monkeypatch):
+    monkeypatch.setattr(engine, "WATCH", 0.05)
+    real = claims.claim
+
+    def die(*args, **kwargs):
+        monkeypatch.setattr(claims, "claim", real)
+        raise SystemExit
+
+    monkeypatch.setattr(claims, "claim", die)
+    message = MessageFactory.create()
+
+    engine.start()
+
+    eventually(lambda: state(message) == "sent")
+    assert len(threads()) == 1
+
+
+def test_a_process_gives_signs_of_life_until_its_clean_stop():
+    message = MessageFactory.create()
+    engine.start()
+    worker = eventually(Worker.objects.first)
+    eventually(lambda: state(message) == "sent")
+    engine._engine.crew.next_beat = 0.0
+
+    eventually(lambda: Worker.objects.get(pk=worker.pk).sent)
+    engine.stop(timeout=5)
+
+    assert (worker.pid, worker.engine) == (os.getpid(), "embedded")
+    assert not Worker.objects.exists()
+
+
+def test_cut_database_connections_are_made_anew(settings):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server that cuts them.")
+    settings.NOTIFICATIONS_POLL = 0.05
+    engine.start()
+    eventually(lambda: (courier := engine._engine.crew.deliverers[0].courier) and courier.batches)
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    message = queue()
+
+    eventually(lambda: state(message) == "sent")
+
+
+def test_a_forked_child_has_counted_nothing_and_sends_with_threads_of_its_own():
+    engine.start()
+    first = eventually(Worker.objects.first)
+    engine.stop(timeout=5)
+    connections.close_all()
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            engine.start()
+            second = eventually(Worker.objects.first)
+            engine.stop(timeout=5)
+            code = 0 if second.pk != first.pk and second.pid == os.getpid() else 2
+        finally:
+            os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,11 +1,14 @@
+import socket
+import threading
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from notifications import services
-from notifications.models import Attempt, Message
-from notifications.provider import Provider
+from notifications.models import Attempt, Message, ProviderState, Suppression
+from notifications.providers.smtp import SmtpProvider
 from notifications.render import build
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
@@ -18,6 +21,10 @@ def deliver():
     courier = services.Courier()
     courier.deliver_due()
     return courier
+
+
+def pause_is_over():
+    ProviderState.objects.exclude(paused_until=None).update(paused_until=timezone.now() - timedelta(seconds=1))
 
 
 def waits_are_over():
@@ -76,6 +83,7 @@ def test_while_the_mail_server_is_away_no_attempt_is_burnt(mail_server):
     assert Attempt.objects.get().outcome == "transport_down"
     assert Message.objects.get(last_code="ConnectionRefusedError").handed_at is None
     mail_server.start()
+    pause_is_over()
     deliver()
 
     assert sorted(mail_server.message_ids) == sorted(message.message_id for message in messages)
@@ -88,15 +96,17 @@ def test_the_pause_doubles_and_one_message_tries_the_way(mail_server):
 
     for _ in range(9):
         assert courier.deliver_due() == 1
-        assert courier.deliver_due() == 0
         pauses.append(courier.rest())
-        courier.resting_until = 0
+        assert courier.deliver_due() == 0
+        pause_is_over()
 
     for pause, wanted in zip(pauses, [0.5, 1, 2, 4, 8, 16, 32, 60, 60], strict=True):
         assert wanted * 0.7 < pause < wanted * 1.21
+    assert Attempt.objects.count() == 9
     mail_server.start()
     assert courier.deliver_due() == 5
     assert courier.rest() == 0
+    assert not ProviderState.objects.get().paused
 
 
 def test_a_login_that_fails_is_nobodys_fault(sink, settings):
@@ -109,19 +119,161 @@ def test_a_login_that_fails_is_nobodys_fault(sink, settings):
     assert (message.state, message.attempts, message.last_code) == ("queued", 0, "SMTPNotSupportedError")
 
 
-def test_a_server_that_says_goodbye_does_not_hold_up_the_others(sink):
+def test_a_recipient_the_server_hangs_up_on_does_not_hold_up_the_others(sink):
     sink.refused_recipients = {"first@example.org": "421 too many"}
     first = MessageFactory.create(to_address="first@example.org")
     second = MessageFactory.create()
 
-    courier = deliver()
-    courier.resting_until = 0
-    courier.deliver_due()
+    deliver()
 
     first.refresh_from_db()
     second.refresh_from_db()
-    assert (first.state, first.attempts, first.last_code) == ("queued", 0, "421")
+    assert (first.state, first.attempts, first.last_code) == ("queued", 1, "421")
     assert second.state == "sent"
+
+
+@pytest.mark.parametrize(("reply", "lasts"), [("421 come back later", False), ("530 5.7.0 log in first", True)])
+def test_a_server_that_takes_nothing_burns_no_attempt(sink, reply, lasts):
+    sink.senders_are_told = reply
+    MessageFactory.create_batch(3)
+
+    deliver()
+
+    assert set(Message.objects.values_list("state", "attempts")) == {("queued", 0)}
+    assert Attempt.objects.get().outcome == "transport_down"
+    assert (ProviderState.objects.get().paused_until is None) == lasts
+
+
+@pytest.mark.parametrize("words", ["421 busy", None])
+def test_a_greeting_that_is_none_is_nobodys_fault(mail_server, settings, words):
+    settings.EMAIL_TIMEOUT = 0.3
+    MessageFactory.create()
+
+    with greeting(mail_server.port, words):
+        deliver()
+
+    message = Message.objects.get()
+    assert (message.state, message.attempts) == ("queued", 0)
+    assert Attempt.objects.get().outcome == "transport_down"
+
+
+@contextmanager
+def greeting(port, words):
+    """A server that says this and no more; nothing at all for None."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        kept = []
+
+        def answer():
+            kept.append(server.accept()[0])
+            if words:
+                kept[0].sendall(f"{words}\r\n".encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        thread.join()
+        kept[0].close()
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT"])
+@pytest.mark.parametrize("kind", ["tests.hello", "tests.once"])
+def test_a_cut_before_the_mail_itself_is_no_doubt(sink, stage, kind):
+    sink.cuts_at = stage
+    message = MessageFactory.create(type=kind)
+
+    deliver()
+    message.refresh_from_db()
+    assert (message.state, message.attempts, message.handed_at) == ("queued", 1, None)
+    assert message.tries.get().outcome == "temporary"
+    sink.cuts_at = ""
+    waits_are_over()
+    deliver()
+
+    assert sink.message_ids == [message.message_id]
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_listed"),
+    [
+        ("550 5.1.1 no such person", True),
+        ("550 5.1.10 null MX", True),
+        ("550 5.7.1 spam", False),
+        ("550 5.1.8 your domain does not exist", False),
+        ("550 no", False),
+        ("450 4.1.1 not yet", False),
+    ],
+)
+def test_an_address_that_does_not_exist_is_written_to_no_more(sink, reply, is_listed):
+    sink.refused_recipients = {"nobody@example.org": reply}
+    MessageFactory.create(to_address="nobody@example.org")
+    deliver()
+    second = MessageFactory.create(to_address="nobody@example.org")
+
+    deliver()
+
+    second.refresh_from_db()
+    assert (second.state == "suppressed") == is_listed
+    if is_listed:
+        listed = Suppression.objects.get()
+        assert (listed.address, listed.scope, listed.reason) == ("nobody@example.org", "all", "bounce")
+        assert listed.source.startswith("550 5.1.")
+        assert timedelta(days=29) < listed.expires_at - timezone.now() < timedelta(days=31)
+    else:
+        assert not Suppression.objects.exists()
+
+
+def test_a_bad_address_in_the_mail_itself_lists_nobody(sink):
+    sink.replies = ["550 5.1.1 somebody in your text"]
+    MessageFactory.create()
+
+    deliver()
+
+    assert not Suppression.objects.exists()
+
+
+def test_the_row_tells_what_was_handed_over(sink):
+    message = MessageFactory.create()
+
+    deliver()
+
+    message.refresh_from_db()
+    attempt = message.tries.get()
+    assert (message.provider, message.subject) == ("smtp", "Hello from Switchboard")
+    assert (message.last_code, message.last_error) == ("250", "")
+    assert (attempt.provider, attempt.code, attempt.response) == ("smtp", "250", "OK")
+
+
+def test_lines_that_begin_with_a_dot_arrive_as_they_are(sink):
+    MessageFactory.create(context={"first_name": "…", "number": 1})
+    mail = build(Message.objects.get(), {"code": kinds.CODE}, date=timezone.now())
+    mail.body = ".one\n..two\nthree\n"
+    provider = SmtpProvider()
+    provider.ready()
+
+    result = provider.send(provider.pack(mail, uid="", tag=""))
+
+    provider.close()
+    assert result.outcome == "accepted"
+    assert sink.mails[0].get_payload()[0].get_payload(decode=True) == b".one\r\n..two\r\nthree\r\n"
+
+
+def test_one_connection_carries_a_hundred_messages(sink):
+    MessageFactory.create_batch(101)
+
+    deliver()
+
+    assert len(sink.mails) == 101
+    assert sink.connections == 2
+
+
+def test_a_local_part_that_mail_servers_cannot_read_is_refused(sink):
+    message = MessageFactory.create(to_address="jürgen@example.org")
+
+    deliver()
+
+    message.refresh_from_db()
+    assert (message.state, message.reason, message.last_code) == ("failed", "refused", "smtputf8")
+    assert not sink.mails
 
 
 def test_a_cut_line_is_tried_again_under_the_same_message_id(sink):
@@ -176,12 +328,13 @@ def test_secrets_are_scrubbed_from_what_the_server_says(sink):
 
 def test_a_connection_the_server_closed_is_not_taken_for_a_lost_message(sink):
     sink.hangs_up = True
-    provider, mail = Provider(), build(MessageFactory.create(), {"code": "1"}, date=timezone.now())
+    provider, mail = SmtpProvider(), build(MessageFactory.create(), {"code": "1"}, date=timezone.now())
+    parcel = provider.pack(mail, uid="", tag="")
     provider.ready()
-    provider.send(mail)
+    provider.send(parcel)
     eventually(lambda: not provider._answers())
 
     provider.ready()
 
-    assert provider.send(mail).outcome == "accepted"
+    assert provider.send(parcel).outcome == "accepted"
     provider.close()

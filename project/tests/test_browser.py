@@ -15,6 +15,7 @@ pytestmark = pytest.mark.e2e
 ROOT = "root@example.org"
 USERS, FLAGS, MESSAGES = "/admin/users/user/", "/admin/feature_flags/featureflag/", "/admin/notifications/message/"
 REVISIONS, SEGMENTS, TOKENS = (f"/admin/feature_flags/{name}/" for name in ("flagrevision", "segment", "flagtoken"))
+NOTIFICATIONS = "/admin/notifications/"
 IMAGES = processes.ROOT / "docs" / "images"
 
 PEOPLE = f"""
@@ -335,11 +336,11 @@ def addresses(server):
     shell = "from users.models import User; from feature_flags.models import FeatureFlag as F; "
     shell += "from users import services; u = services.find('katherine@example.org'); "
     shell += "services.send_reset(u, by=services.Actor('x')); "
-    shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); "
-    shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk)"
+    shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); from notifications.models import Message; "
+    shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk, Message.objects.filter(user=u).latest('id').pk)"
     printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
     assert printed.returncode == 0, printed.stderr
-    user, flag, revision = printed.stdout.split()
+    user, flag, revision, message = printed.stdout.split()
     return {
         "overview": "/admin/",
         "users": USERS,
@@ -363,6 +364,16 @@ def addresses(server):
         "unknown flags": "/admin/feature_flags/unknownflag/",
         "usage": "/admin/feature_flags/flagusage/",
         "messages": MESSAGES,
+        "failed messages": f"{MESSAGES}?state__exact=failed&type=users.welcome",
+        "message": f"{MESSAGES}{message}/change/",
+        "suppressions": f"{NOTIFICATIONS}suppression/",
+        "new suppression": f"{NOTIFICATIONS}suppression/add/",
+        "preferences": f"{NOTIFICATIONS}preference/",
+        "delivery events": f"{NOTIFICATIONS}deliveryevent/",
+        "in-app notifications": f"{NOTIFICATIONS}inappnotification/",
+        "new announcement": f"{NOTIFICATIONS}inappnotification/add/",
+        "providers": f"{NOTIFICATIONS}providerstate/",
+        "workers": f"{NOTIFICATIONS}worker/",
         "groups": "/admin/auth/group/",
         "new group": "/admin/auth/group/add/",
         "password": "/admin/password_change/",

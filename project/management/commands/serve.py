@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,8 +67,8 @@ class Command(BaseCommand):
             self.stdout.write(f"First sign-in at {address}/admin/ (shown only now):")
             self.stdout.write(f"  {services.FIRST_ADMIN}\n  {password}")
         connections.close_all()
-        self.stdout.write(f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)")
-        self.stdout.flush()
+        told = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
+        threading.Thread(target=self._tell_when_it_answers, args=(told,), daemon=True).start()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
         # uvicorn stops at SIGTERM and then raises it again: asked to stop, and stopped, is a success.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -81,3 +83,15 @@ class Command(BaseCommand):
             server_header=False,
             timeout_graceful_shutdown=1,
         )
+
+    def _tell_when_it_answers(self, told: str) -> None:
+        """uvicorn has no word for “listening” that all its ways of serving share."""
+        while True:
+            try:
+                socket.create_connection((settings.HOST, settings.PORT), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                break
+        self.stdout.write(told)
+        self.stdout.flush()

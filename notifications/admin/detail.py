@@ -1,0 +1,101 @@
+"""The page of one message: why it is where it is, what happened to it in one order, what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from notifications import registry, render
+from notifications.models import Attempt, Message, ProviderState, Worker
+from notifications.outcomes import MASK
+from notifications.services.claims import lease
+from notifications.services.why import why
+
+SHOWN = 100
+#: Of the headers, those whose value lets whoever reads it act for the recipient.
+_SECRET_HEADERS = {"list-unsubscribe"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the timeline."""
+
+    at: datetime
+    what: str
+    code: str = ""
+    text: str = ""
+    by: str = ""
+
+
+def reason_of(message: Message) -> str:
+    return why(
+        message,
+        providers=ProviderState.objects.all(),
+        workers=Worker.objects.order_by("-beat_at")[:1],
+        engine=settings.NOTIFICATIONS_ENGINE,
+        lease=lease(),
+        now=timezone.now(),
+    )
+
+
+def timeline(message: Message) -> list[Entry]:
+    """The newest hundred attempts and reports, oldest first."""
+    return sorted(_entries(message), key=lambda entry: entry.at)
+
+
+def _entries(message: Message) -> Iterator[Entry]:
+    yield Entry(message.created_at, _("Queued"), by=message.request_id)
+    for attempt in message.tries.order_by("-pk")[:SHOWN]:
+        yield Entry(
+            attempt.created_at,
+            _("Attempt %(n)d: %(outcome)s") % {"n": attempt.n, "outcome": attempt.get_outcome_display()},
+            code=attempt.code,
+            text=attempt.response,
+            by=_by(attempt),
+        )
+    for event in message.events.order_by("-pk")[:SHOWN]:
+        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.kind}, text=event.detail, by=event.provider)
+    for copy in message.copies.order_by("-pk")[:SHOWN]:
+        yield Entry(copy.created_at, _("Sent again as new"), text=str(copy.uid))
+
+
+def _by(attempt: Attempt) -> str:
+    return f"{attempt.worker}, {attempt.provider or '–'}, {attempt.duration_ms} ms"
+
+
+@dataclass(slots=True)
+class Content:
+    """What the mail says, with every secret blotted; `trouble` says why it cannot be shown."""
+
+    trouble: str = ""
+    rendered: render.Rendered | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    size: int = 0
+    is_changed: bool = False
+
+
+def content(message: Message) -> Content:
+    """Rendered by today's templates. `derive` is not asked: a page of the admin holds no live code or link."""
+    try:
+        kind = registry.get(message.type)
+    except registry.UnknownType:
+        return Content(_("This version of the product does not know this type any more."))
+    if not message.context and kind.context.model_fields:
+        return Content(_("What it said was deleted when its time to be kept was over."))
+    try:
+        found = render.masked(message)
+        mail = render.compose(message, found, date=message.sent_at or message.created_at).message()
+    except Exception as error:
+        # Whatever a template, a context of an older version or a header runs into is what the page has to say.
+        return Content(_("It cannot be rendered today: %(error)s.") % {"error": type(error).__name__})
+    return Content(
+        rendered=found,
+        headers=[(name, MASK if name.lower() in _SECRET_HEADERS else str(value)) for name, value in mail.items()],
+        size=len(mail.as_bytes()),
+        is_changed=bool(message.template_source and found.source and found.source != message.template_source),
+    )

@@ -1,0 +1,120 @@
+"""How mail is doing, for the first page: a fixed number of statements, each answered by an index."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from lib.admin import FROM, staff
+from notifications.admin.common import CAP, name_of, shown
+from notifications.admin.messages import CHIPS
+from notifications.admin.running import FROM_OVERVIEW, PERMISSION, worker_chip
+from notifications.models import Message, ProviderState, Worker
+from notifications.registry import PRIORITIES
+from notifications.services.clock import moment
+from notifications.services.why import is_paused, span
+
+State = Message.State
+HOUR = timedelta(hours=1)
+WORKERS_SHOWN = 10
+
+
+def overview(request: HttpRequest) -> dict[str, Any] | None:
+    """None for whoever may not see messages."""
+    if not _may(request, "notifications.view_message"):
+        return None
+    states = {state.value: Message.objects.filter(state=state) for state in State}
+    lately = {
+        f"{state}_lately": Message.objects.filter(state=state, finished_at__gt=moment(-HOUR))
+        for state in (State.SENT, State.FAILED)
+    }
+    counts = capped_counts({**states, **lately})
+    listing = reverse("admin:notifications_message_changelist")
+    return {
+        "states": [
+            {
+                "chip": CHIPS[state],
+                "label": state.label,
+                "count": shown(counts[state.value]),
+                "url": f"{listing}?state__exact={state.value}",
+            }
+            for state in State
+        ],
+        "oldest_due": _oldest_due(),
+        "sent": shown(counts["sent_lately"]),
+        "failed": shown(counts["failed_lately"]),
+        "engine": settings.NOTIFICATIONS_ENGINE,
+        "is_off": settings.NOTIFICATIONS_ENGINE == "off",
+        "has_way": bool(settings.EMAIL_URL),
+        "workers": [_worker(worker) for worker in Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN]],
+        "providers": [_provider(request, provider) for provider in _providers()],
+    }
+
+
+def capped_counts(which: dict[str, QuerySet[Message]]) -> dict[str, int]:
+    """How many rows each query finds, up to 1,001, all in one statement."""
+    columns: list[str] = []
+    params: list[Any] = []
+    for queryset in which.values():
+        sql, more = queryset.order_by().values_list("pk")[: CAP + 1].query.sql_with_params()
+        columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS found)")  # noqa: S608  (made by the ORM)
+        params += more
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(columns)}", params)
+        found = cursor.fetchone()
+    return dict(zip(which, found, strict=True))
+
+
+def _oldest_due() -> str:
+    """How long the first in line has been due; one look at the index per class."""
+    due = Message.objects.filter(due_at__lte=moment()).order_by("due_at").values_list("due_at", flat=True)
+    oldest = [first for priority in PRIORITIES if (first := due.filter(priority=priority).first())]
+    return span(timezone.now() - min(oldest)) if oldest else ""
+
+
+def _providers() -> list[ProviderState]:
+    """Every way out; one that never failed has no row."""
+    known = {state.alias: state for state in ProviderState.objects.all()}
+    return [known.get(alias) or ProviderState(alias=alias) for alias in Message.Channel.values]
+
+
+def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
+    is_closed = is_paused(provider, timezone.now())
+    verb = "resume" if is_closed else "pause"
+    return {
+        "name": Message.Channel(provider.alias).label,
+        "scheme": settings.EMAIL_URL.partition("://")[0] if "://" in settings.EMAIL_URL else "",
+        "is_paused": is_closed,
+        "until": provider.paused_until,
+        "reason": provider.reason if is_closed else "",
+        "by": name_of(provider.paused_by) if is_closed else "",
+        "last_ok_at": provider.last_ok_at,
+        "label": verb.capitalize(),
+        "url": reverse(f"admin:notifications_providerstate_verb_{verb}", args=[provider.alias])
+        if _may(request, PERMISSION)
+        else "",
+        "from_name": FROM,
+        "from_value": FROM_OVERVIEW,
+    }
+
+
+def _worker(worker: Worker) -> dict[str, Any]:
+    return {
+        "name": str(worker),
+        "engine": worker.engine,
+        "chip": worker_chip(worker),
+        "beat": span(timezone.now() - worker.beat_at),
+        "sent": worker.sent,
+        "failed": worker.failed,
+    }
+
+
+def _may(request: HttpRequest, permission: str) -> bool:
+    return bool(staff(request).has_perm(permission))  # type: ignore[attr-defined]

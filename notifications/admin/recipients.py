@@ -1,0 +1,249 @@
+"""Who must not be written to, who does not want to be, and what providers report."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from lib.admin import Verb, staff
+from lib.text import normal_email, valid_email
+from notifications import registry
+from notifications.admin.common import (
+    ChosenFilter,
+    ProviderFilter,
+    ReadOnly,
+    begins,
+    chip,
+    person_begins,
+    person_link,
+    type_label,
+)
+from notifications.admin.verbs import SuppressForm, put_on_list, scopes
+from notifications.models import DeliveryEvent, Message, Preference, Suppression
+from notifications.services import suppressions
+
+
+class AddSuppressionForm(SuppressForm):
+    use_required_attribute = False
+    address = forms.CharField(
+        max_length=254,
+        widget=forms.TextInput(
+            {"class": "vTextField", "autofocus": True, "autocomplete": "off", "spellcheck": "false"}
+        ),
+    )
+
+    field_order = ("address", "scope", "days", "reason")
+
+    def clean_address(self) -> str:
+        try:
+            return valid_email(self.cleaned_data["address"])
+        except ValueError:
+            raise ValidationError(_("Enter a valid email address."), code="invalid") from None
+
+
+def _lift(suppression: Suppression, /, *, request: HttpRequest, reason: str) -> bool:
+    return suppressions.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
+
+
+class ScopeFilter(ChosenFilter):
+    title = _("what")
+    parameter_name = column = "scope"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return scopes()
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(ReadOnly):
+    list_display = ("address_shown", "what", "verb_buttons", "why", "said_by", "until", "created")
+    list_filter = ("reason", ScopeFilter)
+    search_fields = ("address",)
+    search_help_text = _("A whole address or its beginning.")
+    fields = ("address_shown", "channel", "what", "why", "said_by", "until", "created_at")
+    readonly_fields = fields
+    verbs = (
+        Verb(
+            name="lift",
+            label="Lift",
+            permission="notifications.delete_suppression",
+            run=_lift,
+            done="lifted",
+            already="not on the list any more",
+            asks_reason=True,
+            says=lambda suppression: "The address is written to again. What bounced before will bounce again.",
+            ends=True,
+            in_row=True,
+        ),
+    )
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return bool(staff(request).has_perm("notifications.add_suppression"))  # type: ignore[attr-defined]
+
+    def meaning(self, term: str) -> Q:
+        return begins("address", normal_email(term))
+
+    @admin.display(description=_("address"))
+    def address_shown(self, suppression: Suppression) -> str:
+        return suppression.address
+
+    @admin.display(description=_("what"))
+    def what(self, suppression: Suppression) -> str:
+        return str(dict(scopes()).get(suppression.scope, suppression.scope))
+
+    @admin.display(description=_("reason"))
+    def why(self, suppression: Suppression) -> str:
+        return suppression.get_reason_display()
+
+    @admin.display(description=_("source"))
+    def said_by(self, suppression: Suppression) -> str:
+        return suppression.source
+
+    @admin.display(description=_("until"))
+    def until(self, suppression: Suppression) -> Any:
+        if suppression.expires_at and suppression.expires_at <= timezone.now():
+            return chip("waiting", _("over"))
+        return suppression.expires_at or _("for ever")
+
+    @admin.display(description=_("created"))
+    def created(self, suppression: Suppression) -> Any:
+        return suppression.created_at
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = AddSuppressionForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            return self._add(request, form.cleaned_data)
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Suppress an address"),
+            "opts": self.opts,
+            "media": self.media,
+            "form": form,
+            "button": _("Suppress"),
+        }
+        return TemplateResponse(request, "admin/notifications/form.html", context)
+
+    def _add(self, request: HttpRequest, given: dict[str, Any]) -> HttpResponse:
+        address, scope = given["address"], given["scope"]
+        with transaction.atomic():
+            is_new = put_on_list(address, scope=scope, reason=given["reason"], days=given["days"])
+            if is_new:
+                row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
+                self.log_addition(request, row, f"Suppressed. Reason: {given['reason']}")
+        text = "suppressed" if is_new else "on the list already, for at least as long"
+        self.message_user(request, f"“{address}”: {text}.", messages.SUCCESS if is_new else messages.INFO)
+        return HttpResponseRedirect(self.page_url("changelist"))
+
+
+@admin.register(Preference)
+class PreferenceAdmin(ReadOnly):
+    list_display = ("person", "category_shown", "channel_shown", "wanted", "since")
+    search_fields = ("user",)
+    search_help_text = _("The address somebody signs in with, or its beginning.")
+    list_select_related = ("user",)
+    fields = readonly_fields = ("person", "category_shown", "channel_shown", "wanted", "created_at")
+
+    def meaning(self, term: str) -> Q:
+        return person_begins(term)
+
+    @admin.display(description=_("user"))
+    def person(self, preference: Preference) -> str:
+        return person_link(preference.user)
+
+    @admin.display(description=_("category"))
+    def category_shown(self, preference: Preference) -> str:
+        return str(registry.category(preference.category).label)
+
+    @admin.display(description=_("channel"))
+    def channel_shown(self, preference: Preference) -> str:
+        return preference.channel
+
+    @admin.display(description=_("wanted"), boolean=True)
+    def wanted(self, preference: Preference) -> bool:
+        return preference.enabled
+
+    @admin.display(description=_("since"))
+    def since(self, preference: Preference) -> Any:
+        return preference.created_at
+
+
+class KindFilter(ChosenFilter):
+    """The events django-anymail knows."""
+
+    title = _("event")
+    parameter_name = column = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        kinds = "queued sent delivered deferred bounced rejected complained unsubscribed failed unknown"
+        return [(kind, kind) for kind in kinds.split()]
+
+
+@admin.register(DeliveryEvent)
+class DeliveryEventAdmin(ReadOnly):
+    list_display = ("happened", "reported", "recipient_shown", "by", "about", "said")
+    list_filter = (KindFilter, ProviderFilter, ("message", admin.EmptyFieldListFilter))
+    search_fields = ("recipient",)
+    search_help_text = _("A whole address, or a message's uid.")
+    list_select_related = ("message",)
+    fields = readonly_fields = (
+        "happened",
+        "received_at",
+        "reported",
+        "recipient_shown",
+        "by",
+        "event_id",
+        "about",
+        "said",
+    )
+
+    def meaning(self, term: str) -> Q:
+        try:
+            return Q(message__uid=uuid.UUID(term))
+        except ValueError:
+            return Q(recipient=normal_email(term))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeliveryEvent]:
+        return super().get_queryset(request).select_related("message")
+
+    @admin.display(description=_("happened"))
+    def happened(self, event: DeliveryEvent) -> Any:
+        return event.at
+
+    @admin.display(description=_("event"))
+    def reported(self, event: DeliveryEvent) -> str:
+        return event.kind
+
+    @admin.display(description=_("recipient"))
+    def recipient_shown(self, event: DeliveryEvent) -> str:
+        return event.recipient
+
+    @admin.display(description=_("provider"))
+    def by(self, event: DeliveryEvent) -> str:
+        return event.provider
+
+    @admin.display(description=_("message"))
+    def about(self, event: DeliveryEvent) -> str:
+        return message_link(event.message) if event.message else str(_("none of ours"))
+
+    @admin.display(description=_("detail"))
+    def said(self, event: DeliveryEvent) -> str:
+        return event.detail
+
+
+def message_link(message: Message) -> str:
+    url = reverse("admin:notifications_message_change", args=[message.pk])
+    return format_html('<a href="{}">{}</a>', url, type_label(message.type))

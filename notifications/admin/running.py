@@ -1,0 +1,111 @@
+"""The ways out, which staff may close and open again, and the workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from lib.admin import FROM, Verb, staff
+from notifications.admin.common import ReadOnly, chip, name_of
+from notifications.models import Message, ProviderState, Worker
+from notifications.services import transport
+from notifications.services.why import SILENT_AFTER, is_paused
+
+PERMISSION = "notifications.change_providerstate"
+FROM_OVERVIEW = "overview"
+
+
+def _pause(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
+    transport.pause_provider(provider.alias, by_label=str(staff(request).pk), reason=reason)
+    # Without trouble so far it had no row, and the history wants to name one.
+    provider.pk = ProviderState.objects.values_list("pk", flat=True).get(alias=provider.alias)
+    return True
+
+
+def _resume(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
+    if provider.pk is None:
+        return False
+    transport.resume_provider(provider.alias, by_label=str(staff(request).pk))
+    return True
+
+
+@admin.register(ProviderState)
+class ProviderStateAdmin(ReadOnly):
+    list_display = ("alias", "state", "verb_buttons", "reason", "by", "failures", "last_ok_at")
+    fields = readonly_fields = ("alias", "state", "paused_until", "by", "reason", "failures", "last_ok_at")
+    verbs = (
+        Verb(
+            name="pause",
+            label="Pause",
+            permission=PERMISSION,
+            run=_pause,
+            done="paused until somebody resumes",
+            asks_reason=True,
+            says=lambda provider: "Nothing leaves until somebody resumes; messages wait and lose no attempt.",
+            in_row=True,
+            in_bulk=False,
+            applies=lambda provider: not is_paused(provider, timezone.now()),
+        ),
+        Verb(
+            name="resume",
+            label="Resume",
+            permission=PERMISSION,
+            run=_resume,
+            done="resumed",
+            already="not paused",
+            asks_reason=True,
+            reason_required=False,
+            says=lambda provider: "What waits is sent from now on.",
+            in_row=True,
+            in_bulk=False,
+            applies=lambda provider: is_paused(provider, timezone.now()),
+        ),
+    )
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ProviderState | None:
+        """By its name, too: a way out that never failed has no row and can be paused all the same."""
+        if request.method == "POST" and object_id in Message.Channel.values:
+            return ProviderState.objects.filter(alias=object_id).first() or ProviderState(alias=object_id)
+        return super().get_object(request, object_id, from_field)
+
+    def _back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
+        if request.POST.get(FROM) == FROM_OVERVIEW or obj.pk is None:
+            return reverse("admin:index", current_app=self.admin_site.name)
+        return super()._back_url(request, obj, is_gone=is_gone)
+
+    @admin.display(description=_("state"))
+    def state(self, provider: ProviderState) -> str:
+        return state_chip(provider)
+
+    @admin.display(description=_("paused by"))
+    def by(self, provider: ProviderState) -> str:
+        return name_of(provider.paused_by)
+
+
+def state_chip(provider: ProviderState) -> str:
+    return chip("off", _("paused")) if is_paused(provider, timezone.now()) else chip("active", _("open"))
+
+
+def worker_chip(worker: Worker) -> str:
+    is_alive = timezone.now() - worker.beat_at <= SILENT_AFTER
+    return chip("active", _("alive")) if is_alive else chip("off", _("silent"))
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnly):
+    list_display = ("name", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
+    ordering = ("-beat_at",)
+    fields = readonly_fields = ("host", "pid", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
+
+    @admin.display(description=_("worker"))
+    def name(self, worker: Worker) -> str:
+        return str(worker)
+
+    @admin.display(description=_("state"))
+    def state(self, worker: Worker) -> str:
+        return worker_chip(worker)

@@ -1,0 +1,342 @@
+"""The words of every mail: what is sent, from where, and how staff change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from lib.admin import staff
+from lib.errors import ProductError
+from lib.text import is_storable, normal_email
+from notifications import registry, render
+from notifications.models import TemplateOverride
+from notifications.outcomes import MASK
+from notifications.preview import preview_response, problem_response
+from notifications.registry import EMAIL, NotificationType
+from notifications.rendering import engines, overriding
+from notifications.services import overrides, testing
+from notifications.wordings import NoteForm, TemplateForm, Wording, differences, labels, language_name, part_label
+
+if TYPE_CHECKING:
+    OverrideModelAdmin = admin.ModelAdmin[TemplateOverride]
+else:
+    OverrideModelAdmin = admin.ModelAdmin
+
+SHOWN_VERSIONS = 50
+FILE = "file"
+
+
+@admin.register(TemplateOverride)
+class TemplateOverrideAdmin(OverrideModelAdmin):
+    """Every type in every language, whether staff changed it or not; rows are made and kept by `services.overrides`."""
+
+    class Media:
+        css = {"all": ("admin/flags.css", "notifications/templates.css")}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        wording = "of/<str:code>/<str:language>/"
+        views = (
+            (wording, self.wording_view, "wording"),
+            (f"{wording}frame/", self.frame_view, "frame"),
+            (f"{wording}test/", self.test_view, "test"),
+            (f"{wording}use/<str:part>/<str:version>/", self.use_view, "use"),
+        )
+        ours = [
+            path(where, self.admin_site.admin_view(view), name=f"notifications_templateoverride_{name}")
+            for where, view, name in views
+        ]
+        return [*ours, *super().get_urls()]
+
+    def url(self, name: str, wording: Wording, *more: str) -> str:
+        where = f"admin:notifications_templateoverride_{name}"
+        return reverse(where, args=[wording.kind.code, wording.language, *more], current_app=self.admin_site.name)
+
+    # --- The list -----------------------------------------------------------------------------------------------------
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        active: dict[tuple[str, str], dict[str, overriding.Override]] = {}
+        for row in TemplateOverride.objects.filter(active=True).order_by():
+            active.setdefault((row.type, row.language), {})[row.part] = overriding.Override(row.body, row.pk)
+        wordings = [
+            Wording(kind, language, active.get((kind.code, language), {}))
+            for kind in sorted(registry.declared_types(), key=lambda kind: kind.code)
+            if EMAIL in kind.channels
+            for language in engines.languages()
+        ]
+        rows = [{"wording": wording, "url": self.url("wording", wording)} for wording in wordings]
+        return self._page(request, "list", title="Templates", rows=rows)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Where the log's links lead: the page of the type and language."""
+        row = self.get_object(request, object_id)
+        if row is None or not self.has_view_permission(request):
+            raise Http404
+        return HttpResponseRedirect(self.url("wording", self._wording(request, row.type, row.language)))
+
+    # --- One type in one language -------------------------------------------------------------------------------------
+
+    def wording_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
+        wording = self._wording(request, code, language)
+        if request.method != "POST":
+            start = {part: wording.body(part) for part in overrides.PARTS} | {"seen": wording.seen}
+            return self._wording_page(request, wording, TemplateForm(initial=start))
+        self._needs_change(request)
+        form = TemplateForm(request.POST)
+        if form.is_valid() and self._save(request, wording, form):
+            return HttpResponseRedirect(self.url("wording", wording))
+        return self._wording_page(request, wording, form)
+
+    def _save(self, request: HttpRequest, wording: Wording, form: TemplateForm) -> bool:
+        kind, language, note = wording.kind, wording.language, form.cleaned_data["note"]
+        try:
+            with transaction.atomic():
+                changed = overrides.save(
+                    kind,
+                    language=language,
+                    bodies=form.bodies,
+                    by=staff(request),  # type: ignore[arg-type]
+                    note=note,
+                    seen=form.cleaned_data["seen"],
+                )
+                self._log(request, wording, changed, "Saved", note)
+        except overrides.InvalidTemplate as error:
+            for part, texts in error.problems.items():
+                form.add_error(part, texts)
+            return False
+        except ProductError as error:
+            # Saved once more, the form knows what is in use now.
+            form.data = {**form.data.dict(), "seen": self._wording(request, kind.code, language).seen}  # type: ignore[attr-defined]
+            form.add_error(None, f"{error.message} Nothing is saved; what you typed stands here. Save again to use it.")
+            return False
+        told = f"“{wording.title}”: " + (f"{labels(changed)} saved." if changed else "nothing changed.")
+        self.message_user(request, told, messages.SUCCESS if changed else messages.INFO)
+        self._warn_of_length(request, kind, language)
+        return True
+
+    def _warn_of_length(self, request: HttpRequest, kind: NotificationType, language: str) -> None:
+        size = len(render.render(kind, render.sample(kind), language=language).html.encode())
+        if size > render.HTML_WARNING:
+            told = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
+            self.message_user(request, told, messages.WARNING)
+
+    def _wording_page(self, request: HttpRequest, wording: Wording, form: TemplateForm) -> HttpResponse:
+        kind, language = wording.kind, wording.language
+        try:
+            preview = self._preview(request, wording)
+        except ProductError as error:
+            preview = render.render(kind, render.sample(kind), language=language)
+            self.message_user(request, error.message, messages.ERROR)
+        history = list(
+            TemplateOverride.objects.filter(type=kind.code, language=language)
+            .select_related("edited_by")
+            .defer("body")
+            .order_by("-pk")[:SHOWN_VERSIONS]
+        )
+        frame = self.url("frame", wording)
+        return self._page(
+            request,
+            "wording",
+            title=wording.title,
+            wording=wording,
+            form=form,
+            may_change=self.has_change_permission(request),
+            may_choose=self._may_choose_people(request),
+            chosen=_chosen(request),
+            preview=preview,
+            frame_url=frame,
+            frame_src=f"{frame}?{request.GET.urlencode()}" if _chosen(request) else frame,
+            test_url=self.url("test", wording),
+            variables=sorted(overriding.known(kind)),
+            secrets=kind.secrets,
+            others=[
+                {"name": language_name(other), "url": self.url("wording", Wording(kind, other, {}))}
+                for other in engines.languages()
+                if other != language
+            ],
+            differences=[
+                {
+                    "label": part_label(part),
+                    "lines": differences(wording.file(part), wording.body(part)),
+                    "url": self.url("use", wording, part, FILE),
+                }
+                for part in overrides.PARTS
+                if part in wording.active
+            ],
+            history=[
+                {
+                    "version": row,
+                    "part": part_label(row.part),
+                    "url": self.url("use", wording, row.part, str(row.version)),
+                }
+                for row in history
+            ],
+            history_cut=SHOWN_VERSIONS if len(history) == SHOWN_VERSIONS else None,
+        )
+
+    # --- Previews -----------------------------------------------------------------------------------------------------
+
+    def frame_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
+        """GET: what would be sent. POST: what stands in the form, without keeping it."""
+        wording = self._wording(request, code, language)
+        part = (request.POST if request.method == "POST" else request.GET).get("part") or "html"
+        try:
+            if request.method != "POST":
+                return preview_response(self._preview(request, wording), part=part)
+            form = TemplateForm(request.POST)
+            form.is_valid()
+            if empty := [part_label(part) for part in overrides.PARTS if part not in form.bodies]:
+                return problem_response(f"It must not be empty: {', '.join(empty)}.")
+            rendered = overrides.check(wording.kind, language=language, bodies=form.bodies)
+            return preview_response(rendered, part=part)
+        except overrides.InvalidTemplate as error:
+            told = (f"{part_label(part)}: {' '.join(texts)}" for part, texts in error.problems.items())
+            return problem_response("\n\n".join(told))
+        except ProductError as error:
+            return problem_response(error.message)
+
+    def _preview(self, request: HttpRequest, wording: Wording) -> render.Rendered:
+        """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
+        values = render.sample(wording.kind)
+        if address := _chosen(request):
+            if not self._may_choose_people(request):
+                raise PermissionDenied
+            person = _person(address)
+            values |= dict.fromkeys(wording.kind.secrets, MASK)
+            if "first_name" in values:
+                values["first_name"] = getattr(person, "first_name", "")
+            if not wording.kind.required:
+                values["unsubscribe_url"] = MASK
+        return render.render(wording.kind, values, language=wording.language)
+
+    def _may_choose_people(self, request: HttpRequest) -> bool:
+        """Whether an address is known here is told only to whom users may be shown."""
+        people = get_user_model()._meta
+        return bool(request.user.has_perm(f"{people.app_label}.view_{people.model_name}"))
+
+    # --- Verbs --------------------------------------------------------------------------------------------------------
+
+    def test_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
+        wording = self._wording(request, code, language)
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self._needs_change(request)
+        try:
+            message = testing.send_test(wording.kind, user=staff(request), language=language)  # type: ignore[arg-type]
+        except ValueError:
+            self.message_user(request, "Your account has no address that mail can be sent to.", messages.ERROR)
+        else:
+            told = f"A test is on its way to {message.to_address}."
+            if message.state == message.State.SUPPRESSED:
+                told = f"Nothing is sent to {message.to_address}: {message.reason}."
+            self.message_user(request, told)
+        return HttpResponseRedirect(self.url("wording", wording))
+
+    def use_view(self, request: HttpRequest, code: str, language: str, part: str, version: str) -> HttpResponse:
+        """An older version or the file: first what changes, then it does."""
+        wording = self._wording(request, code, language)
+        self._needs_change(request)
+        row = self._version(wording, part, version)
+        form = NoteForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            self._use(request, wording, part, row, form.cleaned_data["note"])
+            return HttpResponseRedirect(self.url("wording", wording))
+        return self._page(
+            request,
+            "use",
+            title=f"{wording.title}: use {'the file' if row is None else f'version {row.version}'}",
+            wording=wording,
+            wording_url=self.url("wording", wording),
+            form=form,
+            part=part_label(part),
+            row=row,
+            lines=differences(wording.body(part), wording.file(part) if row is None else row.body),
+        )
+
+    def _use(self, request: HttpRequest, wording: Wording, part: str, row: TemplateOverride | None, note: str) -> None:
+        try:
+            with transaction.atomic():
+                overrides.check_note(note)
+                if row is None:
+                    changed = overrides.revert(wording.kind, language=wording.language, part=part)
+                else:
+                    changed = overrides.activate(row)
+                now = "the file" if row is None else f"version {row.version}"
+                self._log(request, wording, [part] if changed else [], f"Back to {now}", note)
+        except ProductError as error:
+            self.message_user(request, f"“{wording.title}”: {error.message}", messages.ERROR)
+            return
+        told = f"{part_label(part)} is {now} again." if changed else f"{part_label(part)} is {now} already."
+        self.message_user(request, f"“{wording.title}”: {told}", messages.SUCCESS if changed else messages.INFO)
+
+    def _version(self, wording: Wording, part: str, version: str) -> TemplateOverride | None:
+        rows = TemplateOverride.objects.filter(type=wording.kind.code, language=wording.language, part=part)
+        if part not in overrides.PARTS:
+            raise Http404
+        if version == FILE:
+            return None
+        if not (version.isascii() and version.isdecimal() and len(version) < 10):
+            raise Http404
+        if (row := rows.filter(version=int(version)).first()) is None:
+            raise Http404
+        return row
+
+    # --- Shared -------------------------------------------------------------------------------------------------------
+
+    def _wording(self, request: HttpRequest, code: str, language: str) -> Wording:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            kind = registry.get(code)
+        except registry.UnknownType:
+            raise Http404 from None
+        if EMAIL not in kind.channels or language not in engines.languages():
+            raise Http404
+        return Wording(kind, language, overriding.active(kind, language))
+
+    def _needs_change(self, request: HttpRequest) -> None:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+
+    def _log(self, request: HttpRequest, wording: Wording, parts: list[str], what: str, note: str) -> None:
+        """One entry for each part, with no word of the template."""
+        for part in parts:
+            rows = TemplateOverride.objects.filter(type=wording.kind.code, language=wording.language, part=part)
+            row = rows.order_by("-active", "-version").first()
+            if row is not None:
+                self.log_change(request, row, f"{what}: {part}." + (f" Reason: {note}" if note else ""))
+
+    def _page(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, f"admin/notifications/templates/{name}.html", {**shared, **context})
+
+
+def _chosen(request: HttpRequest) -> str:
+    return request.GET.get("for", "").strip()[:254]
+
+
+def _person(address: str) -> Any:
+    people = get_user_model()
+    found = None
+    if is_storable(address):
+        found = people._default_manager.filter(**{people.USERNAME_FIELD: normal_email(address)}).first()
+    if found is None:
+        raise ProductError("USER_NOT_FOUND", "There is no user with this address.", status=404)
+    return found

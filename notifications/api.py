@@ -1,0 +1,258 @@
+"""What people do with their messages, what providers report, and the staff's door. One hop into the lane each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.utils.cache import get_conditional_response
+from ninja import Query, Router, Status
+
+from lib.errors import ProductError, refusals
+from notifications import registry, schemas
+from notifications.models import Message
+from notifications.services import inbox, preferences, reading, unsubscribing, webhooks
+from notifications.services import staff as verbs
+
+router = Router(tags=["Notifications"])
+
+
+def _of(request: HttpRequest) -> Any:
+    """Whose bearer it is."""
+    return request.auth  # type: ignore[attr-defined]
+
+
+# --- Preferences ------------------------------------------------------------------------------------------------------
+
+
+@router.get("/preferences", response={200: schemas.PreferencesOut, **refusals(401)})
+async def get_preferences(request: HttpRequest) -> schemas.PreferencesOut:
+    """What one may choose, and what is fixed and why."""
+    return schemas.PreferencesOut.of(await sync_to_async(preferences.choices)(_of(request)))
+
+
+@router.put("/preferences", response={200: schemas.PreferencesOut, **refusals(400, 401, 413, 422)})
+async def put_preferences(request: HttpRequest, payload: list[schemas.PreferenceIn]) -> schemas.PreferencesOut:
+    """Choose, all or nothing; what is not named stays. `PREFERENCE_FIXED`, `PREFERENCE_UNKNOWN`."""
+    wanted = {(choice.category, choice.channel): choice.enabled for choice in payload}
+    return schemas.PreferencesOut.of(await sync_to_async(preferences.choose)(_of(request), wanted))
+
+
+# --- Unsubscribing ----------------------------------------------------------------------------------------------------
+
+
+@router.get("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404)})
+async def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
+    """A page that asks; it changes nothing, for programs follow links as well."""
+    link = unsubscribing.read(token)
+    return _page(link, is_on=await sync_to_async(unsubscribing.is_subscribed)(link))
+
+
+@router.post("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404, 413)})
+async def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """End mail of this kind, with any body (RFC 8058 sends `List-Unsubscribe=One-Click`); `undo` takes it back."""
+    link = unsubscribing.read(token)
+    if "undo" not in request.POST:
+        await sync_to_async(unsubscribing.unsubscribe)(link, source="link")
+        return _page(link, is_on=False)
+    is_on = await sync_to_async(unsubscribing.resubscribe)(link)
+    return _page(link, is_on=is_on, has_changed=True, is_blocked=not is_on)
+
+
+def _page(
+    link: unsubscribing.Link, *, is_on: bool, has_changed: bool = False, is_blocked: bool = False
+) -> HttpResponse:
+    name, _, domain = link.address.partition("@")
+    context = {
+        "product_name": settings.PRODUCT_NAME,
+        "support_email": settings.SUPPORT_EMAIL,
+        # Enough to know which of one's own it is; a page may be seen by whoever a mail was forwarded to.
+        "address": f"{name[:1]}•••@{domain}",
+        "category": registry.category(link.category).label,
+        "has_changed": has_changed,
+        "is_blocked": is_blocked,
+    }
+    response = HttpResponse(render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context))
+    response["Cache-Control"] = "no-store"
+    response["X-Robots-Tag"] = "noindex"
+    return response
+
+
+# --- Webhooks ---------------------------------------------------------------------------------------------------------
+
+
+@router.api_operation(
+    ["POST", "HEAD"], "/webhooks/{provider}", auth=None, response={200: None, **refusals(400, 404, 413)}
+)
+async def webhook(request: HttpRequest, provider: str) -> HttpResponse:
+    """Reports of the configured provider, signed or with basic auth as it does it."""
+    return await sync_to_async(webhooks.receive)(request, provider)
+
+
+# --- The inbox --------------------------------------------------------------------------------------------------------
+
+
+@router.get("", response={200: schemas.InboxOut, **refusals(400, 401, 422)})
+async def list_notifications(request: HttpRequest, asked: Query[schemas.InboxQuery]) -> schemas.InboxOut:
+    """The newest first; `next` is the cursor of the rest. `seen_at` is empty on what is shown for the first time."""
+    items, rest = await sync_to_async(inbox.page)(_of(request), **asked.model_dump())
+    return schemas.InboxOut(items=[schemas.ItemOut.of(row) for row in items], next=rest)
+
+
+@router.get("/unread-count", response={200: schemas.UnreadOut, 304: None, **refusals(401)})
+async def unread_count(request: HttpRequest) -> HttpResponse:
+    """How many are unread, counted to 100; 304 while the `ETag` in `If-None-Match` is still the same."""
+    unread, tag = await sync_to_async(inbox.unread_count)(_of(request))
+    response = JsonResponse({"unread": unread})
+    etag = response["ETag"] = f'"{tag}"'
+    # Browsers ask again by themselves, with the tag.
+    response["Cache-Control"] = "private, no-cache"
+    response["Vary"] = "Authorization, Cookie"
+    return get_conditional_response(request, etag=etag, response=response) or response
+
+
+@router.post("/read-all", response={200: schemas.ChangedOut, **refusals(401, 413, 422)})
+async def read_all(request: HttpRequest, payload: schemas.ReadAllIn | None = None) -> schemas.ChangedOut:
+    """Mark all as read, or those made at `before` and earlier."""
+    before = payload.before if payload else None
+    return schemas.ChangedOut(changed=await sync_to_async(inbox.read_all)(_of(request), before=before))
+
+
+@router.post("/{notification_id}/read", response={200: schemas.ItemOut, **refusals(401, 404)})
+async def read(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
+    """Mark as read."""
+    return schemas.ItemOut.of(await sync_to_async(inbox.read)(_of(request), notification_id))
+
+
+@router.post("/{notification_id}/unread", response={200: schemas.ItemOut, **refusals(401, 404)})
+async def unread(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
+    """Mark as unread."""
+    return schemas.ItemOut.of(await sync_to_async(inbox.unread)(_of(request), notification_id))
+
+
+@router.post("/{notification_id}/archive", response={200: schemas.ItemOut, **refusals(401, 404)})
+async def archive(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
+    """Take off the list."""
+    return schemas.ItemOut.of(await sync_to_async(inbox.archive)(_of(request), notification_id))
+
+
+# --- Staff ------------------------------------------------------------------------------------------------------------
+
+staff = Router(tags=["Staff: messages"])
+_REFUSED = refusals(400, 401, 403, 404, 409, 413, 422)
+
+
+@staff.get("/messages", response={200: schemas.MessagesOut, **_REFUSED})
+async def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> schemas.MessagesOut:
+    """Messages, the newest first. Needs `view_message`, as all that only reads."""
+
+    def act() -> schemas.MessagesOut:
+        _allowed(request, "view_message")
+        items, rest = reading.page(**asked.model_dump())
+        return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
+
+    return await sync_to_async(act)()
+
+
+@staff.post("/messages", response={202: schemas.UidOut, **_REFUSED})
+async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
+    """Queue one mail; with an `Idempotency-Key` a repeat gets the first one. Needs `add_message`."""
+
+    def act() -> schemas.UidOut:
+        user = _allowed(request, "add_message")
+        if verbs.kind_of(payload.type).secrets:
+            raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
+        said = payload.model_dump()
+        key = request.headers.get("Idempotency-Key")
+        with transaction.atomic():
+            message, is_new = (verbs.send(**said), True) if key is None else verbs.send_once(**said, by=user, key=key)
+            if is_new:
+                _log(user, message, "Sent through the API.", flag=ADDITION)
+        return schemas.UidOut(uid=str(message.uid))
+
+    return Status(202, await sync_to_async(act)())
+
+
+@staff.get("/messages/stats", response={200: schemas.StatsOut, **refusals(401, 403)})
+async def message_stats(request: HttpRequest) -> schemas.StatsOut:
+    """How many messages are in which state, and how late the first one is."""
+
+    def act() -> schemas.StatsOut:
+        _allowed(request, "view_message")
+        return schemas.StatsOut(**reading.stats())
+
+    return await sync_to_async(act)()
+
+
+@staff.get("/messages/{uid}", response={200: schemas.MessagePageOut, **refusals(401, 403, 404)})
+async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
+    """A message with its attempts and what was reported of it; `text` and `html` need `view_message_body`."""
+
+    def act() -> schemas.MessagePageOut:
+        user = _allowed(request, "view_message")
+        message = reading.find(uid)
+        may_read = user.has_perm("notifications.view_message_body")
+        return schemas.MessagePageOut.whole(message, reading.body(message) if may_read else None)
+
+    return await sync_to_async(act)()
+
+
+@staff.post("/messages/{uid}/retry", response={200: schemas.MessageOut, **_REFUSED})
+async def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
+    """Queue a failed, unknown or expired one again, as it is. Needs `retry_message`."""
+    return await sync_to_async(_change)(request, uid, "retry_message", verbs.retry, "Retry: queued again.")
+
+
+@staff.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **_REFUSED})
+async def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
+    """Stop one that no mail server was given. Needs `cancel_message`."""
+    return await sync_to_async(_change)(request, uid, "cancel_message", verbs.cancel, "Cancel: cancelled.")
+
+
+@staff.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **_REFUSED})
+async def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
+    """Queue a copy of one that is through; the answer is the copy. Needs `resend_message`."""
+    return await sync_to_async(_change)(request, uid, "resend_message", verbs.resend, "Resend as new: queued.")
+
+
+@staff.get("/types/{code}/preview", response={200: schemas.PreviewOut, **_REFUSED})
+async def preview_type(request: HttpRequest, code: str, lang: str = "") -> schemas.PreviewOut:
+    """What a type looks like, filled with its sample."""
+
+    def act() -> schemas.PreviewOut:
+        _allowed(request, "view_message")
+        made = reading.preview(code, language=lang)
+        return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
+
+    return await sync_to_async(act)()
+
+
+def _allowed(request: HttpRequest, permission: str) -> Any:
+    """Who asks, if they may: staff alone, whatever permissions somebody else was given."""
+    user = _of(request)
+    if not (user.is_staff and user.has_perm(f"notifications.{permission}")):
+        raise PermissionDenied
+    return user
+
+
+def _change(
+    request: HttpRequest, uid: str, permission: str, verb: Callable[[Message], Message | None], text: str
+) -> schemas.MessageOut:
+    user = _allowed(request, permission)
+    message = reading.find(uid)
+    with transaction.atomic():
+        made = verb(message)
+        _log(user, message, f"{text[:-1]}, through the API.")
+    return schemas.MessageOut.of(reading.find(str((made or message).uid)))
+
+
+def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:
+    """As lib/admin.py does for the buttons."""
+    LogEntry.objects.log_actions(user.pk, [message], flag, change_message=text, single_object=True)

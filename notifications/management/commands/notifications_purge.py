@@ -1,0 +1,26 @@
+"""`manage.py notifications_purge`: what the workers do every hour, now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from lib import commands
+from notifications import services
+
+
+class Command(commands.Command):
+    help = "Throw away what is past its time: messages, their contexts, delivery events, read notifications."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only count")
+
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        counts = Counter(services.purgeable() if dry_run else {})
+        for what, count in () if dry_run else services.purge():
+            counts[what] += count
+        parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        verb = "would be purged" if dry_run else "purged"
+        self.stdout.write(f"{counts.total()} {verb}{': ' if parts else '.'}{parts}")

@@ -1,0 +1,73 @@
+"""`manage.py notifications_send`: queue one mail, and see it leave."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from argparse import ArgumentParser, BooleanOptionalAction
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from lib.commands import Command as BaseCommand
+from lib.text import printable
+from notifications.models import Message
+from notifications.services import Courier, staff
+
+
+def _object(text: str) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        found = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError('give a JSON object such as {"first_name": "Ada"}')
+    return found
+
+
+class Command(BaseCommand):
+    help = "Queue one mail of a declared type; with --wait, which is the default on a terminal, deliver it now."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("type", metavar="TYPE", help="such as users.welcome")
+        parser.add_argument("--to", required=True, metavar="ADDRESS")
+        parser.add_argument("--context", type=_object, default={}, metavar="JSON", help="the variables of the type")
+        parser.add_argument("--event-key", metavar="KEY", help="what happened: the same event is sent once")
+        parser.add_argument("--wait", action=BooleanOptionalAction, help="deliver it before the command ends")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        waits = sys.stdout.isatty() if options["wait"] is None else options["wait"]
+        if waits and settings.NOTIFICATIONS_ENGINE == "off":
+            raise CommandError("Mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
+        message = staff.send(
+            options["type"], to=options["to"], context=options["context"], event_key=options["event_key"]
+        )
+        if waits:
+            _deliver(message)
+            if message.state != Message.State.SENT:
+                raise CommandError(_unsent(message))
+        self.stdout.write(f"{message.uid} {message.state}")
+
+
+def _deliver(message: Message) -> None:
+    """Try it once, or see how another worker that was quicker gets on with it."""
+    Courier().deliver_these([message.pk])
+    ends = time.monotonic() + settings.NOTIFICATIONS_LEASE
+    message.refresh_from_db()
+    while message.state == Message.State.SENDING and time.monotonic() < ends:
+        time.sleep(0.1)
+        message.refresh_from_db()
+
+
+def _unsent(message: Message) -> str:
+    said = " ".join(filter(None, (message.reason, message.last_code, printable(message.last_error))))
+    text = f"{message.uid} is not sent: {message.state}" + (f", {said}." if said else ".")
+    if message.state in Message.OPEN:
+        text += " It stays in the queue."
+    return text

@@ -1,0 +1,64 @@
+"""`manage.py notifications_status`: is mail flowing? For people, and with --json for monitoring."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+from lib import commands
+from notifications import services
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ArgumentTypeError("a whole number of seconds")
+    return int(text)
+
+
+class Command(commands.Command):
+    help = "Say what waits, who sends and which provider is paused; exit 1 when mail does not flow."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one object on one line")
+        parser.add_argument(
+            "--max-age",
+            type=_seconds,
+            default=300,
+            metavar="SECONDS",
+            help="how long a message may have been due (default: %(default)s)",
+        )
+
+    def handle(self, *args: Any, json: bool, max_age: int, **options: Any) -> None:
+        status = services.status()
+        self.stdout.write(_json(status) if json else _text(status))
+        self.stdout.flush()
+        troubles = [f"The provider {row['alias']} is paused." for row in status["providers"] if row["paused"]]
+        if status["oldest_due_seconds"] > max_age:
+            troubles.append(f"A message has been due for more than {max_age} seconds.")
+        if troubles:
+            raise CommandError(" ".join(troubles))
+
+
+def _json(status: dict[str, Any]) -> str:
+    return json.dumps(status, separators=(", ", ": "))
+
+
+def _text(status: dict[str, Any]) -> str:
+    lines = [
+        f"engine     {settings.NOTIFICATIONS_ENGINE}",
+        *(f"{state:<10} {count}" for state, count in status["states"].items()),
+        f"oldest due {status['oldest_due_seconds']:g} s",
+    ]
+    for row in status["providers"]:
+        until = f" until {row['paused_until'] or 'staff resume'}: {row['reason']}" if row["paused"] else ""
+        lines.append(f"provider   {row['alias']} {'paused' if row['paused'] else 'ok'}{until}")
+    for row in status["workers"]:
+        lines.append(
+            f"worker     {row['host']}:{row['pid']} {row['engine']}, last sign of life {row['beat_seconds']:g} s ago, "
+            f"{row['sent']} sent, {row['failed']} failed"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,42 @@
+"""The ways out: each turns an answer into an outcome. Which one is used follows from EMAIL_URL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from notifications.providers.anymail import ESPS, AnymailProvider
+from notifications.providers.base import Capabilities, Parcel, Provider
+from notifications.providers.local import LOCAL, LocalProvider
+from notifications.providers.smtp import SmtpProvider
+
+__all__ = ["Capabilities", "Parcel", "Provider", "configured", "credentials", "is_real", "module"]
+
+
+def module() -> str:
+    """`django.core.mail.backends.smtp` or `anymail.backends.postmark`."""
+    return str(settings.EMAIL_BACKEND).rpartition(".")[0]
+
+
+def configured() -> Provider:
+    """A new one, for one thread."""
+    package, _, name = module().rpartition(".")
+    if package == "anymail.backends" and name in ESPS:
+        return AnymailProvider(name)
+    if package == "django.core.mail.backends" and name == "smtp":
+        return SmtpProvider()
+    return LocalProvider(LOCAL.get(name, name)[:32])
+
+
+def is_real() -> bool:
+    """Whether mail leaves this machine."""
+    return not isinstance(configured(), LocalProvider)
+
+
+def credentials() -> list[str]:
+    """What may not stand in a row, should the other side repeat it."""
+    anymail: dict[str, Any] = getattr(settings, "ANYMAIL", {})
+    keys = [value for name, value in anymail.items() if name.endswith(("_KEY", "_TOKEN")) and isinstance(value, str)]
+    ses = anymail.get("AMAZON_SES_CLIENT_PARAMS", {}).get("aws_secret_access_key", "")
+    return [word for word in (settings.EMAIL_HOST_PASSWORD, ses, *keys) if word]

@@ -1,0 +1,192 @@
+"""Providers reached over HTTP, through django-anymail. Imported by name only: it is optional (check E003)."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMultiAlternatives, get_connection
+
+from notifications.models import Attempt
+from notifications.outcomes import UNVERIFIED, Result, TransportDown, retry_after
+from notifications.providers.base import Capabilities, Parcel, Provider
+
+Outcome = Attempt.Outcome
+
+#: By the name of anymail's backend.
+ESPS = {
+    # Other headers need an Enterprise account, and it has no metadata.
+    "mailersend": Capabilities(tags=True, custom_headers=False, keeps_message_id=False, keeps_date=False),
+    "mailgun": Capabilities(metadata=True, tags=True, keeps_date=False),
+    "postmark": Capabilities(metadata=True, tags=True, keeps_date=False),
+    "sendgrid": Capabilities(metadata=True, tags=True, keeps_date=False),
+    "amazon_ses": Capabilities(metadata=True, tags=True, keeps_message_id=False),
+    "resend": Capabilities(
+        metadata=True, tags=True, keeps_message_id=False, keeps_date=False, remembers_for=timedelta(hours=24)
+    ),
+    "brevo": Capabilities(
+        metadata=True, tags=True, keeps_message_id=False, keeps_date=False, remembers_for=timedelta(minutes=15)
+    ),
+}
+ALIASES = {"amazon_ses": "ses"}
+
+# Names of exceptions of requests and botocore: nothing has left yet. (botocore need not be installed.)
+_NEVER_LEFT = {
+    "ConnectTimeout",
+    "ConnectTimeoutError",
+    "EndpointConnectionError",
+    "NoCredentialsError",
+    "NoRegionError",
+    "PartialCredentialsError",
+    "ProxyConnectionError",
+    "ProxyError",
+}
+
+
+class _Said(NamedTuple):
+    """An HTTP answer, whichever library it came through."""
+
+    status: int
+    headers: Any
+    text: str
+
+
+class AnymailProvider(Provider):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.alias = ALIASES.get(name, name)
+        self.capabilities = ESPS[name]
+
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+        """Ask for nothing that this provider does not take: anymail would refuse it, or the provider would."""
+        takes, headers = self.capabilities, dict(mail.extra_headers)
+        if not takes.custom_headers:
+            headers = {}
+        if not takes.keeps_message_id:
+            headers.pop("Message-ID", None)
+        if not takes.keeps_date:
+            headers.pop("Date", None)
+        if self.alias == "postmark":
+            headers["X-PM-KeepID"] = "true"
+        if self.alias == "brevo":
+            headers["idempotencyKey"] = uid
+        mail.extra_headers = headers
+        extra: Any = mail
+        if takes.metadata:
+            extra.metadata = {"uid": uid}
+        if takes.tags:
+            extra.tags = [tag] if takes.metadata else [uid, tag]
+        return Parcel(mail, uid)
+
+    def ready(self) -> None:
+        if self.backend is None:
+            try:
+                self.backend = get_connection(fail_silently=False)
+                self.backend.open()
+            except Exception as error:
+                self.close()
+                raise TransportDown(type(error).__name__, str(error)) from None
+
+    def send(self, parcel: Parcel) -> Result:
+        if self.alias == "resend":
+            self.backend.session.headers["Idempotency-Key"] = parcel.uid
+        try:
+            sent = self.backend.send_messages([parcel.mail])
+        except Exception as error:
+            return self._of(error, parcel.mail)
+        if not sent:
+            return Result(Outcome.PERMANENT, "cancelled", "A receiver of anymail's pre_send signal cancelled it.")
+        return self._taken(parcel.mail)
+
+    def _taken(self, mail: Any) -> Result:
+        """anymail is content; with Postmark's 422 that need not mean that the mail is on its way."""
+        status = mail.anymail_status
+        said = _read(status.esp_response)
+        if said and not 200 <= said.status < 300:
+            return self._of_status(said)
+        if status.status and status.status <= {"failed"}:
+            return Result(Outcome.PERMANENT, "failed", said.text if said else "")
+        ids = status.message_id if isinstance(status.message_id, set) else {status.message_id}
+        provider_id = next((str(one) for one in ids if one), "")
+        return Result(Outcome.ACCEPTED, str(said.status) if said else "", provider_message_id=provider_id)
+
+    def _of(self, error: Exception, mail: Any) -> Result:
+        from anymail.exceptions import AnymailRecipientsRefused  # type: ignore[import-untyped]
+
+        said = _answer(error, mail)
+        if isinstance(error, AnymailRecipientsRefused):
+            return Result(Outcome.PERMANENT, "refused", said.text if said else str(error))
+        if said is None:
+            return _of_silence(error)
+        if 200 <= said.status < 300:
+            # The provider has it; only its answer was not understood.
+            text = f"{type(error).__name__}: {said.text}"
+            return Result(Outcome.ACCEPTED, str(said.status), text, reason=UNVERIFIED)
+        return self._of_status(said)
+
+    def _of_status(self, said: _Said) -> Result:
+        code, text = str(said.status), said.text
+        if said.status in {401, 403}:
+            return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=True)
+        if said.status == 409 and self.capabilities.remembers_for:
+            return _of_conflict(code, text)
+        if 400 <= said.status < 500 and said.status not in {408, 429}:
+            return Result(Outcome.PERMANENT, code, text)
+        return Result(Outcome.TEMPORARY, code, text, wait=retry_after(said.headers.get("Retry-After")))
+
+
+def _of_conflict(code: str, text: str) -> Result:
+    """It knows the uid: an earlier try is under way, or had been accepted (and the template was changed since)."""
+    if "concurrent" in text:
+        return Result(Outcome.TEMPORARY, code, text)
+    return Result(Outcome.ACCEPTED, code, text, reason=UNVERIFIED)
+
+
+def _of_silence(error: Exception) -> Result:
+    """There is no HTTP answer: it was never asked, or did not reply."""
+    from anymail import exceptions  # type: ignore[import-untyped]
+
+    if isinstance(error, exceptions.AnymailInvalidAddress):
+        return Result(Outcome.PERMANENT, type(error).__name__, str(error))
+    if isinstance(error, (exceptions.AnymailUnsupportedFeature, exceptions.AnymailSerializationError)):
+        return Result(Outcome.RENDER_ERROR, type(error).__name__, str(error))
+    cause = error.__cause__ or error
+    code, text = type(cause).__name__, str(cause)
+    if isinstance(error, ImproperlyConfigured) or _never_left(cause):
+        return Result(Outcome.TRANSPORT_DOWN, code, text)
+    return Result(Outcome.AMBIGUOUS, code, text)
+
+
+def _never_left(cause: BaseException) -> bool:
+    from urllib3.exceptions import NewConnectionError
+
+    if {kind.__name__ for kind in type(cause).__mro__} & _NEVER_LEFT:
+        return True
+    # requests packs urllib3's errors, which pack those of the socket.
+    reason = getattr(cause.args[0] if cause.args else None, "reason", None)
+    if isinstance(reason, NewConnectionError):
+        return True
+    inner = reason.args[0] if isinstance(reason, Exception) and reason.args else None
+    # A TLS connection that ends is a cut like any other; all else of TLS is the handshake.
+    return isinstance(inner, ssl.SSLError) and not isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+
+
+def _answer(error: Any, mail: Any) -> _Said | None:
+    response = getattr(error, "response", None)
+    if response is None:
+        response = getattr(getattr(mail, "anymail_status", None), "esp_response", None)
+    return _read(response)
+
+
+def _read(response: Any) -> _Said | None:
+    if isinstance(response, dict):  # boto3
+        meta = response.get("ResponseMetadata", {})
+        problem = response.get("Error", {})
+        headers = {name.title(): value for name, value in meta.get("HTTPHeaders", {}).items()}
+        text = f"{problem.get('Code', '')}: {problem.get('Message', '')}" if problem else ""
+        return _Said(int(meta["HTTPStatusCode"]), headers, text) if "HTTPStatusCode" in meta else None
+    if response is None:
+        return None
+    return _Said(response.status_code, response.headers, response.text)

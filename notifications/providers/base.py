@@ -1,0 +1,63 @@
+"""What every way out is and says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.mail import EmailMultiAlternatives
+
+from notifications.outcomes import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider takes: nothing else is sent to it. The defaults are those of a mail server."""
+
+    metadata: bool = False
+    tags: bool = False
+    custom_headers: bool = True
+    keeps_message_id: bool = True
+    keeps_date: bool = True
+    #: How long it knows a message again by its uid, so that a second hand-over is not a second copy.
+    remembers_for: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A mail made ready for one provider: whatever cannot be encoded has shown by now."""
+
+    mail: EmailMultiAlternatives
+    uid: str = ""
+    envelope: tuple[str, str] = ("", "")
+    data: bytes = b""
+
+
+class Provider(ABC):
+    """Belongs to one thread. `alias` is what rows and metrics call it."""
+
+    alias: str
+    capabilities = Capabilities()
+
+    def __init__(self) -> None:
+        self.backend: Any = None
+
+    @abstractmethod
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+        """Make it ready to be sent; raises what is wrong with the mail."""
+
+    @abstractmethod
+    def ready(self) -> None:
+        """Have a connection that answers, or raise TransportDown: so a dead one is never taken for a lost message."""
+
+    @abstractmethod
+    def send(self, parcel: Parcel) -> Result:
+        """Hand it over and tell what came of it; never raises."""
+
+    def close(self) -> None:
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            backend.fail_silently = True
+            backend.close()

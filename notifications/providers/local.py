@@ -1,0 +1,39 @@
+"""Mail that stays here: console, file, memory, nowhere."""
+
+from __future__ import annotations
+
+from django.core.mail import EmailMultiAlternatives, get_connection
+
+from notifications.models import Attempt
+from notifications.outcomes import Result, TransportDown
+from notifications.providers.base import Parcel, Provider
+
+LOCAL = {"console": "console", "filebased": "file", "locmem": "memory", "dummy": "dummy"}
+
+
+class LocalProvider(Provider):
+    def __init__(self, alias: str) -> None:
+        super().__init__()
+        self.alias = alias
+
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+        mail.message()
+        return Parcel(mail)
+
+    def ready(self) -> None:
+        if self.backend is None:
+            try:
+                self.backend = get_connection(fail_silently=False)
+                self.backend.open()
+            except Exception as error:
+                self.close()
+                raise TransportDown(type(error).__name__, str(error)) from None
+
+    def send(self, parcel: Parcel) -> Result:
+        try:
+            self.backend.send_messages([parcel.mail])
+        except Exception as error:
+            # Half of it may have been written.
+            self.close()
+            return Result(Attempt.Outcome.AMBIGUOUS, type(error).__name__, str(error))
+        return Result(Attempt.Outcome.ACCEPTED)

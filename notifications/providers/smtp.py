@@ -1,0 +1,154 @@
+"""Mail servers. The dialogue is driven here, because Django's backend cannot tell how far it came when it broke off."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.message import sanitize_address
+
+from notifications.models import Attempt
+from notifications.outcomes import Result, TransportDown
+from notifications.providers.base import Parcel, Provider
+
+#: Servers limit the messages of one connection, commonly at 100.
+PER_CONNECTION = 100
+
+Outcome = Attempt.Outcome
+Reply = tuple[int, bytes]
+
+# RFC 3463: the recipient's address. 5.1.7 and 5.1.8 speak of the sender's.
+_BAD_ADDRESS = re.compile(r"5\.1\.(?![78]\b)\d")
+_UNAUTHENTICATED = {530, 534, 535, 538}
+
+
+class Stage(IntEnum):
+    MAIL, RCPT, DATA, BODY = range(4)
+
+
+class SmtpProvider(Provider):
+    alias = "smtp"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = 0
+
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+        envelope = sanitize_address(mail.from_email, "utf-8"), sanitize_address(mail.to[0], "utf-8")
+        data = re.sub(rb"(?m)^\.", b"..", mail.message().as_bytes(linesep="\r\n"))  # type: ignore[call-arg]
+        return Parcel(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
+
+    def ready(self) -> None:
+        if self.backend is not None and (self.sent >= PER_CONNECTION or not self._answers()):
+            self.close()
+        if self.backend is None:
+            self.sent = 0
+            try:
+                self.backend = get_connection(fail_silently=False)
+                self.backend.open()
+                self.backend.connection.ehlo_or_helo_if_needed()
+            except Exception as error:
+                # Name, route, TLS, greeting, login: whatever it was, the next message would meet it too.
+                self.close()
+                code, text = said(error)
+                needs_staff = isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500
+                raise TransportDown(code, text, needs_staff=needs_staff) from None
+
+    def send(self, parcel: Parcel) -> Result:
+        link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, self._timeout())
+        try:
+            words = dialogue.carry(parcel)
+        except smtplib.SMTPResponseException as error:
+            if link.sock is None or not 400 <= error.smtp_code < 600:
+                self.close()
+                return _broken_off(dialogue.stage, error)
+            if error.smtp_code == 421:
+                self.close()
+            return _refused(dialogue.stage, error)
+        except Exception as error:
+            self.close()
+            return _broken_off(dialogue.stage, error)
+        self.sent += 1
+        return Result(Outcome.ACCEPTED, "250", words)
+
+    def _answers(self) -> bool:
+        try:
+            self.backend.connection.sock.settimeout(self._timeout())
+            return bool(self.backend.connection.rset()[0] == 250)
+        except (OSError, AttributeError):
+            return False
+
+    def _timeout(self) -> float:
+        return float(self.backend.timeout or settings.NOTIFICATIONS_TIMEOUT)
+
+
+class _Dialogue:
+    """One message over an open connection. The envelope has one timeout and the mail another: with a lease of twice
+    that, nobody else takes the message meanwhile."""
+
+    def __init__(self, link: smtplib.SMTP, timeout: float) -> None:
+        self.link: Any = link
+        self.timeout = timeout
+        self.deadline = time.monotonic() + timeout
+        self.stage = Stage.MAIL
+
+    def carry(self, parcel: Parcel) -> str:
+        sender, recipient = parcel.envelope
+        self._wants(self._ask(self.link.mail, sender, self._options(parcel.data)), 250)
+        self.stage = Stage.RCPT
+        self._wants(self._ask(self.link.rcpt, recipient), 250, 251)
+        self.stage = Stage.DATA
+        self._wants(self._ask(self.link.docmd, "DATA"), 354)
+        self.stage = Stage.BODY
+        self.link.sock.settimeout(self.timeout)
+        self.link.send(parcel.data + b".\r\n")
+        return self._wants(self.link.getreply(), 250)
+
+    def _ask(self, command: Callable[..., Reply], *words: Any) -> Reply:
+        self.link.sock.settimeout(max(self.deadline - time.monotonic(), 0.01))
+        return command(*words)
+
+    def _wants(self, reply: Reply, *codes: int) -> str:
+        code, words = reply
+        if code not in codes:
+            raise smtplib.SMTPResponseException(code, words)
+        return _readable(words)
+
+    def _options(self, data: bytes) -> list[str]:
+        options = [f"size={len(data)}"] if self.link.has_extn("size") else []
+        if not data.isascii() and self.link.has_extn("8bitmime"):
+            options.append("body=8bitmime")
+        return options
+
+
+def _refused(stage: Stage, error: smtplib.SMTPResponseException) -> Result:
+    code, text = said(error)
+    if stage == Stage.MAIL and (error.smtp_code == 421 or error.smtp_code in _UNAUTHENTICATED):
+        # No recipient was named yet, so no message is to blame.
+        return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=error.smtp_code != 421)
+    if error.smtp_code < 500:
+        return Result(Outcome.TEMPORARY, code, text)
+    is_bad_address = stage == Stage.RCPT and bool(_BAD_ADDRESS.match(text))
+    return Result(Outcome.PERMANENT, code, text, is_bad_address=is_bad_address)
+
+
+def _broken_off(stage: Stage, error: Exception) -> Result:
+    """Once the mail itself was begun, it may have been accepted all the same."""
+    return Result(Outcome.AMBIGUOUS if stage == Stage.BODY else Outcome.TEMPORARY, *said(error))
+
+
+def said(error: BaseException) -> tuple[str, str]:
+    """The code and the words: of a reply its own, of anything else the kind of error."""
+    if isinstance(error, smtplib.SMTPResponseException):
+        return str(error.smtp_code), _readable(error.smtp_error)
+    return type(error).__name__, str(error)
+
+
+def _readable(words: bytes | str) -> str:
+    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)

@@ -1,0 +1,212 @@
+"""From variables to subject, text and html."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.template import Context
+from django.utils import translation
+from django.utils.translation import gettext
+
+from notifications import registry
+from notifications.outcomes import MASK
+from notifications.rendering import engines, overriding
+from notifications.rendering.overriding import Override
+from notifications.rendering.samples import TEST, sample
+
+if TYPE_CHECKING:
+    from notifications.models import Message
+
+logger = logging.getLogger("switchboard.notifications")
+
+SUBJECT_LIMIT = 200
+NAME_LIMIT = 60
+#: Above it some mail programs cut a message off (at about 102 kB).
+HTML_WARNING = 90_000
+
+# What mail programs turn into a link although it is none, or ring when touched.
+_LINKED = re.compile(r"://|www\.|@|[^\s.]\.[^\W\d_]{2,}|\d(?:[\s().-]*\d){5}", re.IGNORECASE)
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """`source` tells later whether the templates are still the same: `file:<digest>` or `override:<ids>`."""
+
+    subject: str
+    text: str
+    html: str
+    source: str = ""
+
+
+def greeting_name(name: str) -> str:
+    """The name as a mail may greet with it, or nothing: nobody sends advertising through a first name."""
+    plain = unicodedata.normalize("NFKC", name.strip()).replace("。", ".")
+    unprintable = any(unicodedata.category(sign) in {"Cc", "Zl", "Zp"} or sign in _BIDI for sign in name.strip())
+    return "" if unprintable or _LINKED.search(plain) else name.strip()[:NAME_LIMIT].rstrip()
+
+
+def derived(message: Message) -> dict[str, str]:
+    """The variables of this row that are stored nowhere; raises Withdrawn when they are void."""
+    kind = registry.get(message.type)
+    values = dict(kind.derive(dict(message.context))) if kind.derive else {}
+    if missing := set(kind.secrets) - set(values):
+        raise LookupError(f"derive of {kind.code} gives no {', '.join(sorted(missing))}")
+    return values
+
+
+def render(kind: registry.NotificationType, variables: Mapping[str, Any], *, language: str) -> Rendered:
+    """Fill the templates of a type in a language: staff's, where there are and as long as they can be used."""
+    language = engines.written(language)
+    return fill(kind, variables, language=language, overrides=overriding.active(kind, language))
+
+
+def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: bool = False) -> Rendered:
+    """What a row says. A test shows the sample of the type it is about."""
+    kind = registry.get(message.type)
+    about = message.context.get("about") if kind.code == TEST else None
+    shown = registry.get(about) if about else kind
+    variables = sample(shown) if about else {**message.context, **secrets}
+    if not shown.required:
+        from notifications.services.unsubscribing import unsubscribe_url  # the services import this module
+
+        variables["unsubscribe_url"] = MASK if hides_links else unsubscribe_url(message.to_address, shown.category)
+    body = render(shown, variables, language=message.language)
+    if not about:
+        return body
+    with translation.override(engines.written(message.language)):
+        subject = f"[{gettext('Test')}] {body.subject}"[:SUBJECT_LIMIT]
+    return Rendered(subject, body.text, body.html, body.source)
+
+
+def masked(message: Message) -> Rendered:
+    """What a row says, for staff: each code and link is a row of dots, and `derive` is not asked."""
+    kind = registry.get(message.type)
+    return of_message(message, dict.fromkeys(kind.secrets, MASK), hides_links=True)
+
+
+def fill(
+    kind: registry.NotificationType,
+    variables: Mapping[str, Any],
+    *,
+    language: str,
+    overrides: Mapping[str, Override],
+    strict: bool = False,
+) -> Rendered:
+    """Render with exactly these overrides, without a query. One that cannot be used gives way to its file, or, when
+    `strict`, raises Refused."""
+    used: list[Override] = []
+    with translation.override(language):
+        context = {**_always(kind), **variables}
+        if isinstance(name := context.get("first_name"), str):
+            context["first_name"] = greeting_name(name)
+
+        def part(name: str) -> str:
+            if override := overrides.get(name):
+                try:
+                    text = _overridden(kind, name, override, context)
+                except Exception as error:
+                    if strict:
+                        raise overriding.Refused(_told(error)) from None
+                    # The message matters more than its wording; the page of the template shows why.
+                    extra = {"type": kind.code, "language": language, "part": name, "override": override.id}
+                    logger.warning("broken override", extra=extra)
+                else:
+                    used.append(override)
+                    return text
+            is_html = name == "html"
+            return engines.file(kind, name, language).render(Context(dict(context), autoescape=is_html))
+
+        subject = " ".join(part("subject").split())[:SUBJECT_LIMIT]
+        context.setdefault("preheader", subject)
+        text = part("text")
+        html = part("html")
+    if used:
+        source = "override:" + ",".join(str(override.id) for override in used)
+    else:
+        source = f"file:{engines.digest(kind, language)}"
+    return Rendered(subject, f"{text.strip()}\n", html, source)
+
+
+def in_app(kind: registry.NotificationType, variables: Mapping[str, Any], *, language: str) -> tuple[str, str]:
+    """Title and body of what is read inside the product: plain text, for the client to escape."""
+    language = engines.written(language)
+    with translation.override(language):
+        template = engines.in_app_file(kind, language)
+        context = Context({**_always(kind), **variables}, autoescape=False)
+        title, _, body = template.render(context).strip().partition("\n")
+    return title.strip()[:SUBJECT_LIMIT], body.strip()
+
+
+def missing_links(rendered: Rendered) -> list[str]:
+    """The links of the html that the text lacks: whoever reads the text must be able to do the same."""
+    reader = _Links()
+    reader.feed(rendered.html)
+    return [link for link in dict.fromkeys(reader.found) if link not in rendered.text]
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        link = dict(attrs).get("href") or ""
+        if tag == "a" and link.startswith(("http://", "https://")):
+            self.found.append(link)
+
+
+def _always(kind: registry.NotificationType) -> dict[str, Any]:
+    product = settings.PRODUCT_NAME
+    if kind.required:
+        reason = gettext("You receive this e-mail because your address was used at %(product)s.")
+    else:
+        reason = gettext("You receive this e-mail because you have an account at %(product)s and want such news.")
+    return {
+        "product_name": product,
+        "app_url": settings.APP_URL,
+        "login_url": f"{settings.APP_URL}/login",
+        "login_action": gettext("Sign in"),
+        "support_email": settings.SUPPORT_EMAIL,
+        "reason": reason % {"product": product},
+        "unsubscribe_url": "",
+    }
+
+
+def _overridden(kind: registry.NotificationType, part: str, override: Override, context: Mapping[str, Any]) -> str:
+    template = overriding.template(kind, part, override.body)
+    text: str = template.render(overriding.Metered(dict(context), autoescape=part == "html"))
+    if len(text.encode()) > overriding.BODY_LIMIT:
+        raise overriding.Refused("It becomes larger than 100 kB.")
+    if not text.strip():
+        raise overriding.Refused("It becomes empty.")
+    return _with_inline_styles(text) if part == "html" else text
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, in words that hold nothing but the template's own."""
+    return str(error) if isinstance(error, overriding.Refused) else f"It cannot be filled: {error}"[:500]
+
+
+def _with_inline_styles(html: str) -> str:
+    """Many mail programs drop `<style>`: the files have their styles in place already, staff need not care."""
+    inliner = _inliner() if settings.NOTIFICATIONS_INLINE_CSS != "off" else None
+    return inliner.inline(html) if inliner else html
+
+
+@lru_cache(maxsize=1)
+def _inliner() -> Any:
+    try:
+        import css_inline
+    except ImportError:
+        return None
+    # Nothing is fetched, from nowhere; media queries stay.
+    return css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True, keep_at_rules=True)

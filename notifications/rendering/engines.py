@@ -1,0 +1,128 @@
+"""The two template engines, the languages, and which file a part of a message comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.template import Engine, Template, TemplateDoesNotExist
+
+from notifications import registry
+
+PARTS = {"subject": "subject.txt", "text": "body.txt", "html": "body.html"}
+
+_LOAD_I18N = re.compile(r"{%\s*load\s+i18n\s*%}")
+_NAMED = re.compile(r"""{%\s*(?:extends|include)\s+["']([^"']+)["']""")
+
+
+def languages() -> list[str]:
+    """What mails are written in."""
+    return list(settings.NOTIFICATIONS_LANGUAGES)
+
+
+def written(language: str) -> str:
+    """The language a mail is written in for somebody who reads this one: `de` for `de-at`, the first for others."""
+    known = languages()
+    for code in (language, language.partition("-")[0]):
+        if code in known:
+            return code
+    return known[0]
+
+
+def _kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember the answers; but while developing, a saved template is the next mail."""
+    cached = lru_cache(maxsize=1024)(function)
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        return (function if settings.DEBUG else cached)(*args)
+
+    return call
+
+
+def engine(*, html: bool) -> Engine:
+    """Html escapes what people typed; in text an escaped sign would stand there as it is."""
+    return _engine(directories(), autoescape=html, debug=settings.DEBUG)
+
+
+def file(kind: registry.NotificationType, part: str, language: str) -> Template:
+    """`body.de.html` wins over `body.html`."""
+    template: Template = _selected(engine(html=part == "html"), kind.folder, PARTS[part], language)
+    return template
+
+
+def in_app_file(kind: registry.NotificationType, language: str) -> Template:
+    folder, _, name = kind.in_app_file.rpartition("/")
+    template: Template = _selected(engine(html=False), folder, name, language)
+    return template
+
+
+def source(kind: registry.NotificationType, part: str, language: str) -> str:
+    """What stands in the file, as staff may edit it: the translation tags need no `load` there."""
+    return _LOAD_I18N.sub("", str(file(kind, part, language).source)).rstrip("\n")
+
+
+def digest(kind: registry.NotificationType, language: str) -> str:
+    """Changes with any file that a message of this type is made of."""
+    text: str = _digest(engine(html=False), engine(html=True), kind.folder, language)
+    return text
+
+
+def missing_files(kind: registry.NotificationType) -> list[str]:
+    """The files this type cannot do without and does not have."""
+    needed = []
+    if registry.EMAIL in kind.channels:
+        needed += [f"{kind.folder}/{name}" for name in (*PARTS.values(), "sample.json")]
+    if registry.IN_APP in kind.channels:
+        needed.append(kind.in_app_file)
+    return [name for name in needed if not any((Path(folder) / name).is_file() for folder in directories())]
+
+
+def directories() -> tuple[str, ...]:
+    found: Any = settings.TEMPLATES[0]["DIRS"]
+    return tuple(map(str, found))
+
+
+@lru_cache
+def _engine(directories: tuple[str, ...], *, autoescape: bool, debug: bool) -> Engine:
+    return Engine(
+        dirs=list(directories),
+        autoescape=autoescape,
+        debug=debug,
+        loaders=["django.template.loaders.filesystem.Loader"] if debug else None,
+        builtins=["django.templatetags.i18n"],
+        # So that a file may still say `load i18n`, as templates elsewhere must.
+        libraries={"i18n": "django.templatetags.i18n"},
+    )
+
+
+@_kept
+def _selected(engine: Engine, folder: str, name: str, language: str) -> Template:
+    stem, suffix = name.rsplit(".", 1)
+    return engine.select_template([f"{folder}/{stem}.{language}.{suffix}", f"{folder}/{name}"])
+
+
+@_kept
+def _digest(plain: Engine, html: Engine, folder: str, language: str) -> str:
+    sources: dict[str, str] = {}
+    for name in PARTS.values():
+        engine = html if name.endswith(".html") else plain
+        _gather(engine, _selected(engine, folder, name, language), sources)
+    text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _gather(engine: Engine, template: Template, sources: dict[str, str]) -> None:
+    """The template and all it extends and includes."""
+    sources[str(template.name)] = text = str(template.source)
+    for name in _NAMED.findall(text):
+        if name not in sources:
+            try:
+                _gather(engine, engine.get_template(name), sources)
+            except TemplateDoesNotExist:
+                sources[name] = ""

@@ -1,0 +1,66 @@
+"""From a row to the mail that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import format_datetime, formataddr, parseaddr
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.utils.encoding import punycode
+
+from notifications import registry
+from notifications.rendering.content import Rendered, of_message
+
+if TYPE_CHECKING:
+    from notifications.models import Message
+
+
+class Mail(EmailMultiAlternatives):
+    """A mail that knows what it was made of."""
+
+    rendered: Rendered
+
+
+def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Mail:
+    """The mail of a row: one recipient, text first, and the same Message-ID at every try."""
+    return compose(message, of_message(message, secrets), date=date)
+
+
+def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
+    """The headers of a row around a body."""
+    headers = {
+        "Message-ID": message.message_id,
+        "Date": format_datetime(date),
+        "Auto-Submitted": "auto-generated",
+    }
+    if not registry.get(message.type).required:
+        from notifications.services.unsubscribing import list_unsubscribe_headers  # the services import this module
+
+        headers |= list_unsubscribe_headers(message)
+    mail = Mail(
+        subject=body.subject,
+        body=body.text,
+        from_email=_header(*parseaddr(settings.DEFAULT_FROM_EMAIL)),
+        to=[_header(message.to_name, message.to_address)],
+        headers=headers,
+        **_reply_to(),
+    )
+    mail.attach_alternative(body.html, "text/html")
+    mail.rendered = body
+    return mail
+
+
+def _reply_to() -> dict[str, Any]:
+    address = settings.NOTIFICATIONS_REPLY_TO
+    return {"reply_to": [_header(*parseaddr(address))]} if address else {}
+
+
+def _header(name: str, address: str) -> str:
+    """Name and address with an IDNA-encoded domain. What no server can take stays, for the transport to refuse."""
+    local, at, domain = address.rpartition("@")
+    if not domain.isascii():
+        address = f"{local}{at}{punycode(domain)}"
+    return formataddr((name, address)) if address.isascii() else address

@@ -1,0 +1,251 @@
+"""What staff wrote in place of a file: read at every mail, compiled once, and held to narrow rules.
+
+A template of staff gets a handful of tags and filters, and a budget: it reaches no setting, no model and no file
+outside `emails/`, cannot switch escaping off, and cannot keep a worker busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection
+from django.template import Context, Engine, Library, Template, TemplateSyntaxError, Variable
+from django.template.base import FilterExpression, Node, NodeList, Token, TokenType
+from django.template.defaulttags import ForNode
+from django.template.loader_tags import ExtendsNode, IncludeNode
+from django.template.smartif import TokenBase
+
+from lib.text import is_storable
+from notifications.models import TemplateOverride
+from notifications.registry import NotificationType
+from notifications.rendering import engines
+
+BODY_LIMIT = 100_000
+TAGS = ("if", "for", "with", "translate", "blocktranslate", "block", "extends", "include")
+FILTERS = (
+    "capfirst",
+    "default",
+    "default_if_none",
+    "escape",
+    "first",
+    "floatformat",
+    "force_escape",
+    "join",
+    "last",
+    "length",
+    "linebreaks",
+    "linebreaksbr",
+    "lower",
+    "pluralize",
+    "title",
+    "truncatechars",
+    "truncatewords",
+    "upper",
+    "urlencode",
+    "yesno",
+)
+
+#: Names every message has; see `content`.
+ALWAYS = frozenset(
+    {
+        "product_name",
+        "app_url",
+        "login_url",
+        "login_action",
+        "support_email",
+        "reason",
+        "preheader",
+        "unsubscribe_url",
+    }
+)
+_OF_TAGS = frozenset({"forloop", "block"})
+# Every mail asks; through the ORM the question costs as much as the rendering.
+_ACTIVE = f"SELECT part, id, body FROM {TemplateOverride._meta.db_table} WHERE type = %s AND language = %s AND active"  # noqa: S608
+_STEPS, _SIGNS = 20_000, 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A version of staff's, of one part; without an id while it is only tried."""
+
+    body: str
+    id: int | None = None
+
+
+class Refused(Exception):
+    """What staff wrote cannot be used; the text is a sentence for them."""
+
+
+class Metered(Context):
+    """Counts what is done for one part."""
+
+    steps = 0
+    signs = 0
+
+
+def active(kind: NotificationType, language: str) -> dict[str, Override]:
+    """The versions in use, by part. One question for all parts: every process sees a change at its next mail."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ACTIVE, [kind.code, language])
+        return {part: Override(body, pk) for part, pk, body in cursor.fetchall()}
+
+
+def template(kind: NotificationType, part: str, body: str) -> Template:
+    """Ready to be filled; Refused when a rule is broken. Without a query, and only once for the same body."""
+    if wrong := problems(kind, part, body):
+        raise Refused(" ".join(wrong))
+    return _compiled(body, engines.engine(html=part == "html"))
+
+
+def problems(kind: NotificationType, part: str, body: str) -> list[str]:
+    """Which rules a body breaks, told without filling it."""
+    return list(_problems(body, engines.engine(html=part == "html"), part, known(kind), kind.secrets))
+
+
+@lru_cache(maxsize=1024)
+def _problems(body: str, engine: Engine, part: str, known: frozenset[str], secrets: tuple[str, ...]) -> tuple[str, ...]:
+    if not body.strip():
+        return ("It must not be empty.",)
+    if not is_storable(body):
+        return ("It must not hold NUL characters or lone surrogates.",)
+    if len(body.encode()) > BODY_LIMIT:
+        return ("It must not be larger than 100 kB.",)
+    try:
+        nodes = _compiled(body, engine).nodelist
+    except Refused as refusal:
+        return (str(refusal),)
+    found = []
+    used, made = set(_used(nodes)), set(_made(nodes))
+    if unknown := sorted(used - made - known - _OF_TAGS):
+        found.append(f"There is no variable {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
+    if part == "subject":
+        # Mail servers write subjects into their logs.
+        if told := sorted(used & set(secrets)):
+            found.append(f"A subject must not tell {', '.join(told)}.")
+    elif lost := sorted(set(secrets) - used):
+        found.append(f"It must hold {', '.join(lost)}.")
+    found += _wrong_files(nodes)
+    return tuple(found)
+
+
+def known(kind: NotificationType) -> frozenset[str]:
+    return ALWAYS | set(kind.context.model_fields) | set(kind.secrets)
+
+
+# --- Compiling --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def _compiled(body: str, engine: Engine) -> Template:
+    try:
+        template = Template(body, engine=_restricted(engine))
+    except TemplateSyntaxError as error:
+        raise Refused(_sentence(str(error))) from None
+    except RecursionError:
+        raise Refused("Its tags are nested too deeply.") from None
+    # The files it extends and includes are ours: they may use what they like.
+    template.engine = engine
+    for node in template.nodelist.get_nodes_by_type(Node):
+        _meter(node)
+    return template
+
+
+@lru_cache
+def _restricted(engine: Engine) -> Engine:
+    """Knows the allowed tags and filters alone: what is not there cannot be used."""
+    narrow = Engine(dirs=engine.dirs, autoescape=engine.autoescape, builtins=["django.templatetags.i18n"])
+    library = Library()
+    for builtin in narrow.template_builtins:
+        library.tags.update({name: tag for name, tag in builtin.tags.items() if name in TAGS})
+        library.filters.update({name: each for name, each in builtin.filters.items() if name in FILTERS})
+    narrow.template_builtins = [library]
+    return narrow
+
+
+def _sentence(message: str) -> str:
+    """Django's words, but for what only we do not allow."""
+    message = message.replace(". Did you forget to register or load this tag?", f"; allowed are {', '.join(TAGS)}.")
+    if message.startswith("Invalid filter:"):
+        message = f"{message}; allowed are {', '.join(FILTERS)}."
+    return message[:1000]
+
+
+def _meter(node: Node) -> None:
+    """End a template that runs away: loops within loops, or a text that doubles itself."""
+    render: Callable[[Metered], Any] = node.render_annotated
+    asvar = getattr(node, "asvar", None)
+
+    def metered(context: Metered) -> str:
+        context.steps += 1
+        text: str = render(context)
+        context.signs += len(text) + (len(str(context.get(asvar))) if asvar else 0)
+        if context.steps > _STEPS or context.signs > _SIGNS:
+            raise Refused("It makes too much text, or takes too many steps.")
+        return text
+
+    node.render_annotated = metered  # type: ignore[method-assign, assignment]
+
+
+# --- Reading what was compiled ----------------------------------------------------------------------------------------
+
+
+def _parts(node: Node) -> Iterator[Any]:
+    # `blocks` are the nodes of `nodelist` once more.
+    skipped = {"token", "origin", "render_annotated", "blocks"}
+    return (value for name, value in vars(node).items() if name not in skipped)
+
+
+def _used(value: Any) -> Iterator[str]:
+    """The variables asked for, each by its first name."""
+    if isinstance(value, FilterExpression):
+        yield from _used(value.var)
+        for _, arguments in value.filters:
+            for _, argument in arguments:
+                yield from _used(argument)
+    elif isinstance(value, Variable):
+        if value.lookups:
+            yield value.lookups[0]
+    elif isinstance(value, Token):
+        if value.token_type == TokenType.VAR:  # inside blocktranslate
+            yield value.contents
+    elif isinstance(value, TokenBase):
+        for name in ("value", "first", "second"):
+            yield from _used(getattr(value, name, None))
+    elif isinstance(value, Node):
+        for part in _parts(value):
+            yield from _used(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _used(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _used(part)
+
+
+def _made(nodes: NodeList) -> Iterator[str]:
+    """The names that tags bring: `for x`, `with x=`, `as x`."""
+    for node in nodes.get_nodes_by_type(Node):
+        if isinstance(node, ForNode):
+            yield from node.loopvars
+        yield from getattr(node, "extra_context", None) or ()
+        yield from (name for name in (getattr(node, "asvar", None), getattr(node, "countervar", None)) if name)
+
+
+def _wrong_files(nodes: NodeList) -> list[str]:
+    named: list[Any] = [node.parent_name for node in _nodes(nodes, ExtendsNode)]
+    named += [node.template for node in _nodes(nodes, IncludeNode)]
+    if all(_is_ours(name) for name in named):
+        return []
+    return ['It may extend and include only files whose name stands in quotes and begins with "emails/".']
+
+
+def _is_ours(named: FilterExpression) -> bool:
+    name = named.var
+    return isinstance(name, str) and name.startswith("emails/") and ".." not in name and not named.filters
+
+
+def _nodes(nodes: NodeList, kind: type[Node]) -> list[Any]:
+    return nodes.get_nodes_by_type(kind)

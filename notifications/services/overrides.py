@@ -1,0 +1,184 @@
+"""What staff write in place of template files: the only writers of TemplateOverride."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, transaction
+
+from lib.errors import ProductError
+from lib.text import is_storable
+from notifications import registry, render
+from notifications.models import TemplateOverride
+from notifications.registry import NotificationType
+from notifications.rendering import engines, overriding
+from notifications.rendering.overriding import Override, Refused
+
+if TYPE_CHECKING:
+    from users.models import User
+
+PARTS = tuple(engines.PARTS)
+NOTE_LIMIT = 200
+
+#: Which version of each part is in use; None: the file.
+InUse = Mapping[str, int | None]
+
+
+class InvalidTemplate(ProductError):
+    """What staff wrote breaks a rule: `problems` tells by part what is wrong."""
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        told = " ".join(f"{part}: {' '.join(texts)}" for part, texts in problems.items())
+        super().__init__("INVALID_TEMPLATE", told)
+        self.problems = problems
+
+
+def in_use(kind: NotificationType, language: str) -> dict[str, int | None]:
+    active = overriding.active(kind, language)
+    return {part: active[part].id if part in active else None for part in PARTS}
+
+
+def save(
+    kind: NotificationType,
+    *,
+    language: str,
+    bodies: Mapping[str, str],
+    by: User | None,
+    by_label: str = "",
+    note: str = "",
+    seen: InUse | None = None,
+) -> list[str]:
+    """Put these bodies in use, each as a new version; return the parts that changed.
+
+    A body that is in use already changes nothing; one that equals the file goes back to the file. InvalidTemplate when
+    a rule is broken; ProductError 409 `TEMPLATE_CHANGED` when other versions are in use than those in `seen`.
+    """
+    language = _known_language(language)
+    bodies = {part: body.replace("\r\n", "\n") for part, body in bodies.items() if part in PARTS}
+    check_note(note)
+    check(kind, language=language, bodies=bodies)
+    try:
+        with transaction.atomic():
+            rows = _locked(kind, language)
+            current = {part: pk for pk, part, _, active in rows if active}
+            if seen is not None and any(seen.get(part) != current.get(part) for part in PARTS):
+                raise _changed()
+            active = overriding.active(kind, language)
+            changed = []
+            for part, body in bodies.items():
+                if _same(body, active[part].body if part in active else engines.source(kind, part, language)):
+                    continue
+                _deactivate(kind, language, part)
+                changed.append(part)
+                if _same(body, engines.source(kind, part, language)):
+                    continue
+                TemplateOverride.objects.create(
+                    type=kind.code,
+                    language=language,
+                    part=part,
+                    body=body,
+                    version=1 + max((version for _, name, version, _ in rows if name == part), default=0),
+                    active=True,
+                    edited_by=by,
+                    edited_by_label=(by_label or (str(by.pk) if by else ""))[:64],
+                    note=note,
+                )
+            return changed
+    except IntegrityError:
+        # The first version of a part, made by two at once: there was no row yet to wait for.
+        raise _changed() from None
+
+
+@transaction.atomic
+def activate(override: TemplateOverride) -> bool:
+    """Put an older version in use again; False when it is. InvalidTemplate when today's rules refuse it."""
+    kind = registry.get(override.type)
+    rows = _locked(kind, override.language)
+    if any(active for pk, _, _, active in rows if pk == override.pk):
+        return False
+    check(kind, language=override.language, bodies={override.part: override.body})
+    _deactivate(kind, override.language, override.part)
+    TemplateOverride.objects.filter(pk=override.pk).update(active=True)
+    override.active = True
+    return True
+
+
+@transaction.atomic
+def revert(kind: NotificationType, *, language: str, part: str) -> bool:
+    """Go back to the file; False when it is in use. Nothing is checked: this is the way out of any trouble."""
+    _locked(kind, language)
+    return bool(_deactivate(kind, language, part))
+
+
+def check(kind: NotificationType, *, language: str, bodies: Mapping[str, str]) -> render.Rendered:
+    """The sample with these bodies beside what is in use; InvalidTemplate when that breaks a rule."""
+    problems = {part: found for part, body in bodies.items() if (found := overriding.problems(kind, part, body))}
+    if problems:
+        raise InvalidTemplate(problems)
+    overrides = {**overriding.active(kind, language), **{part: Override(body) for part, body in bodies.items()}}
+    sample = render.sample(kind)
+    for part in bodies:
+        try:
+            # Alone and strictly: the others give way to their files.
+            render.fill(kind, sample, language=language, overrides={part: overrides[part]}, strict=True)
+        except Refused as refusal:
+            problems[part] = [str(refusal)]
+    if problems:
+        raise InvalidTemplate(problems)
+    rendered = render.fill(kind, sample, language=language, overrides=overrides)
+    for part, text in (("text", rendered.text), ("html", rendered.html)):
+        lost = [name for name in kind.secrets if part in bodies and not _shows(text, str(sample[name]))]
+        if lost:
+            problems[part] = [f"It must show {', '.join(lost)}."]
+    if missing := render.missing_links(rendered):
+        part = "text" if "text" in bodies else "html"
+        problems.setdefault(part, []).append(f"The text lacks a link of the HTML: {', '.join(missing)[:300]}.")
+    if problems:
+        raise InvalidTemplate(problems)
+    return rendered
+
+
+def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Override]) -> dict[str, str]:
+    """Why a version in use is not sent, by part: its file is, until somebody corrects it."""
+    found = {}
+    for part, override in overrides.items():
+        try:
+            render.fill(kind, render.sample(kind), language=language, overrides={part: override}, strict=True)
+        except (Refused, render.InvalidSample) as error:
+            found[part] = str(error)
+    return found
+
+
+def check_note(note: str) -> None:
+    if len(note) > NOTE_LIMIT or not is_storable(note):
+        raise ProductError("INVALID_NOTE", f"The note may have {NOTE_LIMIT} characters, none of them NUL.")
+
+
+def _locked(kind: NotificationType, language: str) -> list[tuple[int, str, int, bool]]:
+    rows = TemplateOverride.objects.select_for_update().filter(type=kind.code, language=language).order_by("pk")
+    return list(rows.values_list("pk", "part", "version", "active"))
+
+
+def _deactivate(kind: NotificationType, language: str, part: str) -> int:
+    rows = TemplateOverride.objects.filter(type=kind.code, language=language, part=part, active=True)
+    return rows.update(active=False)
+
+
+def _shows(text: str, value: str) -> bool:
+    return value in text or escape(value) in text
+
+
+def _same(one: str, other: str) -> bool:
+    return one.strip("\n") == other.strip("\n")
+
+
+def _known_language(language: str) -> str:
+    if language not in engines.languages():
+        raise ProductError("UNKNOWN_LANGUAGE", f"Mails are written in {', '.join(engines.languages())}.")
+    return language
+
+
+def _changed() -> ProductError:
+    return ProductError("TEMPLATE_CHANGED", "Somebody else changed it in the meantime.", status=409)

@@ -1,0 +1,127 @@
+"""What staff look at: lists of messages, how many there are, and what they say with codes and links blotted out."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Min, QuerySet
+from django.utils import timezone
+
+from lib import cursors
+from lib.errors import ProductError
+from lib.text import normal_email
+from notifications import outcomes, registry, render
+from notifications.models import Message
+from notifications.registry import EMAIL
+from notifications.services import staff
+from notifications.services.clock import moment
+
+_COUNTED = 10_000
+
+
+def find(uid: str) -> Message:
+    """The message; ProductError 404 `MESSAGE_NOT_FOUND`."""
+    try:
+        return Message.objects.select_related("parent").get(uid=uuid.UUID(uid))
+    except (ValueError, Message.DoesNotExist):
+        raise ProductError("MESSAGE_NOT_FOUND", "There is no such message.", status=404) from None
+
+
+def page(
+    *,
+    state: str | None = None,
+    type: str | None = None,
+    category: str | None = None,
+    channel: str | None = None,
+    to: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str = "",
+    limit: int = 20,
+) -> tuple[list[Message], str | None]:
+    """The newest messages, or those after the cursor, and the cursor of the rest."""
+    asked = {
+        "state": state,
+        "type": type,
+        "category": category,
+        "channel": channel,
+        "to_address": normal_email(to) if to else None,
+        "created_at__gte": since,
+        "created_at__lt": until,
+        "pk__lt": cursors.read(cursor, of="messages") if cursor else None,
+    }
+    rows: QuerySet[Message] = Message.objects.select_related("parent").order_by("-pk")
+    found = list(rows.filter(**{name: value for name, value in asked.items() if value is not None})[: limit + 1])
+    items = found[:limit]
+    return items, cursors.make(items[-1].pk, of="messages") if len(found) > limit else None
+
+
+def stats() -> dict[str, Any]:
+    """How many messages there are in each state, counted to 10,000; of the last hour; and how late the first one is."""
+    hour = Message.objects.filter(finished_at__gte=moment(timedelta(hours=-1)))
+    due = Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(), state=Message.State.QUEUED)
+    oldest = due.aggregate(at=Min("due_at"))["at"]
+    return {
+        "states": {state.value: Message.objects.filter(state=state)[:_COUNTED].count() for state in Message.State},
+        "last_hour": {
+            state.value: hour.filter(state=state)[:_COUNTED].count()
+            for state in (Message.State.SENT, Message.State.FAILED)
+        },
+        "oldest_due_seconds": max(0, int((timezone.now() - oldest).total_seconds())) if oldest else None,
+    }
+
+
+def body(message: Message) -> render.Rendered | None:
+    """What the message says, codes and links blotted out; None when that can no longer be told."""
+    try:
+        kind = registry.get(message.type)
+    except registry.UnknownType:
+        return None
+    if not message.context and kind.context.model_fields:
+        return None
+    masked = dict.fromkeys(kind.secrets, outcomes.MASK)
+    try:
+        return _rendered(kind, {**message.context, **masked}, language=message.language)
+    except ProductError:
+        return None
+
+
+def preview(code: str, *, language: str | None = None) -> render.Rendered:
+    """The type filled with its sample; ProductError 404 `UNKNOWN_TYPE`, 409 `RENDER_ERROR`."""
+    language = staff.language_of(language) or settings.LANGUAGE_CODE
+    try:
+        kind = registry.get(code)
+    except registry.UnknownType:
+        raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404) from None
+    return _rendered(kind, _sample(kind), language=language)
+
+
+def _rendered(kind: registry.NotificationType, variables: Mapping[str, Any], *, language: str) -> render.Rendered:
+    try:
+        if EMAIL in kind.channels:
+            return render.render(kind, variables, language=language)
+        title, text = render.in_app(kind, variables, language=language)
+        return render.Rendered(title, text, "")
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        # A template may raise anything; that is its author's mistake, and staff are who looks for it.
+        raise ProductError("RENDER_ERROR", f"It cannot be rendered ({type(error).__name__}).", status=409) from error
+
+
+def _sample(kind: registry.NotificationType) -> dict[str, Any]:
+    """The variables of its `sample.json`; none for a type that has no mail, and so no such file."""
+    directories: Any = settings.TEMPLATES[0]["DIRS"]
+    for directory in directories:
+        file = Path(directory) / kind.folder / "sample.json"
+        if file.is_file():
+            sample = json.loads(file.read_text(encoding="utf-8"))
+            return {**sample["context"], **sample["derived"]}
+    return {}

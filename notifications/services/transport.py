@@ -1,0 +1,171 @@
+"""Whether a channel is tried at the moment: one row of ProviderState per channel, shared by all processes.
+
+A failure closes the channel for a while that doubles; when it ends, one worker takes the one try that may open it
+again. While the login or key is refused, or staff have paused it, only people open it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import F, Q, Value
+from django.utils.crypto import salted_hmac
+
+from lib.errors import ProductError
+from lib.text import is_storable
+from notifications.models import Message, ProviderState
+from notifications.outcomes import Result
+from notifications.services.clock import moment
+
+logger = logging.getLogger("switchboard.notifications")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+FOR_EVER = float("inf")
+REMEMBER_SUCCESS = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a worker may do: nothing for `wait` seconds, one message, or as many as it likes."""
+
+    wait: float = 0.0
+    is_probe: bool = False
+    failures: int = 0
+    #: The last success was noted so long ago that it should be noted again.
+    is_stale: bool = True
+
+
+def admit(channel: str) -> Admission:
+    """Ask before claiming. Who gets the one try must report: `worked`, `failed` or `let_go`."""
+    state = _read(channel)
+    if state is None:
+        return Admission()
+    now: datetime = state.now  # type: ignore[attr-defined]
+    is_stale = state.last_ok_at is None or now - state.last_ok_at > REMEMBER_SUCCESS
+    if not state.paused:
+        return Admission(failures=state.failures, is_stale=is_stale)
+    if state.paused_until is None:
+        if not state.config_fingerprint or state.config_fingerprint == fingerprint():
+            return Admission(FOR_EVER)
+    elif state.paused_until > now:
+        return Admission((state.paused_until - now).total_seconds())
+    # Compare-and-set: of all workers that see the pause end, one tries. If it dies, the next one may after a lease.
+    same = ProviderState.objects.filter(pk=state.pk, paused=True, paused_until=state.paused_until)
+    if not same.update(paused_until=moment(timedelta(seconds=settings.NOTIFICATIONS_LEASE))):
+        return Admission(FIRST_PAUSE)
+    return Admission(is_probe=True, failures=state.failures, is_stale=True)
+
+
+def failed(channel: str, result: Result, admission: Admission) -> float:
+    """Close the channel; return for how many seconds. Of several workers that fail at once, one does it."""
+    ProviderState.objects.bulk_create([ProviderState(alias=channel)], ignore_conflicts=True)
+    open_to_us = ProviderState.objects.filter(alias=channel, paused_by="")
+    reason = f"{result.code}: {result.text}"[:500]
+    if result.needs_staff:
+        seconds = FOR_EVER
+        changed = open_to_us.exclude(paused=True, paused_until=None).update(
+            paused=True,
+            paused_until=None,
+            reason=reason,
+            failures=F("failures") + 1,
+            config_fingerprint=fingerprint(),
+        )
+    else:
+        known = admission.failures if admission.is_probe else 0
+        seconds = min(FIRST_PAUSE * 2.0 ** min(known, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)  # noqa: S311
+        ours = open_to_us.filter(paused=admission.is_probe)
+        changed = (ours.filter(failures=known) if admission.is_probe else ours).update(
+            paused=True,
+            paused_until=moment(timedelta(seconds=seconds)),
+            reason=reason,
+            failures=known + 1,
+            config_fingerprint="",
+        )
+    if changed:
+        _log("provider paused", channel, code=result.code, until="staff resume" if result.needs_staff else "retry")
+    return seconds
+
+
+def worked(channel: str, admission: Admission) -> None:
+    """The other side answered. Called only when there is something to note: after the one try, or once a minute."""
+    if admission.is_probe:
+        ours = ProviderState.objects.filter(alias=channel, paused=True, paused_by="", paused_until__isnull=False)
+        if ours.update(**_OPEN, last_ok_at=moment()):
+            _log("provider answers again", channel)
+        return
+    if not ProviderState.objects.filter(alias=channel).update(last_ok_at=moment()):
+        ProviderState.objects.bulk_create([ProviderState(alias=channel, last_ok_at=moment())], ignore_conflicts=True)
+
+
+def let_go(channel: str) -> None:
+    """The one try was not used, as no message came as far as that: the next worker may have it now."""
+    taken = ProviderState.objects.filter(alias=channel, paused=True, paused_by="", paused_until__isnull=False)
+    taken.update(paused_until=moment())
+
+
+def pause_provider(alias: str, *, by_label: str, reason: str) -> bool:
+    """Send nothing over this channel until somebody resumes it; return whether that is new.
+
+    ProductError: 404 `PROVIDER_UNKNOWN`, 400 `REASON_INVALID`.
+    """
+    _known(alias)
+    if len(reason) > 500 or not is_storable(reason):
+        raise ProductError("REASON_INVALID", "The reason must have at most 500 characters, none of them unprintable.")
+    ProviderState.objects.bulk_create([ProviderState(alias=alias)], ignore_conflicts=True)
+    changed = ProviderState.objects.filter(Q(paused=False) | Q(paused_by=""), alias=alias).update(
+        paused=True, paused_until=None, paused_by=by_label[:64], reason=reason, config_fingerprint=""
+    )
+    if changed:
+        _log("provider paused", alias, by=by_label)
+    return bool(changed)
+
+
+def resume_provider(alias: str, *, by_label: str) -> bool:
+    """Open the channel, whatever closed it; return whether it was closed. ProductError 404 `PROVIDER_UNKNOWN`."""
+    _known(alias)
+    changed = ProviderState.objects.filter(alias=alias, paused=True).update(**_OPEN)
+    if changed:
+        _log("provider resumed", alias, by=by_label)
+    return bool(changed)
+
+
+def provider_states() -> list[ProviderState]:
+    """One per channel, in a fixed order; a channel nothing has happened to yet has an unsaved, open one."""
+    rows = {row.alias: row for row in ProviderState.objects.filter(alias__in=Message.Channel.values)}
+    return [rows.get(alias) or ProviderState(alias=alias) for alias in Message.Channel.values]
+
+
+def fingerprint() -> str:
+    """Tells that EMAIL_URL was changed, and not to what."""
+    return salted_hmac("notifications.email_url", settings.EMAIL_URL, algorithm="sha256").hexdigest()
+
+
+_OPEN: dict[str, Any] = {
+    "paused": False,
+    "paused_until": None,
+    "paused_by": "",
+    "reason": "",
+    "failures": 0,
+    "config_fingerprint": "",
+}
+
+
+def _read(channel: str) -> ProviderState | None:
+    now = moment()
+    # The clock comes along: where hosts disagree, the database's counts.
+    clock = Value(now) if isinstance(now, datetime) else now
+    return ProviderState.objects.filter(alias=channel).annotate(now=clock).first()
+
+
+def _known(alias: str) -> None:
+    if alias not in Message.Channel.values:
+        raise ProductError("PROVIDER_UNKNOWN", "There is no such channel.", status=404)
+
+
+def _log(message: str, channel: str, **extra: str) -> None:
+    logger.warning(message, extra={"channel": channel, **extra})

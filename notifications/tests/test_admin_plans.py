@@ -1,0 +1,106 @@
+"""Each page of the list of messages is answered by an index, on both databases."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from notifications.models import Message
+from notifications.tests.factories import MessageFactory
+from notifications.tests.staff import MESSAGES
+
+pytestmark = pytest.mark.django_db
+TABLE = "notifications_message"
+RARE = {"state": "failed", "due_at": None, "type": "tests.once", "to_address": "rare@example.org"}
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """A table as it looks when it is large: most is sent, and a window is a small part of it."""
+    monkeypatch.setattr("notifications.admin.common.WINDOW", 100)
+    monkeypatch.setattr("notifications.admin.messages.WINDOW", 100)
+    now = timezone.now()
+    sent = MessageFactory.build_batch(4000, state="sent", due_at=None)
+    for seconds, message in enumerate(reversed(sent)):
+        message.finished_at = now - timedelta(seconds=seconds)
+    Message.objects.bulk_create(sent)
+    message = MessageFactory.create(finished_at=now, **RARE)
+    MessageFactory.create_batch(3)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    return message
+
+
+def plans(client, address, query):
+    """How the database answers each statement of this page about messages."""
+    client.get(address, query)
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(address, query).status_code == 200
+    asked = [q["sql"] for q in captured.captured_queries if f'FROM "{TABLE}"' in q["sql"]]
+    assert asked
+    return [plan(sql) for sql in asked]
+
+
+def plan(sql):
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql.replace('%', '%%')}", ())
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+
+def is_whole(text):
+    """Whether it reads the whole table, other than from its newest row on until a page is full."""
+    if connection.vendor == "postgresql":
+        return "Seq Scan on notifications_message" in text
+    return f"SCAN {TABLE}" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({"state__exact": "failed"}, "message_state_finished"),
+        ({"state__exact": "sent"}, "message_state_finished"),
+        ({"state__exact": "queued"}, "message_state_finished"),
+        ({"state__exact": "sent", "type": "tests.once"}, "message_state_finished"),
+        ({"q": "rare@example.org"}, "message_address_created"),
+        ({"q": "rare"}, "message_address_created"),
+        ({"q": "<rare.example.org@example.org>"}, "message_message_id"),
+        ({"q": "rare.example.org@example.org"}, "message_message_id"),
+        ({"q": "uid"}, "uid"),
+    ],
+)
+def test_a_page_is_answered_by_an_index(staff_client, many, query, index):
+    if query == {"q": "uid"}:
+        query = {"q": str(many.uid)}
+
+    *_, page = plans(staff_client, MESSAGES, query)
+
+    assert index in page
+    assert not is_whole(page)
+
+
+def test_by_state_nothing_is_sorted(staff_client, many):
+    *_, page = plans(staff_client, MESSAGES, {"state__exact": "sent"})
+
+    assert "Sort" not in page
+    assert "TEMP B-TREE" not in page
+
+
+@pytest.mark.parametrize("query", [{}, {"type": "tests.once"}, {"category": "security"}, {"provider": "smtp"}])
+def test_the_newest_come_from_the_primary_key(staff_client, many, query):
+    *_, page = plans(staff_client, MESSAGES, query)
+
+    assert "TEMP B-TREE" not in page
+    if connection.vendor == "postgresql":
+        assert "notifications_message_pkey" in page
+    elif query:
+        assert "USING INTEGER PRIMARY KEY (rowid>?)" in page
+
+
+def test_the_overview_reads_no_table_from_end_to_end(staff_client, many, settings):
+    settings.NOTIFICATIONS_ENGINE = "worker"
+
+    for text in plans(staff_client, "/admin/", {}):
+        assert not is_whole(text) or "Limit" in text
+        assert "message_state_finished" in text or "message_due" in text

@@ -1,0 +1,84 @@
+"""A process that dies at a named point: real processes, each killed by the signal nobody can catch."""
+
+import os
+import signal
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from notifications import render, services
+from notifications.models import Attempt, Message
+from notifications.services import claims, delivery
+from notifications.tests.factories import MessageFactory
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
+]
+
+HANDED_OVER = ("hand-over", "after 250", "finish")
+
+
+def kill(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(point):
+    """Arm the crash in this process, a forked child."""
+    if point == "claim":
+        take = claims.claim
+        claims.claim = lambda *args, **kwargs: kill(take(*args, **kwargs))
+    elif point == "render":
+        render.build = kill
+    elif point == "hand-over":
+        hand_over = claims.Claim.hand_over
+        claims.Claim.hand_over = lambda *args: kill(hand_over(*args))
+    elif point == "after 250":
+        delivery.settle = kill
+    elif point == "finish":
+        Attempt.objects.create = kill  # the row is written, and nothing committed
+
+
+def killed_at(point):
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        try:
+            die_at(point)
+            services.Courier().deliver_due()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def lease_ends():
+    Message.objects.filter(state="sending").update(due_at=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("point", ["claim", "render", *HANDED_OVER])
+def test_a_kill_loses_nothing_and_leaves_at_most_one_copy(sink, point):
+    messages = MessageFactory.create_batch(3)
+
+    killed_at(point)
+    lease_ends()
+    services.Courier().deliver_due()
+
+    assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 3}
+    assert set(sink.message_ids) == {message.message_id for message in messages}
+    assert len(sink.message_ids) == (4 if point in {"after 250", "finish"} else 3)
+
+
+@pytest.mark.parametrize("point", HANDED_OVER)
+def test_what_must_not_be_sent_twice_is_unknown_after_a_kill(sink, point):
+    message = MessageFactory.create(type="tests.once")
+
+    killed_at(point)
+    lease_ends()
+    services.Courier().deliver_due()
+
+    message.refresh_from_db()
+    assert (message.state, message.reason) == ("unknown", "interrupted")
+    assert len(sink.message_ids) == (0 if point == "hand-over" else 1)

@@ -1,0 +1,101 @@
+"""Two at once, on connections of their own."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from lib.errors import ProductError
+from notifications.models import DeliveryEvent, Message, Preference, Suppression
+from notifications.services import preferences, staff, unsubscribing, webhooks
+from notifications.tests import offers
+from notifications.tests.factories import MessageFactory
+from users.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CROWD = 4
+
+
+@pytest.fixture(autouse=True)
+def _offers():
+    offers.declare()
+
+
+def at_once(*calls):
+    """What each came to, a refusal's code included."""
+    ready, found = threading.Barrier(len(calls)), []
+
+    def run(call):
+        ready.wait()
+        try:
+            found.append(call())
+        except ProductError as error:
+            found.append(error.code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(calls)
+    return found
+
+
+def test_one_key_for_two_bodies_sends_one():
+    member = UserFactory.create(staff=True)
+
+    def send(to):
+        return lambda: staff.send_once("tests.offer", to=to, context={}, by=member, key="a-1")[0].to_address
+
+    found = at_once(*(send(f"{name}@example.org") for name in ("ada", "grace", "joan", "mary")))
+
+    assert found.count("IDEMPOTENCY_KEY_REUSED") == CROWD - 1
+    assert Message.objects.count() == 1
+
+
+def test_one_report_from_several_calls_is_kept_once():
+    message = MessageFactory.create(finished=True, type="tests.offer", category="announcement")
+    event = SimpleNamespace(
+        event_type="complained",
+        event_id="1",
+        recipient=message.to_address,
+        timestamp=timezone.now(),
+        metadata={"uid": str(message.uid)},
+        tags=[],
+        message_id="m",
+        description="",
+        mta_response="",
+        reject_reason=None,
+        esp_event={},
+    )
+
+    found = at_once(*[lambda: webhooks.note("mailersend", event)] * CROWD)
+
+    assert sorted(found) == [False] * (CROWD - 1) + [True]
+    assert DeliveryEvent.objects.count() == Suppression.objects.count() == 1
+
+
+def test_one_unsubscribes_while_another_chooses():
+    user = UserFactory.create()
+    link = unsubscribing.Link(user.email, "announcement")
+    choice = {("announcement", "email"): False, ("announcement", "in_app"): False}
+
+    at_once(
+        *[lambda: unsubscribing.unsubscribe(link, source="link")] * 2,
+        *[lambda: preferences.choose(user, choice)] * 2,
+    )
+
+    assert set(Preference.objects.values_list("channel", "enabled")) == {("email", False), ("in_app", False)}
+    assert Suppression.objects.count() == 1
+
+
+def test_several_resend_at_once_and_each_copy_is_its_own():
+    message = MessageFactory.create(finished=True, event_key="tests:1")
+
+    found = at_once(*[lambda: staff.resend(message).event_key] * CROWD)
+
+    assert sorted(found) == [f"tests:1#resend-{n}" for n in range(1, CROWD + 1)]

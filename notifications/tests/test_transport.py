@@ -1,0 +1,232 @@
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from lib.errors import ProductError
+from notifications import services
+from notifications.models import Attempt, Message, ProviderState
+from notifications.services import transport
+from notifications.services.why import is_paused
+from notifications.tests.factories import MessageFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def pause_is_over():
+    ProviderState.objects.exclude(paused_until=None).update(paused_until=timezone.now() - timedelta(seconds=1))
+
+
+def states():
+    return set(Message.objects.values_list("state", "attempts"))
+
+
+def test_one_workers_failure_closes_the_way_for_all(mail_server):
+    MessageFactory.create_batch(3)
+    first, second = services.Courier(), services.Courier()
+
+    first.deliver_due()
+    mail_server.start()
+
+    assert second.deliver_due() == 0
+    assert second.rest() > 0
+    assert states() == {("queued", 0)}
+    assert Attempt.objects.count() == 1
+
+
+def test_after_the_pause_one_worker_tries_one_message(mail_server):
+    MessageFactory.create_batch(3)
+    services.Courier().deliver_due()
+    pause_is_over()
+    prober, other = services.Courier(), services.Courier()
+
+    assert prober._admitted() == 1
+    assert other._admitted() == 0
+
+    prober._clean_up()
+    assert other._admitted() == 1
+
+
+def test_a_worker_that_dies_while_it_tries_the_way_is_replaced_after_a_lease(mail_server, settings):
+    MessageFactory.create()
+    services.Courier().deliver_due()
+    pause_is_over()
+    assert services.Courier()._admitted() == 1
+
+    lasts = ProviderState.objects.get().paused_until - timezone.now()
+
+    assert timedelta(seconds=20) < lasts <= timedelta(seconds=settings.NOTIFICATIONS_LEASE)
+    pause_is_over()
+    assert services.Courier()._admitted() == 1
+
+
+def test_workers_that_fail_together_pause_once(mail_server):
+    MessageFactory.create_batch(2)
+    couriers = [services.Courier(), services.Courier()]
+    for courier in couriers:
+        courier.waiting += services.delivery.claims.claim("x", 1)
+
+    for courier in couriers:
+        courier._deliver_waiting()
+
+    state = ProviderState.objects.get()
+    assert state.failures == 1
+    assert state.paused_until < timezone.now() + timedelta(seconds=1)
+
+
+def test_a_message_that_comes_to_nothing_leaves_the_try_to_the_next(mail_server):
+    MessageFactory.create(expired=True)
+    fine = MessageFactory.create()
+    MessageFactory.create(created_at=timezone.now() - timedelta(seconds=1))
+    ProviderState.objects.create(alias="email", paused=True, paused_until=timezone.now(), failures=3)
+    mail_server.start()
+
+    assert services.Courier().deliver_due() == 3
+
+    fine.refresh_from_db()
+    assert fine.state == "sent"
+    state = ProviderState.objects.get()
+    assert (state.paused, state.failures, state.reason) == (False, 0, "")
+    assert state.last_ok_at is not None
+
+
+@pytest.fixture
+def refused_login(mail_server, settings):
+    mail_server.password = "right"
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "switchboard", "wrong-horse"
+    settings.EMAIL_URL = "smtp://switchboard:wrong-horse@127.0.0.1"
+    MessageFactory.create_batch(2)
+    mail_server.start()
+    services.Courier().deliver_due()
+    return mail_server
+
+
+def test_a_refused_login_waits_for_people(refused_login):
+    state = ProviderState.objects.get()
+
+    assert (state.paused, state.paused_until) == (True, None)
+    assert state.reason.startswith("535")
+    assert "wrong-horse" not in str(ProviderState.objects.values())
+    assert states() == {("queued", 0)}
+    assert services.Courier().deliver_due() == 0
+
+
+def test_staff_resume_after_a_refused_login(refused_login, settings):
+    settings.EMAIL_HOST_PASSWORD = "right"
+
+    assert services.resume_provider("email", by_label="1")
+
+    assert services.Courier().deliver_due() == 2
+    assert not services.resume_provider("email", by_label="1")
+
+
+def test_another_email_url_is_tried_without_staff(refused_login, settings):
+    settings.EMAIL_HOST_PASSWORD = "right"
+    settings.EMAIL_URL = "smtp://switchboard:right@127.0.0.1"
+
+    assert services.Courier().deliver_due() == 2
+
+    assert not ProviderState.objects.get().paused
+
+
+def test_what_staff_pause_stays_paused(mail_server, settings):
+    MessageFactory.create()
+    assert services.pause_provider("email", by_label="7", reason="wrong template")
+    assert not services.pause_provider("email", by_label="8", reason="again")
+    settings.EMAIL_URL = "smtp://another.example.org"
+    mail_server.start()
+
+    courier = services.Courier()
+    assert courier.deliver_due() == 0
+    courier.deliver_these([Message.objects.get().pk])
+
+    assert not mail_server.mails
+    assert courier.rest() == float("inf")
+    state = services.provider_states()[0]
+    assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == ("7", "wrong template", True)
+
+
+def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
+    MessageFactory.create()
+    courier = services.Courier()
+    courier._admitted()
+    services.pause_provider("email", by_label="7", reason="")
+
+    courier.waiting += services.delivery.claims.claim("x", 1)
+    courier._deliver_waiting()
+    courier._clean_up()
+
+    assert states() == {("sent", 1)}
+    assert ProviderState.objects.get().paused
+
+
+@pytest.mark.parametrize("reason", ["x" * 501, "nul\0", "half \ud800"])
+def test_a_reason_that_cannot_be_kept_is_refused(reason):
+    with pytest.raises(ProductError, match="500 characters"):
+        services.pause_provider("email", by_label="7", reason=reason)
+
+
+def test_an_unknown_channel_is_refused():
+    for verb in (
+        lambda: services.pause_provider("fax", by_label="7", reason=""),
+        lambda: services.resume_provider("fax", by_label="7"),
+    ):
+        with pytest.raises(ProductError) as refusal:
+            verb()
+        assert refusal.value.status == 404
+
+
+def test_a_channel_nothing_has_happened_to_is_open():
+    assert [(state.alias, state.paused) for state in services.provider_states()] == [("email", False)]
+
+
+def test_success_is_noted_once_a_minute(django_assert_num_queries):
+    MessageFactory.create()
+    services.Courier().deliver_due()
+    noted = ProviderState.objects.get().last_ok_at
+    MessageFactory.create_batch(2)
+
+    services.Courier().deliver_due()
+
+    assert ProviderState.objects.get().last_ok_at == noted
+
+
+def test_a_message_costs_few_statements(queries):
+    MessageFactory.create()
+    services.Courier().deliver_due()
+    MessageFactory.create_batch(10)
+
+    with queries() as made:
+        assert services.Courier().deliver_due() == 10
+
+    # Is anything due, the state, the claim, and what is due now; each message: the list, what staff
+    # have written, hand-over, finish, attempt.
+    assert made() <= 6 + 10 * 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_see_the_pause_end_together_send_one_to_try():
+    ProviderState.objects.create(alias="email", paused=True, failures=1)
+    rounds, crew = 10, 4
+    over = threading.Barrier(crew, action=lambda: (pause_ends(), admissions.append([])))
+    admissions = []
+
+    def pause_ends():
+        ProviderState.objects.update(paused_until=timezone.now() - timedelta(seconds=1))
+
+    def ask():
+        for _ in range(rounds):
+            over.wait()
+            admissions[-1].append(transport.admit("email"))
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(crew)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [sum(admission.is_probe for admission in asked) for asked in admissions] == [1] * rounds
+    assert all(admission.is_probe or admission.wait > 0 for asked in admissions for admission in asked)

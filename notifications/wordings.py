@@ -1,0 +1,124 @@
+"""A type in a language, as staff read and write it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from django import forms
+from django.utils.translation import get_language_info
+
+from notifications.models import TemplateOverride
+from notifications.registry import NotificationType
+from notifications.rendering import engines, overriding
+from notifications.services import overrides
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A type in a language, and which versions of staff's are in use."""
+
+    kind: NotificationType
+    language: str
+    active: Mapping[str, overriding.Override]
+
+    @cached_property
+    def trouble(self) -> dict[str, str]:
+        return overrides.trouble(self.kind, self.language, self.active)
+
+    @property
+    def language_name(self) -> str:
+        return language_name(self.language)
+
+    @property
+    def seen(self) -> str:
+        return json.dumps({part: self.active[part].id if part in self.active else None for part in overrides.PARTS})
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind.label}, {self.language_name}"
+
+    def file(self, part: str) -> str:
+        return engines.source(self.kind, part, self.language)
+
+    def body(self, part: str) -> str:
+        return self.active[part].body if part in self.active else self.file(part)
+
+    def states(self) -> list[dict[str, str]]:
+        """A line for each part that is not the file's."""
+        return [
+            {"part": part, "label": part_label(part), "why": self.trouble.get(part, "")}
+            for part in overrides.PARTS
+            if part in self.active
+        ]
+
+
+class TemplateForm(forms.Form):
+    """The three parts together: a link of the HTML must stand in the text as well."""
+
+    use_required_attribute = False
+    subject = forms.CharField(strip=False, widget=forms.Textarea({"rows": 2}))
+    text = forms.CharField(strip=False, widget=forms.Textarea({"rows": 16}))
+    html = forms.CharField(label="HTML", strip=False, widget=forms.Textarea({"rows": 24}))
+    note = forms.CharField(
+        required=False,
+        max_length=overrides.NOTE_LIMIT,
+        help_text="Why; it stays in the history.",
+        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
+    )
+    seen = forms.CharField(required=False, max_length=500, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for part in overrides.PARTS:
+            self.fields[part].error_messages["required"] = "It must not be empty."
+            self.fields[part].widget.attrs |= {"class": "vLargeTextField code", "spellcheck": "false"}
+
+    def clean_seen(self) -> dict[str, int | None]:
+        try:
+            given = json.loads(self.cleaned_data["seen"])
+            return {part: given[part] for part in overrides.PARTS}
+        except (ValueError, TypeError, LookupError):
+            raise forms.ValidationError("Open the page again: this form is not ours.") from None
+
+    @property
+    def bodies(self) -> dict[str, str]:
+        return {part: self.cleaned_data[part] for part in overrides.PARTS if part in self.cleaned_data}
+
+
+class NoteForm(forms.Form):
+    note = forms.CharField(
+        required=False,
+        label="Reason",
+        max_length=overrides.NOTE_LIMIT,
+        help_text="It stays in the log. You may leave it empty.",
+        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
+    )
+
+
+def part_label(part: str) -> str:
+    return str(TemplateOverride.Part(part).label)
+
+
+def language_name(code: str) -> str:
+    try:
+        return str(get_language_info(code)["name"])
+    except KeyError:
+        return code
+
+
+def labels(parts: list[str]) -> str:
+    return ", ".join(part_label(part) for part in parts)
+
+
+def differences(before: str, after: str) -> list[dict[str, str]]:
+    """Lines with their kind: `gone`, `new`, `same` or `place`."""
+    kinds = {"-": "gone", "+": "new", " ": "same", "@": "place"}
+    lines = difflib.unified_diff(before.strip("\n").split("\n"), after.strip("\n").split("\n"), lineterm="", n=2)
+    # The first two name files.
+    return [{"kind": kinds[line[0]], "text": line} for line in islice(lines, 2, None)]

@@ -1,0 +1,26 @@
+"""The regular chores of the apps above and beside `notifications`, whose workers do them."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from importlib import import_module
+
+from django.conf import settings
+from django.utils import timezone
+
+from feature_flags import usage
+from notifications.services import chores
+
+
+def _flag_usage(since: datetime | None) -> Iterator[tuple[str, int]]:
+    yield "hours", usage.prune(timezone.now() - timedelta(days=settings.FLAGS_USAGE_KEEP_DAYS))
+
+
+def _sessions(since: datetime | None) -> Iterator[tuple[str, int]]:
+    """Sessions of the admin that have ended."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    yield from ()
+
+
+def register() -> None:
+    chores.register("feature_flags.usage", _flag_usage)
+    chores.register("admin.sessions", _sessions, every=timedelta(days=1))

@@ -1,0 +1,103 @@
+import re
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from notifications import metrics, services
+from notifications.models import Worker
+from users.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+TOKEN = "metrics-0123456789-abcdefghijklmnopqrstuv"
+DESIGNED = {
+    "notifications_enqueued_total",
+    "notifications_outcome_total",
+    "notifications_retries_total",
+    "notifications_lost_lease_total",
+    "notifications_duplicate_key_total",
+    "notifications_queue_depth",
+    "notifications_oldest_due_seconds",
+    "notifications_send_seconds",
+    "notifications_render_seconds",
+    "notifications_worker_last_beat_seconds",
+    "notifications_provider_paused",
+}
+
+
+@pytest.fixture
+def scrape(client, settings):
+    settings.METRICS_TOKEN = TOKEN
+    metrics.forget()
+    return lambda: client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+
+
+@pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN} ", "Bearer é"])
+def test_without_the_bearer_there_is_no_such_page(client, settings, given):
+    settings.METRICS_TOKEN = TOKEN
+
+    assert client.get("/metrics", headers={"authorization": given}).status_code == 404
+
+
+def test_without_a_token_there_is_no_such_page(client):
+    assert client.get("/metrics", headers={"authorization": "Bearer "}).status_code == 404
+
+
+def test_every_figure_has_its_name(scrape):
+    answer = scrape()
+
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert set(re.findall(r"^# TYPE (\S+)", answer.content.decode(), re.MULTILINE)) >= DESIGNED
+
+
+def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
+    user = UserFactory.create()
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(2):
+            services.queue("users.welcome", to=user.email, context={"first_name": "Ada"}, event_key="once")
+    Worker.objects.create(host="a", pid=1, engine="worker")
+    services.pause_provider("email", by_label="test", reason="test")
+
+    lines = scrape().content.decode().splitlines()
+
+    for line in (
+        'notifications_enqueued_total{type="users.welcome",channel="email"} 1',
+        'notifications_outcome_total{outcome="accepted",provider="memory"} 1',
+        "notifications_duplicate_key_total 1",
+        "notifications_retries_total 0",
+        "notifications_send_seconds_count 1",
+        'notifications_render_seconds_bucket{le="+Inf"} 1',
+        'notifications_queue_depth{state="queued"} 0',
+        "notifications_oldest_due_seconds 0",
+        "notifications_provider_paused 1",
+    ):
+        assert line in lines
+    assert any(line.startswith("notifications_worker_last_beat_seconds 0") for line in lines)
+
+
+def test_what_is_rolled_back_is_not_counted(scrape):
+    services.queue("users.welcome", to="ada@example.org", context={"first_name": "Ada"})
+
+    assert "users.welcome" not in scrape().content.decode()
+
+
+def test_processes_behind_one_address_have_series_of_their_own(scrape, settings):
+    settings.WEB_CONCURRENCY = 2
+
+    assert re.search(r'^notifications_retries_total\{process="\d+"\} 0$', scrape().content.decode(), re.MULTILINE)
+
+
+def test_an_index_answers_each_gauge():
+    with CaptureQueriesContext(connection) as made:
+        services.gauges()
+
+    for query in made.captured_queries:
+        if "notifications_message" not in query["sql"]:
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off" if connection.vendor == "postgresql" else "SELECT 1")
+            explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+            cursor.execute(f"{explain} {query['sql']}")
+            plan = str(cursor.fetchall())
+        assert "message_due" in plan or "message_state_finished" in plan, plan
