@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import report
-from benchmarks.notifications.scene import PEER_WORKER, WORKER, Scene, addresses, names, until
+from benchmarks.notifications.scene import PEER_WORKER, WORKER, Scene, Worker, addresses, names, until
 from benchmarks.notifications.types import HOLD, MAIL
 
 #: Seconds a mail takes at the mail server.
 QUICK, SLOW = 0.02, 0.3
 
 
-def _kill(scene: Scene, command: tuple[str, ...], kills: int, queue: Callable[[], Any]) -> Any:
-    """Two workers, killed in turn at random moments while there is mail; each is started again at once."""
+def _kill(scene: Scene, command: tuple[str, ...], kills: int, queue: Callable[[], Any]) -> tuple[Any, list[Worker]]:
+    """Two workers, killed in turn at random moments while there is mail; each is started again at once.
+
+    Returns what `queue` gave, and the workers that are alive at the end.
+    """
     workers = [scene.worker(command), scene.worker(command)]
     queued = queue()
     for number in range(kills):
@@ -30,15 +33,17 @@ def _kill(scene: Scene, command: tuple[str, ...], kills: int, queue: Callable[[]
         victim.kill()
         workers[number % 2] = scene.worker(command, ready=False)
     scene.order(delay=0)
-    return queued
+    return queued, workers
 
 
 def workers(scene: Scene, *, policy: str, count: int, kills: int) -> report.Samples:
     """Ten kills, and nobody repairs anything."""
     scene.clear()
     order = {"type": MAIL if policy == "retry" else HOLD, "names": names(policy, count)}
-    queued = _kill(scene, WORKER, kills, lambda: scene.ask("queue", **order))
+    queued, alive = _kill(scene, WORKER, kills, lambda: scene.ask("queue", **order))
     scene.settle()
+    for worker in alive:
+        worker.stop()
     taken = scene.take()
     unknown = {row["to_address"] for row in scene.ask("rows") if row["state"] == "unknown"}
     lost = set(queued) - set(addresses(taken)) - unknown
@@ -103,7 +108,7 @@ def recovery(scene: Scene, *, repeats: int) -> report.Samples:
     return {(scene.vendor, "recovery"): seconds}
 
 
-def _named(owner: str, workers: list[Any]) -> Any:
+def _named(owner: str, workers: list[Worker]) -> Worker:
     """The process that calls itself so: `host:pid:thread`."""
     for worker in workers:
         if str(worker.pid) in owner.split(":"):

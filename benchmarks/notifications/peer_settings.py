@@ -21,5 +21,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates", Path(__file__).parent / "templates"],
+        # As the product has it for mail.
+        "OPTIONS": {"builtins": ["django.templatetags.i18n"]},
     }
 ]

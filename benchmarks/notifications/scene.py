@@ -38,7 +38,7 @@ def until(fact: Callable[[], Any], what: str) -> Any:
     end = time.monotonic() + PATIENCE
     while not (value := fact()):
         if time.monotonic() > end:
-            sys.exit(f"Within {PATIENCE} s this did not happen: {what}.")
+            sys.exit(f"Within {PATIENCE} s this did not happen: {what}. See benchmarks/results/notifications.")
         time.sleep(0.05)
     return value
 
