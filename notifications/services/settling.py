@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from notifications import outcomes, registry
@@ -19,6 +20,13 @@ from notifications.services.clock import moment
 Outcome, State = Attempt.Outcome, Message.State
 BAD_ADDRESS_REST = timedelta(days=30)
 
+# The names of tables and columns are our own.
+_HELD = f"UPDATE {Message._meta.db_table} SET {{}} WHERE id = %s AND lease_token = %s"  # noqa: S608
+_TRIED = f"""
+INSERT INTO {Attempt._meta.db_table}
+  (message_id, n, worker, provider, created_at, duration_ms, outcome, code, response)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""  # noqa: S608
 _FINAL = {
     Outcome.PERMANENT: (State.FAILED, "refused"),
     Outcome.RENDER_ERROR: (State.FAILED, "render_error"),
@@ -33,22 +41,25 @@ def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
     """Write the outcome; None when the message is no longer this worker's, and then only the Attempt is written."""
     message, outcome = claim.message, result.outcome
     fields = {} if outcome == Outcome.LOST_LEASE else claim.as_sent | _next(claim, result)
-    held = Message.objects.filter(pk=message.pk, lease_token=claim.token)
-    kept = bool(fields and held.update(lease_token=None, lease_owner="", **fields))
+    kept = bool(fields) and _write(claim, {"lease_token": None, "lease_owner": "", **fields})
     text = result.text
     if not kept and outcome != Outcome.LOST_LEASE:
         outcome, text = Outcome.LOST_LEASE, f"{outcome.value}: {text}"[: outcomes.TEXT_LIMIT]
-    Attempt.objects.create(
-        message=message,
-        n=message.attempts,
-        worker=message.lease_owner,
-        provider=claim.as_sent.get("provider", ""),
-        created_at=began,
-        duration_ms=duration_ms,
-        outcome=outcome,
-        code=result.code[:64],
-        response=text,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TRIED,
+            [
+                message.pk,
+                message.attempts,
+                message.lease_owner,
+                claim.as_sent.get("provider", ""),
+                connection.ops.adapt_datetimefield_value(began),
+                duration_ms,
+                str(outcome),
+                result.code[:64],
+                text,
+            ],
+        )
     if result.is_bad_address:
         suppressions.suppress(
             message.to_address,
@@ -59,6 +70,31 @@ def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
             channel=message.channel,
         )
     return fields["state"] if kept else None
+
+
+def _write(claim: Claim, fields: dict[str, Any]) -> bool:
+    """Give the row these values; False when the message is no longer this worker's.
+
+    Once for every mail, so the usual values, plain ones and the time of the database, are worded by hand.
+    """
+    columns, values = [], []
+    for name, value in fields.items():
+        if isinstance(value, Now):
+            columns.append(f"{name} = statement_timestamp()")
+        elif hasattr(value, "resolve_expression"):
+            return bool(Message.objects.filter(pk=claim.message.pk, lease_token=claim.token).update(**fields))
+        else:
+            columns.append(f"{name} = %s")
+            values.append(connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value)
+    token = claim.token if connection.vendor == "postgresql" else claim.token.hex
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD.format(", ".join(columns)), [*map(_plain, values), claim.message.pk, token])
+        return bool(cursor.rowcount)
+
+
+def _plain(value: Any) -> Any:
+    # The text of a choice, not its name in Python.
+    return str(value) if isinstance(value, str) else value
 
 
 def _next(claim: Claim, result: Result) -> dict[str, Any]:
