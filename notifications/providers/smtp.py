@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import select
 import smtplib
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -27,6 +29,12 @@ Reply = tuple[int, bytes]
 _BAD_ADDRESS = re.compile(r"5\.1\.(?![78]\b)\d")
 _UNAUTHENTICATED = {530, 534, 535, 538}
 
+# The same with every mail.
+_sender = lru_cache(maxsize=16)(sanitize_address)
+
+#: Seconds after which a connection counts as idle.
+IDLE = 1.0
+
 
 class Stage(IntEnum):
     MAIL, RCPT, DATA, BODY = range(4)
@@ -38,9 +46,10 @@ class SmtpProvider(Provider):
     def __init__(self) -> None:
         super().__init__()
         self.sent = 0
+        self.used_at = 0.0
 
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
-        envelope = sanitize_address(mail.from_email, "utf-8"), sanitize_address(mail.to[0], "utf-8")
+        envelope = _sender(mail.from_email, "utf-8"), sanitize_address(mail.to[0], "utf-8")
         message = mail.message()
         # Every try sends the same bytes; and looking for a boundary that no text holds compiles a pattern each time.
         message.set_boundary(f"={uid}=")
@@ -78,14 +87,27 @@ class SmtpProvider(Provider):
             self.close()
             return _broken_off(dialogue.stage, error)
         self.sent += 1
+        self.used_at = time.monotonic()
         return Result(Outcome.ACCEPTED, "250", words)
 
     def _answers(self) -> bool:
+        """Whether the connection still stands: asked with RSET, unless it was just used and the server is silent since.
+
+        A server that has hung up, or said so with 421, has left something to read.
+        """
         try:
+            if time.monotonic() - self.used_at < IDLE and not self._has_something_to_say():
+                return True
             self.backend.connection.sock.settimeout(self._timeout())
             return bool(self.backend.connection.rset()[0] == 250)
-        except (OSError, AttributeError):
+        except (OSError, AttributeError, TypeError):
+            # smtplib has closed it, and holds no socket any more.
             return False
+
+    def _has_something_to_say(self) -> bool:
+        waiting = select.poll()
+        waiting.register(self.backend.connection.sock, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def _timeout(self) -> float:
         return float(self.backend.timeout or settings.NOTIFICATIONS_TIMEOUT)
