@@ -156,6 +156,19 @@ def test_who_may_read_it_sees_the_text_without_its_code(staff):
     assert kinds.CODE not in str(found)
 
 
+def test_the_body_blots_the_link_that_unsubscribes(staff):
+    message = MessageFactory.create(
+        type="notifications.announcement", category="announcement", context={"title": "Hello", "body": "World"}
+    )
+
+    found = staff("view_message", "view_message_body").call("GET", f"{PATH}/{message.uid}").json()
+
+    for part in (found["text"], found["html"]):
+        assert "World" in part
+        assert "••••••" in part
+        assert "/unsubscribe/" not in part
+
+
 @pytest.mark.parametrize("fields", [{"type": "gone.type"}, {"type": "tests.broken"}, {"context": {}}])
 def test_what_can_no_longer_be_told_is_left_out(staff, fields):
     message = failed(**fields)
