@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from feature_flags import usage
 from notifications.services import chores
+from users.services import housekeeping
 
 
 def _flag_usage(since: datetime | None) -> Iterator[tuple[str, int]]:
@@ -21,6 +22,11 @@ def _sessions(since: datetime | None) -> Iterator[tuple[str, int]]:
     yield from ()
 
 
+def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:
+    yield from housekeeping.slices(timezone.now())
+
+
 def register() -> None:
+    chores.register("users.purge", _accounts)
     chores.register("feature_flags.usage", _flag_usage)
     chores.register("admin.sessions", _sessions, every=timedelta(days=1))

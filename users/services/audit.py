@@ -10,8 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 
 from lib.logs import request_id
+from lib.text import is_storable, normal_email
 from users import audit_triggers
 from users.models import AuditEvent, User
 from users.services import tokens
@@ -123,6 +125,17 @@ def record(name: str, *, by: Caller | Actor, **more: Any) -> None:
 def record_all(events: list[AuditEvent]) -> None:
     """Write several by one statement."""
     AuditEvent.objects.bulk_create(events)
+
+
+def about(email: str) -> QuerySet[AuditEvent]:
+    """The events of an address, newest first: those of its account, and those that named it before there was one."""
+    if not is_storable(email):
+        return AuditEvent.objects.none()
+    email = normal_email(email)
+    mine = Q(subject_mac=subject(email))
+    if user_id := User.objects.filter(email=email).values_list("pk", flat=True).first():
+        mine |= Q(user_id=user_id)
+    return AuditEvent.objects.filter(mine).order_by("-id")
 
 
 def subject(email: str) -> bytes:

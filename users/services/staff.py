@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
-from lib.text import is_storable, normal_email, printable
-from users.models import User
+from lib.text import is_storable, normal_email, printable, valid_email
+from users.models import User, UserSession
 from users.services import audit, hashing, limiter, passwords, recovery, registration, sessions
 from users.services.callers import Actor
 
@@ -170,6 +170,45 @@ def sign_out(user: User, *, by: Actor) -> int:
         _sign(user, by)
         audit.record("session.ended", by=by, user=user, ended=ended, why="staff")
     return ended
+
+
+@transaction.atomic
+def sign_out_all(*, by: Actor) -> int:
+    """End every session of everybody; return how many."""
+    ended = sessions.end_sessions(UserSession.objects.all(), reason="staff")
+    audit.record("session.ended", by=by, ended=ended, why="everybody")
+    return ended
+
+
+def create_admin(email: str, *, by: Actor) -> tuple[User, bool]:
+    """A verified, active superuser: a new account, or one that exists; return it and whether it is new. EMAIL_INVALID.
+
+    An account nobody had verified keeps no password: it may be a stranger's.
+    """
+    try:
+        email = valid_email(email)
+    except ValueError as error:
+        raise ProductError("EMAIL_INVALID", f"{printable(email)} {error}.") from None
+    try:
+        with transaction.atomic():
+            user, created = User.objects.get_or_create(email=email, defaults={"created_by": by.label})
+            return _raise_up(user, created, by), created
+    except IntegrityError as error:
+        raise ProductError("USER_EXISTS", "Somebody is registering this address; try again.") from error
+
+
+def _raise_up(user: User, created: bool, by: Actor) -> User:
+    row = _locked(user)
+    if not row.is_verified:
+        registration.disown(row)
+        registration.forget_registrations(row)
+        row.email_verified_at = timezone.now()
+    make_active(row)
+    row.is_staff = row.is_superuser = True
+    row.updated_by = by.label
+    row.save()
+    audit.record("user.created" if created else "user.updated", by=by, user=row, is_staff=True, is_superuser=True)
+    return row
 
 
 def reset_password(user: User, password: str, *, by: Actor) -> int:

@@ -414,11 +414,14 @@ def test_the_shell_is_refused_in_one_line(shell, name):
     assert shell(name, "nobody@example.org", *more) == (1, "", "No user nobody@example.org.\n")
 
 
-def test_a_selection_stops_at_the_first_unknown_and_says_who(shell):
+def test_of_a_selection_the_unknown_are_told_and_the_others_done(shell):
     code, out, err = shell("activate_user", "bob@example.org", "nobody@example.org", "eve@example.org")
 
     assert (code, err) == (1, "No user nobody@example.org.\n")
-    assert out == "bob@example.org is active (address not verified)\n"
+    assert out.splitlines() == [
+        "bob@example.org is active (address not verified)",
+        "eve@example.org is active (address not verified)",
+    ]
 
 
 def test_the_shell_is_told_the_rule(shell):

@@ -1,21 +1,14 @@
 from typing import Any
 
-from django.core.management.base import CommandParser
-
-from lib.commands import Command as BaseCommand
 from users import services
-from users.services import Actor
+from users.management.commands._people import PeopleCommand
+from users.models import User
 
 
-class Command(BaseCommand):
+class Command(PeopleCommand):
     help = "Let people sign in again and lift the pause after wrong passwords. Does not verify the address."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("email", nargs="+", metavar="EMAIL")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        for email in options["email"]:
-            user = services.find(email)
-            services.activate(user, by=Actor(self.label))
-            note = "" if user.is_verified else " (address not verified)"
-            self.stdout.write(f"{user.email} is active{note}")
+    def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
+        changed = services.activate(user, by=self.actor)
+        note = "" if user.is_verified else " (address not verified)"
+        return f"{user.email} is active{note}", {"changed": changed, "is_verified": user.is_verified}

@@ -2,21 +2,19 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 from users import services
-from users.services import Actor
+from users.management.commands._people import PeopleCommand
+from users.models import User
 
 
-class Command(BaseCommand):
+class Command(PeopleCommand):
     help = "Sign people out everywhere and let them in no more, until they are activated."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("email", nargs="+", metavar="EMAIL")
+        super().add_arguments(parser)
         add_reason(parser)
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        for email in options["email"]:
-            user = services.find(email)
-            services.deactivate(user, by=Actor(self.label), reason=options["reason"])
-            self.stdout.write(f"{user.email} is deactivated")
+    def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
+        changed = services.deactivate(user, by=self.actor, reason=options["reason"])
+        return f"{user.email} is deactivated", {"changed": changed}

@@ -5,12 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from lib.commands import Command as BaseCommand
 from users import services
-from users.services import Actor
+from users.management.commands._people import AccountCommand, add_json
 
 
-class Command(BaseCommand):
+class Command(AccountCommand):
     help = "Set a password, activate the account and end its sessions. Without PASSWORD it is asked for on a terminal."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -20,18 +19,19 @@ class Command(BaseCommand):
         way.add_argument("--stdin", action="store_true", help="read the password from the first line of stdin")
         way.add_argument("--generate", action="store_true", help="make a random password and print it")
         way.add_argument("--send-link", action="store_true", help="mail a reset link instead; ends no session")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = services.find(options["email"])
         if options["send_link"]:
-            services.send_reset(user, by=Actor(self.label))
-            self.stdout.write(f"{user.email} gets a reset link.")
+            services.send_reset(user, by=self.actor)
+            self.say(options, {"email": user.email, "link_sent": True}, f"{user.email} gets a reset link.")
             return
         password = self._password(options)
-        ended = services.reset_password(user, password, by=Actor(self.label))
-        self.stdout.write(f"{user.email} reset, {ended} sessions ended.")
-        if options["generate"]:
-            self.stdout.write(password)
+        ended = services.reset_password(user, password, by=self.actor)
+        made = {"password": password} if options["generate"] else {}
+        lines = (f"{user.email} reset, {ended} sessions ended.", *made.values())
+        self.say(options, {"email": user.email, "ended": ended, **made}, *lines)
 
     def _password(self, options: dict[str, Any]) -> str:
         if options["password"] is not None:

@@ -1,0 +1,23 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from users import services
+from users.management.commands._people import AccountCommand, add_json
+from users.services import enrolment
+
+
+class Command(AccountCommand):
+    help = "Make a verified superuser, or one of an account that exists, and print the link that sets it up."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email", metavar="EMAIL")
+        parser.add_argument("--no-input", "--noinput", action="store_true", help="ask nothing (it never does)")
+        add_json(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user, created = services.create_admin(options["email"], by=self.actor)
+        link = enrolment.link(user)
+        facts = {"email": user.email, "created": created, "link": link}
+        what = "created" if created else "is a superuser"
+        self.say(options, facts, f"{user.email} {what}.", "Set a password and a second factor within 24 hours:", link)

@@ -1,0 +1,20 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from lib.commands import add_reason
+from users.management.commands._people import PeopleCommand
+from users.models import User
+from users.services import factors
+
+
+class Command(PeopleCommand):
+    help = "Remove every second factor and all recovery codes of people who lost them, and sign them out everywhere."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        add_reason(parser)
+
+    def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
+        removed = factors.remove_all(user, by=self.actor, reason=options["reason"])
+        return f"{user.email}: {removed} second factor{'' if removed == 1 else 's'} removed", {"removed": removed}

@@ -1,0 +1,35 @@
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from users import services
+from users.management.commands._people import PeopleCommand, add_json
+from users.models import User
+
+
+class Command(PeopleCommand):
+    help = "Sign people out everywhere: their access ends at the next call."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email", nargs="*", metavar="EMAIL")
+        parser.add_argument("--all", action="store_true", help="everybody, staff too; needs --yes")
+        parser.add_argument("--yes", action="store_true", help="mean it")
+        add_json(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["all"] == bool(options["email"]):
+            raise CommandError("Give addresses, or --all.", returncode=2)
+        if not options["all"]:
+            return super().handle(*args, **options)
+        if not options["yes"]:
+            raise CommandError("--all signs everybody out: add --yes.", returncode=2)
+        ended = services.sign_out_all(by=self.actor)
+        return self.say(options, {"ended": ended}, f"{_sessions(ended)} ended.")
+
+    def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
+        ended = services.sign_out(user, by=self.actor)
+        return f"{user.email}: {_sessions(ended)} ended", {"ended": ended}
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session{'' if count == 1 else 's'}"

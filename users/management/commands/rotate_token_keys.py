@@ -1,0 +1,21 @@
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from users.management.commands._people import AccountCommand, add_json
+from users.services import housekeeping
+
+
+class Command(AccountCommand):
+    help = "Encrypt the secrets of authenticator apps with the first key, so that the others can be taken away."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only count")
+        add_json(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        counts = housekeeping.reseal(dry_run=options["dry_run"])
+        verb = "would be encrypted anew" if options["dry_run"] else "encrypted anew"
+        self.say(options, counts, f"{counts['resealed']} secrets {verb}.")
+        if counts["unreadable"]:
+            raise CommandError(f"{counts['unreadable']} secrets can be read with none of the keys.")

@@ -1,0 +1,13 @@
+from typing import Any
+
+from users import services
+from users.management.commands._people import PeopleCommand
+from users.models import User
+
+
+class Command(PeopleCommand):
+    help = "Lift the pause after wrong passwords or codes. Does not activate."
+
+    def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
+        was_paused = services.unlock(user, by=self.actor)
+        return f"{user.email} {'is unlocked' if was_paused else 'was not paused'}", {"changed": was_paused}

@@ -1,0 +1,172 @@
+import io
+import json
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from users.models import (
+    AuditEvent,
+    MfaDevice,
+    OneTimeToken,
+    RateBucket,
+    RefreshToken,
+    Registration,
+    User,
+    UserSession,
+)
+from users.services import Caller, audit, housekeeping
+from users.services.sessions import new_session
+from users.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+
+
+def days(number):
+    return NOW - timedelta(days=number)
+
+
+def purged(**changed):
+    nothing = {kind.name: 0 for kind in housekeeping.KINDS}
+    return nothing | {name.replace("_", " "): count for name, count in changed.items()}
+
+
+def token(user, **fields):
+    defaults = {"purpose": "reset", "key_id": "x", "email": user.email}
+    return OneTimeToken.objects.create(user=user, **{**defaults, **fields})
+
+
+def session(user, created_at, **fields):
+    row = new_session(user, Caller(), UserSession.Kind.API, created_at)
+    UserSession.objects.filter(pk=row.pk).update(**fields)
+    return row
+
+
+def test_proofs_go_a_day_after_they_expired(user):
+    token(user, expires_at=days(2))
+    kept = token(user, expires_at=days(0.5))
+
+    assert housekeeping.purge(NOW) == purged(proofs=1)
+    assert OneTimeToken.objects.get() == kept
+
+
+def test_counters_go_once_they_count_for_nothing(api, user):
+    for _ in range(6):
+        api.login_form(user.email, "Wrong-Horse-7")
+    assert housekeeping.purge() == purged()
+
+    later = timezone.now() + timedelta(days=2)
+
+    assert housekeeping.purge(later)["counters"] == 3
+    assert not RateBucket.objects.exists()
+
+
+def test_ended_sessions_stay_for_90_days_and_live_ones_for_good(user):
+    session(user, days(100))
+    session(user, days(100), expires_at=NOW + timedelta(days=300), revoked_at=days(99), revoked_reason="logout")
+    recent = session(user, days(80), revoked_at=days(79), revoked_reason="logout")
+    live = session(user, days(100), expires_at=NOW + timedelta(days=300))
+
+    assert housekeeping.purge(NOW) == purged(sessions=2)
+    assert set(UserSession.objects.all()) == {recent, live}
+
+
+def test_refresh_tokens_too_old_to_be_taken_go_and_their_successors_stay(user, settings):
+    live = session(user, days(40), expires_at=NOW + timedelta(days=300))
+    parent = None
+    for number, age in enumerate((40, 35, 20, 1)):
+        parent = RefreshToken.objects.create(
+            hash=bytes([number]) * 32, session=live, parent=parent, created_at=days(age), used_at=days(age)
+        )
+
+    assert housekeeping.purge(NOW) == purged(refresh_tokens=2)
+    assert [bytes(row.hash)[0] for row in RefreshToken.objects.order_by("pk")] == [2, 3]
+    assert RefreshToken.objects.order_by("pk").first().parent is None
+
+
+def test_a_replay_is_still_recognised_after_a_purge(api, user, settings):
+    settings.USERS_REFRESH_LEEWAY_SECONDS = 0
+    first = api.sign_in(user)["refresh_token"]
+    api.call("POST", "/auth/refresh-tokens", {"token": first})
+    RefreshToken.objects.filter(used_at__isnull=False).update(used_at=days(1))
+    housekeeping.purge()
+
+    assert api.call("POST", "/auth/refresh-tokens", {"token": first}).status_code == 400
+    assert UserSession.objects.get().revoked_reason == "replay"
+
+
+def test_an_app_never_confirmed_goes_after_a_day(user):
+    MfaDevice.objects.create(user=user, kind="totp", created_at=days(2))
+    kept = MfaDevice.objects.create(user=user, kind="totp", created_at=days(0.5))
+    used = MfaDevice.objects.create(user=user, kind="totp", created_at=days(9), confirmed_at=days(9))
+
+    assert housekeeping.purge(NOW) == purged(enrolments=1)
+    assert set(MfaDevice.objects.all()) == {kept, used}
+
+
+def test_an_account_nobody_verified_in_30_days_goes_and_is_on_record(db):
+    old = {"unverified": True, "created_by": "register", "created_at": days(31)}
+    gone = UserFactory.create(**old)
+    kept = [
+        UserFactory.create(**old | {"created_at": days(29)}),
+        UserFactory.create(**old | {"created_by": "import"}),
+        UserFactory.create(**old | {"unverified": False}),
+        UserFactory.create(**old, staff=True),
+        UserFactory.create(**old, inactive=True),
+        UserFactory.create(**old, password_changed_at=days(3)),
+    ]
+    tried_again = UserFactory.create(**old)
+    Registration.objects.create(user=tried_again, network_mac="x", created_at=days(1))
+
+    assert housekeeping.purge(NOW) == purged(unverified_accounts=1)
+    assert set(User.objects.all()) == {*kept, tried_again}
+    row = AuditEvent.objects.get()
+    assert (row.event, row.user_id, row.door, row.data) == (
+        "user.deleted",
+        gone.pk,
+        "schedule",
+        {"why": "never verified"},
+    )
+
+
+def test_audit_events_go_by_age(user, settings):
+    old = audit.event("login.ok", by=Caller(), user=user)
+    old.at = days(401)
+    old.save()
+    audit.record("login.ok", by=Caller(), user=user)
+
+    assert housekeeping.purge(NOW) == purged(audit_events=1)
+    assert AuditEvent.objects.count() == 1
+
+
+def test_a_dry_run_counts_and_changes_nothing(user):
+    token(user, expires_at=days(2))
+    out = io.StringIO()
+
+    call_command("purge_accounts", "--dry-run", "--json", stdout=out)
+
+    assert json.loads(out.getvalue()) == {"dry_run": True, "deleted": purged(proofs=1)}
+    assert OneTimeToken.objects.exists()
+
+
+def test_many_go_in_slices(user):
+    OneTimeToken.objects.bulk_create(
+        [
+            OneTimeToken(user=user, purpose="reset", key_id="x", email=user.email, expires_at=days(3))
+            for _ in range(1203)
+        ]
+    )
+
+    assert [count for _, count in housekeeping.slices(NOW)] == [500, 500, 203]
+    assert not OneTimeToken.objects.exists()
+
+
+def test_the_workers_purge_every_hour(user):
+    from notifications.services import chores
+
+    token(user, expires_at=days(2))
+
+    assert "users.purge" in chores.run_due()
+    assert not OneTimeToken.objects.exists()
