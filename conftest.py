@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.db import transaction
 from django.test import Client
 
 from users.tests.factories import PASSWORD, UserFactory
@@ -38,6 +39,24 @@ def close_lanes(django_db_setup):
 
     api_lanes.close()
     admin_lanes.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flush_may_empty_the_audit_trail():
+    """Tests that commit end with a flush, which deletes every row; SQLite's triggers would refuse."""
+    from django.db import connection
+
+    from users.services import audit
+
+    flush = connection.ops.execute_sql_flush
+
+    def execute_sql_flush(statements):
+        with transaction.atomic(), audit.purging():
+            flush(statements)
+
+    connection.ops.execute_sql_flush = execute_sql_flush
+    yield
+    connection.ops.execute_sql_flush = flush
 
 
 @pytest.fixture(scope="session")

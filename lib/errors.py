@@ -11,7 +11,8 @@ class ProductError(Exception):
     `code` is upper-case without prefix (`LOGIN_BAD_CREDENTIALS`), `message` a sentence for people. The API answers
     `{"detail": "ErrorCode.<code>", "code": "<code in lower case>"}` with `status`, or `{"detail": {"code", "reason"}}`
     when `nested`; `detail` replaces the wire's detail where the seed's clients expect other words. `retry_after` is
-    in whole seconds. The admin shows `message`, a command prints it and exits 1.
+    in whole seconds; `extra` are further members of the answer. The admin shows `message`, a command prints it and
+    exits 1.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class ProductError(Exception):
         nested: bool = False,
         reason: str | None = None,
         retry_after: int | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -35,6 +37,7 @@ class ProductError(Exception):
         self.nested = nested or reason is not None
         self.reason = reason
         self.retry_after = retry_after
+        self.extra = extra or {}
 
 
 class ErrorOut(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
-from django.contrib.auth import authenticate, login
+from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import BadRequest, ValidationError
 from django.db import DataError
@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.errors import ProductError
 from users import services
-from users.services import hashing, passwords
+from users.services import Actor, hashing, passwords
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -90,9 +90,11 @@ class ChangePasswordView(PasswordChangeView):
         except ProductError as error:
             form.add_error(None, error.message)
             return self.form_invalid(form)
-        # Every session has ended, this one too; whoever knows the new password goes on in a new one.
-        if user := services.change_password(form.user, password_hash=encoded):
-            login(self.request, user)
+        by = Actor.staff(form.user, self.request)
+        keep = form.user.session_id
+        if user := services.change_password(form.user, password_hash=encoded, by=by, keep=keep):
+            # Django's session knows the old hash; the UserSession goes on.
+            update_session_auth_hash(self.request, user)
         return HttpResponseRedirect(self.get_success_url())
 
 

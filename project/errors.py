@@ -34,18 +34,20 @@ _WORDS = {
     405: ("Method Not Allowed", "method_not_allowed"),
     413: ("Payload Too Large", "payload_too_large"),
     422: ("Unprocessable Content", "invalid"),
+    429: ("Too Many Requests", "too_many_requests"),
     500: ("Internal Server Error", "internal"),
     503: ("Service Unavailable", "unavailable"),
 }
 
 
-def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "") -> JsonResponse:
-    """`{"detail", "code", "request_id"}` with `status`; the words of the status where none are given."""
+def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "", **extra: Any) -> JsonResponse:
+    """`{"detail", "code", "request_id"}` and `extra` with `status`; the words of the status where none are given."""
     words, slug = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
     body = {
         "detail": words if detail is None else detail,
         "code": code or slug,
         "request_id": getattr(request, "id", ""),
+        **extra,
     }
     response = JsonResponse(body, status=status)
     if status == 401:
@@ -59,7 +61,9 @@ def _refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
         detail = {"code": f"ErrorCode.{error.code}"}
         if error.reason:
             detail["reason"] = error.reason
-    response = answer(request, error.status, detail, error.slug)
+    response = answer(request, error.status, detail, error.slug, **error.extra)
+    if error.extra:
+        response["Cache-Control"] = "no-store"
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     return response

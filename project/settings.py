@@ -54,6 +54,10 @@ USERS_ACCESS_TOKEN_SECRET = _purpose_secret("USERS_ACCESS_TOKEN_SECRET", "ACCESS
 USERS_REFRESH_TOKEN_SECRET = _purpose_secret("USERS_REFRESH_TOKEN_SECRET")
 USERS_VERIFICATION_TOKEN_SECRET = _purpose_secret("USERS_VERIFICATION_TOKEN_SECRET")
 USERS_FORGOT_PASSWORD_TOKEN_SECRET = _purpose_secret("USERS_FORGOT_PASSWORD_TOKEN_SECRET")
+# The first encrypts the secrets of authenticator apps, all read; empty: derived from USERS_TOKEN_SECRET.
+USERS_ENCRYPTION_KEYS = [
+    value if DEBUG else read.strong("USERS_ENCRYPTION_KEYS", value) for value in read.words("USERS_ENCRYPTION_KEYS")
+]
 
 # --- Where it is reached ----------------------------------------------------------------------------------------------
 
@@ -190,6 +194,11 @@ USERS_TOKEN_ISSUER = read.raw("USERS_TOKEN_ISSUER") or "switchboard"
 USERS_ACCESS_TOKEN_EXPIRE_SECONDS = read.integer("USERS_ACCESS_TOKEN_EXPIRE_SECONDS", 900, minimum=10)
 USERS_REFRESH_TOKEN_EXPIRE_SECONDS = read.integer("USERS_REFRESH_TOKEN_EXPIRE_SECONDS", 30 * 86400, minimum=60)
 USERS_SESSION_MAX_SECONDS = read.integer("USERS_SESSION_MAX_SECONDS", 30 * 86400, minimum=60)
+# 0: a session ends by its age alone.
+USERS_SESSION_IDLE_SECONDS = read.integer("USERS_SESSION_IDLE_SECONDS", 0)
+if 0 < USERS_SESSION_IDLE_SECONDS < 60:
+    raise ImproperlyConfigured("USERS_SESSION_IDLE_SECONDS must be 0 (off) or at least 60.")
+USERS_REAUTH_SECONDS = read.integer("USERS_REAUTH_SECONDS", 600, minimum=30, maximum=86400)
 USERS_REFRESH_ROTATION = read.switch("USERS_REFRESH_ROTATION", True)
 USERS_REFRESH_LEEWAY_SECONDS = read.integer("USERS_REFRESH_LEEWAY_SECONDS", 60, maximum=3600)
 USERS_VERIFICATION_LIFETIME_SECONDS = read.integer("USERS_VERIFICATION_LIFETIME_SECONDS", 86400, minimum=60)
@@ -209,6 +218,15 @@ USERS_ACCESS_TOKEN_COOKIE_SAME_SITE = read.choice(
 USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT = read.switch("USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT")
 USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY = read.switch("USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY")
 USERS_PASSWORD_POLICY = read.choice("USERS_PASSWORD_POLICY", ("seed+", "nist"), "seed+")
+USERS_REGISTER_ENUMERATION = read.choice("USERS_REGISTER_ENUMERATION", ("seed", "safe"), "seed")
+USERS_IP_LIMITS = read.switch("USERS_IP_LIMITS", True)
+USERS_STAFF_MFA = read.choice("USERS_STAFF_MFA", ("required", "optional"), "optional" if DEBUG else "required")
+# What passkeys are bound to: a domain, and the origins of the pages that may ask for one.
+USERS_WEBAUTHN_RP_ID = read.raw("USERS_WEBAUTHN_RP_ID").lower() or urlsplit(APP_URL).hostname or ""
+USERS_WEBAUTHN_ORIGINS = read.origins("USERS_WEBAUTHN_ORIGINS") or sorted(
+    {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (APP_URL, BASE_URL))}
+)
+USERS_AUDIT_RETENTION_DAYS = read.integer("USERS_AUDIT_RETENTION_DAYS", 400, minimum=1, maximum=36_500)
 USERS_HASH_WORKERS = read.integer("USERS_HASH_WORKERS", min(4, os.cpu_count() or 1), minimum=1, maximum=64)
 USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_000)
 USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8)

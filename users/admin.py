@@ -38,7 +38,7 @@ _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 def _actor(request: HttpRequest) -> Actor:
-    return Actor.staff(cast(User, staff(request)))
+    return Actor.staff(cast(User, staff(request)), request)
 
 
 def _activate(user: User, /, *, request: HttpRequest, reason: str) -> bool:

@@ -14,9 +14,10 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
 
 from lib.errors import ProductError, refusals
+from lib.text import normal_email
 from users import auth, schemas, services
-from users.services import Caller, hashing
-from users.services.signin import Tokens
+from users.services import Caller, devices, hashing
+from users.services.refreshing import Tokens
 
 router = Router(tags=["Accounts"])
 
@@ -47,7 +48,7 @@ async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schem
     return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, by=user.pk.hex))
 
 
-@router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 503)})
+@router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 429, 503)})
 async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[schemas.UserOut]:
     """Ask for an account; it opens with the code mailed by `request-verification-token`."""
     await sync_to_async(services.check_register)(
@@ -66,7 +67,7 @@ async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[
 @router.post(
     "/auth/request-verification-token",
     auth=None,
-    response={200: schemas.VerificationOut, **refusals(413, 422, 503)},
+    response={200: schemas.VerificationOut, **refusals(413, 422, 429, 503)},
     exclude_none=True,
 )
 async def request_verification_token(
@@ -83,35 +84,33 @@ async def request_verification_token(
 @router.post("/auth/verify", auth=None, response={200: schemas.VerifiedOut, **refusals(400, 413, 422, 503)})
 async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.VerifiedOut:
     """Prove the address with the token and the mailed code."""
-    await sync_to_async(services.verify)(token=payload.token, code=payload.registration_code)
+    await sync_to_async(services.verify)(token=payload.token, code=payload.registration_code, caller=Caller.of(request))
     return schemas.VerifiedOut()
 
 
-@router.post("/login", auth=None, response={200: schemas.LoginOut, **refusals(400, 413, 422, 503)}, exclude_none=True)
+@router.post(
+    "/login", auth=None, response={200: schemas.LoginOut, **refusals(400, 403, 413, 422, 429, 503)}, exclude_none=True
+)
 async def login(request: HttpRequest, response: HttpResponse, payload: Form[schemas.LoginForm]) -> schemas.LoginOut:
     """Sign in with address and password."""
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
-    made = await _sign_in(email, payload.password, Caller.of(request))
-    return schemas.LoginOut(
-        access_token=_hand_over(response, made),
-        refresh_token=made.refresh or "",
-        access_token_expiration=made.access_seconds,
-        refresh_token_expiration=made.refresh_seconds,
-    )
+    made = await _sign_in(email, payload.password, Caller.of(request), request.COOKIES.get(devices.COOKIE, ""))
+    auth.set_device_cookie(response, devices.issue(normal_email(email)))
+    return _signed_in(response, made)
 
 
 @router.post(
     "/auth/refresh-tokens",
     auth=None,
-    response={200: schemas.RefreshOut, **refusals(400, 413, 422, 503)},
+    response={200: schemas.RefreshOut, **refusals(400, 413, 422, 429, 503)},
     exclude_none=True,
 )
 async def refresh_tokens(
     request: HttpRequest, response: HttpResponse, payload: schemas.RefreshIn
 ) -> schemas.RefreshOut:
     """A new access token, and with rotation the refresh token to use next time."""
-    made = await sync_to_async(services.refresh)(token=payload.token)
+    made = await sync_to_async(services.refresh)(token=payload.token, caller=Caller.of(request))
     return schemas.RefreshOut(
         access_token=_hand_over(response, made),
         access_token_expiration=made.access_seconds,
@@ -128,6 +127,7 @@ async def logout(request: HttpRequest, response: HttpResponse) -> schemas.Logout
     await sync_to_async(services.logout)(
         access_tokens=[token for token in (cookie, auth.bearer_token(request)) if token],
         refresh_token=_refresh_token_of(request),
+        caller=Caller.of(request),
     )
     if cookie and settings.USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT:
         auth.delete_cookie(response)
@@ -137,7 +137,7 @@ async def logout(request: HttpRequest, response: HttpResponse) -> schemas.Logout
 @router.post(
     "/auth/forgot-password",
     auth=None,
-    response={200: schemas.TokenSentOut, **refusals(413, 422, 503)},
+    response={200: schemas.TokenSentOut, **refusals(413, 422, 429, 503)},
     exclude_none=True,
 )
 async def forgot_password(
@@ -146,7 +146,7 @@ async def forgot_password(
     """Mail a reset link to an active account; every address is answered alike."""
     _never_store(response)
     async with _at_least(_MAIL_ANSWER):
-        token = await sync_to_async(services.forgot)(email=payload.email)
+        token = await sync_to_async(services.forgot)(email=payload.email, caller=Caller.of(request))
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
@@ -156,13 +156,24 @@ async def forgot_password(
 async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
     """Set a new password with the token of a mailed link; signs out everywhere."""
     row = await sync_to_async(services.check_reset)(email=payload.email, token=payload.token, password=payload.password)
-    await sync_to_async(services.reset)(row, password_hash=await hashing.amake(payload.password))
+    await sync_to_async(services.reset)(
+        row, password_hash=await hashing.amake(payload.password), caller=Caller.of(request)
+    )
     return schemas.PasswordResetOut()
 
 
-async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
+def _signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
+    return schemas.LoginOut(
+        access_token=_hand_over(response, made),
+        refresh_token=made.refresh or "",
+        access_token_expiration=made.access_seconds,
+        refresh_token_expiration=made.refresh_seconds,
+    )
+
+
+async def _sign_in(email: str, password: str, caller: Caller, device: str) -> Tokens:
     try:
-        attempt = await _begin(email, caller)
+        attempt = await _begin(email, caller, device)
         try:
             checked = await hashing.acheck(password, attempt.encoded)
         except ProductError:
@@ -174,11 +185,11 @@ async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
         raise
 
 
-async def _begin(email: str, caller: Caller) -> services.Attempt:
+async def _begin(email: str, caller: Caller, device: str) -> services.Attempt:
     """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
     while True:
         try:
-            return await sync_to_async(services.begin)(email=email, caller=caller)
+            return await sync_to_async(services.begin)(email=email, caller=caller, device=device)
         except services.Paused as error:
             # A pause that stands is told at once; and no crowd of guesses is kept waiting.
             if not error.may_clear or _waiting.locked():

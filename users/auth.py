@@ -12,7 +12,7 @@ from ninja.security.base import AuthBase
 
 from lib.errors import ProductError
 from users.models import User
-from users.services import authenticate
+from users.services import authenticate, devices
 
 COOKIE = "auth"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -90,6 +90,10 @@ def set_cookie(response: HttpResponse, token: str, seconds: int) -> None:
 
 def delete_cookie(response: HttpResponse) -> None:
     response.set_cookie(COOKIE, "", max_age=0, **_attributes())
+
+
+def set_device_cookie(response: HttpResponse, value: str) -> None:
+    response.set_cookie(devices.COOKIE, value, max_age=devices.MAX_AGE, **_attributes())
 
 
 def _attributes() -> dict[str, Any]:

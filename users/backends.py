@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from lib.errors import ProductError
 from users import services
 from users.models import User
-from users.services import Caller, hashing
+from users.services import Caller, devices, hashing
 
 
 class SignInBackend(ModelBackend):
@@ -22,8 +22,9 @@ class SignInBackend(ModelBackend):
         """The user, or None for a wrong password; a pause and a full queue raise the service's ProductError."""
         if username is None or password is None or "\x00" in username + password:
             return None
-        caller = Caller.of(request) if request is not None else Caller()
-        attempt = services.begin(email=username, caller=caller)
+        caller = Caller.of(request, "admin") if request is not None else Caller(door="admin")
+        device = request.COOKIES.get(devices.COOKIE, "") if request is not None else ""
+        attempt = services.begin(email=username, caller=caller, device=device)
         try:
             checked = hashing.check(password, attempt.encoded)
         except ProductError:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from users.models import User, UserSession
-from users.services import signin
+from users.services import sessions
 from users.signals import SESSION_KEY
 
 
@@ -33,11 +33,10 @@ class AdminSessionMiddleware:
         except ValueError:
             return False
         now = timezone.now()
-        session = UserSession.objects.live(now).filter(pk=session_id, user=cast(User, request.user)).first()
+        user = cast(User, request.user)
+        session = UserSession.objects.live(now).filter(pk=session_id, user=user).first()
         if session is None:
             return False
-        if now - session.last_seen_at > signin.ADMIN_IDLE:
-            signin.end_sessions(UserSession.objects.filter(pk=session.pk), reason="idle")
-            return False
-        signin.note_seen(session, now)
+        sessions.note_seen(session, now)
+        user.session_id = session.pk
         return True

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from users.models import User, UserSession
-from users.services import signin
+from users.services import opening, sessions
 from users.services.callers import Caller
 
 #: Where a Django session keeps the id of its UserSession.
@@ -19,11 +19,18 @@ SESSION_KEY = "users.session"
 
 @receiver(user_logged_in)
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
-    session = signin.new_session(user, Caller.of(request), UserSession.Kind.ADMIN, timezone.now())
+    caller = Caller.of(request, "admin")
+    place = opening.place_of(user, caller)
+    session = sessions.new_session(user, caller, UserSession.Kind.ADMIN, timezone.now())
+    opening.note_sign_in(user, session, caller, place=place)
     request.session[SESSION_KEY] = session.pk.hex
+    user.session_id = session.pk
 
 
 @receiver(user_logged_out)
 def end_admin_session(sender: type[User], request: HttpRequest, user: User | None, **kwargs: Any) -> None:
-    if user is not None and (session_id := request.session.get(SESSION_KEY)):
-        signin.end_sessions(UserSession.objects.filter(pk=session_id), reason="logout")
+    session_id = request.session.get(SESSION_KEY)
+    if user is None or not session_id:
+        return
+    if session := UserSession.objects.select_related("user").filter(pk=session_id).first():
+        sessions.end_session(session, reason="logout", by=Caller.of(request, "admin"))

@@ -25,7 +25,7 @@ from feature_flags import services as flags
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, UnknownFlag
 from users import services
 from users.models import User, UserSession
-from users.services import Actor, Caller, limiter, signin
+from users.services import Actor, Caller, limiter, sessions
 
 now, by = timezone.now(), Actor("example")
 User.objects.create_superuser({ROOT!r}, {PASSWORD!r}, first_name="Robin", created_at=now - timedelta(days=90))
@@ -45,7 +45,7 @@ User.objects.exclude(email_verified_at=None).update(last_login=now - timedelta(h
 services.deactivate(services.find("edsger@example.org"), by=by, reason="Asked for it by phone")
 katherine = services.find("katherine@example.org")
 firefox = Caller("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-signin.new_session(katherine, firefox, UserSession.Kind.API, now)
+sessions.new_session(katherine, firefox, UserSession.Kind.API, now)
 for _ in range(5):
     limiter.reserve(signin.login_bucket("ada@example.org", Caller("203.0.113.7")))
 how = {{"by": None, "by_label": "example", "door": FlagRevision.Door.COMMAND}}

@@ -193,8 +193,5 @@ def test_callers_who_leave_keep_nobody_waiting(server):
             leaving.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     # Every try that was counted is known to be over, so whoever comes next is told of the pause at once.
-    program = (
-        "from users.models import RateBucket; from django.db.models import F; "
-        "print(RateBucket.objects.filter(scope='login', failed__lt=F('count')).count())"
-    )
-    until(lambda: manage("shell", "--no-imports", "-c", program, env=server.env).stdout.strip() == "0")
+    program = "from users.models import AuditEvent; print(AuditEvent.objects.filter(event='login.failed').count())"
+    until(lambda: manage("shell", "--no-imports", "-c", program, env=server.env).stdout.strip() == "5")

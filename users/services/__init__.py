@@ -3,21 +3,10 @@
 from users.services.accounts import rename
 from users.services.callers import Actor, Caller
 from users.services.recovery import change_password, check_reset, forgot, reset
+from users.services.refreshing import refresh
 from users.services.registration import check_register, register, request_code, verify
-from users.services.signin import (
-    Attempt,
-    Paused,
-    abandon,
-    authenticate,
-    begin,
-    finish,
-    give_up,
-    is_paused,
-    logout,
-    new_session,
-    open_session,
-    refresh,
-)
+from users.services.sessions import authenticate, logout
+from users.services.signin import Attempt, Paused, abandon, begin, finish, give_up, is_paused, open_session
 from users.services.staff import (
     FIRST_ADMIN,
     activate,
@@ -57,7 +46,6 @@ __all__ = [
     "is_paused",
     "logout",
     "mark_verified",
-    "new_session",
     "open_session",
     "refresh",
     "register",

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation.trans_real import parse_accept_lang_header
 
 from lib.net import client_ip, network
+from lib.text import is_storable
 from users.models import User
 from users.services import tokens
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The other end of a request. `user_agent` is cut to 256 characters."""
+    """The other end of a request. `user_agent` is cut to 256 characters; `language` is one mails are written in."""
 
     ip: str = ""
     user_agent: str = ""
+    language: str = ""
+    door: str = "api"
+    session_id: uuid.UUID | None = None
 
     @classmethod
-    def of(cls, request: HttpRequest) -> Caller:
+    def of(cls, request: HttpRequest, door: str = "api") -> Caller:
+        """Read from the request, with the session of whoever has been authenticated in it."""
         agent = request.META.get("HTTP_USER_AGENT", "")[:256]
-        return cls(client_ip(request), agent.replace("\x00", ""))
+        person = getattr(request, "auth", None) or getattr(request, "user", None)
+        return cls(
+            client_ip(request),
+            agent if is_storable(agent) else "",
+            _language(request.META.get("HTTP_ACCEPT_LANGUAGE", "")),
+            door,
+            getattr(person, "session_id", None),
+        )
 
     @property
     def network(self) -> str:
@@ -62,13 +77,32 @@ def _program(agent: str) -> str:
     return found.group() if found else ""
 
 
+def _language(accepted: str) -> str:
+    """The best of the languages mails are written in, by `Accept-Language` (RFC 9110); empty when none is asked for."""
+    for code, _quality in parse_accept_lang_header(accepted.lower()[:500]):
+        for known in (code, code.partition("-")[0]):
+            if known in settings.NOTIFICATIONS_LANGUAGES:
+                return known
+    return ""
+
+
 @dataclass(frozen=True)
 class Actor:
     """Who presses a button or runs a command; `label` stays when the account is gone."""
 
     label: str
     user: User | None = None
+    caller: Caller = Caller(door="command")
 
     @classmethod
-    def staff(cls, user: User) -> Actor:
-        return cls(user.pk.hex, user)
+    def staff(cls, user: User, request: HttpRequest | None = None) -> Actor:
+        return cls(user.pk.hex, user, Caller.of(request, "admin") if request else Caller(door="admin"))
+
+    @classmethod
+    def oneself(cls, user: User, caller: Caller) -> Actor:
+        """The person acts on the own account."""
+        return cls(user.pk.hex, user, caller)
+
+    @classmethod
+    def schedule(cls, name: str) -> Actor:
+        return cls(f"schedule:{name}", None, Caller(door="schedule"))

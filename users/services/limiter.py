@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import BigIntegerField, Case, DateTimeField, F, IntegerField, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from users.models import RateBucket
+from lib.errors import ProductError
+from users.models import AuditEvent, RateBucket
 from users.services import tokens
 
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
-#: Milliseconds after which a try whose end was never noted is taken for lost.
-_UNDER_WAY = 10_000
 
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `max_count` tries; times are seconds.
+    """At most `max_count` tries in `window` seconds.
 
-    With a `pause` the try that reaches the limit starts it, each further one doubles it up to `doublings` times, and
-    the count is forgotten `window` after the last try. Without one, tries wait for the end of a fixed `window`.
+    With a `pause` (seconds) the try that reaches the limit starts it, each further one doubles it up to `doublings`
+    times. With `slides` the count is forgotten `window` after the last try, else at the end of a fixed window.
     """
 
     scope: str
@@ -36,10 +37,15 @@ class Limit:
     window: int
     pause: int = 0
     doublings: int = 0
+    slides: bool = False
 
     def of(self, email: str, *more: str) -> Bucket:
         """The counter of an account (and what else narrows it). Keys of one account share their first half."""
         return Bucket(self, _account(email) + tokens.subject_mac("rate", self.scope, email, *more)[:_HALF])
+
+    def of_thing(self, kind: str, value: str) -> Bucket:
+        """The counter of something else: an `ip`, a `session`, a `user`."""
+        return Bucket(self, tokens.subject_mac("rate", self.scope, kind, value))
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,35 @@ class Bucket:
     key: bytes
 
 
-#: Wrong passwords for one account from one network.
-LOGIN = Limit("login", 5, window=_DAY, pause=_MINUTE, doublings=6)
+#: Wrong passwords for one account from one network; the account from anywhere, its known places aside.
+LOGIN = Limit("login", 5, window=_DAY, pause=_MINUTE, doublings=6, slides=True)
+LOGIN_ACCOUNT = Limit("login_account", 50, window=15 * _MINUTE, pause=15 * _MINUTE)
+#: Tries of one IP address, whoever they are for.
+LOGIN_IP = Limit("login_ip", 100, window=5 * _MINUTE)
+REGISTER_IP = Limit("register_ip", 100, window=5 * _MINUTE)
+MAIL_IP = Limit("mail_ip", 30, window=10 * _MINUTE)
 #: Mails of one kind to one address.
 MAIL = (
     Limit("mail_minute", 3, window=_MINUTE),
     Limit("mail_ten_minutes", 5, window=10 * _MINUTE),
     Limit("mail_day", 20, window=_DAY),
 )
+#: Wrong registration codes for one address, whatever token they come with.
+CODE = Limit("code", 20, window=_DAY)
+#: Wrong codes of a second factor for one person.
+FACTOR = Limit("factor", 5, window=_DAY, pause=_MINUTE, doublings=6, slides=True)
+#: Refreshes of one session.
+REFRESH = Limit("refresh", 120, window=5 * _MINUTE)
 
 # Counting, forgetting and pausing in one atomic statement: parallel tries cannot pass a check that comes before it.
-# A blocked bucket is left untouched and is missing from the answer.
+# A blocked bucket is left untouched and missing from the answer; where one is blocked at the outset, none is touched.
 _RESERVE = """
 INSERT INTO users_ratebucket AS b
-  (key, scope, count, failed, blocked_until, reset_at, max_count, pause, doublings, slides, at)
-VALUES {rows}
-ON CONFLICT (key) DO UPDATE SET (count, failed, blocked_until, reset_at, at) = (
+  (key, scope, count, blocked_until, reset_at, max_count, pause, doublings, slides, at)
+SELECT * FROM (VALUES {rows}) AS v
+WHERE NOT EXISTS (SELECT 1 FROM users_ratebucket p WHERE p.key IN ({keys}) AND p.blocked_until > %s)
+ON CONFLICT (key) DO UPDATE SET (count, blocked_until, reset_at, at) = (
   CASE WHEN b.reset_at <= excluded.at THEN 1 ELSE b.count + 1 END,
-  CASE WHEN b.reset_at <= excluded.at THEN 0 ELSE b.failed END,
   CASE WHEN b.reset_at <= excluded.at THEN excluded.blocked_until
        WHEN b.count + 1 < b.max_count THEN 0
        WHEN b.pause = 0 THEN b.reset_at
@@ -74,20 +91,48 @@ ON CONFLICT (key) DO UPDATE SET (count, failed, blocked_until, reset_at, at) = (
   CASE WHEN b.slides OR b.reset_at <= excluded.at THEN excluded.reset_at ELSE b.reset_at END,
   excluded.at)
 WHERE b.blocked_until <= excluded.at
-RETURNING key
+RETURNING key, count, blocked_until
 """
-_ROW = "(%s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s)"
+_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Why a try was refused: `seconds` until the last block ends.
+    """Why a try was refused: the limit that ends last, in `seconds`.
 
-    `may_clear`: tries that led to it are still under way, and one that succeeds ends it.
+    `since` is when its last counted try began, `failed_at` when the newest of the `failures` asked about was noted.
     """
 
+    limit: Limit
     seconds: int
-    may_clear: bool
+    since: datetime
+    failed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A counted try; `pause_seconds` is how long its failing would pause what it counts for."""
+
+    counts: dict[str, int]
+    pause_seconds: int
+
+
+def too_many(block: Block) -> ProductError:
+    """TOO_MANY_REQUESTS (429)."""
+    return ProductError(
+        "TOO_MANY_REQUESTS", "Too many requests; try again later.", status=429, retry_after=block.seconds
+    )
+
+
+def of_ip(limit: Limit, ip: str) -> list[Bucket]:
+    """The counter of an IP address; none where it is unknown, or with USERS_IP_LIMITS=0."""
+    return [limit.of_thing("ip", ip)] if settings.USERS_IP_LIMITS and ip else []
+
+
+def count_ip(limit: Limit, ip: str) -> None:
+    """Count a try of an IP address; TOO_MANY_REQUESTS (429)."""
+    if block := reserve(*of_ip(limit, ip)):
+        raise too_many(block)
 
 
 def reserve(*buckets: Bucket) -> Block | None:
@@ -95,23 +140,43 @@ def reserve(*buckets: Bucket) -> Block | None:
 
     Call it outside any transaction, before the thing it guards: the count must outlive the refusal.
     """
+    outcome = count_try(*buckets)
+    return outcome if isinstance(outcome, Block) else None
+
+
+def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) -> Pass | Block:
+    """`reserve` for those who want to know how often they may go on, or whether what led to the block is over."""
+    if not buckets:
+        return Pass({}, 0)
     now = _milliseconds(timezone.now())
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
-    values: list[Any] = [value for bucket in ordered for value in _row(bucket, now)]
+    keys = [bucket.key for bucket in ordered]
+    values: list[Any] = [*(value for bucket in ordered for value in _row(bucket, now)), *keys, now]
+    marks = ", ".join(["%s"] * len(keys))
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered))), values)
-        allowed = {bytes(key) for (key,) in cursor.fetchall()}
-    refused = [bucket.key for bucket in ordered if bucket.key not in allowed]
-    if not refused:
-        return None
-    _give_back(allowed)
-    blocks = list(RateBucket.objects.filter(key__in=refused).values_list("blocked_until", "at", "count", "failed"))
-    left = max((end - now for end, *_ in blocks), default=0)
-    under_way = any(failed < count and now - at < _UNDER_WAY for _, at, count, failed in blocks)
+        cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks), values)
+        counted = {bytes(key): (count, blocked_until) for key, count, blocked_until in cursor.fetchall()}
+    if len(counted) == len(ordered):
+        pause = max((until - now for _, until in counted.values() if until), default=0)
+        return Pass({bucket.limit.scope: counted[bucket.key][0] for bucket in ordered}, _seconds(pause))
+    give_back(*(bucket for bucket in ordered if bucket.key in counted))
+    return _block([bucket for bucket in ordered if bucket.key not in counted], now, failures)
+
+
+def _block(refused: Sequence[Bucket], now: int, failures: QuerySet[AuditEvent] | None) -> Block:
+    limits = {bucket.key: bucket.limit for bucket in refused}
+    rows = RateBucket.objects.filter(key__in=list(limits)).order_by("-blocked_until")
+    newest = Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
+    found = rows.annotate(failed_at=newest).values_list("blocked_until", "at", "key", "failed_at").first()
     # A block that is gone by now was ended by a try that came right.
-    has_cleared = len(blocks) < len(refused)
-    return Block(max(1, math.ceil(left / 1000)), under_way or has_cleared)
+    until, at, key, failed_at = found or (now, now, refused[0].key, None)
+    since = datetime.fromtimestamp(at / 1000, UTC)
+    return Block(limits[bytes(key)], max(1, _seconds(until - now)), since, failed_at)
+
+
+def _seconds(milliseconds: int) -> int:
+    return max(0, math.ceil(milliseconds / 1000))
 
 
 def is_blocked(bucket: Bucket) -> bool:
@@ -121,30 +186,36 @@ def is_blocked(bucket: Bucket) -> bool:
 
 def forget(*buckets: Bucket) -> None:
     """Empty the buckets: the person has shown who they are."""
-    with connection.cursor() as cursor:
-        # By hand: every sign-in does it, and the ORM looks for rows to cascade to first.
-        marks = ", ".join(["%s"] * len(buckets))
-        cursor.execute(f"DELETE FROM users_ratebucket WHERE key IN ({marks})", [bucket.key for bucket in buckets])  # noqa: S608
+    settle(forgotten=buckets)
 
 
 def give_back(*buckets: Bucket) -> None:
     """The counted try was never made."""
-    _give_back([bucket.key for bucket in buckets])
+    settle(given_back=buckets)
 
 
-def _give_back(keys: Collection[bytes]) -> None:
-    # Whoever could count was not blocked, so a block that stands now came from the count that goes.
-    RateBucket.objects.filter(key__in=keys).update(count=F("count") - 1, blocked_until=0)
-
-
-def note_failure(bucket: Bucket) -> None:
-    """The try that was counted came to nothing."""
-    RateBucket.objects.filter(pk=bucket.key).update(failed=F("failed") + 1)
+def settle(*, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = ()) -> None:
+    """Empty the first and take one try back from the others, by one statement."""
+    keys = [bucket.key for bucket in (*forgotten, *given_back)]
+    if not keys:
+        return
+    less: Any = Greatest(F("count") - 1, Value(0))
+    # What the count that goes has blocked is open again; what others have filled meanwhile stays shut.
+    until: Any = Case(When(count__lte=F("max_count"), then=0), default="blocked_until", output_field=BigIntegerField())
+    if empty := [bucket.key for bucket in forgotten]:
+        is_forgotten = When(key__in=empty, then=0)
+        less = Case(is_forgotten, default=less, output_field=IntegerField())
+        until = Case(is_forgotten, default=until, output_field=BigIntegerField())
+    RateBucket.objects.filter(key__in=keys).update(count=less, blocked_until=until)
 
 
 def lift_pause(email: str) -> None:
-    """Forget the wrong passwords for an account, from wherever they came."""
-    RateBucket.objects.filter(_range(_account(email)), scope=LOGIN.scope).delete()
+    """Forget the wrong passwords and codes for an account, from wherever they came."""
+    scopes = (LOGIN.scope, LOGIN_ACCOUNT.scope, FACTOR.scope, CODE.scope)
+    RateBucket.objects.filter(_range(_account(email)), scope__in=scopes).delete()
+
+
+_PAUSING = (LOGIN.scope, LOGIN_ACCOUNT.scope, FACTOR.scope)
 
 
 def is_paused(email: str) -> bool:
@@ -159,7 +230,7 @@ def paused(emails: Sequence[str]) -> set[str]:
         return set()
     ranges = [_range(account) for account in by_account]
     blocked = RateBucket.objects.filter(
-        reduce(or_, ranges), scope=LOGIN.scope, blocked_until__gt=_milliseconds(timezone.now())
+        reduce(or_, ranges), scope__in=_PAUSING, blocked_until__gt=_milliseconds(timezone.now())
     )
     return {by_account[bytes(key)[:_HALF]] for key in blocked.values_list("key", flat=True)}
 
@@ -178,7 +249,7 @@ def _row(bucket: Bucket, now: int) -> tuple[object, ...]:
     blocked_until = 0 if limit.max_count > 1 else now + pause if pause else reset_at
     return (
         *(bucket.key, limit.scope, 1, blocked_until, reset_at),
-        *(limit.max_count, pause, limit.doublings, bool(pause), now),
+        *(limit.max_count, pause, limit.doublings, limit.slides, now),
     )
 
 

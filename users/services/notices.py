@@ -95,7 +95,7 @@ def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", even
         to=to or user.email,
         user=user,
         context={"first_name": _printed_name(user), **context},
-        language=getattr(user, "language", "") or None,
+        language=user.language or None,
         event_key=f"users.{name}:{user.pk.hex}:{event}" if event else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -13,20 +14,29 @@ from lib.text import normal_email
 from notifications import services as notifications
 from users.models import OneTimeToken, User
 from users.notifications import plain_name
-from users.services import limiter, passwords, signin, tokens
+from users.services import audit, limiter, mailing, notices, passwords, sessions, tokens
+from users.services.callers import Actor, Caller
 
 _RESET = OneTimeToken.Purpose.RESET
+#: What a new password makes void.
+_DYING = (_RESET, OneTimeToken.Purpose.MFA_LOGIN, OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.ENROL)
 
 
-def forgot(*, email: str) -> str:
-    """Mail a link to an active account and return its token; a decoy for every other address, no mail."""
+def forgot(*, email: str, caller: Caller) -> str:
+    """Mail a link to an active account and return its token; a decoy for every other address, no mail.
+
+    TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
+    """
     email = normal_email(email)
     now = timezone.now()
-    may_mail = not limiter.reserve(*(limit.of("forgot_password", email) for limit in limiter.MAIL))
+    mailing.count_mail(caller)
+    may_mail = mailing.may_mail("forgot_password", email)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(email=email, is_active=True).first()
         if user is None:
             return tokens.decoy_token(_RESET, email, now)
+        if may_mail:
+            audit.record("password.reset_requested", by=caller, user=user)
         row = send_link(user) if may_mail else _newest(user, now)
     return (row and tokens.one_time_token(row)) or tokens.decoy_token(_RESET, email, now)
 
@@ -47,6 +57,7 @@ def send_link(user: User) -> OneTimeToken:
         to=user.email,
         user=user,
         context={"first_name": _printed_name(user), "token_id": row.pk.hex},
+        language=user.language or None,
         event_key=f"users.forgot_password:{row.pk.hex}",
     )
     return row
@@ -74,37 +85,43 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
 
 
 @transaction.atomic
-def reset(row: OneTimeToken, *, password_hash: str) -> None:
+def reset(row: OneTimeToken, *, password_hash: str, caller: Caller) -> None:
     """Spend the link and set the password; every session ends and the pause is lifted."""
     now = timezone.now()
-    user = User.objects.select_for_update().get(pk=row.user_id)
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
     if not spent or user.email != row.email or not user.is_active:
         raise _bad_token()
-    set_password(user, password_hash, by="reset")
+    set_password(user, password_hash, event="password.reset", by=Actor("reset", user, caller))
 
 
 @transaction.atomic
-def change_password(user: User, *, password_hash: str) -> User | None:
-    """A person's own new password; every session ends. None when the account was deactivated meanwhile."""
+def change_password(
+    user: User, *, password_hash: str, compared: str | None = None, by: Actor, keep: uuid.UUID | None = None
+) -> User | None:
+    """A person's own new password; every other session ends. None when the account is not as it was `compared`."""
     row = User.objects.select_for_update().get(pk=user.pk)
-    if not row.is_active:
+    if not row.is_active or (compared is not None and row.password != compared):
         return None
-    set_password(row, password_hash, by=row.pk.hex)
+    set_password(row, password_hash, event="password.changed", by=by, keep=keep)
     return row
 
 
-def set_password(user: User, password_hash: str, *, by: str) -> int:
-    """The new password of a locked row: open links die, sessions end. Return how many sessions ended."""
+def set_password(user: User, password_hash: str, *, event: str, by: Actor, keep: uuid.UUID | None = None) -> int:
+    """The new password of a locked row: open links and waiting sign-ins die, sessions but the one to `keep` end, the
+    pause is lifted, the owner is told. Return how many sessions ended."""
     now = timezone.now()
     user.password = password_hash
     user.password_changed_at = now
     user.must_reset = False
-    user.updated_by = by
+    user.updated_by = by.label
     user.save()
-    OneTimeToken.objects.filter(user=user, purpose=_RESET, used_at=None).update(used_at=now)
+    OneTimeToken.objects.filter(user=user, purpose__in=_DYING, used_at=None).update(used_at=now)
     limiter.lift_pause(user.email)
-    return signin.end_all_sessions(user.pk, reason="password")
+    ended = sessions.end_all_sessions(user.pk, reason="password", keep=keep)
+    audit.record(event, by=by, user=user, ended=ended)
+    notices.password_changed(user, by_staff=by.user != user)
+    return ended
 
 
 def _bad_token() -> ProductError:

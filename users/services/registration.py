@@ -21,7 +21,7 @@ from notifications import services as notifications
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
 from users.notifications import plain_name
-from users.services import limiter, passwords, tokens
+from users.services import audit, limiter, mailing, notices, passwords, tokens
 from users.services.callers import Caller
 
 _KEPT_PER_USER = 3
@@ -46,45 +46,61 @@ class Requested:
 
 
 def check_register(*, email: str, password: str, caller: Caller) -> None:
-    """Raise REGISTRATION_DISABLED (404) or REGISTER_INVALID_PASSWORD; hashing comes after this.
+    """Raise REGISTRATION_DISABLED (404), TOO_MANY_REQUESTS (429), REGISTER_INVALID_PASSWORD; hashing comes after this.
 
     Rules of the flag see `email`, `emailDomain` and `remoteAddress`: staff may open registration for some.
     """
     context = {"email": email, "emailDomain": email.rpartition("@")[2], "remoteAddress": caller.ip}
     if not feature_flags.is_enabled(ENABLE_REGISTRATION, context):
         raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
+    limiter.count_ip(limiter.REGISTER_IP, caller.ip)
     passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 
 
 def register(*, email: str, password_hash: str, first_name: str, last_name: str, caller: Caller) -> Registered:
-    """Note a registration; REGISTER_USER_ALREADY_EXISTS when the address is verified."""
+    """Note a registration; for a verified address REGISTER_USER_ALREADY_EXISTS.
+
+    With USERS_REGISTER_ENUMERATION=safe a verified address is answered like any other, and its owner gets a mail.
+    """
     wish = Registration(
         password=password_hash, first_name=first_name, last_name=last_name, network_mac=caller.network_mac
     )
     try:
-        user_id = _register(email, wish)
+        user_id = _register(email, wish, caller)
     except IntegrityError:
         # Somebody registered the address between our look and our insert: now it is there to be found.
-        user_id = _register(email, wish)
+        user_id = _register(email, wish, caller)
     return Registered(user_id, email, first_name, last_name)
 
 
 @transaction.atomic
-def _register(email: str, wish: Registration) -> uuid.UUID:
+def _register(email: str, wish: Registration, caller: Caller) -> uuid.UUID:
     user = User.objects.select_for_update().filter(email=email).first()
     if user is None:
         user = User(email=email, created_by="register")
     elif user.is_verified:
+        if settings.USERS_REGISTER_ENUMERATION == "safe":
+            return _answer_owner(user, caller)
         raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
     if user.created_by == "register" and user.password_changed_at is None:
         # What staff entered, and a password set by a mailed link, stay until the mailbox answers this wish.
         user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
+        user.language = caller.language
         user.updated_by = "register"
         user.save()
     wish.user = user
     wish.save(force_insert=True)
     user.registrations.exclude(pk__in=_kept(user)).delete()
+    audit.record("user.registered", by=caller, user=user)
     return user.pk
+
+
+def _answer_owner(user: User, caller: Caller) -> uuid.UUID:
+    """Tell the owner that somebody tried to register the address; return an id that nobody has."""
+    audit.record("user.registered", by=caller, user=user, outcome="refused", why="exists")
+    if mailing.may_mail("already_registered", user.email):
+        notices.already_registered(user, caller=caller)
+    return uuid.UUID(bytes=tokens.subject_mac("decoy id", user.email)[:16], version=4)
 
 
 def _kept(user: User) -> list[uuid.UUID]:
@@ -98,9 +114,13 @@ def _kept(user: User) -> list[uuid.UUID]:
 
 
 def request_code(*, email: str, caller: Caller) -> Requested:
-    """Mail a code to an unverified, active account; every address gets the same kind of answer."""
+    """Mail a code to an unverified, active account; every address gets the same kind of answer.
+
+    TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
+    """
     now = timezone.now()
-    may_mail = not limiter.reserve(*(limit.of("registration_code", email) for limit in limiter.MAIL))
+    mailing.count_mail(caller)
+    may_mail = mailing.may_mail("registration_code", email)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(email=email).first()
         if user is None or user.is_verified or not user.is_active:
@@ -111,6 +131,12 @@ def request_code(*, email: str, caller: Caller) -> Requested:
         # Without room for a mail a new row has no code yet.
         code = tokens.registration_code(row) if row.code_serial else None
         return Requested(tokens.one_time_token(row) or "", code)
+
+
+def send_code(user: User) -> None:
+    """Mail a code on staff's word, for the newest registration; call it inside a transaction that holds the row."""
+    now = timezone.now()
+    _send_code(_open_row(user, Caller(), now), user, now)
 
 
 def _open_row(user: User, caller: Caller, now: datetime) -> OneTimeToken:
@@ -151,17 +177,26 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
         to=user.email,
         user=user,
         context={"first_name": plain_name(first_name), "token_id": row.pk.hex, "code_serial": row.code_serial},
+        language=user.language or None,
         event_key=f"users.registration_code:{row.pk.hex}:{row.code_serial}",
     )
 
 
-def verify(*, token: str, code: str) -> None:
+def verify(*, token: str, code: str, caller: Caller) -> None:
     """Make the account of the registration whose code this is; VERIFY_USER_BAD_TOKEN for anything else."""
     row_id = tokens.one_time_id(token)
     row = _count_attempt(row_id) if row_id else None
-    if row is None or not _is_right(row, token, code):
-        raise ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
-    _verify(row)
+    if row is None or limiter.reserve(limiter.CODE.of(row.email)):
+        raise _bad_token()
+    if not _is_right(row, token, code):
+        audit.record("user.verified", by=caller, user_id=row.user_id, email=row.email, outcome="failed")
+        raise _bad_token()
+    limiter.give_back(limiter.CODE.of(row.email))
+    _verify(row, caller)
+
+
+def _bad_token() -> ProductError:
+    return ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
 
 
 def _count_attempt(row_id: uuid.UUID) -> OneTimeToken | None:
@@ -188,12 +223,12 @@ def _is_right(row: OneTimeToken, token: str, code: str) -> bool:
 
 
 @transaction.atomic
-def _verify(row: OneTimeToken) -> None:
+def _verify(row: OneTimeToken, caller: Caller) -> None:
     now = timezone.now()
-    user = User.objects.select_for_update().get(pk=row.user_id)
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     spent = OneTimeToken.open(now).filter(pk=row.pk, code_serial=row.code_serial).update(used_at=now)
     if not spent or user.is_verified or not user.is_active:
-        raise ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
+        raise _bad_token()
     wish = row.registration
     # A password set by a mailed link since then is newer than the wish.
     if wish and (user.password_changed_at is None or wish.created_at > user.password_changed_at):
@@ -205,6 +240,7 @@ def _verify(row: OneTimeToken) -> None:
     user.updated_by = "verify"
     user.save()
     forget_registrations(user, keep=row)
+    audit.record("user.verified", by=caller, user=user)
     queue_welcome(user)
 
 
@@ -236,5 +272,6 @@ def queue_welcome(user: User) -> None:
         to=user.email,
         user=user,
         context={"first_name": user.first_name},
+        language=user.language or None,
         event_key=f"users.welcome:{user.pk.hex}",
     )

@@ -11,7 +11,7 @@ from django.utils import timezone
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email, printable
 from users.models import User
-from users.services import hashing, limiter, passwords, recovery, registration, signin
+from users.services import audit, hashing, limiter, passwords, recovery, registration, sessions
 from users.services.callers import Actor
 
 FIRST_ADMIN = "admin@example.com"
@@ -34,9 +34,11 @@ def create(*, email: str, first_name: str = "", last_name: str = "", by: Actor) 
     """An active, unverified account without a password: a mailed reset link sets one. USER_EXISTS."""
     try:
         with transaction.atomic():
-            return User.objects.create_user(
+            user = User.objects.create_user(
                 email, None, first_name=first_name, last_name=last_name, created_by=by.label, updated_by=by.label
             )
+            audit.record("user.created", by=by, user=user)
+            return user
     except IntegrityError as error:
         raise ProductError("USER_EXISTS", "A user with this address exists.") from error
 
@@ -56,6 +58,8 @@ def edit(user: User, *, by: Actor, **fields: Any) -> User:
         setattr(row, name, value)
     row.updated_by = by.label
     row.save(update_fields=[*fields, "updated_by", "updated_at"])
+    rights = {name: value for name, value in fields.items() if name in {"is_staff", "is_superuser"}}
+    audit.record("user.updated", by=by, user=row, changed=sorted(fields), **rights)
     return row
 
 
@@ -73,10 +77,16 @@ def activate(user: User, *, by: Actor) -> bool:
     limiter.lift_pause(row.email)
     if row.is_active:
         return False
-    row.is_active, row.deactivated_at, row.deactivated_reason = True, None, ""
+    make_active(row)
     row.updated_by = by.label
     row.save()
+    audit.record("user.activated", by=by, user=row)
     return True
+
+
+def make_active(user: User) -> None:
+    """Take back a deactivation, and a deletion that has not been carried out; the caller saves."""
+    user.is_active, user.deactivated_at, user.deactivated_reason, user.delete_after_at = True, None, "", None
 
 
 @transaction.atomic
@@ -95,14 +105,15 @@ def deactivate(user: User, *, by: Actor, reason: str) -> bool:
     row.is_active, row.deactivated_at, row.deactivated_reason = False, timezone.now(), reason
     row.updated_by = by.label
     row.save()
-    signin.end_all_sessions(row.pk, reason="deactivated")
+    ended = sessions.end_all_sessions(row.pk, reason="deactivated")
+    audit.record("user.deactivated", by=by, user=row, reason=reason, ended=ended)
     return True
 
 
 @transaction.atomic
 def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
     """Take the address as verified without a code, on somebody's word; return whether it was not."""
-    _given(reason)  # kept by the door's history
+    reason = _given(reason)
     row = _locked(user)
     if row.is_verified:
         return False
@@ -112,16 +123,19 @@ def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
     row.updated_by = by.label
     row.save()
     registration.forget_registrations(row)
+    audit.record("user.verified", by=by, user=row, reason=reason)
     registration.queue_welcome(row)
     return True
 
 
+@transaction.atomic
 def unlock(user: User, *, by: Actor) -> bool:
-    """Lift the pause after wrong passwords; return whether there was one."""
+    """Lift the pause after wrong passwords or codes; return whether there was one."""
     was_paused = limiter.is_paused(user.email)
     limiter.lift_pause(user.email)
     if was_paused:
         _sign(user, by)
+        audit.record("user.unlocked", by=by, user=user)
     return was_paused
 
 
@@ -132,14 +146,29 @@ def send_reset(user: User, *, by: Actor) -> None:
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
     recovery.send_link(row)
+    audit.record("password.reset_requested", by=by, user=row)
     _sign(row, by)
 
 
+@transaction.atomic
+def send_code(user: User, *, by: Actor) -> None:
+    """Mail a registration code to an unverified, active account; USER_INACTIVE, USER_VERIFIED."""
+    row = _locked(user)
+    if not row.is_active:
+        raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
+    if row.is_verified:
+        raise ProductError("USER_VERIFIED", "The address is verified already.")
+    registration.send_code(row)
+    _sign(row, by)
+
+
+@transaction.atomic
 def sign_out(user: User, *, by: Actor) -> int:
     """End every session, the admin's included; return how many."""
-    ended = signin.end_all_sessions(user.pk, reason="staff")
+    ended = sessions.end_all_sessions(user.pk, reason="staff")
     if ended:
         _sign(user, by)
+        audit.record("session.ended", by=by, user=user, ended=ended, why="staff")
     return ended
 
 
@@ -154,8 +183,10 @@ def reset_password(user: User, password: str, *, by: Actor) -> int:
     encoded = hashing.make(password)
     with transaction.atomic():
         row = _locked(user)
-        row.is_active, row.deactivated_at, row.deactivated_reason = True, None, ""
-        return recovery.set_password(row, encoded, by=by.label)
+        if not row.is_active:
+            make_active(row)
+            audit.record("user.activated", by=by, user=row)
+        return recovery.set_password(row, encoded, event="password.reset", by=by)
 
 
 def create_first_admin() -> str | None:
@@ -169,7 +200,7 @@ def create_first_admin() -> str | None:
         user.is_active = user.is_staff = user.is_superuser = True
         user.deactivated_at, user.deactivated_reason = None, ""
         user.email_verified_at = user.email_verified_at or timezone.now()
-        recovery.set_password(user, encoded, by="first start")
+        recovery.set_password(user, encoded, event="password.reset", by=Actor("first start"))
     return password
 
 

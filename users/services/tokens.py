@@ -35,17 +35,20 @@ class Key:
         return hmac.new(self.value, b"|".join(parts), sha256).digest()
 
 
+def derive(secret: str, purpose: str) -> bytes:
+    """32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
+    info = b"switchboard " + purpose.encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
+
+
 @cache
 def _keys(purpose: str, explicit: str, secret: str, fallbacks: tuple[str, ...]) -> tuple[Key, ...]:
-    derived = tuple(
-        Key(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"switchboard " + purpose.encode()).derive(s.encode()))
-        for s in (secret, *fallbacks)
-    )
+    derived = tuple(Key(derive(value, purpose)) for value in (secret, *fallbacks))
     return (Key(explicit.encode()), *derived) if explicit else derived
 
 
 def keys(purpose: str, explicit: str = "") -> tuple[Key, ...]:
-    """The keys of one purpose: the first writes, all are read (HKDF-SHA256, RFC 5869). `explicit` is used as given."""
+    """The keys of one purpose: the first writes, all are read. `explicit` is used as given."""
     return _keys(purpose, explicit, settings.USERS_TOKEN_SECRET, tuple(settings.USERS_TOKEN_SECRET_FALLBACKS))
 
 
@@ -129,7 +132,7 @@ def _one_time_keys(purpose: str) -> tuple[Key, ...]:
         OneTimeToken.Purpose.VERIFY: settings.USERS_VERIFICATION_TOKEN_SECRET,
         OneTimeToken.Purpose.RESET: settings.USERS_FORGOT_PASSWORD_TOKEN_SECRET,
     }
-    return keys(purpose, explicit[OneTimeToken.Purpose(purpose)])
+    return keys(purpose, explicit.get(OneTimeToken.Purpose(purpose), ""))
 
 
 def one_time_key_id(purpose: str) -> str:
@@ -194,3 +197,8 @@ def subject_mac(*parts: str) -> bytes:
 def is_same(expected: str, given: str) -> bool:
     """Compare in constant time; two empty strings are not the same secret."""
     return bool(expected) and hmac.compare_digest(expected.encode(), given.encode())
+
+
+def fingerprint(encoded: str) -> str:
+    """Tells whether a stored hash is still the one it was; says nothing else about it."""
+    return subject_mac("hash", encoded).hex()[:16]

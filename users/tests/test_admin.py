@@ -14,7 +14,7 @@ from lib.middleware import PAGE_POLICY
 from notifications.models import Message
 from users import services
 from users.models import User, UserSession
-from users.services import Caller, limiter, signin
+from users.services import Caller, limiter, sessions, signin
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,7 @@ def person(*, paused=False, signed_in=False, **fields):
     if paused:
         pause(user)
     if signed_in:
-        signin.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+        sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
     return user
 
 
@@ -183,7 +183,7 @@ def test_signing_in_never_leads_to_another_site(client, superuser):
 def test_a_revoked_session_is_out_at_the_next_click(staff_client, superuser):
     assert is_signed_in(staff_client)
 
-    signin.end_all_sessions(superuser.pk, reason="staff")
+    sessions.end_all_sessions(superuser.pk, reason="staff")
 
     response = staff_client.get(LIST)
     assert response.headers["Location"].startswith(LOGIN)
@@ -905,7 +905,7 @@ def test_the_page_costs_the_same_however_much_there_is(staff_client):
     few = cost(staff_client, page(user))
 
     for _ in range(10):
-        signin.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+        sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
         staff_client.post(page(user, "send-reset"))
     staff_client.get(page(user))
 
@@ -919,7 +919,7 @@ def test_what_people_typed_is_escaped(staff_client):
     evil = '"><script>alert(1)</script>'
     user = person(email="a&b@example.org", first_name=evil, last_name="<i>", inactive=True, deactivated_reason=evil)
     agent = 'Evil"><script>/1'
-    signin.new_session(user, Caller("203.0.113.7", agent), UserSession.Kind.API, timezone.now())
+    sessions.new_session(user, Caller("203.0.113.7", agent), UserSession.Kind.API, timezone.now())
     Group.objects.create(name=evil)
 
     pages = [LIST, page(user), page(user, "history"), INDEX, f"{LIST}?q={evil}"]

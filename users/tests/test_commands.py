@@ -10,6 +10,7 @@ from notifications.models import Message
 from project.tests import processes
 from users.models import User, UserSession
 from users.services import Caller, limiter, signin
+from users.services.sessions import new_session
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,7 @@ def run(name, *arguments, **options):
 
 def sessions(user, count=1):
     for _ in range(count):
-        signin.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+        new_session(user, Caller(), UserSession.Kind.API, timezone.now())
 
 
 def pause(user):

@@ -140,8 +140,7 @@ def test_a_pause_neither_deactivates_nor_ends_sessions(api, user):
 def test_tries_during_a_pause_do_not_lengthen_it_and_each_further_failure_doubles_it(api, user):
     for _ in range(8):
         api.login_form(user.email, "Wrong-Horse-7")
-    bucket = RateBucket.objects.get()
-    assert bucket.count == 5
+    assert set(RateBucket.objects.values_list("count", flat=True)) == {5}
     RateBucket.objects.update(blocked_until=0)
 
     api.login_form(user.email, "Wrong-Horse-7")
@@ -180,19 +179,21 @@ def test_signing_in_forgets_the_wrong_passwords(api, user):
         api.login_form(user.email, "Wrong-Horse-7")
     api.login_form(user.email)
 
-    assert not RateBucket.objects.exists()
+    assert RateBucket.objects.get(scope="login").count == 0
+    assert set(RateBucket.objects.exclude(scope="login").values_list("count", flat=True)) == {4}
 
 
 def test_a_failed_sign_in_costs_three_queries(api, user, django_assert_max_num_queries):
-    api.login_form(user.email, "Wrong-Horse-7")
+    for _ in range(6):
+        with django_assert_max_num_queries(3):
+            api.login_form(user.email, "Wrong-Horse-7")
 
-    with django_assert_max_num_queries(3):
-        api.login_form(user.email, "Wrong-Horse-7")
 
-
-def test_a_sign_in_costs_at_most_nine_queries(api, user, django_assert_max_num_queries):
-    with django_assert_max_num_queries(9):
+def test_a_sign_in_costs_at_most_nine_queries(api, user, queries):
+    with queries() as made:
         assert api.login_form(user.email).status_code == 200
+
+    assert made() <= 9
 
 
 def test_an_authenticated_call_costs_one_query(api, user, django_assert_num_queries):

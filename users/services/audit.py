@@ -1,0 +1,152 @@
+"""The audit trail: who did what to which account, when, from where, by which door. Never a secret, never free text
+of a stranger. Written in the transaction of the change; refusals in one of their own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from lib.logs import request_id
+from users import audit_triggers
+from users.models import AuditEvent, User
+from users.services import tokens
+from users.services.callers import Actor, Caller
+
+#: Every event there is; the admin filters by them.
+EVENTS = (
+    "user.registered",
+    "user.created",
+    "user.imported",
+    "user.verified",
+    "user.activated",
+    "user.unlocked",
+    "user.deactivated",
+    "user.updated",
+    "user.deletion_requested",
+    "user.deletion_undone",
+    "user.deleted",
+    "login.ok",
+    "login.failed",
+    "login.paused",
+    "login.factor_required",
+    "session.ended",
+    "session.replay",
+    "password.changed",
+    "password.reset_requested",
+    "password.reset",
+    "email.change_requested",
+    "email.changed",
+    "email.undone",
+    "mfa.added",
+    "mfa.removed",
+    "mfa.failed",
+    "recovery.made",
+    "recovery.used",
+    "user.reauthenticated",
+    "admin.reauthenticated",
+    "export.made",
+)
+#: What `data` may hold. Nothing here is typed by a stranger or opens anything.
+_DATA = frozenset(
+    {
+        "amr",
+        "changed",
+        "count",
+        "door",
+        "ended",
+        "factor",
+        "flags",
+        "groups",
+        "is_staff",
+        "is_superuser",
+        "kind",
+        "name",
+        "note",
+        "pause_seconds",
+        "permissions",
+        "reason",
+        "released",
+        "scope",
+        "session_id",
+        "why",
+    }
+)
+
+
+def event(
+    name: str,
+    *,
+    by: Caller | Actor,
+    user: User | None = None,
+    user_id: uuid.UUID | None = None,
+    email: str = "",
+    outcome: str = AuditEvent.Outcome.OK,
+    session_id: uuid.UUID | None = None,
+    **data: Any,
+) -> AuditEvent:
+    """A row of the trail, not written yet; ValueError for an event or a key of `data` that is not listed above.
+
+    `by` is the person at the other end (a Caller), or whoever acts on the account (an Actor). `reason` is for words of
+    staff, `why` for our own.
+    """
+    if name not in EVENTS or not data.keys() <= _DATA:
+        raise ValueError(f"not to be audited: {name} with {sorted(data)}")
+    user_id = user.pk if user is not None else user_id
+    email = user.email if user is not None and not email else email
+    caller = by.caller if isinstance(by, Actor) else by
+    actor = by.label if isinstance(by, Actor) else (user_id.hex if user_id else "")
+    return AuditEvent(
+        event=name,
+        outcome=outcome,
+        user_id=user_id,
+        subject_mac=subject(email) if email else None,
+        actor=actor,
+        door=caller.door,
+        session_id=session_id or caller.session_id,
+        ip=caller.ip,
+        user_agent=caller.user_agent,
+        request_id=request_id.get()[:64],
+        data=data,
+    )
+
+
+def record(name: str, *, by: Caller | Actor, **more: Any) -> None:
+    """Write one event; the arguments are those of `event`."""
+    event(name, by=by, **more).save(force_insert=True)
+
+
+def record_all(events: list[AuditEvent]) -> None:
+    """Write several by one statement."""
+    AuditEvent.objects.bulk_create(events)
+
+
+def subject(email: str) -> bytes:
+    """What an address is found by in the trail."""
+    return tokens.subject_mac("audit", email)
+
+
+@transaction.atomic
+def purge(before: datetime, *, limit: int = 10_000) -> int:
+    """Delete at most `limit` events older than `before`; the one way there is. Return how many."""
+    with purging():
+        old = AuditEvent.objects.filter(at__lt=before).order_by("at").values("pk")[:limit]
+        return AuditEvent.objects.filter(pk__in=list(old.values_list("pk", flat=True))).delete()[0]
+
+
+@contextmanager
+def purging() -> Iterator[None]:
+    """Let the rest of this transaction delete events. SQLite's triggers know no settings: one goes and comes back."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL switchboard.purge = 'on'")
+            yield
+            cursor.execute("SET LOCAL switchboard.purge = 'off'")
+        else:
+            cursor.execute(audit_triggers.SQLITE_ALLOW_DELETE)
+            yield
+            cursor.execute(audit_triggers.SQLITE_NO_DELETE)

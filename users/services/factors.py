@@ -1,0 +1,264 @@
+"""Second factors: authenticator apps (TOTP, RFC 6238) and recovery codes. Passkeys have a module of their own."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+import pyotp
+import segno
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from lib.errors import ProductError
+from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
+from users.services import audit, limiter, notices, sessions, tokens, vault
+from users.services.callers import Actor, Caller
+
+TOTP, WEBAUTHN, RECOVERY = "totp", "webauthn", "recovery"
+#: How each is named in `amr` (RFC 8176).
+AMR = {TOTP: "otp", WEBAUTHN: "webauthn", RECOVERY: "recovery"}
+_STEP = 30  # seconds
+_DRIFT = 1  # steps either side
+_RECOVERY_CODES = 10
+_MOST_DEVICES = 20
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What an authenticator app needs, shown once: the secret in base32, the same as an otpauth address and as a QR
+    code (SVG without script or style)."""
+
+    device: MfaDevice
+    secret: str
+    uri: str
+    svg: str
+
+
+def devices_of(user: User) -> list[MfaDevice]:
+    """The confirmed ones, oldest first."""
+    return list(user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at"))
+
+
+def has_factor(user: User) -> bool:
+    return user.mfa_devices.filter(confirmed_at__isnull=False).exists()
+
+
+def methods(user: User) -> list[str]:
+    """What may follow the password, of `totp`, `webauthn`, `recovery`; empty without a factor."""
+    kinds = sorted(set(user.mfa_devices.filter(confirmed_at__isnull=False).values_list("kind", flat=True)))
+    if kinds and user.recovery_codes.filter(used_at=None).exists():
+        kinds.append(RECOVERY)
+    return kinds
+
+
+# --- Enrolment --------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def start_totp(user: User, *, name: str = "") -> Enrolment:
+    """A new authenticator app; it counts after `confirm_totp`. An earlier one never confirmed is dropped.
+
+    MFA_TOO_MANY beyond 20 devices.
+    """
+    row = User.objects.select_for_update().get(pk=user.pk)
+    row.mfa_devices.filter(kind=TOTP, confirmed_at=None).delete()
+    refuse_too_many(row)
+    secret = pyotp.random_base32()
+    device = MfaDevice.objects.create(user=row, kind=TOTP, name=name, secret=vault.seal(secret))
+    return enrolment(device)
+
+
+def enrolment(device: MfaDevice) -> Enrolment:
+    """What the app of a device not confirmed yet needs, once more; MFA_ALREADY_CONFIRMED, MFA_UNREADABLE."""
+    if device.confirmed_at is not None:
+        raise ProductError("MFA_ALREADY_CONFIRMED", "This authenticator app is confirmed already.")
+    secret = vault.unseal(device.secret)
+    if secret is None:
+        raise ProductError("MFA_UNREADABLE", "The secret of this authenticator app cannot be read; start again.")
+    uri = pyotp.TOTP(secret).provisioning_uri(name=device.user.email, issuer_name=settings.PRODUCT_NAME)
+    svg = segno.make(uri, micro=False).svg_inline(scale=4, svgclass=None, lineclass=None, omitsize=True)
+    return Enrolment(device, secret, uri, svg)
+
+
+def refuse_too_many(user: User) -> None:
+    if user.mfa_devices.count() >= _MOST_DEVICES:
+        raise ProductError("MFA_TOO_MANY", f"An account has at most {_MOST_DEVICES} second factors.")
+
+
+def confirm_totp(
+    user: User, *, code: str, device_id: uuid.UUID | None = None, by: Actor, keep: uuid.UUID | None = None
+) -> list[str]:
+    """Take the app into use with a first code; the other sessions end. Return ten recovery codes where there were none.
+
+    Raises MFA_ALREADY_CONFIRMED, and MFA_BAD_CODE, which counts like a wrong code at sign-in.
+    """
+    waiting = user.mfa_devices.filter(kind=TOTP, confirmed_at=None)
+    device = waiting.filter(**({"pk": device_id} if device_id else {})).first()
+    if device is None:
+        raise ProductError("MFA_ALREADY_CONFIRMED", "No authenticator app is waiting to be confirmed.")
+    _count(user)
+    if not _is_totp(device, code):
+        raise _bad_code(user, by.caller, TOTP)
+    limiter.forget(limiter.FACTOR.of(user.email))
+    return take_into_use(device, by=by, keep=keep)
+
+
+@transaction.atomic
+def take_into_use(device: MfaDevice, *, by: Actor, keep: uuid.UUID | None) -> list[str]:
+    """Confirm a proved device: on record, mailed, other sessions end. Return recovery codes where there were none."""
+    user = User.objects.select_for_update().get(pk=device.user_id)
+    if not MfaDevice.objects.filter(pk=device.pk, confirmed_at=None).update(confirmed_at=timezone.now()):
+        raise ProductError("MFA_ALREADY_CONFIRMED", "This factor is confirmed already.")
+    audit.record("mfa.added", by=by, user=user, kind=device.kind)
+    notices.factor_changed(user, change="added", kind=device.kind, name=device.name)
+    sessions.end_all_sessions(user.pk, reason="factor", keep=keep)
+    return [] if user.recovery_codes.filter(used_at=None).exists() else _new_codes(user, by)
+
+
+# --- Recovery codes ---------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def new_recovery_codes(user: User, *, by: Actor, keep: uuid.UUID | None = None) -> list[str]:
+    """Ten new codes, to be shown once; the old ones are void and the other sessions end. MFA_NONE without a factor."""
+    row = User.objects.select_for_update().get(pk=user.pk)
+    if not has_factor(row):
+        raise ProductError("MFA_NONE", "Recovery codes stand in for a second factor, and there is none.")
+    notices.factor_changed(row, change="recovery_codes", kind="", name="")
+    sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
+    return _new_codes(row, by)
+
+
+def _new_codes(user: User, by: Actor) -> list[str]:
+    user.recovery_codes.all().delete()
+    codes = [_recovery_code() for _ in range(_RECOVERY_CODES)]
+    key = tokens.keys("recovery")[0]
+    RecoveryCode.objects.bulk_create([RecoveryCode(user=user, hash=_hash(key, user, code)) for code in codes])
+    audit.record("recovery.made", by=by, user=user, count=len(codes))
+    return codes
+
+
+def _recovery_code() -> str:
+    """80 bits as base32, in groups of four."""
+    raw = base64.b32encode(secrets.token_bytes(10)).decode()
+    return "-".join(raw[start : start + 4] for start in range(0, len(raw), 4))
+
+
+def _hash(key: tokens.Key, user: User, code: str) -> bytes:
+    return key.mac(user.pk.bytes, code.replace("-", "").encode())
+
+
+# --- Codes at sign-in -------------------------------------------------------------------------------------------------
+
+
+def check_code(user: User, *, method: str, code: str, caller: Caller) -> str:
+    """Spend a code of the person's app or a recovery code; return how `amr` names it.
+
+    Tries are counted before anything is compared. Raises MFA_BAD_CODE; during a pause the same with slug `mfa_paused`
+    and a Retry-After, and what was waiting for a code is void.
+    """
+    _count(user)
+    is_right = _spend_recovery(user, code, caller) if method == RECOVERY else method == TOTP and _spend_totp(user, code)
+    if not is_right:
+        raise _bad_code(user, caller, method)
+    limiter.forget(limiter.FACTOR.of(user.email))
+    return AMR[method]
+
+
+def _count(user: User) -> None:
+    block = limiter.reserve(limiter.FACTOR.of(user.email))
+    if block is None:
+        return
+    waiting = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.MFA_LOGIN, used_at=None)
+    waiting.update(used_at=timezone.now())
+    raise ProductError(
+        "MFA_BAD_CODE",
+        "Too many wrong codes: second factors are paused for a while.",
+        slug="mfa_paused",
+        retry_after=block.seconds,
+    )
+
+
+def _bad_code(user: User, caller: Caller, method: str) -> ProductError:
+    audit.record("mfa.failed", by=caller, user=user, outcome="failed", kind=method if method in AMR else "")
+    return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
+
+
+def _spend_totp(user: User, code: str) -> bool:
+    return any(_is_totp(device, code) for device in devices_of(user) if device.kind == TOTP)
+
+
+def _is_totp(device: MfaDevice, code: str) -> bool:
+    """Whether the code is right and newer than any before; it is spent then."""
+    secret = vault.unseal(device.secret)
+    digits = "".join(code.split())
+    if secret is None or not (digits.isascii() and digits.isdigit()):
+        return False
+    app, now = pyotp.TOTP(secret, interval=_STEP), int(time.time()) // _STEP
+    for step in range(now - _DRIFT, now + _DRIFT + 1):
+        if tokens.is_same(app.generate_otp(step), digits):
+            fresh = MfaDevice.objects.filter(Q(last_step__lt=step) | Q(last_step=None), pk=device.pk)
+            return bool(fresh.update(last_step=step, last_used_at=timezone.now()))
+    return False
+
+
+def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
+    plain = "".join(character for character in code.upper() if character.isalnum())
+    if not plain.isascii():
+        return False
+    hashes = [_hash(key, user, plain) for key in tokens.keys("recovery")]
+    with transaction.atomic():
+        mine = user.recovery_codes.filter(used_at=None)
+        if not mine.filter(hash__in=hashes).update(used_at=timezone.now()):
+            return False
+        audit.record("recovery.used", by=caller, user=user)
+        notices.recovery_code_used(user, left=mine.count(), caller=caller)
+    return True
+
+
+# --- Removal ----------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def remove(user: User, device_id: uuid.UUID, *, by: Actor, keep: uuid.UUID | None = None) -> None:
+    """Drop one factor, and with the last one the recovery codes; the other sessions end. MFA_UNKNOWN (404)."""
+    row = User.objects.select_for_update().get(pk=user.pk)
+    device = row.mfa_devices.filter(pk=device_id).first()
+    if device is None:
+        raise ProductError("MFA_UNKNOWN", "No such second factor.", status=404, detail="Not Found")
+    _drop(row, [device], by)
+    if not has_factor(row):
+        row.recovery_codes.all().delete()
+    sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
+
+
+@transaction.atomic
+def remove_all(user: User, *, by: Actor, reason: str) -> int:
+    """Drop every factor and all recovery codes, for a person who lost them; every session ends. Return how many went.
+
+    CANNOT_RESET_OWN_MFA: nobody takes the own factor away this way.
+    """
+    if by.user is not None and by.user.pk == user.pk:
+        raise ProductError("CANNOT_RESET_OWN_MFA", "You cannot take your own second factor away here.")
+    row = User.objects.select_for_update().get(pk=user.pk)
+    found = list(row.mfa_devices.all())
+    row.recovery_codes.all().delete()
+    _drop(row, found, by, reason=reason)
+    limiter.lift_pause(row.email)
+    if found:
+        sessions.end_all_sessions(row.pk, reason="factor")
+    return len(found)
+
+
+def _drop(user: User, found: list[MfaDevice], by: Actor, **why: str) -> None:
+    for device in found:
+        device.delete()
+        if device.confirmed_at is not None:
+            audit.record("mfa.removed", by=by, user=user, kind=device.kind, **why)
+            notices.factor_changed(user, change="removed", kind=device.kind, name=device.name)

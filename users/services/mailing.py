@@ -1,0 +1,16 @@
+"""How often mails are sent on a stranger's word."""
+
+from __future__ import annotations
+
+from users.services import limiter
+from users.services.callers import Caller
+
+
+def count_mail(caller: Caller) -> None:
+    """Count a mail asked for from the caller's IP address, sent or not; TOO_MANY_REQUESTS (429)."""
+    limiter.count_ip(limiter.MAIL_IP, caller.ip)
+
+
+def may_mail(kind: str, email: str) -> bool:
+    """Whether one more mail of this kind may go to the address; beyond it callers are answered alike."""
+    return limiter.reserve(*(limit.of(kind, email) for limit in limiter.MAIL)) is None

@@ -1,0 +1,55 @@
+"""A session opens: whoever signed in, by whatever proof, comes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+
+from users.models import AuditEvent, User, UserSession
+from users.services import audit, notices, sessions
+from users.services.callers import Caller
+from users.services.refreshing import Tokens, first_tokens
+
+#: From so many failures on, the next sign-in is told of them by mail.
+_MANY_FAILURES = 5
+
+
+class Place(Enum):
+    """What is known of the network and program of a sign-in."""
+
+    FIRST = "first"  #: The account has never been signed in to.
+    KNOWN = "known"
+    NEW = "new"
+
+
+def place_of(user: User, caller: Caller) -> Place:
+    """What is known of the caller's network and program."""
+    own = UserSession.objects.filter(user=user)
+    if own.filter(network_mac=caller.network_mac).exists():
+        return Place.KNOWN
+    return Place.NEW if own.exists() else Place.FIRST
+
+
+def signed_in(user: User, caller: Caller, now: datetime, *, amr: Sequence[str], place: Place) -> Tokens:
+    """A new API session; the owner hears of a new place, and of many failures before. Call it in a transaction."""
+    session = sessions.new_session(user, caller, UserSession.Kind.API, now, amr)
+    note_sign_in(user, session, caller, place=place)
+    return first_tokens(user, session, now)
+
+
+def note_sign_in(user: User, session: UserSession, caller: Caller, *, place: Place) -> None:
+    """Put a sign-in on record and tell the owner what is out of the ordinary. `user.last_login` is the one before."""
+    failures = _failures_before(user)
+    audit.record("login.ok", by=caller, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
+    if failures >= _MANY_FAILURES:
+        notices.sign_in_after_failures(user, count=failures, caller=caller, at=session.created_at)
+    if place is Place.NEW:
+        notices.new_sign_in(user, caller=caller, at=session.created_at)
+
+
+def _failures_before(user: User) -> int:
+    """Failed tries since the last sign-in, at most 1,000."""
+    since = user.last_login or user.created_at
+    failed = AuditEvent.objects.filter(user_id=user.pk, event__in=("login.failed", "mfa.failed"), at__gt=since)
+    return failed.order_by("-id")[:1000].count()

@@ -1,0 +1,75 @@
+"""The second step of a sign-in: what a right password hands out instead of tokens, and what redeems it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+from django.db import transaction
+from django.utils import timezone
+
+from lib.errors import ProductError
+from users.models import OneTimeToken, User
+from users.services import audit, factors, opening, tokens
+from users.services.callers import Caller
+from users.services.refreshing import Tokens
+
+_MFA_LOGIN = OneTimeToken.Purpose.MFA_LOGIN
+LIFETIME = timedelta(minutes=5)
+
+
+def ask(user: User, caller: Caller) -> ProductError:
+    """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
+    now = timezone.now()
+    row = OneTimeToken.objects.create(
+        user=user,
+        purpose=_MFA_LOGIN,
+        email=user.email,
+        key_id=tokens.one_time_key_id(_MFA_LOGIN),
+        payload={"password": tokens.fingerprint(user.password)},
+        expires_at=now + LIFETIME,
+    )
+    audit.record("login.factor_required", by=caller, user=user)
+    return ProductError(
+        "LOGIN_MFA_REQUIRED",
+        "A second factor is needed.",
+        status=403,
+        extra={"mfa_token": tokens.one_time_token(row), "methods": factors.methods(user)},
+    )
+
+
+def waiting(token: str) -> OneTimeToken:
+    """The open sign-in a token stands for, still unspent; MFA_BAD_CODE for anything else."""
+    row_id = tokens.one_time_id(token)
+    if row_id is None:
+        raise _expired()
+    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN, user__isnull=False)
+    row = found.select_related("user").first()
+    if row is None or not tokens.is_one_time_token(token, row):
+        raise _expired()
+    return row
+
+
+def verify(*, token: str, method: str, code: str, caller: Caller) -> Tokens:
+    """Finish a sign-in with a code of `method` (`totp`, `recovery`); MFA_BAD_CODE."""
+    row = waiting(token)
+    amr = factors.check_code(cast(User, row.user), method=method, code=code, caller=caller)
+    return complete(row, amr=("pwd", amr), caller=caller)
+
+
+@transaction.atomic
+def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Tokens:
+    """Spend the waiting sign-in, whose second factor is proved, and open the session."""
+    now = timezone.now()
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    is_unchanged = user.is_active and row.payload["password"] == tokens.fingerprint(user.password)
+    if not is_unchanged or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
+        raise _expired()
+    place = opening.place_of(user, caller)
+    User.objects.filter(pk=user.pk).update(last_login=now, language=caller.language or user.language)
+    return opening.signed_in(user, caller, now, amr=amr, place=place)
+
+
+def _expired() -> ProductError:
+    message = "The sign-in has expired; start again with the password."
+    return ProductError("MFA_BAD_CODE", message, slug="mfa_token_invalid")
