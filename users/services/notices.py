@@ -66,11 +66,12 @@ def factor_changed(
     user: User,
     *,
     change: Literal["added", "removed", "recovery_codes"],
-    kind: Literal["totp", "webauthn", ""],
+    kind: str,
     name: str,
 ) -> None:
-    """A factor came or went, or new recovery codes were made. `kind` is empty for codes, and for all factors at once.
+    """A factor came or went, or new recovery codes were made.
 
+    `kind` is the device's (`totp`, `webauthn`), or empty for codes and for all factors at once; ValueError for another.
     `name` is the device's, as its owner typed it; of more than 64 characters the first are shown.
     """
     context = {"change": change, "kind": kind, "name": printable(name)[:64], "at": timezone.now()}

@@ -30,14 +30,27 @@ def front_end(settings):
     settings.APP_URL = "http://localhost:3000"
 
 
-def proof(user, purpose, *, email="", days=1):
+def proof(user, purpose):
     return OneTimeToken.objects.create(
         user=user,
         purpose=purpose,
-        email=email or user.email,
+        email=NEW if purpose == "email_change" else user.email,
         key_id=tokens.one_time_key_id(purpose),
-        expires_at=timezone.now() + timedelta(days=days),
+        expires_at=timezone.now() + timedelta(days=1),
     )
+
+
+# The notices that bring a link: its path, the purpose of its row, and what else they are told.
+LINKS = {
+    "email_change_confirm": ("/change-email", "email_change", {}),
+    "email_change_notice": ("/change-email/undo", "email_undo", {"new_email": NEW, "old_email": OLD}),
+    "deletion_scheduled": ("/undelete", "undelete", {"delete_after_at": AT}),
+}
+
+
+def send_link(name, user, row=None):
+    _, purpose, told = LINKS[name]
+    getattr(notices, name)(user, row=row or proof(user, purpose), **told)
 
 
 # Each notice as its callers queue it, whom it reaches (None: the account's own address), and what must be in it.
@@ -68,14 +81,12 @@ NOTICES = {
         ["ended this session", "Safari on iPhone", "May 1, 2026, 12:30 UTC", LOGIN, FORGOT],
     ),
     "email_change_confirm": (
-        lambda user: notices.email_change_confirm(user, row=proof(user, "email_change", email=NEW)),
+        lambda user: send_link("email_change_confirm", user),
         NEW,
         ["http://localhost:3000/change-email?token=", "until "],
     ),
     "email_change_notice": (
-        lambda user: notices.email_change_notice(
-            user, row=proof(user, "email_undo", email=OLD), new_email=NEW, old_email=OLD
-        ),
+        lambda user: send_link("email_change_notice", user),
         OLD,
         [NEW, "http://localhost:3000/change-email/undo?token=", "until ", FORGOT],
     ),
@@ -91,15 +102,10 @@ NOTICES = {
         ["Codes left: 2", "Make new recovery codes soon", "Firefox on Linux", "203.0.113.7", FORGOT],
     ),
     "deletion_scheduled": (
-        lambda user: notices.deletion_scheduled(user, row=proof(user, "undelete"), delete_after_at=AT),
+        lambda user: send_link("deletion_scheduled", user),
         None,
         ["May 1, 2026, 12:30 UTC", "http://localhost:3000/undelete?token=", FORGOT],
     ),
-}
-LINKS = {
-    "email_change_confirm": "/change-email",
-    "email_change_notice": "/change-email/undo",
-    "deletion_scheduled": "/undelete",
 }
 
 
@@ -126,9 +132,10 @@ def link_in(mail, path):
 
 
 def test_every_notice_that_is_declared_is_tried_here():
-    declared = {kind.code.removeprefix("users.") for kind in registry.declared_types() if kind.code.startswith("users.")}
+    declared = {kind.code for kind in registry.declared_types() if kind.code.startswith("users.")}
+    others = {"users.registration_code", "users.welcome", "users.forgot_password"}
 
-    assert declared - set(NOTICES) == {"registration_code", "welcome", "forgot_password"}
+    assert declared - others == {f"users.{name}" for name in NOTICES}
 
 
 @pytest.mark.parametrize("name", NOTICES)
@@ -153,7 +160,6 @@ def test_notices_speak_german_to_those_who_read_it(user, queue, name):
 
     assert mail.body.startswith("Hallo Ada,\n")
     assert '<html lang="de">' in html(mail)
-    assert "UTC" not in mail.body or " Uhr" in mail.body or "2026" in mail.body
     assert not {"your", "the", "was"} & set(mail.body.lower().split())
 
 
@@ -177,11 +183,11 @@ def test_no_notice_can_be_switched_off(api, user, queue, name):
     assert "List-Unsubscribe" not in mail.message()
 
 
-@pytest.mark.parametrize(("name", "path"), LINKS.items())
-def test_a_link_proves_its_row_and_is_stored_nowhere(user, queue, name, path):
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_proves_its_row_and_is_stored_nowhere(user, queue, name):
     mail = queue(name, user)
 
-    (token,) = parse_qs(urlsplit(link_in(mail, path)).query)["token"]
+    (token,) = parse_qs(urlsplit(link_in(mail, LINKS[name][0])).query)["token"]
     row = OneTimeToken.objects.get()
     assert tokens.is_one_time_token(token, row)
     assert token not in json.dumps(model_to_dict(Message.objects.get()), default=str)
@@ -215,16 +221,11 @@ def test_one_occasion_is_mailed_once(user, name):
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_one_link_is_mailed_once(user, name, monkeypatch):
-    row = proof(user, {"email_change_confirm": "email_change", "email_change_notice": "email_undo"}.get(name, "undelete"))
-    given = {
-        "email_change_confirm": {},
-        "email_change_notice": {"new_email": NEW, "old_email": OLD},
-        "deletion_scheduled": {"delete_after_at": AT},
-    }
+def test_one_link_is_mailed_once(user, name):
+    row = proof(user, LINKS[name][1])
 
-    for _ in range(2):
-        getattr(notices, name)(user, row=row, **given[name])
+    send_link(name, user, row)
+    send_link(name, user, row)
 
     assert Message.objects.count() == 1
 
