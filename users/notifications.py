@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 import notifications
+from lib.text import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
+from notifications.registry import Derive
 
 # A stranger may type anybody's address and any name beside it: to an unproved address only a plain name is printed.
 _PLAIN_NAME = re.compile(r"[^\W\d_]+(?:[ '\-][^\W\d_]+)*")
@@ -39,6 +41,74 @@ class ForgotPassword(_Context):
     token_id: str
 
 
+class _Notice(_Context):
+    """What somebody is told about the own account. Times are stored as ISO 8601 and shown in the reader's language."""
+
+    first_name: Text
+
+
+class _Place(_Notice):
+    """`program` and `ip` of whoever did it; empty when they are unknown or not fit to print."""
+
+    program: Text
+    ip: Text
+
+
+class AlreadyRegistered(_Place):
+    at: AwareDatetime
+
+
+class PasswordChanged(_Notice):
+    at: AwareDatetime
+    by_staff: bool
+
+
+class NewSignIn(_Place):
+    at: AwareDatetime
+
+
+class SignInAfterFailures(_Place):
+    count: int
+    at: AwareDatetime
+
+
+class SessionReplay(_Notice):
+    program: Text
+    at: AwareDatetime
+
+
+class EmailChangeConfirm(_Notice):
+    token_id: str
+    until: AwareDatetime
+
+
+class EmailChangeNotice(_Notice):
+    new_email: Text
+    token_id: str
+    until: AwareDatetime
+
+
+class EmailChanged(_Notice):
+    pass
+
+
+class FactorChanged(_Notice):
+    change: Literal["added", "removed", "recovery_codes"]
+    kind: Literal["totp", "webauthn", ""]
+    name: Annotated[Text, StringConstraints(max_length=64)]
+    at: AwareDatetime
+
+
+class RecoveryCodeUsed(_Place):
+    left: int
+    at: AwareDatetime
+
+
+class DeletionScheduled(_Notice):
+    token_id: str
+    delete_after_at: AwareDatetime
+
+
 def plain_name(name: str) -> str:
     """The name if it is only letters, spaces, `'`, `-` and at most 40 characters, else nothing."""
     return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(name) else ""
@@ -57,16 +127,21 @@ def _derive_code(context: dict[str, Any]) -> dict[str, str]:
     return {"registration_code": code}
 
 
-def _derive_reset_url(context: dict[str, Any]) -> dict[str, str]:
-    from users.models import OneTimeToken
-    from users.services import tokens
+def _link(name: str, path: str) -> Derive:
+    """A `derive` that gives `name`: APP_URL, `path`, and the token of the row the context names, while it is open."""
 
-    row = OneTimeToken.open(timezone.now()).filter(pk=uuid.UUID(context["token_id"])).first()
-    if row is None:
-        raise Withdrawn("superseded")
-    if not (token := tokens.one_time_token(row)):
-        raise Withdrawn("key_gone")
-    return {"reset_url": f"{settings.APP_URL}/forgot-password/reset?reset_token={quote(token, safe='')}"}
+    def derive(context: dict[str, Any]) -> dict[str, str]:
+        from users.models import OneTimeToken
+        from users.services import tokens
+
+        row = OneTimeToken.open(timezone.now()).filter(pk=uuid.UUID(context["token_id"])).first()
+        if row is None:
+            raise Withdrawn("superseded")
+        if not (token := tokens.one_time_token(row)):
+            raise Withdrawn("key_gone")
+        return {name: f"{settings.APP_URL}{path}{quote(token, safe='')}"}
+
+    return derive
 
 
 notifications.declare(
@@ -90,7 +165,46 @@ notifications.declare(
     priority=SECURITY,
     context=ForgotPassword,
     secrets=("reset_url",),
-    derive=_derive_reset_url,
+    derive=_link("reset_url", "/forgot-password/reset?reset_token="),
     expires_in=timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS),
     backoff="prompt",
+)
+
+# Whoever types a registered address makes us write to it: not more often than this.
+notifications.declare(
+    "users.already_registered",
+    label=_("Already registered"),
+    context=AlreadyRegistered,
+    throttle=("3/1m", "5/10m", "20/1d"),
+)
+notifications.declare("users.password_changed", label=_("Password changed"), context=PasswordChanged)
+notifications.declare("users.new_sign_in", label=_("New sign-in"), context=NewSignIn)
+notifications.declare(
+    "users.sign_in_after_failures", label=_("Sign-in after failed tries"), context=SignInAfterFailures
+)
+notifications.declare("users.session_replay", label=_("Session ended for safety"), context=SessionReplay)
+notifications.declare(
+    "users.email_change_confirm",
+    label=_("Confirmation of a new address"),
+    context=EmailChangeConfirm,
+    secrets=("confirm_url",),
+    derive=_link("confirm_url", "/change-email?token="),
+    backoff="prompt",
+)
+notifications.declare(
+    "users.email_change_notice",
+    label=_("Address changed, to the old one"),
+    context=EmailChangeNotice,
+    secrets=("undo_url",),
+    derive=_link("undo_url", "/change-email/undo?token="),
+)
+notifications.declare("users.email_changed", label=_("Address changed, to the new one"), context=EmailChanged)
+notifications.declare("users.factor_changed", label=_("Second factor changed"), context=FactorChanged)
+notifications.declare("users.recovery_code_used", label=_("Recovery code used"), context=RecoveryCodeUsed)
+notifications.declare(
+    "users.deletion_scheduled",
+    label=_("Deletion of the account"),
+    context=DeletionScheduled,
+    secrets=("undelete_url",),
+    derive=_link("undelete_url", "/undelete?token="),
 )

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.template import Context
 from django.utils import translation
+from django.utils.formats import date_format
 from django.utils.translation import gettext
+from pydantic import AwareDatetime
 
 from notifications import registry
 from notifications.outcomes import MASK
@@ -108,7 +111,7 @@ def fill(
     `strict`, raises Refused."""
     used: list[Override] = []
     with translation.override(language):
-        context = {**_always(kind), **variables}
+        context = {**_always(kind), **variables, **_times(kind, variables)}
         if isinstance(name := context.get("first_name"), str):
             context["first_name"] = greeting_name(name)
 
@@ -144,7 +147,7 @@ def in_app(kind: registry.NotificationType, variables: Mapping[str, Any], *, lan
     language = engines.written(language)
     with translation.override(language):
         template = engines.in_app_file(kind, language)
-        context = Context({**_always(kind), **variables}, autoescape=False)
+        context = Context({**_always(kind), **variables, **_times(kind, variables)}, autoescape=False)
         title, _, body = template.render(context).strip().partition("\n")
     return title.strip()[:SUBJECT_LIMIT], body.strip()
 
@@ -178,10 +181,22 @@ def _always(kind: registry.NotificationType) -> dict[str, Any]:
         "app_url": settings.APP_URL,
         "login_url": f"{settings.APP_URL}/login",
         "login_action": gettext("Sign in"),
+        "forgot_password_url": f"{settings.APP_URL}/forgot-password",
         "support_email": settings.SUPPORT_EMAIL,
         "reason": reason % {"product": product},
         "unsubscribe_url": "",
     }
+
+
+def _times(kind: registry.NotificationType, variables: Mapping[str, Any]) -> dict[str, str]:
+    """What the context declares as AwareDatetime, as people read it: a row keeps ISO 8601."""
+    times = (name for name, field in kind.context.model_fields.items() if field.annotation is AwareDatetime)
+    return {name: _time(variables[name]) for name in times if variables.get(name)}
+
+
+def _time(stored: str) -> str:
+    at = datetime.fromisoformat(stored).astimezone(UTC)
+    return f"{date_format(at, 'DATE_FORMAT')}, {at:%H:%M} UTC"
 
 
 def _overridden(kind: registry.NotificationType, part: str, override: Override, context: Mapping[str, Any]) -> str:

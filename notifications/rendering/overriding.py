@@ -56,6 +56,7 @@ ALWAYS = frozenset(
         "app_url",
         "login_url",
         "login_action",
+        "forgot_password_url",
         "support_email",
         "reason",
         "preheader",

@@ -128,6 +128,30 @@ def test_text_stays_as_typed_and_html_is_escaped():
     assert "D&#x27;Ada &lt;b&gt;&amp; Co" in mail.html
 
 
+@pytest.mark.parametrize(
+    ("language", "stored", "shown"),
+    [
+        ("en", "2026-05-01T12:30:59Z", "May 1, 2026, 12:30 UTC"),
+        ("de", "2026-05-01T00:30:00+02:00", "30. April 2026, 22:30 UTC"),
+    ],
+)
+def test_a_time_is_shown_in_the_readers_language_and_in_utc(language, stored, shown):
+    mail = rendered("users.new_sign_in", language, at=stored)
+
+    assert shown in mail.text
+    assert shown in mail.html
+
+
+@pytest.mark.django_db
+def test_staff_who_look_at_a_row_read_its_times_too():
+    context = {"first_name": "Ada", "token_id": "0" * 32, "until": "2026-05-01T12:30:00Z"}
+
+    mail = render.masked(MessageFactory.build(type="users.email_change_confirm", category="security", context=context))
+
+    assert "••••••" in mail.text
+    assert "May 1, 2026, 12:30 UTC" in mail.text
+
+
 def test_a_name_that_advertises_is_not_printed():
     mail = rendered("users.welcome", first_name="Win at www.example.net")
 

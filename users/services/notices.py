@@ -1,14 +1,114 @@
-"""What people are told about their own account: one mail each, queued in the caller's transaction."""
+"""What people are told about their own account: one mail each, queued in the caller's transaction.
 
-from typing import Any
+They go to the account's address unless their docstring says otherwise, and cannot be switched off.
+"""
 
-from users.models import User
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from django.utils import timezone
+
+from lib.text import printable
+from notifications import render
+from notifications import services as notifications
+from users.models import OneTimeToken, User
+from users.notifications import plain_name
+from users.services.callers import Caller
 
 
-def _nothing_yet(user: User, **about: Any) -> None:
-    """The words are being written."""
+def already_registered(user: User, *, caller: Caller) -> None:
+    """Somebody tried to register this address. Beyond the rate of its type nothing is sent."""
+    _queue("already_registered", user, {**_place(caller), "at": timezone.now()})
 
 
-already_registered = password_changed = new_sign_in = sign_in_after_failures = session_replay = _nothing_yet
-email_change_confirm = email_change_notice = email_changed = factor_changed = _nothing_yet
-recovery_code_used = deletion_scheduled = _nothing_yet
+def password_changed(user: User, *, by_staff: bool = False) -> None:
+    """The password is another since `user.password_changed_at`: one mail for each change."""
+    at = user.password_changed_at or timezone.now()
+    _queue("password_changed", user, {"at": at, "by_staff": by_staff}, event=at.isoformat())
+
+
+def new_sign_in(user: User, *, caller: Caller, at: datetime) -> None:
+    """A sign-in from a network and program the account has not seen; `at` tells one sign-in from another."""
+    _queue("new_sign_in", user, {**_place(caller), "at": at}, event=at.isoformat())
+
+
+def sign_in_after_failures(user: User, *, count: int, caller: Caller, at: datetime) -> None:
+    """A sign-in that `count` wrong passwords came before."""
+    _queue("sign_in_after_failures", user, {**_place(caller), "count": count, "at": at}, event=at.isoformat())
+
+
+def session_replay(user: User, *, label: str, at: datetime) -> None:
+    """A refresh token was used twice, and its session has ended; `label` is the session's."""
+    _queue("session_replay", user, {"program": _program(label), "at": at}, event=at.isoformat())
+
+
+def email_change_confirm(user: User, *, row: OneTimeToken) -> None:
+    """To `row.email`, the new address: the link that makes it the account's."""
+    # Whoever reads it need not be whoever asked: the name is no way to send that person a text.
+    context = {"first_name": plain_name(user.first_name), "token_id": row.pk.hex, "until": row.expires_at}
+    _queue("email_change_confirm", user, context, to=row.email, event=row.pk.hex)
+
+
+def email_change_notice(user: User, *, row: OneTimeToken, new_email: str, old_email: str) -> None:
+    """To `old_email`: where the account has gone, and the link that brings it back until `row.expires_at`."""
+    context = {"new_email": new_email, "token_id": row.pk.hex, "until": row.expires_at}
+    _queue("email_change_notice", user, context, to=old_email, event=row.pk.hex)
+
+
+def email_changed(user: User, *, to: str) -> None:
+    """To the new address, once it is confirmed: it signs in now."""
+    _queue("email_changed", user, {}, to=to)
+
+
+def factor_changed(
+    user: User,
+    *,
+    change: Literal["added", "removed", "recovery_codes"],
+    kind: str,
+    name: str,
+) -> None:
+    """A factor came or went, or new recovery codes were made.
+
+    `kind` is the device's (`totp`, `webauthn`), or empty for codes and for all factors at once; ValueError for another.
+    `name` is the device's, as its owner typed it; of more than 64 characters the first are shown.
+    """
+    context = {"change": change, "kind": kind, "name": printable(name)[:64], "at": timezone.now()}
+    _queue("factor_changed", user, context)
+
+
+def recovery_code_used(user: User, *, left: int, caller: Caller) -> None:
+    """A recovery code stood in for a factor; `left` are unspent."""
+    _queue("recovery_code_used", user, {**_place(caller), "left": left, "at": timezone.now()})
+
+
+def deletion_scheduled(user: User, *, row: OneTimeToken, delete_after_at: datetime) -> None:
+    """The account is shut and goes at `delete_after_at`; the link keeps it."""
+    context = {"token_id": row.pk.hex, "delete_after_at": delete_after_at}
+    _queue("deletion_scheduled", user, context, event=row.pk.hex)
+
+
+def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", event: str = "") -> None:
+    """`event` tells one occasion from another of this person: the same one is mailed once."""
+    notifications.queue(
+        f"users.{name}",
+        to=to or user.email,
+        user=user,
+        context={"first_name": _printed_name(user), **context},
+        language=user.language or None,
+        event_key=f"users.{name}:{user.pk.hex}:{event}" if event else None,
+    )
+
+
+def _printed_name(user: User) -> str:
+    return user.first_name if user.is_verified else plain_name(user.first_name)
+
+
+def _place(caller: Caller) -> dict[str, str]:
+    return {"program": _program(caller.label), "ip": caller.ip}
+
+
+def _program(label: str) -> str:
+    """A program names itself as it likes: nothing that a mail program would make a link of."""
+    return render.greeting_name(label)
