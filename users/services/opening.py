@@ -28,7 +28,7 @@ class Place(Enum):
 def place_of(user: User, caller: Caller) -> Place:
     """What is known of the caller's network and program."""
     own = UserSession.objects.filter(user=user)
-    if own.filter(network_mac=caller.network_mac).exists():
+    if own.filter(network_mac__in=caller.network_macs).exists():
         return Place.KNOWN
     return Place.NEW if own.exists() else Place.FIRST
 
