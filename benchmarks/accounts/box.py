@@ -25,12 +25,19 @@ def people(first: int, count: int, fields: dict[str, Any]) -> None:
     User.objects.bulk_create((User(email=seed.email(number), **common) for number in numbers), batch_size=500)
 
 
-def something_to_see(email: str) -> None:
-    """A notification and a mail for one person, so that lists are not empty."""
-    from notifications.services import announcing
+def something_to_see(email: str) -> dict[str, str]:
+    """A notification and a mail for one person, and what stands for them in paths."""
+    from notifications.models import InAppNotification, Message
+    from notifications.services import announcing, unsubscribing
     from users.models import User
 
     announcing.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
+    return {
+        "notification_id": str(InAppNotification.objects.latest("pk").pk),
+        "uid": str(Message.objects.latest("pk").uid),
+        "code": "users.welcome",
+        "token": unsubscribing.token(email, "announcement"),
+    }
 
 
 def flag_tokens() -> dict[str, str]:

@@ -1,7 +1,5 @@
-"""One database of one kind, filled by the product's own code, and the servers in front of it; all end with the block."""
+"""One database of one kind and the servers in front of it, all of which end with the block."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -75,21 +73,9 @@ def scene(vendor: str, name: str, admin_url: str, folder: str, logs: Path) -> It
                 leftover.unlink()
         else:
             url = stack.enter_context(servers.databases(admin_url, [f"accounts_{name}"]))[f"accounts_{name}"]
-        # Settings of a server that a scene's server gets by itself must not come from here.
-        env = children.environment(url, DJANGO_SETTINGS_MODULE="project.settings", **SETTINGS)
-        for own in ("BASE_URL",):
-            env.pop(own)
-        whole = {**env, "BASE_URL": "http://127.0.0.1:8000"}
+        whole = children.environment(url, DJANGO_SETTINGS_MODULE="project.settings", **SETTINGS)
+        # Each server knows its own.
+        env = {name: value for name, value in whole.items() if name != "BASE_URL"}
         children.run("manage", "migrate", "-v0", env=whole)
-        box = stack.enter_context(
-            children.child("benchmarks.accounts.box", env={**whole, "LOG_LEVEL": "warning"})
-        )
+        box = stack.enter_context(children.child("benchmarks.accounts.box", env={**whole, "LOG_LEVEL": "warning"}))
         yield Scene(vendor, env, logs, stack, box)
-
-
-def interpreter() -> str:
-    return sys.executable
-
-
-def cores() -> int:
-    return os.cpu_count() or 1
