@@ -10,15 +10,15 @@ from django.db.models import Model, Q, QuerySet
 SLICE = 1000
 
 
-def newest_first(rows: QuerySet[Any], *, by: str = "pk", size: int = SLICE) -> Iterator[list[Any]]:
-    """The rows in descending order of `by` and key, in lists of at most `size`; each is a query of its own."""
+def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:
+    """The rows in descending order of `by` and key, in lists of at most SLICE; each is a query of its own."""
     ordered = rows.order_by(f"-{by}", "-pk") if by != "pk" else rows.order_by("-pk")
-    found = list(ordered[:size])
+    found = list(ordered[:SLICE])
     while found:
         yield found
-        if len(found) < size:
+        if len(found) < SLICE:
             return
-        found = list(ordered.filter(_after(found[-1], by))[:size])
+        found = list(ordered.filter(_after(found[-1], by))[:SLICE])
 
 
 def _after(last: Model, by: str) -> Q:

@@ -14,6 +14,7 @@ from lib.errors import ProductError, refusals
 from lib.streaming import PiecesResponse
 from users import schemas
 from users.answers import as_if_mailed, never_store
+from users.api import router as profile
 from users.models import User
 from users.services import Caller, accounts, deletion, devices, email_change, export, give_up, hashing, sessions, trail
 
@@ -141,7 +142,8 @@ async def export_account(request: HttpRequest) -> PiecesResponse:
 # --- The end ----------------------------------------------------------------------------------------------------------
 
 
-@router.delete("/users/user", response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)})
+# On the router that has the path: another router's methods of the same path would be 405.
+@profile.delete("/users/user", response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)})
 async def delete_account(request: HttpRequest) -> Status[schemas.DeletionOut]:
     """Shut the account at once; it goes for good after 30 days, unless the mailed link takes that back."""
     at = await sync_to_async(deletion.request)(_of(request), caller=Caller.of(request))

@@ -87,10 +87,10 @@ def _rules(since: datetime | None) -> Iterator[_Rule]:
 @transaction.atomic
 def forget_user(user: User) -> int:
     """Stop what waits for this user and blank what tells who it was; the rows stay, so that the counts are right.
-    What they found inside the product and chose there goes.
 
-    Call it in the transaction that deletes or anonymises the user, before the address goes. Returns how many messages were blanked. A suppression of the
-    address stays: whoever asked not to be written to is not written to.
+    What they found inside the product and what they chose there goes. Call it in the transaction that deletes or
+    anonymises the user, while the address is still there. Returns how many messages were blanked. A suppression of
+    the address stays: whoever asked not to be written to is not written to.
     """
     theirs = Q(user=user) | Q(user=None, to_address=user.email)
     pks = list(Message.objects.filter(theirs).values_list("pk", flat=True))
