@@ -13,7 +13,7 @@ from users.tests.own import recorded, sign_in_elsewhere
 pytestmark = pytest.mark.django_db
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-FIELDS = "id kind label ip user_agent amr created_at last_seen_at expires_at is_current".split()
+FIELDS = ["id", "kind", "label", "ip", "user_agent", "amr", "created_at", "last_seen_at", "expires_at", "is_current"]
 
 
 @pytest.fixture
