@@ -1,18 +1,18 @@
 """Shapes on the wire; `contract.md` of the seed decides them, unknown keys are ignored."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
 from pydantic import AfterValidator, BaseModel, Field, StrictStr
 
-from lib.text import Email, Name, Text, storable
+from lib.text import STORABLE, Email, Name, Text, storable
 from users.models import User, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
 # A number or a boolean is not a string here: the seed answers 422.
-StrictText = Annotated[StrictStr, AfterValidator(storable)]
+StrictText = Annotated[StrictStr, AfterValidator(storable), STORABLE]
 
 
 class RegisterIn(BaseModel):
@@ -69,7 +69,7 @@ class LoginForm(BaseModel):
 
     username: Annotated[Text, Field(min_length=1)]
     password: Annotated[Text, Field(min_length=1)]
-    grant_type: Annotated[str, Field(pattern="^(password)?$")] | None = None
+    grant_type: Literal["password", ""] = "password"
     scope: str = ""
     client_id: str | None = None
     client_secret: str | None = None

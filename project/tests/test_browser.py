@@ -25,7 +25,7 @@ from feature_flags import services as flags
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, UnknownFlag
 from users import services
 from users.models import User, UserSession
-from users.services import Actor, Caller, limiter, sessions
+from users.services import Actor, Caller, limiter, sessions, signin
 
 now, by = timezone.now(), Actor("example")
 User.objects.create_superuser({ROOT!r}, {PASSWORD!r}, first_name="Robin", created_at=now - timedelta(days=90))

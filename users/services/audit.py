@@ -132,7 +132,7 @@ def about(email: str) -> QuerySet[AuditEvent]:
     if not is_storable(email):
         return AuditEvent.objects.none()
     email = normal_email(email)
-    mine = Q(subject_mac=subject(email))
+    mine = Q(subject_mac__in=tokens.subject_macs("audit", email))
     if user_id := User.objects.filter(email=email).values_list("pk", flat=True).first():
         mine |= Q(user_id=user_id)
     return AuditEvent.objects.filter(mine).order_by("-id")

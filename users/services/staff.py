@@ -11,7 +11,7 @@ from django.utils import timezone
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email, printable, valid_email
 from users.models import User, UserSession
-from users.services import audit, hashing, limiter, passwords, recovery, registration, sessions
+from users.services import audit, factors, hashing, limiter, passwords, recovery, registration, sessions
 from users.services.callers import Actor
 
 FIRST_ADMIN = "admin@example.com"
@@ -221,7 +221,8 @@ def reset_password(user: User, password: str, *, by: Actor) -> int:
     """
     if not is_storable(password):
         raise ProductError("PASSWORD_UNREADABLE", "The password holds characters that are no text.")
-    passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+    has_factor = factors.has_factor(user)
+    passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
     encoded = hashing.make(password)
     with transaction.atomic():
         row = _locked(user)

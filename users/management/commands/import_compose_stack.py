@@ -1,0 +1,102 @@
+import json
+import os
+from argparse import ArgumentTypeError
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from users.management.commands._people import AccountCommand, add_json
+from users.services import importing
+
+_SHOWN = 20
+
+
+def _batch(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
+        raise ArgumentTypeError("a whole number from 1 to 10000")
+    return int(text)
+
+
+class Command(AccountCommand):
+    help = (
+        "Bring in the users and flags of a compose-stack/fastapi-postgres-asyncio database. Exit 1: finished, and some "
+        "rows were rejected. Running it again creates nobody twice."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        source = parser.add_mutually_exclusive_group(required=True)
+        source.add_argument("--dsn", metavar="URL", help="stays in the shell's history; prefer --dsn-env")
+        source.add_argument("--dsn-env", metavar="NAME", help="the environment variable that holds the address")
+        parser.add_argument("--dry-run", action="store_true", help="tell what would happen and write nothing")
+        parser.add_argument(
+            "--on-conflict",
+            choices=("skip", "update"),
+            default="skip",
+            help="accounts and flags that are here already stay as they are, or become what the source says",
+        )
+        parser.add_argument("--only", choices=("users", "flags"))
+        parser.add_argument(
+            "--lockouts",
+            choices=("release", "keep"),
+            default="release",
+            help="whom five wrong passwords deactivated may sign in again, or may not",
+        )
+        parser.add_argument("--batch", type=_batch, default=500, metavar="N", help="rows a transaction")
+        parser.add_argument("--report", metavar="FILE", help="write the whole report there, as JSON")
+        add_json(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        wanted = importing.Options(
+            dry_run=options["dry_run"],
+            update=options["on_conflict"] == "update",
+            release=options["lockouts"] == "release",
+            batch=options["batch"],
+        )
+        # Opened first: an import of an hour must not end with a report that cannot be written.
+        with _open(options["report"]) as file:
+            reports = self._import(self._dsn(options), options["only"], wanted)
+            facts = {"dry_run": wanted.dry_run, **{name: report.as_dict() for name, report in reports.items()}}
+            if file:
+                json.dump(facts, file, indent=2, default=str)
+                file.write("\n")
+        self.say(options, facts, *self._lines(reports, wanted))
+        if rejected := sum(report.counts["rejected"] for report in reports.values()):
+            raise CommandError(f"{rejected} row{'' if rejected == 1 else 's'} rejected.")
+
+    def _dsn(self, options: dict[str, Any]) -> str:
+        if options["dsn"]:
+            self.stderr.write("An address given as an argument stays in the shell's history; prefer --dsn-env.")
+            return str(options["dsn"])
+        if value := os.environ.get(options["dsn_env"], "").strip():
+            return value
+        raise CommandError(f"The environment variable {options['dsn_env']!r} is not set.", returncode=2)
+
+    def _import(self, dsn: str, only: str | None, wanted: importing.Options) -> dict[str, importing.Report]:
+        verbs = {"users": importing.import_users, "flags": importing.import_flags}
+        try:
+            with importing.Source(dsn) as source:
+                return {name: verb(source, wanted) for name, verb in verbs.items() if only in (None, name)}
+        except importing.SourceError as error:
+            raise CommandError(str(error), returncode=2) from None
+
+    def _lines(self, reports: dict[str, importing.Report], wanted: importing.Options) -> list[str]:
+        lines = ["Dry run, nothing is written."] if wanted.dry_run else []
+        for name, report in reports.items():
+            told = ", ".join(f"{report.counts[what]} {what}" for what in ("read", "created", "updated", "kept"))
+            lines.append(f"{name}: {told}, {report.counts['rejected']} rejected")
+            for kind, notes in report.notes.items():
+                lines += [f"  {kind}: {json.dumps(note, default=str)}" for note in notes[:_SHOWN]]
+                if len(notes) > _SHOWN:
+                    lines.append(f"  {kind}: {len(notes) - _SHOWN} more; --report FILE tells all")
+        return lines
+
+
+def _open(name: str | None) -> Any:
+    if not name:
+        return nullcontext()
+    try:
+        return Path(name).open("w", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{name!r} cannot be written ({type(error).__name__}).", returncode=2) from None

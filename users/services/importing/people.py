@@ -1,0 +1,223 @@
+"""Users of the seed: each row becomes an account that goes on signing in with the password it has."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from lib.text import NAME_MAX_LENGTH, valid_email
+from users.models import User
+from users.services import audit, sessions
+from users.services.callers import Actor, Caller
+from users.services.importing.report import Options, Report
+from users.services.importing.source import Source
+
+BY = Actor("import:compose-stack", None, Caller(door="import"))
+_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+_LOCKED_OUT = 5  # wrong passwords, after which the seed deactivates
+_WRITTEN = (
+    *("password", "must_reset", "first_name", "last_name", "is_active", "deactivated_at", "deactivated_reason"),
+    *("is_staff", "is_superuser", "email_verified_at", "last_login"),
+    *("created_at", "created_by", "updated_at", "updated_by"),
+)
+
+
+class _Invalid(Exception):
+    """Why a row cannot become an account."""
+
+
+def import_users(source: Source, options: Options) -> Report:
+    """Bring the seed's users in, a transaction for each batch; a second run creates nobody."""
+    report = Report()
+    for rows in _batches(source.users(options.batch), options.batch):
+        report.counts["read"] += len(rows)
+        with transaction.atomic():
+            _Batch(report, options).run(rows)
+            if options.dry_run:
+                transaction.set_rollback(True)
+    return report
+
+
+def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    left = iter(rows)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+class _Batch:
+    """Some rows, looked up and written together."""
+
+    def __init__(self, report: Report, options: Options) -> None:
+        self.report = report
+        self.options = options
+
+    def run(self, rows: list[dict[str, Any]]) -> None:
+        wanted = list(filter(None, map(self._read, rows)))
+        known = User.objects.select_for_update().in_bulk([user.pk for user in wanted])
+        by_email = {user.email: user for user in User.objects.filter(email__in=[user.email for user in wanted])}
+        new, changed = [], []
+        for user in wanted:
+            ours = known.get(user.pk) or by_email.get(user.email)
+            if ours is None:
+                by_email[user.email] = user
+                new.append(user)
+            elif (holder := by_email.get(user.email)) and holder.pk != ours.pk:
+                self.report.reject(id=user.pk.hex, email=user.email, why="the address belongs to another account here")
+            elif not self.options.update:
+                self._keep(user, ours)
+            else:
+                changed.append(_changed(ours, user))
+        self._create(new)
+        self._update(changed)
+
+    def _read(self, row: dict[str, Any]) -> User | None:
+        if row["place"] > 1 and row["email"]:
+            self.report.reject(id=row["id"], email=row["email"], why="another account with this address is in use")
+            return None
+        try:
+            user = _account(row)
+        except _Invalid as error:
+            self.report.reject(id=row["id"], email=row["email"], why=str(error))
+            return None
+        if user.pk.hex != row["id"].strip().lower().replace("-", ""):
+            self.report.note("new_ids", email=user.email, was=row["id"], id=user.pk.hex)
+        if not user.is_active and (row["login_failed_count"] or 0) >= _LOCKED_OUT:
+            self._locked_out(user)
+        return user
+
+    def _locked_out(self, user: User) -> None:
+        self.report.note("locked_out", email=user.email, released=self.options.release)
+        if self.options.release:
+            user.is_active, user.deactivated_at, user.deactivated_reason = True, None, ""
+
+    def _keep(self, user: User, ours: User) -> None:
+        self.report.counts["kept"] += 1
+        if ours.pk != user.pk:
+            self.report.note("other_ids", email=user.email, was=user.pk.hex, id=ours.pk.hex)
+
+    def _create(self, users: list[User]) -> None:
+        if not users:
+            return
+        updated_at = {user.pk: user.updated_at for user in users}
+        try:
+            with transaction.atomic():
+                User.objects.bulk_create(users)
+        except IntegrityError:
+            # Somebody registered one of the addresses between our look and our insert.
+            for user in users:
+                self._create_alone(user)
+            return
+        _stamp(updated_at)
+        self._written(users, "created")
+
+    def _create_alone(self, user: User) -> None:
+        try:
+            with transaction.atomic():
+                user.save(force_insert=True)
+        except IntegrityError:
+            self.report.reject(id=user.pk.hex, email=user.email, why="the address was registered during the import")
+        else:
+            self._written([user], "created")
+
+    def _update(self, users: list[User]) -> None:
+        if users:
+            User.objects.bulk_update(users, _WRITTEN)
+            for user in users:
+                if not user.is_active or user.must_reset:
+                    sessions.end_all_sessions(user.pk, reason="import")
+            self._written(users, "updated")
+
+    def _written(self, users: list[User], what: str) -> None:
+        audit.record_all([audit.event("user.imported", by=BY, user=user, kind=what) for user in users])
+        self.report.counts[what] += len(users)
+        for user in users:
+            if user.must_reset:
+                self.report.note("must_reset", email=user.email)
+            if user.is_superuser:
+                self.report.note("superusers", email=user.email)
+
+
+def _stamp(updated_at: dict[uuid.UUID, datetime]) -> None:
+    """Put the source's times where inserting has put its own moment. By hand: bulk_update takes longer to word it than
+    all the rest."""
+    key, stamp = User._meta.pk, User._meta.get_field("updated_at")
+    values = [
+        (stamp.get_db_prep_save(at, connection), key.get_db_prep_save(pk, connection)) for pk, at in updated_at.items()
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany("UPDATE users_user SET updated_at = %s WHERE id = %s", values)
+
+
+def _account(row: dict[str, Any]) -> User:
+    created_at = row["created_on"] or timezone.now()
+    updated_at = row["updated_on"] or created_at
+    is_active = bool(row["is_active"])
+    password = row["hashed_password"] or ""
+    is_readable = bool(_BCRYPT.fullmatch(password))
+    user = User(
+        id=_id(row["id"]),
+        email=_email(row["email"]),
+        password=f"bcrypt${password}" if is_readable else "",
+        must_reset=not is_readable,
+        first_name=_name(row["first_name"]),
+        last_name=_name(row["last_name"]),
+        is_active=is_active,
+        deactivated_at=None if is_active else _utc(row["deactivated_on"]) or updated_at,
+        deactivated_reason="" if is_active else "inactive before the move",
+        is_staff=bool(row["is_superuser"]),
+        is_superuser=bool(row["is_superuser"]),
+        email_verified_at=(_utc(row["verified_on"]) or updated_at) if row["is_verified"] else None,
+        last_login=_utc(row["last_login"]),
+        created_at=created_at,
+        updated_at=updated_at,
+        created_by=_label(row["created_by"]) or BY.label,
+        updated_by=_label(row["updated_by"]) or BY.label,
+    )
+    if not is_readable:
+        user.set_unusable_password()
+    return user
+
+
+def _changed(ours: User, theirs: User) -> User:
+    for name in _WRITTEN:
+        setattr(ours, name, getattr(theirs, name))
+    return ours
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text.strip())
+    except ValueError:
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"compose-stack:users:{text}")
+
+
+def _email(text: str | None) -> str:
+    if not text or not text.strip():
+        raise _Invalid("there is no address")
+    try:
+        return valid_email(text)
+    except ValueError as error:
+        raise _Invalid(f"the address {error}") from None
+
+
+def _name(text: str | None) -> str:
+    name = (text or "").replace("\x00", "")
+    if len(name) > NAME_MAX_LENGTH:
+        raise _Invalid(f"a name has over {NAME_MAX_LENGTH} characters")
+    return name
+
+
+def _label(text: str | None) -> str:
+    return (text or "")[:64]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """The seed's naive times are UTC."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -1,0 +1,136 @@
+"""The seed's database: which columns it has, and its rows, read without loading them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+#: Column → type. Those of the first line must be there; an older seed may lack the others.
+USERS = {
+    "id": "text",
+    "email": "text",
+    "hashed_password": "text",
+    "first_name": "text",
+    "last_name": "text",
+    "created_by": "text",
+    "updated_by": "text",
+    "is_active": "boolean",
+    "is_superuser": "boolean",
+    "is_verified": "boolean",
+    "login_failed_count": "integer",
+    "last_login": "timestamp",
+    "verified_on": "timestamp",
+    "deactivated_on": "timestamp",
+    "created_on": "timestamptz",
+    "updated_on": "timestamptz",
+}
+FLAGS = {
+    "codename": "text",
+    "is_active": "boolean",
+    "label": "text",
+    "description": "text",
+    "created_by": "text",
+    "updated_by": "text",
+    "created_on": "timestamptz",
+    "updated_on": "timestamptz",
+}
+_REQUIRED = {"users": ("id", "email", "hashed_password"), "feature_flags": ("codename", "is_active")}
+
+# Of accounts with one address, however it is written, the one people have been using comes first.
+_TWIN = r"""
+row_number() OVER (
+    PARTITION BY lower(btrim(email, E' \t\n\r\f\v'))
+    ORDER BY is_verified DESC NULLS LAST, last_login DESC NULLS LAST, created_on DESC NULLS LAST, id
+) AS place
+"""
+
+
+class SourceError(Exception):
+    """The source cannot be reached, or is no database of the seed; the message holds no secret."""
+
+
+class Source:
+    """One read-only connection to the seed's database; a context manager."""
+
+    def __init__(self, dsn: str) -> None:
+        # SQLAlchemy names its driver in the address: postgresql+asyncpg://…
+        dsn = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
+        if "\x00" in dsn:
+            raise SourceError("The source cannot be reached: its address holds a NUL character.")
+        try:
+            self._connection = psycopg.connect(dsn, connect_timeout=10, client_encoding="utf8", row_factory=dict_row)
+            self._connection.read_only = True
+            # One snapshot for all that is read, however long it takes.
+            self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        except (psycopg.Error, UnicodeError, ValueError) as error:
+            # Only the kind: a driver may repeat the address it was given.
+            raise SourceError(f"The source cannot be reached ({type(error).__name__}).") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def users(self, batch: int) -> Iterator[dict[str, Any]]:
+        """Every row, with `place` 1 for the account that keeps its address and more for its twins."""
+        query = sql.SQL("SELECT *, {twin} FROM ({rows}) AS rows").format(
+            twin=sql.SQL(_TWIN), rows=self._select("users", USERS)
+        )
+        return self._rows(query, batch)
+
+    def flags(self, batch: int) -> Iterator[dict[str, Any]]:
+        """Every row, the oldest first."""
+        query = sql.SQL("SELECT * FROM ({rows}) AS rows ORDER BY created_on NULLS LAST, codename")
+        return self._rows(query.format(rows=self._select("feature_flags", FLAGS)), batch)
+
+    def _select(self, table: str, columns: dict[str, str]) -> sql.Composed:
+        known = self._columns(table)
+        missing = [name for name in _REQUIRED[table] if name not in known]
+        if missing:
+            raise SourceError(f"The source is no database of the seed: {table} lacks {', '.join(missing)}.")
+        chosen = [_chosen(name, kind) if name in known else _absent(name, kind) for name, kind in columns.items()]
+        return sql.SQL("SELECT {columns} FROM {table}").format(
+            columns=sql.SQL(", ").join(chosen), table=sql.Identifier(table)
+        )
+
+    def _columns(self, table: str) -> set[str]:
+        query = """
+            SELECT attname FROM pg_attribute
+            WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+        """
+        try:
+            rows = self._connection.execute(query, [table]).fetchall()
+        except psycopg.Error as error:
+            raise SourceError(f"The source cannot be read ({type(error).__name__}).") from None
+        if not rows:
+            raise SourceError(f"The source is no database of the seed: it has no table {table}.")
+        return {row["attname"] for row in rows}
+
+    def _rows(self, query: sql.Composed, batch: int) -> Iterator[dict[str, Any]]:
+        try:
+            with self._connection.cursor(name="rows") as cursor:
+                cursor.itersize = batch
+                cursor.execute(query)
+                yield from cursor
+        except (psycopg.Error, UnicodeError) as error:
+            raise SourceError(f"The source cannot be read ({type(error).__name__}).") from None
+
+
+def _chosen(name: str, kind: str) -> sql.Composed:
+    column = sql.Identifier(name)
+    if kind not in {"timestamp", "timestamptz"}:
+        return sql.SQL("{column}::{kind} AS {column}").format(column=column, kind=sql.SQL(kind))
+    # Python knows the years 1 to 9999 and no infinity.
+    return sql.SQL(
+        "CASE WHEN {column} BETWEEN '0002-01-01' AND '9998-12-31' THEN {column}::{kind} END AS {column}"
+    ).format(column=column, kind=sql.SQL(kind))
+
+
+def _absent(name: str, kind: str) -> sql.Composed:
+    return sql.SQL("NULL::{kind} AS {column}").format(column=sql.Identifier(name), kind=sql.SQL(kind))
