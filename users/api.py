@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -49,13 +50,16 @@ async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[
     await sync_to_async(services.check_register)(
         email=payload.email, password=payload.password, caller=Caller.of(request)
     )
-    registered = await sync_to_async(services.register)(
-        email=payload.email,
-        password_hash=await hashing.amake(payload.password),
-        first_name=payload.first_name,
-        last_name=payload.last_name,
-        caller=Caller.of(request),
-    )
+    password_hash = await hashing.amake(payload.password)
+    # Where nobody is to learn who has an account, the clock must not tell either.
+    async with as_if_mailed() if settings.USERS_REGISTER_ENUMERATION == "safe" else nullcontext():
+        registered = await sync_to_async(services.register)(
+            email=payload.email,
+            password_hash=password_hash,
+            first_name=payload.first_name,
+            last_name=payload.last_name,
+            caller=Caller.of(request),
+        )
     return Status(201, schemas.UserOut.of(registered))
 
 

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from lib.errors import ProductError
 from users.models import User
-from users.services import limiter, passwords, recovery, signin
+from users.services import factors, limiter, passwords, recovery, signin
 from users.services.callers import Actor, Caller
 from users.services.hashing import Checked
 
@@ -33,7 +33,12 @@ def begin_password_change(user: User, *, new_password: str, caller: Caller, devi
     Compare with `encoded`, then call `check_current`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken rule;
     PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
-    passwords.check(new_password, email=user.email, code="CHANGE_PASSWORD_INVALID_PASSWORD")
+    passwords.check(
+        new_password,
+        email=user.email,
+        code="CHANGE_PASSWORD_INVALID_PASSWORD",
+        has_factor=factors.has_factor(user),
+    )
     try:
         return signin.begin(email=user.email, caller=caller, device=device)
     except signin.Paused as pause:
