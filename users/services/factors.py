@@ -227,11 +227,16 @@ def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
 
 @transaction.atomic
 def remove(user: User, device_id: uuid.UUID, *, by: Actor, keep: uuid.UUID | None = None) -> None:
-    """Drop one factor, and with the last one the recovery codes; the other sessions end. MFA_UNKNOWN (404)."""
+    """Drop one factor, and with the last one the recovery codes; the other sessions end.
+
+    MFA_UNKNOWN (404); MFA_LAST for the last one of staff while USERS_STAFF_MFA is `required`.
+    """
     row = User.objects.select_for_update().get(pk=user.pk)
     device = row.mfa_devices.filter(pk=device_id).first()
     if device is None:
         raise ProductError("MFA_UNKNOWN", "No such second factor.", status=404, detail="Not Found")
+    if device.confirmed_at and row.is_staff and settings.USERS_STAFF_MFA == "required" and len(devices_of(row)) == 1:
+        raise ProductError("MFA_LAST", "Staff keep at least one second factor: add another one first.")
     _drop(row, [device], by)
     if not has_factor(row):
         row.recovery_codes.all().delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import cast
 
@@ -18,18 +19,23 @@ _MFA_LOGIN = OneTimeToken.Purpose.MFA_LOGIN
 LIFETIME = timedelta(minutes=5)
 
 
-def ask(user: User, caller: Caller) -> ProductError:
-    """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
-    now = timezone.now()
+def wait(user: User, caller: Caller, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
+    """Remember that the password of this person was right; a new password makes it void."""
     row = OneTimeToken.objects.create(
         user=user,
         purpose=_MFA_LOGIN,
         email=user.email,
         key_id=tokens.one_time_key_id(_MFA_LOGIN),
         payload={"password": tokens.fingerprint(user.password)},
-        expires_at=now + LIFETIME,
+        expires_at=timezone.now() + lifetime,
     )
     audit.record("login.factor_required", by=caller, user=user)
+    return row
+
+
+def ask(user: User, caller: Caller) -> ProductError:
+    """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
+    row = wait(user, caller)
     return ProductError(
         "LOGIN_MFA_REQUIRED",
         "A second factor is needed.",
@@ -43,11 +49,25 @@ def waiting(token: str) -> OneTimeToken:
     row_id = tokens.one_time_id(token)
     if row_id is None:
         raise _expired()
-    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN, user__isnull=False)
-    row = found.select_related("user").first()
+    row = _open(row_id)
     if row is None or not tokens.is_one_time_token(token, row):
         raise _expired()
     return row
+
+
+def _open(row_id: uuid.UUID) -> OneTimeToken | None:
+    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN, user__isnull=False)
+    return found.select_related("user").first()
+
+
+def still_waiting(row_id: uuid.UUID) -> OneTimeToken | None:
+    """The open sign-in of this id, for a door that kept the id itself; None when its person may not go on."""
+    row = _open(row_id)
+    return row if row and _is_unchanged(row, cast(User, row.user)) else None
+
+
+def _is_unchanged(row: OneTimeToken, user: User) -> bool:
+    return user.is_active and row.payload["password"] == tokens.fingerprint(user.password)
 
 
 def verify(*, token: str, method: str, code: str, caller: Caller) -> Tokens:
@@ -60,14 +80,20 @@ def verify(*, token: str, method: str, code: str, caller: Caller) -> Tokens:
 @transaction.atomic
 def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Tokens:
     """Spend the waiting sign-in, whose second factor is proved, and open the session."""
-    now = timezone.now()
-    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    is_unchanged = user.is_active and row.payload["password"] == tokens.fingerprint(user.password)
-    if not is_unchanged or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
-        raise _expired()
+    user = spend(row)
     place = opening.place_of(user, caller)
+    now = timezone.now()
     User.objects.filter(pk=user.pk).update(last_login=now, language=caller.language or user.language)
     return opening.signed_in(user, caller, now, amr=amr, place=place)
+
+
+def spend(row: OneTimeToken) -> User:
+    """Spend the waiting sign-in; return its person, locked. MFA_BAD_CODE when it is over. Call it in a transaction."""
+    now = timezone.now()
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    if not _is_unchanged(row, user) or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
+        raise _expired()
+    return user
 
 
 def _expired() -> ProductError:
