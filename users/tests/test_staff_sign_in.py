@@ -485,7 +485,7 @@ def test_a_sensitive_press_for_a_selection_asks_as_well(staff_client, user, sens
 
     response = staff_client.post(
         f"{USERS}?is_staff__exact=0",
-        {"action": "sign_out", "_selected_action": [str(user.pk)]},
+        {"action": "sign-out", "_selected_action": [str(user.pk)]},
     )
 
     assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fusers%2Fuser%2F%3Fis_staff__exact%3D0"
