@@ -49,6 +49,11 @@ def has_factor(user: User) -> bool:
     return user.mfa_devices.filter(confirmed_at__isnull=False).exists()
 
 
+def overview(user: User) -> tuple[list[MfaDevice], int]:
+    """The confirmed ones, and how many recovery codes are unspent."""
+    return devices_of(user), user.recovery_codes.filter(used_at=None).count()
+
+
 def methods(user: User) -> list[str]:
     """What may follow the password, of `totp`, `webauthn`, `recovery`; empty without a factor."""
     kinds = sorted(set(user.mfa_devices.filter(confirmed_at__isnull=False).values_list("kind", flat=True)))
@@ -238,16 +243,16 @@ def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
 
 
 @transaction.atomic
-def remove(user: User, device_id: uuid.UUID, *, by: Actor, keep: uuid.UUID | None = None) -> None:
+def remove(user: User, device_id: uuid.UUID | None, *, by: Actor, keep: uuid.UUID | None = None) -> None:
     """Drop one factor, and with the last one the recovery codes; the other sessions end.
 
     MFA_UNKNOWN (404); MFA_REQUIRED for the last one of staff who must have one (USERS_STAFF_MFA).
     """
     row = User.objects.select_for_update().get(pk=user.pk)
-    device = row.mfa_devices.filter(pk=device_id).first()
+    device = row.mfa_devices.filter(pk__in=[device_id]).first()
     if device is None:
         raise ProductError("MFA_UNKNOWN", "No such second factor.", status=404, detail="Not Found")
-    is_last = not row.mfa_devices.filter(confirmed_at__isnull=False).exclude(pk=device_id).exists()
+    is_last = not row.mfa_devices.filter(confirmed_at__isnull=False).exclude(pk=device.pk).exists()
     if is_last and device.confirmed_at and row.is_staff and settings.USERS_STAFF_MFA == "required":
         raise ProductError("MFA_REQUIRED", "Staff need a second factor: add another one first.")
     _drop(row, [device], by)
