@@ -83,18 +83,13 @@ def code(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     if not factors.has_factor(user):
         return HttpResponseRedirect(with_next("admin:enrol_factor", next_url(request)))
 
-    def check(given: str) -> str:
-        caller = Caller.of(request, "admin")
-        return factors.check_code(user, method=method_of(given), code=given, caller=caller)
+    def check(given: str) -> bool:
+        return waiting.finish_by_code(request, row, method=method_of(given), code=given)
 
     form = CodeForm(request.POST if request.method == "POST" else None, check=check)
     if form.is_valid():
-        try:
-            waiting.finish(request, row, amr=("pwd", form.answer))
-        except ProductError:
-            return to_start(request)
         return HttpResponseRedirect(next_url(request))
-    is_over = waiting.current(request) is None  # a pause ends what was waiting for a code
+    is_over = waiting.current(request) is None  # the code that starts a pause ends what was waiting for one
     return page(request, site, "code", _("Second factor"), form=form, is_over=is_over, email=user.email)
 
 
