@@ -77,7 +77,7 @@ def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Open
     """Spend the waiting sign-in, whose second factor is proved, and open the session; MFA_BAD_CODE."""
     now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    is_unchanged = user.is_active and row.payload["password"] == tokens.fingerprint(user.password)
+    is_unchanged = user.is_active and tokens.is_fingerprint(row.payload["password"], user.password)
     if not is_unchanged or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
         raise _expired()
     return opening.opened(user, caller, now, amr=amr)
