@@ -71,7 +71,7 @@ def still_waiting(row_id: uuid.UUID) -> OneTimeToken | None:
 
 
 def _is_unchanged(row: OneTimeToken, user: User) -> bool:
-    return user.is_active and row.payload["password"] == tokens.fingerprint(user.password)
+    return user.is_active and tokens.is_fingerprint(row.payload["password"], user.password)
 
 
 def verify(*, token: str, method: str, code: str, caller: Caller) -> Opened:

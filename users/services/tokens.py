@@ -211,5 +211,14 @@ def is_same(expected: str, given: str) -> bool:
 
 
 def fingerprint(encoded: str) -> str:
-    """Tells whether a stored hash is still the one it was; says nothing else about it."""
-    return subject_mac("hash", encoded).hex()[:16]
+    """Tells whether a stored hash is still the one it was (`is_fingerprint`); says nothing else about it."""
+    return _fingerprint(keys("subject")[0], encoded)
+
+
+def is_fingerprint(given: str, encoded: str) -> bool:
+    """Whether `given` was made of this stored hash, with any of the keys."""
+    return any(is_same(_fingerprint(key, encoded), given) for key in keys("subject"))
+
+
+def _fingerprint(key: Key, encoded: str) -> str:
+    return key.mac(b"hash", encoded.encode()).hex()[:16]
