@@ -15,8 +15,9 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
 from lib.errors import ProductError
+from users import services
 from users.models import User
-from users.services import Caller, factors, passwords
+from users.services import Caller, devices, factors, hashing, passwords, reauthentication
 
 
 class Refusable(forms.Form):
@@ -89,7 +90,7 @@ class AppCodeForm(CodeForm):
 
 
 class ProofForm(Refusable):
-    """The password or a code: one is enough. `amr` says which was proved."""
+    """The password or a code: one is enough. A right one is noted in the session as it is found right."""
 
     password = forms.CharField(
         label=_("Password"),
@@ -102,7 +103,6 @@ class ProofForm(Refusable):
         required=False,
         help_text=_("Six digits from your authenticator app, or one of your recovery codes."),
     )
-    amr = ""
 
     def __init__(self, *args: Any, request: HttpRequest, asks_password: bool, asks_code: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -120,20 +120,24 @@ class ProofForm(Refusable):
             if not password and not code:
                 raise ValidationError(_("Type something to prove that it is you."), code="required")
             try:
-                self.amr = self._password(password) if password else self._code(code or "")
+                self._password(password) if password else self._code(code or "")
             except ProductError as error:
                 raise self.refused(error) from error
         return self.cleaned_data
 
-    def _password(self, given: str) -> str:
-        """Counted and paused like any other try."""
-        if authenticate(self.request, username=self.request.user.get_username(), password=given) is None:
-            raise ValidationError(_("The password is wrong."), code="password_wrong")
-        return "pwd"
+    def _password(self, given: str) -> None:
+        user = cast(User, self.request.user)
+        device = self.request.COOKIES.get(devices.COOKIE, "")
+        attempt = reauthentication.begin(user, caller=Caller.of(self.request, "admin"), device=device)
+        try:
+            checked = hashing.check(given, attempt.encoded)
+        except ProductError:
+            services.give_up(attempt)
+            raise
+        reauthentication.by_password(user, attempt, checked)
 
-    def _code(self, code: str) -> str:
-        user, caller = cast(User, self.request.user), Caller.of(self.request, "admin")
-        return factors.check_code(user, method=method_of(code), code=code, caller=caller)
+    def _code(self, code: str) -> None:
+        reauthentication.by_code(cast(User, self.request.user), code=code, caller=Caller.of(self.request, "admin"))
 
 
 def _password_help() -> str:

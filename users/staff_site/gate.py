@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -35,3 +36,11 @@ def is_fresh(request: HttpRequest) -> bool:
     """Whether the person proved who they are within USERS_REAUTH_SECONDS."""
     session = session_of(request)
     return session is not None and timezone.now() - session.auth_at <= timedelta(seconds=settings.USERS_REAUTH_SECONDS)
+
+
+def offers_passkeys() -> bool:
+    """Whether a browser may use this site's passkeys on pages under BASE_URL (WebAuthn, 5.1.3 and 13.4.9)."""
+    parts, rp_id = urlsplit(settings.BASE_URL), settings.USERS_WEBAUTHN_RP_ID
+    host = parts.hostname or ""
+    fits = bool(rp_id) and (host == rp_id or host.endswith(f".{rp_id}"))
+    return fits and f"{parts.scheme}://{parts.netloc}" in settings.USERS_WEBAUTHN_ORIGINS

@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
 def overview(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     user = cast(User, request.user)
-    devices = factors.devices_of(user)
-    codes_left = user.recovery_codes.filter(used_at=None).count()
-    return page(request, site, "second_factor", _("Second factor"), devices=devices, codes_left=codes_left)
+    devices, codes_left = factors.overview(user)
+    return page(
+        request,
+        site,
+        "second_factor",
+        _("Second factor"),
+        devices=devices,
+        codes_left=codes_left,
+        passkey_url=signing_in.passkey_url("admin:second_factor_passkey", reverse("admin:second_factor")),
+    )
 
 
 def add_app(request: HttpRequest, *, site: StaffSite) -> HttpResponse:

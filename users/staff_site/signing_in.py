@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from users.staff_site.site import StaffSite
 
 
+def passkey_url(name: str, wanted: str, user: User | None = None) -> str:
+    """Where a passkey is sent to; empty where none can be used, or where `user` has none."""
+    has_one = user is None or factors.WEBAUTHN in factors.methods(user)
+    return with_next(name, wanted) if gate.offers_passkeys() and has_one else ""
+
+
 # --- First step -------------------------------------------------------------------------------------------------------
 
 
@@ -55,6 +61,7 @@ def sign_in(request: HttpRequest, *, site: StaffSite, extra_context: dict[str, A
         "subtitle": None,
         "app_path": request.get_full_path(),
         "username": request.user.get_username(),
+        "passkey_url": passkey_url("admin:login_passkey", next_url(request)),
         **(extra_context or {}),
     }
     if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
@@ -90,7 +97,16 @@ def code(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     if form.is_valid():
         return HttpResponseRedirect(next_url(request))
     is_over = waiting.current(request) is None  # the code that starts a pause ends what was waiting for one
-    return page(request, site, "code", _("Second factor"), form=form, is_over=is_over, email=user.email)
+    return page(
+        request,
+        site,
+        "code",
+        _("Second factor"),
+        form=form,
+        is_over=is_over,
+        email=user.email,
+        passkey_url=passkey_url("admin:login_code_passkey", next_url(request), user),
+    )
 
 
 # --- The first factor -------------------------------------------------------------------------------------------------
@@ -184,8 +200,13 @@ def reauthenticate(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         asks_code=has_factor,
     )
     if form.is_valid():
-        sessions.note_proof(user.session_id, amr=(form.amr,), by=Caller.of(request, "admin"))
-        if then := request.session.pop(THEN, ""):
-            messages.info(request, then)
-        return HttpResponseRedirect(next_url(request))
-    return page(request, site, "reauthenticate", _("Is it you?"), form=form, email=user.email)
+        return proved_again(request)
+    url = passkey_url("admin:reauthenticate_passkey", next_url(request), user)
+    return page(request, site, "reauthenticate", _("Is it you?"), form=form, email=user.email, passkey_url=url)
+
+
+def proved_again(request: HttpRequest) -> HttpResponse:
+    """Back to where the proof was asked for, with what is to be said there."""
+    if then := request.session.pop(THEN, ""):
+        messages.info(request, then)
+    return HttpResponseRedirect(next_url(request))

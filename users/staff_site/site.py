@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.translation import gettext_lazy as _
 
-from users.staff_site import gate, own_factors, password, signing_in
+from users.staff_site import gate, own_factors, passkey, password, signing_in
 from users.staff_site.forms import SignInForm
 from users.staff_site.pages import THEN, with_next
 
@@ -32,11 +32,15 @@ class StaffSite(AdminSite):
             path("login/factor/", partial(signing_in.enrol, site=self), name="enrol_factor"),
             path("enrol/", partial(password.choose, site=self), name="enrol_password"),
             path("enrol/<str:token>", partial(password.open_link, site=self), name="enrol"),
+            path("login/passkey/", partial(passkey.alone, site=self), name="login_passkey"),
+            path("login/code/passkey/", partial(passkey.second, site=self), name="login_code_passkey"),
+            path("reauthenticate/passkey/", partial(passkey.again, site=self), name="reauthenticate_passkey"),
             path("reauthenticate/", partial(signing_in.reauthenticate, site=self), name="reauthenticate"),
         ]
         fresh = [
             path("second-factor/", self._fresh(own_factors.overview), name="second_factor"),
             path("second-factor/app/", self._fresh(own_factors.add_app), name="second_factor_app"),
+            path("second-factor/passkey/", self._fresh(passkey.add), name="second_factor_passkey"),
             path("second-factor/codes/", self._fresh(own_factors.new_codes), name="second_factor_codes"),
             path(
                 "second-factor/<uuid:device_id>/remove/", self._fresh(own_factors.remove), name="second_factor_remove"
