@@ -16,6 +16,8 @@ from users.services.callers import Actor
 
 FIRST_ADMIN = "admin@example.com"
 _REASON_MAX_LENGTH = 200
+#: Stands in place of a reason while the owner's own wish to delete the account is pending.
+DELETION_REQUESTED = "deletion requested by its owner"
 
 
 def find(email: str) -> User:
@@ -52,7 +54,7 @@ def edit(user: User, *, by: Actor, **fields: Any) -> User:
     if fields.get("is_superuser") is False or fields.get("is_staff") is False:
         if by.user is not None and by.user.pk == user.pk:
             raise ProductError("CANNOT_DEMOTE_SELF", "You cannot take your own rights away.")
-        _refuse_last_superuser(user)
+        refuse_last_superuser(user)
     row = _locked(user)
     for name, value in fields.items():
         setattr(row, name, value)
@@ -63,7 +65,7 @@ def edit(user: User, *, by: Actor, **fields: Any) -> User:
     return row
 
 
-def _refuse_last_superuser(user: User) -> None:
+def refuse_last_superuser(user: User) -> None:
     """All superusers are locked, in one order: two of them removing each other must leave one."""
     rows = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
     if [row.pk for row in rows] == [user.pk]:
@@ -91,16 +93,17 @@ def make_active(user: User) -> None:
 
 @transaction.atomic
 def deactivate(user: User, *, by: Actor, reason: str) -> bool:
-    """Sign the person out everywhere and let nobody in; return whether the account was active.
+    """Sign the person out everywhere and let nobody in; return whether the account was active, or its owner could
+    still take a deletion back. That goes on, but can no more be taken back by mail.
 
     Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
     """
     reason = _given(reason)
     if by.user is not None and by.user.pk == user.pk:
         raise ProductError("CANNOT_DEACTIVATE_SELF", "You cannot deactivate yourself.")
-    _refuse_last_superuser(user)
+    refuse_last_superuser(user)
     row = _locked(user)
-    if not row.is_active:
+    if not row.is_active and row.deactivated_reason != DELETION_REQUESTED:
         return False
     row.is_active, row.deactivated_at, row.deactivated_reason = False, timezone.now(), reason
     row.updated_by = by.label
