@@ -62,6 +62,10 @@ class AddUserForm(UserModelForm):
             raise ValidationError(_("Enter a valid email address."), code="invalid") from None
 
 
+class _ProofNeeded(Exception):
+    """Rights are given only by whoever has just shown who they are."""
+
+
 @admin.register(User)
 class UserAdmin(VerbAdmin):
     """`is_active`, verification and the password have verbs, so the form only shows them."""
@@ -245,7 +249,16 @@ class UserAdmin(VerbAdmin):
             # The admin goes on with the object of the form.
             obj.pk, obj._state.adding = created.pk, False
         elif form.changed_data:
+            if set(form.changed_data) & set(_STAFF_FIELDS) and not self.admin_site.is_fresh(request):  # type: ignore[attr-defined]
+                raise _ProofNeeded
             services.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, by=by)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except _ProofNeeded:
+            then = str(_("Thank you. Now change the rights once more."))
+            return self.admin_site.ask_proof(request, back_url=request.get_full_path(), then=then)  # type: ignore[attr-defined, no-any-return]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Groups and permissions were written by the service, with the rest."""

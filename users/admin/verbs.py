@@ -98,6 +98,7 @@ VERBS = (
         done="deactivated and signed out",
         already="inactive already",
         asks_reason=True,
+        sensitive=True,
         applies=lambda user: user.is_active or user.delete_after_at is not None,
     ),
     Verb(
@@ -108,6 +109,7 @@ VERBS = (
         done="address taken as verified",
         already="verified already",
         asks_reason=True,
+        sensitive=True,
         applies=lambda user: not user.is_verified,
     ),
     Verb(
@@ -142,6 +144,7 @@ VERBS = (
         done="second factors removed",
         already="no second factor",
         asks_reason=True,
+        sensitive=True,
         in_bulk=False,
         applies=has_factor,
         says=lambda user: (
@@ -155,6 +158,7 @@ VERBS = (
         run=_export,
         done="export made",
         asks_reason=True,
+        sensitive=True,
         in_bulk=False,
         says=lambda user: "A JSON file with everything that is held about this person.",
     ),

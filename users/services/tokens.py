@@ -168,6 +168,12 @@ def is_one_time_token(token: str, row: OneTimeToken) -> bool:
     return expected is not None and hmac.compare_digest(expected.encode(), token.encode())
 
 
+def challenge(row: OneTimeToken) -> bytes | None:
+    """The 32 bytes a passkey is asked to sign (WebAuthn, 13.4.3). None when the row's key is gone."""
+    key = _key_of(row)
+    return key.mac(b"challenge", row.id.bytes, bytes(row.nonce)) if key else None
+
+
 def registration_code(row: OneTimeToken) -> str | None:
     """Six digits, 100000 to 999999, another with each `code_serial`. None when the row's key is gone."""
     if not (key := _key_of(row)):

@@ -43,6 +43,12 @@ IN_ROW = {"activate", "unlock"}
 each_verb = pytest.mark.parametrize(("name", "traits", "permission", "asks", "done", "already"), VERBS)
 
 
+@pytest.fixture(autouse=True)
+def a_password_is_enough(settings):
+    """The second step has tests of its own: test_staff_sign_in.py."""
+    settings.USERS_STAFF_MFA = "optional"
+
+
 def person(*, paused=False, signed_in=False, **fields):
     user = UserFactory.create(**fields)
     if paused:
