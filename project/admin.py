@@ -21,9 +21,10 @@ class SwitchboardAdminSite(StaffSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         # Not above: the pages of apps register with this site, which is made of this module.
-        from notifications.admin.overview import overview
+        from notifications.admin.overview import overview as mail
+        from users.admin.overview import overview as accounts
 
-        return super().index(request, {"mail": overview(request), **(extra_context or {})})
+        return super().index(request, {"accounts": accounts(request), "mail": mail(request), **(extra_context or {})})
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """No NUL byte reaches a filter: PostgreSQL cannot even be asked about one."""
