@@ -39,15 +39,6 @@ class SignInForm(AdminAuthenticationForm):
             raise ValidationError(error.message, code=error.slug) from error
 
 
-def _password_help() -> str:
-    if settings.USERS_PASSWORD_POLICY == "nist":
-        return f"At least {passwords.NIST_MIN_LENGTH} characters."
-    return (
-        f"At least {passwords.LONG} characters of any kind; or at least {passwords.MIN_LENGTH} with an upper-case and "
-        "a lower-case letter, a digit and a special character."
-    )
-
-
 class ChangePasswordForm(AdminPasswordChangeForm):
     """The product's policy; the old password is counted and paused like any other try."""
 
@@ -55,7 +46,7 @@ class ChangePasswordForm(AdminPasswordChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["new_password1"].help_text = lazy(_password_help, str)()
+        self.fields["new_password1"].help_text = lazy(passwords.help_text, str)()
 
     def clean_old_password(self) -> str:
         given = cast(str, self.cleaned_data["old_password"])
