@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django import forms
-from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth import authenticate
 from django.core.exceptions import ValidationError
@@ -140,15 +139,6 @@ class ProofForm(Refusable):
         reauthentication.by_code(cast(User, self.request.user), code=code, caller=Caller.of(self.request, "admin"))
 
 
-def _password_help() -> str:
-    if settings.USERS_PASSWORD_POLICY == "nist":
-        return f"At least {passwords.NIST_MIN_LENGTH} characters."
-    return (
-        f"At least {passwords.LONG} characters of any kind; or at least {passwords.MIN_LENGTH} with an upper-case and "
-        "a lower-case letter, a digit and a special character."
-    )
-
-
 class ChangePasswordForm(AdminPasswordChangeForm):
     """The product's policy; the old password is counted and paused like any other try."""
 
@@ -156,7 +146,7 @@ class ChangePasswordForm(AdminPasswordChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["new_password1"].help_text = lazy(_password_help, str)()
+        self.fields["new_password1"].help_text = lazy(passwords.help_text, str)()
 
     def clean_old_password(self) -> str:
         given = cast(str, self.cleaned_data["old_password"])
@@ -184,7 +174,7 @@ def _new_password(label: Any, **more: Any) -> forms.CharField:
 class ChoosePasswordForm(Refusable):
     """A first password, typed twice."""
 
-    password = _new_password(_("New password"), help_text=lazy(_password_help, str)(), attrs={"autofocus": True})
+    password = _new_password(_("New password"), help_text=lazy(passwords.help_text, str)(), attrs={"autofocus": True})
     again = _new_password(_("New password, once more"))
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
