@@ -30,13 +30,13 @@ def password_changed(user: User, *, by_staff: bool = False) -> None:
 
 
 def new_sign_in(user: User, *, caller: Caller, at: datetime) -> None:
-    """A sign-in from a network and program the account has not seen; `at` tells one sign-in from another."""
-    _queue("new_sign_in", user, {**_place(caller), "at": at}, event=at.isoformat())
+    """A sign-in from a network and program the account has not seen."""
+    _queue("new_sign_in", user, {**_place(caller), "at": at})
 
 
 def sign_in_after_failures(user: User, *, count: int, caller: Caller, at: datetime) -> None:
     """A sign-in that `count` wrong passwords came before."""
-    _queue("sign_in_after_failures", user, {**_place(caller), "count": count, "at": at}, event=at.isoformat())
+    _queue("sign_in_after_failures", user, {**_place(caller), "count": count, "at": at})
 
 
 def session_replay(user: User, *, label: str, at: datetime) -> None:

@@ -14,6 +14,8 @@ from users.services.refreshing import Tokens, first_tokens
 
 #: From so many failures on, the next sign-in is told of them by mail.
 _MANY_FAILURES = 5
+_FAILURES = frozenset({"login.failed", "mfa.failed"})
+_NEWEST = 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Place(Enum):
 def place_of(user: User, caller: Caller) -> Place:
     """What is known of the caller's network and program."""
     own = UserSession.objects.filter(user=user)
-    if own.filter(network_mac=caller.network_mac).exists():
+    if own.filter(network_mac__in=caller.network_macs).exists():
         return Place.KNOWN
     return Place.NEW if own.exists() else Place.FIRST
 
@@ -65,7 +67,7 @@ def note_sign_in(user: User, session: UserSession, caller: Caller, *, place: Pla
 
 
 def _failures_before(user: User) -> int:
-    """Failed tries since the last sign-in, at most 1,000."""
+    """Failed tries since the last sign-in, as far as the account's newest 200 events tell."""
     since = user.last_login or user.created_at
-    failed = AuditEvent.objects.filter(user_id=user.pk, event__in=("login.failed", "mfa.failed"), at__gt=since)
-    return failed.order_by("-id")[:1000].count()
+    newest = AuditEvent.objects.filter(user_id=user.pk).order_by("-id").values_list("event", "at")[:_NEWEST]
+    return sum(event in _FAILURES and at > since for event, at in newest)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from lib.errors import ProductError
 from lib.text import normal_email
 from notifications import services as notifications
-from users.models import OneTimeToken, User
+from users.models import MfaDevice, OneTimeToken, User
 from users.notifications import plain_name
 from users.services import audit, limiter, mailing, notices, passwords, sessions, tokens
 from users.services.callers import Actor, Caller
@@ -80,7 +80,8 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
     row = row_id and OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_RESET).first()
     if not row or not tokens.is_one_time_token(token, row) or row.email != normal_email(email):
         raise _bad_token()
-    passwords.check(password, email=row.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+    has_factor = MfaDevice.objects.filter(user=row.user_id, confirmed_at__isnull=False).exists()
+    passwords.check(password, email=row.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
     return row
 
 

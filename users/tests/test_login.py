@@ -373,3 +373,34 @@ def test_the_greeting_comes_from_the_database(api, user):
     services.rename(user, first_name="Grace", by="test")
 
     assert api.call("GET", "/_authenticated").json() == {"message": "Hello Grace!"}
+
+
+def test_a_sign_in_from_a_new_place_is_told_to_the_owner_but_not_the_first(api, user, outbox):
+    with outbox() as first:
+        api.post("/api/login", {"username": user.email, "password": PASSWORD}, REMOTE_ADDR="203.0.113.7")
+    with outbox() as again:
+        api.post("/api/login", {"username": user.email, "password": PASSWORD}, REMOTE_ADDR="203.0.113.99")
+    with outbox() as elsewhere:
+        api.post("/api/login", {"username": user.email, "password": PASSWORD}, REMOTE_ADDR="198.51.100.1")
+
+    assert (first, again) == ([], [])
+    assert [mail.to for mail in elsewhere] == [[user.email]]
+    assert "198.51.100.1" in elsewhere[0].body
+    assert "/forgot-password" in elsewhere[0].body
+
+
+def test_many_failures_before_are_told_to_the_owner(api, user, outbox):
+    for _ in range(4):
+        api.login_form(user.email, "Wrong-Horse-7")
+    with outbox() as few:
+        api.login_form(user.email)
+    for number in range(6):
+        api.post("/api/login", {"username": user.email, "password": "x"}, REMOTE_ADDR=f"10.0.{number}.1")
+    with outbox() as many:
+        api.login_form(user.email)
+    with outbox() as none:
+        api.login_form(user.email)
+
+    assert (few, none) == ([], [])
+    assert len(many) == 1
+    assert ": 6" in many[0].body

@@ -209,7 +209,7 @@ def test_a_dead_link_is_not_mailed(user, outbox, name, end):
     assert (message.state, message.reason) == ("cancelled", "superseded")
 
 
-@pytest.mark.parametrize("name", ["password_changed", "new_sign_in", "sign_in_after_failures", "session_replay"])
+@pytest.mark.parametrize("name", ["password_changed", "session_replay"])
 def test_one_occasion_is_mailed_once(user, name):
     user.password_changed_at = AT
 
