@@ -11,13 +11,13 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import register_converter
 from django.urls.converters import StringConverter
-from ninja import NinjaAPI, Router, Schema
+from ninja import NinjaAPI, Router
+from pydantic import BaseModel
 
 from feature_flags import answers, schemas, store, streams
 from feature_flags.answers import Answer, Request
 from feature_flags.answers.ofrep import wanted_revision
 from feature_flags.edge import HAS_STREAMS
-from lib.errors import refusals
 
 logger = logging.getLogger("switchboard.flags")
 
@@ -92,12 +92,16 @@ _UNCHANGED = {
 }
 
 
-def _described(*parameters: dict[str, Any], body: type[Schema] | None = None) -> dict[str, Any]:
+def _described(*parameters: dict[str, Any], body: type[BaseModel] | None = None) -> dict[str, Any]:
     """What stands in the description only: `answers` reads requests, and refuses in the words of each protocol."""
     extra: dict[str, Any] = {"parameters": [_TOKEN, *parameters]}
     if body is not None:
         extra["requestBody"] = {"content": {"application/json": {"schema": body.model_json_schema()}}}
     return extra
+
+
+def refusals(*statuses: int) -> dict[int, Any]:
+    return dict.fromkeys(statuses, schemas.RefusalOut)
 
 
 _TAKEN: dict[int, Any] = {202: None, **refusals(400, 401, 403, 413, 503)}

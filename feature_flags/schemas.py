@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, RootModel
 
 
 class FlagOut(Schema):
@@ -94,13 +94,23 @@ class TogglesOut(Schema):
     toggles: list[ToggleOut]
 
 
+class RefusalOut(Schema):
+    """As everywhere under `/api`; the request's id stands in the header alone."""
+
+    detail: str
+    code: str
+
+
 class MetricsIn(_Open):
-    appName: str  # noqa: N815
-    bucket: dict[str, Any] = Field(
+    """What cannot be counted is left out, whatever its shape: no report is refused for it."""
+
+    appName: Any = ""  # noqa: N815
+    bucket: Any = Field(
+        None,
         description="What was counted since the last report.",
         examples=[{"start": "…", "stop": "…", "toggles": {"FF_A": {"yes": 3, "no": 1, "variants": {"blue": 2}}}}],
     )
 
 
-class RegistrationIn(_Open):
-    appName: str = Field("", description="Read by nobody: every application may ask.")  # noqa: N815
+class RegistrationIn(RootModel[Any]):
+    """Read by nobody: every application may ask."""

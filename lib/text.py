@@ -5,7 +5,7 @@ from typing import Annotated
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -45,6 +45,13 @@ def valid_email(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(storable)]
-Email = Annotated[str, AfterValidator(valid_email)]
-Name = Annotated[str, StringConstraints(max_length=NAME_MAX_LENGTH), AfterValidator(storable)]
+#: For the API's description; lone surrogates are no JSON text to begin with (RFC 8259, 8.2).
+STORABLE = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+
+Text = Annotated[str, AfterValidator(storable), STORABLE]
+Email = Annotated[
+    str,
+    AfterValidator(valid_email),
+    Field(json_schema_extra={"format": "email", "maxLength": EMAIL_MAX_LENGTH}),
+]
+Name = Annotated[str, StringConstraints(max_length=NAME_MAX_LENGTH), AfterValidator(storable), STORABLE]

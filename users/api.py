@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -16,6 +14,7 @@ from ninja import Form, Router, Status
 from lib.errors import ProductError, refusals
 from lib.text import normal_email
 from users import auth, schemas, services
+from users.answers import as_if_mailed, never_store
 from users.services import Caller, devices, hashing
 from users.services.refreshing import Tokens
 
@@ -23,9 +22,6 @@ router = Router(tags=["Accounts"])
 
 _LOOK_AGAIN, _LOOKS = 0.2, 10  # seconds, times
 _waiting = asyncio.Semaphore(32)
-
-#: Seconds; above what these take for anybody on a busy machine, below what a person notices.
-_MAIL_ANSWER = 0.1
 
 
 @router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)})
@@ -54,13 +50,16 @@ async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[
     await sync_to_async(services.check_register)(
         email=payload.email, password=payload.password, caller=Caller.of(request)
     )
-    registered = await sync_to_async(services.register)(
-        email=payload.email,
-        password_hash=await hashing.amake(payload.password),
-        first_name=payload.first_name,
-        last_name=payload.last_name,
-        caller=Caller.of(request),
-    )
+    password_hash = await hashing.amake(payload.password)
+    # Where nobody is to learn who has an account, the clock must not tell either.
+    async with as_if_mailed() if settings.USERS_REGISTER_ENUMERATION == "safe" else nullcontext():
+        registered = await sync_to_async(services.register)(
+            email=payload.email,
+            password_hash=password_hash,
+            first_name=payload.first_name,
+            last_name=payload.last_name,
+            caller=Caller.of(request),
+        )
     return Status(201, schemas.UserOut.of(registered))
 
 
@@ -74,8 +73,8 @@ async def request_verification_token(
     request: HttpRequest, response: HttpResponse, payload: schemas.EmailIn
 ) -> schemas.VerificationOut:
     """Mail a code to an unverified account; every address is answered alike."""
-    _never_store(response)
-    async with _at_least(_MAIL_ANSWER):
+    never_store(response)
+    async with as_if_mailed():
         requested = await sync_to_async(services.request_code)(email=payload.email, caller=Caller.of(request))
     code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
     return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
@@ -97,7 +96,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     email = payload.username.strip().replace(" ", "+")
     made = await _sign_in(email, payload.password, Caller.of(request), request.COOKIES.get(devices.COOKIE, ""))
     auth.set_device_cookie(response, devices.issue(normal_email(email)))
-    return _signed_in(response, made)
+    return signed_in(response, made)
 
 
 @router.post(
@@ -144,8 +143,8 @@ async def forgot_password(
     request: HttpRequest, response: HttpResponse, payload: schemas.AnyAddressIn
 ) -> schemas.TokenSentOut:
     """Mail a reset link to an active account; every address is answered alike."""
-    _never_store(response)
-    async with _at_least(_MAIL_ANSWER):
+    never_store(response)
+    async with as_if_mailed():
         token = await sync_to_async(services.forgot)(email=payload.email, caller=Caller.of(request))
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
@@ -162,7 +161,8 @@ async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> sche
     return schemas.PasswordResetOut()
 
 
-def _signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
+def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
+    """The answer to whoever has signed in, by whatever proof."""
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
         refresh_token=made.refresh or "",
@@ -201,27 +201,13 @@ async def _begin(email: str, caller: Caller, device: str) -> services.Attempt:
                     break
 
 
-@asynccontextmanager
-async def _at_least(seconds: float) -> AsyncIterator[None]:
-    """Answer no earlier: what is done for a known address takes longer, and nobody is to see that it was done."""
-    ends = time.monotonic() + seconds
-    try:
-        yield
-    finally:
-        await asyncio.sleep(max(0.0, ends - time.monotonic()))
-
-
 def _hand_over(response: HttpResponse, made: Tokens) -> str | None:
     """Set the cookie in cookie mode; return what the body says of the access token."""
-    _never_store(response)
+    never_store(response)
     if not settings.USERS_ACCESS_TOKEN_VIA_COOKIE:
         return made.access
     auth.set_cookie(response, made.access, made.access_seconds)
     return made.access if settings.USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY else None
-
-
-def _never_store(response: HttpResponse) -> None:
-    response["Cache-Control"] = "no-store"
 
 
 def _refresh_token_of(request: HttpRequest) -> str | None:

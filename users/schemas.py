@@ -1,16 +1,18 @@
 """Shapes on the wire; `contract.md` of the seed decides them, unknown keys are ignored."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from ninja import Schema
 from pydantic import AfterValidator, BaseModel, Field, StrictStr
 
-from lib.text import Email, Name, Text, storable
-from users.models import User
+from lib.text import STORABLE, Email, Name, Text, storable
+from users.models import User, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
 # A number or a boolean is not a string here: the seed answers 422.
-StrictText = Annotated[StrictStr, AfterValidator(storable)]
+StrictText = Annotated[StrictStr, AfterValidator(storable), STORABLE]
 
 
 class RegisterIn(BaseModel):
@@ -67,7 +69,7 @@ class LoginForm(BaseModel):
 
     username: Annotated[Text, Field(min_length=1)]
     password: Annotated[Text, Field(min_length=1)]
-    grant_type: Annotated[str, Field(pattern="^(password)?$")] | None = None
+    grant_type: Literal["password", ""] = "password"
     scope: str = ""
     client_id: str | None = None
     client_secret: str | None = None
@@ -112,6 +114,94 @@ class ResetIn(BaseModel):
 
 class PasswordResetOut(Schema):
     password_reset: bool = True
+
+
+# --- One's own account ------------------------------------------------------------------------------------------------
+
+
+class ChangePasswordIn(BaseModel):
+    current_password: Text
+    new_password: Text
+
+
+class PasswordChangedOut(Schema):
+    password_changed: bool = True
+
+
+class TokenIn(BaseModel):
+    token: StrictText
+
+
+class EmailChangeOut(Schema):
+    token_sent: bool = True
+
+
+class EmailChangedOut(Schema):
+    email_changed: bool = True
+
+
+class EmailUndoneOut(Schema):
+    email_change_undone: bool = True
+
+
+class SessionOut(Schema):
+    """`label` names the program (`Firefox on Linux`), `amr` how its person proved who they are (RFC 8176)."""
+
+    id: str
+    kind: str
+    label: str
+    ip: str
+    user_agent: str
+    amr: list[str]
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    is_current: bool
+
+    @classmethod
+    def of(cls, session: UserSession, current: UUID | None) -> "SessionOut":
+        return cls(
+            id=session.pk.hex,
+            kind=session.kind,
+            label=session.label,
+            ip=session.ip,
+            user_agent=session.user_agent,
+            amr=session.amr,
+            created_at=session.created_at,
+            last_seen_at=session.last_seen_at,
+            expires_at=session.expires_at,
+            is_current=session.pk == current,
+        )
+
+
+class SecurityEventOut(Schema):
+    """`id` is what `before` takes; `by` is `you`, `staff`, `system` or `unknown` (nobody who proved who they are)."""
+
+    id: str
+    at: datetime
+    event: str
+    outcome: str
+    by: str
+    door: str
+    ip: str
+    label: str
+    session_id: str | None
+    data: dict[str, Any]
+
+
+class EventsQuery(BaseModel):
+    before: Annotated[str, Field(max_length=200)] = ""
+
+
+class DeletionOut(Schema):
+    """The account is shut and goes for good at `delete_after_at`."""
+
+    deletion_scheduled: bool = True
+    delete_after_at: datetime
+
+
+class UndeletedOut(Schema):
+    undeleted: bool = True
 
 
 class GreetingOut(Schema):

@@ -1,5 +1,6 @@
 """The door in front of Django: the same answers as the routes behind it, byte for byte."""
 
+import json
 import logging
 
 import pytest
@@ -302,3 +303,13 @@ def test_the_description_names_every_route(client):
     }
     assert served <= described
     assert (f"{BULK}/{{key}}", "post") in described
+
+
+def test_refusals_have_the_members_their_description_names(client):
+    document = client.get("/api/openapi.json").json()
+    described = document["paths"]["/api/client/features"]["get"]["responses"]["401"]["content"]["application/json"]
+    required = document["components"]["schemas"][described["schema"]["$ref"].rpartition("/")[2]]["required"]
+
+    answered = ask(application, "GET", "/api/client/features")
+
+    assert (answered.status, set(json.loads(answered.body))) == (401, set(required))

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message, Suppression, Worker
+from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message, Preference, Suppression, Worker
 
 if TYPE_CHECKING:
     from users.models import User
@@ -88,8 +88,9 @@ def _rules(since: datetime | None) -> Iterator[_Rule]:
 def forget_user(user: User) -> int:
     """Stop what waits for this user and blank what tells who it was; the rows stay, so that the counts are right.
 
-    Call it in the transaction that deletes the user. Returns how many messages were blanked. A suppression of the
-    address stays: whoever asked not to be written to is not written to.
+    What they found inside the product and what they chose there goes. Call it in the transaction that deletes or
+    anonymises the user, while the address is still there. Returns how many messages were blanked. A suppression of
+    the address stays: whoever asked not to be written to is not written to.
     """
     theirs = Q(user=user) | Q(user=None, to_address=user.email)
     pks = list(Message.objects.filter(theirs).values_list("pk", flat=True))
@@ -105,6 +106,8 @@ def forget_user(user: User) -> int:
         finished_at=timezone.now(),
     )
     Attempt.objects.filter(message__in=pks).update(response="")
+    InAppNotification.objects.filter(user=user).delete()
+    Preference.objects.filter(user=user).delete()
     DeliveryEvent.objects.filter(Q(message__in=pks) | Q(recipient=user.email)).update(recipient="", detail="")
     return rows.update(
         user=None,

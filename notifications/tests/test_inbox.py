@@ -194,7 +194,8 @@ def test_all_are_read_that_were_on_the_screen(inbox, user):
 
 @pytest.mark.parametrize(
     "body",
-    [{"before": "yesterday"}, {"before": "2026-01-01T00:00:00"}, {"before": "0001-01-01T00:00:00+14:00"}, [], "{"],
+    [{"before": "yesterday"}, {"before": "2026-01-01T00:00:00"}, {"before": "0001-01-01T00:00:00+14:00"}, [], "{"]
+    + [{"before": number} for number in (0, 1.5, True, "0", " -1e3")],
 )
 def test_read_all_refuses_what_is_no_time(inbox, body):
     assert inbox.call("POST", f"{PATH}/read-all", body).status_code == 422

@@ -108,7 +108,8 @@ def test_a_list_is_filtered(staff):
 
 
 @pytest.mark.parametrize(
-    "query", ["state=x", "type=%00", "to=%00", "since=2026-01-01", "since=0001-01-01T00:00:00%2B14:00", "limit=0"]
+    "query",
+    ["state=x", "type=%00", "to=%00", "since=2026-01-01", "since=0001-01-01T00:00:00%2B14:00", "limit=0", "until=0.5"],
 )
 def test_a_filter_that_is_none_is_told_so(staff, query):
     assert staff("view_message").call("GET", f"{PATH}?{query}").status_code == 422

@@ -1,6 +1,7 @@
 """The rules every seed client relies on, asked of Django's own handler and of the lanes alike."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -273,3 +274,15 @@ def test_the_openapi_document_says_what_the_wire_says(door):
     assert "201" in paths["/api/register"]["post"]["responses"]
     assert "security" not in paths["/api/login"]["post"]
     assert paths["/api/users/user"]["get"]["security"]
+
+
+def test_the_openapi_document_names_the_rules_that_refuse_texts(door):
+    shapes = door("GET", "/api/openapi.json").json()["components"]["schemas"]
+
+    registration = shapes["RegisterIn"]["properties"]
+    assert (registration["email"]["format"], registration["email"]["maxLength"]) == ("email", 254)
+    for field in ("password", "first_name"):
+        assert re.search(registration[field]["pattern"], "any\ntext")
+        assert not re.search(registration[field]["pattern"], "\x00")
+    form = door("GET", "/api/openapi.json").json()["paths"]["/api/login"]["post"]["requestBody"]["content"]
+    assert form["application/x-www-form-urlencoded"]["schema"]["properties"]["grant_type"]["enum"] == ["password", ""]

@@ -24,6 +24,7 @@ EVENTS = (
     "user.registered",
     "user.created",
     "user.imported",
+    "user.code_sent",
     "user.verified",
     "user.activated",
     "user.unlocked",
@@ -132,7 +133,7 @@ def about(email: str) -> QuerySet[AuditEvent]:
     if not is_storable(email):
         return AuditEvent.objects.none()
     email = normal_email(email)
-    mine = Q(subject_mac=subject(email))
+    mine = Q(subject_mac__in=tokens.subject_macs("audit", email))
     if user_id := User.objects.filter(email=email).values_list("pk", flat=True).first():
         mine |= Q(user_id=user_id)
     return AuditEvent.objects.filter(mine).order_by("-id")

@@ -46,7 +46,12 @@ class Caller:
     @property
     def network_mac(self) -> str:
         """The same for one program in one network, and nothing that could be read back."""
-        return tokens.subject_mac("place", self.network, self.user_agent).hex()
+        return self.network_macs[0]
+
+    @property
+    def network_macs(self) -> list[str]:
+        """With every key; the first is the one that is written."""
+        return [mac.hex() for mac in tokens.subject_macs("place", self.network, self.user_agent)]
 
     @property
     def label(self) -> str:

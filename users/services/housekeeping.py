@@ -23,7 +23,7 @@ from users.models import (
     User,
     UserSession,
 )
-from users.services import audit, vault
+from users.services import audit, deletion, vault
 from users.services.callers import Actor
 
 _SLICE = 500
@@ -42,7 +42,7 @@ class Kind:
 
     name: str
     old: Callable[[datetime], QuerySet[Any]]
-    delete: Callable[[list[Any]], None]
+    delete: Callable[[list[Any]], Any]
 
 
 def _proofs(now: datetime) -> QuerySet[OneTimeToken]:
@@ -120,6 +120,7 @@ KINDS = (
     Kind("sessions", _sessions, _delete(UserSession)),
     Kind("enrolments", _enrolments, _delete(MfaDevice)),
     Kind("unverified accounts", _unverified, _delete_users),
+    Kind("deletions", deletion.due, deletion.carry_out),
     Kind("audit events", _events, _delete_events),
 )
 

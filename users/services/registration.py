@@ -141,7 +141,7 @@ def send_code(user: User) -> None:
 
 def _open_row(user: User, caller: Caller, now: datetime) -> OneTimeToken:
     """The verification row of this caller's registration, a new one when there is none."""
-    own = user.registrations.filter(network_mac=caller.network_mac)
+    own = user.registrations.filter(network_mac__in=caller.network_macs)
     registration = own.order_by("-created_at").first()
     # An account that came otherwise has a password of its own or gets one by a mailed link, never a stranger's.
     is_theirs = user.created_by == "register" and user.password_changed_at is None

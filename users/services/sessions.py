@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
@@ -105,6 +105,7 @@ def require_fresh(session_id: uuid.UUID | None) -> UserSession:
     return session
 
 
+@transaction.atomic
 def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], by: Caller | Actor) -> datetime:
     """The person proved again who they are, in the way `amr` names; return when."""
     now = timezone.now()
@@ -115,6 +116,38 @@ def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], by: Caller | Actor)
     name = "admin.reauthenticated" if session.kind == UserSession.Kind.ADMIN else "user.reauthenticated"
     audit.record(name, by=by, user=session.user, session_id=session.pk, amr=list(amr))
     return now
+
+
+# --- One's own --------------------------------------------------------------------------------------------------------
+
+#: More live ones than anybody looks through; all of them end together all the same.
+_LISTED = 1000
+
+
+def own(user: User) -> list[UserSession]:
+    """The person's live sessions, the admin's included, newest first; the one they act in is always among them."""
+    live = UserSession.objects.live(timezone.now()).filter(user=user).order_by("-created_at")
+    found = list(live[:_LISTED])
+    if len(found) == _LISTED and user.session_id not in {session.pk for session in found}:
+        found += live.filter(pk__in=[user.session_id])
+    return found
+
+
+@transaction.atomic
+def end_own(user: User, session_id: uuid.UUID | None, *, caller: Caller) -> None:
+    """End one of the person's sessions; SESSION_UNKNOWN (404) for an ended one and for somebody else's."""
+    session = UserSession.objects.select_related("user").filter(pk__in=[session_id], user_id=user.pk).first()
+    if session is None or not end_session(session, reason="owner", by=Actor.oneself(user, caller)):
+        raise ProductError("SESSION_UNKNOWN", "No such session.", status=404, detail="Not Found")
+
+
+@transaction.atomic
+def end_others(user: User, *, caller: Caller) -> int:
+    """End all of the person's sessions but the one they act in; return how many."""
+    ended = end_all_sessions(user.pk, reason="owner", keep=user.session_id)
+    if ended:
+        audit.record("session.ended", by=Actor.oneself(user, caller), user=user, ended=ended, why="owner")
+    return ended
 
 
 # --- Ends -------------------------------------------------------------------------------------------------------------

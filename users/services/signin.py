@@ -96,7 +96,7 @@ def _look_up(email: str, caller: Caller) -> User | None:
         User.objects.filter(email=email)
         .annotate(
             knows_network=Exists(own.filter(network=caller.network, created_at__gt=since).exclude(network="")),
-            knows_place=Exists(own.filter(network_mac=caller.network_mac)),
+            knows_place=Exists(own.filter(network_mac__in=caller.network_macs)),
             has_sessions=Exists(own),
             has_factor=Exists(MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False)),
         )

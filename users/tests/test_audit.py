@@ -63,3 +63,16 @@ def test_what_is_not_listed_cannot_be_written(user):
 
     with pytest.raises(ValueError, match="not to be audited"):
         audit.record("login.ok", by=Caller(), user=user, password="Correct-Horse-7")
+
+
+def test_rotated_keys_find_what_was_written_before(api, settings, user, outbox):
+    api.login_form(user.email)
+    api.login_form("nobody@example.org", "Wrong-Horse-7")
+    settings.USERS_TOKEN_SECRET_FALLBACKS = [settings.USERS_TOKEN_SECRET]
+    settings.USERS_TOKEN_SECRET = "another-token-secret-0123456789-abcdefghij"
+
+    with outbox() as mails:
+        api.login_form(user.email)
+
+    assert mails == []
+    assert [row.event for row in audit.about("nobody@example.org")] == ["login.failed"]

@@ -1,0 +1,124 @@
+"""The database of a benchmark, asked in JSON: `python -m benchmarks.accounts.box`."""
+
+import os
+from collections import Counter
+from typing import Any
+
+import django
+
+from benchmarks import seed
+from benchmarks.notifications import verbs
+
+WHO = {"by": None, "by_label": "command:benchmark", "door": "command"}
+
+
+def people(first: int, count: int, fields: dict[str, Any]) -> None:
+    """`count` people from number `first` on; one hash for all, since making each would take longer than measuring."""
+    from django.contrib.auth.hashers import make_password
+    from django.utils import timezone
+
+    from users.models import User
+
+    common = {"password": make_password(seed.PASSWORD), "email_verified_at": timezone.now()}
+    common |= {"first_name": seed.FIRST_NAME, "last_name": seed.LAST_NAME, **fields}
+    numbers = range(first, first + count)
+    User.objects.bulk_create((User(email=seed.email(number), **common) for number in numbers), batch_size=500)
+
+
+def something_to_see(email: str) -> dict[str, str]:
+    """A notification and a mail for one person, and what stands for them in paths."""
+    from notifications.models import InAppNotification, Message
+    from notifications.services import announcing, unsubscribing
+    from users.models import User
+
+    announcing.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
+    return {
+        "notification_id": str(InAppNotification.objects.latest("pk").pk),
+        "uid": str(Message.objects.latest("pk").uid),
+        "code": "users.welcome",
+        "token": unsubscribing.token(email, "announcement"),
+    }
+
+
+def flag_tokens() -> dict[str, str]:
+    from feature_flags import services
+
+    return {kind: services.create_token("benchmark", kind=kind, **WHO)[1] for kind in ("server", "frontend")}
+
+
+def chains() -> dict[str, int]:
+    """How the refresh tokens hang together. A fork: a session with more than one token that was not used yet."""
+    from users.models import RefreshToken
+
+    unused = Counter(RefreshToken.objects.filter(used_at=None).values_list("session_id", flat=True))
+    return {
+        "sessions": len(unused),
+        "tokens": RefreshToken.objects.count(),
+        "forks": sum(count - 1 for count in unused.values()),
+    }
+
+
+def attempts() -> list[int]:
+    """Guesses counted for each code that is open."""
+    from users.models import OneTimeToken
+
+    return list(OneTimeToken.objects.filter(purpose="verify", used_at=None).values_list("attempts", flat=True))
+
+
+def forget_limits() -> None:
+    from users.models import RateBucket
+
+    RateBucket.objects.all().delete()
+
+
+def make_superuser(email: str) -> None:
+    from users.models import User
+
+    User.objects.filter(email=email).update(is_staff=True, is_superuser=True)
+
+
+def count_unsent() -> int:
+    from notifications.models import Message
+
+    return Message.objects.filter(state__in=Message.OPEN).count()
+
+
+def rename_table(name: str, other: str) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {other}")
+
+
+def cells() -> list[list[str]]:
+    """Every value of every table as text: [table.column, value]. Bytes are shown as they are and in hexadecimal."""
+    from django.db import connection
+
+    found = set()
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            names = [column[0] for column in cursor.description]
+            for row in cursor.fetchall():
+                for name, value in zip(names, row, strict=True):
+                    found.update((f"{table}.{name}", text) for text in _texts(value))
+    return sorted(map(list, found))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, (bytes, memoryview)):
+        raw = bytes(value)
+        return [raw.decode("latin-1"), raw.hex()]
+    return [] if value is None else [str(value)]
+
+
+def main() -> None:
+    filling = (people, make_superuser, something_to_see, flag_tokens, forget_limits, rename_table)
+    reading = (chains, attempts, count_unsent, cells)
+    verbs.serve({verb.__name__: verb for verb in (*filling, *reading)})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    django.setup()
+    main()

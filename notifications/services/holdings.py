@@ -1,0 +1,86 @@
+"""What is held about one person, for their own eyes: messages, the inbox, choices. Slices, for there may be many."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q
+
+from lib import slices
+from lib.text import normal_email
+from notifications.models import DeliveryEvent, InAppNotification, Message, Preference, Suppression
+
+if TYPE_CHECKING:
+    from users.models import User
+
+Rows = Iterator[list[dict[str, Any]]]
+
+
+def messages(user: User, *, hidden: Q | None = None) -> Rows:
+    """Every message to this person, newest first, with what the provider reported; `hidden` are left out."""
+    rows = Message.objects.filter(user=user)
+    shown = rows.exclude(hidden) if hidden is not None else rows
+    return map(_told_messages, slices.newest_first(shown, by="created_at"))
+
+
+def inbox(user: User) -> Rows:
+    """Every in-app notification, the archived ones included, newest first."""
+    for rows in slices.newest_first(InAppNotification.objects.filter(user=user)):
+        yield [_told_item(row) for row in rows]
+
+
+def preferences(user: User) -> list[dict[str, Any]]:
+    """What the person has chosen."""
+    chosen = Preference.objects.filter(user=user)
+    return [dict(row) for row in chosen.values("category", "channel", "enabled", "created_at")]
+
+
+def suppressions(user: User) -> list[dict[str, Any]]:
+    """Why the person's address is not written to; by whom stays with staff."""
+    listed = Suppression.objects.filter(address=normal_email(user.email))
+    names = ("address", "channel", "scope", "reason", "created_at", "expires_at")
+    return [dict(row) for row in listed.values(*names)]
+
+
+def _told_messages(rows: list[Message]) -> list[dict[str, Any]]:
+    events: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for event in DeliveryEvent.objects.filter(message__in=[row.pk for row in rows]):
+        events[event.message_id or 0].append({"kind": event.kind, "at": event.at})
+    return [
+        {
+            "id": row.uid.hex,
+            "type": row.type,
+            "category": row.category,
+            "channel": row.channel,
+            "language": row.language,
+            "to_address": row.to_address,
+            "to_name": row.to_name,
+            "subject": row.subject,
+            "context": row.context,
+            "state": row.state,
+            "delivery_state": row.delivery_state,
+            "created_at": row.created_at,
+            "sent_at": row.sent_at,
+            "events": events[row.pk],
+        }
+        for row in rows
+    ]
+
+
+def _told_item(row: InAppNotification) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "type": row.type,
+        "category": row.category,
+        "title": row.title,
+        "body": row.body,
+        "url": row.url,
+        "data": row.data,
+        "severity": row.severity,
+        "created_at": row.created_at,
+        "seen_at": row.seen_at,
+        "read_at": row.read_at,
+        "archived_at": row.archived_at,
+    }

@@ -1,0 +1,132 @@
+"""The end of an account: asked for by its owner, taken back for 30 days, then nothing tells who it was."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from lib.errors import ProductError
+from notifications import services as notifications
+from users.models import OneTimeToken, User
+from users.services import audit, limiter, notices, proofs, sessions, staff
+from users.services.callers import Actor, Caller
+
+GRACE = timedelta(days=30)
+_UNDELETE = OneTimeToken.Purpose.UNDELETE
+#: What a shut account cannot use. The way back to an old address stays: it may be the owner's only one.
+_DYING = tuple(set(OneTimeToken.Purpose) - {OneTimeToken.Purpose.EMAIL_UNDO})
+_SLICE = 500
+_BY = Actor.schedule("deletion")
+
+
+@transaction.atomic
+def request(user: User, *, caller: Caller) -> datetime:
+    """Shut the account at once and mail the way back; return when it goes for good.
+
+    REAUTHENTICATION_REQUIRED (403), LAST_SUPERUSER.
+    """
+    if user.is_superuser:
+        staff.refuse_last_superuser(user)
+    row = User.objects.select_for_update().get(pk=user.pk)
+    # Asked with the row in hand: of two calls at once the second finds its session ended.
+    sessions.require_fresh(caller.session_id)
+    now = timezone.now()
+    row.is_active, row.deactivated_at, row.deactivated_reason, row.delete_after_at = (
+        False,
+        now,
+        staff.DELETION_REQUESTED,
+        now + GRACE,
+    )
+    row.updated_by = row.pk.hex
+    row.save()
+    proofs.void(row, *_DYING)
+    ended = sessions.end_all_sessions(row.pk, reason="deleted")
+    audit.record("user.deletion_requested", by=Actor.oneself(row, caller), user=row, ended=ended)
+    link = proofs.issue(row, _UNDELETE, email=row.email, lasts=GRACE)
+    notices.deletion_scheduled(row, row=link, delete_after_at=row.delete_after_at)
+    return row.delete_after_at
+
+
+@transaction.atomic
+def undelete(*, token: str, caller: Caller) -> None:
+    """Open the account again; UNDELETE_BAD_TOKEN."""
+    found = proofs.spend(token, _UNDELETE)
+    if found is None or not take_back(found[1], by=Actor.oneself(found[1], caller)):
+        raise ProductError("UNDELETE_BAD_TOKEN", "The link is wrong, has been used or has expired.")
+
+
+def take_back(user: User, *, by: Actor) -> bool:
+    """Undo the owner's own request on a locked row; return whether there was one. What staff shut stays shut."""
+    if user.delete_after_at is None or user.deactivated_reason != staff.DELETION_REQUESTED:
+        return False
+    staff.make_active(user)
+    user.updated_by = by.label
+    user.save()
+    proofs.void(user, _UNDELETE)
+    audit.record("user.deletion_undone", by=by, user=user)
+    return True
+
+
+# --- When the time is over --------------------------------------------------------------------------------------------
+
+
+def due(now: datetime) -> QuerySet[User]:
+    """Those whose time is over, the longest first. Not the last superuser: somebody must be able to come back."""
+    rows = User.objects.filter(delete_after_at__lte=now, is_active=False)
+    if not User.objects.filter(is_superuser=True, is_active=True).exists():
+        rows = rows.filter(is_superuser=False)
+    return rows.order_by("delete_after_at")
+
+
+def delete_due(now: datetime) -> int:
+    """Anonymise all that is due, each in a transaction of its own; return how many."""
+    count = 0
+    while keys := list(due(now).values_list("pk", flat=True)[:_SLICE]):
+        done = sum(_anonymise(key, now) for key in keys)
+        count += done
+        if not done:
+            break
+    return count
+
+
+def carry_out(keys: Sequence[uuid.UUID], now: datetime | None = None) -> int:
+    """Anonymise these, as far as they are still due; return how many."""
+    return sum(_anonymise(key, now or timezone.now()) for key in keys)
+
+
+@transaction.atomic
+def _anonymise(key: uuid.UUID, now: datetime) -> bool:
+    """Keep the row and its id, which others refer to, and nothing that tells who it was."""
+    # Locked and asked again: its owner may have come back meanwhile.
+    user = User.objects.select_for_update().filter(pk=key, delete_after_at__lte=now, is_active=False).first()
+    if user is None:
+        return False
+    notifications.forget_user(user)
+    limiter.lift_pause(user.email)
+    for rows in (user.sessions, user.one_time_tokens, user.registrations, user.mfa_devices, user.recovery_codes):
+        rows.all().delete()
+    user.groups.clear()
+    user.user_permissions.clear()
+    audit.record("user.deleted", by=_BY, user=user, why="requested")
+    user.email = f"deleted-{user.pk.hex}@invalid"
+    _forget_in_history(user)
+    user.first_name = user.last_name = user.language = ""
+    user.set_unusable_password()
+    user.is_staff = user.is_superuser = user.must_reset = False
+    user.email_verified_at = user.delete_after_at = user.last_login = user.password_changed_at = None
+    user.updated_by = _BY.label
+    user.save()
+    return True
+
+
+def _forget_in_history(user: User) -> None:
+    """The admin's history repeats the address in the name of what was changed."""
+    about = Q(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
+    LogEntry.objects.filter(about).update(object_repr=str(user))

@@ -1,0 +1,159 @@
+"""Another address for an account: asked for by its owner, confirmed by the new mailbox, undone by the old one."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from lib.errors import ProductError
+from notifications import services as notifications
+from users.models import OneTimeToken, User
+from users.services import audit, limiter, mailing, notices, proofs, sessions
+from users.services.callers import Actor, Caller
+from users.services.deletion import take_back
+
+_CHANGE, _UNDO = OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.EMAIL_UNDO
+CONFIRM_WITHIN = timedelta(hours=24)
+UNDO_WITHIN = timedelta(days=7)
+#: Sent to the old address or waiting for it: void once the address is another.
+_DYING = (
+    _CHANGE,
+    OneTimeToken.Purpose.RESET,
+    OneTimeToken.Purpose.VERIFY,
+    OneTimeToken.Purpose.MFA_LOGIN,
+    OneTimeToken.Purpose.WEBAUTHN,
+    OneTimeToken.Purpose.ENROL,
+)
+
+
+def request(user: User, *, email: str, caller: Caller) -> None:
+    """Mail a link to the new address; an earlier link dies.
+
+    An address that somebody else has is answered alike, and its owner hears of it. REAUTHENTICATION_REQUIRED (403),
+    EMAIL_CHANGE_SAME_ADDRESS, TOO_MANY_REQUESTS (429) beyond the mails of one account or IP address.
+    """
+    sessions.require_fresh(caller.session_id)
+    if email == user.email:
+        raise ProductError("EMAIL_CHANGE_SAME_ADDRESS", "This is the address of the account already.")
+    mailing.count_mail(caller)
+    if block := limiter.reserve(*(limit.of("email_change", user.email) for limit in limiter.MAIL)):
+        raise limiter.too_many(block)
+    if mailing.may_mail("email_change_confirm", email):
+        _send_link(user, email, caller)
+
+
+@transaction.atomic
+def _send_link(user: User, email: str, caller: Caller) -> None:
+    row = User.objects.select_for_update().get(pk=user.pk)
+    proofs.void(row, _CHANGE)
+    # Made for a taken address, too: what is kept of this account must not tell the one from the other.
+    link = proofs.issue(
+        row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, session=caller.session_id.hex if caller.session_id else ""
+    )
+    audit.record("email.change_requested", by=caller, user=row)
+    owner = User.objects.filter(email=email).first()
+    if owner is None or _is_mere_wish(owner):
+        notices.email_change_confirm(row, row=link)
+    else:
+        notices.already_registered(owner, caller=caller)
+
+
+def confirm(*, token: str, caller: Caller) -> None:
+    """Make the address the account's; sessions end but the one that asked, and the old address hears of it.
+
+    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
+    """
+    try:
+        _confirm(token, caller)
+    except IntegrityError:
+        raise _taken() from None
+
+
+@transaction.atomic
+def _confirm(token: str, caller: Caller) -> None:
+    link, user = _spend(token, _CHANGE)
+    if not user.is_active:
+        raise _bad_token()
+    old = user.email
+    if old == link.email:
+        raise _bad_token()
+    _move(user, link.email, caller)
+    back = proofs.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
+    ended = sessions.end_all_sessions(user.pk, reason="email", keep=_session_of(link))
+    audit.record("email.changed", by=Actor.oneself(user, caller), user=user, ended=ended)
+    notices.email_change_notice(user, row=back, new_email=user.email, old_email=old)
+    notices.email_changed(user, to=user.email)
+
+
+def undo(*, token: str, caller: Caller) -> None:
+    """Give the account its old address back; every session ends, and so does a deletion asked for meanwhile.
+
+    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
+    """
+    try:
+        _undo(token, caller)
+    except IntegrityError:
+        raise _taken() from None
+
+
+@transaction.atomic
+def _undo(token: str, caller: Caller) -> None:
+    link, user = _spend(token, _UNDO)
+    # Whoever changed it to yet another address must not bring back the one in between.
+    proofs.void(user, _UNDO, since=link.created_at)
+    if user.email != link.email:
+        _move(user, link.email, caller)
+    by = Actor.oneself(user, caller)
+    ended = sessions.end_all_sessions(user.pk, reason="email")
+    audit.record("email.undone", by=by, user=user, ended=ended)
+    take_back(user, by=by)
+    notices.email_changed(user, to=user.email)
+
+
+def _spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, User]:
+    """The row and its person, locked; of several at once the first one has it."""
+    found = proofs.spend(token, purpose)
+    if found is None:
+        raise _bad_token()
+    return found
+
+
+def _move(user: User, email: str, caller: Caller) -> None:
+    """The mailbox has answered: the address is proved. IntegrityError when somebody else has it."""
+    holder = User.objects.select_for_update().filter(email=email).first()
+    if holder is not None and _is_mere_wish(holder):
+        notifications.forget_user(holder)
+        audit.record("user.deleted", by=caller, user=holder, why="address_proved_by_another")
+        holder.delete()
+    limiter.lift_pause(user.email)
+    user.email, user.email_verified_at, user.updated_by = email, timezone.now(), user.pk.hex
+    user.save(update_fields=["email", "email_verified_at", "updated_by", "updated_at"])
+    proofs.void(user, *_DYING)
+
+
+def _is_mere_wish(holder: User) -> bool:
+    """Whether somebody has typed the address at registration, and no mailbox ever answered."""
+    return (
+        holder.created_by == "register"
+        and not holder.is_verified
+        and holder.password_changed_at is None
+        and holder.is_active
+        and not holder.is_staff
+    )
+
+
+def _session_of(link: OneTimeToken) -> uuid.UUID | None:
+    value = link.payload.get("session")
+    return uuid.UUID(value) if value else None
+
+
+def _bad_token() -> ProductError:
+    return ProductError("EMAIL_CHANGE_BAD_TOKEN", "The link is wrong, has been used or has expired.")
+
+
+def _taken() -> ProductError:
+    message = "Another account has this address by now."
+    return ProductError("EMAIL_CHANGE_BAD_TOKEN", message, slug="email_change_address_taken")

@@ -1,0 +1,103 @@
+"""Everything held about one person, as JSON in pieces: as much memory as a slice of a list takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+import feature_flags
+from lib import slices
+from notifications.services import holdings
+from users.models import OneTimeToken, User
+from users.services import audit, sessions, trail
+from users.services.callers import Actor, Caller
+
+_FORMAT = 1
+_SESSION = (
+    *("id", "kind", "label", "ip", "user_agent", "amr", "created_at", "last_seen_at", "auth_at", "expires_at"),
+    *("revoked_at", "revoked_reason"),
+)
+_FACTOR = ("id", "kind", "name", "created_at", "confirmed_at", "last_used_at")
+_WISH = ("id", "first_name", "last_name", "created_at")
+_PROOF = ("purpose", "email", "created_at", "expires_at")
+_PROFILE = (
+    *("id", "email", "first_name", "last_name", "language", "is_active", "is_staff", "is_superuser"),
+    *("email_verified_at", "password_changed_at", "last_login", "created_at", "updated_at"),
+    *("deactivated_at", "delete_after_at", "must_reset"),
+)
+
+
+def begin(user: User, *, caller: Caller) -> Iterator[str]:
+    """The person's own export; on record. REAUTHENTICATION_REQUIRED (403)."""
+    sessions.require_fresh(caller.session_id)
+    return made(user, by=Actor.oneself(user, caller))
+
+
+@transaction.atomic
+def made(user: User, *, by: Actor, reason: str = "") -> Iterator[str]:
+    """Put the export on record and return its pieces, which are read from the database as they are asked for."""
+    row = User.objects.get(pk=user.pk)
+    audit.record("export.made", by=by, user=row, **({"reason": reason} if reason else {}))
+    return _pieces(row, timezone.now())
+
+
+def filename(now: datetime) -> str:
+    return f"switchboard-export-{now:%Y-%m-%d}.json"
+
+
+def _pieces(user: User, now: datetime) -> Iterator[str]:
+    yield f'{{"format": {_FORMAT}, "exported_at": {_json(now)}'
+    for name, value in _facts(user):
+        yield f', "{name}": {_json(value)}'
+    for name, lists in _lists(user):
+        yield f', "{name}": ['
+        comma = ""
+        for rows in lists:
+            yield comma + ", ".join(map(_json, rows))
+            comma = ", "
+        yield "]"
+    yield "}\n"
+
+
+def _facts(user: User) -> Iterator[tuple[str, Any]]:
+    yield "profile", {name: getattr(user, name) for name in _PROFILE}
+    yield "groups", list(user.groups.order_by("name").values_list("name", flat=True))
+    yield "second_factors", list(user.mfa_devices.order_by("created_at").values(*_FACTOR))
+    yield "recovery_codes_left", user.recovery_codes.filter(used_at=None).count()
+    yield "registrations", list(user.registrations.order_by("created_at").values(*_WISH))
+    waiting = OneTimeToken.open(timezone.now()).filter(user=user).order_by("created_at")
+    yield "pending", list(waiting.values(*_PROOF))
+    yield "flags", feature_flags.exposed(user)
+    yield "preferences", holdings.preferences(user)
+    yield "suppressions", holdings.suppressions(user)
+
+
+def _lists(user: User) -> Iterator[tuple[str, Iterable[list[dict[str, Any]]]]]:
+    yield "sessions", _sessions(user)
+    yield "security_events", trail.everything(user)
+    # A mail to an address that was never theirs would tell whether somebody else has it.
+    elsewhere = Q(type="users.email_change_confirm") & ~Q(to_address=user.email)
+    yield "messages", holdings.messages(user, hidden=elsewhere)
+    yield "notifications", holdings.inbox(user)
+
+
+def _sessions(user: User) -> Iterator[list[dict[str, Any]]]:
+    for rows in slices.newest_first(user.sessions.all(), by="created_at"):
+        yield [{name: getattr(row, name) for name in _SESSION} for row in rows]
+
+
+class _Encoder(DjangoJSONEncoder):
+    def default(self, value: Any) -> Any:
+        return value.hex if isinstance(value, UUID) else super().default(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, cls=_Encoder)
