@@ -11,7 +11,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test lint e2e sdk bench bench-flags bench-notifications lock clean
+.PHONY: run test lint e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
 
 run: $(VENV)/.run .env
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
@@ -44,6 +44,9 @@ bench-flags: $(VENV)/.dev
 
 bench-notifications: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.notifications $(BENCH_ARGS)
+
+bench-accounts: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.accounts $(BENCH_ARGS)
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv

@@ -59,6 +59,23 @@ def flush_may_empty_the_audit_trail():
     connection.ops.execute_sql_flush = flush
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forced_sign_ins_have_both_factors():
+    """`force_login` stands for a whole sign-in, the second factor included, which staff need."""
+    from users.models import UserSession
+    from users.signals import SESSION_KEY
+
+    force_login = Client.force_login
+
+    def with_both(client, user, backend=None):
+        force_login(client, user, backend)
+        UserSession.objects.filter(pk=client.session[SESSION_KEY]).update(amr=["pwd", "otp"])
+
+    Client.force_login = with_both
+    yield
+    Client.force_login = force_login
+
+
 @pytest.fixture(scope="session")
 def first_flags(django_db_setup, django_db_blocker):
     """The flags as every test finds them: those that code declares."""

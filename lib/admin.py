@@ -83,6 +83,9 @@ class Verb:
     reason_required: Asked = True  #: Whether that page insists on an answer.
     form: type[ReasonForm] = ReasonForm  #: What that page asks; its fields reach `run` by their names.
     says: Callable[[Any], str] = _nothing  #: What will happen, in sentences; that page shows it.
+    #: Only with a fresh proof of who presses: the site's `is_fresh(request)` tells, and its
+    #: `ask_proof(request, back_url=, then=)` leads to the page that asks and back to where the button stands.
+    sensitive: bool = False
     ends: bool = False  #: Afterwards the object is no more: the answer leads to the list.
     in_row: bool = False
     in_bulk: bool = True
@@ -116,7 +119,8 @@ class VerbAdmin(ModelAdmin):
     - a button on the object's page, outside its form;
     - with `in_row`, a button in the list: name the column `verb_buttons` in `list_display`;
     - unless `in_bulk=False`, an action for the selected rows, each row in its own transaction;
-    - with `asks_reason`, a page in between that says what will happen and asks why.
+    - with `asks_reason`, a page in between that says what will happen and asks why;
+    - with `sensitive`, a page before that where the person proves who they are, if that was too long ago.
 
     Each press is a POST to `<object>/<name>/` (405 otherwise) by somebody who may see the object and has the verb's
     permission (403 otherwise; the button is absent). Verb and LogEntry are one transaction. The answer leads back to
@@ -255,6 +259,8 @@ class VerbAdmin(ModelAdmin):
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        if self._must_prove(request, verb):
+            return self._ask_proof(request, verb, self._back_url(request, obj))
         name, form = str(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
             back = self._back_url(request, obj)
@@ -265,6 +271,14 @@ class VerbAdmin(ModelAdmin):
         if is_done:
             self.pressed(request, verb, obj)
         return HttpResponseRedirect(self._back_url(request, obj, is_gone=verb.ends and is_done))
+
+    def _must_prove(self, request: HttpRequest, verb: Verb) -> bool:
+        return verb.sensitive and not self.admin_site.is_fresh(request)  # type: ignore[attr-defined]
+
+    def _ask_proof(self, request: HttpRequest, verb: Verb, back_url: str) -> HttpResponse:
+        """A press is not carried over the proof: what was on the page may have changed meanwhile."""
+        then = f"Thank you. Now press “{verb.label}” once more."
+        return self.admin_site.ask_proof(request, back_url=back_url, then=then)  # type: ignore[attr-defined, no-any-return]
 
     def pressed(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
         """What else follows a single press that changed something; to be overridden."""
@@ -284,6 +298,8 @@ class VerbAdmin(ModelAdmin):
 
     def press_all(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse | None:
         """The verb for each selected object; one object's refusal does not stop the others."""
+        if self._must_prove(request, verb):
+            return self._ask_proof(request, verb, request.get_full_path())
         count = queryset.count()
         if count > BULK_LIMIT:
             self.message_user(request, f"Select at most {BULK_LIMIT} at once.", messages.ERROR)

@@ -21,6 +21,7 @@ from project import errors
 from users.account_api import router as account_router
 from users.api import router as users_router
 from users.auth import BearerOrCookie
+from users.mfa_api import router as mfa_router
 
 
 class StrictParser(Parser):
@@ -67,6 +68,7 @@ async def status(request: HttpRequest) -> StatusOut:
 
 api.add_router("", users_router)
 api.add_router("", account_router)
+api.add_router("", mfa_router)
 api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
 api.add_router("/notifications", notifications_router)

@@ -96,7 +96,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     email = payload.username.strip().replace(" ", "+")
     made = await _sign_in(email, payload.password, Caller.of(request), request.COOKIES.get(devices.COOKIE, ""))
     auth.set_device_cookie(response, devices.issue(normal_email(email)))
-    return _signed_in(response, made)
+    return signed_in(response, made)
 
 
 @router.post(
@@ -161,7 +161,8 @@ async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> sche
     return schemas.PasswordResetOut()
 
 
-def _signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
+def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
+    """The answer to whoever has signed in, by whatever proof."""
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
         refresh_token=made.refresh or "",

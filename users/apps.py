@@ -1,8 +1,12 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class UsersConfig(AppConfig):
     name = "users"
 
     def ready(self) -> None:
-        from users import flags, notifications, signals  # noqa: F401  (declare what this app brings)
+        from users import flags, groups, notifications, signals  # noqa: F401  (declare what this app brings)
+
+        pre_migrate.connect(groups.note_permissions, dispatch_uid="users.groups.before")
+        post_migrate.connect(groups.make_groups, dispatch_uid="users.groups.after")

@@ -21,7 +21,8 @@ SESSION_KEY = "users.session"
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
     caller = Caller.of(request, "admin")
     place = opening.place_of(user, caller)
-    session = sessions.new_session(user, caller, UserSession.Kind.ADMIN, timezone.now())
+    amr = getattr(request, "proved", ("pwd",))
+    session = sessions.new_session(user, caller, UserSession.Kind.ADMIN, timezone.now(), amr)
     opening.note_sign_in(user, session, caller, place=place)
     request.session[SESSION_KEY] = session.pk.hex
     user.session_id = session.pk

@@ -71,6 +71,25 @@ def forget_limits() -> None:
     RateBucket.objects.all().delete()
 
 
+def make_superuser(email: str) -> None:
+    from users.models import User
+
+    User.objects.filter(email=email).update(is_staff=True, is_superuser=True)
+
+
+def count_unsent() -> int:
+    from notifications.models import Message
+
+    return Message.objects.filter(state__in=Message.OPEN).count()
+
+
+def rename_table(name: str, other: str) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {other}")
+
+
 def cells() -> list[list[str]]:
     """Every value of every table as text: [table.column, value]. Bytes are shown as they are and in hexadecimal."""
     from django.db import connection
@@ -94,8 +113,9 @@ def _texts(value: Any) -> list[str]:
 
 
 def main() -> None:
-    known = (people, something_to_see, flag_tokens, chains, attempts, forget_limits, cells)
-    verbs.serve({verb.__name__: verb for verb in known})
+    filling = (people, make_superuser, something_to_see, flag_tokens, forget_limits, rename_table)
+    reading = (chains, attempts, count_unsent, cells)
+    verbs.serve({verb.__name__: verb for verb in (*filling, *reading)})
 
 
 if __name__ == "__main__":

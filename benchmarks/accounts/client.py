@@ -45,7 +45,7 @@ class Client:
     """One connection, kept as long as the server keeps it."""
 
     def __init__(self, base: str) -> None:
-        address = urlsplit(base)
+        self.base, address = base, urlsplit(base)
         self.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
 
     def open(self) -> "Client":

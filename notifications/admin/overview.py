@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -58,7 +59,7 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
     }
 
 
-def capped_counts(which: dict[str, QuerySet[Message]]) -> dict[str, int]:
+def capped_counts(which: Mapping[str, QuerySet[Any]]) -> dict[str, int]:
     """How many rows each query finds, up to 1,001, all in one statement."""
     columns: list[str] = []
     params: list[Any] = []

@@ -45,7 +45,7 @@ class MfaDevice(models.Model):
 
 
 class RecoveryCode(models.Model):
-    """One of ten codes that each stand in for a lost factor once; only an HMAC of it is kept."""
+    """One of ten codes that each stand in for a lost factor once; only a hash of it is kept."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
     hash = models.BinaryField(max_length=32, unique=True)

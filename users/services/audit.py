@@ -24,6 +24,7 @@ EVENTS = (
     "user.registered",
     "user.created",
     "user.imported",
+    "user.code_sent",
     "user.verified",
     "user.activated",
     "user.unlocked",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 from django.conf import settings
@@ -9,8 +10,10 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from lib.errors import ProductError
 from users.models import OneTimeToken, User
-from users.services import tokens
+from users.services import recovery, tokens
+from users.services.callers import Actor, Caller
 
 _ENROL = OneTimeToken.Purpose.ENROL
 LIFETIME = timedelta(hours=24)
@@ -29,3 +32,34 @@ def link(user: User) -> str:
         expires_at=now + LIFETIME,
     )
     return settings.BASE_URL + reverse("admin:enrol", args=[tokens.one_time_token(row)])
+
+
+def check(token: str) -> OneTimeToken:
+    """The row a link proves, still unspent: opening the link spends nothing. ENROL_BAD_TOKEN."""
+    row_id = tokens.one_time_id(token)
+    row = waiting(row_id) if row_id else None
+    if row is None or not tokens.is_one_time_token(token, row):
+        raise _bad_token()
+    return row
+
+
+def waiting(row_id: uuid.UUID) -> OneTimeToken | None:
+    """The row of a link that is still good, with its `user`: active staff, at the address the link was made for."""
+    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_ENROL, user__is_active=True)
+    row = found.filter(user__is_staff=True).select_related("user").first()
+    return row if row and row.user and row.user.email == row.email else None
+
+
+@transaction.atomic
+def redeem(row: OneTimeToken, *, password_hash: str, caller: Caller) -> User:
+    """Spend the link and set the password, which ends every session; ENROL_BAD_TOKEN."""
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    spent = OneTimeToken.open(timezone.now()).filter(pk=row.pk).update(used_at=timezone.now())
+    if not spent or not (user.is_active and user.is_staff) or user.email != row.email:
+        raise _bad_token()
+    recovery.set_password(user, password_hash, event="password.reset", by=Actor.oneself(user, caller))
+    return user
+
+
+def _bad_token() -> ProductError:
+    return ProductError("ENROL_BAD_TOKEN", "The link is wrong, has been used or has expired.")

@@ -7,6 +7,7 @@ import secrets
 import time
 import uuid
 from dataclasses import dataclass
+from hashlib import sha256
 
 import pyotp
 import segno
@@ -47,6 +48,11 @@ def devices_of(user: User) -> list[MfaDevice]:
 
 def has_factor(user: User) -> bool:
     return user.mfa_devices.filter(confirmed_at__isnull=False).exists()
+
+
+def overview(user: User) -> tuple[list[MfaDevice], int]:
+    """The confirmed ones, and how many recovery codes are unspent."""
+    return devices_of(user), user.recovery_codes.filter(used_at=None).count()
 
 
 def methods(user: User) -> list[str]:
@@ -102,9 +108,9 @@ def confirm_totp(
     device = waiting.filter(**({"pk": device_id} if device_id else {})).first()
     if device is None:
         raise ProductError("MFA_ALREADY_CONFIRMED", "No authenticator app is waiting to be confirmed.")
-    _count(user)
+    counted = count_try(user)
     if not _is_totp(device, code):
-        raise _bad_code(user, by.caller, TOTP)
+        raise bad_code(user, counted, method=TOTP, caller=by.caller)
     limiter.forget(limiter.FACTOR.of(user.email))
     return take_into_use(device, by=by, keep=keep)
 
@@ -138,8 +144,7 @@ def new_recovery_codes(user: User, *, by: Actor, keep: uuid.UUID | None = None) 
 def _new_codes(user: User, by: Actor) -> list[str]:
     user.recovery_codes.all().delete()
     codes = [_recovery_code() for _ in range(_RECOVERY_CODES)]
-    key = tokens.keys("recovery")[0]
-    RecoveryCode.objects.bulk_create([RecoveryCode(user=user, hash=_hash(key, user, code)) for code in codes])
+    RecoveryCode.objects.bulk_create([RecoveryCode(user=user, hash=_hash(user, code)) for code in codes])
     audit.record("recovery.made", by=by, user=user, count=len(codes))
     return codes
 
@@ -150,42 +155,56 @@ def _recovery_code() -> str:
     return "-".join(raw[start : start + 4] for start in range(0, len(raw), 4))
 
 
-def _hash(key: tokens.Key, user: User, code: str) -> bytes:
-    return key.mac(user.pk.bytes, code.replace("-", "").encode())
+def _hash(user: User, code: str) -> bytes:
+    """SHA-256: 80 random bits cannot be tried out, and no key has to outlive a rotation for codes in a drawer."""
+    return sha256(b"recovery|" + user.pk.bytes + code.replace("-", "").encode()).digest()
 
 
 # --- Codes at sign-in -------------------------------------------------------------------------------------------------
 
 
 def check_code(user: User, *, method: str, code: str, caller: Caller) -> str:
-    """Spend a code of the person's app or a recovery code; return how `amr` names it.
+    """Spend a code of the person's app or a recovery code; return how `amr` names it. Call it outside a transaction.
 
     Tries are counted before anything is compared. Raises MFA_BAD_CODE; during a pause the same with slug `mfa_paused`
-    and a Retry-After, and what was waiting for a code is void.
+    and a Retry-After. The wrong code that starts a pause makes void what was waiting for a code.
     """
-    _count(user)
-    is_right = _spend_recovery(user, code, caller) if method == RECOVERY else method == TOTP and _spend_totp(user, code)
-    if not is_right:
-        raise _bad_code(user, caller, method)
+    counted = count_try(user)
+    if not spend(user, method=method, code=code, caller=caller):
+        raise bad_code(user, counted, method=method, caller=caller)
     limiter.forget(limiter.FACTOR.of(user.email))
     return AMR[method]
 
 
-def _count(user: User) -> None:
-    block = limiter.reserve(limiter.FACTOR.of(user.email))
-    if block is None:
-        return
-    waiting = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.MFA_LOGIN, used_at=None)
-    waiting.update(used_at=timezone.now())
-    raise ProductError(
-        "MFA_BAD_CODE",
-        "Too many wrong codes: second factors are paused for a while.",
-        slug="mfa_paused",
-        retry_after=block.seconds,
-    )
+def count_try(user: User) -> limiter.Pass:
+    """Count a try at a code, before it is compared and outside any transaction; MFA_BAD_CODE, slug `mfa_paused`."""
+    counted = limiter.count_try(limiter.FACTOR.of(user.email))
+    if isinstance(counted, limiter.Block):
+        raise ProductError(
+            "MFA_BAD_CODE",
+            "Too many wrong codes: second factors are paused for a while.",
+            slug="mfa_paused",
+            retry_after=counted.seconds,
+        )
+    return counted
 
 
-def _bad_code(user: User, caller: Caller, method: str) -> ProductError:
+@transaction.atomic
+def spend(user: User, *, method: str, code: str, caller: Caller) -> bool:
+    """Whether a counted code is right and was never used; it is spent then. Locks the person's row."""
+    # Before the rows of the factors, as everybody who changes them does.
+    row = User.objects.select_for_update().get(pk=user.pk)
+    if method == RECOVERY:
+        return _spend_recovery(row, code, caller)
+    return method == TOTP and _spend_totp(row, code)
+
+
+@transaction.atomic
+def bad_code(user: User, counted: limiter.Pass, *, method: str, caller: Caller) -> ProductError:
+    """Put a wrong code on record; the one that starts a pause takes the sign-ins with it that wait for a code."""
+    if counted.pause_seconds:
+        waiting = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.MFA_LOGIN, used_at=None)
+        waiting.update(used_at=timezone.now())
     audit.record("mfa.failed", by=caller, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
 
@@ -212,13 +231,11 @@ def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
     plain = "".join(character for character in code.upper() if character.isalnum())
     if not plain.isascii():
         return False
-    hashes = [_hash(key, user, plain) for key in tokens.keys("recovery")]
-    with transaction.atomic():
-        mine = user.recovery_codes.filter(used_at=None)
-        if not mine.filter(hash__in=hashes).update(used_at=timezone.now()):
-            return False
-        audit.record("recovery.used", by=caller, user=user)
-        notices.recovery_code_used(user, left=mine.count(), caller=caller)
+    mine = user.recovery_codes.filter(used_at=None)
+    if not mine.filter(hash=_hash(user, plain)).update(used_at=timezone.now()):
+        return False
+    audit.record("recovery.used", by=caller, user=user)
+    notices.recovery_code_used(user, left=mine.count(), caller=caller)
     return True
 
 
@@ -226,14 +243,20 @@ def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
 
 
 @transaction.atomic
-def remove(user: User, device_id: uuid.UUID, *, by: Actor, keep: uuid.UUID | None = None) -> None:
-    """Drop one factor, and with the last one the recovery codes; the other sessions end. MFA_UNKNOWN (404)."""
+def remove(user: User, device_id: uuid.UUID | None, *, by: Actor, keep: uuid.UUID | None = None) -> None:
+    """Drop one factor, and with the last one the recovery codes; the other sessions end.
+
+    MFA_UNKNOWN (404); MFA_REQUIRED for the last one of staff who must have one (USERS_STAFF_MFA).
+    """
     row = User.objects.select_for_update().get(pk=user.pk)
-    device = row.mfa_devices.filter(pk=device_id).first()
+    device = row.mfa_devices.filter(pk__in=[device_id]).first()
     if device is None:
         raise ProductError("MFA_UNKNOWN", "No such second factor.", status=404, detail="Not Found")
+    is_last = not row.mfa_devices.filter(confirmed_at__isnull=False).exclude(pk=device.pk).exists()
+    if is_last and device.confirmed_at and row.is_staff and settings.USERS_STAFF_MFA == "required":
+        raise ProductError("MFA_REQUIRED", "Staff need a second factor: add another one first.")
     _drop(row, [device], by)
-    if not has_factor(row):
+    if is_last:
         row.recovery_codes.all().delete()
     sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
 

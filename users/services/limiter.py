@@ -71,6 +71,8 @@ MAIL = (
 CODE = Limit("code", 20, window=_DAY)
 #: Wrong codes of a second factor for one person.
 FACTOR = Limit("factor", 5, window=_DAY, pause=_MINUTE, doublings=6, slides=True)
+#: Passkey sign-ins begun from one IP address; apart from passwords, because pages may begin one unasked.
+PASSKEY_IP = Limit("passkey_ip", 100, window=5 * _MINUTE)
 #: Refreshes of one session.
 REFRESH = Limit("refresh", 120, window=5 * _MINUTE)
 

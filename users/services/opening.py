@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -15,6 +16,14 @@ from users.services.refreshing import Tokens, first_tokens
 _MANY_FAILURES = 5
 _FAILURES = frozenset({"login.failed", "mfa.failed"})
 _NEWEST = 200
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session of `user` with its first pair of tokens."""
+
+    user: User
+    tokens: Tokens
 
 
 class Place(Enum):
@@ -38,6 +47,13 @@ def signed_in(user: User, caller: Caller, now: datetime, *, amr: Sequence[str], 
     session = sessions.new_session(user, caller, UserSession.Kind.API, now, amr)
     note_sign_in(user, session, caller, place=place)
     return first_tokens(user, session, now)
+
+
+def opened(user: User, caller: Caller, now: datetime, *, amr: Sequence[str]) -> Opened:
+    """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
+    place = place_of(user, caller)
+    User.objects.filter(pk=user.pk).update(last_login=now, language=caller.language or user.language)
+    return Opened(user, signed_in(user, caller, now, amr=amr, place=place))
 
 
 def note_sign_in(user: User, session: UserSession, caller: Caller, *, place: Place) -> None:

@@ -1,17 +1,20 @@
-"""The password policy: which passwords are refused, and for what reason."""
+"""The password policy: which passwords are refused, and for what reason. Nothing here changes a password: what is
+checked, and then hashed, is what was typed, with its spaces, its letter case and its Unicode, to the last character."""
 
 import re
+from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from lib.errors import ProductError
-from users.services import guessable
+from users.services import guesses
 
 MIN_LENGTH = 8
 NIST_MIN_LENGTH = 15
 MAX_LENGTH = 1024
-#: From this length on a passphrase is strong without classes.
-LONG = 15
+#: From this length on a passphrase needs no classes.
+LONG = guesses.LONG
 SPECIAL = frozenset('@#$%^&+=!"£*-_{};:~|[]()/\\`')
 
 MESSAGES = {
@@ -25,8 +28,8 @@ MESSAGES = {
     "CONTAINS_ADDRESS": "The password repeats the e-mail address or the product's name.",
 }
 
-#: Letters from which on a piece of the address is one.
-_PART = 4
+#: Labels of domains that say nothing about whose address it is.
+_NO_NAMES = frozenset({"mail", "email", "webmail", "info"})
 
 
 def check(password: str, *, email: str, code: str, has_factor: bool = False) -> None:
@@ -38,22 +41,43 @@ def check(password: str, *, email: str, code: str, has_factor: bool = False) -> 
 def broken_rule(password: str, *, email: str, has_factor: bool = False) -> str | None:
     """The first rule the password breaks, as a key of MESSAGES, or None.
 
-    `nist` asks for 15 characters, for 8 of a person with a second factor (NIST SP 800-63B-4, 3.1.1.2).
+    `has_factor`: a second factor stands beside the password, so that NIST SP 800-63B-4 asks for 8 characters only.
     """
-    is_alone = settings.USERS_PASSWORD_POLICY == "nist" and not has_factor
-    shortest = NIST_MIN_LENGTH if is_alone else MIN_LENGTH
-    if len(password) < shortest:
+    is_nist = settings.USERS_PASSWORD_POLICY == "nist"
+    if len(password) < (NIST_MIN_LENGTH if is_nist and not has_factor else MIN_LENGTH):
         return "TOO_SHORT"
     if len(password) > MAX_LENGTH:
         return "TOO_LONG"
-    needs_classes = settings.USERS_PASSWORD_POLICY == "seed+" and len(password) < LONG
-    if needs_classes and (reason := _missing_class(password)):
+    if not is_nist and len(password) < LONG and (reason := _missing_class(password)):
         return reason
-    if guessable.is_guessable(password):
+    if guesses.is_guessed_soon(password):
         return "TOO_COMMON"
     if _contains_address(password, email):
         return "CONTAINS_ADDRESS"
     return None
+
+
+def help_text() -> str:
+    """The rules in words, for whoever is about to choose a password."""
+    refused = "Common passwords, and names in your address or of this product, are refused."
+    if settings.USERS_PASSWORD_POLICY == "nist":
+        return f"At least {NIST_MIN_LENGTH} characters of any kind, such as several words. {refused}"
+    return (
+        f"Best at least {LONG} characters of any kind, such as several words. From {MIN_LENGTH} on with an upper-case "
+        "and a lower-case letter, a digit and a special character; current advice is against such rules, they stand "
+        f"for older clients. {refused}"
+    )
+
+
+class PolicyValidator:
+    """The policy for Django's own forms and commands, `createsuperuser` and `changepassword` among them."""
+
+    def validate(self, password: str, user: Any = None) -> None:
+        if reason := broken_rule(password, email=getattr(user, "email", None) or ""):
+            raise ValidationError(MESSAGES[reason], code=reason.lower())
+
+    def get_help_text(self) -> str:
+        return help_text()
 
 
 def _missing_class(password: str) -> str | None:
@@ -69,8 +93,32 @@ def _missing_class(password: str) -> str | None:
 
 
 def _contains_address(password: str, email: str) -> bool:
-    """Whether it repeats the product's name or the address: all of its local part, or a piece of it of four letters."""
-    local, _, domain = email.lower().partition("@")
-    pieces = {local, *re.split(r"[\W\d_]+", local), *domain.split(".")[-2:-1], settings.PRODUCT_NAME.lower()}
-    parts = {part for part in pieces if len(part) >= _PART}
-    return any(part in typed for typed in guessable.words_of(password) for part in parts)
+    """Whether a name of the address or the product stands in the password, whatever its case and its leet."""
+    readings = guesses.readings(password)
+    # Where lower case meets upper case a word begins, as in `myNavy`.
+    spaced = guesses.readings(re.sub(r"(?<=[^\W\d_])(?=[A-Z])", " ", password)) | readings
+    long, short = _names(email)
+    return any(name in reading for name in long for reading in readings) or any(
+        re.search(rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])", reading) for name in short for reading in spaced
+    )
+
+
+def _names(email: str) -> tuple[set[str], set[str]]:
+    """What may not stand anywhere in the password, and what may not be a word of it.
+
+    The local part and the product's name as a whole, and the words of the local part and of the domain (its last label
+    aside), if they have 4 or more letters; a word of 4 letters stands in many others by chance.
+    """
+    local, _, domain = email.rpartition("@")
+    local_words = re.findall(r"[^\W\d_]+", local)
+    domain_words = re.findall(r"[^\W\d_]+", domain.rpartition(".")[0])
+    product = settings.PRODUCT_NAME
+    whole = {local, local.partition("+")[0], "".join(local_words), product, "".join(product.split())}
+    words = {word for word in (*local_words, *domain_words) if word.lower() not in _NO_NAMES}
+    long = {word for word in words if len(word) > 4} | {name for name in whole if sum(map(str.isalpha, name)) >= 4}
+    short = {word for word in words if len(word) == 4}
+    return _readings_of(long), _readings_of(short)
+
+
+def _readings_of(names: set[str]) -> set[str]:
+    return {reading for name in names for reading in guesses.readings(name)}

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from datetime import timedelta
-from typing import cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from django.db import transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
 from users.models import OneTimeToken, User
-from users.services import audit, factors, opening, tokens
+from users.services import audit, factors, limiter, opening, passkeys, tokens
 from users.services.callers import Caller
-from users.services.refreshing import Tokens
+from users.services.opening import Opened
+
+T = TypeVar("T")
 
 _MFA_LOGIN = OneTimeToken.Purpose.MFA_LOGIN
 LIFETIME = timedelta(minutes=5)
 
 
-def ask(user: User, caller: Caller) -> ProductError:
-    """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
-    now = timezone.now()
+def wait(user: User, caller: Caller, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
+    """Remember that the password of this person was right; a new password makes it void."""
     row = OneTimeToken.objects.create(
         user=user,
         purpose=_MFA_LOGIN,
         email=user.email,
         key_id=tokens.one_time_key_id(_MFA_LOGIN),
         payload={"password": tokens.fingerprint(user.password)},
-        expires_at=now + LIFETIME,
+        expires_at=timezone.now() + lifetime,
     )
     audit.record("login.factor_required", by=caller, user=user)
+    return row
+
+
+def ask(user: User, caller: Caller) -> ProductError:
+    """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
+    row = wait(user, caller)
     return ProductError(
         "LOGIN_MFA_REQUIRED",
         "A second factor is needed.",
@@ -39,35 +49,73 @@ def ask(user: User, caller: Caller) -> ProductError:
 
 
 def waiting(token: str) -> OneTimeToken:
-    """The open sign-in a token stands for, still unspent; MFA_BAD_CODE for anything else."""
+    """The open sign-in a token stands for, still unspent; MFA_BAD_CODE (slug `mfa_token_invalid`) otherwise."""
     row_id = tokens.one_time_id(token)
     if row_id is None:
         raise _expired()
-    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN, user__isnull=False)
-    row = found.select_related("user").first()
+    row = _open(row_id)
     if row is None or not tokens.is_one_time_token(token, row):
         raise _expired()
     return row
 
 
-def verify(*, token: str, method: str, code: str, caller: Caller) -> Tokens:
-    """Finish a sign-in with a code of `method` (`totp`, `recovery`); MFA_BAD_CODE."""
+def _open(row_id: uuid.UUID) -> OneTimeToken | None:
+    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN, user__isnull=False)
+    return found.select_related("user").first()
+
+
+def still_waiting(row_id: uuid.UUID) -> OneTimeToken | None:
+    """The open sign-in of this id, for a door that kept the id itself; None when its person may not go on."""
+    row = _open(row_id)
+    return row if row and _is_unchanged(row, cast(User, row.user)) else None
+
+
+def _is_unchanged(row: OneTimeToken, user: User) -> bool:
+    return user.is_active and tokens.is_fingerprint(row.payload["password"], user.password)
+
+
+def verify(*, token: str, method: str, code: str, caller: Caller) -> Opened:
+    """Finish a sign-in with a code of `method` (`totp`, `recovery`); MFA_BAD_CODE. Call it outside a transaction."""
     row = waiting(token)
-    amr = factors.check_code(cast(User, row.user), method=method, code=code, caller=caller)
-    return complete(row, amr=("pwd", amr), caller=caller)
+    return prove(row, method=method, code=code, caller=caller, then=partial(complete, row, caller=caller))
+
+
+def prove(row: OneTimeToken, *, method: str, code: str, caller: Caller, then: Callable[..., T]) -> T:
+    """`then(amr=...)`, when the code is right; MFA_BAD_CODE. Call it outside a transaction.
+
+    The code and what waited for it are spent together: neither is lost to a parallel try with the same.
+    """
+    user = cast(User, row.user)
+    counted = factors.count_try(user)
+    with transaction.atomic():
+        is_right = factors.spend(user, method=method, code=code, caller=caller)
+        result = then(amr=("pwd", factors.AMR[method])) if is_right else None
+    if result is None:
+        raise factors.bad_code(user, counted, method=method, caller=caller)
+    limiter.forget(limiter.FACTOR.of(user.email))
+    return result
+
+
+def verify_passkey(*, token: str, ceremony: str, credential: Any, caller: Caller) -> Opened:
+    """Finish a sign-in with a passkey; MFA_BAD_CODE, PASSKEY_REJECTED."""
+    row = waiting(token)
+    passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=row.user)
+    return complete(row, amr=("pwd", factors.AMR[factors.WEBAUTHN]), caller=caller)
 
 
 @transaction.atomic
-def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Tokens:
-    """Spend the waiting sign-in, whose second factor is proved, and open the session."""
+def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Opened:
+    """Spend the waiting sign-in, whose second factor is proved, and open the session; MFA_BAD_CODE."""
+    return opening.opened(spend(row), caller, timezone.now(), amr=amr)
+
+
+def spend(row: OneTimeToken) -> User:
+    """Spend the waiting sign-in; return its person, locked. MFA_BAD_CODE when it is over. Call it in a transaction."""
     now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    is_unchanged = user.is_active and row.payload["password"] == tokens.fingerprint(user.password)
-    if not is_unchanged or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
+    if not _is_unchanged(row, user) or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
         raise _expired()
-    place = opening.place_of(user, caller)
-    User.objects.filter(pk=user.pk).update(last_login=now, language=caller.language or user.language)
-    return opening.signed_in(user, caller, now, amr=amr, place=place)
+    return user
 
 
 def _expired() -> ProductError:

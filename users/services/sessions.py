@@ -105,6 +105,7 @@ def require_fresh(session_id: uuid.UUID | None) -> UserSession:
     return session
 
 
+@transaction.atomic
 def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], by: Caller | Actor) -> datetime:
     """The person proved again who they are, in the way `amr` names; return when."""
     now = timezone.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -10,8 +11,8 @@ from django.utils import timezone
 
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email, printable, valid_email
-from users.models import User, UserSession
-from users.services import audit, factors, hashing, limiter, passwords, recovery, registration, sessions
+from users.models import AuditEvent, User, UserSession
+from users.services import audit, export, factors, hashing, limiter, passwords, ranks, recovery, registration, sessions
 from users.services.callers import Actor
 
 FIRST_ADMIN = "admin@example.com"
@@ -45,24 +46,59 @@ def create(*, email: str, first_name: str = "", last_name: str = "", by: Actor) 
         raise ProductError("USER_EXISTS", "A user with this address exists.") from error
 
 
+_NAMES = frozenset({"first_name", "last_name"})
+_MARKS = frozenset({"is_staff", "is_superuser"})
+#: What an account holds of them, by the name of the field.
+_GRANTS = frozenset({"groups", "user_permissions"})
+
+
 @transaction.atomic
 def edit(user: User, *, by: Actor, **fields: Any) -> User:
-    """Write names and staff marks; CANNOT_DEMOTE_SELF, LAST_SUPERUSER. Return the row as it is now."""
-    unknown = fields.keys() - {"first_name", "last_name", "is_staff", "is_superuser"}
+    """Write names, staff marks, groups and permissions (of the last two, all there shall be); return the row as it is.
+
+    CANNOT_DEMOTE_SELF, LAST_SUPERUSER, SUPERUSERS_ONLY, ADMINS_ONLY. For anything but names the proof of the session
+    has to be fresh: REAUTHENTICATION_REQUIRED.
+    """
+    unknown = fields.keys() - _NAMES - _MARKS - _GRANTS
     if unknown:
         raise ValueError(f"not editable: {sorted(unknown)}")
+    ranks.require(user, by=by)
+    if fields.keys() - _NAMES:
+        ranks.require_superuser(by)
+        require_proof(by)
     if fields.get("is_superuser") is False or fields.get("is_staff") is False:
         if by.user is not None and by.user.pk == user.pk:
             raise ProductError("CANNOT_DEMOTE_SELF", "You cannot take your own rights away.")
         refuse_last_superuser(user)
     row = _locked(user)
-    for name, value in fields.items():
+    columns = {name: value for name, value in fields.items() if name not in _GRANTS}
+    for name, value in columns.items():
         setattr(row, name, value)
     row.updated_by = by.label
-    row.save(update_fields=[*fields, "updated_by", "updated_at"])
-    rights = {name: value for name, value in fields.items() if name in {"is_staff", "is_superuser"}}
+    row.save(update_fields=[*columns, "updated_by", "updated_at"])
+    rights = {name: value for name, value in fields.items() if name in _MARKS}
+    rights |= _grant(row, {name: value for name, value in fields.items() if name in _GRANTS})
     audit.record("user.updated", by=by, user=row, changed=sorted(fields), **rights)
     return row
+
+
+def _grant(user: User, grants: dict[str, Any]) -> dict[str, list[str]]:
+    """Put the groups and permissions in place; return what the trail says of them."""
+    said: dict[str, list[str]] = {}
+    if "groups" in grants:
+        user.groups.set(grants["groups"])
+        said["groups"] = sorted(user.groups.values_list("name", flat=True))
+    if "user_permissions" in grants:
+        user.user_permissions.set(grants["user_permissions"])
+        names = user.user_permissions.values_list("content_type__app_label", "codename")
+        said["permissions"] = sorted(f"{app}.{codename}" for app, codename in names)
+    return said
+
+
+def require_proof(by: Actor) -> None:
+    """Sensitive verbs, from the door of staff: REAUTHENTICATION_REQUIRED (403). Commands are proof of their own."""
+    if by.caller.door == AuditEvent.Door.ADMIN:
+        sessions.require_fresh(by.caller.session_id)
 
 
 def refuse_last_superuser(user: User) -> None:
@@ -75,6 +111,7 @@ def refuse_last_superuser(user: User) -> None:
 @transaction.atomic
 def activate(user: User, *, by: Actor) -> bool:
     """Let the person sign in again and lift the pause; does not verify the address. Return whether it was inactive."""
+    ranks.require(user, by=by)
     row = _locked(user)
     limiter.lift_pause(row.email)
     if row.is_active:
@@ -98,6 +135,8 @@ def deactivate(user: User, *, by: Actor, reason: str) -> bool:
 
     Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
     """
+    ranks.require(user, by=by)
+    require_proof(by)
     reason = _given(reason)
     if by.user is not None and by.user.pk == user.pk:
         raise ProductError("CANNOT_DEACTIVATE_SELF", "You cannot deactivate yourself.")
@@ -116,6 +155,8 @@ def deactivate(user: User, *, by: Actor, reason: str) -> bool:
 @transaction.atomic
 def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
     """Take the address as verified without a code, on somebody's word; return whether it was not."""
+    ranks.require(user, by=by)
+    require_proof(by)
     reason = _given(reason)
     row = _locked(user)
     if row.is_verified:
@@ -134,6 +175,7 @@ def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
 @transaction.atomic
 def unlock(user: User, *, by: Actor) -> bool:
     """Lift the pause after wrong passwords or codes; return whether there was one."""
+    ranks.require(user, by=by)
     was_paused = limiter.is_paused(user.email)
     limiter.lift_pause(user.email)
     if was_paused:
@@ -145,6 +187,7 @@ def unlock(user: User, *, by: Actor) -> bool:
 @transaction.atomic
 def send_reset(user: User, *, by: Actor) -> None:
     """Mail a reset link; USER_INACTIVE for a deactivated account."""
+    ranks.require(user, by=by)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
@@ -156,23 +199,56 @@ def send_reset(user: User, *, by: Actor) -> None:
 @transaction.atomic
 def send_code(user: User, *, by: Actor) -> None:
     """Mail a registration code to an unverified, active account; USER_INACTIVE, USER_VERIFIED."""
+    ranks.require(user, by=by)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
     if row.is_verified:
         raise ProductError("USER_VERIFIED", "The address is verified already.")
     registration.send_code(row)
+    audit.record("user.code_sent", by=by, user=row)
     _sign(row, by)
 
 
 @transaction.atomic
 def sign_out(user: User, *, by: Actor) -> int:
     """End every session, the admin's included; return how many."""
+    ranks.require(user, by=by)
     ended = sessions.end_all_sessions(user.pk, reason="staff")
     if ended:
         _sign(user, by)
         audit.record("session.ended", by=by, user=user, ended=ended, why="staff")
     return ended
+
+
+@transaction.atomic
+def end_session(session: UserSession, *, by: Actor) -> bool:
+    """End one session; return whether it was live. SUPERUSERS_ONLY, ADMINS_ONLY."""
+    ranks.require(session.user, by=by)
+    return sessions.end_session(session, reason="staff", by=by)
+
+
+@transaction.atomic
+def remove_factors(user: User, *, by: Actor, reason: str) -> int:
+    """Every factor and recovery code of a person who lost them goes, the owner is mailed; return how many factors went.
+
+    REASON_REQUIRED, CANNOT_RESET_OWN_MFA, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
+    """
+    reason = _given(reason)
+    ranks.require(user, by=by)
+    require_proof(by)
+    return factors.remove_all(user, by=by, reason=reason)
+
+
+def export_of(user: User, *, by: Actor, reason: str) -> Iterator[str]:
+    """Everything held about the person, as JSON in pieces; on record.
+
+    REASON_REQUIRED, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
+    """
+    reason = _given(reason)
+    ranks.require(user, by=by)
+    require_proof(by)
+    return export.made(user, by=by, reason=reason)
 
 
 @transaction.atomic

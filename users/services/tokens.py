@@ -168,6 +168,12 @@ def is_one_time_token(token: str, row: OneTimeToken) -> bool:
     return expected is not None and hmac.compare_digest(expected.encode(), token.encode())
 
 
+def challenge(row: OneTimeToken) -> bytes | None:
+    """The 32 bytes a passkey is asked to sign (WebAuthn, 13.4.3). None when the row's key is gone."""
+    key = _key_of(row)
+    return key.mac(b"challenge", row.id.bytes, bytes(row.nonce)) if key else None
+
+
 def registration_code(row: OneTimeToken) -> str | None:
     """Six digits, 100000 to 999999, another with each `code_serial`. None when the row's key is gone."""
     if not (key := _key_of(row)):
@@ -205,5 +211,14 @@ def is_same(expected: str, given: str) -> bool:
 
 
 def fingerprint(encoded: str) -> str:
-    """Tells whether a stored hash is still the one it was; says nothing else about it."""
-    return subject_mac("hash", encoded).hex()[:16]
+    """Tells whether a stored hash is still the one it was (`is_fingerprint`); says nothing else about it."""
+    return _fingerprint(keys("subject")[0], encoded)
+
+
+def is_fingerprint(given: str, encoded: str) -> bool:
+    """Whether `given` was made of this stored hash, with any of the keys."""
+    return any(is_same(_fingerprint(key, encoded), given) for key in keys("subject"))
+
+
+def _fingerprint(key: Key, encoded: str) -> str:
+    return key.mac(b"hash", encoded.encode()).hex()[:16]

@@ -1,162 +1,44 @@
-"""What staff see of people, and the buttons they press."""
+"""People, and the form of one: names and rights. All else has verbs."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.template.defaultfilters import pluralize
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.who import answers
-from lib.admin import Verb, VerbAdmin, staff
+from lib.admin import Verb, VerbAdmin
+from lib.streaming import PiecesResponse
 from lib.text import valid_email
-from notifications.admin.person import messages_of
+from notifications.admin.common import CappedPaginator
 from users import services
-from users.models import User
-from users.services import Actor, limiter
+from users.admin.common import actor, moment, reader, refuse_out_of_reach
+from users.admin.filters import CareFilter, WaitingFilter
+from users.admin.person import sections
+from users.admin.verbs import VERBS, is_paused
+from users.answers import never_store
+from users.models import MfaDevice, User
+from users.services import export, limiter, ranks
 
 if TYPE_CHECKING:
     UserModelForm = forms.ModelForm[User]
 else:
     UserModelForm = forms.ModelForm
 
-SESSIONS_SHOWN, FLAGS_SHOWN = 50, 100
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
-
-
-def _actor(request: HttpRequest) -> Actor:
-    return Actor.staff(cast(User, staff(request)), request)
-
-
-def _activate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.activate(user, by=_actor(request))
-
-
-def _deactivate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.deactivate(user, by=_actor(request), reason=reason)
-
-
-def _mark_verified(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.mark_verified(user, by=_actor(request), reason=reason)
-
-
-def _unlock(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.unlock(user, by=_actor(request))
-
-
-def _send_reset(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    services.send_reset(user, by=_actor(request))
-    return True
-
-
-def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
-    ended = services.sign_out(user, by=_actor(request))
-    return f"{ended} session{pluralize(ended)} ended" if ended else False
-
-
-def _moment(at: datetime | None) -> str | None:
-    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else None
-
-
-def _is_paused(user: User) -> bool:
-    """Known for a whole page of the list by one query, asked for alone elsewhere."""
-    known = getattr(user, "is_paused", None)
-    return limiter.is_paused(user.email) if known is None else bool(known)
-
-
-VERBS = (
-    Verb(
-        name="activate",
-        label="Activate",
-        permission="users.activate_user",
-        run=_activate,
-        done="activated",
-        already="active already; a pause, if there was one, is lifted",
-        in_row=True,
-        applies=lambda user: not user.is_active,
-    ),
-    Verb(
-        name="unlock",
-        label="Unlock",
-        permission="users.activate_user",
-        run=_unlock,
-        done="pause lifted",
-        already="not paused",
-        in_row=True,
-        applies=_is_paused,
-    ),
-    Verb(
-        name="deactivate",
-        label="Deactivate",
-        permission="users.deactivate_user",
-        run=_deactivate,
-        done="deactivated and signed out",
-        already="inactive already",
-        asks_reason=True,
-        applies=lambda user: user.is_active,
-    ),
-    Verb(
-        name="mark-verified",
-        label="Mark verified",
-        permission="users.verify_user",
-        run=_mark_verified,
-        done="address taken as verified",
-        already="verified already",
-        asks_reason=True,
-        applies=lambda user: not user.is_verified,
-    ),
-    Verb(
-        name="send-reset",
-        label="Send password reset",
-        permission="users.send_reset_user",
-        run=_send_reset,
-        done="reset link on its way",
-        applies=lambda user: user.is_active,
-    ),
-    Verb(
-        name="sign-out",
-        label="Sign out everywhere",
-        permission="users.sign_out_user",
-        run=_sign_out,
-        done="signed out",
-        already="not signed in anywhere",
-    ),
-)
-
-
-class WaitingFilter(admin.SimpleListFilter):
-    title = _("waiting for")
-    parameter_name = "waiting"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("verification", _("Verification")),
-            ("verification-7", _("Verification for over 7 days")),
-            ("reset", _("A new password")),
-            ("sign-in", _("The first sign-in")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        waiting = {
-            "verification": Q(email_verified_at=None),
-            "verification-7": Q(email_verified_at=None, created_at__lt=timezone.now() - timedelta(days=7)),
-            "reset": Q(must_reset=True),
-            "sign-in": Q(last_login=None),
-        }
-        return queryset.filter(waiting.get(self.value() or "", Q()))
 
 
 class AddUserForm(UserModelForm):
@@ -180,16 +62,21 @@ class AddUserForm(UserModelForm):
             raise ValidationError(_("Enter a valid email address."), code="invalid") from None
 
 
+class _ProofNeeded(Exception):
+    """Rights are given only by whoever has just shown who they are."""
+
+
 @admin.register(User)
 class UserAdmin(VerbAdmin):
     """`is_active`, verification and the password have verbs, so the form only shows them."""
 
     verbs = VERBS
     change_form_template = "admin/users/user/change_form.html"
-    list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
-    list_filter = ("is_active", WaitingFilter, "is_staff", "is_superuser", "groups")
+    list_display = ("email", "full_name", "state", "verb_buttons", "factors", "signed_in_on", "created_on")
+    list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", "groups")
     search_fields = ("email",)
     search_help_text = _("The beginning of an address or of a name, in any letter case.")
+    paginator = CappedPaginator
     show_facets = admin.ShowFacets.NEVER  # each count would read the table once more
     ordering = ("-created_at",)
     empty_value_display = ""
@@ -223,12 +110,39 @@ class UserAdmin(VerbAdmin):
                 found |= Q(first_name__istartswith=first, last_name__istartswith=last)
         return queryset.filter(found), False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        devices = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False).order_by()
+        counted = devices.values("user").annotate(n=Count("pk")).values("n")
+        found: QuerySet[User] = super().get_queryset(request)
+        return found.annotate(factor_count=Coalesce(Subquery(counted, output_field=IntegerField()), 0))
+
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         page = super().get_changelist_instance(request)
         paused = limiter.paused([user.email for user in page.result_list])
         for user in page.result_list:
             user.is_paused = user.email in paused
         return page
+
+    # --- Who may press ------------------------------------------------------------------------------------------------
+
+    def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
+        return super()._row_button(request, verb, obj) if ranks.reaches(reader(request), obj) else ""
+
+    def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
+        if not ranks.reaches(reader(request), obj):
+            return []
+        # Nobody does these to themselves, so that the buttons would only refuse.
+        own = {"deactivate", "remove-factors"} if obj.pk == request.user.pk else set()
+        return [button for button in super().buttons_for(request, obj) if button["verb"].name not in own]
+
+    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> Any:
+        if request.method == "POST" and self.may_press(request, verb):
+            refuse_out_of_reach(request, self.get_object(request, object_id))
+        response = super().verb_view(request, object_id, verb=verb)
+        pieces = getattr(request, "export", None)
+        return response if pieces is None else _download(pieces)
+
+    # --- Columns and facts --------------------------------------------------------------------------------------------
 
     @admin.display(description=_("name"), empty_value="")
     def full_name(self, user: User) -> str:
@@ -237,19 +151,25 @@ class UserAdmin(VerbAdmin):
     @admin.display(description=_("state"))
     def state(self, user: User) -> str:
         chips = [("active", _("active")) if user.is_active else ("off", _("deactivated"))]
+        if user.delete_after_at is not None:
+            chips.append(("off", _("deletion pending")))
         if not user.is_verified:
             chips.append(("waiting", _("unverified")))
         if user.must_reset:
             chips.append(("waiting", _("must reset")))
-        if _is_paused(user):
+        if is_paused(user):
             chips.append(("paused", _("paused")))
         if user.is_staff:
             chips.append(("staff", _("superuser") if user.is_superuser else _("staff")))
         return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
 
+    @admin.display(description=_("factors"))
+    def factors(self, user: User) -> str:
+        return str(user.factor_count or "")  # type: ignore[attr-defined]
+
     @admin.display(description=_("last sign-in"), empty_value="never")
     def last_sign_in(self, user: User) -> str | None:
-        return _moment(user.last_login)
+        return moment(user.last_login)
 
     @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
     def signed_in_on(self, user: User) -> str | None:
@@ -261,7 +181,7 @@ class UserAdmin(VerbAdmin):
 
     @admin.display(description=_("address verified"), empty_value="not yet")
     def verified(self, user: User) -> str | None:
-        return _moment(user.email_verified_at)
+        return moment(user.email_verified_at)
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:
@@ -319,25 +239,29 @@ class UserAdmin(VerbAdmin):
     ) -> HttpResponse:
         if change:
             context["show_save_and_add_another"] = False
-            # Read beside the form, not as formsets of it: saving a name must not depend on what ended meanwhile.
-            if request.user.has_perm("users.view_usersession"):
-                live = obj.sessions.live(timezone.now()).order_by("-last_seen_at")
-                context["live_sessions"] = live[:SESSIONS_SHOWN]
-            context |= messages_of(request, obj)
-            if request.user.has_perm("feature_flags.view_featureflag"):
-                context |= _flags_of(obj)
+            context |= sections(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        by = _actor(request)
+        by = actor(request)
         if not change:
             created = services.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, by=by)
             # The admin goes on with the object of the form.
             obj.pk, obj._state.adding = created.pk, False
         elif form.changed_data:
-            relations = {"groups", "user_permissions"}
-            wanted = {name: form.cleaned_data[name] for name in form.changed_data if name not in relations}
-            services.edit(obj, **wanted, by=by)
+            if set(form.changed_data) & set(_STAFF_FIELDS) and not self.admin_site.is_fresh(request):  # type: ignore[attr-defined]
+                raise _ProofNeeded
+            services.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, by=by)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except _ProofNeeded:
+            then = str(_("Thank you. Now change the rights once more."))
+            return self.admin_site.ask_proof(request, back_url=request.get_full_path(), then=then)  # type: ignore[attr-defined, no-any-return]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Groups and permissions were written by the service, with the rest."""
 
     def response_add(self, request: HttpRequest, obj: User, post_url_continue: str | None = None) -> HttpResponse:
         """To the page with the buttons: without one of them nobody can sign in yet."""
@@ -347,16 +271,20 @@ class UserAdmin(VerbAdmin):
             request.POST = posted  # type: ignore[assignment]
         return super().response_add(request, obj, post_url_continue)
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        may_change = super().has_change_permission(request, obj)
+        return may_change and (obj is None or ranks.reaches(reader(request), obj))
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.
         return False
 
 
-def _flags_of(user: User) -> dict[str, Any]:
-    """The flags this person gets, and how many there are."""
-    found = answers(user)
-    got = [(entry, json.dumps(entry.result.value, ensure_ascii=False)) for entry in found if entry.result.enabled]
-    return {"flags": got[:FLAGS_SHOWN], "flags_on": len(got), "flags_total": len(found)}
+def _download(pieces: Any) -> HttpResponseBase:
+    response = PiecesResponse(pieces, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
+    never_store(response)
+    return response
 
 
 def _when_and_who(when: datetime, label: str) -> str:

@@ -1,0 +1,219 @@
+"""The audit trail: to be searched and read. Nobody adds, changes or deletes, superusers neither."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy as _
+
+from lib.text import normal_email
+from notifications.admin.common import WINDOW, ChosenFilter, ReadOnly, chip
+from users.admin.common import OUTCOMES, addresses, link, short, told
+from users.admin.filters import first_id
+from users.models import AuditEvent, User, UserSession
+from users.services import audit
+
+
+class EventFilter(ChosenFilter):
+    title = _("event")
+    parameter_name = column = "event"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(name, name) for name in audit.EVENTS]
+
+
+class SpanFilter(admin.ListFilter):
+    """From and until, typed; either may be left out. Works without script, as a form of its own."""
+
+    title = _("time")
+    template = "admin/users/span_filter.html"
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.texts: dict[str, str] = {}
+        self.moments: dict[str, datetime] = {}
+        for name in self.expected_parameters():
+            if given := params.pop(name, None):
+                self.texts[name] = given[-1]
+                if (at := moment_of(given[-1])) is not None:
+                    self.moments[name] = self.used_parameters[name] = at
+
+    def expected_parameters(self) -> list[Any]:
+        return ["since", "until"]
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: Any) -> Any:
+        """One `choice`: what the form shows, and what else of the list's address it keeps."""
+        kept = {name: value for name, value in changelist.params.items() if name not in self.expected_parameters()}
+        return [
+            {
+                "since": self._shown("since"),
+                "until": self._shown("until"),
+                "kept": [(name, value) for name, value in kept.items() if name != "p"],
+                "is_wrong": self.texts.keys() != self.moments.keys(),
+                "clear_url": changelist.get_query_string(remove=self.expected_parameters()),
+                "is_used": bool(self.texts),
+            }
+        ]
+
+    def _shown(self, name: str) -> str:
+        at = self.moments.get(name)
+        return timezone.localtime(at).strftime("%Y-%m-%dT%H:%M") if at else ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        if since := self.moments.get("since"):
+            queryset = queryset.filter(at__gte=since, pk__gt=first_id(since))
+        if until := self.moments.get("until"):
+            queryset = queryset.filter(at__lt=until, pk__lte=_last_id(until))
+        return queryset
+
+
+def moment_of(text: str) -> datetime | None:
+    """A date, or a date and a time, in the zone of the product where it names none; None for anything else."""
+    try:
+        at = parse_datetime(text)
+        return timezone.make_aware(at) if at and timezone.is_naive(at) else at
+    except (ValueError, OverflowError):
+        return None
+
+
+def _last_id(until: datetime) -> int:
+    """An id that no event before then goes beyond."""
+    last = AuditEvent.objects.filter(at__lt=until + timedelta(minutes=5)).order_by("-at").values_list("pk", flat=True)
+    return last.first() or 0
+
+
+@admin.register(AuditEvent)
+class AuditAdmin(ReadOnly):
+    list_display = ("when", "what", "result", "person", "who", "door", "ip", "details")
+    list_filter = (EventFilter, "outcome", "door", SpanFilter)
+    search_fields = ("user_id",)
+    search_help_text = _("A whole address, also one without an account; the id of a person, session or request.")
+    ordering = ("-id",)
+    fields = (
+        *("when", "what", "result", "details", "person", "who", "door", "session", "ip", "program", "request", "same"),
+    )
+    readonly_fields = fields
+
+    # --- Which rows ---------------------------------------------------------------------------------------------------
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup in {"event", "outcome__exact", "door__exact", "since", "until"}
+
+    def bounded(self, queryset: QuerySet[AuditEvent], filters: dict[str, list[str]]) -> QuerySet[AuditEvent]:
+        """An event has an index that goes with time; the outcome and the door look at the newest of the span."""
+        if not filters.keys() - {"event", "since", "until"}:
+            return queryset
+        until = moment_of((filters.get("until") or [""])[-1])
+        last = _last_id(until) if until else _newest_id()
+        return queryset.filter(pk__gt=last - WINDOW)
+
+    def meaning(self, term: str) -> Q:
+        if "@" in term:
+            email = normal_email(term)
+            found = Q(subject_mac=audit.subject(email))
+            owner = User.objects.filter(email=email).values_list("pk", flat=True).first()
+            return found | Q(user_id=owner) if owner else found
+        in_window = Q(pk__gt=_newest_id() - WINDOW)
+        try:
+            key = uuid.UUID(term)
+        except ValueError:
+            return Q(request_id=term) & in_window
+        # A request's id looks like one of ours.
+        owner = UserSession.objects.filter(pk=key).values_list("user_id", flat=True).first()
+        if owner:
+            return Q(session_id=key, user_id=owner)
+        if AuditEvent.objects.filter(user_id=key).exists():
+            return Q(user_id=key)
+        return (Q(session_id=key) | Q(request_id__in=(term, key.hex, str(key)))) & in_window
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        events = list(page.result_list)
+        names = addresses({event.actor for event in events} | {event.user_id.hex for event in events if event.user_id})
+        for event in events:
+            event.names = names
+        page.result_list = events
+        return page
+
+    # --- Columns and facts --------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _name(event: AuditEvent, label: str) -> str:
+        names: dict[str, str] = event.names if hasattr(event, "names") else addresses([label])
+        return names.get(label, label)
+
+    @admin.display(description=_("when"))
+    def when(self, event: AuditEvent) -> str:
+        return short(event.at)
+
+    @admin.display(description=_("event"))
+    def what(self, event: AuditEvent) -> str:
+        return event.event
+
+    @admin.display(description=_("result"))
+    def result(self, event: AuditEvent) -> str:
+        return chip(OUTCOMES[AuditEvent.Outcome(event.outcome)], event.get_outcome_display())
+
+    @admin.display(description=_("whose account"))
+    def person(self, event: AuditEvent) -> str:
+        if event.user_id is None:
+            return str(_("no account")) if event.subject_mac else ""
+        name = self._name(event, event.user_id.hex)
+        # A name that is still the id belongs to an account that is gone.
+        return name if name == event.user_id.hex else link("users_user", event.user_id, name)
+
+    @admin.display(description=_("who"))
+    def who(self, event: AuditEvent) -> str:
+        if event.user_id and event.actor == event.user_id.hex:
+            return str(_("the owner")) if event.outcome == AuditEvent.Outcome.OK else str(_("somebody"))
+        return self._name(event, event.actor) or str(_("somebody"))
+
+    @admin.display(description=_("details"))
+    def details(self, event: AuditEvent) -> str:
+        return told(event.data)
+
+    @admin.display(description=_("program"))
+    def program(self, event: AuditEvent) -> str:
+        return event.user_agent
+
+    @admin.display(description=_("session"))
+    def session(self, event: AuditEvent) -> str:
+        if event.session_id is None:
+            return ""
+        if not UserSession.objects.filter(pk=event.session_id).exists():
+            return str(event.session_id)
+        return link("users_usersession", event.session_id, event.session_id)
+
+    @admin.display(description=_("request"))
+    def request(self, event: AuditEvent) -> str:
+        return _search(event.request_id, event.request_id) if event.request_id else ""
+
+    @admin.display(description=_("more"))
+    def same(self, event: AuditEvent) -> str:
+        """Lists this event leads to."""
+        found = []
+        if event.user_id:
+            found.append((_search(event.user_id, _("All of this account")),))
+        if event.session_id:
+            found.append((_search(event.session_id, _("All of this session")),))
+        return format_html_join(" · ", "{}", found)
+
+
+def _search(term: Any, text: Any) -> str:
+    return format_html('<a href="{}?q={}">{}</a>', reverse("admin:users_auditevent_changelist"), term, text)
+
+
+def _newest_id() -> int:
+    return AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0

@@ -1,0 +1,68 @@
+"""What the page of a person shows beside the form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from feature_flags.admin.who import answers
+from notifications.admin.common import chip
+from notifications.admin.person import messages_of
+from users.admin.common import OUTCOMES, addresses, may, reader, told
+from users.admin.sessions import END, FROM_PERSON
+from users.models import AuditEvent, User
+from users.services import ranks
+
+SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
+
+
+def sections(request: HttpRequest, user: User) -> dict[str, Any]:
+    """Each for those who may see it. Read beside the form, not as formsets of it: saving a name must not depend on
+    what ended meanwhile."""
+    found: dict[str, Any] = {}
+    if may(request, "users.view_usersession"):
+        found["live_sessions"] = user.sessions.live(timezone.now()).order_by("-last_seen_at")[:SESSIONS_SHOWN]
+        found["end"] = END if may(request, END.permission) and ranks.reaches(reader(request), user) else None
+        found["from_person"] = FROM_PERSON
+    if may(request, "users.view_mfadevice"):
+        found["factors"] = user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at")
+        found["recovery_codes"] = user.recovery_codes.filter(used_at=None).count()
+    if may(request, "users.view_auditevent"):
+        found["events"] = _events(user)
+        found["events_shown"] = EVENTS_SHOWN
+    found |= messages_of(request, user)
+    if may(request, "feature_flags.view_featureflag"):
+        found |= _flags(user)
+    return found
+
+
+def _events(user: User) -> list[dict[str, Any]]:
+    rows = list(AuditEvent.objects.filter(user_id=user.pk).order_by("-id")[:EVENTS_SHOWN])
+    others = {row.actor for row in rows} - {user.pk.hex}
+    names = addresses(others)
+    return [
+        {
+            "row": row,
+            "by": _by(row, user, names),
+            "result": chip(OUTCOMES[AuditEvent.Outcome(row.outcome)], row.get_outcome_display()),
+            "details": told(row.data),
+        }
+        for row in rows
+    ]
+
+
+def _by(row: AuditEvent, user: User, names: dict[str, str]) -> str:
+    """Who acted; whoever failed to prove who they are may have been anybody."""
+    if row.actor == user.pk.hex:
+        return "the owner" if row.outcome == AuditEvent.Outcome.OK else "somebody"
+    return names.get(row.actor, row.actor)
+
+
+def _flags(user: User) -> dict[str, Any]:
+    """The flags this person gets, and how many there are."""
+    found = answers(user)
+    got = [(entry, json.dumps(entry.result.value, ensure_ascii=False)) for entry in found if entry.result.enabled]
+    return {"flags": got[:FLAGS_SHOWN], "flags_on": len(got), "flags_total": len(found)}

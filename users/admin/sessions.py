@@ -1,0 +1,151 @@
+"""Sign-ins that last, of everybody: to be looked at, and ended one by one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from lib.admin import FROM, Verb
+from lib.text import normal_email
+from notifications.admin.common import WINDOW, ReadOnly, chip
+from users import services
+from users.admin.common import actor, link, reader, refuse_out_of_reach, short
+from users.models import UserSession
+from users.services import ranks
+
+#: Where the button stood when it was pressed on the page of the person.
+FROM_PERSON = "person"
+
+
+def _end(session: UserSession, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.end_session(session, by=actor(request))
+
+
+def is_live(session: UserSession) -> bool:
+    return UserSession.objects.live(timezone.now()).filter(pk=session.pk).exists()
+
+
+END = Verb(
+    name="end",
+    label="End",
+    permission="users.sign_out_user",
+    run=_end,
+    done="ended",
+    already="had ended already",
+    in_row=True,
+    applies=lambda session: getattr(session, "lives", None) or (not hasattr(session, "lives") and is_live(session)),
+)
+
+
+class LiveFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "live"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("1", _("Live")), ("0", _("Ended"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[UserSession]) -> QuerySet[UserSession]:
+        live = UserSession.objects.live(timezone.now())
+        if self.value() == "1":
+            return queryset.filter(pk__in=live.values("pk"))
+        return queryset.exclude(pk__in=live.values("pk")) if self.value() == "0" else queryset
+
+
+@admin.register(UserSession)
+class SessionAdmin(ReadOnly):
+    verbs = (END,)
+    list_display = ("person", "state", "verb_buttons", "kind", "program", "ip", "began", "seen")
+    list_filter = (LiveFilter, "kind")
+    list_select_related = ("user",)
+    ordering = ("-created_at",)
+    search_fields = ("user__email",)
+    search_help_text = _("A whole address of a person, or the id of a session.")
+    fields = (
+        *("whose", "state", "kind", "program", "user_agent", "ip", "network", "proved", "began", "seen", "proved_at"),
+        *("expires_at", "revoked_at", "revoked_reason", "id"),
+    )
+    readonly_fields = fields
+
+    def bounded(self, queryset: QuerySet[UserSession], filters: dict[str, list[str]]) -> QuerySet[UserSession]:
+        """What has no index looks at the newest; where they begin is read from an index alone."""
+        if not filters:
+            return queryset
+        newest = UserSession.objects.order_by("-created_at").values_list("created_at", flat=True)
+        begin = newest[WINDOW : WINDOW + 1].first()
+        return queryset if begin is None else queryset.filter(created_at__gte=begin)
+
+    def meaning(self, term: str) -> Q:
+        try:
+            return Q(pk=uuid.UUID(term))
+        except ValueError:
+            return Q(user__email=normal_email(term))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        keys = [session.pk for session in page.result_list]
+        live = set(UserSession.objects.live(timezone.now()).filter(pk__in=keys).values_list("pk", flat=True))
+        for session in page.result_list:
+            session.lives = session.pk in live
+        return page
+
+    # --- Who may end it -----------------------------------------------------------------------------------------------
+
+    def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
+        return super()._row_button(request, verb, obj) if ranks.reaches(reader(request), obj.user) else ""
+
+    def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
+        return super().buttons_for(request, obj) if ranks.reaches(reader(request), obj.user) else []
+
+    def _back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
+        if request.POST.get(FROM) == FROM_PERSON:
+            return reverse("admin:users_user_change", args=[obj.user_id])
+        return super()._back_url(request, obj, is_gone=is_gone)
+
+    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponse:
+        if request.method == "POST" and self.may_press(request, verb):
+            refuse_out_of_reach(request, getattr(self.get_object(request, object_id), "user", None))
+        return super().verb_view(request, object_id, verb=verb)
+
+    # --- Columns ------------------------------------------------------------------------------------------------------
+
+    @admin.display(description=_("person"))
+    def person(self, session: UserSession) -> str:
+        return session.user.email
+
+    @admin.display(description=_("person"))
+    def whose(self, session: UserSession) -> str:
+        return link("users_user", session.user_id, session.user.email)
+
+    @admin.display(description=_("state"))
+    def state(self, session: UserSession) -> str:
+        lives = session.lives if hasattr(session, "lives") else is_live(session)
+        if lives:
+            return chip("active", _("live"))
+        return chip("staff", session.revoked_reason or _("expired"))
+
+    @admin.display(description=_("program"))
+    def program(self, session: UserSession) -> str:
+        return session.label
+
+    @admin.display(description=_("proved by"))
+    def proved(self, session: UserSession) -> str:
+        return ", ".join(session.amr)
+
+    @admin.display(description=_("since"))
+    def began(self, session: UserSession) -> str:
+        return short(session.created_at)
+
+    @admin.display(description=_("last seen"))
+    def seen(self, session: UserSession) -> str:
+        return short(session.last_seen_at)
+
+    @admin.display(description=_("last proof"))
+    def proved_at(self, session: UserSession) -> str:
+        return short(session.auth_at)

@@ -1,0 +1,165 @@
+"""The buttons on accounts. Each calls its service, which asks once more who may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
+
+from lib.admin import Verb
+from users import services
+from users.admin.common import actor
+from users.models import User
+from users.services import limiter
+
+
+def is_paused(user: User) -> bool:
+    """Known for a whole page of the list by one query, asked for alone elsewhere."""
+    known = getattr(user, "is_paused", None)
+    return limiter.is_paused(user.email) if known is None else bool(known)
+
+
+def has_factor(user: User) -> bool:
+    """Known for a whole page of the list, asked for alone elsewhere."""
+    known = getattr(user, "factor_count", None)
+    return user.mfa_devices.filter(confirmed_at__isnull=False).exists() if known is None else bool(known)
+
+
+def _activate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.activate(user, by=actor(request))
+
+
+def _deactivate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.deactivate(user, by=actor(request), reason=reason)
+
+
+def _mark_verified(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.mark_verified(user, by=actor(request), reason=reason)
+
+
+def _unlock(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    return services.unlock(user, by=actor(request))
+
+
+def _send_code(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    services.send_code(user, by=actor(request))
+    return True
+
+
+def _send_reset(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    services.send_reset(user, by=actor(request))
+    return True
+
+
+def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
+    ended = services.sign_out(user, by=actor(request))
+    return f"{ended} session{pluralize(ended)} ended" if ended else False
+
+
+def _remove_factors(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
+    removed = services.remove_factors(user, by=actor(request), reason=reason)
+    return f"{removed} second factor{pluralize(removed)} removed, signed out everywhere" if removed else False
+
+
+def _export(user: User, /, *, request: HttpRequest, reason: str) -> bool:
+    """The page answers with what is put on the request here."""
+    bag: Any = request
+    bag.export = services.export_of(user, by=actor(request), reason=reason)
+    return True
+
+
+VERBS = (
+    Verb(
+        name="activate",
+        label="Activate",
+        permission="users.activate_user",
+        run=_activate,
+        done="activated",
+        already="active already; a pause, if there was one, is lifted",
+        in_row=True,
+        applies=lambda user: not user.is_active,
+    ),
+    Verb(
+        name="unlock",
+        label="Unlock",
+        permission="users.activate_user",
+        run=_unlock,
+        done="pause lifted",
+        already="not paused",
+        in_row=True,
+        applies=is_paused,
+    ),
+    Verb(
+        name="deactivate",
+        label="Deactivate",
+        permission="users.deactivate_user",
+        run=_deactivate,
+        done="deactivated and signed out",
+        already="inactive already",
+        asks_reason=True,
+        sensitive=True,
+        applies=lambda user: user.is_active or user.delete_after_at is not None,
+    ),
+    Verb(
+        name="mark-verified",
+        label="Mark verified",
+        permission="users.verify_user",
+        run=_mark_verified,
+        done="address taken as verified",
+        already="verified already",
+        asks_reason=True,
+        sensitive=True,
+        applies=lambda user: not user.is_verified,
+    ),
+    Verb(
+        name="send-code",
+        label="Send registration code",
+        permission="users.verify_user",
+        run=_send_code,
+        done="registration code on its way",
+        applies=lambda user: user.is_active and not user.is_verified,
+    ),
+    Verb(
+        name="send-reset",
+        label="Send password reset",
+        permission="users.send_reset_user",
+        run=_send_reset,
+        done="reset link on its way",
+        applies=lambda user: user.is_active,
+    ),
+    Verb(
+        name="sign-out",
+        label="Sign out everywhere",
+        permission="users.sign_out_user",
+        run=_sign_out,
+        done="signed out",
+        already="not signed in anywhere",
+    ),
+    Verb(
+        name="remove-factors",
+        label="Remove second factors",
+        permission="users.remove_factor_user",
+        run=_remove_factors,
+        done="second factors removed",
+        already="no second factor",
+        asks_reason=True,
+        sensitive=True,
+        in_bulk=False,
+        applies=has_factor,
+        says=lambda user: (
+            "All apps, passkeys and recovery codes go, every session ends, and the owner is told by mail."
+        ),
+    ),
+    Verb(
+        name="export",
+        label="Export",
+        permission="users.export_user",
+        run=_export,
+        done="export made",
+        asks_reason=True,
+        sensitive=True,
+        in_bulk=False,
+        says=lambda user: "A JSON file with everything that is held about this person.",
+    ),
+)

@@ -1,0 +1,224 @@
+"""Second factors and passkeys: adding and removing them, signing in with them, proving once more who one is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse
+from ninja import Body, Router, Status
+
+from lib.errors import ProductError, refusals
+from users import auth, mfa_schemas, schemas
+from users.api import signed_in
+from users.models import User
+from users.services import Actor, Caller, devices, factors, hashing, passkeys, reauthentication, second_factor, sessions
+from users.services.opening import Opened
+from users.services.signin import give_up
+
+T = TypeVar("T")
+
+router = Router(tags=["Second factors"])
+
+_ID = re.compile("[0-9a-f]{32}", re.IGNORECASE)
+_CHANGE = (400, 401, 403, 413, 422, 503)
+
+
+def _of(request: HttpRequest) -> User:
+    """Whose bearer it is."""
+    return request.auth  # type: ignore[attr-defined, no-any-return]
+
+
+async def _freshly(request: HttpRequest, verb: Callable[..., T], **arguments: Any) -> T:
+    """Call a verb for a person who has proved lately who they are; REAUTHENTICATION_REQUIRED (403)."""
+    user = _of(request)
+
+    def call() -> T:
+        sessions.require_fresh(user.session_id)
+        return verb(user, **arguments)
+
+    return await sync_to_async(call)()
+
+
+async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any) -> T:
+    """`_freshly`, for verbs that are put on record and leave this session alone."""
+    user = _of(request)
+    by = Actor.oneself(user, Caller.of(request))
+    return await _freshly(request, verb, **arguments, by=by, keep=user.session_id)
+
+
+def _never_store(response: HttpResponse) -> None:
+    response["Cache-Control"] = "no-store"
+
+
+# --- One's own factors ------------------------------------------------------------------------------------------------
+
+
+@router.get("/auth/mfa", response={200: mfa_schemas.FactorsOut, **refusals(401, 503)})
+async def list_factors(request: HttpRequest, response: HttpResponse) -> mfa_schemas.FactorsOut:
+    """The authenticator apps and passkeys in use, and how many recovery codes are left."""
+    _never_store(response)
+    found, left = await sync_to_async(factors.overview)(_of(request))
+    return mfa_schemas.FactorsOut(devices=[mfa_schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
+
+
+@router.post("/auth/mfa/totp", response={201: mfa_schemas.TotpOut, **refusals(*_CHANGE)})
+async def start_totp(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.FactorIn
+) -> Status[mfa_schemas.TotpOut]:
+    """Begin with an authenticator app; it counts once `/auth/mfa/totp/confirm` has seen a code of it."""
+    _never_store(response)
+    made = await _freshly(request, factors.start_totp, name=payload.name)
+    return Status(
+        201, mfa_schemas.TotpOut(id=made.device.pk.hex, secret=made.secret, otpauth_uri=made.uri, svg=made.svg)
+    )
+
+
+@router.post("/auth/mfa/totp/confirm", response={200: mfa_schemas.RecoveryCodesOut, **refusals(*_CHANGE)})
+async def confirm_totp(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.CodeIn
+) -> mfa_schemas.RecoveryCodesOut:
+    """Take the authenticator app into use; the other sessions end. Recovery codes are shown this once."""
+    _never_store(response)
+    codes = await _change(request, factors.confirm_totp, code=payload.code)
+    return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
+
+
+@router.delete("/auth/mfa/devices/{device_id}", response={204: None, **refusals(400, 401, 403, 404, 503)})
+async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
+    """Remove an app or a passkey, with the last one the recovery codes too; the other sessions end."""
+    await _change(request, factors.remove, device_id=UUID(device_id) if _ID.fullmatch(device_id) else None)
+    return Status(204, None)
+
+
+@router.post("/auth/mfa/recovery-codes", response={200: mfa_schemas.RecoveryCodesOut, **refusals(400, 401, 403, 503)})
+async def new_recovery_codes(request: HttpRequest, response: HttpResponse) -> mfa_schemas.RecoveryCodesOut:
+    """Ten new recovery codes, shown this once; the old ones are void and the other sessions end."""
+    _never_store(response)
+    codes = await _change(request, factors.new_recovery_codes)
+    return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
+
+
+@router.post("/auth/passkeys/register/options", response={200: mfa_schemas.CeremonyOut, **refusals(*_CHANGE)})
+async def passkey_registration_options(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.FactorIn
+) -> mfa_schemas.CeremonyOut:
+    """What `navigator.credentials.create` needs for a new passkey."""
+    _never_store(response)
+    ceremony, options = await _freshly(request, passkeys.registration_options, name=payload.name)
+    return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
+
+
+@router.post("/auth/passkeys/register/verify", response={201: mfa_schemas.RecoveryCodesOut, **refusals(*_CHANGE)})
+async def register_passkey(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.PasskeyAnswerIn
+) -> Status[mfa_schemas.RecoveryCodesOut]:
+    """Take the passkey into use; the other sessions end. Recovery codes are shown this once."""
+    _never_store(response)
+    codes = await _change(request, passkeys.register, ceremony=payload.ceremony, credential=payload.credential)
+    return Status(201, mfa_schemas.RecoveryCodesOut(recovery_codes=codes))
+
+
+# --- Signing in -------------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/auth/mfa/verify",
+    auth=None,
+    response={200: schemas.LoginOut, **refusals(400, 413, 422, 503)},
+    exclude_none=True,
+)
+async def verify_factor(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.MfaVerifyIn
+) -> schemas.LoginOut:
+    """The second step of a sign-in that `/login` answered with `LOGIN_MFA_REQUIRED`."""
+    opened = await sync_to_async(_second_step)(payload, Caller.of(request))
+    return _let_in(response, opened)
+
+
+def _second_step(payload: mfa_schemas.MfaVerifyIn, caller: Caller) -> Opened:
+    if payload.method == factors.WEBAUTHN:
+        return second_factor.verify_passkey(
+            token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, caller=caller
+        )
+    return second_factor.verify(token=payload.mfa_token, method=payload.method, code=payload.code, caller=caller)
+
+
+@router.post(
+    "/auth/passkeys/login/options",
+    auth=None,
+    response={200: mfa_schemas.CeremonyOut, **refusals(400, 413, 422, 429, 503)},
+)
+async def passkey_login_options(
+    request: HttpRequest,
+    response: HttpResponse,
+    payload: Body[mfa_schemas.LoginOptionsIn | None] = None,
+) -> mfa_schemas.CeremonyOut:
+    """What `navigator.credentials.get` needs: for a sign-in by passkey alone, or as its second step."""
+    _never_store(response)
+    ceremony, options = await sync_to_async(_login_options)(payload.mfa_token if payload else None, Caller.of(request))
+    return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
+
+
+def _login_options(mfa_token: str | None, caller: Caller) -> passkeys.Ceremony:
+    passkeys.count_begin(caller)
+    return passkeys.login_options(second_factor.waiting(mfa_token).user if mfa_token is not None else None)
+
+
+@router.post(
+    "/auth/passkeys/login/verify",
+    auth=None,
+    response={200: schemas.LoginOut, **refusals(400, 413, 422, 503)},
+    exclude_none=True,
+)
+async def passkey_login(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.PasskeyAnswerIn
+) -> schemas.LoginOut:
+    """Sign in with a passkey alone: what the person has, and what the authenticator knows them by."""
+    opened = await sync_to_async(passkeys.sign_in)(
+        ceremony=payload.ceremony, credential=payload.credential, caller=Caller.of(request)
+    )
+    return _let_in(response, opened)
+
+
+def _let_in(response: HttpResponse, opened: Opened) -> schemas.LoginOut:
+    auth.set_device_cookie(response, devices.issue(opened.user.email))
+    return signed_in(response, opened.tokens)
+
+
+# --- Proving it once more ---------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/auth/reauthenticate",
+    response={200: mfa_schemas.ReauthenticatedOut, **refusals(400, 401, 403, 413, 422, 429, 503)},
+)
+async def reauthenticate(
+    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.ReauthenticateIn
+) -> mfa_schemas.ReauthenticatedOut:
+    """Prove once more who one is; for ten minutes (USERS_REAUTH_SECONDS) this session may make sensitive changes."""
+    _never_store(response)
+    user, caller = _of(request), Caller.of(request)
+    if payload.password is not None:
+        auth_at = await _by_password(user, payload.password, caller, request.COOKIES.get(devices.COOKIE, ""))
+    elif payload.code is not None:
+        auth_at = await sync_to_async(reauthentication.by_code)(user, code=payload.code, caller=caller)
+    else:
+        auth_at = await sync_to_async(reauthentication.by_passkey)(
+            user, ceremony=payload.ceremony or "", credential=payload.credential, caller=caller
+        )
+    return mfa_schemas.ReauthenticatedOut(auth_at=auth_at)
+
+
+async def _by_password(user: User, password: str, caller: Caller, device: str) -> datetime:
+    attempt = await sync_to_async(reauthentication.begin)(user, caller=caller, device=device)
+    try:
+        checked = await hashing.acheck(password, attempt.encoded)
+    except ProductError:
+        await sync_to_async(give_up)(attempt)
+        raise
+    return await sync_to_async(reauthentication.by_password)(user, attempt, checked)

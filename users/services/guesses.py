@@ -1,0 +1,237 @@
+"""How soon a password is guessed by someone who tries what people choose.
+
+The list Django ships has 20,000 passwords in order of their frequency, in lower case and hardly one with a symbol: it
+knows `password`, not `P@ssw0rd123!`. So a password is cut into the pieces it was made of (a common word, a walk over
+the keyboard, a year, a mark at the end), and each piece counts with the tries it takes. The cheapest way to cut it up
+decides, as in "zxcvbn: Low-Budget Password Strength Estimation" (Wheeler, 2016).
+"""
+
+import re
+from functools import cache
+from gzip import open as gzip_open
+from math import log10
+from pathlib import Path
+from unicodedata import normalize
+
+from django.contrib.auth import password_validation
+
+#: Powers of ten. A list of common words, each in the usual disguises, is shorter than this.
+ENOUGH = 6.7
+#: From this length on a password is strong without classes.
+LONG = 15
+#: Nothing longer is looked up, copies aside; a longer piece counts as several.
+LONGEST = 20
+
+#: What people reach for and Django's list lacks or ranks too low counts as the 300 most common.
+_USUAL = (Path(__file__).parent / "usual_words.txt").read_text(encoding="utf-8").split()
+#: Sentences that everybody has heard, letters alone.
+_SAYINGS = frozenset((Path(__file__).parent / "sayings.txt").read_text(encoding="utf-8").split())
+
+#: Keys in a row, the alphabet, and columns of the keyboard; each is walked both ways.
+_ROWS = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "01234567890",
+    "qwertyuiop[]",
+    "asdfghjkl;'",
+    "zxcvbnm,./",
+    "qwertzuiop",
+    "yxcvbnm",
+    "azertyuiop",
+    "qsdfghjklm",
+    "wxcvbn",
+    "йцукенгшщзхъ",
+    "фывапролджэ",
+    "ячсмитьбю",
+    "абвгдежзийклмнопрстуфхцчшщъыьэюя",
+)
+_KEYS = ("`1234567890-=", " qwertyuiop[]\\", " asdfghjkl;'", " zxcvbnm,./")
+
+_UNSHIFTED = str.maketrans('~!@#$%^&*()_+{}|:"<>?', "`1234567890-=[]\\;',./")
+#: Two readings, since `1` and `!` stand for an i and for an l.
+_READINGS = (
+    str.maketrans("@4301!|$57+89(", "aaeoiiissttbgc"),
+    str.maketrans("@4301!|$57+89(", "aaeolllssttbgc"),
+)
+_MARKS = {"!": 0.6, "@": 0.8, "#": 0.8, "$": 0.8, ".": 0.8, "*": 0.8, "?": 0.8, "-": 0.8, "_": 0.8, " ": 0.8, "1": 0.7}
+
+_ONE_CHARACTER_OFTEN = re.compile(r"(.)\1{3,}", re.DOTALL)
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_DAY, _MONTH = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
+_DATE = re.compile(rf"(?:{_DAY}{_MONTH}|{_MONTH}{_DAY})(?:(?:19|20)?\d\d)|(?:19|20)\d\d{_MONTH}{_DAY}")
+_DECORATION = r"[\W\d_]+"
+_EDGES = re.compile(rf"^{_DECORATION}|{_DECORATION}$")
+_TAIL = re.compile(rf"{_DECORATION}$")
+_LETTERLESS = re.compile(_DECORATION)
+
+
+def is_guessed_soon(password: str) -> bool:
+    """Whether the password is a common one, or one made of common pieces in the usual way. Any length, linear time."""
+    typed = _closed_up(normalize("NFKC", password).casefold())
+    return _is_listed(typed) or _is_interleaved(typed) or _powers(password, typed) < ENOUGH
+
+
+def readings(text: str) -> set[str]:
+    """The text in lower case, as typed and with its leet undone."""
+    typed = normalize("NFKC", text).casefold()
+    return {typed, *(typed.translate(reading) for reading in _READINGS)}
+
+
+@cache
+def _ranks() -> dict[str, float]:
+    """Common words and passwords with the power of ten of their rank."""
+    path = Path(password_validation.__file__).parent / "common-passwords.txt.gz"
+    with gzip_open(path, "rt", encoding="utf-8") as lines:
+        listed = [line.strip() for line in lines]
+    ranks = {word: log10(number + 2) for number, word in reversed(list(enumerate(listed)))}
+    for word in _USUAL:
+        ranks[word] = min(ranks.get(word, 9), 2.5)
+    backwards = {word[::-1]: rank + 1 for word, rank in ranks.items() if rank <= 3 and len(word) >= 5}
+    return backwards | ranks
+
+
+def _is_listed(typed: str) -> bool:
+    """Common as it is, or once the digits and symbols around and between its letters are gone: `1Pass-word!99`."""
+    if len(typed) > 2 * LONGEST:
+        return False
+    ranks = _ranks()
+    for form in (typed, *(typed.translate(reading) for reading in _READINGS)):
+        letters = _LETTERLESS.sub("", form)
+        if form in ranks or letters in _SAYINGS:
+            return True
+        # Both ends bare; only the tail, for the front may be leet: `@dmin`.
+        words = [(word, 4) for word in (_EDGES.sub("", form), _TAIL.sub("", form), *_undressed(typed))]
+        for word, least in (*words, (letters, 5)):
+            # A long tail may make a good password of a bad word; then the pieces are counted.
+            is_short = len(typed) < LONG or len(typed) - len(word) <= 6
+            if is_short and len(word) >= least and word in ranks:
+                return True
+    return False
+
+
+def _undressed(typed: str) -> list[str]:
+    """Without the tail first, so that leet undoes none of it: `p@ssw0rd!1` is no `passwordil`."""
+    return [bare.translate(reading) for bare in (_EDGES.sub("", typed), _TAIL.sub("", typed)) for reading in _READINGS]
+
+
+def _is_interleaved(typed: str) -> bool:
+    """Letters in a row between digits in a row: `a1b2c3d4`, `1q2w3e4r`."""
+    if len(typed) > 2 * LONGEST:
+        return False
+    letters = "".join(character for character in typed if character.isalpha())
+    digits = "".join(character for character in typed if character.isdigit())
+    return len(letters) >= 3 and len(digits) >= 3 and _is_row(letters) and (_is_row(digits) or len(set(digits)) == 1)
+
+
+def _closed_up(typed: str) -> str:
+    """Without the mark between all its letters (`p a s s w o r d`), and with doubled letters (`ppaassss`) once."""
+    for mark in " -_.,*+":
+        if typed.count(mark) * 5 >= len(typed) * 2:
+            typed = typed.replace(mark, "") or typed
+    return typed[::2] if typed[::2] == typed[1::2] else typed
+
+
+def _powers(password: str, typed: str) -> float:
+    """The power of ten of the tries it takes, or something above ENOUGH: counting ends there."""
+    shifts = min(sum(map(str.isupper, password)), sum(map(str.islower, password)))
+    return min(0.3 * shifts, 1.5) + _pieces(typed)
+
+
+def _pieces(typed: str) -> float:
+    """The cheapest way to cut the text into pieces, from the front: `best[i]` is what the first i characters cost."""
+    # How often a character is repeated adds next to nothing.
+    text = _ONE_CHARACTER_OFTEN.sub(r"\1\1\1", typed)
+    forms = [text, text.translate(_UNSHIFTED), *(text.translate(reading) for reading in _READINGS)]
+    best = [0.0] + [float("inf")] * len(text)
+    copied = 0
+    for start in range(len(text)):
+        # Every way to the end passes one of the next LONGEST places, or comes out of the copy under way.
+        if min(best[start : start + LONGEST + 1]) >= ENOUGH and best[max(copied, start)] >= ENOUGH:
+            return ENOUGH
+        ends = _pieces_at(forms, start)
+        # One long copy, instead of one from each of its characters: that would be quadratic.
+        if start >= copied and (copied := _copied_until(text, start)) > start:
+            ends.append((copied, 0.3))
+        for end, cost in ends:
+            best[end] = min(best[end], best[start] + cost)
+    return best[-1]
+
+
+def _copied_until(text: str, start: int) -> int:
+    """Where a repetition of something earlier ends that begins here; `start` when there is none of 4 characters."""
+    source, end = text.find(text[start : start + 4], 0, start + 3), start
+    if source < 0 or start + 4 > len(text):
+        return start
+    while end < len(text) and text[source + end - start] == text[end]:
+        end += 1
+    return end
+
+
+def _pieces_at(forms: list[str], start: int) -> list[tuple[int, float]]:
+    """Where pieces that begin here may end, and the power of ten each costs."""
+    text = forms[0]
+    found = [(start + 1, _character(text[start]))]
+    if text[start : start + 3] == text[start] * 3:
+        found.append((start + 3, _character(text[start]) + 0.3))
+    found += _words(forms, start)
+    found += _walks(forms[1], start)
+    for pattern, cost in ((_YEAR, 1.7), (_DATE, 4.0)):
+        if match := pattern.match(text, start):
+            found.append((match.end(), cost))
+    return found
+
+
+def _character(character: str) -> float:
+    if character in _MARKS:
+        return _MARKS[character]
+    return 1.0 if character.isdigit() else 1.4
+
+
+def _words(forms: list[str], start: int) -> list[tuple[int, float]]:
+    ranks, found = _ranks(), []
+    for disguise, form in zip((0.0, 0.5, 0.5, 0.5), forms, strict=True):
+        for end in range(start + 3, min(len(form), start + LONGEST) + 1):
+            if (rank := ranks.get(form[start:end])) is not None:
+                found.append((end, rank + disguise))
+    return found
+
+
+@cache
+def _neighbours() -> dict[tuple[str, str], tuple[int, int]]:
+    """Pairs of keys side by side with the direction from the first to the second."""
+    places = {key: (row, column) for row, keys in enumerate(_KEYS) for column, key in enumerate(keys) if key != " "}
+    directions = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, -1), (-1, 1))
+    keys = {place: key for key, place in places.items()}
+    return {
+        (key, keys[row + down, column + right]): (down, right)
+        for key, (row, column) in places.items()
+        for down, right in directions
+        if (row + down, column + right) in keys
+    }
+
+
+@cache
+def _steps() -> frozenset[str]:
+    """Pairs that follow each other in a row, forwards and backwards."""
+    return frozenset(line[at : at + 2] for row in _ROWS for line in (row, row[::-1]) for at in range(len(line) - 1))
+
+
+def _is_row(text: str) -> bool:
+    return all(text[at : at + 2] in _steps() for at in range(len(text) - 1))
+
+
+def _walks(text: str, start: int) -> list[tuple[int, float]]:
+    """Rows (`abcd`, `4321`) and walks from key to key (`qwedsa`), where every turn is one more thing to guess."""
+    found, neighbours, steps = [], _neighbours(), _steps()
+    on_row = on_keys = True
+    turns, heading = 0, None
+    first = 0.7 if text[start] in "01aq" else 1.3
+    for end in range(start + 2, min(len(text), start + LONGEST) + 1):
+        pair = text[end - 2 : end]
+        direction = neighbours.get((pair[0], pair[1]))
+        on_row, on_keys = on_row and pair in steps, on_keys and direction is not None
+        if not on_row and not on_keys:
+            break
+        turns, heading = turns + (heading not in {None, direction}), direction
+        if end - start >= 3:
+            found.append((end, first + 0.05 * (end - start) + (0 if on_row else 0.7 + 0.6 * turns)))
+    return found

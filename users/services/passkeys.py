@@ -1,0 +1,293 @@
+"""Passkeys (WebAuthn level 3): registered by their owner, asked for at sign-in and at re-authentication.
+
+A ceremony is a OneTimeToken: its challenge is derived from the row, and it is spent before the answer is looked at.
+What passkeys are bound to comes from USERS_WEBAUTHN_RP_ID and USERS_WEBAUTHN_ORIGINS, never from a request.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import webauthn
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
+from webauthn.helpers import base64url_to_bytes, options_to_json_dict
+from webauthn.helpers.structs import (
+    AuthenticatorSelectionCriteria,
+    AuthenticatorTransport,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+from webauthn.registration.verify_registration_response import VerifiedRegistration
+
+from lib.errors import ProductError
+from users.models import MfaDevice, OneTimeToken, User
+from users.services import audit, factors, limiter, opening, tokens
+from users.services.callers import Actor, Caller
+from users.services.opening import Opened
+
+LIFETIME = timedelta(minutes=5)
+_WEBAUTHN = OneTimeToken.Purpose.WEBAUTHN
+_REGISTER, _LOGIN = "register", "login"
+_CREDENTIAL_ID_MAX_LENGTH = 1023  # bytes (WebAuthn, 5.8.3)
+
+Ceremony = tuple[str, dict[str, Any]]
+
+
+# --- Registration -----------------------------------------------------------------------------------------------------
+
+
+def registration_options(user: User, *, name: str = "") -> Ceremony:
+    """The token of a ceremony, good for five minutes, and `PublicKeyCredentialCreationOptionsJSON` for the browser.
+
+    MFA_TOO_MANY beyond 20 devices.
+    """
+    factors.refuse_too_many(user)
+    row = _begin(user, _REGISTER, name=name)
+    options = webauthn.generate_registration_options(
+        rp_id=settings.USERS_WEBAUTHN_RP_ID,
+        rp_name=settings.PRODUCT_NAME,
+        user_id=user.pk.bytes,
+        user_name=user.email,
+        user_display_name=user.get_full_name() or user.email,
+        challenge=tokens.challenge(row),
+        timeout=_milliseconds(LIFETIME),
+        authenticator_selection=AuthenticatorSelectionCriteria(
+            resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
+        ),
+        exclude_credentials=_descriptors(user),
+    )
+    return _token(row), options_to_json_dict(options)
+
+
+def register(user: User, *, ceremony: str, credential: Any, by: Actor, keep: uuid.UUID | None = None) -> list[str]:
+    """Take the passkey an authenticator has made into use: on record, mailed, other sessions end.
+
+    Return ten recovery codes where there were none. PASSKEY_REJECTED, MFA_TOO_MANY. Call it outside a transaction:
+    the ceremony is spent whatever comes of it.
+    """
+    row = _spent(ceremony, _REGISTER)
+    if row is None or row.user_id != user.pk:
+        raise _rejected()
+    made = _verified_registration(row, credential)
+    if made is None or len(made.credential_id) > _CREDENTIAL_ID_MAX_LENGTH:
+        raise _rejected()
+    try:
+        return _store(user, row, made, _transports(credential), by, keep)
+    except IntegrityError:
+        raise _rejected() from None  # this credential is registered already
+
+
+@transaction.atomic
+def _store(
+    user: User,
+    row: OneTimeToken,
+    made: VerifiedRegistration,
+    transports: list[str],
+    by: Actor,
+    keep: uuid.UUID | None,
+) -> list[str]:
+    owner = User.objects.select_for_update().get(pk=user.pk)
+    factors.refuse_too_many(owner)
+    device = MfaDevice.objects.create(
+        user=owner,
+        kind=MfaDevice.Kind.WEBAUTHN,
+        name=row.payload["name"],
+        credential_id=made.credential_id,
+        public_key=made.credential_public_key,
+        sign_count=made.sign_count,
+        transports=transports,
+    )
+    return factors.take_into_use(device, by=by, keep=keep)
+
+
+def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegistration | None:
+    try:
+        return webauthn.verify_registration_response(
+            credential=_as_object(credential),
+            expected_challenge=tokens.challenge(row) or b"",
+            expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
+            expected_origin=list(settings.USERS_WEBAUTHN_ORIGINS),
+            require_user_verification=True,
+        )
+    except Exception:  # a stranger's bytes: whatever the parsers stumble over is no passkey
+        return None
+
+
+def _transports(credential: dict[str, Any]) -> list[str]:
+    """How the browser says the authenticator is reached; a hint for later sign-ins."""
+    known = {transport.value for transport in AuthenticatorTransport}
+    given = credential["response"].get("transports")
+    return sorted(known.intersection(filter(_is_text, given))) if isinstance(given, list) else []
+
+
+# --- Sign-in ----------------------------------------------------------------------------------------------------------
+
+
+def login_options(user: User | None = None) -> Ceremony:
+    """The token of a ceremony, good for five minutes, and `PublicKeyCredentialRequestOptionsJSON` for the browser.
+
+    Without a `user` any passkey of this site may answer; with one, theirs alone.
+    """
+    row = _begin(user, _LOGIN)
+    options = webauthn.generate_authentication_options(
+        rp_id=settings.USERS_WEBAUTHN_RP_ID,
+        challenge=tokens.challenge(row),
+        timeout=_milliseconds(LIFETIME),
+        allow_credentials=_descriptors(user) if user else [],
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    return _token(row), options_to_json_dict(options)
+
+
+def count_begin(caller: Caller) -> None:
+    """Count the beginning of a ceremony by somebody unknown; TOO_MANY_REQUESTS (429)."""
+    limiter.count_ip(limiter.PASSKEY_IP, caller.ip)
+
+
+def check(*, ceremony: str, credential: Any, caller: Caller, user: User | None = None) -> User:
+    """Whose passkey has answered the ceremony; `user`'s where one is given. Call it outside a transaction.
+
+    PASSKEY_REJECTED for everything else: a ceremony spent, expired or begun for another person, an unknown passkey, a
+    wrong origin or signature, a person not verified by the authenticator, a sign count that went back, an account that
+    may not sign in.
+    """
+    row = _spent(ceremony, _LOGIN)
+    device = _device_of(credential) if row else None
+    if row is None or device is None:
+        raise _rejected()
+    if why := _flaw(row, device, credential, user):
+        audit.record("mfa.failed", by=caller, user=device.user, outcome="failed", kind=device.kind, why=why)
+        raise _rejected()
+    return device.user
+
+
+def sign_in(*, ceremony: str, credential: Any, caller: Caller) -> Opened:
+    """Open a session with a passkey alone, which counts as both factors; PASSKEY_REJECTED."""
+    proved = check(ceremony=ceremony, credential=credential, caller=caller)
+    with transaction.atomic():
+        # Asked again, and locked: a deactivation since the check must not be outrun.
+        user = User.objects.select_for_update().get(pk=proved.pk)
+        if not _may_sign_in(user):
+            raise _rejected()
+        return opening.opened(user, caller, timezone.now(), amr=(factors.AMR[factors.WEBAUTHN],))
+
+
+def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:
+    """What is wrong with an answer, in a word for the trail; empty, and the use noted, when nothing is."""
+    expected = user.pk if user else None
+    if (row.user_id or expected) != expected or (expected or device.user_id) != device.user_id:
+        return "other_person"
+    verified = _verified_login(row, device, credential)
+    if verified is None or not _is_handle_of(device, credential, is_needed=user is None):
+        return "wrong"
+    if not _may_sign_in(device.user):
+        return "inactive"
+    return "" if _note_use(device, verified.new_sign_count, timezone.now()) else "sign_count"
+
+
+def _verified_login(row: OneTimeToken, device: MfaDevice, credential: Any) -> VerifiedAuthentication | None:
+    try:
+        return webauthn.verify_authentication_response(
+            credential=_as_object(credential),
+            expected_challenge=tokens.challenge(row) or b"",
+            expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
+            expected_origin=list(settings.USERS_WEBAUTHN_ORIGINS),
+            credential_public_key=bytes(device.public_key or b""),
+            credential_current_sign_count=0,  # `_note_use` compares it, once for all parallel answers
+            require_user_verification=True,
+        )
+    except Exception:  # a stranger's bytes: whatever the parsers stumble over is no passkey
+        return None
+
+
+def _note_use(device: MfaDevice, sign_count: int, now: datetime) -> bool:
+    """Whether the sign count has grown, or the authenticator keeps none (WebAuthn, 7.2 step 22)."""
+    grown = Q(sign_count__lt=sign_count) if sign_count else Q(sign_count=0)
+    return bool(MfaDevice.objects.filter(grown, pk=device.pk).update(sign_count=sign_count, last_used_at=now))
+
+
+def _may_sign_in(user: User) -> bool:
+    return user.is_active and user.is_verified and not user.must_reset
+
+
+def _device_of(credential: Any) -> MfaDevice | None:
+    key = _bytes_of(credential.get("rawId")) if isinstance(credential, dict) else None
+    passkeys = MfaDevice.objects.filter(kind=MfaDevice.Kind.WEBAUTHN, confirmed_at__isnull=False)
+    return passkeys.select_related("user").filter(credential_id=key).first() if key else None
+
+
+def _is_handle_of(device: MfaDevice, credential: dict[str, Any], *, is_needed: bool) -> bool:
+    """Whether the authenticator names the passkey's owner; it may leave that out where the person is known already."""
+    given = credential["response"].get("userHandle")
+    return not is_needed if given is None else _bytes_of(given) == device.user_id.bytes
+
+
+# --- Ceremonies -------------------------------------------------------------------------------------------------------
+
+
+def _begin(user: User | None, kind: str, **payload: str) -> OneTimeToken:
+    return OneTimeToken.objects.create(
+        user=user,
+        purpose=_WEBAUTHN,
+        key_id=tokens.one_time_key_id(_WEBAUTHN),
+        payload={"for": kind, **payload},
+        expires_at=timezone.now() + LIFETIME,
+    )
+
+
+def _token(row: OneTimeToken) -> str:
+    return tokens.one_time_token(row) or ""
+
+
+def _spent(token: str, kind: str) -> OneTimeToken | None:
+    """The ceremony a token stands for, spent by this call; None when it is not one, is over or was answered."""
+    now = timezone.now()
+    row = OneTimeToken.open(now).filter(pk__in=[tokens.one_time_id(token)], purpose=_WEBAUTHN).first()
+    if row is None or not tokens.is_one_time_token(token, row) or row.payload.get("for") != kind:
+        return None
+    return row if OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now) else None
+
+
+def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:
+    owned = user.mfa_devices.filter(kind=MfaDevice.Kind.WEBAUTHN, confirmed_at__isnull=False).order_by("created_at")
+    return [
+        PublicKeyCredentialDescriptor(
+            id=bytes(device.credential_id or b""),
+            transports=[AuthenticatorTransport(value) for value in device.transports],
+        )
+        for device in owned
+    ]
+
+
+def _as_object(credential: Any) -> dict[str, Any]:
+    # The library would take a string for JSON, and a second parser is one too many.
+    if not isinstance(credential, dict):
+        raise TypeError("no JSON object")
+    return credential
+
+
+def _bytes_of(value: Any) -> bytes | None:
+    """What base64url stands for; None for anything else."""
+    try:
+        return base64url_to_bytes(value) if _is_text(value) else None
+    except ValueError:
+        return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _milliseconds(span: timedelta) -> int:
+    return int(span.total_seconds() * 1000)
+
+
+def _rejected() -> ProductError:
+    return ProductError("PASSKEY_REJECTED", "The passkey was not accepted; begin again.")

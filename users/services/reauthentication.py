@@ -1,0 +1,52 @@
+"""Somebody signed in proves once more who they are, before a sensitive change: password, code or passkey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from lib.errors import ProductError
+from users.models import User
+from users.services import factors, limiter, passkeys, sessions, signin
+from users.services.callers import Caller
+from users.services.hashing import Checked
+
+
+def begin(user: User, *, caller: Caller, device: str = "") -> signin.Attempt:
+    """Count a try at the own password like one at sign-in: compare with `encoded`, then call `by_password`.
+
+    Raises PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
+    """
+    try:
+        return signin.begin(email=user.email, caller=caller, device=device)
+    except signin.Paused as pause:
+        raise ProductError("PASSWORD_WRONG", pause.message, slug=pause.slug, retry_after=pause.retry_after) from None
+
+
+def by_password(user: User, attempt: signin.Attempt, checked: Checked) -> datetime:
+    """The proof from a comparison: when it was given; PASSWORD_WRONG."""
+    if attempt.user is None or attempt.user.pk != user.pk or not checked.is_right:
+        signin.note_failure(attempt, why="wrong_at_reauthentication")
+        raise ProductError("PASSWORD_WRONG", "The password is wrong.")
+    limiter.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
+    return _note(user, ("pwd",), attempt.caller)
+
+
+def by_code(user: User, *, code: str, caller: Caller) -> datetime:
+    """The proof from a code of the app (digits) or a recovery code, which is spent; MFA_BAD_CODE."""
+    method = factors.TOTP if "".join(code.split()).isdigit() else factors.RECOVERY
+    amr = factors.check_code(user, method=method, code=code, caller=caller)
+    return _note(user, (amr,), caller)
+
+
+def by_passkey(user: User, *, ceremony: str, credential: Any, caller: Caller) -> datetime:
+    """The proof from a passkey of the person's; PASSKEY_REJECTED."""
+    passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=user)
+    return _note(user, (factors.AMR[factors.WEBAUTHN],), caller)
+
+
+def _note(user: User, amr: Sequence[str], caller: Caller) -> datetime:
+    if user.session_id is None:
+        raise ValueError("a proof belongs to a session")
+    return sessions.note_proof(user.session_id, amr=amr, by=caller)

@@ -1,0 +1,196 @@
+"""What the doors of the staff's site ask: address and password, a code, a proof, a new password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from django import forms
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
+from django.contrib.auth import authenticate
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.functional import lazy
+from django.utils.translation import gettext_lazy as _
+
+from lib.errors import ProductError
+from users import services
+from users.models import User
+from users.services import Caller, devices, factors, hashing, passwords, reauthentication
+
+
+class Refusable(forms.Form):
+    """A form whose checks are verbs: a refusal becomes an error of the form, its wait `retry_after` (seconds)."""
+
+    retry_after: int | None = None
+
+    def refused(self, error: ProductError) -> ValidationError:
+        self.retry_after = error.retry_after
+        return ValidationError(error.message, code=error.slug)
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Address and password; during a pause it says so."""
+
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": _("The address or the password is wrong, or this is not an active staff account."),
+    }
+    retry_after: int | None = None
+
+    def clean(self) -> dict[str, Any]:
+        try:
+            return super().clean()
+        except ProductError as error:
+            self.retry_after = error.retry_after
+            raise ValidationError(error.message, code=error.slug) from error
+
+
+def method_of(code: str) -> str:
+    """Which kind of code was typed: six digits come from an app, all else is a recovery code."""
+    digits = "".join(code.split())
+    return factors.TOTP if len(digits) == 6 and digits.isdigit() else factors.RECOVERY
+
+
+def _code_field(**more: Any) -> forms.CharField:
+    attrs = {"autocomplete": "one-time-code", "autocapitalize": "off", "spellcheck": "false", **more.pop("attrs", {})}
+    return forms.CharField(max_length=64, widget=forms.TextInput(attrs=attrs), **more)
+
+
+class CodeForm(Refusable):
+    """A code, spent by `check(code)`; what that returns is `answer`."""
+
+    code = _code_field(
+        label=_("Code"),
+        help_text=_("Six digits from your authenticator app, or one of your recovery codes."),
+        attrs={"autofocus": True},
+    )
+    answer: Any = None
+
+    def __init__(self, *args: Any, check: Callable[[str], Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.check = check
+
+    def clean_code(self) -> str:
+        code = cast(str, self.cleaned_data["code"])
+        try:
+            self.answer = self.check(code)
+        except ProductError as error:
+            raise self.refused(error) from error
+        return code
+
+
+class AppCodeForm(CodeForm):
+    """The first code of a new authenticator app."""
+
+    code = _code_field(
+        label=_("Code"), help_text=_("The six digits the app shows now."), attrs={"inputmode": "numeric"}
+    )
+
+
+class ProofForm(Refusable):
+    """The password or a code: one is enough. A right one is noted in the session as it is found right."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+    code = _code_field(
+        label=_("Or a code"),
+        required=False,
+        help_text=_("Six digits from your authenticator app, or one of your recovery codes."),
+    )
+
+    def __init__(self, *args: Any, request: HttpRequest, asks_password: bool, asks_code: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        if not asks_code:
+            del self.fields["code"]
+        if not asks_password:
+            del self.fields["password"]
+            self.fields["code"].label = _("Code")
+            self.fields["code"].widget.attrs["autofocus"] = True
+
+    def clean(self) -> dict[str, Any]:
+        password, code = self.cleaned_data.get("password"), self.cleaned_data.get("code")
+        if not self.errors:
+            if not password and not code:
+                raise ValidationError(_("Type something to prove that it is you."), code="required")
+            try:
+                self._password(password) if password else self._code(code or "")
+            except ProductError as error:
+                raise self.refused(error) from error
+        return self.cleaned_data
+
+    def _password(self, given: str) -> None:
+        user = cast(User, self.request.user)
+        device = self.request.COOKIES.get(devices.COOKIE, "")
+        attempt = reauthentication.begin(user, caller=Caller.of(self.request, "admin"), device=device)
+        try:
+            checked = hashing.check(given, attempt.encoded)
+        except ProductError:
+            services.give_up(attempt)
+            raise
+        reauthentication.by_password(user, attempt, checked)
+
+    def _code(self, code: str) -> None:
+        reauthentication.by_code(cast(User, self.request.user), code=code, caller=Caller.of(self.request, "admin"))
+
+
+class ChangePasswordForm(AdminPasswordChangeForm):
+    """The product's policy; the old password is counted and paused like any other try."""
+
+    request: HttpRequest
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["new_password1"].help_text = lazy(passwords.help_text, str)()
+
+    def clean_old_password(self) -> str:
+        given = cast(str, self.cleaned_data["old_password"])
+        try:
+            known = authenticate(self.request, username=self.user.get_username(), password=given)
+        except ProductError as error:
+            raise ValidationError(error.message, code=error.slug) from error
+        if known is None:
+            raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return given
+
+    def validate_password_for_user(self, user: Any, *args: Any, **kwargs: Any) -> None:
+        if password := self.cleaned_data.get("new_password2"):
+            try:
+                passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+            except ProductError as error:
+                self.add_error("new_password2", error.message)
+
+
+def _new_password(label: Any, **more: Any) -> forms.CharField:
+    attrs = {"autocomplete": "new-password", **more.pop("attrs", {})}
+    return forms.CharField(label=label, strip=False, widget=forms.PasswordInput(attrs=attrs), **more)
+
+
+class ChoosePasswordForm(Refusable):
+    """A first password, typed twice."""
+
+    password = _new_password(_("New password"), help_text=lazy(passwords.help_text, str)(), attrs={"autofocus": True})
+    again = _new_password(_("New password, once more"))
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+
+    def clean_password(self) -> str:
+        password = cast(str, self.cleaned_data["password"])
+        try:
+            passwords.check(password, email=self.user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+        except ProductError as error:
+            raise self.refused(error) from error
+        return password
+
+    def clean_again(self) -> str:
+        again = cast(str, self.cleaned_data["again"])
+        if "password" in self.cleaned_data and again != self.cleaned_data["password"]:
+            raise ValidationError(_("The two passwords differ."), code="password_mismatch")
+        return again

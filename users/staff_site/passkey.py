@@ -1,0 +1,130 @@
+"""Passkeys on the staff's site. Each address is a POST of two halves: without a `credential` it answers the options of
+a ceremony, as JSON; with one it looks at the answer of the authenticator and leads on. Script: admin/passkeys.js."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+
+from lib.errors import ProductError
+from lib.text import is_storable
+from users.models import User
+from users.models.factors import FACTOR_NAME_MAX_LENGTH
+from users.services import Actor, Caller, passkeys, reauthentication
+from users.staff_site import signing_in, waiting
+from users.staff_site.pages import next_url, to_start, with_next
+
+if TYPE_CHECKING:
+    from users.staff_site.site import StaffSite
+
+Begin = Callable[[], passkeys.Ceremony]
+#: Given the ceremony and what the authenticator said.
+Finish = Callable[[str, Any], HttpResponse]
+
+
+@never_cache
+def alone(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """Sign in with a passkey and nothing else: it counts as both factors."""
+
+    def begin() -> passkeys.Ceremony:
+        passkeys.count_begin(Caller.of(request, "admin"))
+        return passkeys.login_options()
+
+    def finish(ceremony: str, credential: Any) -> HttpResponse:
+        proved = passkeys.check(ceremony=ceremony, credential=credential, caller=Caller.of(request, "admin"))
+        with transaction.atomic():
+            # Asked again, and locked: a deactivation since the check must not be outrun.
+            user = User.objects.select_for_update().filter(pk=proved.pk, is_active=True, is_staff=True).first()
+            if user is None:
+                raise ProductError("PASSKEY_REJECTED", "This passkey does not belong to an active staff account.")
+            waiting.sign_in(request, user, amr=("webauthn",))
+        return HttpResponseRedirect(next_url(request))
+
+    return _two_halves(request, begin, finish, back="admin:login")
+
+
+@never_cache
+def second(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """A passkey as the second step."""
+    row = waiting.current(request)
+    if row is None:
+        return to_start(request)
+    user = cast(User, row.user)
+
+    def finish(ceremony: str, credential: Any) -> HttpResponse:
+        passkeys.check(ceremony=ceremony, credential=credential, caller=Caller.of(request, "admin"), user=user)
+        waiting.finish(request, row, amr=("pwd", "webauthn"))
+        return HttpResponseRedirect(next_url(request))
+
+    return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:login_code")
+
+
+@never_cache
+def again(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """A passkey as the proof that it is still the same person."""
+    user = request.user
+    if not isinstance(user, User) or not site.is_staff(request) or user.session_id is None:
+        return to_start(request)
+
+    def finish(ceremony: str, credential: Any) -> HttpResponse:
+        caller = Caller.of(request, "admin")
+        reauthentication.by_passkey(user, ceremony=ceremony, credential=credential, caller=caller)
+        return signing_in.proved_again(request)
+
+    return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:reauthenticate")
+
+
+def add(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """A new passkey of one's own."""
+    user = cast(User, request.user)
+    name = request.POST.get("name", "").strip()[:FACTOR_NAME_MAX_LENGTH]
+
+    def finish(ceremony: str, credential: Any) -> HttpResponse:
+        by = Actor.oneself(user, Caller.of(request, "admin"))
+        codes = passkeys.register(user, ceremony=ceremony, credential=credential, by=by, keep=user.session_id)
+        messages.success(request, _("The passkey is set up."))
+        return signing_in.recovery_codes(request, site, codes=codes, back_url=reverse("admin:second_factor"))
+
+    def begin() -> passkeys.Ceremony:
+        return passkeys.registration_options(user, name=name if is_storable(name) else "")
+
+    return _two_halves(request, begin, finish, back="admin:second_factor")
+
+
+def _two_halves(request: HttpRequest, begin: Begin, finish: Finish, *, back: str) -> HttpResponse:
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    given = request.POST.get("credential", "")
+    try:
+        if given:
+            return finish(request.POST.get("ceremony", ""), _read(given))
+        ceremony, options = begin()
+    except ProductError as error:
+        if given:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(with_next(back, next_url(request)))
+        return _refusal(error)
+    return JsonResponse({"ceremony": ceremony, "options": options})
+
+
+def _read(given: str) -> Any:
+    """What the script sent; None, which no ceremony takes, for anything else."""
+    try:
+        return json.loads(given)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refusal(error: ProductError) -> HttpResponse:
+    response = JsonResponse({"message": error.message}, status=error.status)
+    if error.retry_after:
+        response["Retry-After"] = str(error.retry_after)
+    return response

@@ -1,0 +1,96 @@
+"""Passwords of staff: changing one's own, and choosing a first one by the link that `create_admin` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.views import PasswordChangeView
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse, reverse_lazy
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+
+from lib.errors import ProductError
+from users import services
+from users.models import OneTimeToken, User
+from users.services import Actor, Caller, enrolment, factors, hashing
+from users.staff_site import waiting
+from users.staff_site.forms import ChangePasswordForm, ChoosePasswordForm
+from users.staff_site.pages import page
+
+if TYPE_CHECKING:
+    from users.staff_site.site import StaffSite
+
+_LINK = "users.enrol"
+
+
+class ChangePasswordView(PasswordChangeView):
+    form_class = ChangePasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form(self, form_class: Any = None) -> Any:
+        form = super().get_form(form_class)
+        form.request = self.request  # type: ignore[attr-defined]
+        return form
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        try:
+            encoded = hashing.make(form.cleaned_data["new_password1"])
+        except ProductError as error:
+            form.add_error(None, error.message)
+            return self.form_invalid(form)
+        by = Actor.staff(form.user, self.request)
+        keep = form.user.session_id
+        if user := services.change_password(form.user, password_hash=encoded, by=by, keep=keep):
+            # Django's session knows the old hash; the UserSession goes on.
+            update_session_auth_hash(self.request, user)
+        return HttpResponseRedirect(self.get_success_url())
+
+
+@never_cache
+def open_link(request: HttpRequest, *, token: str, site: StaffSite) -> HttpResponse:
+    """The link leads at once to an address without its token, which no Referer and no history can give away."""
+    try:
+        row = enrolment.check(token)
+    except ProductError as error:
+        return _over(request, site, error)
+    request.session.cycle_key()
+    request.session[_LINK] = row.pk.hex
+    return HttpResponseRedirect(reverse("admin:enrol_password"))
+
+
+@never_cache
+@sensitive_post_parameters("password", "again")
+def choose(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """Choose the password; the second factor follows as in any sign-in."""
+    row = _opened(request)
+    if row is None:
+        return _over(request, site)
+    form = ChoosePasswordForm(request.POST if request.method == "POST" else None, user=cast(User, row.user))
+    if form.is_valid():
+        try:
+            encoded = hashing.make(form.cleaned_data["password"])
+            user = enrolment.redeem(row, password_hash=encoded, caller=Caller.of(request, "admin"))
+        except ProductError as error:
+            if error.code != "BUSY":
+                return _over(request, site, error)
+            form.add_error(None, form.refused(error))
+        else:
+            request.session.pop(_LINK, None)
+            waiting.begin(request, user)
+            return HttpResponseRedirect(
+                reverse("admin:login_code" if factors.has_factor(user) else "admin:enrol_factor")
+            )
+    return page(request, site, "password", _("Choose a password"), form=form, email=row.email)
+
+
+def _opened(request: HttpRequest) -> OneTimeToken | None:
+    row_id = waiting.read_id(request, _LINK)
+    return enrolment.waiting(row_id) if row_id else None
+
+
+def _over(request: HttpRequest, site: StaffSite, error: ProductError | None = None) -> HttpResponse:
+    message = error.message if error else _("The link is wrong, has been used or has expired.")
+    return page(request, site, "over", _("This link is over"), status=410, message=message)

@@ -1,0 +1,93 @@
+"""A sign-in half done: the password is right, the second factor is still to come, and nobody is signed in.
+
+The browser's Django session holds the id of a OneTimeToken and nothing else; the row dies with its time, a new
+password, a deactivation and a pause after wrong codes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from django.contrib.auth import login
+from django.db import transaction
+from django.http import HttpRequest
+
+from users.models import MfaDevice, OneTimeToken, User
+from users.services import Actor, Caller, factors, second_factor
+
+_HALF, _APP = "users.half_signed_in", "users.new_app"
+#: Time to install an app, for those who have no factor yet; a code is typed in `second_factor.LIFETIME`.
+ENROL_LIFETIME = timedelta(minutes=15)
+
+
+def begin(request: HttpRequest, user: User) -> None:
+    """Remember that the password of this person was right."""
+    lifetime = second_factor.LIFETIME if factors.has_factor(user) else ENROL_LIFETIME
+    row = second_factor.wait(user, Caller.of(request, "admin"), lifetime=lifetime)
+    # Whoever planted the session's key in this browser is left with an empty session.
+    request.session.cycle_key()
+    request.session.pop(_APP, None)
+    request.session[_HALF] = row.pk.hex
+
+
+def current(request: HttpRequest) -> OneTimeToken | None:
+    """The half sign-in of this browser, while it is good; its `user` is loaded."""
+    row_id = read_id(request, _HALF)
+    row = second_factor.still_waiting(row_id) if row_id else None
+    return row if row and row.user and row.user.is_staff else None
+
+
+def finish_by_code(request: HttpRequest, row: OneTimeToken, *, method: str, code: str) -> bool:
+    """Spend code and half sign-in together and sign the person in. MFA_BAD_CODE; a pause has a Retry-After."""
+    caller = Caller.of(request, "admin")
+
+    def then(amr: Sequence[str]) -> bool:
+        finish(request, row, amr=amr)
+        return True
+
+    return second_factor.prove(row, method=method, code=code, caller=caller, then=then)
+
+
+def finish(request: HttpRequest, row: OneTimeToken, *, amr: Sequence[str]) -> None:
+    """Spend the half sign-in and sign its person in; MFA_BAD_CODE when it is over."""
+    with transaction.atomic():
+        user = second_factor.spend(row)
+        request.session.pop(_HALF, None)
+        request.session.pop(_APP, None)
+        sign_in(request, user, amr=amr)
+
+
+def sign_in(request: HttpRequest, user: User, *, amr: Sequence[str]) -> None:
+    """Django's sign-in; the UserSession that it opens says what was proved."""
+    request.proved = tuple(amr)  # type: ignore[attr-defined]
+    login(request, user)
+
+
+def new_app(request: HttpRequest, user: User) -> factors.Enrolment:
+    """The authenticator app this browser is setting up, the same until it is confirmed.
+
+    Never one begun elsewhere: whoever began it knows its secret. MFA_TOO_MANY.
+    """
+    own = MfaDevice.objects.filter(user=user, kind=factors.TOTP, confirmed_at=None).select_related("user")
+    device_id = read_id(request, _APP)
+    device = own.filter(pk=device_id).first() if device_id else None
+    enrolment = factors.enrolment(device) if device else factors.start_totp(user)
+    request.session[_APP] = enrolment.device.pk.hex
+    return enrolment
+
+
+def confirm_app(request: HttpRequest, user: User, *, code: str, keep: uuid.UUID | None) -> list[str]:
+    """Take the app being set up into use; return recovery codes where there were none. Raises as `confirm_totp`."""
+    by = Actor.oneself(user, Caller.of(request, "admin"))
+    codes = factors.confirm_totp(user, code=code, device_id=read_id(request, _APP), by=by, keep=keep)
+    request.session.pop(_APP, None)
+    return codes
+
+
+def read_id(request: HttpRequest, key: str) -> uuid.UUID | None:
+    with suppress(ValueError):
+        return uuid.UUID(request.session.get(key, ""))
+    return None

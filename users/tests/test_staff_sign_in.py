@@ -1,0 +1,689 @@
+import re
+from datetime import timedelta
+
+import pyotp
+import pytest
+from django.contrib import admin
+from django.contrib.sessions.models import Session
+from django.core.management import call_command
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+from django.utils import timezone
+
+from lib.middleware import PAGE_POLICY
+from users import services
+from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
+from users.services import Actor, Caller, enrolment, factors, sessions, vault
+from users.tests.factories import PASSWORD, UserFactory
+
+pytestmark = pytest.mark.django_db
+LOGIN, CODE, FACTOR, INDEX = "/admin/login/", "/admin/login/code/", "/admin/login/factor/", "/admin/"
+AGAIN, OWN, APP = "/admin/reauthenticate/", "/admin/second-factor/", "/admin/second-factor/app/"
+USERS = "/admin/users/user/"
+NEW_PASSWORD = "Another-Horse-8"
+
+
+@pytest.fixture(autouse=True)
+def second_factor_required(settings):
+    assert settings.USERS_STAFF_MFA == "required"  # the default outside DEBUG
+
+
+@pytest.fixture
+def app(superuser):
+    """The authenticator app of the superuser; `app.codes` are the recovery codes."""
+    return set_up(superuser)
+
+
+class App(pyotp.TOTP):
+    codes = ()
+
+
+def set_up(user):
+    started = factors.start_totp(user)
+    app = App(started.secret)
+    by = Actor.oneself(user, Caller(door="admin"))
+    app.codes = factors.confirm_totp(user, code=app.now(), device_id=started.device.pk, by=by)
+    # The code of this half minute is spent; what the tests type is not.
+    MfaDevice.objects.update(last_step=None)
+    return app
+
+
+def first_step(client, email="root@example.org", password=PASSWORD, wanted=INDEX):
+    return client.post(LOGIN, {"username": email, "password": password, "next": wanted})
+
+
+def second_step(client, code, wanted=INDEX):
+    return client.post(f"{CODE}?next={wanted}", {"code": code})
+
+
+def is_in(client):
+    return client.get(INDEX).status_code == 200
+
+
+def wrong(app):
+    return f"{(int(app.now()) + 1) % 1_000_000:06}"
+
+
+def events(name):
+    return list(AuditEvent.objects.filter(event=name).order_by("id"))
+
+
+def secret_on(response):
+    groups = re.search(r'<code class="secret">(.*?)</code>', response.content.decode())[1]
+    return re.sub(r"</?span>", "", groups)
+
+
+def age(**how):
+    UserSession.objects.update(auth_at=timezone.now() - timedelta(**how))
+
+
+def admin_addresses():
+    """Every address of the admin, with something in the place of what varies."""
+    filler = {"token": "x", "url": "nowhere", "app_label": "users", "device_id": "00000000-0000-0000-0000-000000000000"}
+
+    def walk(resolver, prefix):
+        for entry in resolver.url_patterns:
+            route = prefix + str(entry.pattern).lstrip("^")
+            if isinstance(entry, URLResolver):
+                yield from walk(entry, route)
+            else:
+                yield re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", lambda m: filler.get(m[1] or m[2], "1"), route)
+
+    site = next(entry for entry in get_resolver().url_patterns if getattr(entry, "app_name", "") == "admin")
+    return sorted({"/" + address.replace("$", "").replace("\\", "") for address in walk(site, "admin/")})
+
+
+# --- Two steps --------------------------------------------------------------------------------------------------------
+
+
+def test_a_right_password_only_leads_to_the_code(client, app):
+    response = first_step(client)
+
+    assert response.headers["Location"] == f"{CODE}?next=%2Fadmin%2F"
+    assert not is_in(client)
+    assert not UserSession.objects.exists()
+    assert [event.door for event in events("login.factor_required")] == ["admin"]
+
+
+def test_the_code_signs_in_and_the_session_says_what_was_proved(client, app, superuser):
+    first_step(client)
+
+    response = second_step(client, app.now())
+
+    assert (response.status_code, response.headers["Location"]) == (302, INDEX)
+    assert is_in(client)
+    session = UserSession.objects.get()
+    assert (session.user, session.kind, session.amr) == (superuser, "admin", ["pwd", "otp"])
+    assert events("login.ok")[0].data["amr"] == ["pwd", "otp"]
+
+
+@pytest.mark.parametrize("typed", [str, str.lower, lambda code: f" {code.replace('-', ' ')} "])
+def test_a_recovery_code_signs_in_once(client, app, typed):
+    first_step(client)
+    assert second_step(client, typed(app.codes[0])).status_code == 302
+    assert UserSession.objects.get().amr == ["pwd", "recovery"]
+    assert is_in(client)
+
+    other = Client()
+    first_step(other)
+
+    assert second_step(other, app.codes[0]).status_code == 200
+    assert not is_in(other)
+
+
+def test_a_code_works_once(client, app):
+    first_step(client)
+    code = app.now()
+    second_step(client, code)
+    other = Client()
+    first_step(other)
+
+    response = second_step(other, code)
+
+    assert "used already" in response.content.decode()
+    assert not is_in(other)
+
+
+@pytest.mark.parametrize("typed", ["", "123", "12345６", "\x00", "a" * 65, "😀" * 6, "AAAA-BBBB-CCCC-DDDD"])
+def test_what_is_no_code_is_refused_in_words(client, app, typed):
+    first_step(client)
+
+    response = second_step(client, typed)
+
+    assert response.status_code == 200
+    assert response.context["form"].errors
+    assert not is_in(client)
+
+
+def test_nothing_is_reachable_between_the_steps(client, app):
+    first_step(client)
+
+    for address in admin_addresses():
+        response = client.get(address)
+        if address in {LOGIN, CODE, "/admin/enrol/", "/admin/enrol/x"}:
+            continue
+        assert response.status_code == 302, address
+        assert response.headers["Location"].startswith((LOGIN, CODE, INDEX)), address
+    assert not UserSession.objects.exists()
+
+
+def test_the_code_page_without_the_first_step_leads_to_it(client, app):
+    assert client.get(CODE).headers["Location"].startswith(LOGIN)
+    assert second_step(client, app.now()).headers["Location"].startswith(LOGIN)
+    assert not is_in(client)
+
+
+def test_the_way_on_is_kept_over_both_steps(client, app):
+    response = first_step(client, wanted=f"{USERS}?q=ada&o=1")
+
+    answer = client.post(response.headers["Location"], {"code": app.now()})
+
+    assert answer.headers["Location"] == f"{USERS}?q=ada&o=1"
+
+
+@pytest.mark.parametrize("evil", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"])
+def test_the_way_on_never_leads_to_another_site(client, app, evil):
+    first = first_step(client, wanted=evil)
+    assert "evil" not in first.headers["Location"]
+    assert "javascript" not in first.headers["Location"]
+
+    assert second_step(client, app.now(), wanted=evil).headers["Location"] == INDEX
+
+
+def test_the_half_sign_in_is_over_after_five_minutes(client, app):
+    first_step(client)
+    OneTimeToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert second_step(client, app.now()).headers["Location"].startswith(LOGIN)
+    assert "has expired" in client.get(LOGIN).content.decode()
+    assert not is_in(client)
+
+
+def test_it_lives_five_minutes(client, app):
+    first_step(client)
+
+    row = OneTimeToken.objects.get(purpose="mfa_login")
+    assert row.expires_at - row.created_at <= timedelta(minutes=5, seconds=1)
+
+
+def new_password(user):
+    services.reset_password(user, NEW_PASSWORD, by=Actor("test"))
+
+
+def deactivate(user):
+    User.objects.filter(pk=user.pk).update(is_active=False, deactivated_at=timezone.now())
+
+
+def take_the_staff_mark(user):
+    User.objects.filter(pk=user.pk).update(is_staff=False)
+
+
+@pytest.mark.parametrize("meanwhile", [new_password, deactivate, take_the_staff_mark])
+def test_the_half_sign_in_dies_with(client, app, superuser, meanwhile):
+    first_step(client)
+
+    meanwhile(superuser)
+
+    assert second_step(client, app.now()).headers["Location"].startswith(LOGIN)
+    assert not is_in(client)
+    assert not UserSession.objects.exists()
+
+
+def test_five_wrong_codes_end_the_half_sign_in_and_pause_even_the_right_one(client, app):
+    first_step(client)
+    for _ in range(5):
+        response = second_step(client, wrong(app))
+
+    assert "Start again with your password" in response.content.decode()
+    assert second_step(client, app.now()).headers["Location"].startswith(LOGIN)
+    first_step(client)
+    response = second_step(client, app.now())
+
+    assert 0 < int(response.headers["Retry-After"]) <= 60
+    assert "paused for a while" in response.content.decode()
+    assert len(events("mfa.failed")) == 5
+    assert not is_in(client)
+
+
+def test_the_keys_of_the_session_change_with_each_step(client, app):
+    client.get(LOGIN)
+    first_step(client)
+    half = client.session.session_key
+    second_step(client, app.now())
+
+    assert client.session.session_key != half
+    assert not Session.objects.filter(pk=half).exists()
+
+
+def test_another_persons_half_sign_in_takes_the_place_of_who_was_signed_in(client, app):
+    set_up(other := UserFactory.create(superuser=True))
+    client.force_login(other)
+
+    first_step(client)
+    second_step(client, app.now())
+
+    assert client.get(INDEX).context["user"].email == "root@example.org"
+
+
+def test_the_forms_are_guarded_against_forgery(app):
+    client = Client(enforce_csrf_checks=True)
+
+    for address in (CODE, FACTOR, AGAIN, "/admin/enrol/"):
+        assert client.post(address, {"code": "1"}).status_code == 403
+
+
+def test_no_page_between_is_kept_by_anybody(client, app):
+    first_step(client)
+
+    response = client.get(CODE)
+
+    assert "no-store" in response.headers["Cache-Control"]
+    assert response.headers["Content-Security-Policy"] == PAGE_POLICY
+    assert "style=" not in response.content.decode()
+
+
+# --- No factor yet ----------------------------------------------------------------------------------------------------
+
+
+def test_a_superuser_without_factor_reaches_only_the_enrolment_page(client, superuser):
+    response = first_step(client)
+    assert response.headers["Location"] == f"{FACTOR}?next=%2Fadmin%2F"
+
+    for address in admin_addresses():
+        response = client.get(address)
+        if address in {LOGIN, FACTOR, "/admin/enrol/", "/admin/enrol/x"}:
+            continue
+        assert response.status_code == 302, address
+        assert response.headers["Location"].startswith((LOGIN, FACTOR, INDEX)), address
+    assert not UserSession.objects.exists()
+
+
+def test_nor_does_a_session_that_proved_a_password_alone(client, superuser):
+    client.force_login(superuser)
+    UserSession.objects.update(amr=["pwd"])
+
+    for address in admin_addresses():
+        response = client.get(address)
+        if address in {FACTOR, AGAIN, "/admin/enrol/", "/admin/enrol/x"}:
+            continue
+        expected = 405 if address == "/admin/logout/" else 302
+        assert response.status_code == expected, address
+        if expected == 302:
+            assert response.headers["Location"].startswith((FACTOR, LOGIN)), address
+    assert client.post(f"{USERS}{superuser.pk}/sign-out/").headers["Location"].startswith(FACTOR)
+    assert UserSession.objects.live(timezone.now()).exists()
+    assert client.post("/admin/logout/").status_code == 200
+    assert not UserSession.objects.live(timezone.now()).exists()
+
+
+def test_enrolling_signs_in_and_shows_recovery_codes_once(client, superuser):
+    shown = client.get(first_step(client, wanted=USERS).headers["Location"])
+    secret = secret_on(shown)
+    assert "<svg" in shown.content.decode()
+    assert "style=" not in shown.content.decode()
+    assert "no-store" in shown.headers["Cache-Control"]
+
+    response = client.post(f"{FACTOR}?next={USERS}", {"code": pyotp.TOTP(secret).now()})
+
+    codes = response.context["codes"]
+    assert len(codes) == 10
+    assert all(code in response.content.decode() for code in codes)
+    assert "no-store" in response.headers["Cache-Control"]
+    assert f'href="{USERS}"' in response.content.decode()
+    assert is_in(client)
+    assert UserSession.objects.get(revoked_at=None).amr == ["pwd", "otp"]
+    assert [event.door for event in events("mfa.added")] == ["admin"]
+    other = Client()
+    first_step(other)
+    assert second_step(other, codes[3]).status_code == 302
+
+
+def test_a_wrong_first_code_shows_the_same_secret_again(client, superuser):
+    first_step(client)
+    secret = secret_on(client.get(FACTOR))
+
+    response = client.post(FACTOR, {"code": wrong(pyotp.TOTP(secret))})
+
+    assert response.status_code == 200
+    assert secret_on(response) == secret
+    assert not factors.has_factor(superuser)
+    assert not is_in(client)
+
+
+def test_nobody_enrols_with_a_secret_another_browser_has_seen(client, superuser):
+    first_step(client)
+    seen = secret_on(client.get(FACTOR))
+    other = Client()
+    first_step(other)
+
+    assert secret_on(other.get(FACTOR)) != seen
+
+    client.post(FACTOR, {"code": pyotp.TOTP(seen).now()})
+    assert not factors.has_factor(superuser)
+
+
+def test_the_secret_is_kept_encrypted(client, superuser):
+    first_step(client)
+    secret = secret_on(client.get(FACTOR))
+
+    stored = MfaDevice.objects.get().secret
+
+    assert secret not in stored
+    assert vault.unseal(stored) == secret
+
+
+def test_optional_lets_a_password_in_and_offers_a_factor(client, superuser, settings):
+    settings.USERS_STAFF_MFA = "optional"
+
+    assert first_step(client).headers["Location"] == INDEX
+
+    assert "Set up a second factor" in client.get(INDEX).content.decode()
+    assert UserSession.objects.get().amr == ["pwd"]
+
+
+def test_optional_still_asks_those_who_have_one(client, app, settings):
+    settings.USERS_STAFF_MFA = "optional"
+
+    assert first_step(client).headers["Location"].startswith(CODE)
+
+    assert not is_in(client)
+
+
+# --- Once more --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proof", ["password", "code", "recovery"])
+def test_a_fresh_proof_leads_back(app, staff_client, superuser, proof):
+    age(hours=1)
+    given = {"password": {"password": PASSWORD}, "code": {"code": app.now()}, "recovery": {"code": app.codes[0]}}[proof]
+
+    response = staff_client.get(OWN)
+    assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fsecond-factor%2F"
+    answer = staff_client.post(response.headers["Location"], given)
+
+    assert answer.headers["Location"] == OWN
+    assert staff_client.get(OWN).status_code == 200
+    assert timezone.now() - UserSession.objects.get().auth_at < timedelta(minutes=1)
+    assert [event.door for event in events("admin.reauthenticated")] == ["admin"]
+
+
+@pytest.mark.parametrize("given", [{"password": "wrong"}, {"code": "000000"}, {}, {"password": "\x00"}])
+def test_a_wrong_proof_is_refused(app, staff_client, given):
+    age(hours=1)
+
+    response = staff_client.post(AGAIN, given)
+
+    assert response.status_code == 200
+    assert response.context["form"].errors
+    assert staff_client.get(OWN).status_code == 302
+
+
+def test_wrong_proofs_pause_like_wrong_sign_ins(staff_client, superuser):
+    for _ in range(5):
+        staff_client.post(AGAIN, {"password": "wrong"})
+
+    response = staff_client.post(AGAIN, {"password": PASSWORD})
+
+    assert 0 < int(response.headers["Retry-After"]) <= 60
+    assert "paused for a while" in response.content.decode()
+    assert is_in(staff_client)
+
+
+def test_a_proof_never_leads_to_another_site(staff_client):
+    response = staff_client.post(f"{AGAIN}?next=https://evil.example/", {"password": PASSWORD})
+
+    assert response.headers["Location"] == INDEX
+
+
+def test_strangers_are_not_asked_for_a_proof(client):
+    assert client.get(AGAIN).headers["Location"].startswith(LOGIN)
+
+
+def test_a_session_that_lacks_the_second_factor_proves_it_and_goes_on(client, app, superuser):
+    client.force_login(superuser)
+    UserSession.objects.update(amr=["pwd"])
+
+    response = client.get(USERS)
+    assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fusers%2Fuser%2F"
+    assert client.post(response.headers["Location"], {"password": PASSWORD}).status_code == 200
+    assert client.get(USERS).status_code == 302
+    assert client.post(response.headers["Location"], {"code": app.now()}).headers["Location"] == USERS
+
+    assert client.get(USERS).status_code == 200
+
+
+@pytest.fixture
+def sensitive():
+    """Every button on people asks for a fresh proof; which ones do is for their own tests."""
+    verbs = admin.site.get_model_admin(User).verbs
+    before = [verb.sensitive for verb in verbs]
+    for verb in verbs:
+        object.__setattr__(verb, "sensitive", True)
+    yield
+    for verb, was in zip(verbs, before, strict=True):
+        object.__setattr__(verb, "sensitive", was)
+
+
+def test_a_sensitive_press_asks_for_a_fresh_proof_and_leads_back(staff_client, user, sensitive):
+    age(hours=1)
+    page = f"{USERS}{user.pk}/change/"
+
+    response = staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "Asked for it"})
+    assert response.headers["Location"].startswith(AGAIN)
+    user.refresh_from_db()
+    assert user.is_active
+    answer = staff_client.post(response.headers["Location"], {"password": PASSWORD}, follow=True)
+
+    assert answer.redirect_chain == [(page, 302)]
+    assert "Now press “Deactivate” once more." in answer.content.decode()
+    staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "Asked for it"})
+    user.refresh_from_db()
+    assert not user.is_active
+
+
+def test_a_sensitive_press_for_a_selection_asks_as_well(staff_client, user, sensitive):
+    age(hours=1)
+
+    response = staff_client.post(
+        f"{USERS}?is_staff__exact=0",
+        {"action": "sign-out", "_selected_action": [str(user.pk)]},
+    )
+
+    assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fusers%2Fuser%2F%3Fis_staff__exact%3D0"
+
+
+# --- One's own factors ------------------------------------------------------------------------------------------------
+
+
+def test_staff_see_their_own_factors(app, staff_client):
+    html = staff_client.get(OWN).content.decode()
+
+    assert "Authenticator app" in html
+    assert "10 codes are left" in html
+
+
+def test_a_second_app_is_added(app, staff_client, superuser):
+    secret = secret_on(staff_client.get(APP))
+
+    response = staff_client.post(APP, {"code": pyotp.TOTP(secret).now()})
+
+    assert response.headers["Location"] == OWN
+    assert len(factors.devices_of(superuser)) == 2
+    assert is_in(staff_client)
+
+
+def test_a_factor_is_removed_but_never_the_last_one_while_required(app, staff_client, superuser):
+    set_up(superuser)
+    first, second = factors.devices_of(superuser)
+    staff_client.force_login(superuser)
+
+    staff_client.post(f"{OWN}{first.pk}/remove/")
+    response = staff_client.post(f"{OWN}{second.pk}/remove/", follow=True)
+
+    assert "add another one first" in response.content.decode()
+    assert factors.devices_of(superuser) == [second]
+
+
+def test_the_last_factor_goes_where_it_is_optional(app, staff_client, superuser, settings):
+    settings.USERS_STAFF_MFA = "optional"
+    (device,) = factors.devices_of(superuser)
+
+    staff_client.post(f"{OWN}{device.pk}/remove/")
+
+    assert not factors.has_factor(superuser)
+
+
+def test_another_persons_factor_is_out_of_reach(app, staff_client):
+    other = UserFactory.create()
+    set_up(other)
+    (device,) = factors.devices_of(other)
+
+    response = staff_client.post(f"{OWN}{device.pk}/remove/", follow=True)
+
+    assert "No such second factor" in response.content.decode()
+    assert factors.has_factor(other)
+
+
+def test_new_recovery_codes_are_shown_once_and_void_the_old(app, staff_client, superuser):
+    response = staff_client.post(f"{OWN}codes/")
+
+    assert len(set(response.context["codes"]) - set(app.codes)) == 10
+    assert "no-store" in response.headers["Cache-Control"]
+    other = Client()
+    first_step(other)
+    assert second_step(other, app.codes[0]).status_code == 200
+    assert second_step(other, response.context["codes"][0]).status_code == 302
+
+
+@pytest.mark.parametrize("end", ["", "app/", "codes/", "00000000-0000-0000-0000-000000000000/remove/"])
+def test_everything_there_asks_for_a_fresh_proof(app, staff_client, superuser, end):
+    age(hours=1)
+
+    assert staff_client.post(OWN + end).headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fsecond-factor%2F"
+
+    assert superuser.recovery_codes.count() == 10
+
+
+# --- The link of create_admin -----------------------------------------------------------------------------------------
+
+
+def path_of(link):
+    return link.removeprefix("http://testserver")
+
+
+def choose(client, password=NEW_PASSWORD, again=None):
+    return client.post("/admin/enrol/", {"password": password, "again": password if again is None else again})
+
+
+def test_the_link_of_create_admin_leads_to_a_password_a_factor_and_in(client, capsys, caplog):
+    call_command("create_admin", "new@example.org")
+    link = capsys.readouterr().out.split()[-1]
+
+    opened = client.get(path_of(link))
+    assert opened.headers["Location"] == "/admin/enrol/"
+    assert choose(client).headers["Location"] == FACTOR
+    secret = secret_on(client.get(FACTOR))
+    client.post(FACTOR, {"code": pyotp.TOTP(secret).now()})
+
+    assert is_in(client)
+    assert link.rpartition("/")[2] not in caplog.text
+    assert link.rpartition("/")[2] not in str([record.__dict__ for record in caplog.records])
+
+
+def test_the_link_is_good_once(client, superuser):
+    link = path_of(enrolment.link(superuser))
+    other = Client()
+    other.get(link)
+    client.get(link)
+    choose(client)
+
+    assert choose(other, "Third-Horse-9").status_code == 410
+    assert Client().get(link).status_code == 410
+    superuser.refresh_from_db()
+    assert superuser.check_password(NEW_PASSWORD)
+
+
+def test_opening_the_link_spends_nothing(client, superuser):
+    link = path_of(enrolment.link(superuser))
+    for _ in range(3):
+        Client().get(link)
+
+    client.get(link)
+
+    assert choose(client).status_code == 302
+
+
+def over(superuser):
+    OneTimeToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def another_link(superuser):
+    enrolment.link(superuser)
+
+
+def another_address(superuser):
+    User.objects.filter(pk=superuser.pk).update(email="elsewhere@example.org")
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [over, another_link, another_address, deactivate, take_the_staff_mark, new_password]
+)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_the_link_dies_with(client, superuser, meanwhile, is_open):
+    link = path_of(enrolment.link(superuser))
+    if is_open:
+        client.get(link)
+
+    meanwhile(superuser)
+
+    assert (choose(client) if is_open else client.get(link)).status_code == 410
+
+
+@pytest.mark.parametrize("token", ["x", "A" * 54, "%00", "%F0%9F%98%80", "a" * 3000])
+def test_junk_in_place_of_a_link_is_over(client, token):
+    assert client.get(f"/admin/enrol/{token}").status_code == 410
+
+
+@pytest.mark.parametrize(
+    ("password", "again"), [("short", None), (NEW_PASSWORD, "other"), ("", ""), ("\x00" * 20, None)]
+)
+def test_a_password_the_policy_refuses_leaves_the_link_good(client, superuser, password, again):
+    client.get(path_of(enrolment.link(superuser)))
+
+    assert choose(client, password, again).status_code == 200
+
+    assert choose(client).status_code == 302
+
+
+def test_the_link_does_not_go_round_a_factor(client, app, superuser):
+    client.get(path_of(enrolment.link(superuser)))
+
+    assert choose(client).headers["Location"] == CODE
+
+    assert not is_in(client)
+
+
+def test_a_new_password_by_link_ends_every_session(client, staff_client, superuser):
+    client.get(path_of(enrolment.link(superuser)))
+    choose(client)
+
+    assert not is_in(staff_client)
+    assert [event.door for event in events("password.reset")] == ["admin"]
+
+
+def test_revoking_signs_out_of_the_pages_between_too(staff_client, superuser):
+    sessions.end_all_sessions(superuser.pk, reason="staff")
+
+    for address in (AGAIN, OWN, APP):
+        assert staff_client.get(address).headers["Location"].startswith(LOGIN)
+
+
+def test_no_secret_stays_in_the_session_the_trail_or_the_log(client, superuser, caplog):
+    first_step(client)
+    secret = secret_on(client.get(FACTOR))
+    code = pyotp.TOTP(secret).now()
+    codes = client.post(FACTOR, {"code": code}).context["codes"]
+
+    kept = [str(dict(client.session)), str(list(AuditEvent.objects.values())), caplog.text]
+
+    assert not [word for word in (secret, code, PASSWORD, *codes) if any(word in text for text in kept)]
