@@ -567,7 +567,7 @@ def test_everything_there_asks_for_a_fresh_proof(app, staff_client, superuser, e
     assert superuser.recovery_codes.count() == 10
 
 
-# --- Passkeys (what needs an authenticator: project/tests/test_browser_sign_in.py) -------------------------------------
+# --- Passkeys (with an authenticator: project/tests/test_browser_sign_in.py) ------------------------------------------
 
 
 def test_a_ceremony_begins_for_anybody_and_opens_nothing(client, superuser):
