@@ -44,7 +44,7 @@ def note_permissions(*, sender: Any, using: str, apps: Apps, **kwargs: Any) -> N
         _before[using] = set(permissions.values_list("pk", flat=True))
 
 
-def make_groups(*, sender: Any, using: str, apps: Apps, **kwargs: Any) -> None:
+def make_groups(*, sender: Any, using: str, apps: Apps = installed, **kwargs: Any) -> None:
     """After `migrate`, and after a flush."""
     if not _is_last(sender):
         return
