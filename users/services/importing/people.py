@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, reset_queries, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -47,6 +47,8 @@ def import_users(source: Source, options: Options) -> Report:
             _Batch(report, options).run(rows)
             if options.dry_run:
                 transaction.set_rollback(True)
+        # With DEBUG Django keeps the words of every statement, all values included.
+        reset_queries()
     return report
 
 
