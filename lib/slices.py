@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Model, Q, QuerySet
 
-SLICE = 1000
+SLICE = 500
 
 
 def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:

@@ -44,8 +44,8 @@ def note_permissions(*, sender: Any, using: str, apps: Apps, **kwargs: Any) -> N
         _before[using] = set(permissions.values_list("pk", flat=True))
 
 
-def make_groups(*, sender: Any, using: str, apps: Apps, **kwargs: Any) -> None:
-    """After `migrate`, and after a flush."""
+def make_groups(*, sender: Any, using: str, apps: Apps = installed, **kwargs: Any) -> None:
+    """After `migrate`, and after a flush, which names no `apps`."""
     if not _is_last(sender):
         return
     # Our receiver may run before the one of django.contrib.auth.

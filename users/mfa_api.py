@@ -14,6 +14,7 @@ from ninja import Body, Router, Status
 
 from lib.errors import ProductError, refusals
 from users import auth, mfa_schemas, schemas
+from users.answers import never_store
 from users.api import signed_in
 from users.models import User
 from users.services import Actor, Caller, devices, factors, hashing, passkeys, reauthentication, second_factor, sessions
@@ -51,17 +52,13 @@ async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any
     return await _freshly(request, verb, **arguments, by=by, keep=user.session_id)
 
 
-def _never_store(response: HttpResponse) -> None:
-    response["Cache-Control"] = "no-store"
-
-
 # --- One's own factors ------------------------------------------------------------------------------------------------
 
 
 @router.get("/auth/mfa", response={200: mfa_schemas.FactorsOut, **refusals(401, 503)})
 async def list_factors(request: HttpRequest, response: HttpResponse) -> mfa_schemas.FactorsOut:
     """The authenticator apps and passkeys in use, and how many recovery codes are left."""
-    _never_store(response)
+    never_store(response)
     found, left = await sync_to_async(factors.overview)(_of(request))
     return mfa_schemas.FactorsOut(devices=[mfa_schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
 
@@ -71,7 +68,7 @@ async def start_totp(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.FactorIn
 ) -> Status[mfa_schemas.TotpOut]:
     """Begin with an authenticator app; it counts once `/auth/mfa/totp/confirm` has seen a code of it."""
-    _never_store(response)
+    never_store(response)
     made = await _freshly(request, factors.start_totp, name=payload.name)
     return Status(
         201, mfa_schemas.TotpOut(id=made.device.pk.hex, secret=made.secret, otpauth_uri=made.uri, svg=made.svg)
@@ -83,7 +80,7 @@ async def confirm_totp(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.CodeIn
 ) -> mfa_schemas.RecoveryCodesOut:
     """Take the authenticator app into use; the other sessions end. Recovery codes are shown this once."""
-    _never_store(response)
+    never_store(response)
     codes = await _change(request, factors.confirm_totp, code=payload.code)
     return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
 
@@ -98,7 +95,7 @@ async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
 @router.post("/auth/mfa/recovery-codes", response={200: mfa_schemas.RecoveryCodesOut, **refusals(400, 401, 403, 503)})
 async def new_recovery_codes(request: HttpRequest, response: HttpResponse) -> mfa_schemas.RecoveryCodesOut:
     """Ten new recovery codes, shown this once; the old ones are void and the other sessions end."""
-    _never_store(response)
+    never_store(response)
     codes = await _change(request, factors.new_recovery_codes)
     return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
 
@@ -108,7 +105,7 @@ async def passkey_registration_options(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.FactorIn
 ) -> mfa_schemas.CeremonyOut:
     """What `navigator.credentials.create` needs for a new passkey."""
-    _never_store(response)
+    never_store(response)
     ceremony, options = await _freshly(request, passkeys.registration_options, name=payload.name)
     return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
 
@@ -118,7 +115,7 @@ async def register_passkey(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.PasskeyAnswerIn
 ) -> Status[mfa_schemas.RecoveryCodesOut]:
     """Take the passkey into use; the other sessions end. Recovery codes are shown this once."""
-    _never_store(response)
+    never_store(response)
     codes = await _change(request, passkeys.register, ceremony=payload.ceremony, credential=payload.credential)
     return Status(201, mfa_schemas.RecoveryCodesOut(recovery_codes=codes))
 
@@ -159,7 +156,7 @@ async def passkey_login_options(
     payload: Body[mfa_schemas.LoginOptionsIn | None] = None,
 ) -> mfa_schemas.CeremonyOut:
     """What `navigator.credentials.get` needs: for a sign-in by passkey alone, or as its second step."""
-    _never_store(response)
+    never_store(response)
     ceremony, options = await sync_to_async(_login_options)(payload.mfa_token if payload else None, Caller.of(request))
     return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
 
@@ -201,7 +198,7 @@ async def reauthenticate(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.ReauthenticateIn
 ) -> mfa_schemas.ReauthenticatedOut:
     """Prove once more who one is; for ten minutes (USERS_REAUTH_SECONDS) this session may make sensitive changes."""
-    _never_store(response)
+    never_store(response)
     user, caller = _of(request), Caller.of(request)
     if payload.password is not None:
         auth_at = await _by_password(user, payload.password, caller, request.COOKIES.get(devices.COOKIE, ""))

@@ -143,7 +143,9 @@ def _open_row(user: User, caller: Caller, now: datetime) -> OneTimeToken:
     """The verification row of this caller's registration, a new one when there is none."""
     own = user.registrations.filter(network_mac__in=caller.network_macs)
     registration = own.order_by("-created_at").first()
-    if registration is None and user.password_changed_at is None and not is_contested(user):
+    # An account that came otherwise has a password of its own or gets one by a mailed link, never a stranger's.
+    is_theirs = user.created_by == "register" and user.password_changed_at is None
+    if registration is None and is_theirs and not is_contested(user):
         registration = user.registrations.order_by("-created_at").first()
     rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None)
     if registration is not None:
@@ -233,7 +235,7 @@ def _verify(row: OneTimeToken, caller: Caller) -> None:
     # A password set by a mailed link since then is newer than the wish.
     if wish and (user.password_changed_at is None or wish.created_at > user.password_changed_at):
         user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
-        user.password_changed_at = now
+        user.password_changed_at, user.must_reset = now, False
     elif is_contested(user):
         disown(user)
     user.email_verified_at = now

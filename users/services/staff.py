@@ -113,7 +113,7 @@ def activate(user: User, *, by: Actor) -> bool:
     """Let the person sign in again and lift the pause; does not verify the address. Return whether it was inactive."""
     ranks.require(user, by=by)
     row = _locked(user)
-    limiter.lift_pause(row.email)
+    limiter.lift_pause(row.email, factors=True)
     if row.is_active:
         return False
     make_active(row)
@@ -177,7 +177,7 @@ def unlock(user: User, *, by: Actor) -> bool:
     """Lift the pause after wrong passwords or codes; return whether there was one."""
     ranks.require(user, by=by)
     was_paused = limiter.is_paused(user.email)
-    limiter.lift_pause(user.email)
+    limiter.lift_pause(user.email, factors=True)
     if was_paused:
         _sign(user, by)
         audit.record("user.unlocked", by=by, user=user)

@@ -32,8 +32,12 @@ def hashed(password):
 
 
 class Seed:
-    def __init__(self, dsn):
-        self.dsn = dsn
+    def __init__(self, dsn, name):
+        self.dsn, self.name = dsn, name
+
+    @property
+    def url(self):
+        return f"{SERVER.partition('?')[0].rpartition('/')[0]}/{self.name}"
 
     def execute(self, statement, values=()):
         with psycopg.connect(self.dsn) as connection:
@@ -59,7 +63,7 @@ def seed_database():
     with psycopg.connect(SERVER, autocommit=True, connect_timeout=3) as server:
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            seed = Seed(psycopg.conninfo.make_conninfo(SERVER, dbname=name))
+            seed = Seed(psycopg.conninfo.make_conninfo(SERVER, dbname=name), name)
             seed.execute(SCHEMA)
             yield seed
         finally:

@@ -1,5 +1,6 @@
 """POST /api/auth/change-email, …/confirm, …/undo."""
 
+import base64
 from datetime import timedelta
 
 import pytest
@@ -201,6 +202,15 @@ def test_no_token_passes_for_another_kind(api, user, signed_in):
 
     assert code_of(confirm(api, open_token("reset"))) == BAD
     assert code_of(undo(api, open_token("email_change"))) == BAD
+
+
+def test_knowing_the_row_is_not_knowing_its_token(api, user, signed_in):
+    ask(api)
+    row = OneTimeToken.objects.get()
+
+    for mac in (bytes(24), bytes(row.nonce) + bytes(8), b"\xff" * 24):
+        forged = base64.urlsafe_b64encode(row.pk.bytes + mac).rstrip(b"=").decode()
+        assert code_of(confirm(api, forged)) == BAD
 
 
 @pytest.mark.parametrize("verb", [confirm, undo])

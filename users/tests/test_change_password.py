@@ -2,8 +2,9 @@
 
 import pytest
 from django.contrib.auth.hashers import check_password
+from django.utils import timezone
 
-from users.models import OneTimeToken, RateBucket, User, UserSession
+from users.models import MfaDevice, OneTimeToken, RateBucket, User, UserSession
 from users.services import recovery
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import code_of, recorded, sign_in_elsewhere
@@ -121,6 +122,15 @@ def test_the_policy_holds_and_a_weak_password_costs_no_try(api, user, signed_in,
     assert response.status_code == 400
     assert response.json()["detail"] == {"code": "ErrorCode.CHANGE_PASSWORD_INVALID_PASSWORD", "reason": reason}
     assert list(RateBucket.objects.values_list("scope", "count")) == before
+
+
+def test_nist_asks_less_of_a_person_with_a_second_factor(api, user, signed_in, settings):
+    settings.USERS_PASSWORD_POLICY = "nist"
+    short = "quiet otter"
+
+    assert change(api, new=short).json()["detail"]["reason"] == "TOO_SHORT"
+    MfaDevice.objects.create(user=user, kind="totp", confirmed_at=timezone.now())
+    assert change(api, new=short).status_code == 200
 
 
 def test_both_are_taken_as_they_are_typed(api, user, signed_in):

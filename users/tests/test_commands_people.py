@@ -277,3 +277,35 @@ def test_commands_say_who_did_it():
         ("user.deactivated", "command:deactivate_user", "command"),
         ("user.activated", "command:activate_user", "command"),
     ]
+
+
+def test_a_superuser_is_made_verified_and_without_a_password():
+    told = asked("create_admin", " New@Example.org ", "--no-input")
+
+    user = User.objects.get()
+    assert (told["email"], told["created"]) == ("new@example.org", True)
+    assert told["link"].startswith("http://testserver/admin/enrol/")
+    assert (user.is_staff, user.is_superuser, user.is_verified, user.has_usable_password()) == (True, True, True, False)
+    assert AuditEvent.objects.get().event == "user.created"
+
+
+def test_an_account_that_a_stranger_may_have_registered_keeps_no_password():
+    stranger = UserFactory.create(email="ada@example.org", unverified=True, first_name="Mallory")
+    verified = UserFactory.create(email="bob@example.org", inactive=True)
+
+    run("create_admin", "ada@example.org")
+    run("create_admin", "bob@example.org")
+
+    stranger.refresh_from_db()
+    verified.refresh_from_db()
+    assert (stranger.has_usable_password(), stranger.first_name, stranger.is_verified) == (False, "", True)
+    assert (verified.has_usable_password(), verified.is_active, verified.is_superuser) == (True, True, True)
+
+
+@pytest.mark.parametrize("typed", ["nobody", "", "a\x00b@example.org", "x" * 300 + "@example.org"])
+def test_no_superuser_is_made_of_what_is_no_address(typed):
+    code, told = refusal("create_admin", typed)
+
+    assert code == 1
+    assert "\x00" not in told
+    assert not User.objects.exists()

@@ -118,6 +118,8 @@ def test_a_reset_link_mailed_before_opens_nothing(api, user, signed_in):
     body = {"email": user.email, "token": token, "password": "Another-Horse-8"}
     assert api.call("POST", "/auth/reset-password", body, bearer="").status_code == 400
     assert not User.objects.get().is_active
+    undelete(api, undelete_token())
+    assert api.call("POST", "/auth/reset-password", body, bearer="").status_code == 400
 
 
 def test_staff_who_activate_the_account_take_it_back(api, user, deleted):

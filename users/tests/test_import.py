@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import uuid
 from datetime import UTC, datetime
 
@@ -58,7 +59,7 @@ def test_an_account_comes_with_all_it_had(seed):
         hashed_password=HASH,
         first_name="Ada",
         last_name=None,
-        created_by="register",
+        created_by="an-admin",
         last_login=datetime(2025, 3, 1, 12, 0),
         verified_on=datetime(2024, 5, 1, 8, 30),
         created_on=datetime(2024, 5, 1, 8, 0, tzinfo=UTC),
@@ -76,7 +77,7 @@ def test_an_account_comes_with_all_it_had(seed):
     assert user.created_at == datetime(2024, 5, 1, 8, 0, tzinfo=UTC)
     assert user.updated_at == datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
     assert (user.created_by, user.updated_by, user.is_active, user.must_reset) == (
-        "register",
+        "an-admin",
         "import:compose-stack",
         True,
         False,
@@ -110,7 +111,9 @@ def test_every_kind_of_bcrypt_is_taken(seed, api, kind):
     assert api.login_form("ada@example.org", PASSWORD).status_code == 200
 
 
-@pytest.mark.parametrize("stored", [None, "", "plain", "$2b$12$short", "pbkdf2_sha256$1$a$b", "argon2$x", "!"])
+@pytest.mark.parametrize(
+    "stored", [None, "", "plain", "$2b$12$short", "pbkdf2_sha256$1$a$b", "argon2$x", "!", "$2b$31$" + "x" * 53]
+)
 def test_a_password_that_cannot_be_read_waits_for_a_reset_by_mail(seed, api, settings, stored):
     settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN = True
     seed.add(email="ada@example.org", hashed_password=stored)
@@ -162,6 +165,38 @@ def test_a_row_that_is_no_account_is_rejected_and_the_others_come(seed, row, why
     assert HASH not in str(report)
 
 
+@pytest.mark.parametrize("address", ["\u00a0ada@example.org", "ada@ÄRGER.example", "ada@\u212aelvin.example"])
+def test_an_address_the_two_databases_would_tell_apart_differently_is_rejected(seed, address):
+    """Two rows could end in one account, the second over the first."""
+    seed.execute('ALTER TABLE users ALTER COLUMN email TYPE varchar COLLATE "C"')
+    seed.add(email=address, hashed_password=HASH)
+    seed.add(email="ada@example.org", hashed_password=HASH)
+    try:
+        report, rejected = run("--on-conflict", "update")
+    finally:
+        seed.execute('ALTER TABLE users ALTER COLUMN email TYPE varchar COLLATE "default"')
+
+    assert rejected
+    assert [user.email for user in User.objects.all()] == ["ada@example.org"]
+    assert report["users"]["rejected"][0]["why"] == "the address holds blanks or capital letters beyond ASCII"
+
+
+def test_texts_of_any_length_are_cut_in_the_report(seed):
+    seed.add(email="x" * 1_000_000, hashed_password=HASH)
+    seed.add("feature_flags", codename="F" * 2_000)
+    seed.add("feature_flags", codename="FF_LABEL", label="x" * 1_000_000)
+
+    report, rejected = run()
+
+    assert rejected
+    assert (report["users"]["rejected"][0]["why"], report["flags"]["rejected"][0]["codename"][:3]) == (
+        "the address is not a valid e-mail address",
+        "FFF",
+    )
+    assert len(report["flags"]["rejected"]) == 2
+    assert len(str(report)) < 3_000
+
+
 def test_many_addresses_without_one_are_no_twins(seed):
     for email in (None, None, ""):
         seed.add(email=email, hashed_password=HASH)
@@ -206,6 +241,18 @@ def test_an_id_that_is_none_gets_one_of_its_own_the_same_each_time(seed):
     assert (again["users"]["created"], again["users"]["kept"]) == (0, 1)
 
 
+def test_ids_that_are_one_uuid_here_are_told_apart(seed):
+    first = seed.add(email="ada@example.org", hashed_password=HASH)
+    seed.add(id=first.upper().replace("-", ""), email="eve@example.org", hashed_password=HASH)
+    assert uuid.UUID(first).hex == first
+
+    for _ in range(2):
+        report, rejected = run("--on-conflict", "update")
+        assert rejected
+        assert report["users"]["rejected"][0]["why"].startswith("another account has this id")
+        assert User.objects.count() == 1
+
+
 def test_a_second_run_creates_nobody_and_changes_nothing(seed, api):
     for number in range(7):
         seed.add(email=f"ada{number}@example.org", hashed_password=HASH)
@@ -234,6 +281,71 @@ def test_updating_makes_accounts_what_the_source_says(seed, api):
     assert api.call("GET", "/users/user", bearer=token).status_code == 401
 
 
+def test_a_second_update_changes_nothing(seed):
+    seed.add(email="ada@example.org", hashed_password=HASH)
+    seed.add(email="bob@example.org", hashed_password=None, is_active=False)
+    run()
+    before = list(User.objects.order_by("pk").values())
+
+    report, rejected = run("--on-conflict", "update")
+
+    assert not rejected
+    assert (report["users"]["updated"], report["users"]["kept"]) == (0, 2)
+    assert list(User.objects.order_by("pk").values()) == before
+
+
+def test_an_update_takes_over_a_password_changed_at_the_seed(seed, api):
+    row = seed.add(email="ada@example.org", hashed_password=HASH)
+    run()
+    api.login_form("ada@example.org", PASSWORD)
+    seed.execute("UPDATE users SET hashed_password = %s WHERE id = %s", [hashed("New-At-The-Seed-8"), row])
+
+    run("--on-conflict", "update")
+
+    assert api.login_form("ada@example.org", PASSWORD).status_code == 400
+    assert api.login_form("ada@example.org", "New-At-The-Seed-8").status_code == 200
+
+
+def test_an_update_brings_no_old_password_back(seed, api, settings):
+    settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN = True
+    seed.add(email="ada@example.org", hashed_password=HASH)
+    run()
+    asked = api.call("POST", "/auth/forgot-password", {"email": "ada@example.org"}).json()
+    body = {"email": "ada@example.org", "token": asked["forgot_password_token"], "password": "Brand-New-Horse-7"}
+    assert api.call("POST", "/auth/reset-password", body).status_code == 200
+
+    run("--on-conflict", "update")
+
+    assert api.login_form("ada@example.org", PASSWORD).status_code == 400
+    assert api.login_form("ada@example.org", "Brand-New-Horse-7").status_code == 200
+
+
+def test_an_update_lets_nobody_in_who_was_shut_out_here(seed, api):
+    seed.add(email="ada@example.org", hashed_password=HASH)
+    run()
+    call_command("deactivate_user", "ada@example.org", "--reason", "abuse", stdout=io.StringIO())
+
+    report, _ = run("--on-conflict", "update")
+
+    assert not User.objects.get().is_active
+    assert report["users"]["shut_here"] == [{"email": "ada@example.org"}]
+    assert api.login_form("ada@example.org", PASSWORD).status_code == 400
+
+
+def test_an_update_leaves_rights_proofs_and_addresses_of_here(seed):
+    seed.add(email="ada@example.org", hashed_password=HASH, is_verified=False, is_superuser=True)
+    run()
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    User.objects.update(email="new@example.org", email_verified_at=now, is_superuser=False, is_staff=False)
+
+    report, _ = run("--on-conflict", "update")
+
+    user = User.objects.get()
+    assert (user.email, user.email_verified_at, user.is_superuser) == ("new@example.org", now, False)
+    assert report["users"]["other_addresses"] == [{"email": "new@example.org", "was": "ada@example.org"}]
+    assert report["users"]["other_rights"] == [{"email": "new@example.org", "is_superuser": False}]
+
+
 def test_an_address_that_is_here_already_keeps_its_account(seed):
     ours = UserFactory.create(email="ada@example.org", first_name="Ours")
     theirs = seed.add(email="Ada@example.org", hashed_password=HASH, first_name="Theirs")
@@ -243,6 +355,36 @@ def test_an_address_that_is_here_already_keeps_its_account(seed):
     assert not rejected
     assert User.objects.get().first_name == "Ours"
     assert report["users"]["other_ids"] == [{"email": "ada@example.org", "was": theirs, "id": ours.pk.hex}]
+
+
+def test_a_strangers_registration_does_not_get_an_imported_account(seed, api, settings):
+    settings.USERS_RETURN_VERIFICATION_TOKENS = True
+    seed.add(email="ada@example.org", hashed_password=HASH, first_name="Ada", is_verified=False, created_by="register")
+    run()
+    wish = {"email": "ada@example.org", "password": "Strangers-Horse-7", "first_name": "Eve", "last_name": "E"}
+    assert api.call("POST", "/register", wish, **{"user-agent": "stranger"}).status_code == 201
+
+    asked = api.call("POST", "/auth/request-verification-token", {"email": "ada@example.org"}).json()
+    body = {"token": asked["verification_token"], "registration_code": asked["registration_code"]}
+
+    assert api.call("POST", "/auth/verify", body).status_code == 200
+    assert api.login_form("ada@example.org", "Strangers-Horse-7").status_code == 400
+    assert api.login_form("ada@example.org", PASSWORD).status_code == 200
+    assert User.objects.get().first_name == "Ada"
+
+
+def test_who_had_no_password_may_register_again_instead_of_resetting(seed, api, settings):
+    settings.USERS_RETURN_VERIFICATION_TOKENS = True
+    seed.add(email="ada@example.org", hashed_password=None, is_verified=False)
+    run()
+    wish = {"email": "ada@example.org", "password": "Brand-New-Horse-7", "first_name": "Ada", "last_name": "L"}
+    assert api.call("POST", "/register", wish).status_code == 201
+
+    asked = api.call("POST", "/auth/request-verification-token", {"email": "ada@example.org"}).json()
+    body = {"token": asked["verification_token"], "registration_code": asked["registration_code"]}
+
+    assert api.call("POST", "/auth/verify", body).status_code == 200
+    assert api.login_form("ada@example.org", "Brand-New-Horse-7").status_code == 200
 
 
 def test_a_dry_run_tells_and_writes_nothing(seed):
@@ -304,6 +446,42 @@ def test_an_older_seed_lacks_columns_and_odd_times_are_none(seed):
     user = User.objects.get()
     assert user.last_login is None
     assert user.is_verified
+
+
+def test_moments_are_utc_wherever_the_source_stands(seed):
+    seed.execute("ALTER TABLE users ALTER COLUMN verified_on TYPE timestamptz USING verified_on AT TIME ZONE 'UTC'")
+    seed.execute(f"ALTER DATABASE {seed.name} SET TimeZone = 'Asia/Tokyo'")
+    moment = datetime(2025, 1, 1, 12, tzinfo=UTC)
+    try:
+        seed.add(email="ada@example.org", hashed_password=HASH, verified_on=moment, last_login=datetime(2025, 3, 1, 12))
+        run()
+    finally:
+        seed.execute(f"ALTER DATABASE {seed.name} RESET TimeZone")
+        seed.execute("ALTER TABLE users ALTER COLUMN verified_on TYPE timestamp USING verified_on AT TIME ZONE 'UTC'")
+
+    assert User.objects.get().email_verified_at == moment
+    assert User.objects.get().last_login == datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "postgresql+psycopg2", "postgres"])
+def test_the_seeds_own_address_is_taken(seed, monkeypatch, driver):
+    """SQLAlchemy's names of drivers, and asyncpg's word for TLS."""
+    address = re.sub(r"^\w+", driver, seed.url)
+    monkeypatch.setenv("SEED_URL", f"{address}?ssl=prefer" if "asyncpg" in driver else address)
+    seed.add(email="ada@example.org", hashed_password=HASH)
+
+    assert run()[0]["users"]["created"] == 1
+
+
+def test_a_source_that_lacks_the_flags_brings_no_users_either(seed):
+    seed.add(email="ada@example.org", hashed_password=HASH)
+    seed.execute("ALTER TABLE feature_flags RENAME TO others")
+    try:
+        assert refusal("--dsn-env", "SEED_URL")[0] == 2
+        assert not User.objects.exists()
+        assert run("--only", "users")[0]["users"]["created"] == 1
+    finally:
+        seed.execute("ALTER TABLE others RENAME TO feature_flags")
 
 
 def test_what_is_no_database_of_the_seed_is_exit_2(seed, monkeypatch):

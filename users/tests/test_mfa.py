@@ -399,6 +399,23 @@ def test_five_wrong_codes_pause_and_void_the_token(api, user):
     assert events(user, "mfa.failed").count() == 5
 
 
+def test_a_reset_by_mail_buys_no_more_guesses_at_codes_and_staff_can_lift_the_pause(api, user, superuser, settings):
+    settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN = True
+    app, _ = app_of(user)
+    token = asked(api, user)
+    for _ in range(5):
+        verify(api, token, "000000")
+    link = api.call("POST", "/auth/forgot-password", {"email": user.email}).json()["forgot_password_token"]
+    body = {"email": user.email, "token": link, "password": "Brand-New-Kettle-7"}
+    assert api.call("POST", "/auth/reset-password", body).status_code == 200
+
+    paused = verify(api, asked(api, user, "Brand-New-Kettle-7"), app.at(NOW))
+    assert paused.json()["code"] == "mfa_paused"
+
+    services.unlock(user, by=services.Actor.staff(superuser))
+    assert verify(api, asked(api, user, "Brand-New-Kettle-7"), app.at(NOW)).status_code == 200
+
+
 def test_each_further_wrong_code_doubles_the_pause(api, user):
     app_of(user)
     pauses = []

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.django_db
 LOGIN, CODE, FACTOR, INDEX = "/admin/login/", "/admin/login/code/", "/admin/login/factor/", "/admin/"
 AGAIN, OWN, APP = "/admin/reauthenticate/", "/admin/second-factor/", "/admin/second-factor/app/"
 USERS = "/admin/users/user/"
+PASSKEYS = ("/admin/login/passkey/", "/admin/login/code/passkey/", "/admin/reauthenticate/passkey/")
+#: Doors that ask for a proof of their own.
+OPEN = {"/admin/enrol/", "/admin/enrol/x", *PASSKEYS}
 NEW_PASSWORD = "Another-Horse-8"
 
 
@@ -160,7 +163,7 @@ def test_nothing_is_reachable_between_the_steps(client, app):
 
     for address in admin_addresses():
         response = client.get(address)
-        if address in {LOGIN, CODE, "/admin/enrol/", "/admin/enrol/x"}:
+        if address in {LOGIN, CODE, *OPEN}:
             continue
         assert response.status_code == 302, address
         assert response.headers["Location"].startswith((LOGIN, CODE, INDEX)), address
@@ -291,7 +294,7 @@ def test_a_superuser_without_factor_reaches_only_the_enrolment_page(client, supe
 
     for address in admin_addresses():
         response = client.get(address)
-        if address in {LOGIN, FACTOR, "/admin/enrol/", "/admin/enrol/x"}:
+        if address in {LOGIN, FACTOR, *OPEN}:
             continue
         assert response.status_code == 302, address
         assert response.headers["Location"].startswith((LOGIN, FACTOR, INDEX)), address
@@ -304,7 +307,7 @@ def test_nor_does_a_session_that_proved_a_password_alone(client, superuser):
 
     for address in admin_addresses():
         response = client.get(address)
-        if address in {FACTOR, AGAIN, "/admin/enrol/", "/admin/enrol/x"}:
+        if address in {FACTOR, AGAIN, *OPEN}:
             continue
         expected = 405 if address == "/admin/logout/" else 302
         assert response.status_code == expected, address
@@ -562,6 +565,41 @@ def test_everything_there_asks_for_a_fresh_proof(app, staff_client, superuser, e
     assert staff_client.post(OWN + end).headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fsecond-factor%2F"
 
     assert superuser.recovery_codes.count() == 10
+
+
+# --- Passkeys (with an authenticator: project/tests/test_browser_sign_in.py) ------------------------------------------
+
+
+def test_a_ceremony_begins_for_anybody_and_opens_nothing(client, superuser):
+    response = client.post(PASSKEYS[0])
+
+    assert set(response.json()) == {"ceremony", "options"}
+    assert "no-store" in response.headers["Cache-Control"]
+    assert not is_in(client)
+
+
+@pytest.mark.parametrize("credential", ["x", "{}", "[]", "null", '{"rawId": "AAAA"}', "\x00", "[" * 5000])
+@pytest.mark.parametrize("step", PASSKEYS)
+def test_junk_in_place_of_a_passkey_is_refused(client, app, step, credential):
+    if step == PASSKEYS[1]:
+        first_step(client)
+    began = client.post(step)
+    ceremony = began.json()["ceremony"] if began.status_code == 200 else "x"
+
+    response = client.post(step, {"ceremony": ceremony, "credential": credential})
+
+    assert response.headers["Location"].startswith((LOGIN, CODE))
+    assert not is_in(client)
+
+
+def test_passkeys_are_offered_only_where_a_browser_would_take_them(client, superuser, settings):
+    assert b'class="passkey"' not in client.get(LOGIN).content  # the RP ID is that of the front end
+
+    settings.USERS_WEBAUTHN_RP_ID = "testserver"
+    assert b'class="passkey"' in client.get(LOGIN).content
+
+    settings.USERS_WEBAUTHN_ORIGINS = ["https://app.example.org"]
+    assert b'class="passkey"' not in client.get(LOGIN).content
 
 
 # --- The link of create_admin -----------------------------------------------------------------------------------------

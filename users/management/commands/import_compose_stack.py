@@ -75,9 +75,11 @@ class Command(AccountCommand):
 
     def _import(self, dsn: str, only: str | None, wanted: importing.Options) -> dict[str, importing.Report]:
         verbs = {"users": importing.import_users, "flags": importing.import_flags}
+        chosen = [name for name in verbs if only in (None, name)]
         try:
             with importing.Source(dsn) as source:
-                return {name: verb(source, wanted) for name, verb in verbs.items() if only in (None, name)}
+                source.check(chosen)
+                return {name: verbs[name](source, wanted) for name in chosen}
         except importing.SourceError as error:
             raise CommandError(str(error), returncode=2) from None
 

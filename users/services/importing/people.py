@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from lib.text import NAME_MAX_LENGTH, valid_email
@@ -20,12 +21,16 @@ from users.services.importing.report import Options, Report
 from users.services.importing.source import Source
 
 BY = Actor("import:compose-stack", None, Caller(door="import"))
-_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+# Up to 2^16 rounds, seconds of a core: one row must not keep a hashing thread for hours.
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
+_UUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_IDS = uuid.NAMESPACE_URL
+_INACTIVE = "inactive before the move"
 _LOCKED_OUT = 5  # wrong passwords, after which the seed deactivates
-_WRITTEN = (
+#: What an update writes. Not the address, which people change here by proof; not rights, which staff give here.
+_UPDATED = (
     *("password", "must_reset", "first_name", "last_name", "is_active", "deactivated_at", "deactivated_reason"),
-    *("is_staff", "is_superuser", "email_verified_at", "last_login"),
-    *("created_at", "created_by", "updated_at", "updated_by"),
+    *("email_verified_at", "last_login"),
 )
 
 
@@ -60,33 +65,28 @@ class _Batch:
 
     def run(self, rows: list[dict[str, Any]]) -> None:
         wanted = list(filter(None, map(self._read, rows)))
-        known = User.objects.select_for_update().in_bulk([user.pk for user in wanted])
-        by_email = {user.email: user for user in User.objects.filter(email__in=[user.email for user in wanted])}
+        same = Q(pk__in=[user.pk for user in wanted]) | Q(email__in=[user.email for user in wanted])
+        found = list(User.objects.select_for_update().filter(same).order_by("pk"))
+        by_id, by_email = {user.pk: user for user in found}, {user.email: user for user in found}
         new, changed = [], []
         for user in wanted:
-            ours = known.get(user.pk) or by_email.get(user.email)
+            ours = by_id.get(user.pk) or by_email.get(user.email)
             if ours is None:
-                by_email[user.email] = user
                 new.append(user)
-            elif (holder := by_email.get(user.email)) and holder.pk != ours.pk:
-                self.report.reject(id=user.pk.hex, email=user.email, why="the address belongs to another account here")
-            elif not self.options.update:
-                self._keep(user, ours)
+            elif self._is_to_change(ours, user):
+                changed.append(ours)
             else:
-                changed.append(_changed(ours, user))
+                self.report.counts["kept"] += 1
         self._create(new)
         self._update(changed)
 
     def _read(self, row: dict[str, Any]) -> User | None:
-        if row["place"] > 1 and row["email"]:
-            self.report.reject(id=row["id"], email=row["email"], why="another account with this address is in use")
-            return None
         try:
             user = _account(row)
         except _Invalid as error:
             self.report.reject(id=row["id"], email=row["email"], why=str(error))
             return None
-        if user.pk.hex != row["id"].strip().lower().replace("-", ""):
+        if not _UUID.fullmatch(row["id"]):
             self.report.note("new_ids", email=user.email, was=row["id"], id=user.pk.hex)
         if not user.is_active and (row["login_failed_count"] or 0) >= _LOCKED_OUT:
             self._locked_out(user)
@@ -97,10 +97,20 @@ class _Batch:
         if self.options.release:
             user.is_active, user.deactivated_at, user.deactivated_reason = True, None, ""
 
-    def _keep(self, user: User, ours: User) -> None:
-        self.report.counts["kept"] += 1
-        if ours.pk != user.pk:
-            self.report.note("other_ids", email=user.email, was=user.pk.hex, id=ours.pk.hex)
+    def _is_to_change(self, ours: User, theirs: User) -> bool:
+        """Whether the account that is here is given other values; what differs and stays is told."""
+        if ours.pk != theirs.pk:
+            self.report.note("other_ids", email=theirs.email, was=theirs.pk.hex, id=ours.pk.hex)
+        if not self.options.update:
+            return False
+        if not ours.is_active and ours.deactivated_reason != _INACTIVE:
+            self.report.note("shut_here", email=ours.email)
+            return False
+        if ours.email != theirs.email:
+            self.report.note("other_addresses", email=ours.email, was=theirs.email)
+        if ours.is_superuser != theirs.is_superuser:
+            self.report.note("other_rights", email=ours.email, is_superuser=ours.is_superuser)
+        return _change(ours, theirs)
 
     def _create(self, users: list[User]) -> None:
         if not users:
@@ -128,7 +138,7 @@ class _Batch:
 
     def _update(self, users: list[User]) -> None:
         if users:
-            User.objects.bulk_update(users, _WRITTEN)
+            User.objects.bulk_update(users, (*_UPDATED, "updated_at", "updated_by"))
             for user in users:
                 if not user.is_active or user.must_reset:
                     sessions.end_all_sessions(user.pk, reason="import")
@@ -156,6 +166,9 @@ def _stamp(updated_at: dict[uuid.UUID, datetime]) -> None:
 
 
 def _account(row: dict[str, Any]) -> User:
+    email = _email(row)
+    if row["id_place"] > 1:
+        raise _Invalid("another account has this id, in other letter case or with other dashes")
     created_at = row["created_on"] or timezone.now()
     updated_at = row["updated_on"] or created_at
     is_active = bool(row["is_active"])
@@ -163,14 +176,14 @@ def _account(row: dict[str, Any]) -> User:
     is_readable = bool(_BCRYPT.fullmatch(password))
     user = User(
         id=_id(row["id"]),
-        email=_email(row["email"]),
+        email=email,
         password=f"bcrypt${password}" if is_readable else "",
         must_reset=not is_readable,
         first_name=_name(row["first_name"]),
         last_name=_name(row["last_name"]),
         is_active=is_active,
         deactivated_at=None if is_active else _utc(row["deactivated_on"]) or updated_at,
-        deactivated_reason="" if is_active else "inactive before the move",
+        deactivated_reason="" if is_active else _INACTIVE,
         is_staff=bool(row["is_superuser"]),
         is_superuser=bool(row["is_superuser"]),
         email_verified_at=(_utc(row["verified_on"]) or updated_at) if row["is_verified"] else None,
@@ -185,26 +198,46 @@ def _account(row: dict[str, Any]) -> User:
     return user
 
 
-def _changed(ours: User, theirs: User) -> User:
-    for name in _WRITTEN:
-        setattr(ours, name, getattr(theirs, name))
-    return ours
+def _change(ours: User, theirs: User) -> bool:
+    """Give ours what theirs has; return whether anything differs. What people have proved here since stays."""
+    wanted = {name: getattr(theirs, name) for name in _UPDATED}
+    if ours.password_changed_at is not None:
+        # An old password, perhaps one that was known to others, must not come back.
+        del wanted["password"], wanted["must_reset"]
+    elif theirs.must_reset and ours.must_reset:
+        del wanted["password"]  # none either way, and no two of those are alike
+    if ours.is_verified or ours.email != theirs.email:
+        del wanted["email_verified_at"]
+    if not ours.is_active and not theirs.is_active:
+        del wanted["deactivated_at"]
+    if ours.last_login and (theirs.last_login is None or theirs.last_login < ours.last_login):
+        del wanted["last_login"]
+    changes = {name: value for name, value in wanted.items() if getattr(ours, name) != value}
+    for name, value in changes.items():
+        setattr(ours, name, value)
+    if changes:
+        ours.updated_at, ours.updated_by = timezone.now(), BY.label
+    return bool(changes)
 
 
 def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text.strip())
-    except ValueError:
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"compose-stack:users:{text}")
+    return uuid.UUID(text) if _UUID.fullmatch(text) else uuid.uuid5(_IDS, f"compose-stack:users:{text}")
 
 
-def _email(text: str | None) -> str:
+def _email(row: dict[str, Any]) -> str:
+    text = row["email"]
     if not text or not text.strip():
         raise _Invalid("there is no address")
+    if row["place"] > 1:
+        raise _Invalid("another account with this address is in use")
     try:
-        return valid_email(text)
+        email = valid_email(text)
     except ValueError as error:
         raise _Invalid(f"the address {error}") from None
+    if email != row["address"]:
+        # Two rows could be one account to us and two to the database.
+        raise _Invalid("the address holds blanks or capital letters beyond ASCII")
+    return email
 
 
 def _name(text: str | None) -> str:
@@ -215,7 +248,9 @@ def _name(text: str | None) -> str:
 
 
 def _label(text: str | None) -> str:
-    return (text or "")[:64]
+    """Who wrote the row, in the seed's words; never those that mark an account as registered here."""
+    label = (text or "")[:64]
+    return "" if label == "register" else label
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+_LONGEST = 300
+
 
 @dataclass(frozen=True)
 class Options:
@@ -26,7 +28,9 @@ class Report:
     notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def note(self, kind: str, **about: Any) -> None:
-        self.notes.setdefault(kind, []).append(about)
+        """List a row; texts of any length are cut."""
+        cut = {name: _cut(value) for name, value in about.items()}
+        self.notes.setdefault(kind, []).append(cut)
 
     def reject(self, *, why: str, **about: Any) -> None:
         self.counts["rejected"] += 1
@@ -35,3 +39,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         names = ("read", "created", "updated", "kept", "rejected")
         return {**{name: self.counts[name] for name in names}, **self.counts, **self.notes}
+
+
+def _cut(value: Any) -> Any:
+    return f"{value[:_LONGEST]}…" if isinstance(value, str) and len(value) > _LONGEST else value

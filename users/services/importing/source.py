@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Self
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 #: Column → type. Those of the first line must be there; an older seed may lack the others.
@@ -41,12 +42,17 @@ FLAGS = {
 }
 _REQUIRED = {"users": ("id", "email", "hashed_password"), "feature_flags": ("codename", "is_active")}
 
-# Of accounts with one address, however it is written, the one people have been using comes first.
-_TWIN = r"""
-row_number() OVER (
-    PARTITION BY lower(btrim(email, E' \t\n\r\f\v'))
-    ORDER BY is_verified DESC NULLS LAST, last_login DESC NULLS LAST, created_on DESC NULLS LAST, id
-) AS place
+# Of accounts with one address, however it is written, the one people have been using comes first. `address` is what
+# the database held the same: letters beyond ASCII are its own affair. Ids that differ in letter case or in dashes are
+# one UUID.
+_TWINS = r"""
+SELECT *,
+    row_number() OVER (
+        PARTITION BY address
+        ORDER BY is_verified DESC NULLS LAST, last_login DESC NULLS LAST, created_on DESC NULLS LAST, id
+    ) AS place,
+    row_number() OVER (PARTITION BY lower(replace(id, '-', '')) ORDER BY id) AS id_place
+FROM (SELECT *, lower(btrim(email, E' \t\n\r\f\v\x1c\x1d\x1e\x1f')) AS address FROM ({rows}) AS chosen) AS rows
 """
 
 
@@ -58,15 +64,14 @@ class Source:
     """One read-only connection to the seed's database; a context manager."""
 
     def __init__(self, dsn: str) -> None:
-        # SQLAlchemy names its driver in the address: postgresql+asyncpg://…
-        dsn = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
-        if "\x00" in dsn:
-            raise SourceError("The source cannot be reached: its address holds a NUL character.")
+        options = {"connect_timeout": 10, **_parts(dsn), "client_encoding": "utf8"}
         try:
-            self._connection = psycopg.connect(dsn, connect_timeout=10, client_encoding="utf8", row_factory=dict_row)
+            self._connection = psycopg.connect(**options, row_factory=dict_row)
             self._connection.read_only = True
             # One snapshot for all that is read, however long it takes.
             self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            # What has no zone is UTC, wherever the server stands. Said in the transaction: poolers take no options.
+            self._connection.execute("SET TIME ZONE 'UTC'")
         except (psycopg.Error, UnicodeError, ValueError) as error:
             # Only the kind: a driver may repeat the address it was given.
             raise SourceError(f"The source cannot be reached ({type(error).__name__}).") from None
@@ -77,12 +82,16 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    def check(self, tables: Collection[str]) -> None:
+        """SourceError when one of `users` and `flags` cannot be read: before anything is written, not half-way."""
+        if "users" in tables:
+            self._select("users", USERS)
+        if "flags" in tables:
+            self._select("feature_flags", FLAGS)
+
     def users(self, batch: int) -> Iterator[dict[str, Any]]:
-        """Every row, with `place` 1 for the account that keeps its address and more for its twins."""
-        query = sql.SQL("SELECT *, {twin} FROM ({rows}) AS rows").format(
-            twin=sql.SQL(_TWIN), rows=self._select("users", USERS)
-        )
-        return self._rows(query, batch)
+        """Every row, with `place` 1 for the account that keeps its address and more for its twins; `id_place` alike."""
+        return self._rows(sql.SQL(_TWINS).format(rows=self._select("users", USERS)), batch)
 
     def flags(self, batch: int) -> Iterator[dict[str, Any]]:
         """Every row, the oldest first."""
@@ -120,6 +129,25 @@ class Source:
                 yield from cursor
         except (psycopg.Error, UnicodeError) as error:
             raise SourceError(f"The source cannot be read ({type(error).__name__}).") from None
+
+
+def _parts(dsn: str) -> dict[str, Any]:
+    """What the driver is to be told; SourceError for an address it cannot read."""
+    # SQLAlchemy names its driver in the address: postgresql+asyncpg://…, which says `ssl` where others say `sslmode`.
+    dsn = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
+    if dsn.startswith("postgresql://"):
+        dsn = re.sub(
+            r"([?&])ssl=(true|(?P<mode>[\w-]+))", lambda ssl: f"{ssl[1]}sslmode={ssl['mode'] or 'require'}", dsn
+        )
+    try:
+        if "\x00" in dsn:
+            raise ValueError("NUL")
+        return dict(conninfo_to_dict(dsn))
+    except (psycopg.Error, UnicodeError, ValueError):
+        # Without the cause: it repeats what it could not read, which may be a password.
+        raise SourceError(
+            "The source cannot be reached: its address cannot be read; percent-encode what is special in its password."
+        ) from None
 
 
 def _chosen(name: str, kind: str) -> sql.Composed:

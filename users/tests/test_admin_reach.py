@@ -1,0 +1,194 @@
+"""Who may act on whom: nobody reaches above themselves, whatever permissions they hold."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.utils import timezone
+
+from lib.errors import ProductError
+from users import services
+from users.models import AuditEvent, MfaDevice, User, UserSession
+from users.services import Actor, Caller, sessions
+from users.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/users/user/"
+SESSIONS = "/admin/users/usersession/"
+VERBS = ("deactivate", "mark-verified", "send-reset", "sign-out", "remove-factors", "unlock", "export", "send-code")
+
+
+def member(group, **fields):
+    user = UserFactory.create(staff=True, **fields)
+    user.groups.set(Group.objects.filter(name=group))
+    return user
+
+
+def client_of(user):
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def page(user, end="change"):
+    return f"{LIST}{user.pk}/{end}/"
+
+
+def signed_in(user):
+    return sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+
+
+def with_factor(user):
+    MfaDevice.objects.create(user=user, kind="totp", confirmed_at=timezone.now())
+    return user
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("group", "whom"),
+    [("Support", {"superuser": True}), ("Support", {"staff": True}), ("Admin", {"superuser": True})],
+)
+def test_nobody_reaches_above_themselves(group, whom, verb):
+    other = with_factor(UserFactory.create(**whom))
+    session = signed_in(other)
+    client = client_of(member(group))
+    before = User.objects.values().get(pk=other.pk)
+
+    assert client.post(page(other, verb), {"reason": "coup"}).status_code == 403
+    assert client.post(f"{SESSIONS}{session.pk}/end/").status_code == 403
+    html = client.get(page(other)).content.decode()
+    assert 'class="verb ' not in html
+    client.post(LIST, {"action": verb, "_selected_action": other.pk, "reason": "coup", "index": "0"})
+    client.post(page(other), {"first_name": "Mallory", "last_name": ""})
+
+    assert User.objects.values().get(pk=other.pk) == before
+    assert other.mfa_devices.exists()
+    session.refresh_from_db()
+    assert session.revoked_at is None
+
+
+def test_support_helps_people_and_admins_help_staff():
+    user, colleague = UserFactory.create(), member("Support")
+    signed_in(user)
+    signed_in(colleague)
+
+    assert client_of(member("Support")).post(page(user, "sign-out")).status_code == 302
+    assert client_of(member("Admin")).post(page(colleague, "sign-out")).status_code == 302
+
+    assert not UserSession.objects.filter(user__in=(user, colleague), revoked_at=None).exists()
+
+
+@pytest.mark.parametrize("verb", ["deactivate", "remove-factors", "export"])
+def test_support_lacks_the_heavy_verbs(verb):
+    user = with_factor(UserFactory.create())
+    client = client_of(member("Support"))
+
+    assert f"{verb}/" not in client.get(page(user)).content.decode()
+    assert client.post(page(user, verb), {"reason": "why"}).status_code == 403
+    user.refresh_from_db()
+    assert user.is_active
+    assert user.mfa_devices.exists()
+
+
+def test_a_selection_leaves_out_those_above():
+    user, root = UserFactory.create(), UserFactory.create(superuser=True)
+    signed_in(user)
+    signed_in(root)
+    data = {"action": "sign-out", "_selected_action": [user.pk, root.pk], "index": "0"}
+
+    response = client_of(member("Support")).post(LIST, data, follow=True)
+
+    texts = [str(message) for message in response.context["messages"]]
+    assert f"“{root.email}”: Only superusers act on accounts of superusers." in texts
+    assert UserSession.objects.filter(user=root, revoked_at=None).exists()
+    assert not UserSession.objects.filter(user=user, revoked_at=None).exists()
+
+
+def test_services_refuse_too():
+    support, root = member("Support"), UserFactory.create(superuser=True)
+    by = Actor.staff(support)
+
+    for verb in (services.unlock, services.send_reset, services.sign_out, services.activate, services.send_code):
+        with pytest.raises(ProductError, match="Only superusers"):
+            verb(root, by=by)
+    with pytest.raises(ProductError, match="Only superusers"):
+        services.edit(root, by=by, first_name="Mallory")
+    with pytest.raises(ProductError, match="Only superusers give"):
+        services.edit(support, by=by, groups=Group.objects.all())
+
+
+def test_nobody_takes_their_own_factor_or_account_away(staff_client, superuser):
+    with_factor(superuser)
+    UserFactory.create(superuser=True)
+
+    for verb in ("deactivate", "remove-factors"):
+        response = staff_client.post(page(superuser, verb), {"reason": "tired"}, follow=True)
+        assert "You cannot" in str(next(iter(response.context["messages"])))
+        assert f"/{verb}/" not in staff_client.get(page(superuser)).content.decode()
+    superuser.refresh_from_db()
+    assert superuser.is_active
+    assert superuser.mfa_devices.exists()
+
+
+# --- Rights -----------------------------------------------------------------------------------------------------------
+
+
+def test_rights_given_by_the_form_are_on_record_by_name(staff_client, superuser):
+    user = UserFactory.create()
+    group = Group.objects.get(name="Support")
+    permission = group.permissions.get(codename="verify_user")
+
+    staff_client.post(
+        page(user),
+        {
+            "first_name": user.first_name,
+            "last_name": user.last_name,
+            "is_staff": "on",
+            "groups": group.pk,
+            "user_permissions": permission.pk,
+            "is_active": "",
+            "email_verified_at": "",
+            "password": "forged",
+            "must_reset": "on",
+        },
+    )
+
+    event = AuditEvent.objects.get(event="user.updated")
+    assert event.data == {
+        "changed": ["groups", "is_staff", "user_permissions"],
+        "groups": ["Support"],
+        "is_staff": True,
+        "permissions": ["users.verify_user"],
+    }
+    assert (event.actor, event.door) == (superuser.pk.hex, "admin")
+    after = User.objects.get(pk=user.pk)
+    assert (after.is_active, after.is_verified, after.must_reset) == (True, True, False)
+    assert after.password == user.password
+    assert list(after.groups.all()) == [group]
+
+
+def test_rights_need_a_fresh_proof_and_names_do_not(staff_client, superuser):
+    UserSession.objects.update(auth_at=timezone.now() - timedelta(minutes=11))
+    user = UserFactory.create()
+    names = {"first_name": "Grace", "last_name": "Hopper"}
+
+    assert staff_client.post(page(user), names).headers["Location"] == LIST
+    answer = staff_client.post(page(user), {**names, "is_staff": "on"})
+
+    assert answer.headers["Location"].startswith("/admin/reauthenticate/")
+    user.refresh_from_db()
+    assert (user.first_name, user.is_staff) == ("Grace", False)
+
+
+@pytest.mark.parametrize("verb", ["deactivate", "mark-verified", "remove-factors", "export"])
+def test_sensitive_verbs_need_a_fresh_proof(staff_client, verb):
+    UserSession.objects.update(auth_at=timezone.now() - timedelta(minutes=11))
+    user = with_factor(UserFactory.create(unverified=True))
+
+    answer = staff_client.post(page(user, verb), {"reason": "why"})
+
+    assert answer.headers["Location"].startswith("/admin/reauthenticate/")
+    user.refresh_from_db()
+    assert (user.is_active, user.is_verified, user.mfa_devices.count()) == (True, False, 1)
+    assert not AuditEvent.objects.filter(event="export.made").exists()
