@@ -12,10 +12,11 @@ from django.db import connection
 from django.utils import timezone
 
 from conftest import ApiClient
+from lib.errors import ProductError
 from notifications.models import Message
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import Actor, factors, vault
+from users.services import Actor, Caller, factors, hashing, vault
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -617,6 +618,18 @@ def test_no_code_or_secret_is_on_record(api, user, caplog):
 
     for secret in (app.secret, app.at(NOW), token, *codes, codes[0].replace("-", "")):
         assert secret not in said
+
+
+def test_a_sign_in_begun_before_there_was_a_factor_does_not_outrun_it(user):
+    attempt = services.begin(email=user.email, caller=Caller())
+    checked = hashing.check(PASSWORD, attempt.encoded)
+    app_of(user)
+
+    with pytest.raises(ProductError) as refused:
+        services.open_session(attempt, checked)
+
+    assert refused.value.code == "LOGIN_BAD_CREDENTIALS"
+    assert not UserSession.objects.exists()
 
 
 # --- All at once ------------------------------------------------------------------------------------------------------
