@@ -16,7 +16,7 @@ from feature_flags.answers import Answer, Request, Route
 from feature_flags.answers.ofrep import wanted_revision
 from feature_flags.live import live
 from lib.logs import request_id
-from lib.middleware import log_request, normal_request_id
+from lib.middleware import hsts, log_request, normal_request_id
 
 logger = logging.getLogger("switchboard.flags")
 
@@ -47,6 +47,8 @@ def edge(inner: App) -> App:
             scope[HAS_STREAMS] = True
             await inner(scope, receive, send)
             return
+        if scope["scheme"] == "https":
+            send = _with_hsts(send)
         if route is None:
             answer = await _stream(request, receive, send)
         elif request.method == "POST":
@@ -59,6 +61,16 @@ def edge(inner: App) -> App:
             await send({"type": "http.response.body", "body": body})
 
     return app
+
+
+def _with_hsts(send: Send) -> Send:
+    async def sending(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start" and (value := hsts()):
+            added = (b"strict-transport-security", value.encode())
+            message = {**message, "headers": [*message["headers"], added]}
+        await send(message)
+
+    return sending
 
 
 def _request(scope: Scope, path: str) -> Request:

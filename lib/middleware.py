@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -22,6 +23,15 @@ PAGE_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
+#: What no page of ours asks a browser for, nor anything a page might be made to show.
+PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), serial=(), usb=()"
+#: On every answer that does not bring its own.
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 
 def normal_request_id(offered: str) -> str:
@@ -83,6 +93,25 @@ class HookMiddleware:
         return response
 
 
+def hsts() -> str:
+    """The header of an answer over https (RFC 6797); empty in debug."""
+    return f"max-age={settings.SECURE_HSTS_SECONDS}" if settings.SECURE_HSTS_SECONDS else ""
+
+
+def secure(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Add the security headers. What says nothing about caching is not kept by anybody."""
+    headers = response.headers
+    for name, value in SECURITY.items():
+        headers.setdefault(name, value)
+    is_page = headers.get("Content-Type", "").startswith("text/html")
+    headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else JSON_POLICY)
+    if is_page:
+        headers.setdefault("Permissions-Policy", PERMISSIONS)
+    headers.setdefault("Cache-Control", "no-store")
+    if request.is_secure() and (value := hsts()):
+        headers.setdefault("Strict-Transport-Security", value)
+
+
 class RequestMiddleware(HookMiddleware):
     """Give the request an id (`X-Request-ID`, the caller's own when it is plain), log its end, add headers."""
 
@@ -94,11 +123,7 @@ class RequestMiddleware(HookMiddleware):
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         headers = response.headers
         headers["X-Request-ID"] = request.id  # type: ignore[attr-defined]
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers.setdefault("Referrer-Policy", "same-origin")
-        if "Content-Security-Policy" not in headers:
-            is_page = headers.get("Content-Type", "").startswith("text/html")
-            headers["Content-Security-Policy"] = PAGE_POLICY if is_page else JSON_POLICY
+        secure(request, response)
         if not response.streaming and "Content-Length" not in headers and response.status_code != 304:
             headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
         user = getattr(request, "auth", None) or getattr(request, "_cached_user", None)

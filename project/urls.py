@@ -1,10 +1,20 @@
+from django.conf import settings
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path, re_path
+from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
 from feature_flags.api import ofrep
 from project import health, metrics
 from project.api import api, not_found
+
+
+@require_safe
+def change_password(request: HttpRequest) -> HttpResponseRedirect:
+    """Where password managers send people (W3C, "A Well-Known URL for Changing Passwords")."""
+    return HttpResponseRedirect(f"{settings.APP_URL}/forgot-password")
+
 
 urlpatterns = [
     path("api/", api.urls),
@@ -14,6 +24,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
+    path(".well-known/change-password", change_password),
     path("docs", RedirectView.as_view(url="/api/docs")),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),

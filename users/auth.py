@@ -15,6 +15,7 @@ from users.models import User
 from users.services import authenticate, devices
 
 COOKIE = "auth"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -35,8 +36,21 @@ class BearerOrCookie(AuthBase):
             return None
         user, is_by_cookie = await _afirst_live(cookie, bearer)
         if user and is_by_cookie and not is_from_here(request):
-            raise ProductError("CSRF_ORIGIN", "This origin may not act with the cookie.", status=403)
+            raise _foreign()
         return user
+
+
+def check_origin(request: HttpRequest) -> None:
+    """In cookie mode, before an answer sets the cookie: CSRF_ORIGIN (403) for a foreign page.
+
+    It could otherwise sign its visitor in to an account of its own, by a form that sends itself.
+    """
+    if settings.USERS_ACCESS_TOKEN_VIA_COOKIE and not is_from_here(request):
+        raise _foreign()
+
+
+def _foreign() -> ProductError:
+    return ProductError("CSRF_ORIGIN", "This origin may not act with the cookie.", status=403)
 
 
 def _first_live(cookie: str, bearer: str) -> tuple[User | None, bool]:
@@ -65,23 +79,40 @@ def is_from_here(request: HttpRequest) -> bool:
     """
     if request.method in _SAFE_METHODS:
         return True
-    if origin := request.META.get("HTTP_ORIGIN"):
-        return _is_ours(request, origin)
-    if site := request.META.get("HTTP_SEC_FETCH_SITE"):
+    if (origin := request.META.get("HTTP_ORIGIN")) is not None:
+        return _is_ours(request, _origin(origin, is_bare=True))
+    if (site := request.META.get("HTTP_SEC_FETCH_SITE")) is not None:
         return site in {"same-origin", "same-site", "none"}
-    if referer := request.META.get("HTTP_REFERER"):
-        return _is_ours(request, referer)
+    if (referer := request.META.get("HTTP_REFERER")) is not None:
+        return _is_ours(request, _origin(referer))
     return True
 
 
-def _is_ours(request: HttpRequest, address: str) -> bool:
+def _is_ours(request: HttpRequest, origin: str) -> bool:
+    listed = {_origin(address) for address in (settings.BASE_URL, *settings.CORS_ALLOWED_ORIGINS)}
+    own = _origin(f"{request.scheme}://{request.META.get('HTTP_HOST', '')}")
+    # A proxy that is not trusted makes https look like http: a page over http is still not ours.
+    if own.removeprefix("http:") in {address.removeprefix("https:") for address in listed}:
+        own = ""
+    return bool(origin) and origin in {own, *listed}
+
+
+def _origin(address: str, *, is_bare: bool = False) -> str:
+    """`scheme://host[:port]` of an address in its one spelling (RFC 6454, 6.2); empty when it is none.
+
+    `is_bare`: an Origin header, which has neither a path nor anything else behind the port.
+    """
     try:
         parts = urlsplit(address)
+        port = parts.port
     except ValueError:
-        return False
-    origin = f"{parts.scheme}://{parts.netloc}"
-    own = f"{request.scheme}://{request.META.get('HTTP_HOST', '')}"
-    return origin in {own, settings.BASE_URL, *settings.CORS_ALLOWED_ORIGINS}
+        return ""
+    rest = parts.path or parts.query or parts.fragment
+    if not parts.scheme or not parts.hostname or "@" in parts.netloc or (is_bare and rest):
+        return ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    is_default = port is None or port == _DEFAULT_PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{port}"
 
 
 def set_cookie(response: HttpResponse, token: str, seconds: int) -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 
 from feature_flags.snapshot import Snapshot
 from lib.middleware import JSON_POLICY
+from lib.middleware import SECURITY as SECURITY_HEADERS
 
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
@@ -68,8 +69,7 @@ class Route:
 
 JSON: Header = (b"content-type", b"application/json")
 SECURITY: list[Header] = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
+    *((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
     (b"content-security-policy", JSON_POLICY.encode()),
 ]
 PUBLIC: Header = (b"cache-control", b"no-cache")

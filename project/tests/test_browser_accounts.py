@@ -48,11 +48,11 @@ def test_the_screens_of_accounts_stand_on_a_laptop_and_a_telephone(server, tmp_p
     with browser.chromium(tmp_path / "profile") as driver:
         sign_in(driver, server)
         driver.get(f"{server.url}{USERS}?q=katherine")
-        person = browser.find(driver, "#result_list th a").get_attribute("href")
+        person = browser.find(driver, "#result_list tbody th a").get_attribute("href")
         driver.get(f"{server.url}{AUDIT}?event=login.paused")
-        event = browser.find(driver, "#result_list th a").get_attribute("href")
+        event = browser.find(driver, "#result_list tbody th a").get_attribute("href")
         driver.get(server.url + SESSIONS)
-        session = browser.find(driver, "#result_list th a").get_attribute("href")
+        session = browser.find(driver, "#result_list tbody th a").get_attribute("href")
         pages = {
             "index": f"{server.url}/admin/",
             "list": server.url + USERS,
@@ -88,7 +88,7 @@ def test_a_session_is_ended_beside_the_form_with_and_without_script(server, anyh
     assert made.returncode == 0, made.stderr
     sign_in(driver, server)
     driver.get(f"{server.url}{USERS}?q=alan")
-    browser.press(driver, browser.find(driver, "#result_list th a"))
+    browser.press(driver, browser.find(driver, "#result_list tbody th a"))
 
     browser.press(driver, browser.find(driver, "button.verb-end"))
 

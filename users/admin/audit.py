@@ -96,7 +96,7 @@ def _last_id(until: datetime) -> int:
 
 @admin.register(AuditEvent)
 class AuditAdmin(ReadOnly):
-    list_display = ("when", "what", "result", "person", "who", "door", "ip", "details")
+    list_display = ("when", "badge", "person", "who", "source", "details")
     list_filter = (EventFilter, "outcome", "door", SpanFilter)
     search_fields = ("user_id",)
     search_help_text = _("A whole address, also one without an account; the id of a person, session or request.")
@@ -161,6 +161,14 @@ class AuditAdmin(ReadOnly):
     @admin.display(description=_("event"))
     def what(self, event: AuditEvent) -> str:
         return event.event
+
+    @admin.display(description=_("event"))
+    def badge(self, event: AuditEvent) -> str:
+        return format_html("{} {}", event.event, self.result(event))
+
+    @admin.display(description=_("from"))
+    def source(self, event: AuditEvent) -> str:
+        return f"{event.get_door_display()} {event.ip}"
 
     @admin.display(description=_("result"))
     def result(self, event: AuditEvent) -> str:

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from lib.admin import Verb, VerbAdmin
 from lib.streaming import PiecesResponse
@@ -72,7 +73,7 @@ class UserAdmin(VerbAdmin):
 
     verbs = VERBS
     change_form_template = "admin/users/user/change_form.html"
-    list_display = ("email", "full_name", "state", "verb_buttons", "factors", "signed_in_on", "created_on")
+    list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
     list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", "groups")
     search_fields = ("email",)
     search_help_text = _("The beginning of an address or of a name, in any letter case.")
@@ -161,11 +162,9 @@ class UserAdmin(VerbAdmin):
             chips.append(("paused", _("paused")))
         if user.is_staff:
             chips.append(("staff", _("superuser") if user.is_superuser else _("staff")))
+        if count := user.factor_count:  # type: ignore[attr-defined]
+            chips.append(("staff", ngettext_lazy("%d factor", "%d factors", count) % count))
         return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
-
-    @admin.display(description=_("factors"))
-    def factors(self, user: User) -> str:
-        return str(user.factor_count or "")  # type: ignore[attr-defined]
 
     @admin.display(description=_("last sign-in"), empty_value="never")
     def last_sign_in(self, user: User) -> str | None:

@@ -18,6 +18,7 @@ from notifications.admin.common import WINDOW, ReadOnly, chip
 from users import services
 from users.admin.common import actor, link, reader, refuse_out_of_reach, short
 from users.models import UserSession
+from users.models.sessions import idle_since
 from users.services import ranks
 
 #: Where the button stood when it was pressed on the page of the person.
@@ -29,7 +30,10 @@ def _end(session: UserSession, /, *, request: HttpRequest, reason: str) -> bool:
 
 
 def is_live(session: UserSession) -> bool:
-    return UserSession.objects.live(timezone.now()).filter(pk=session.pk).exists()
+    """The same as `LiveSessions.live`, of a row that was read already."""
+    now = timezone.now()
+    since = idle_since(now, session.kind)
+    return session.revoked_at is None and session.expires_at > now and (since is None or session.last_seen_at > since)
 
 
 END = Verb(
@@ -40,7 +44,7 @@ END = Verb(
     done="ended",
     already="had ended already",
     in_row=True,
-    applies=lambda session: getattr(session, "lives", None) or (not hasattr(session, "lives") and is_live(session)),
+    applies=is_live,
 )
 
 
@@ -52,10 +56,10 @@ class LiveFilter(admin.SimpleListFilter):
         return [("1", _("Live")), ("0", _("Ended"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[UserSession]) -> QuerySet[UserSession]:
-        live = UserSession.objects.live(timezone.now())
+        sessions: Any = queryset
         if self.value() == "1":
-            return queryset.filter(pk__in=live.values("pk"))
-        return queryset.exclude(pk__in=live.values("pk")) if self.value() == "0" else queryset
+            return sessions.live(timezone.now())  # type: ignore[no-any-return]
+        return sessions.ended(timezone.now()) if self.value() == "0" else queryset
 
 
 @admin.register(UserSession)
@@ -87,14 +91,6 @@ class SessionAdmin(ReadOnly):
         except ValueError:
             return Q(user__email=normal_email(term))
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        page = super().get_changelist_instance(request)
-        keys = [session.pk for session in page.result_list]
-        live = set(UserSession.objects.live(timezone.now()).filter(pk__in=keys).values_list("pk", flat=True))
-        for session in page.result_list:
-            session.lives = session.pk in live
-        return page
-
     # --- Who may end it -----------------------------------------------------------------------------------------------
 
     def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
@@ -125,8 +121,7 @@ class SessionAdmin(ReadOnly):
 
     @admin.display(description=_("state"))
     def state(self, session: UserSession) -> str:
-        lives = session.lives if hasattr(session, "lives") else is_live(session)
-        if lives:
+        if is_live(session):
             return chip("active", _("live"))
         return chip("staff", session.revoked_reason or _("expired"))
 

@@ -34,6 +34,14 @@ class LiveSessions(models.QuerySet["UserSession"]):
                 live &= ~Q(kind=kind) | Q(last_seen_at__gt=since)
         return self.filter(live)
 
+    def ended(self, now: datetime) -> LiveSessions:
+        """The others, asked so that one row is enough to tell."""
+        ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=now)
+        for kind in UserSession.Kind.values:
+            if since := idle_since(now, kind):
+                ended |= Q(kind=kind, last_seen_at__lte=since)
+        return self.filter(ended)
+
 
 class UserSession(models.Model):
     """One sign-in: what refresh tokens and access tokens (claim `sid`) hang on. Revoked is final."""

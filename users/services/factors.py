@@ -273,7 +273,7 @@ def remove_all(user: User, *, by: Actor, reason: str) -> int:
     found = list(row.mfa_devices.all())
     row.recovery_codes.all().delete()
     _drop(row, found, by, reason=reason)
-    limiter.lift_pause(row.email)
+    limiter.lift_pause(row.email, factors=True)
     if found:
         sessions.end_all_sessions(row.pk, reason="factor")
     return len(found)

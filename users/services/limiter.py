@@ -211,9 +211,12 @@ def settle(*, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = (
     RateBucket.objects.filter(key__in=keys).update(count=less, blocked_until=until)
 
 
-def lift_pause(email: str) -> None:
-    """Forget the wrong passwords and codes for an account, from wherever they came."""
-    scopes = (LOGIN.scope, LOGIN_ACCOUNT.scope, FACTOR.scope, CODE.scope)
+def lift_pause(email: str, *, factors: bool = False) -> None:
+    """Forget the wrong passwords for an account, from wherever they came; with `factors` its wrong codes, too.
+
+    A mailed reset proves the mailbox and nothing of a second factor: it must not buy more guesses at its codes.
+    """
+    scopes = {LOGIN.scope, LOGIN_ACCOUNT.scope, CODE.scope, *([FACTOR.scope] if factors else [])}
     RateBucket.objects.filter(_range(_account(email)), scope__in=scopes).delete()
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from lib.errors import ProductError
 from lib.text import normal_email
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import audit, devices, hashing, limiter, second_factor
+from users.services import audit, devices, factors, hashing, limiter, second_factor
 from users.services.callers import Caller
 from users.services.hashing import Checked
 from users.services.opening import Place, signed_in
@@ -174,6 +174,9 @@ def open_session(attempt: Attempt, checked: Checked) -> Tokens:
         passwords = filter(None, (attempt.encoded, checked.rehash))
         unchanged = User.objects.filter(pk=user.pk, is_active=True, password__in=passwords)
         if not unchanged.update(last_login=now, language=attempt.caller.language or user.language):
+            raise bad_credentials()
+        # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.
+        if factors.has_factor(user):
             raise bad_credentials()
         return signed_in(user, attempt.caller, now, amr=("pwd",), place=attempt.place)
 

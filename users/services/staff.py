@@ -113,7 +113,7 @@ def activate(user: User, *, by: Actor) -> bool:
     """Let the person sign in again and lift the pause; does not verify the address. Return whether it was inactive."""
     ranks.require(user, by=by)
     row = _locked(user)
-    limiter.lift_pause(row.email)
+    limiter.lift_pause(row.email, factors=True)
     if row.is_active:
         return False
     make_active(row)
@@ -177,7 +177,7 @@ def unlock(user: User, *, by: Actor) -> bool:
     """Lift the pause after wrong passwords or codes; return whether there was one."""
     ranks.require(user, by=by)
     was_paused = limiter.is_paused(user.email)
-    limiter.lift_pause(user.email)
+    limiter.lift_pause(user.email, factors=True)
     if was_paused:
         _sign(user, by)
         audit.record("user.unlocked", by=by, user=user)
@@ -315,11 +315,18 @@ def create_first_admin() -> str | None:
     password = secrets.token_urlsafe(15)
     encoded = hashing.make(password)
     with transaction.atomic():
-        user, _ = User.objects.get_or_create(email=FIRST_ADMIN, defaults={"created_by": "first start"})
-        user.is_active = user.is_staff = user.is_superuser = True
-        user.deactivated_at, user.deactivated_reason = None, ""
-        user.email_verified_at = user.email_verified_at or timezone.now()
-        recovery.set_password(user, encoded, event="password.reset", by=Actor("first start"))
+        by, now = Actor("first start"), timezone.now()
+        user, created = User.objects.get_or_create(email=FIRST_ADMIN, defaults={"created_by": by.label})
+        make_active(user)
+        user.is_staff = user.is_superuser = True
+        user.email_verified_at = user.email_verified_at or now
+        if created:
+            # Nobody to tell: the password is printed, and the address is an example.
+            user.password, user.password_changed_at = encoded, now
+            user.save()
+            audit.record("user.created", by=by, user=user, is_staff=True, is_superuser=True)
+        else:
+            recovery.set_password(user, encoded, event="password.reset", by=by)
     return password
 
 

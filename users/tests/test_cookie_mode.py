@@ -68,6 +68,52 @@ def test_a_dead_cookie_falls_through_to_a_live_bearer(api, user, settings):
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"referer": "https://app.example.org/page"}, 200),
         ({"referer": "https://evil.example/app.example.org"}, 403),
+        # Another port, scheme or site, and names that only look like ours.
+        ({"origin": "https://app.example.org:8443"}, 403),
+        ({"origin": "http://app.example.org"}, 403),
+        ({"origin": "http://testserver:8080"}, 403),
+        ({"origin": "https://testserver"}, 403),
+        ({"origin": "https://example.org"}, 403),
+        ({"origin": "https://evil.app.example.org"}, 403),
+        ({"origin": "https://evilapp.example.org"}, 403),
+        ({"origin": "https://app.example.org.evil.example"}, 403),
+        ({"origin": "https://app.example.org@evil.example"}, 403),
+        ({"origin": "https://evil.example#https://app.example.org"}, 403),
+        ({"origin": "https://evil.example\\@app.example.org"}, 403),
+        ({"origin": "https://app.example.org, https://evil.example"}, 403),
+        ({"origin": "https://app.example.org https://evil.example"}, 403),
+        ({"origin": "https://app.example.org/page"}, 403),
+        ({"origin": "https://user@app.example.org"}, 403),
+        ({"origin": "//app.example.org"}, 403),
+        ({"origin": "app.example.org"}, 403),
+        ({"origin": "https://"}, 403),
+        ({"origin": "https://[app.example.org"}, 403),
+        ({"origin": "https://app.example.org:99999999"}, 403),
+        ({"origin": "https://аpp.example.org"}, 403),  # a Cyrillic а
+        ({"origin": "*"}, 403),
+        ({"origin": ""}, 403),
+        ({"origin": "file://"}, 403),
+        # The same origin in another spelling (RFC 6454, 6.2).
+        ({"origin": "HTTPS://APP.Example.ORG"}, 200),
+        ({"origin": "https://app.example.org:443"}, 200),
+        ({"origin": "http://testserver:80"}, 200),
+        # What comes first decides.
+        ({"origin": "null", "referer": "https://app.example.org/"}, 403),
+        ({"origin": "https://app.example.org", "sec-fetch-site": "cross-site"}, 200),
+        ({"sec-fetch-site": "cross-site", "referer": "https://app.example.org/"}, 403),
+        ({"sec-fetch-site": "none"}, 200),
+        ({"sec-fetch-site": "junk"}, 403),
+        ({"sec-fetch-site": ""}, 403),
+        ({"referer": "https://app.example.org:443/page?to=https://evil.example"}, 200),
+        ({"referer": "https://app.example.org.evil.example/"}, 403),
+        ({"referer": "https://evil.example/?https://app.example.org/"}, 403),
+        ({"referer": "https://app.example.org@evil.example/"}, 403),
+        ({"referer": "about:blank"}, 403),
+        ({"referer": ""}, 403),
+        # Nothing a caller says about the way here makes a foreign origin ours.
+        ({"origin": "https://evil.example", "x-forwarded-host": "evil.example"}, 403),
+        ({"origin": "https://testserver", "x-forwarded-proto": "https"}, 403),
+        ({"origin": "https://evil.example", "forwarded": "host=evil.example;proto=https"}, 403),
     ],
 )
 def test_changes_by_cookie_need_an_origin_of_ours(signed_in, headers, status):
@@ -76,6 +122,49 @@ def test_changes_by_cookie_need_an_origin_of_ours(signed_in, headers, status):
     assert response.status_code == status
     if status == 403:
         assert response.json()["detail"] == "ErrorCode.CSRF_ORIGIN"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "testserver.evil.example", "app.example.org"])
+def test_a_forged_host_makes_no_origin_ours(signed_in, host):
+    response = signed_in.call("PATCH", "/users/user", {"first_name": "Eve"}, host=host, origin=f"http://{host}")
+
+    assert response.status_code == 400
+    assert signed_in.get("/api/users/user").json()["first_name"] == "Ada"
+
+
+def test_behind_an_unknown_proxy_a_page_over_plain_http_is_foreign(signed_in, settings):
+    settings.BASE_URL = "https://testserver"
+
+    def change(origin):
+        return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin).status_code
+
+    assert change("http://testserver") == 403
+    assert change("https://testserver") == 200
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "CAPACITOR://localhost", "http://[::1]:3000"])
+def test_an_app_may_have_an_origin_of_its_own_kind(signed_in, settings, origin):
+    settings.CORS_ALLOWED_ORIGINS = ["capacitor://localhost", "http://[::1]:3000"]
+
+    assert signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin).status_code == 200
+    assert signed_in.call("PATCH", "/users/user", {}, origin="capacitor://localhost:1").status_code == 403
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "POST", "DELETE"])
+def test_every_method_that_changes_something_is_asked(signed_in, method):
+    for path in ("/users/user", "/notifications/preferences", "/notifications/read-all", "/staff/messages"):
+        response = signed_in.call(method, path, [], origin="https://evil.example")
+        assert response.status_code in {403, 405, 404}, path
+        assert response.status_code != 403 or response.json()["detail"] == "ErrorCode.CSRF_ORIGIN"
+
+
+def test_a_bearer_needs_no_origin_of_ours(api, user, settings):
+    settings.USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY = True
+    bearer = api.login_form(user.email).json()["access_token"]
+    api.cookies.clear()
+    body = {"first_name": "Grace"}
+
+    assert api.call("PATCH", "/users/user", body, bearer=bearer, origin="https://evil.example").status_code == 200
 
 
 def test_reading_by_cookie_needs_none(signed_in):

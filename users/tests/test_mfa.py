@@ -12,10 +12,11 @@ from django.db import connection
 from django.utils import timezone
 
 from conftest import ApiClient
+from lib.errors import ProductError
 from notifications.models import Message
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import Actor, factors, vault
+from users.services import Actor, Caller, factors, hashing, vault
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -398,6 +399,23 @@ def test_five_wrong_codes_pause_and_void_the_token(api, user):
     assert events(user, "mfa.failed").count() == 5
 
 
+def test_a_reset_by_mail_buys_no_more_guesses_at_codes_and_staff_can_lift_the_pause(api, user, superuser, settings):
+    settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN = True
+    app, _ = app_of(user)
+    token = asked(api, user)
+    for _ in range(5):
+        verify(api, token, "000000")
+    link = api.call("POST", "/auth/forgot-password", {"email": user.email}).json()["forgot_password_token"]
+    body = {"email": user.email, "token": link, "password": "Brand-New-Kettle-7"}
+    assert api.call("POST", "/auth/reset-password", body).status_code == 200
+
+    paused = verify(api, asked(api, user, "Brand-New-Kettle-7"), app.at(NOW))
+    assert paused.json()["code"] == "mfa_paused"
+
+    services.unlock(user, by=services.Actor.staff(superuser))
+    assert verify(api, asked(api, user, "Brand-New-Kettle-7"), app.at(NOW)).status_code == 200
+
+
 def test_each_further_wrong_code_doubles_the_pause(api, user):
     app_of(user)
     pauses = []
@@ -600,6 +618,18 @@ def test_no_code_or_secret_is_on_record(api, user, caplog):
 
     for secret in (app.secret, app.at(NOW), token, *codes, codes[0].replace("-", "")):
         assert secret not in said
+
+
+def test_a_sign_in_begun_before_there_was_a_factor_does_not_outrun_it(user):
+    attempt = services.begin(email=user.email, caller=Caller())
+    checked = hashing.check(PASSWORD, attempt.encoded)
+    app_of(user)
+
+    with pytest.raises(ProductError) as refused:
+        services.open_session(attempt, checked)
+
+    assert refused.value.code == "LOGIN_BAD_CREDENTIALS"
+    assert not UserSession.objects.exists()
 
 
 # --- All at once ------------------------------------------------------------------------------------------------------
