@@ -114,6 +114,7 @@ def assert_hardened(response, *, is_https):
     assert ("camera=()" in headers.get("permissions-policy", "")) == is_page
     assert headers.get("strict-transport-security") == ("max-age=31536000" if is_https else None)
     assert "server" not in headers
+    assert headers.get("access-control-allow-origin") in {None, APP}
     assert "x-powered-by" not in headers
 
 

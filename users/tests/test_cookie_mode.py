@@ -167,6 +167,28 @@ def test_a_bearer_needs_no_origin_of_ours(api, user, settings):
     assert api.call("PATCH", "/users/user", body, bearer=bearer, origin="https://evil.example").status_code == 200
 
 
+def test_a_foreign_page_signs_nobody_in(api, user):
+    pair = api.login_form(user.email).json()
+    api.cookies.clear()
+    refresh = {"token": pair["refresh_token"]}
+
+    for response in (
+        api.login_form(user.email, origin="https://evil.example"),
+        api.login_form(user.email, **{"sec-fetch-site": "cross-site"}),
+        api.call("POST", "/auth/refresh-tokens", refresh, origin="https://evil.example"),
+    ):
+        assert (response.status_code, response.json()["detail"]) == (403, "ErrorCode.CSRF_ORIGIN")
+        assert "auth" not in response.cookies
+    assert api.login_form(user.email, origin="https://app.example.org").cookies["auth"].value
+    assert api.call("POST", "/auth/refresh-tokens", refresh).status_code == 200
+
+
+def test_without_the_mode_any_origin_signs_in_for_itself(api, user, settings):
+    settings.USERS_ACCESS_TOKEN_VIA_COOKIE = False
+
+    assert api.login_form(user.email, origin="https://evil.example").status_code == 200
+
+
 def test_reading_by_cookie_needs_none(signed_in):
     assert signed_in.call("GET", "/users/user", origin="https://evil.example").status_code == 200
 
