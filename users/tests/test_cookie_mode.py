@@ -132,11 +132,22 @@ def test_a_forged_host_makes_no_origin_ours(signed_in, host):
     assert signed_in.get("/api/users/user").json()["first_name"] == "Ada"
 
 
+def test_the_address_it_is_called_by_is_its_own(signed_in):
+    def change(**headers):
+        return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, **headers).status_code
+
+    assert change(host="localhost:8000", origin="http://localhost:8000") == 200
+    assert change(host="LocalHost:80", origin="http://localhost") == 200
+    assert change(host="localhost:8000", origin="http://localhost:3000") == 403
+    assert change(host="localhost:8000", origin="https://localhost:8000") == 403
+
+
 def test_behind_an_unknown_proxy_a_page_over_plain_http_is_foreign(signed_in, settings):
     settings.BASE_URL = "https://testserver"
 
     def change(origin):
-        return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin).status_code
+        body = {"first_name": "Grace"}
+        return signed_in.call("PATCH", "/users/user", body, host="testserver", origin=origin).status_code
 
     assert change("http://testserver") == 403
     assert change("https://testserver") == 200
