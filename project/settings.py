@@ -304,6 +304,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 # Until `collectstatic` has run (the image runs it), files are served from the applications, unhashed.
 _is_collected = not DEBUG and (STATIC_ROOT / "staticfiles.json").exists()
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not _is_collected
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

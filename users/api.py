@@ -92,6 +92,7 @@ async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.Ver
 )
 async def login(request: HttpRequest, response: HttpResponse, payload: Form[schemas.LoginForm]) -> schemas.LoginOut:
     """Sign in with address and password."""
+    auth.check_origin(request)
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
     made = await _sign_in(email, payload.password, Caller.of(request), request.COOKIES.get(devices.COOKIE, ""))
@@ -102,13 +103,14 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
 @router.post(
     "/auth/refresh-tokens",
     auth=None,
-    response={200: schemas.RefreshOut, **refusals(400, 413, 422, 429, 503)},
+    response={200: schemas.RefreshOut, **refusals(400, 403, 413, 422, 429, 503)},
     exclude_none=True,
 )
 async def refresh_tokens(
     request: HttpRequest, response: HttpResponse, payload: schemas.RefreshIn
 ) -> schemas.RefreshOut:
     """A new access token, and with rotation the refresh token to use next time."""
+    auth.check_origin(request)
     made = await sync_to_async(services.refresh)(token=payload.token, caller=Caller.of(request))
     return schemas.RefreshOut(
         access_token=_hand_over(response, made),

@@ -209,7 +209,9 @@ def test_a_chore_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, ca
 
 
 def test_the_product_has_its_chores():
-    assert chores.run_due() == ["admin.sessions", "feature_flags.usage", "notifications.housekeeping"]
+    regular = ["admin.sessions", "feature_flags.usage", "notifications.housekeeping", "users.purge"]
+
+    assert chores.run_due() == regular
 
 
 # --- Forgetting a user ----------------------------------------------------------------------------------------------

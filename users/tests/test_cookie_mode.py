@@ -132,11 +132,22 @@ def test_a_forged_host_makes_no_origin_ours(signed_in, host):
     assert signed_in.get("/api/users/user").json()["first_name"] == "Ada"
 
 
+def test_the_address_it_is_called_by_is_its_own(signed_in):
+    def change(**headers):
+        return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, **headers).status_code
+
+    assert change(host="localhost:8000", origin="http://localhost:8000") == 200
+    assert change(host="LocalHost:80", origin="http://localhost") == 200
+    assert change(host="localhost:8000", origin="http://localhost:3000") == 403
+    assert change(host="localhost:8000", origin="https://localhost:8000") == 403
+
+
 def test_behind_an_unknown_proxy_a_page_over_plain_http_is_foreign(signed_in, settings):
     settings.BASE_URL = "https://testserver"
 
     def change(origin):
-        return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin).status_code
+        body = {"first_name": "Grace"}
+        return signed_in.call("PATCH", "/users/user", body, host="testserver", origin=origin).status_code
 
     assert change("http://testserver") == 403
     assert change("https://testserver") == 200
@@ -165,6 +176,28 @@ def test_a_bearer_needs_no_origin_of_ours(api, user, settings):
     body = {"first_name": "Grace"}
 
     assert api.call("PATCH", "/users/user", body, bearer=bearer, origin="https://evil.example").status_code == 200
+
+
+def test_a_foreign_page_signs_nobody_in(api, user):
+    pair = api.login_form(user.email).json()
+    api.cookies.clear()
+    refresh = {"token": pair["refresh_token"]}
+
+    for response in (
+        api.login_form(user.email, origin="https://evil.example"),
+        api.login_form(user.email, **{"sec-fetch-site": "cross-site"}),
+        api.call("POST", "/auth/refresh-tokens", refresh, origin="https://evil.example"),
+    ):
+        assert (response.status_code, response.json()["detail"]) == (403, "ErrorCode.CSRF_ORIGIN")
+        assert "auth" not in response.cookies
+    assert api.login_form(user.email, origin="https://app.example.org").cookies["auth"].value
+    assert api.call("POST", "/auth/refresh-tokens", refresh).status_code == 200
+
+
+def test_without_the_mode_any_origin_signs_in_for_itself(api, user, settings):
+    settings.USERS_ACCESS_TOKEN_VIA_COOKIE = False
+
+    assert api.login_form(user.email, origin="https://evil.example").status_code == 200
 
 
 def test_reading_by_cookie_needs_none(signed_in):

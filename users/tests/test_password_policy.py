@@ -32,6 +32,7 @@ COMMON = """
     Jordan23! Rahul@123 India@123 London2024! Iloveyou1! Iloveyou@2 Jesus123! Princess1! Monkey123! Dragon#1
     Sunshine1! Shadow123! Trustno1! Pokemon123! Superman1! Blink182! Covid-19! Company123! Google@123
     Supersecret1! P-a-s-s-w-o-r-d-1! PPaasssswwoorrdd11!! Welcome1!Welcome1! Aa1!Aa1!Aa1!
+    S1d2f3g4h5! Z9x8c7v6b!
     """.split()  # noqa: SIM905 (one a line is four screens)
 
 #: Long enough to need no classes.

@@ -1,10 +1,13 @@
 """GET /api/users/security-events: what happened to the own account."""
 
+from dataclasses import replace
+
 import pytest
+from django.utils import timezone
 
 from users import services
-from users.models import AuditEvent
-from users.services import Actor, audit
+from users.models import AuditEvent, UserSession
+from users.services import Actor, audit, sessions
 from users.services.callers import Caller
 from users.tests.factories import UserFactory
 from users.tests.own import code_of
@@ -63,7 +66,9 @@ def test_fifty_a_page_the_newest_first_and_none_twice(api, user, queries):
 
 
 def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
-    by = Actor("f" * 32, superuser, Caller("198.51.100.9", "Mozilla/5.0 Firefox/140.0", door="admin"))
+    caller = Caller("198.51.100.9", "Mozilla/5.0 Firefox/140.0", door="admin")
+    session = sessions.new_session(superuser, caller, UserSession.Kind.ADMIN, timezone.now())
+    by = Actor("f" * 32, superuser, replace(caller, session_id=session.pk))
     services.deactivate(user, by=by, reason="Complaint of Bob")
     services.activate(user, by=by)
     api.sign_in(user)
