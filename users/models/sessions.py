@@ -15,6 +15,8 @@ from users.models.people import User
 
 #: How long a session of the admin may go unused.
 ADMIN_IDLE = timedelta(minutes=30)
+#: What counts as a second factor in `amr`.
+_SECOND = frozenset({"otp", "webauthn", "recovery"})
 
 
 def idle_since(now: datetime, kind: str) -> datetime | None:
@@ -71,6 +73,11 @@ class UserSession(models.Model):
                 condition=~Q(revoked_reason="") | Q(revoked_at=None), name="session_revoked_has_reason"
             ),
         )
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether more than the password was proved in it."""
+        return not _SECOND.isdisjoint(self.amr)
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M}"
