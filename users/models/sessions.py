@@ -74,13 +74,13 @@ class UserSession(models.Model):
             ),
         )
 
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M}"
+
     @property
     def has_second_factor(self) -> bool:
         """Whether more than the password was proved in it."""
         return not _SECOND.isdisjoint(self.amr)
-
-    def __str__(self) -> str:
-        return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M}"
 
 
 class RefreshToken(models.Model):
