@@ -244,10 +244,15 @@ async def preview_type(request: HttpRequest, code: str, lang: str = "") -> schem
 
 
 def _allowed(request: HttpRequest, permission: str) -> Any:
-    """Who asks, if they may: staff alone, whatever permissions somebody else was given."""
+    """Who asks, if they may: staff alone, whatever permissions somebody else was given.
+
+    SECOND_FACTOR_REQUIRED (403) where the admin would ask for one, too.
+    """
     user = _of(request)
     if not (user.is_staff and user.has_perm(f"notifications.{permission}")):
         raise PermissionDenied
+    if not user.may_act_as_staff():
+        raise ProductError("SECOND_FACTOR_REQUIRED", "Staff sign in with a second factor.", status=403)
     return user
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
@@ -116,6 +117,15 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def is_verified(self) -> bool:
         return self.email_verified_at is not None
+
+    def may_act_as_staff(self) -> bool:
+        """Whether this is staff whose session has proved what staff have to prove (USERS_STAFF_MFA)."""
+        if not self.is_staff:
+            return False
+        if settings.USERS_STAFF_MFA != "required":
+            return True
+        found = self.sessions.filter(pk__in=[self.session_id]).first()
+        return found is not None and found.has_second_factor
 
     def get_full_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()

@@ -15,6 +15,8 @@ from users.models.people import User
 
 #: How long a session of the admin may go unused.
 ADMIN_IDLE = timedelta(minutes=30)
+#: What counts as a second factor in `amr`.
+_SECOND = frozenset({"otp", "webauthn", "recovery"})
 
 
 def idle_since(now: datetime, kind: str) -> datetime | None:
@@ -82,6 +84,11 @@ class UserSession(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether more than the password was proved in it."""
+        return not _SECOND.isdisjoint(self.amr)
 
 
 class RefreshToken(models.Model):

@@ -10,10 +10,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from users.models import UserSession
-from users.services import factors
-
-#: What counts as a second factor in `amr`.
-_SECOND = frozenset(factors.AMR.values())
 
 
 def session_of(request: HttpRequest) -> UserSession | None:
@@ -24,7 +20,7 @@ def session_of(request: HttpRequest) -> UserSession | None:
 def has_second(request: HttpRequest) -> bool:
     """Whether a second factor was proved in this session."""
     session = session_of(request)
-    return session is not None and not _SECOND.isdisjoint(session.amr)
+    return session is not None and session.has_second_factor
 
 
 def is_enough(request: HttpRequest) -> bool:
