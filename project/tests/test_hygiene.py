@@ -138,6 +138,7 @@ def test_every_answer_is_hardened(door):
 
 
 @ON_DATABASE
+@HALF_READ
 def test_answers_with_flags_are_hardened(door):
     scene = wire.make_scene()
     bearer = {"authorization": f"Bearer {scene.server}"}
