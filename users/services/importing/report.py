@@ -37,8 +37,9 @@ class Report:
         self.note("rejected", why=why, **about)
 
     def as_dict(self) -> dict[str, Any]:
-        names = ("read", "created", "updated", "kept", "rejected")
-        return {**{name: self.counts[name] for name in names}, **self.counts, **self.notes}
+        """The counts as numbers; every list of rows, `rejected` always among them."""
+        names = ("read", "created", "updated", "kept")
+        return {**{name: self.counts[name] for name in names}, "rejected": [], **self.notes}
 
 
 def _cut(value: Any) -> Any:
