@@ -3,8 +3,10 @@
 import argparse
 import os
 import platform
+import signal
 import statistics
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -90,6 +92,45 @@ def bars(samples: Samples) -> list[Bar]:
         ("memory of the worker after the run", memory, 150, False, " MiB"),
     ]
     return [Bar(name, value, *rest) for name, value, *rest in wanted if value is not None]
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """`--database-url`, which BENCH_DATABASE_URL and TEST_DATABASE_URL stand in for."""
+    default = os.environ.get("BENCH_DATABASE_URL") or os.environ.get("TEST_DATABASE_URL")
+    parser.add_argument(
+        "--database-url",
+        default=default or "postgres://postgres@127.0.0.1:5432/postgres",
+        help="a PostgreSQL where databases may be created (BENCH_DATABASE_URL, TEST_DATABASE_URL)",
+    )
+
+
+def begin(options: argparse.Namespace) -> None:
+    """Note how busy the machine is, and have signals leave through the context managers, which clean up."""
+    options.load = os.getloadavg()[0]
+    if options.load > 0.5:
+        print(f"The machine is busy (load {options.load:.1f}): expect the rounds to scatter.", file=sys.stderr)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
+def behind(samples: Samples, figures: Mapping[str, tuple[str, str]], vendors: Mapping[str, str]) -> list[str]:
+    """The table of what stands behind the bars: median and range of each figure (its label, its unit) by database."""
+    lines = ["", "Behind these figures (median, and the range of the rounds):", ""]
+    lines += [f"| | unit | {' | '.join(vendors.values())} |", f"| --- | --- |{' ---: |' * len(vendors)}"]
+    for figure, (label, unit) in figures.items():
+        cells = []
+        for vendor in vendors:
+            values = samples.get((vendor, figure), [])
+            span = f" ({plain(min(values))} – {plain(max(values))})" if len(values) > 1 else ""
+            cells.append(f"{plain(statistics.median(values))}{span}" if values else "")
+        if any(cells):
+            lines.append(f"| {label} | {unit} | {' | '.join(cells)} |")
+    return lines
+
+
+def plain(value: float) -> str:
+    """Two digits behind the point where there are some and they matter."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
 
 
 def machine(options: argparse.Namespace, packages: Sequence[str] = PACKAGES) -> list[str]:

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -132,12 +131,7 @@ def arguments() -> argparse.Namespace:
         help=f"servers ({', '.join(servers.APPLICATIONS)}) or endpoints ({', '.join([*READS, 'login'])}); "
         "the result files are then left alone",
     )
-    default = os.environ.get("BENCH_DATABASE_URL") or os.environ.get("TEST_DATABASE_URL")
-    parser.add_argument(
-        "--database-url",
-        default=default or "postgres://postgres@127.0.0.1:5432/postgres",
-        help="a PostgreSQL where databases may be created (BENCH_DATABASE_URL, TEST_DATABASE_URL)",
-    )
+    report.add_database(parser)
     return parser.parse_args()
 
 
@@ -145,12 +139,7 @@ def main() -> int:
     options = arguments()
     if not shutil.which("wrk"):
         sys.exit("The benchmark needs the load generator wrk: apt-get install wrk")
-    options.load = os.getloadavg()[0]
-    if options.load > 0.5:
-        print(f"The machine is busy (load {options.load:.1f}): expect the rounds to scatter.", file=sys.stderr)
-    # Leave through the context managers, which stop the servers and drop the databases.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    report.begin(options)
     names = [name for name in servers.APPLICATIONS if name in options.only] or list(servers.APPLICATIONS)
     endpoints = [name for name in [*READS, "login"] if name in options.only] or [*READS, "login"]
     owners = {"fastapi": "fastapi", "stock": "product", "ours": "product"}

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -20,6 +21,11 @@ def is_storable(value: str) -> bool:
 def printable(value: str) -> str:
     """The text with what a terminal or a log cannot show replaced by `?`."""
     return "".join(character if character.isprintable() else "?" for character in value)
+
+
+def read_id(value: str) -> UUID | None:
+    """What 32 hex digits stand for, as ids are written on the wire; None for anything else."""
+    return UUID(value) if re.fullmatch("[0-9a-fA-F]{32}", value) else None
 
 
 def storable(value: str) -> str:

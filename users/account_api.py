@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from uuid import UUID
-
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router, Status
 
-from lib.errors import ProductError, refusals
+from lib.errors import refusals
 from lib.streaming import PiecesResponse
+from lib.text import read_id
 from users import schemas
-from users.answers import as_if_mailed, never_store
+from users.answers import as_if_mailed, compared, never_store, person
 from users.api import router as profile
-from users.models import User
-from users.services import Caller, accounts, deletion, devices, email_change, export, give_up, hashing, sessions, trail
+from users.services import (
+    Caller,
+    accounts,
+    deletion,
+    devices,
+    email_change,
+    export,
+    hashing,
+    reauthentication,
+    sessions,
+    trail,
+)
 
 router = Router(tags=["Your own account"])
-
-_ID = re.compile("[0-9a-f]{32}", re.IGNORECASE)
-
-
-def _of(request: HttpRequest) -> User:
-    """Whose bearer it is."""
-    return request.auth  # type: ignore[attr-defined, no-any-return]
-
 
 # --- Password ---------------------------------------------------------------------------------------------------------
 
@@ -37,19 +37,15 @@ def _of(request: HttpRequest) -> User:
 )
 async def change_password(request: HttpRequest, payload: schemas.ChangePasswordIn) -> schemas.PasswordChangedOut:
     """Set a new password with the current one; the other sessions end. Wrong tries are counted like sign-ins."""
-    user, caller = _of(request), Caller.of(request)
+    user, caller = person(request), Caller.of(request)
     attempt = await sync_to_async(accounts.begin_password_change)(
         user,
         new_password=payload.new_password,
         caller=caller,
         device=request.COOKIES.get(devices.COOKIE, ""),
     )
-    try:
-        checked = await hashing.acheck(payload.current_password, attempt.encoded)
-    except ProductError:
-        await sync_to_async(give_up)(attempt)
-        raise
-    await sync_to_async(accounts.check_current)(attempt, checked)
+    checked = await compared(attempt, payload.current_password)
+    await sync_to_async(reauthentication.check)(user, attempt, checked, why="wrong_at_change")
     password_hash = await hashing.amake(payload.new_password)
     await sync_to_async(accounts.change_password)(
         user, password_hash=password_hash, attempt=attempt, caller=caller, keep=user.session_id
@@ -66,7 +62,7 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
 async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schemas.EmailChangeOut:
     """Mail a link to the new address; an address that somebody has is answered alike."""
     async with as_if_mailed():
-        await sync_to_async(email_change.request)(_of(request), email=payload.email, caller=Caller.of(request))
+        await sync_to_async(email_change.request)(person(request), email=payload.email, caller=Caller.of(request))
     return schemas.EmailChangeOut()
 
 
@@ -97,22 +93,21 @@ async def undo_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.
 async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[schemas.SessionOut]:
     """The live sessions, the newest first; `is_current` is the one this call comes from."""
     never_store(response)
-    user = _of(request)
+    user = person(request)
     return [schemas.SessionOut.of(row, user.session_id) for row in await sync_to_async(sessions.own)(user)]
 
 
 @router.delete("/users/sessions", response={204: None, **refusals(401, 403, 503)})
 async def end_other_sessions(request: HttpRequest) -> Status[None]:
     """Sign out everywhere but here."""
-    await sync_to_async(sessions.end_others)(_of(request), caller=Caller.of(request))
+    await sync_to_async(sessions.end_others)(person(request), caller=Caller.of(request))
     return Status(204, None)
 
 
 @router.delete("/users/sessions/{session_id}", response={204: None, **refusals(401, 403, 404, 503)})
 async def end_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Sign out one session; 404 for one that has ended and for anybody else's."""
-    key = UUID(session_id) if _ID.fullmatch(session_id) else None
-    await sync_to_async(sessions.end_own)(_of(request), key, caller=Caller.of(request))
+    await sync_to_async(sessions.end_own)(person(request), read_id(session_id), caller=Caller.of(request))
     return Status(204, None)
 
 
@@ -125,14 +120,14 @@ async def security_events(
 ) -> list[schemas.SecurityEventOut]:
     """What happened to the account, the newest 50; `before` takes the `id` of the last one shown."""
     never_store(response)
-    found = await sync_to_async(trail.page)(_of(request), before=query.before)
+    found = await sync_to_async(trail.page)(person(request), before=query.before)
     return [schemas.SecurityEventOut(**event) for event in found]
 
 
 @router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)})
 async def export_account(request: HttpRequest) -> PiecesResponse:
     """Everything held about the person, as one JSON file."""
-    pieces = await sync_to_async(export.begin)(_of(request), caller=Caller.of(request))
+    pieces = await sync_to_async(export.begin)(person(request), caller=Caller.of(request))
     response = PiecesResponse(pieces, content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
     never_store(response)
@@ -146,7 +141,7 @@ async def export_account(request: HttpRequest) -> PiecesResponse:
 @profile.delete("/users/user", response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)})
 async def delete_account(request: HttpRequest) -> Status[schemas.DeletionOut]:
     """Shut the account at once; it goes for good after 30 days, unless the mailed link takes that back."""
-    at = await sync_to_async(deletion.request)(_of(request), caller=Caller.of(request))
+    at = await sync_to_async(deletion.request)(person(request), caller=Caller.of(request))
     return Status(202, schemas.DeletionOut(delete_after_at=at))
 
 

@@ -1,14 +1,35 @@
-"""What the account endpoints' answers have in common: kept by nobody, and as slow for one address as for another."""
+"""What the account endpoints have in common: who asks, a password compared, answers kept by nobody."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from lib.errors import ProductError
+from users.models import User
+from users.services import Attempt, give_up, hashing
+from users.services.hashing import Checked
 
 #: Above what queuing a mail takes for anybody on a busy machine, below what a person notices.
 MAIL_SECONDS = 0.1
+
+
+def person(request: HttpRequest) -> User:
+    """Whose bearer or cookie it is."""
+    return request.auth  # type: ignore[attr-defined, no-any-return]
+
+
+async def compared(attempt: Attempt, password: str) -> Checked:
+    """What the comparison of a counted try came to; a try that the full queue turns away does not count. BUSY (503)."""
+    try:
+        return await hashing.acheck(password, attempt.encoded)
+    except ProductError:
+        await sync_to_async(give_up)(attempt)
+        raise
 
 
 @asynccontextmanager

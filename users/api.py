@@ -11,10 +11,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
 
-from lib.errors import ProductError, refusals
+from lib.errors import refusals
 from lib.text import normal_email
 from users import auth, schemas, services
-from users.answers import as_if_mailed, never_store
+from users.answers import as_if_mailed, compared, never_store, person
 from users.services import Caller, devices, hashing
 from users.services.refreshing import Tokens
 
@@ -27,19 +27,19 @@ _waiting = asyncio.Semaphore(32)
 @router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)})
 async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
     """Greet whoever the bearer belongs to."""
-    return schemas.GreetingOut.of(request.auth)  # type: ignore[attr-defined]
+    return schemas.GreetingOut.of(person(request))
 
 
 @router.get("/users/user", response={200: schemas.UserOut, **refusals(401)})
 async def get_user(request: HttpRequest) -> schemas.UserOut:
     """The signed-in person."""
-    return schemas.UserOut.of(request.auth)  # type: ignore[attr-defined]
+    return schemas.UserOut.of(person(request))
 
 
 @router.patch("/users/user", response={200: schemas.UserOut, **refusals(401, 403, 413, 422)})
 async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schemas.UserOut:
     """Change the names given; the others stay."""
-    user = request.auth  # type: ignore[attr-defined]
+    user = person(request)
     names = payload.model_dump(exclude_unset=True)
     return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, by=user.pk.hex))
 
@@ -176,11 +176,7 @@ def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
 async def _sign_in(email: str, password: str, caller: Caller, device: str) -> Tokens:
     try:
         attempt = await _begin(email, caller, device)
-        try:
-            checked = await hashing.acheck(password, attempt.encoded)
-        except ProductError:
-            await sync_to_async(services.give_up)(attempt)
-            raise
+        checked = await compared(attempt, password)
         return await sync_to_async(services.open_session)(attempt, checked)
     except asyncio.CancelledError:
         await sync_to_async(services.abandon)(email=email, caller=caller)

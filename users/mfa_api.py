@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router, Status
 
-from lib.errors import ProductError, refusals
+from lib.errors import refusals
+from lib.text import read_id
 from users import auth, mfa_schemas, schemas
-from users.answers import never_store
+from users.answers import compared, never_store, person
 from users.api import signed_in
 from users.models import User
-from users.services import Actor, Caller, devices, factors, hashing, passkeys, reauthentication, second_factor, sessions
+from users.services import Actor, Caller, devices, factors, passkeys, reauthentication, second_factor, sessions
 from users.services.opening import Opened
-from users.services.signin import give_up
 
 T = TypeVar("T")
 
 router = Router(tags=["Second factors"])
 
-_ID = re.compile("[0-9a-f]{32}", re.IGNORECASE)
 _CHANGE = (400, 401, 403, 413, 422, 503)
-
-
-def _of(request: HttpRequest) -> User:
-    """Whose bearer it is."""
-    return request.auth  # type: ignore[attr-defined, no-any-return]
 
 
 async def _freshly(request: HttpRequest, verb: Callable[..., T], **arguments: Any) -> T:
     """Call a verb for a person who has proved lately who they are; REAUTHENTICATION_REQUIRED (403)."""
-    user = _of(request)
+    user = person(request)
 
     def call() -> T:
         sessions.require_fresh(user.session_id)
@@ -47,7 +39,7 @@ async def _freshly(request: HttpRequest, verb: Callable[..., T], **arguments: An
 
 async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any) -> T:
     """`_freshly`, for verbs that are put on record and leave this session alone."""
-    user = _of(request)
+    user = person(request)
     by = Actor.oneself(user, Caller.of(request))
     return await _freshly(request, verb, **arguments, by=by, keep=user.session_id)
 
@@ -59,7 +51,7 @@ async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any
 async def list_factors(request: HttpRequest, response: HttpResponse) -> mfa_schemas.FactorsOut:
     """The authenticator apps and passkeys in use, and how many recovery codes are left."""
     never_store(response)
-    found, left = await sync_to_async(factors.overview)(_of(request))
+    found, left = await sync_to_async(factors.overview)(person(request))
     return mfa_schemas.FactorsOut(devices=[mfa_schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
 
 
@@ -88,7 +80,7 @@ async def confirm_totp(
 @router.delete("/auth/mfa/devices/{device_id}", response={204: None, **refusals(400, 401, 403, 404, 503)})
 async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
     """Remove an app or a passkey, with the last one the recovery codes too; the other sessions end."""
-    await _change(request, factors.remove, device_id=UUID(device_id) if _ID.fullmatch(device_id) else None)
+    await _change(request, factors.remove, device_id=read_id(device_id))
     return Status(204, None)
 
 
@@ -199,7 +191,7 @@ async def reauthenticate(
 ) -> mfa_schemas.ReauthenticatedOut:
     """Prove once more who one is; for ten minutes (USERS_REAUTH_SECONDS) this session may make sensitive changes."""
     never_store(response)
-    user, caller = _of(request), Caller.of(request)
+    user, caller = person(request), Caller.of(request)
     if payload.password is not None:
         auth_at = await _by_password(user, payload.password, caller, request.COOKIES.get(devices.COOKIE, ""))
     elif payload.code is not None:
@@ -213,9 +205,5 @@ async def reauthenticate(
 
 async def _by_password(user: User, password: str, caller: Caller, device: str) -> datetime:
     attempt = await sync_to_async(reauthentication.begin)(user, caller=caller, device=device)
-    try:
-        checked = await hashing.acheck(password, attempt.encoded)
-    except ProductError:
-        await sync_to_async(give_up)(attempt)
-        raise
+    checked = await compared(attempt, password)
     return await sync_to_async(reauthentication.by_password)(user, attempt, checked)

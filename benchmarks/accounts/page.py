@@ -142,12 +142,8 @@ def rows(samples: Samples, hash_workers: int) -> list[Row]:
     return found
 
 
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
-
-
 def _cells(bar: Bar | None) -> list[str]:
-    return [f"{_plain(bar.measured)}{bar.unit}", "yes" if bar.is_met else "**no**"] if bar else ["", ""]
+    return [f"{report.plain(bar.measured)}{bar.unit}", "yes" if bar.is_met else "**no**"] if bar else ["", ""]
 
 
 def _bar_table(found: list[Row]) -> list[str]:
@@ -160,20 +156,6 @@ def _bar_table(found: list[Row]) -> list[str]:
         bound = f"{'≥' if one.is_floor else '≤'} {one.bound:,.10g}{one.unit}"
         cells = [bound, *(cell for vendor in VENDORS for cell in _cells(row.bars.get(vendor)))]
         lines.append(f"| {row.label} | {' | '.join(cells)} | `{row.part}` |")
-    return lines
-
-
-def _behind(samples: Samples) -> list[str]:
-    lines = ["", "Behind these figures (median, and the range of the rounds):", ""]
-    lines += ["| | unit | SQLite | PostgreSQL |", "| --- | --- | ---: | ---: |"]
-    for figure, (label, unit) in BEHIND.items():
-        cells = []
-        for vendor in VENDORS:
-            values = samples.get((vendor, figure), [])
-            span = f" ({_plain(min(values))} – {_plain(max(values))})" if len(values) > 1 else ""
-            cells.append(f"{_plain(statistics.median(values))}{span}" if values else "")
-        if any(cells):
-            lines.append(f"| {label} | {unit} | {' | '.join(cells)} |")
     return lines
 
 
@@ -196,4 +178,5 @@ def markdown(samples: Samples, found: list[Row], notes: list[str], about: list[s
     lines += _bar_table(found)
     if notes:
         lines += ["", "Notes:", "", *(f"- {note}" for note in notes)]
-    return "\n".join([*lines, *_behind(samples), "", "Machine and settings:", "", *(f"- {fact}" for fact in about), ""])
+    lines += report.behind(samples, BEHIND, VENDORS)
+    return "\n".join([*lines, "", "Machine and settings:", "", *(f"- {fact}" for fact in about), ""])

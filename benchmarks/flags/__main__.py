@@ -4,9 +4,7 @@ Exits 0 when every bar holds, 1 when one does not or a server gives a wrong answ
 """
 
 import argparse
-import os
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -52,12 +50,7 @@ def arguments() -> argparse.Namespace:
         choices=PARTS,
         help=f"{', '.join(PARTS)}; FLAGS.md is left alone",
     )
-    default = os.environ.get("BENCH_DATABASE_URL") or os.environ.get("TEST_DATABASE_URL")
-    parser.add_argument(
-        "--database-url",
-        default=default or "postgres://postgres@127.0.0.1:5432/postgres",
-        help="a PostgreSQL where databases may be created (BENCH_DATABASE_URL, TEST_DATABASE_URL)",
-    )
+    report.add_database(parser)
     return parser.parse_args()
 
 
@@ -69,12 +62,7 @@ def main() -> int:
         print(
             "Unleash's server is missing (python -m benchmarks.flags.unleash); the rest is measured.", file=sys.stderr
         )
-    options.load = os.getloadavg()[0]
-    if options.load > 0.5:
-        print(f"The machine is busy (load {options.load:.1f}): expect the rounds to scatter.", file=sys.stderr)
-    # Leave through the context managers, which stop the servers and drop the databases.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    report.begin(options)
     parts = [part for part in PARTS if part in options.only] or list(PARTS)
     LOGS.mkdir(parents=True, exist_ok=True)
     needed = [name for part in parts for name in DATABASES.get(part, [])]

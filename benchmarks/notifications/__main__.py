@@ -4,8 +4,6 @@ Exits 0 when every bar holds and every fault ends as promised, 1 otherwise.
 """
 
 import argparse
-import os
-import signal
 import sys
 import tempfile
 import time
@@ -89,23 +87,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_100_000, help="rows kept where claims are timed (1100000)")
     parser.add_argument("--seconds", type=float, default=5, help="length of one measurement over HTTP (5)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
-    default = os.environ.get("BENCH_DATABASE_URL") or os.environ.get("TEST_DATABASE_URL")
-    parser.add_argument(
-        "--database-url",
-        default=default or "postgres://postgres@127.0.0.1:5432/postgres",
-        help="a PostgreSQL where databases may be created (BENCH_DATABASE_URL, TEST_DATABASE_URL)",
-    )
+    report.add_database(parser)
     return parser.parse_args()
 
 
 def main() -> int:
     options = arguments()
-    options.load = os.getloadavg()[0]
-    if options.load > 0.5:
-        print(f"The machine is busy (load {options.load:.1f}): expect the rounds to scatter.", file=sys.stderr)
-    # Leave through the context managers, which stop the processes and drop the databases.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    report.begin(options)
     parts = [part for part in PARTS if part in options.only] or list(PARTS)
     vendors = [vendor for vendor in VENDORS if vendor in options.only] or list(VENDORS)
     LOGS.mkdir(parents=True, exist_ok=True)

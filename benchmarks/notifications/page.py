@@ -113,15 +113,11 @@ def rows(samples: Samples) -> list[Row]:
     return found
 
 
-def _plain(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-
-
 def _cells(bar: Bar | None) -> list[str]:
     if bar is None:
         return ["", "", ""]
     bound = f"{'≥' if bar.is_floor else '≤'} {bar.bound:g}{bar.unit}"
-    return [f"{_plain(bar.measured)}{bar.unit}", bound, "yes" if bar.is_met else "**no**"]
+    return [f"{report.plain(bar.measured)}{bar.unit}", bound, "yes" if bar.is_met else "**no**"]
 
 
 def _bar_table(found: list[Row]) -> list[str]:
@@ -151,20 +147,6 @@ def _fault_table(seen: dict[str, list[Seen]]) -> list[str]:
     return lines
 
 
-def _behind(samples: Samples) -> list[str]:
-    lines = ["", "Behind these figures (median, and the range of the rounds):", ""]
-    lines += ["| | unit | SQLite | PostgreSQL |", "| --- | --- | ---: | ---: |"]
-    for figure, (label, unit) in BEHIND.items():
-        cells = []
-        for vendor in VENDORS:
-            values = samples.get((vendor, figure), [])
-            span = f" ({_plain(min(values))} – {_plain(max(values))})" if len(values) > 1 else ""
-            cells.append(f"{_plain(statistics.median(values))}{span}" if values else "")
-        if any(cells):
-            lines.append(f"| {label} | {unit} | {' | '.join(cells)} |")
-    return lines
-
-
 def facts(options: argparse.Namespace) -> list[str]:
     return [
         *report.machine(options, PACKAGES),
@@ -181,5 +163,5 @@ def markdown(samples: Samples, found: list[Row], seen: dict[str, list[Seen]], ab
     if found:
         lines += _bar_table(found)
     lines += _fault_table(seen)
-    lines += _behind(samples)
+    lines += report.behind(samples, BEHIND, VENDORS)
     return "\n".join([*lines, "", "Machine, settings and peer:", "", *(f"- {fact}" for fact in about), ""])

@@ -6,11 +6,9 @@ import uuid
 
 from django.db import transaction
 
-from lib.errors import ProductError
 from users.models import User
-from users.services import factors, limiter, passwords, recovery, signin
+from users.services import factors, passwords, reauthentication, recovery, signin
 from users.services.callers import Actor, Caller
-from users.services.hashing import Checked
 
 
 @transaction.atomic
@@ -30,8 +28,8 @@ def rename(user: User, *, first_name: str | None = None, last_name: str | None =
 def begin_password_change(user: User, *, new_password: str, caller: Caller, device: str = "") -> signin.Attempt:
     """Look at the new password, then count a try at the current one like a sign-in.
 
-    Compare with `encoded`, then call `check_current`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken rule;
-    PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
+    Compare with `encoded`, then call `reauthentication.check`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken
+    rule; PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
     passwords.check(
         new_password,
@@ -39,18 +37,7 @@ def begin_password_change(user: User, *, new_password: str, caller: Caller, devi
         code="CHANGE_PASSWORD_INVALID_PASSWORD",
         has_factor=factors.has_factor(user),
     )
-    try:
-        return signin.begin(email=user.email, caller=caller, device=device)
-    except signin.Paused as pause:
-        raise ProductError("PASSWORD_WRONG", pause.message, slug=pause.slug, retry_after=pause.retry_after) from None
-
-
-def check_current(attempt: signin.Attempt, checked: Checked) -> None:
-    """Note what the comparison came to; PASSWORD_WRONG."""
-    if attempt.user is None or not checked.is_right:
-        signin.note_failure(attempt, why="wrong_at_change")
-        raise _wrong()
-    limiter.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
+    return reauthentication.begin(user, caller=caller, device=device)
 
 
 def change_password(
@@ -60,8 +47,4 @@ def change_password(
     by = Actor.oneself(user, caller)
     changed = recovery.change_password(user, password_hash=password_hash, compared=attempt.encoded, by=by, keep=keep)
     if changed is None:
-        raise _wrong()
-
-
-def _wrong() -> ProductError:
-    return ProductError("PASSWORD_WRONG", "The current password is wrong.")
+        raise reauthentication.wrong()

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from lib.errors import ProductError
 from users.models import OneTimeToken, User
-from users.services import recovery, tokens
+from users.services import proofs, recovery, tokens
 from users.services.callers import Actor, Caller
 
 _ENROL = OneTimeToken.Purpose.ENROL
@@ -22,23 +22,16 @@ LIFETIME = timedelta(hours=24)
 @transaction.atomic
 def link(user: User) -> str:
     """An address of the admin, good once and for 24 hours; the ones before it die."""
-    now = timezone.now()
-    OneTimeToken.objects.filter(user=user, purpose=_ENROL, used_at=None).update(used_at=now)
-    row = OneTimeToken.objects.create(
-        user=user,
-        purpose=_ENROL,
-        email=user.email,
-        key_id=tokens.one_time_key_id(_ENROL),
-        expires_at=now + LIFETIME,
-    )
+    proofs.void(user, _ENROL)
+    row = proofs.issue(user, _ENROL, email=user.email, lasts=LIFETIME)
     return settings.BASE_URL + reverse("admin:enrol", args=[tokens.one_time_token(row)])
 
 
 def check(token: str) -> OneTimeToken:
     """The row a link proves, still unspent: opening the link spends nothing. ENROL_BAD_TOKEN."""
-    row_id = tokens.one_time_id(token)
-    row = waiting(row_id) if row_id else None
-    if row is None or not tokens.is_one_time_token(token, row):
+    found = proofs.find(token, _ENROL)
+    row = waiting(found.pk) if found else None
+    if row is None:
         raise _bad_token()
     return row
 
@@ -54,8 +47,7 @@ def waiting(row_id: uuid.UUID) -> OneTimeToken | None:
 def redeem(row: OneTimeToken, *, password_hash: str, caller: Caller) -> User:
     """Spend the link and set the password, which ends every session; ENROL_BAD_TOKEN."""
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    spent = OneTimeToken.open(timezone.now()).filter(pk=row.pk).update(used_at=timezone.now())
-    if not spent or not (user.is_active and user.is_staff) or user.email != row.email:
+    if not proofs.use_up(row) or not (user.is_active and user.is_staff) or user.email != row.email:
         raise _bad_token()
     recovery.set_password(user, password_hash, event="password.reset", by=Actor.oneself(user, caller))
     return user

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
-from users.services import audit, limiter, notices, sessions, tokens, vault
+from users.services import audit, limiter, notices, proofs, sessions, tokens, vault
 from users.services.callers import Actor, Caller
 
 TOTP, WEBAUTHN, RECOVERY = "totp", "webauthn", "recovery"
@@ -203,8 +203,7 @@ def spend(user: User, *, method: str, code: str, caller: Caller) -> bool:
 def bad_code(user: User, counted: limiter.Pass, *, method: str, caller: Caller) -> ProductError:
     """Put a wrong code on record; the one that starts a pause takes the sign-ins with it that wait for a code."""
     if counted.pause_seconds:
-        waiting = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.MFA_LOGIN, used_at=None)
-        waiting.update(used_at=timezone.now())
+        proofs.void(user, OneTimeToken.Purpose.MFA_LOGIN)
     audit.record("mfa.failed", by=caller, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
 

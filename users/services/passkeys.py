@@ -28,7 +28,7 @@ from webauthn.registration.verify_registration_response import VerifiedRegistrat
 
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
-from users.services import audit, factors, limiter, opening, tokens
+from users.services import audit, factors, limiter, opening, proofs, tokens
 from users.services.callers import Actor, Caller
 from users.services.opening import Opened
 
@@ -233,13 +233,7 @@ def _is_handle_of(device: MfaDevice, credential: dict[str, Any], *, is_needed: b
 
 
 def _begin(user: User | None, kind: str, **payload: str) -> OneTimeToken:
-    return OneTimeToken.objects.create(
-        user=user,
-        purpose=_WEBAUTHN,
-        key_id=tokens.one_time_key_id(_WEBAUTHN),
-        payload={"for": kind, **payload},
-        expires_at=timezone.now() + LIFETIME,
-    )
+    return proofs.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": kind, **payload})
 
 
 def _token(row: OneTimeToken) -> str:
@@ -248,11 +242,8 @@ def _token(row: OneTimeToken) -> str:
 
 def _spent(token: str, kind: str) -> OneTimeToken | None:
     """The ceremony a token stands for, spent by this call; None when it is not one, is over or was answered."""
-    now = timezone.now()
-    row = OneTimeToken.open(now).filter(pk__in=[tokens.one_time_id(token)], purpose=_WEBAUTHN).first()
-    if row is None or not tokens.is_one_time_token(token, row) or row.payload.get("for") != kind:
-        return None
-    return row if OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now) else None
+    row = proofs.find(token, _WEBAUTHN)
+    return row if row and row.payload.get("for") == kind and proofs.use_up(row) else None
 
 
 def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:

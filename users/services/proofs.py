@@ -1,4 +1,4 @@
-"""One-time tokens that come back by a mailed link: made, spent once, made void."""
+"""One-time tokens: made, found by what comes back, spent once, made void."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from users.models import OneTimeToken, User
 from users.services import tokens
 
 
-def issue(user: User, purpose: OneTimeToken.Purpose, *, email: str, lasts: timedelta, **payload: str) -> OneTimeToken:
+def issue(
+    user: User | None, purpose: OneTimeToken.Purpose, *, lasts: timedelta, email: str = "", **payload: str
+) -> OneTimeToken:
     """An open row; the mail that brings its token derives it while it is rendered."""
     return OneTimeToken.objects.create(
         user=user,
@@ -22,21 +24,32 @@ def issue(user: User, purpose: OneTimeToken.Purpose, *, email: str, lasts: timed
     )
 
 
+def find(token: str, purpose: OneTimeToken.Purpose) -> OneTimeToken | None:
+    """The row of a token, with its `user`, still unspent; None for anything not open."""
+    row_id = tokens.one_time_id(token)
+    if row_id is None:
+        return None
+    row = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=purpose).select_related("user").first()
+    return row if row and tokens.is_one_time_token(token, row) else None
+
+
 def spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, User] | None:
     """The row of a token and its person, locked, the token used up; None for anything not open.
 
     Call it in the transaction of what the token is good for: of several calls at once one gets the row.
     """
-    row_id = tokens.one_time_id(token)
-    rows = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=purpose) if row_id else None
-    row = rows.first() if rows is not None else None
-    if rows is None or row is None or not tokens.is_one_time_token(token, row):
+    row = find(token, purpose)
+    if row is None:
         return None
     # The person first, as everywhere: two that lock in other orders wait for each other.
     user = User.objects.select_for_update(of=("self",)).filter(one_time_tokens=row).first()
-    if user is None or not rows.update(used_at=timezone.now()):
-        return None
-    return row, user
+    return (row, user) if user is not None and use_up(row) else None
+
+
+def use_up(row: OneTimeToken) -> bool:
+    """Whether this call is the one that used the row up."""
+    now = timezone.now()
+    return bool(OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now))
 
 
 def void(user: User, *purposes: str, since: datetime | None = None) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from lib.errors import ProductError
 from users.models import User
-from users.services import factors, limiter, passkeys, sessions, signin
+from users.services import factors, passkeys, sessions, signin
 from users.services.callers import Caller
 from users.services.hashing import Checked
 
 
 def begin(user: User, *, caller: Caller, device: str = "") -> signin.Attempt:
-    """Count a try at the own password like one at sign-in: compare with `encoded`, then call `by_password`.
+    """Count a try at the own password like one at sign-in: compare with `encoded`, then call `check`.
 
     Raises PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
@@ -24,13 +24,25 @@ def begin(user: User, *, caller: Caller, device: str = "") -> signin.Attempt:
         raise ProductError("PASSWORD_WRONG", pause.message, slug=pause.slug, retry_after=pause.retry_after) from None
 
 
+def check(user: User, attempt: signin.Attempt, checked: Checked, *, why: str) -> None:
+    """Note what the comparison with the own password came to; `why` is the trail's word for a wrong one.
+
+    Raises PASSWORD_WRONG.
+    """
+    if attempt.user is None or attempt.user.pk != user.pk or not checked.is_right:
+        signin.note_failure(attempt, why=why)
+        raise wrong()
+    signin.note_success(attempt)
+
+
 def by_password(user: User, attempt: signin.Attempt, checked: Checked) -> datetime:
     """The proof from a comparison: when it was given; PASSWORD_WRONG."""
-    if attempt.user is None or attempt.user.pk != user.pk or not checked.is_right:
-        signin.note_failure(attempt, why="wrong_at_reauthentication")
-        raise ProductError("PASSWORD_WRONG", "The password is wrong.")
-    limiter.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
+    check(user, attempt, checked, why="wrong_at_reauthentication")
     return _note(user, ("pwd",), attempt.caller)
+
+
+def wrong() -> ProductError:
+    return ProductError("PASSWORD_WRONG", "The password is wrong.")
 
 
 def by_code(user: User, *, code: str, caller: Caller) -> datetime:

@@ -14,7 +14,7 @@ from lib.text import normal_email
 from notifications import services as notifications
 from users.models import MfaDevice, OneTimeToken, User
 from users.notifications import plain_name
-from users.services import audit, limiter, mailing, notices, passwords, sessions, tokens
+from users.services import audit, limiter, mailing, notices, passwords, proofs, sessions, tokens
 from users.services.callers import Actor, Caller
 
 _RESET = OneTimeToken.Purpose.RESET
@@ -43,15 +43,9 @@ def forgot(*, email: str, caller: Caller) -> str:
 
 def send_link(user: User) -> OneTimeToken:
     """A new reset link; the ones before it die. Call it inside a transaction that holds the user's row."""
-    now = timezone.now()
-    OneTimeToken.objects.filter(user=user, purpose=_RESET, used_at=None).update(used_at=now)
-    row = OneTimeToken.objects.create(
-        user=user,
-        purpose=_RESET,
-        email=user.email,
-        key_id=tokens.one_time_key_id(_RESET),
-        expires_at=now + timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS),
-    )
+    proofs.void(user, _RESET)
+    lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
+    row = proofs.issue(user, _RESET, email=user.email, lasts=lasts)
     notifications.queue(
         "users.forgot_password",
         to=user.email,
@@ -76,9 +70,8 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
 
     Raises RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD.
     """
-    row_id = tokens.one_time_id(token)
-    row = row_id and OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_RESET).first()
-    if not row or not tokens.is_one_time_token(token, row) or row.email != normal_email(email):
+    row = proofs.find(token, _RESET)
+    if row is None or row.email != normal_email(email):
         raise _bad_token()
     has_factor = MfaDevice.objects.filter(user=row.user_id, confirmed_at__isnull=False).exists()
     passwords.check(password, email=row.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
@@ -88,10 +81,8 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
 @transaction.atomic
 def reset(row: OneTimeToken, *, password_hash: str, caller: Caller) -> None:
     """Spend the link and set the password; every session ends and the pause is lifted."""
-    now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
-    if not spent or user.email != row.email or not user.is_active:
+    if not proofs.use_up(row) or user.email != row.email or not user.is_active:
         raise _bad_token()
     set_password(user, password_hash, event="password.reset", by=Actor("reset", user, caller))
 
@@ -117,7 +108,7 @@ def set_password(user: User, password_hash: str, *, event: str, by: Actor, keep:
     user.must_reset = False
     user.updated_by = by.label
     user.save()
-    OneTimeToken.objects.filter(user=user, purpose__in=_DYING, used_at=None).update(used_at=now)
+    proofs.void(user, *_DYING)
     limiter.lift_pause(user.email)
     ended = sessions.end_all_sessions(user.pk, reason="password", keep=keep)
     audit.record(event, by=by, user=user, ended=ended)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from lib.errors import ProductError
 from users.models import OneTimeToken, User
-from users.services import audit, factors, limiter, opening, passkeys, tokens
+from users.services import audit, factors, limiter, opening, passkeys, proofs, tokens
 from users.services.callers import Caller
 from users.services.opening import Opened
 
@@ -25,14 +25,8 @@ LIFETIME = timedelta(minutes=5)
 
 def wait(user: User, caller: Caller, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
     """Remember that the password of this person was right; a new password makes it void."""
-    row = OneTimeToken.objects.create(
-        user=user,
-        purpose=_MFA_LOGIN,
-        email=user.email,
-        key_id=tokens.one_time_key_id(_MFA_LOGIN),
-        payload={"password": tokens.fingerprint(user.password)},
-        expires_at=timezone.now() + lifetime,
-    )
+    password = tokens.fingerprint(user.password)
+    row = proofs.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, password=password)
     audit.record("login.factor_required", by=caller, user=user)
     return row
 
@@ -50,23 +44,16 @@ def ask(user: User, caller: Caller) -> ProductError:
 
 def waiting(token: str) -> OneTimeToken:
     """The open sign-in a token stands for, still unspent; MFA_BAD_CODE (slug `mfa_token_invalid`) otherwise."""
-    row_id = tokens.one_time_id(token)
-    if row_id is None:
-        raise _expired()
-    row = _open(row_id)
-    if row is None or not tokens.is_one_time_token(token, row):
+    row = proofs.find(token, _MFA_LOGIN)
+    if row is None:
         raise _expired()
     return row
 
 
-def _open(row_id: uuid.UUID) -> OneTimeToken | None:
-    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN, user__isnull=False)
-    return found.select_related("user").first()
-
-
 def still_waiting(row_id: uuid.UUID) -> OneTimeToken | None:
     """The open sign-in of this id, for a door that kept the id itself; None when its person may not go on."""
-    row = _open(row_id)
+    found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN)
+    row = found.select_related("user").first()
     return row if row and _is_unchanged(row, cast(User, row.user)) else None
 
 
@@ -111,9 +98,8 @@ def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Open
 
 def spend(row: OneTimeToken) -> User:
     """Spend the waiting sign-in; return its person, locked. MFA_BAD_CODE when it is over. Call it in a transaction."""
-    now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    if not _is_unchanged(row, user) or not OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now):
+    if not _is_unchanged(row, user) or not proofs.use_up(row):
         raise _expired()
     return user
 

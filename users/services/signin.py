@@ -136,13 +136,18 @@ def note_failure(attempt: Attempt, *, why: str) -> None:
     audit.record_all(events)
 
 
+def note_success(attempt: Attempt) -> None:
+    """The password was right: the wrong ones from here are forgotten, and the try counts nowhere else."""
+    limiter.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
+
+
 def finish(attempt: Attempt, checked: Checked) -> User:
     """Whose password it is; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
     user = attempt.user
     if user is None or not checked.is_right or not user.is_active or user.must_reset:
         note_failure(attempt, why=_why(user, checked))
         raise bad_credentials()
-    limiter.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
+    note_success(attempt)
     if not user.is_verified:
         audit.record("login.failed", by=attempt.caller, user=user, outcome="refused", why="unverified")
         raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")

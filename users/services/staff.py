@@ -315,16 +315,12 @@ def create_first_admin() -> str | None:
     password = secrets.token_urlsafe(15)
     encoded = hashing.make(password)
     with transaction.atomic():
-        by, now = Actor("first start"), timezone.now()
-        user, created = User.objects.get_or_create(email=FIRST_ADMIN, defaults={"created_by": by.label})
-        make_active(user)
-        user.is_staff = user.is_superuser = True
-        user.email_verified_at = user.email_verified_at or now
+        by = Actor("first start")
+        user, created = create_admin(FIRST_ADMIN, by=by)
         if created:
             # Nobody to tell: the password is printed, and the address is an example.
-            user.password, user.password_changed_at = encoded, now
-            user.save()
-            audit.record("user.created", by=by, user=user, is_staff=True, is_superuser=True)
+            user.password, user.password_changed_at = encoded, timezone.now()
+            user.save(update_fields=["password", "password_changed_at", "updated_at"])
         else:
             recovery.set_password(user, encoded, event="password.reset", by=by)
     return password

@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.hashers import check_password
 from django.utils import timezone
 
+from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, RateBucket, User, UserSession
 from users.services import recovery
 from users.tests.factories import PASSWORD, UserFactory
@@ -160,7 +161,7 @@ def test_a_change_in_the_middle_of_another_is_refused(api, user, signed_in):
     attempt = signin.begin(email=user.email, caller=Caller())
     User.objects.update(password="!another")
 
-    with pytest.raises(accounts.ProductError) as refused:
+    with pytest.raises(ProductError) as refused:
         accounts.change_password(user, password_hash="new", attempt=attempt, caller=Caller(), keep=None)
 
     assert refused.value.code == "PASSWORD_WRONG"
