@@ -22,7 +22,6 @@ GRACE = timedelta(days=30)
 _UNDELETE = OneTimeToken.Purpose.UNDELETE
 #: What a shut account cannot use. The way back to an old address stays: it may be the owner's only one.
 _DYING = tuple(set(OneTimeToken.Purpose) - {OneTimeToken.Purpose.EMAIL_UNDO})
-_SLICE = 500
 _BY = Actor.schedule("deletion")
 
 
@@ -83,17 +82,6 @@ def due(now: datetime) -> QuerySet[User]:
     if not User.objects.filter(is_superuser=True, is_active=True).exists():
         rows = rows.filter(is_superuser=False)
     return rows.order_by("delete_after_at")
-
-
-def delete_due(now: datetime) -> int:
-    """Anonymise all that is due, each in a transaction of its own; return how many."""
-    count = 0
-    while keys := list(due(now).values_list("pk", flat=True)[:_SLICE]):
-        done = sum(_anonymise(key, now) for key in keys)
-        count += done
-        if not done:
-            break
-    return count
 
 
 def carry_out(keys: Sequence[uuid.UUID], now: datetime | None = None) -> int:

@@ -46,6 +46,11 @@ def deleted(api, user, signed_in):
     return undelete_token()
 
 
+def delete_due(now):
+    """As housekeeping does it; how many went."""
+    return deletion.carry_out(list(deletion.due(now).values_list("pk", flat=True)), now)
+
+
 def test_the_account_is_shut_at_once_and_every_session_ends(api, user, signed_in):
     other = sign_in_elsewhere(api, user)
 
@@ -126,7 +131,7 @@ def test_staff_who_activate_the_account_take_it_back(api, user, deleted):
     services.activate(user, by=Actor("f" * 32))
 
     assert User.objects.get().delete_after_at is None
-    assert deletion.delete_due(timezone.now() + LATER) == 0
+    assert delete_due(timezone.now() + LATER) == 0
     assert code_of(undelete(api, deleted)) == BAD
 
 
@@ -134,14 +139,14 @@ def test_what_staff_shut_in_the_meantime_no_link_opens(api, user, deleted):
     assert services.deactivate(user, by=Actor("f" * 32), reason="Abuse")
 
     assert code_of(undelete(api, deleted)) == BAD
-    assert deletion.delete_due(timezone.now() + LATER) == 1
+    assert delete_due(timezone.now() + LATER) == 1
 
 
 # --- When the time is over --------------------------------------------------------------------------------------------
 
 
 def test_before_its_time_nothing_is_deleted(api, user, deleted):
-    assert deletion.delete_due(timezone.now() + timedelta(days=29)) == 0
+    assert delete_due(timezone.now() + timedelta(days=29)) == 0
     assert User.objects.get().email == user.email
 
 
@@ -159,7 +164,7 @@ def test_afterwards_nothing_tells_who_it_was(api, user, signed_in, staff_client,
     api.login_form(address, "Wrong-Horse-7")
     delete(api)
 
-    assert deletion.delete_due(timezone.now() + LATER) == 1
+    assert delete_due(timezone.now() + LATER) == 1
 
     row = User.objects.get(pk=user.pk)
     assert (row.email, row.first_name, row.last_name) == (f"deleted-{user.pk.hex}@invalid", "", "")
@@ -179,27 +184,27 @@ def test_mails_that_wait_are_not_sent(api, user, deleted, settings):
     with_name = {"first_name": "Ada"}
     notifications.services.queue("users.welcome", to=user.email, user=user, context=with_name)
 
-    deletion.delete_due(timezone.now() + LATER)
+    delete_due(timezone.now() + LATER)
 
     assert set(Message.objects.values_list("state", flat=True)) <= {"cancelled", "sent"}
 
 
 def test_the_address_is_free_again(api, user, deleted):
-    deletion.delete_due(timezone.now() + LATER)
+    delete_due(timezone.now() + LATER)
 
     body = {"email": user.email, "password": PASSWORD, "first_name": "A", "last_name": "B"}
     assert api.call("POST", "/register", body, bearer="").json()["id"] != user.pk.hex
 
 
 def test_the_link_is_dead_then(api, user, deleted):
-    deletion.delete_due(timezone.now() + LATER)
+    delete_due(timezone.now() + LATER)
 
     assert code_of(undelete(api, deleted)) == BAD
 
 
 def test_a_second_run_deletes_nothing(api, user, deleted):
-    assert deletion.delete_due(timezone.now() + LATER) == 1
-    assert deletion.delete_due(timezone.now() + LATER) == 0
+    assert delete_due(timezone.now() + LATER) == 1
+    assert delete_due(timezone.now() + LATER) == 0
 
 
 def test_the_hourly_purge_deletes_what_is_due(api, user, deleted):
@@ -233,13 +238,13 @@ def test_one_who_has_become_the_last_superuser_meanwhile_is_kept(api, superuser)
     delete(api)
     User.objects.filter(email="second@example.org").delete()
 
-    assert deletion.delete_due(timezone.now() + LATER) == 0
+    assert delete_due(timezone.now() + LATER) == 0
 
 
 def test_accounts_that_staff_shut_are_never_deleted(user):
     services.deactivate(user, by=Actor("f" * 32), reason="Abuse")
 
-    assert deletion.delete_due(timezone.now() + timedelta(days=3650)) == 0
+    assert delete_due(timezone.now() + timedelta(days=3650)) == 0
 
 
 def test_many_go_in_one_run(db, monkeypatch):
@@ -248,7 +253,7 @@ def test_many_go_in_one_run(db, monkeypatch):
         UserFactory.create(inactive=True, delete_after_at=timezone.now())
     UserFactory.create()
 
-    assert deletion.delete_due(timezone.now()) == 5
+    assert delete_due(timezone.now()) == 5
     assert User.objects.exclude(email__startswith="deleted-").count() == 1
 
 
