@@ -248,12 +248,12 @@ def test_accounts_that_staff_shut_are_never_deleted(user):
 
 
 def test_many_go_in_one_run(db, monkeypatch):
-    monkeypatch.setattr(deletion, "_SLICE", 2)
+    monkeypatch.setattr(housekeeping, "_SLICE", 2)
     for _ in range(5):
         UserFactory.create(inactive=True, delete_after_at=timezone.now())
     UserFactory.create()
 
-    assert delete_due(timezone.now()) == 5
+    assert housekeeping.purge()["deletions"] == 5
     assert User.objects.exclude(email__startswith="deleted-").count() == 1
 
 
