@@ -16,7 +16,7 @@ from lib.errors import ProductError
 from notifications.models import Message
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import Actor, Caller, factors, hashing, vault
+from users.services import Actor, Caller, factors, hashing, second_factor, vault
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +241,19 @@ def test_the_token_of_a_sign_in_works_once(api, user, clock):
     again = verify(api, token, app.at(NOW + 30))
 
     assert (again.status_code, again.json()["detail"], again.json()["code"]) == (400, BAD, "mfa_token_invalid")
+
+
+def test_of_two_that_found_a_sign_in_waiting_one_finishes_it(api, user):
+    app_of(user)
+    token, caller = asked(api, user), services.Caller()
+    first, second = second_factor.waiting(token), second_factor.waiting(token)
+
+    second_factor.complete(first, amr=("pwd", "otp"), caller=caller)
+    with pytest.raises(ProductError) as refused:
+        second_factor.complete(second, amr=("pwd", "otp"), caller=caller)
+
+    assert refused.value.slug == "mfa_token_invalid"
+    assert user.sessions.count() == 1
 
 
 def test_a_code_is_not_lost_on_a_token_that_is_over(api, user):

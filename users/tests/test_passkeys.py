@@ -136,6 +136,18 @@ def test_somebody_elses_ceremony_registers_nothing(api, user):
     assert not MfaDevice.objects.exists()
 
 
+def test_the_ceremony_of_ones_own_second_step_registers_nothing(api, user):
+    ceremony, asked = passkeys.login_options(user)
+    _, options = passkeys.registration_options(user)
+    api.sign_in(user)
+
+    credential = Authenticator().create({**options, "challenge": asked["challenge"]})
+    answer = api.call("POST", "/auth/passkeys/register/verify", {"ceremony": ceremony, "credential": credential})
+
+    assert is_rejected(answer)
+    assert not MfaDevice.objects.exists()
+
+
 @pytest.mark.parametrize("flaw", [{"origin": "https://evil.example.org"}, {"verifies": False}])
 def test_a_wrong_origin_or_an_unverified_person_registers_nothing(api, user, flaw):
     api.sign_in(user)
