@@ -95,6 +95,12 @@ def _delete(model: type[Any]) -> Callable[[list[Any]], None]:
     return lambda keys: model.objects.filter(pk__in=keys).delete()
 
 
+def _delete_counters(keys: list[Any]) -> None:
+    # Neither one that somebody is counting in, nor one that counts again.
+    over = _counters(timezone.now()).filter(pk__in=keys).select_for_update(skip_locked=True)
+    RateBucket.objects.filter(pk__in=list(over.values_list("pk", flat=True))).delete()
+
+
 def _delete_refresh_tokens(keys: list[Any]) -> None:
     # What came after them stays: deleting a parent would take its successors along.
     RefreshToken.objects.filter(parent__in=keys).update(parent=None)
@@ -115,7 +121,7 @@ def _delete_events(keys: list[Any]) -> None:
 
 KINDS = (
     Kind("proofs", _proofs, _delete(OneTimeToken)),
-    Kind("counters", _counters, _delete(RateBucket)),
+    Kind("counters", _counters, _delete_counters),
     Kind("refresh tokens", _refresh_tokens, _delete_refresh_tokens),
     Kind("sessions", _sessions, _delete(UserSession)),
     Kind("enrolments", _enrolments, _delete(MfaDevice)),

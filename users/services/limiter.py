@@ -11,17 +11,18 @@ from operator import or_
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
-from django.db.models import BigIntegerField, Case, DateTimeField, F, IntegerField, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Greatest
+from django.db import connection, transaction
+from django.db.models import DateTimeField, Q, QuerySet, Subquery, Value
 from django.utils import timezone
 
 from lib.errors import ProductError
+from lib.sql import marks
 from users.models import AuditEvent, RateBucket
 from users.services import tokens
 
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,15 @@ RETURNING key, count, blocked_until
 """
 _ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
+# What the count that goes has blocked is open again; what others have filled meanwhile stays shut. The rows are locked
+# in the order in which they are counted: an UPDATE takes them as they lie, and two could wait for each other.
+_SETTLE = """
+UPDATE users_ratebucket SET
+  count = CASE WHEN key IN ({empty}) OR count < 1 THEN 0 ELSE count - 1 END,
+  blocked_until = CASE WHEN key IN ({empty}) OR count <= max_count THEN 0 ELSE blocked_until END
+WHERE key IN (SELECT key FROM users_ratebucket WHERE key IN ({keys}) ORDER BY key {lock})
+"""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -150,31 +160,43 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
     """`reserve` for those who want to know how often they may go on, or whether what led to the block is over."""
     if not buckets:
         return Pass({}, 0)
-    now = _milliseconds(timezone.now())
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
+    for _ in range(_TRIES):
+        now = _milliseconds(timezone.now())
+        if counted := _count(ordered, now):
+            return counted
+        if block := _block(ordered, now, failures):
+            return block
+        # What was in the way is gone: a try that came right has ended it.
+    return Block(buckets[0].limit, 1, timezone.now())
+
+
+def _count(ordered: Sequence[Bucket], now: int) -> Pass | None:
+    """Count one try in each; None, and nothing counted, when one of them is blocked."""
     keys = [bucket.key for bucket in ordered]
     values: list[Any] = [*(value for bucket in ordered for value in _row(bucket, now)), *keys, now]
-    marks = ", ".join(["%s"] * len(keys))
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks), values)
+        cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks(keys)), values)
         counted = {bytes(key): (count, blocked_until) for key, count, blocked_until in cursor.fetchall()}
     if len(counted) == len(ordered):
         pause = max((until - now for _, until in counted.values() if until), default=0)
         return Pass({bucket.limit.scope: counted[bucket.key][0] for bucket in ordered}, _seconds(pause))
     give_back(*(bucket for bucket in ordered if bucket.key in counted))
-    return _block([bucket for bucket in ordered if bucket.key not in counted], now, failures)
+    return None
 
 
-def _block(refused: Sequence[Bucket], now: int, failures: QuerySet[AuditEvent] | None) -> Block:
-    limits = {bucket.key: bucket.limit for bucket in refused}
-    rows = RateBucket.objects.filter(key__in=list(limits)).order_by("-blocked_until")
+def _block(buckets: Sequence[Bucket], now: int, failures: QuerySet[AuditEvent] | None) -> Block | None:
+    """What blocks one of them, of several the one that ends last."""
+    limits = {bucket.key: bucket.limit for bucket in buckets}
+    rows = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
     newest = Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
     found = rows.annotate(failed_at=newest).values_list("blocked_until", "at", "key", "failed_at").first()
-    # A block that is gone by now was ended by a try that came right.
-    until, at, key, failed_at = found or (now, now, refused[0].key, None)
+    if found is None:
+        return None
+    until, at, key, failed_at = found
     since = datetime.fromtimestamp(at / 1000, UTC)
-    return Block(limits[bytes(key)], max(1, _seconds(until - now)), since, failed_at)
+    return Block(limits[bytes(key)], _seconds(until - now), since, failed_at)
 
 
 def _seconds(milliseconds: int) -> int:
@@ -201,23 +223,24 @@ def settle(*, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = (
     keys = [bucket.key for bucket in (*forgotten, *given_back)]
     if not keys:
         return
-    less: Any = Greatest(F("count") - 1, Value(0))
-    # What the count that goes has blocked is open again; what others have filled meanwhile stays shut.
-    until: Any = Case(When(count__lte=F("max_count"), then=0), default="blocked_until", output_field=BigIntegerField())
-    if empty := [bucket.key for bucket in forgotten]:
-        is_forgotten = When(key__in=empty, then=0)
-        less = Case(is_forgotten, default=less, output_field=IntegerField())
-        until = Case(is_forgotten, default=until, output_field=BigIntegerField())
-    RateBucket.objects.filter(key__in=keys).update(count=less, blocked_until=until)
+    empty = [bucket.key for bucket in forgotten]
+    lock = "FOR UPDATE" if connection.features.has_select_for_update else ""
+    sql = _SETTLE.format(empty=marks(empty) or "NULL", keys=marks(keys), lock=lock)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*empty, *empty, *keys])
 
 
+@transaction.atomic
 def lift_pause(email: str, *, factors: bool = False) -> None:
     """Forget the wrong passwords for an account, from wherever they came; with `factors` its wrong codes, too.
 
     A mailed reset proves the mailbox and nothing of a second factor: it must not buy more guesses at its codes.
     """
     scopes = {LOGIN.scope, LOGIN_ACCOUNT.scope, CODE.scope, *([FACTOR.scope] if factors else [])}
-    RateBucket.objects.filter(_range(_account(email)), scope__in=scopes).delete()
+    theirs = RateBucket.objects.filter(_range(_account(email)), scope__in=scopes)
+    # Locked in the order in which they are counted, like everything that takes several.
+    held = theirs.order_by("key").select_for_update().values_list("key", flat=True)
+    RateBucket.objects.filter(key__in=list(held)).delete()
 
 
 _PAUSING = (LOGIN.scope, LOGIN_ACCOUNT.scope, FACTOR.scope)
