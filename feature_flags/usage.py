@@ -18,6 +18,7 @@ from django.db import Error, connection, transaction
 
 from feature_flags import names
 from feature_flags.engine import Result
+from lib.sql import adapted
 
 logger = logging.getLogger("switchboard.flags")
 
@@ -243,11 +244,7 @@ def _upsert(statement: str, rows: list[tuple[Any, ...]]) -> None:
         part = rows[start : start + 500]
         values = ", ".join(f"({', '.join(['%s'] * len(row))})" for row in part)
         with connection.cursor() as cursor:
-            cursor.execute(statement.format(values), [_adapted(value) for row in part for value in row])
-
-
-def _adapted(value: Any) -> Any:
-    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+            cursor.execute(statement.format(values), adapted(*(value for row in part for value in row)))
 
 
 def _forget_oldest() -> None:

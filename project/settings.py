@@ -228,7 +228,10 @@ USERS_WEBAUTHN_ORIGINS = read.origins("USERS_WEBAUTHN_ORIGINS") or sorted(
     {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (APP_URL, BASE_URL))}
 )
 USERS_AUDIT_RETENTION_DAYS = read.integer("USERS_AUDIT_RETENTION_DAYS", 400, minimum=1, maximum=36_500)
-USERS_HASH_WORKERS = read.integer("USERS_HASH_WORKERS", min(4, os.cpu_count() or 1), minimum=1, maximum=64)
+# One core is left to everything else: with all of them hashing, every other answer waits and computes twice as long.
+USERS_HASH_WORKERS = read.integer(
+    "USERS_HASH_WORKERS", max(1, min(4, (os.cpu_count() or 1) - 1)), minimum=1, maximum=64
+)
 USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_000)
 USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8)
 USERS_ARGON2_TIME = read.integer("USERS_ARGON2_TIME", 2, minimum=1, maximum=100)

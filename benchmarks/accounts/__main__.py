@@ -78,7 +78,7 @@ def main() -> int:
             samples |= measured
             notes += [f"{page.VENDORS[vendor]}, {line}" for line in said]
             print(f"{part}, {vendor}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    hash_workers = min(4, os.cpu_count() or 1)
+    hash_workers = max(1, min(4, (os.cpu_count() or 1) - 1))
     rows = page.rows(samples, hash_workers)
     text = page.markdown(samples, rows, notes, page.facts(options, hash_workers))
     print(text)

@@ -19,6 +19,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from lib.sql import adapted
 from notifications.models import Message
 from notifications.registry import PRIORITIES
 from notifications.services.clock import moment
@@ -94,8 +95,7 @@ class Claim:
         if connection.vendor == "postgresql":
             return _HAND_OVER_THERE, [lease(), provider, self.message.pk, self.token]
         now = timezone.now()
-        times = [connection.ops.adapt_datetimefield_value(at) for at in (now, now + lease())]
-        return _HAND_OVER_HERE, [*times, provider, self.message.pk, self.token.hex]
+        return _HAND_OVER_HERE, adapted(now, now + lease(), provider, self.message.pk, self.token)
 
 
 def is_anything_due(channels: Sequence[str] = CHANNELS, overdue: timedelta = timedelta(0)) -> bool:
@@ -162,8 +162,8 @@ def statement(
     if connection.vendor == "postgresql":
         return _CLAIM_LOCKING, [priority, overdue, list(channels), limit, token, worker, lease()]
     now = timezone.now()
-    until, due = (connection.ops.adapt_datetimefield_value(moment) for moment in (now + lease(), now - overdue))
-    return _CLAIM_QUEUING, [token.hex, worker, until, priority, due, json.dumps(list(channels)), limit]
+    wanted = (priority, now - overdue, json.dumps(list(channels)), limit)
+    return _CLAIM_QUEUING, adapted(token, worker, now + lease(), *wanted)
 
 
 def _take(worker: str, priority: int, limit: int, channels: Sequence[str], overdue: timedelta) -> list[Claim]:

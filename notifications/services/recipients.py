@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from lib.sql import adapted, marks
 from lib.text import normal_email
 from notifications.models import Message, Preference, Suppression
 from notifications.registry import EMAIL, NotificationType
@@ -49,11 +50,10 @@ def is_throttled(kind: NotificationType, address: str) -> bool:
 
 def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
     """Whether the list holds this address with one of these scopes, now."""
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    marks = ", ".join(["%s"] * len(scopes))
     with connection.cursor() as cursor:
         # Asked for every message, when it is queued and when it is sent: the ORM takes ten times as long to word it.
-        cursor.execute(_LISTED.format(marks), [normal_email(address), channel, *scopes, now])
+        values = adapted(normal_email(address), channel, *scopes, timezone.now())
+        cursor.execute(_LISTED.format(marks(scopes)), values)
         return cursor.fetchone() is not None
 
 

@@ -10,6 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from lib.sql import adapted
 from notifications import outcomes, registry
 from notifications.models import Attempt, Message, Suppression
 from notifications.outcomes import Result
@@ -48,17 +49,17 @@ def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
     with connection.cursor() as cursor:
         cursor.execute(
             _TRIED,
-            [
+            adapted(
                 message.pk,
                 message.attempts,
                 message.lease_owner,
                 claim.as_sent.get("provider", ""),
-                connection.ops.adapt_datetimefield_value(began),
+                began,
                 duration_ms,
                 str(outcome),
                 result.code[:64],
                 text,
-            ],
+            ),
         )
     if result.is_bad_address:
         suppressions.suppress(
@@ -85,10 +86,9 @@ def _write(claim: Claim, fields: dict[str, Any]) -> bool:
             return bool(Message.objects.filter(pk=claim.message.pk, lease_token=claim.token).update(**fields))
         else:
             columns.append(f"{name} = %s")
-            values.append(connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value)
-    token = claim.token if connection.vendor == "postgresql" else claim.token.hex
+            values.append(value)
     with connection.cursor() as cursor:
-        cursor.execute(_HELD.format(", ".join(columns)), [*map(_plain, values), claim.message.pk, token])
+        cursor.execute(_HELD.format(", ".join(columns)), adapted(*map(_plain, values), claim.message.pk, claim.token))
         return bool(cursor.rowcount)
 
 

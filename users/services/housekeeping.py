@@ -42,7 +42,7 @@ class Kind:
 
     name: str
     old: Callable[[datetime], QuerySet[Any]]
-    delete: Callable[[list[Any]], Any]
+    delete: Callable[[list[Any], datetime], Any]
 
 
 def _proofs(now: datetime) -> QuerySet[OneTimeToken]:
@@ -91,30 +91,30 @@ def _events(now: datetime) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(at__lt=now - timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)).order_by("at")
 
 
-def _delete(model: type[Any]) -> Callable[[list[Any]], None]:
-    return lambda keys: model.objects.filter(pk__in=keys).delete()
+def _delete(model: type[Any]) -> Callable[[list[Any], datetime], Any]:
+    return lambda keys, now: model.objects.filter(pk__in=keys).delete()
 
 
-def _delete_counters(keys: list[Any]) -> None:
+def _delete_counters(keys: list[Any], now: datetime) -> None:
     # Neither one that somebody is counting in, nor one that counts again.
-    over = _counters(timezone.now()).filter(pk__in=keys).select_for_update(skip_locked=True)
+    over = _counters(now).filter(pk__in=keys).select_for_update(skip_locked=True)
     RateBucket.objects.filter(pk__in=list(over.values_list("pk", flat=True))).delete()
 
 
-def _delete_refresh_tokens(keys: list[Any]) -> None:
+def _delete_refresh_tokens(keys: list[Any], now: datetime) -> None:
     # What came after them stays: deleting a parent would take its successors along.
     RefreshToken.objects.filter(parent__in=keys).update(parent=None)
     RefreshToken.objects.filter(pk__in=keys).delete()
 
 
-def _delete_users(keys: list[Any]) -> None:
-    for user in _unverified(timezone.now()).select_for_update(of=("self",)).filter(pk__in=keys):
+def _delete_users(keys: list[Any], now: datetime) -> None:
+    for user in _unverified(now).select_for_update(of=("self",)).filter(pk__in=keys):
         notifications.forget_user(user)
         audit.record("user.deleted", by=_BY, user=user, why="never verified")
         user.delete()
 
 
-def _delete_events(keys: list[Any]) -> None:
+def _delete_events(keys: list[Any], now: datetime) -> None:
     with audit.purging():
         AuditEvent.objects.filter(pk__in=keys).delete()
 
@@ -150,7 +150,7 @@ def slices(now: datetime) -> Iterator[tuple[str, int]]:
     for kind in KINDS:
         while keys := list(kind.old(now).values_list("pk", flat=True)[:_SLICE]):
             with transaction.atomic():
-                kind.delete(keys)
+                kind.delete(keys, now)
             yield kind.name, len(keys)
             if len(keys) < _SLICE:
                 break

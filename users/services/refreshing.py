@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
+from lib.sql import adapted
 from users.models import RefreshToken, User, UserSession
 from users.models.sessions import idle_since
 from users.services import audit, limiter, notices, sessions, tokens
@@ -29,7 +31,7 @@ class Tokens:
 def first_tokens(user: User, session: UserSession, now: datetime) -> Tokens:
     """The pair a new session starts with."""
     refresh = tokens.new_refresh()
-    RefreshToken.objects.create(hash=tokens.refresh_hash(refresh), session=session, created_at=now)
+    _store(refresh, session, now)
     return _tokens(user, session, refresh, now)
 
 
@@ -61,32 +63,57 @@ def refresh(*, token: str, caller: Caller) -> Tokens:
     return result
 
 
+# By hand, because all clients come for new tokens every few minutes. It locks the token's row alone, and filters by
+# nothing but the hash: a waiting transaction must see that row as it became.
+_LOCK = """
+SELECT s.id, s.user_id, s.kind, s.label, s.last_seen_at, s.expires_at, s.revoked_at, u.is_active, u.email, u.first_name,
+  t.id AS token_id, t.created_at > %s AS is_young, t.used_at IS NULL AS is_unused, t.used_at >= %s AS is_in_leeway
+FROM users_refreshtoken t JOIN users_usersession s ON s.id = t.session_id JOIN users_user u ON u.id = s.user_id
+WHERE t.hash = %s {lock}
+"""
+_SPEND = "UPDATE users_refreshtoken SET used_at = %s WHERE id = %s"
+_STORE = "INSERT INTO users_refreshtoken (hash, session_id, parent_id, created_at) VALUES (%s, %s, %s, %s)"
+
+
+def _locked(token: str, now: datetime) -> Any:
+    """The session of a token, with what is known of the token and of its user; None for an unknown one."""
+    youngest = now - timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
+    leeway = now - timedelta(seconds=settings.USERS_REFRESH_LEEWAY_SECONDS)
+    sql = _LOCK.format(lock="FOR UPDATE OF t" if connection.features.has_select_for_update_of else "")
+    session: Any = next(iter(UserSession.objects.raw(sql, adapted(youngest, leeway, tokens.refresh_hash(token)))), None)
+    if session is not None:
+        session.user = User.from_db(
+            connection.alias, ("id", "email", "first_name"), (session.user_id, session.email, session.first_name)
+        )
+    return session
+
+
+def _store(token: str, session: UserSession, now: datetime, parent_id: int | None = None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_STORE, adapted(tokens.refresh_hash(token), session.pk, parent_id, now))
+
+
 @transaction.atomic
 def _refresh(token: str, caller: Caller) -> Tokens | limiter.Block | None:
     """Refusals are returned, not raised: what they write must last."""
     now = timezone.now()
-    # Lock this row alone, and filter by nothing but the hash: a waiting transaction must see the row as it became.
-    link = (
-        RefreshToken.objects.select_for_update(of=("self",))
-        .select_related("session__user")
-        .filter(hash=tokens.refresh_hash(token))
-        .first()
-    )
-    if link is None or not _is_live(link, now):
+    session = _locked(token, now)
+    if session is None or not _is_live(session, now):
         return None
-    session, user = link.session, link.session.user
+    user = session.user
     if block := limiter.reserve(limiter.REFRESH.of_thing("session", session.pk.hex)):
         return block
     if settings.USERS_SESSION_IDLE_SECONDS:
         sessions.note_seen(session, now)
     if not settings.USERS_REFRESH_ROTATION:
         return _tokens(user, session, None, now)
-    if link.used_at is None:
+    if session.is_unused:
         successor = tokens.refresh_successors(token)[0]
-        RefreshToken.objects.filter(pk=link.pk).update(used_at=now)
-        RefreshToken.objects.create(hash=tokens.refresh_hash(successor), session=session, parent=link, created_at=now)
+        with connection.cursor() as cursor:
+            cursor.execute(_SPEND, adapted(now, session.token_id))
+        _store(successor, session, now, session.token_id)
         return _tokens(user, session, successor, now)
-    if now - link.used_at <= timedelta(seconds=settings.USERS_REFRESH_LEEWAY_SECONDS):
+    if session.is_in_leeway:
         return _tokens(user, session, _newest(token), now)
     _end_replayed(session, caller, now)
     return None
@@ -99,15 +126,13 @@ def _end_replayed(session: UserSession, caller: Caller, now: datetime) -> None:
         notices.session_replay(user, label=session.label, at=now)
 
 
-def _is_live(link: RefreshToken, now: datetime) -> bool:
-    session = link.session
+def _is_live(session: Any, now: datetime) -> bool:
     idle = idle_since(now, session.kind)
     return (
-        session.revoked_at is None
+        bool(session.is_active and session.is_young)
+        and session.revoked_at is None
         and session.expires_at > now
         and (idle is None or session.last_seen_at > idle)
-        and session.user.is_active
-        and now - link.created_at < timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
+from lib.sql import adapted
 from users.models import LiveSessions, RefreshToken, User, UserSession
 from users.models.sessions import idle_since
 from users.services import audit, tokens
@@ -66,14 +66,9 @@ def authenticate(token: str) -> User | None:
     if proved is None:
         return None
     now = timezone.now()
-    moment = connection.ops.adapt_datetimefield_value
-    ids: tuple[Any, Any] = (proved.session_id, proved.user_id)
-    if not connection.features.has_native_uuid_field:
-        ids = (proved.session_id.hex, proved.user_id.hex)
     idle = idle_since(now, UserSession.Kind.API) or now - _LONG_AGO
-    values = (moment(now - _SEEN_EVERY), *ids, moment(now), moment(idle))
     with connection.cursor() as cursor:
-        cursor.execute(_LIVE, values)
+        cursor.execute(_LIVE, adapted(now - _SEEN_EVERY, proved.session_id, proved.user_id, now, idle))
         row = cursor.fetchone()
     if row is None:
         return None

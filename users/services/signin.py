@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from lib.errors import ProductError
+from lib.sql import adapted, marks
 from lib.text import normal_email
-from users.models import AuditEvent, MfaDevice, User, UserSession
+from users.models import AuditEvent, User
 from users.services import audit, devices, factors, hashing, limiter, second_factor
 from users.services.callers import Caller
 from users.services.hashing import Checked
@@ -25,6 +25,16 @@ from users.services.refreshing import Tokens
 _KNOWN_FOR = timedelta(days=30)
 #: A try whose end was not noted by then is taken for lost.
 _UNDER_WAY = timedelta(seconds=10)
+
+_LOOK_UP = """
+SELECT u.*,
+  EXISTS (SELECT 1 FROM users_usersession s
+          WHERE s.user_id = u.id AND s.network = %s AND s.network <> '' AND s.created_at > %s) AS knows_network,
+  EXISTS (SELECT 1 FROM users_usersession s WHERE s.user_id = u.id AND s.network_mac IN ({places})) AS knows_place,
+  EXISTS (SELECT 1 FROM users_usersession s WHERE s.user_id = u.id) AS has_sessions,
+  EXISTS (SELECT 1 FROM users_mfadevice d WHERE d.user_id = u.id AND d.confirmed_at IS NOT NULL) AS has_factor
+FROM users_user u WHERE u.email = %s
+"""
 
 
 @dataclass(frozen=True)
@@ -83,25 +93,16 @@ def begin(*, email: str, caller: Caller, device: str = "") -> Attempt:
         user,
         user.password,
         *noted,
-        has_factor=user.has_factor,
+        has_factor=bool(user.has_factor),
         place=Place.KNOWN if user.knows_place else Place.NEW if user.has_sessions else Place.FIRST,
     )
 
 
 def _look_up(email: str, caller: Caller) -> User | None:
     """The account and what is known of the caller's place, by one query."""
-    own = UserSession.objects.filter(user=OuterRef("pk"))
-    since = timezone.now() - _KNOWN_FOR
-    return (
-        User.objects.filter(email=email)
-        .annotate(
-            knows_network=Exists(own.filter(network=caller.network, created_at__gt=since).exclude(network="")),
-            knows_place=Exists(own.filter(network_mac__in=caller.network_macs)),
-            has_sessions=Exists(own),
-            has_factor=Exists(MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False)),
-        )
-        .first()
-    )
+    places = caller.network_macs
+    values = adapted(caller.network, timezone.now() - _KNOWN_FOR, *places, email)
+    return next(iter(User.objects.raw(_LOOK_UP.format(places=marks(places)), values)), None)
 
 
 def _refusal(block: limiter.Block) -> ProductError:
