@@ -365,6 +365,9 @@ class VerbAdmin(ModelAdmin):
         return TemplateResponse(request, "admin/verb_reason.html", context)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if "_saveasnew" in request.POST and not self.save_as:
+            # Django would make a copy for whoever forges the press.
+            raise BadRequest("Nothing is saved as new here.")
         try:
             return super().changeform_view(request, *args, **kwargs)
         except ProductError as error:

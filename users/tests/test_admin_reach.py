@@ -192,3 +192,45 @@ def test_sensitive_verbs_need_a_fresh_proof(staff_client, verb):
     user.refresh_from_db()
     assert (user.is_active, user.is_verified, user.mfa_devices.count()) == (True, False, 1)
     assert not AuditEvent.objects.filter(event="export.made").exists()
+
+
+@pytest.mark.parametrize("lookup", ["password__startswith", "password__contains", "created_by", "first_name__regex"])
+def test_a_lookup_nobody_offers_tells_nothing(superuser, lookup):
+    client = client_of(member("Support"))
+
+    response = client.get(LIST, {lookup: superuser.password[:9], "email": superuser.email})
+
+    assert response.status_code == 400
+    assert superuser.email not in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"is_active__exact": 1, "is_staff__exact": 0, "is_superuser__exact": 0},
+        {"groups__id__exact": 1},
+        {"groups__isnull": "True"},
+        {"look": "no-factor", "waiting": "sign-in", "q": "a", "o": 1, "p": 1},
+    ],
+)
+def test_the_filters_beside_the_list_go_on_working(query):
+    assert client_of(member("Support")).get(LIST, query).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/admin/auth/group/?name__regex=(",
+        "/admin/feature_flags/featureflag/?created_at__year=99999999999",
+        "/admin/r/1/junk/",
+    ],
+)
+def test_junk_in_an_address_is_no_error_of_ours(staff_client, address):
+    assert staff_client.get(address).status_code in {200, 400, 404}
+
+
+def test_nothing_is_saved_as_new(staff_client, superuser):
+    response = staff_client.post(page(superuser), {"_saveasnew": "1", "email": superuser.email})
+
+    assert response.status_code == 400
+    assert User.objects.count() == 1
