@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.utils import timezone
 
@@ -234,3 +234,41 @@ def test_nothing_is_saved_as_new(staff_client, superuser):
 
     assert response.status_code == 400
     assert User.objects.count() == 1
+
+
+# --- Groups -----------------------------------------------------------------------------------------------------------
+
+GROUPS = "/admin/auth/group/"
+
+
+@pytest.mark.parametrize("group", ["Support", "Admin"])
+def test_nobody_but_superusers_gives_rights_by_a_group(group):
+    mine = Group.objects.get(name="Support")
+    holder = member(group)
+    holder.user_permissions.set(Permission.objects.filter(content_type__app_label="auth"))
+    client, before = client_of(holder), mine.permissions.count()
+    everything = {"name": "Admin 2", "permissions": list(Permission.objects.values_list("pk", flat=True))}
+
+    assert client.get(f"{GROUPS}{mine.pk}/change/").status_code == 200
+    assert client.post(f"{GROUPS}{mine.pk}/change/", everything).status_code == 403
+    assert client.post(f"{GROUPS}{mine.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.post(f"{GROUPS}add/", everything).status_code == 403
+    client.post(GROUPS, {"action": "delete_selected", "_selected_action": mine.pk, "post": "yes"})
+
+    assert set(Group.objects.values_list("name", flat=True)) == {"Support", "Release", "Admin"}
+    assert mine.permissions.count() == before
+
+
+def test_a_group_is_changed_with_a_fresh_proof_only(staff_client):
+    group = Group.objects.get(name="Support")
+    address = f"{GROUPS}{group.pk}/change/"
+    changed = {"name": "Helpers", "permissions": []}
+
+    assert staff_client.post(address, changed).headers["Location"] == GROUPS
+    UserSession.objects.update(auth_at=timezone.now() - timedelta(minutes=11))
+    for end, data in (("change", {"name": "Again"}), ("delete", {"post": "yes"})):
+        answer = staff_client.post(f"{GROUPS}{group.pk}/{end}/", data)
+        assert answer.headers["Location"].startswith("/admin/reauthenticate/")
+
+    group.refresh_from_db()
+    assert group.name == "Helpers"

@@ -1,0 +1,44 @@
+"""Groups and what their members may do: whoever changes that gives rights, so only superusers do, freshly proved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.models import Group
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
+
+from users.admin.common import reader
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin):
+    actions = None  # groups are deleted one by one, on their page
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return reader(request).is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return reader(request).is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return reader(request).is_superuser
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._proof(request) or super().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._proof(request) or super().delete_view(request, *args, **kwargs)
+
+    def _proof(self, request: HttpRequest) -> HttpResponse | None:
+        """The page that asks for a fresh proof, before a change; None where there is one."""
+        site: Any = self.admin_site
+        if request.method != "POST" or not reader(request).is_superuser or site.is_fresh(request):
+            return None
+        then = str(_("Thank you. Now change the rights once more."))
+        answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)
+        return answer
