@@ -154,7 +154,10 @@ def finish(attempt: Attempt, checked: Checked) -> User:
         raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
     if checked.rehash:
         # Only over the hash that was compared: a change made meanwhile wins.
-        User.objects.filter(pk=user.pk, password=attempt.encoded).update(password=checked.rehash)
+        compared = User.objects.filter(pk=user.pk, password=attempt.encoded)
+        if compared.update(password=checked.rehash):
+            # What goes on from here is bound to the hash as it is now.
+            user.password = checked.rehash
     return user
 
 

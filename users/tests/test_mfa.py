@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 
+import bcrypt
 import pyotp
 import pytest
 from cryptography.fernet import Fernet
@@ -241,6 +242,14 @@ def test_the_token_of_a_sign_in_works_once(api, user, clock):
     again = verify(api, token, app.at(NOW + 30))
 
     assert (again.status_code, again.json()["detail"], again.json()["code"]) == (400, BAD, "mfa_token_invalid")
+
+
+def test_a_hash_that_is_renewed_does_not_end_the_sign_in_it_came_with(api, user, clock):
+    app, _ = app_of(user)
+    seed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    User.objects.filter(pk=user.pk).update(password=f"bcrypt${seed}")
+
+    assert verify(api, asked(api, user), app.at(NOW)).status_code == 200
 
 
 def test_of_two_that_found_a_sign_in_waiting_one_finishes_it(api, user):
