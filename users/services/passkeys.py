@@ -151,8 +151,8 @@ def count_begin(caller: Caller) -> None:
     limiter.count_ip(limiter.PASSKEY_IP, caller.ip)
 
 
-def check(*, ceremony: str, credential: Any, caller: Caller, user: User | None = None) -> User:
-    """Whose passkey has answered the ceremony; `user`'s where one is given. Call it outside a transaction.
+def check(*, ceremony: str, credential: Any, caller: Caller, user: User | None = None) -> MfaDevice:
+    """The passkey that has answered the ceremony; `user`'s where one is given. Call it outside a transaction.
 
     PASSKEY_REJECTED for everything else: a ceremony spent, expired or begun for another person, an unknown passkey, a
     wrong origin or signature, a person not verified by the authenticator, a sign count that went back, an account that
@@ -165,15 +165,22 @@ def check(*, ceremony: str, credential: Any, caller: Caller, user: User | None =
     if why := _flaw(row, device, credential, user):
         audit.record("mfa.failed", by=caller, user=device.user, outcome="failed", kind=device.kind, why=why)
         raise _rejected()
-    return device.user
+    return device
+
+
+def require_kept(device: MfaDevice) -> None:
+    """PASSKEY_REJECTED when it was removed since `check`: call it where its owner is locked, before a session opens."""
+    if not MfaDevice.objects.filter(pk=device.pk).exists():
+        raise _rejected()
 
 
 def sign_in(*, ceremony: str, credential: Any, caller: Caller) -> Opened:
     """Open a session with a passkey alone, which counts as both factors; PASSKEY_REJECTED."""
-    proved = check(ceremony=ceremony, credential=credential, caller=caller)
+    device = check(ceremony=ceremony, credential=credential, caller=caller)
     with transaction.atomic():
-        # Asked again, and locked: a deactivation since the check must not be outrun.
-        user = User.objects.select_for_update().get(pk=proved.pk)
+        # Asked again, and locked: neither a deactivation nor a removal since the check must be outrun.
+        user = User.objects.select_for_update().get(pk=device.user_id)
+        require_kept(device)
         if not _may_sign_in(user):
             raise _rejected()
         return opening.opened(user, caller, timezone.now(), amr=(factors.AMR[factors.WEBAUTHN],))

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
-from users.models import OneTimeToken, User
+from users.models import MfaDevice, OneTimeToken, User
 from users.services import audit, factors, limiter, opening, passkeys, proofs, tokens
 from users.services.callers import Caller
 from users.services.opening import Opened
@@ -86,19 +86,24 @@ def prove(row: OneTimeToken, *, method: str, code: str, caller: Caller, then: Ca
 def verify_passkey(*, token: str, ceremony: str, credential: Any, caller: Caller) -> Opened:
     """Finish a sign-in with a passkey; MFA_BAD_CODE, PASSKEY_REJECTED."""
     row = waiting(token)
-    passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=row.user)
-    return complete(row, amr=("pwd", factors.AMR[factors.WEBAUTHN]), caller=caller)
+    device = passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=row.user)
+    return complete(row, amr=("pwd", factors.AMR[factors.WEBAUTHN]), caller=caller, passkey=device)
 
 
 @transaction.atomic
-def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller) -> Opened:
+def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller, passkey: MfaDevice | None = None) -> Opened:
     """Spend the waiting sign-in, whose second factor is proved, and open the session; MFA_BAD_CODE."""
-    return opening.opened(spend(row), caller, timezone.now(), amr=amr)
+    return opening.opened(spend(row, passkey=passkey), caller, timezone.now(), amr=amr)
 
 
-def spend(row: OneTimeToken) -> User:
-    """Spend the waiting sign-in; return its person, locked. MFA_BAD_CODE when it is over. Call it in a transaction."""
+def spend(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> User:
+    """Spend the waiting sign-in; return its person, locked. Call it in a transaction.
+
+    MFA_BAD_CODE when it is over; PASSKEY_REJECTED when the `passkey` that was its second step is removed by now.
+    """
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    if passkey is not None:
+        passkeys.require_kept(passkey)
     if not _is_unchanged(row, user) or not proofs.use_up(row):
         raise _expired()
     return user

@@ -39,12 +39,13 @@ def alone(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         return passkeys.login_options()
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        proved = passkeys.check(ceremony=ceremony, credential=credential, caller=Caller.of(request, "admin"))
+        device = passkeys.check(ceremony=ceremony, credential=credential, caller=Caller.of(request, "admin"))
         with transaction.atomic():
-            # Asked again, and locked: a deactivation since the check must not be outrun.
-            user = User.objects.select_for_update().filter(pk=proved.pk, is_active=True, is_staff=True).first()
+            # Asked again, and locked: neither a deactivation nor a removal since the check must be outrun.
+            user = User.objects.select_for_update().filter(pk=device.user_id, is_active=True, is_staff=True).first()
             if user is None:
                 raise ProductError("PASSKEY_REJECTED", "This passkey does not belong to an active staff account.")
+            passkeys.require_kept(device)
             waiting.sign_in(request, user, amr=("webauthn",))
         return HttpResponseRedirect(next_url(request))
 
@@ -60,8 +61,9 @@ def second(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     user = cast(User, row.user)
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        passkeys.check(ceremony=ceremony, credential=credential, caller=Caller.of(request, "admin"), user=user)
-        waiting.finish(request, row, amr=("pwd", "webauthn"))
+        caller = Caller.of(request, "admin")
+        device = passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=user)
+        waiting.finish(request, row, amr=("pwd", "webauthn"), passkey=device)
         return HttpResponseRedirect(next_url(request))
 
     return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:login_code")

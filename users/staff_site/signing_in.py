@@ -41,11 +41,10 @@ class SignInView(LoginView):
     def form_valid(self, form: Any) -> HttpResponse:
         user: User = form.get_user()
         wanted = self.get_success_url()
-        has_factor = factors.has_factor(user)
-        if not has_factor and settings.USERS_STAFF_MFA != "required":
-            waiting.sign_in(self.request, user, amr=("pwd",))
+        if settings.USERS_STAFF_MFA != "required" and waiting.sign_in_alone(self.request, user):
             return HttpResponseRedirect(wanted)
         waiting.begin(self.request, user)
+        has_factor = factors.has_factor(user)
         return HttpResponseRedirect(with_next("admin:login_code" if has_factor else "admin:enrol_factor", wanted))
 
 

@@ -15,6 +15,7 @@ from django.contrib.auth import login
 from django.db import transaction
 from django.http import HttpRequest
 
+from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
 from users.services import Actor, Caller, factors, second_factor
 
@@ -51,13 +52,27 @@ def finish_by_code(request: HttpRequest, row: OneTimeToken, *, method: str, code
     return second_factor.prove(row, method=method, code=code, caller=caller, then=then)
 
 
-def finish(request: HttpRequest, row: OneTimeToken, *, amr: Sequence[str]) -> None:
-    """Spend the half sign-in and sign its person in; MFA_BAD_CODE when it is over."""
+def finish(request: HttpRequest, row: OneTimeToken, *, amr: Sequence[str], passkey: MfaDevice | None = None) -> None:
+    """Spend the half sign-in and sign its person in; MFA_BAD_CODE when it is over, PASSKEY_REJECTED, MFA_REQUIRED."""
     with transaction.atomic():
-        user = second_factor.spend(row)
+        user = second_factor.spend(row, passkey=passkey)
+        # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.
+        if set(amr) == {"pwd"} and factors.has_factor(user):
+            raise ProductError("MFA_REQUIRED", "There is a second factor by now: sign in with it.")
         request.session.pop(_HALF, None)
         request.session.pop(_APP, None)
         sign_in(request, user, amr=amr)
+
+
+def sign_in_alone(request: HttpRequest, user: User) -> bool:
+    """Sign in by the password alone; False when there is a factor, or the account has changed since the comparison."""
+    as_compared = User.objects.select_for_update().filter(pk=user.pk, password=user.password)
+    with transaction.atomic():
+        # As in `finish`: no factor that comes meanwhile is outrun.
+        if not as_compared.filter(is_active=True, is_staff=True).first() or factors.has_factor(user):
+            return False
+        sign_in(request, user, amr=("pwd",))
+    return True
 
 
 def sign_in(request: HttpRequest, user: User, *, amr: Sequence[str]) -> None:

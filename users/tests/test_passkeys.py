@@ -1,6 +1,8 @@
 """/api/auth/passkeys/*, and passkeys as a second step and as a proof."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -8,9 +10,10 @@ from django.db import connection
 from django.utils import timezone
 
 from conftest import ApiClient
+from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RecoveryCode, User, UserSession
-from users.services import Actor, factors, passkeys
+from users.services import Actor, Caller, factors, passkeys, second_factor
 from users.tests.authenticator import ORIGIN, Authenticator, b64
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -339,6 +342,59 @@ def test_a_removed_passkey_signs_in_no_more(api, user):
 
     assert api.call("DELETE", f"/auth/mfa/devices/{MfaDevice.objects.get().pk.hex}").status_code == 204
     assert is_rejected(sign_in(ApiClient(), authenticator))
+
+
+@contextmanager
+def removed_once_it_was_checked(user):
+    """The owner removes the passkey between its check and the session it opens."""
+    by = Actor("test")
+
+    def execute(run, sql, params, many, context):
+        result = run(sql, params, many, context)
+        if sql.startswith('UPDATE "users_mfadevice" SET "sign_count"'):
+            for device in MfaDevice.objects.filter(user=user, kind="webauthn"):
+                factors.remove(user, device.pk, by=by)
+        return result
+
+    with connection.execute_wrapper(execute):
+        yield
+
+
+def test_a_passkey_removed_during_its_own_sign_in_opens_nothing(user):
+    caller, authenticator = Caller(), registered(user)
+    ceremony, options = passkeys.login_options()
+
+    with removed_once_it_was_checked(user), pytest.raises(ProductError) as refused:
+        passkeys.sign_in(ceremony=ceremony, credential=authenticator.get(options), caller=caller)
+
+    assert refused.value.code == "PASSKEY_REJECTED"
+    assert not user.sessions.exists()
+
+
+def test_a_passkey_removed_during_the_second_step_finishes_nothing(user):
+    caller, authenticator = Caller(), registered(user)
+    ceremony, options = passkeys.login_options(user)
+    token = second_factor.ask(user, caller).extra["mfa_token"]
+    answer = {"ceremony": ceremony, "credential": authenticator.get(options)}
+
+    with removed_once_it_was_checked(user), pytest.raises(ProductError) as refused:
+        second_factor.verify_passkey(token=token, **answer, caller=caller)
+
+    assert refused.value.code == "PASSKEY_REJECTED"
+    assert not user.sessions.exists()
+
+
+def test_a_passkey_removed_during_the_sign_in_of_staff_opens_nothing(client, superuser, settings):
+    settings.USERS_STAFF_MFA = "optional"
+    authenticator = registered(superuser)
+    ceremony, options = passkeys.login_options()
+    answer = {"ceremony": ceremony, "credential": json.dumps(authenticator.get(options))}
+
+    with removed_once_it_was_checked(superuser):
+        response = client.post("/admin/login/passkey/", answer)
+
+    assert response.headers["Location"].startswith("/admin/login/")
+    assert not superuser.sessions.exists()
 
 
 def test_the_challenge_is_not_in_the_database(api):

@@ -1,11 +1,15 @@
 import re
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import timedelta
 
+import bcrypt
 import pyotp
 import pytest
 from django.contrib import admin
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
@@ -390,6 +394,59 @@ def test_optional_still_asks_those_who_have_one(client, app, settings):
     assert first_step(client).headers["Location"].startswith(CODE)
 
     assert not is_in(client)
+
+
+def set_up_beside(user):
+    """Another window sets an app up as soon as it may once this one has asked whether there is a factor."""
+    started = factors.start_totp(user)
+    by, window = Actor.oneself(user, Caller(door="admin")), ThreadPoolExecutor(1)
+    began = []
+
+    def set_up():
+        try:
+            factors.take_into_use(started.device, by=by, keep=None)
+        finally:
+            connection.close()
+
+    def execute(run, asked, params, many, context):
+        result = run(asked, params, many, context)
+        if not began and asked.startswith("SELECT %s AS") and 'FROM "users_mfadevice"' in asked:
+            began.append(window.submit(set_up))
+            wait(began, timeout=0.5)
+        return result
+
+    @contextmanager
+    def beside():
+        with connection.execute_wrapper(execute):
+            yield
+        began[0].result()
+
+    return beside()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("later", [False, True], ids=["password", "later"])
+def test_optional_lets_nobody_stay_in_past_a_factor_set_up_meanwhile(client, superuser, settings, later):
+    if later:
+        first_step(client)
+    settings.USERS_STAFF_MFA = "optional"
+
+    with set_up_beside(superuser):
+        client.post(FACTOR, {"later": "1"}) if later else first_step(client)
+
+    assert not is_in(client)
+    assert not UserSession.objects.filter(revoked_at=None).exists()
+
+
+def test_a_hash_that_is_renewed_does_not_end_the_sign_in_it_came_with(client, superuser, settings, staff_mfa):
+    settings.USERS_STAFF_MFA = staff_mfa
+    seed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    User.objects.update(password=f"bcrypt${seed}")
+
+    response = client.get(first_step(client).headers["Location"])
+
+    assert response.status_code == 200
+    assert User.objects.get().password.startswith("argon2")
 
 
 # --- Once more --------------------------------------------------------------------------------------------------------
