@@ -91,6 +91,7 @@ def test_enrolment_two_steps_and_a_recovery_code_on_a_telephone(server, anyhow):
     type_code(driver, "000000")
     assert "is wrong" in browser.text(driver)
     look(driver, "enrolment-wrong")
+    assert browser.find(driver, "#id_code").get_attribute("value") == ""
     first = app.now()
     type_code(driver, first)
     look(driver, "recovery-codes")

@@ -52,9 +52,16 @@ def method_of(code: str) -> str:
     return factors.TOTP if len(digits) == 6 and digits.isdigit() else factors.RECOVERY
 
 
+class CodeInput(forms.TextInput):
+    """Comes back empty: no code works twice, and the next one would be typed on to the last."""
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        return super().get_context(name, None, attrs)
+
+
 def _code_field(**more: Any) -> forms.CharField:
     attrs = {"autocomplete": "one-time-code", "autocapitalize": "off", "spellcheck": "false", **more.pop("attrs", {})}
-    return forms.CharField(max_length=64, widget=forms.TextInput(attrs=attrs), **more)
+    return forms.CharField(max_length=64, widget=CodeInput(attrs=attrs), **more)
 
 
 class CodeForm(Refusable):

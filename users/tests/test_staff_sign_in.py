@@ -162,6 +162,15 @@ def test_what_is_no_code_is_refused_in_words(client, app, typed):
     assert not is_in(client)
 
 
+def test_the_field_is_empty_after_a_wrong_code(client, app):
+    first_step(client)
+
+    page = second_step(client, "123 456").content.decode()
+
+    assert 'name="code"' in page
+    assert "123 456" not in page
+
+
 def test_nothing_is_reachable_between_the_steps(client, app):
     first_step(client)
 
