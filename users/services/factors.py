@@ -98,11 +98,18 @@ def refuse_too_many(user: User) -> None:
 
 
 def confirm_totp(
-    user: User, *, code: str, device_id: uuid.UUID | None = None, by: Actor, keep: uuid.UUID | None = None
+    user: User,
+    *,
+    code: str,
+    device_id: uuid.UUID | None = None,
+    by: Actor,
+    keep: uuid.UUID | None = None,
+    is_first: bool = False,
 ) -> list[str]:
     """Take the app into use with a first code; the other sessions end. Return ten recovery codes where there were none.
 
-    Raises MFA_ALREADY_CONFIRMED, and MFA_BAD_CODE, which counts like a wrong code at sign-in.
+    Raises MFA_ALREADY_CONFIRMED, and MFA_BAD_CODE, which counts like a wrong code at sign-in; `is_first`: MFA_REQUIRED
+    where there is a factor. For `keep` see `_locked`.
     """
     waiting = user.mfa_devices.filter(kind=TOTP, confirmed_at=None)
     device = waiting.filter(**({"pk": device_id} if device_id else {})).first()
@@ -112,13 +119,15 @@ def confirm_totp(
     if not _is_totp(device, code):
         raise bad_code(user, counted, method=TOTP, caller=by.caller)
     limiter.forget(limiter.FACTOR.of(user.email))
-    return take_into_use(device, by=by, keep=keep)
+    return take_into_use(device, by=by, keep=keep, is_first=is_first)
 
 
 @transaction.atomic
-def take_into_use(device: MfaDevice, *, by: Actor, keep: uuid.UUID | None) -> list[str]:
+def take_into_use(device: MfaDevice, *, by: Actor, keep: uuid.UUID | None, is_first: bool = False) -> list[str]:
     """Confirm a proved device: on record, mailed, other sessions end. Return recovery codes where there were none."""
-    user = User.objects.select_for_update().get(pk=device.user_id)
+    user = _locked(device.user_id, keep)
+    if is_first and has_factor(user):
+        raise ProductError("MFA_REQUIRED", "There is a second factor by now: sign in with it.")
     if not MfaDevice.objects.filter(pk=device.pk, confirmed_at=None).update(confirmed_at=timezone.now()):
         raise ProductError("MFA_ALREADY_CONFIRMED", "This factor is confirmed already.")
     audit.record("mfa.added", by=by, user=user, kind=device.kind)
@@ -127,13 +136,22 @@ def take_into_use(device: MfaDevice, *, by: Actor, keep: uuid.UUID | None) -> li
     return [] if user.recovery_codes.filter(used_at=None).exists() else _new_codes(user, by)
 
 
+def _locked(user_id: uuid.UUID, keep: uuid.UUID | None) -> User:
+    """The person whose factors change. REAUTHENTICATION_REQUIRED when the session that asks, the one to `keep`, was
+    ended by another change while this one waited for the row."""
+    user = User.objects.select_for_update().get(pk=user_id)
+    if keep is not None:
+        sessions.require_fresh(keep)
+    return user
+
+
 # --- Recovery codes ---------------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def new_recovery_codes(user: User, *, by: Actor, keep: uuid.UUID | None = None) -> list[str]:
     """Ten new codes, to be shown once; the old ones are void and the other sessions end. MFA_NONE without a factor."""
-    row = User.objects.select_for_update().get(pk=user.pk)
+    row = _locked(user.pk, keep)
     if not has_factor(row):
         raise ProductError("MFA_NONE", "Recovery codes stand in for a second factor, and there is none.")
     notices.factor_changed(row, change="recovery_codes", kind="", name="")
@@ -247,7 +265,7 @@ def remove(user: User, device_id: uuid.UUID | None, *, by: Actor, keep: uuid.UUI
 
     MFA_UNKNOWN (404); MFA_REQUIRED for the last one of staff who must have one (USERS_STAFF_MFA).
     """
-    row = User.objects.select_for_update().get(pk=user.pk)
+    row = _locked(user.pk, keep)
     device = row.mfa_devices.filter(pk__in=[device_id]).first()
     if device is None:
         raise ProductError("MFA_UNKNOWN", "No such second factor.", status=404, detail="Not Found")

@@ -129,7 +129,7 @@ def enrol(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     enrolment = waiting.new_app(request, user)
     form = AppCodeForm(
         request.POST if request.method == "POST" else None,
-        check=lambda given: waiting.confirm_app(request, user, code=given, keep=keep),
+        check=lambda given: waiting.confirm_app(request, user, code=given, keep=keep, is_first=True),
     )
     if form.is_valid():
         _proved(request, row, user)

@@ -94,10 +94,13 @@ def new_app(request: HttpRequest, user: User) -> factors.Enrolment:
     return enrolment
 
 
-def confirm_app(request: HttpRequest, user: User, *, code: str, keep: uuid.UUID | None) -> list[str]:
+def confirm_app(
+    request: HttpRequest, user: User, *, code: str, keep: uuid.UUID | None, is_first: bool = False
+) -> list[str]:
     """Take the app being set up into use; return recovery codes where there were none. Raises as `confirm_totp`."""
     by = Actor.oneself(user, Caller.of(request, "admin"))
-    codes = factors.confirm_totp(user, code=code, device_id=read_id(request, _APP), by=by, keep=keep)
+    app_id = read_id(request, _APP)
+    codes = factors.confirm_totp(user, code=code, device_id=app_id, by=by, keep=keep, is_first=is_first)
     request.session.pop(_APP, None)
     return codes
 

@@ -17,7 +17,7 @@ from lib.errors import ProductError
 from notifications.models import Message
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import Actor, Caller, factors, hashing, second_factor, vault
+from users.services import Actor, Caller, factors, hashing, second_factor, sessions, vault
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -250,6 +250,27 @@ def test_a_hash_that_is_renewed_does_not_end_the_sign_in_it_came_with(api, user,
     User.objects.filter(pk=user.pk).update(password=f"bcrypt${seed}")
 
     assert verify(api, asked(api, user), app.at(NOW)).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "codes"])
+def test_a_session_ended_by_another_change_meanwhile_changes_no_factor(user, change):
+    app, _ = app_of(user)
+    waiting, by = factors.start_totp(user), Actor("test")
+    session = sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+    sessions.end_all_sessions(user.pk, reason="factor")
+    before = set(MfaDevice.objects.values_list("pk", "confirmed_at")), set(RecoveryCode.objects.values_list("hash"))
+
+    verb = {
+        "add": lambda: factors.take_into_use(waiting.device, by=by, keep=session.pk),
+        "remove": lambda: factors.remove(user, factors.devices_of(user)[0].pk, by=by, keep=session.pk),
+        "codes": lambda: factors.new_recovery_codes(user, by=by, keep=session.pk),
+    }[change]
+    with pytest.raises(ProductError) as refused:
+        verb()
+
+    assert refused.value.code == "REAUTHENTICATION_REQUIRED"
+    after = set(MfaDevice.objects.values_list("pk", "confirmed_at")), set(RecoveryCode.objects.values_list("hash"))
+    assert after == before
 
 
 def test_of_two_that_found_a_sign_in_waiting_one_finishes_it(api, user):

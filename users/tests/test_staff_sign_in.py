@@ -447,6 +447,26 @@ def test_optional_lets_nobody_stay_in_past_a_factor_set_up_meanwhile(client, sup
     assert not UserSession.objects.filter(revoked_at=None).exists()
 
 
+def test_no_first_app_is_added_beside_a_factor_set_up_meanwhile(client, superuser):
+    first_step(client)
+    client.get(FACTOR)
+    app = pyotp.TOTP(vault.unseal(MfaDevice.objects.get().secret))
+
+    def execute(run, sql, params, many, context):
+        result = run(sql, params, many, context)
+        if sql.startswith('UPDATE "users_mfadevice" SET "last_step"'):
+            MfaDevice.objects.create(user=superuser, kind="webauthn", confirmed_at=timezone.now())
+        return result
+
+    with connection.execute_wrapper(execute):
+        page = client.post(FACTOR, {"code": app.now()}).content.decode()
+
+    assert "There is a second factor by now" in page
+    assert not is_in(client)
+    assert not MfaDevice.objects.filter(kind="totp", confirmed_at__isnull=False).exists()
+
+
+@pytest.mark.parametrize("staff_mfa", ["required", "optional"])
 def test_a_hash_that_is_renewed_does_not_end_the_sign_in_it_came_with(client, superuser, settings, staff_mfa):
     settings.USERS_STAFF_MFA = staff_mfa
     seed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
