@@ -5,6 +5,7 @@ import collections
 import socket
 import threading
 
+import bcrypt
 import httpx
 import pytest
 
@@ -129,6 +130,17 @@ def test_right_passwords_at_once_do_not_pause_their_account(server):
         verified(server, email)
         answers = at_once([login(server, email)] * 20)
         assert statuses(answers) == {200: 20}
+
+
+def test_an_aged_hash_is_renewed_by_one_of_many_sign_ins_and_refuses_none(server):
+    verified(server, "imported@example.org")
+    seed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
+    imported = "from users.models import User; User.objects.filter(email='imported@example.org')"
+    code = f"{imported}.update(password='bcrypt${seed}')"
+    assert manage("shell", "--verbosity=0", "--command", code, env=server.env).returncode == 0
+
+    assert statuses(at_once([login(server, "imported@example.org")] * 4)) == {200: 4}
+    assert send(login(server, "imported@example.org")).status_code == 200
 
 
 def test_a_switch_by_command_reaches_every_worker(server):

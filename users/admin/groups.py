@@ -10,7 +10,8 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from users.admin.common import reader
+from users import services
+from users.admin.common import actor, reader
 
 admin.site.unregister(Group)
 
@@ -33,6 +34,14 @@ class GroupAdmin(DjangoGroupAdmin):
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self._proof(request) or super().delete_view(request, *args, **kwargs)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        services.note_group(form.instance, by=actor(request))
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        services.note_group(obj, by=actor(request), deleted=True)
+        super().delete_model(request, obj)
 
     def _proof(self, request: HttpRequest) -> HttpResponse | None:
         """The page that asks for a fresh proof, before a change; None where there is one."""

@@ -53,6 +53,8 @@ EVENTS = (
     "user.reauthenticated",
     "admin.reauthenticated",
     "export.made",
+    "group.saved",
+    "group.deleted",
 )
 #: What `data` may hold. Nothing here is typed by a stranger or opens anything.
 _DATA = frozenset(
@@ -83,6 +85,7 @@ _DATA = frozenset(
 
 def event(
     name: str,
+    /,
     *,
     by: Caller | Actor,
     user: User | None = None,
@@ -118,7 +121,7 @@ def event(
     )
 
 
-def record(name: str, *, by: Caller | Actor, **more: Any) -> None:
+def record(name: str, /, *, by: Caller | Actor, **more: Any) -> None:
     """Write one event; the arguments are those of `event`."""
     event(name, by=by, **more).save(force_insert=True)
 

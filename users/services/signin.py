@@ -153,12 +153,18 @@ def finish(attempt: Attempt, checked: Checked) -> User:
         audit.record("login.failed", by=attempt.caller, user=user, outcome="refused", why="unverified")
         raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
     if checked.rehash:
-        # Only over the hash that was compared: a change made meanwhile wins.
-        compared = User.objects.filter(pk=user.pk, password=attempt.encoded)
-        if compared.update(password=checked.rehash):
-            # What goes on from here is bound to the hash as it is now.
-            user.password = checked.rehash
+        _renew_hash(user, checked.rehash)
     return user
+
+
+def _renew_hash(user: User, renewed: str) -> None:
+    """Over the hash that was compared alone: a change made meanwhile wins. What goes on is bound to the one kept."""
+    if User.objects.filter(pk=user.pk, password=user.password).update(password=renewed):
+        user.password = renewed
+    else:
+        # Another sign-in with the same password may have come first.
+        same = User.objects.filter(pk=user.pk, password_changed_at=user.password_changed_at)
+        user.password = same.values_list("password", flat=True).first() or user.password
 
 
 def _why(user: User | None, checked: Checked) -> str:
@@ -180,8 +186,7 @@ def open_session(attempt: Attempt, checked: Checked) -> Tokens:
     now = timezone.now()
     with transaction.atomic():
         # Asked again, and locked: a deactivation or a new password since the comparison must not be outrun.
-        passwords = filter(None, (attempt.encoded, checked.rehash))
-        unchanged = User.objects.filter(pk=user.pk, is_active=True, password__in=passwords)
+        unchanged = User.objects.filter(pk=user.pk, is_active=True, password=user.password)
         if not unchanged.update(last_login=now, language=attempt.caller.language or user.language):
             raise bad_credentials()
         # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.

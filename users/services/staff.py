@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -90,9 +91,21 @@ def _grant(user: User, grants: dict[str, Any]) -> dict[str, list[str]]:
         said["groups"] = sorted(user.groups.values_list("name", flat=True))
     if "user_permissions" in grants:
         user.user_permissions.set(grants["user_permissions"])
-        names = user.user_permissions.values_list("content_type__app_label", "codename")
-        said["permissions"] = sorted(f"{app}.{codename}" for app, codename in names)
+        said["permissions"] = _names(user.user_permissions)
     return said
+
+
+def _names(permissions: Any) -> list[str]:
+    names = permissions.values_list("content_type__app_label", "codename")
+    return sorted(f"{app}.{codename}" for app, codename in names)
+
+
+def note_group(group: Group, *, by: Actor, deleted: bool = False) -> None:
+    """Put on record what the members of a group may do from now on, or that it goes."""
+    if deleted:
+        audit.record("group.deleted", by=by, name=group.name)
+    else:
+        audit.record("group.saved", by=by, name=group.name, permissions=_names(group.permissions))
 
 
 def require_proof(by: Actor) -> None:

@@ -272,3 +272,21 @@ def test_a_group_is_changed_with_a_fresh_proof_only(staff_client):
 
     group.refresh_from_db()
     assert group.name == "Helpers"
+
+
+def test_what_happens_to_a_group_is_on_record(staff_client, superuser):
+    group = Group.objects.get(name="Release")
+    view = Permission.objects.get(codename="view_user")
+
+    staff_client.post(f"{GROUPS}{group.pk}/change/", {"name": "Releases", "permissions": [view.pk]})
+    staff_client.post(f"{GROUPS}{group.pk}/delete/", {"post": "yes"})
+
+    events = AuditEvent.objects.filter(event__startswith="group.").order_by("id")
+    assert [(event.event, event.actor, event.door) for event in events] == [
+        ("group.saved", superuser.pk.hex, "admin"),
+        ("group.deleted", superuser.pk.hex, "admin"),
+    ]
+    assert [event.data for event in events] == [
+        {"name": "Releases", "permissions": ["users.view_user"]},
+        {"name": "Releases"},
+    ]
