@@ -1,6 +1,8 @@
 """The base of our commands: 0 done, 1 refused, 2 wrong arguments; one line on stderr, never a traceback."""
 
+import errno
 import os
+import select
 import sys
 from argparse import ArgumentParser
 from io import TextIOWrapper
@@ -40,10 +42,15 @@ class Command(BaseCommand):
             if shell:
                 shell.flush()
             return output
-        except BrokenPipeError:
-            if not shell or not _is_gone(shell):
+        except OSError as error:
+            if not shell or not (_is_gone(shell) or error.errno == errno.ENOSPC):
                 raise
-            return None
+            # Python writes once more at its end, and not there.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), shell.fileno())
+            if error.errno != errno.ENOSPC:
+                return None
+            self.stderr.write("No space is left to write to.")
+            sys.exit(1)
         except CommandError as error:
             # `called_from_command_line` is the shell; call_command() callers get the exception.
             if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
@@ -72,13 +79,10 @@ def _stdout() -> TextIOWrapper | None:
 
 
 def _is_gone(stdout: TextIOWrapper) -> bool:
-    """Whether the reader has seen enough (`| head`). Python writes once more at its end, and not into that pipe."""
-    try:
-        stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        return True
-    return False
+    """Whether the reader has seen enough (`| head`). Asked of the pipe: what a failed write held may be lost by now."""
+    watch = select.poll()
+    watch.register(stdout.fileno(), select.POLLOUT)
+    return any(seen & (select.POLLERR | select.POLLHUP) for _, seen in watch.poll(0))
 
 
 def add_reason(parser: ArgumentParser) -> None:

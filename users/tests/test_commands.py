@@ -1,4 +1,7 @@
+import contextlib
 import io
+import os
+import pty
 import subprocess
 import sys
 
@@ -485,3 +488,75 @@ def test_bytes_that_are_no_text_are_an_unknown_person(shell, tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr.decode()
     assert done.stderr.startswith(b"No user")
+
+
+# --- A shell in all its moods -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A line of bash in which `manage` is `manage.py`; its exit code, and what went to stderr."""
+    folder = tmp_path_factory.mktemp("lines")
+    with processes.database(folder) as url:
+        env = processes.environment(url)
+        assert processes.manage("migrate", "--verbosity=0", env=env).returncode == 0
+        events = "AuditEvent(event='login.ok', door='api', data={'n': n}) for n in range(2000)"
+        made = f"from users.models import AuditEvent; AuditEvent.objects.bulk_create([{events}])"
+        assert processes.manage("shell", "--verbosity=0", "--command", made, env=env).returncode == 0
+        start = f'manage() {{ "{sys.executable}" "{processes.ROOT}/manage.py" "$@"; }}; '
+
+        def run(text):
+            done = subprocess.run(
+                ["bash", "-c", start + text], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            )
+            return done.returncode, done.stderr
+
+        yield run
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_reader_that_has_seen_enough_of_much(line, options):
+    assert line(f"manage audit_log --limit 2000 {options} | head -c 20; exit ${{PIPESTATUS[0]}}") == (0, "")
+
+
+def test_a_full_disk_is_one_line(line):
+    assert line("manage audit_log > /dev/full") == (1, "No space is left to write to.\n")
+    assert line("manage list_sessions --json > /dev/full") == (1, "No space is left to write to.\n")
+
+
+@pytest.mark.parametrize("command", ["audit_log", "purge_accounts", "list_sessions --json"])
+def test_closed_streams_are_no_hindrance(line, command):
+    assert line(f"manage {command} <&- >&-") == (0, "")
+    assert line(f"manage {command} <&- >&- 2>&-") == (0, "")
+
+
+def test_a_refusal_with_every_stream_closed_is_exit_1(line):
+    assert line("manage activate_user nobody@example.org <&- >&- 2>&-") == (1, "")
+
+
+def test_no_standard_input_is_no_password(line):
+    with_it = "manage create_admin ida@example.org > /dev/null; manage reset_user_password ida@example.org"
+    assert line(f"{with_it} --stdin <&-") == (1, "The password is too short.\n")
+    assert line(f"{with_it} <&-") == (2, "Give PASSWORD, --stdin, --generate or --send-link.\n")
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 1)])
+def test_leaving_at_the_question(tmp_path, key, code):
+    with processes.database(tmp_path) as url:
+        env = processes.environment(url)
+        assert processes.manage("migrate", "--verbosity=0", env=env).returncode == 0
+        assert processes.manage("create_admin", "ada@example.org", env=env).returncode == 0
+        child, terminal = pty.fork()
+        if child == 0:
+            command = [sys.executable, str(processes.ROOT / "manage.py"), "reset_user_password", "ada@example.org"]
+            os.execve(sys.executable, command, env)
+        said = b""
+        with contextlib.suppress(OSError):  # what a terminal says when its last user has left
+            while piece := os.read(terminal, 1024):
+                said += piece
+                if said.endswith(b"New password: "):
+                    os.write(terminal, key)
+        _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == code
+    assert b"Traceback" not in said

@@ -14,6 +14,8 @@ from users.services.sessions import new_session
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
+#: Readable, and in UTC beyond the years there are.
+ENDS_OF_TIME = ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
 
 
 def run(name, *arguments, **options):
@@ -116,10 +118,27 @@ def test_sessions_can_be_asked_for_by_age():
     assert len(asked("list_sessions", "--since", "3d")["sessions"]) == 2
 
 
-@pytest.mark.parametrize("when", ["yesterday", "", "7", "d", "-1d", "99999999999999d", "2026-13-01", "²d", "\x00"])
+@pytest.mark.parametrize(
+    "when", ["yesterday", "", "7", "d", "-1d", "99999999999999d", "2026-13-01", "²d", "\x00", *ENDS_OF_TIME]
+)
 def test_a_time_that_is_none_is_a_usage_error(when):
     assert refusal("list_sessions", f"--since={when}")[0] == 2
     assert refusal("audit_log", f"--since={when}")[0] == 2
+
+
+@pytest.mark.parametrize("limit", ["-1", "1.5", "²", "9" * 19, "9" * 5000])
+def test_a_limit_that_is_none_is_a_usage_error(limit):
+    assert refusal("list_sessions", f"--limit={limit}")[0] == 2
+    assert refusal("audit_log", f"--limit={limit}")[0] == 2
+
+
+def test_asked_about_nobody_they_do_not_tell_about_everybody():
+    signed_in(UserFactory.create())
+    call_command("activate_user", UserFactory.create(is_active=False).email, stdout=io.StringIO())
+
+    assert refusal("list_sessions", "--user", "")[0] == 1
+    assert asked("audit_log", "--user", "")["events"] == []
+    assert refusal("audit_log", "--event", "")[0] == 2
 
 
 def test_the_audit_log_answers_for_a_person_and_for_an_address_nobody_has(api):

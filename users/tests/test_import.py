@@ -520,6 +520,7 @@ def test_a_source_that_cannot_be_reached_is_exit_2_and_no_password_is_printed(ds
 def test_usage_errors_are_exit_2(seed, tmp_path):
     assert refusal()[0] == 2
     assert refusal("--dsn-env", "NOT_SET_ANYWHERE")[0] == 2
+    assert refusal("--dsn", "")[0] == 2
     assert refusal("--dsn-env", "SEED_URL", "--batch", "0")[0] == 2
     assert refusal("--dsn-env", "SEED_URL", "--report", str(tmp_path / "no" / "such.json"))[0] == 2
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -20,6 +21,16 @@ from users.services import Actor
 
 def add_json(parser: CommandParser) -> None:
     parser.add_argument("--json", action="store_true", help="one object on one line")
+
+
+def add_limit(parser: CommandParser) -> None:
+    parser.add_argument("--limit", type=_limit, default=1000, help="at most so many (default: %(default)s)")
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ArgumentTypeError("a whole number from 0 to 999999999")
+    return int(text)
 
 
 class AccountCommand(Command):
@@ -88,7 +99,8 @@ def since(text: str) -> datetime:
         if found is None and (day := parse_date(text)):
             found = datetime(day.year, day.month, day.day)
         if found is not None:
-            return found if timezone.is_aware(found) else timezone.make_aware(found)
+            # At either end of time a zone leads beyond it: better found out here than by the database.
+            return (found if timezone.is_aware(found) else timezone.make_aware(found)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise CommandError("--since takes 2026-11-24, 2026-11-24T13:00 or an age such as 90m, 36h, 7d.", returncode=2)

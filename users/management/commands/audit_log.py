@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from lib.text import printable
-from users.management.commands._people import AccountCommand, add_json, since
+from users.management.commands._people import AccountCommand, add_json, add_limit, since
 from users.models import AuditEvent
 from users.services import audit
 
@@ -20,14 +20,14 @@ class Command(AccountCommand):
         parser.add_argument("--event", metavar="NAME", help="such as login.failed, or the beginning of one: login")
         parser.add_argument("--outcome", choices=AuditEvent.Outcome.values)
         parser.add_argument("--door", choices=AuditEvent.Door.values)
-        parser.add_argument("--limit", type=int, default=1000, help="at most so many (default: %(default)s)")
+        add_limit(parser)
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = AuditEvent.objects.order_by("-id")
-        if options["user"]:
+        if options["user"] is not None:
             found = audit.about(options["user"])
-        if name := options["event"]:
+        if (name := options["event"]) is not None:
             names = [event for event in audit.EVENTS if event == name or event.startswith(f"{name}.")]
             if not names:
                 raise CommandError(f"No event {printable(name)}.", returncode=2)
@@ -37,7 +37,7 @@ class Command(AccountCommand):
         for field in ("outcome", "door"):
             if options[field]:
                 found = found.filter(**{field: options[field]})
-        rows = list(found[: max(0, options["limit"])])
+        rows = list(found[: options["limit"]])
         facts = [{name: getattr(row, name) for name in _FIELDS} for row in rows]
         self.say(options, {"events": facts}, *map(_line, rows))
 

@@ -66,7 +66,7 @@ class Command(AccountCommand):
             raise CommandError(f"{rejected} row{'' if rejected == 1 else 's'} rejected.")
 
     def _dsn(self, options: dict[str, Any]) -> str:
-        if options["dsn"]:
+        if options["dsn"] is not None:
             self.stderr.write("An address given as an argument stays in the shell's history; prefer --dsn-env.")
             return str(options["dsn"])
         if value := os.environ.get(options["dsn_env"], "").strip():

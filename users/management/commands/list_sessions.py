@@ -4,7 +4,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from users import services
-from users.management.commands._people import AccountCommand, add_json, since
+from users.management.commands._people import AccountCommand, add_json, add_limit, since
 from users.models import UserSession
 
 _FIELDS = ("id", "kind", "label", "ip", "amr", "created_at", "last_seen_at", "expires_at")
@@ -16,16 +16,16 @@ class Command(AccountCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", metavar="EMAIL", help="one person's alone")
         parser.add_argument("--since", metavar="WHEN", help="seen since then: 2026-11-24, 2026-11-24T13:00, 36h, 7d")
-        parser.add_argument("--limit", type=int, default=1000, help="at most so many (default: %(default)s)")
+        add_limit(parser)
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = UserSession.objects.live(timezone.now()).select_related("user").order_by("-created_at")
-        if options["user"]:
+        if options["user"] is not None:
             found = found.filter(user=services.find(options["user"]))
         if options["since"] is not None:
             found = found.filter(last_seen_at__gte=since(options["since"]))
-        rows = list(found[: max(0, options["limit"])])
+        rows = list(found[: options["limit"]])
         facts = [{"user": row.user.email, **{name: getattr(row, name) for name in _FIELDS}} for row in rows]
         lines = [
             f"{row.last_seen_at:%Y-%m-%d %H:%M}  {row.kind:<5}  {row.ip or '-':<15}  {row.user.email}  {row.label}"

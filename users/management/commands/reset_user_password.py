@@ -46,7 +46,11 @@ class Command(AccountCommand):
     def _asked(self) -> str:
         if not sys.stdin.isatty():
             raise CommandError("Give PASSWORD, --stdin, --generate or --send-link.", returncode=2)
-        password = getpass.getpass("New password: ")
-        if getpass.getpass("Again: ") != password:
+        try:
+            password = getpass.getpass("New password: ")
+            again = getpass.getpass("Again: ")
+        except EOFError:
+            raise CommandError("No password was given.") from None
+        if again != password:
             raise CommandError("The two passwords differ.")
         return password
