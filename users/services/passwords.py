@@ -70,7 +70,7 @@ def help_text() -> str:
 
 
 class PolicyValidator:
-    """The policy for Django's own forms and commands, `createsuperuser` and `changepassword` among them."""
+    """The policy for Django's own forms and commands, `createsuperuser` among them."""
 
     def validate(self, password: str, user: Any = None) -> None:
         if reason := broken_rule(password, email=getattr(user, "email", None) or ""):

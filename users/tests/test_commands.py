@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from notifications.models import Message
 from project.tests import processes
-from users.models import User, UserSession
+from users.models import AuditEvent, User, UserSession
 from users.services import Caller, limiter, signin
 from users.services.sessions import new_session
 from users.tests.factories import PASSWORD, UserFactory
@@ -244,6 +244,19 @@ def test_on_a_terminal_it_asks_twice(monkeypatch):
 
     user.refresh_from_db()
     assert user.check_password(NEW)
+
+
+def test_django_s_own_name_for_it_ends_sessions_and_is_on_record(monkeypatch):
+    user = UserFactory.create(email="ada@example.org")
+    sessions(user, 2)
+    typing(monkeypatch, NEW, NEW)
+
+    run("changepassword", "Ada@example.org")
+
+    user.refresh_from_db()
+    assert user.check_password(NEW)
+    assert live(user) == 0
+    assert AuditEvent.objects.filter(event="password.reset", user_id=user.pk, actor="command:changepassword").exists()
 
 
 def test_two_different_answers_change_nothing(monkeypatch):
@@ -540,16 +553,16 @@ def test_no_standard_input_is_no_password(line):
     assert line(f"{with_it} <&-") == (2, "Give PASSWORD, --stdin, --generate or --send-link.\n")
 
 
+@pytest.mark.parametrize("command", ["reset_user_password", "changepassword"])
 @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 1)])
-def test_leaving_at_the_question(tmp_path, key, code):
+def test_leaving_at_the_question(tmp_path, command, key, code):
     with processes.database(tmp_path) as url:
         env = processes.environment(url)
         assert processes.manage("migrate", "--verbosity=0", env=env).returncode == 0
         assert processes.manage("create_admin", "ada@example.org", env=env).returncode == 0
         child, terminal = pty.fork()
         if child == 0:
-            command = [sys.executable, str(processes.ROOT / "manage.py"), "reset_user_password", "ada@example.org"]
-            os.execve(sys.executable, command, env)
+            os.execve(sys.executable, [sys.executable, f"{processes.ROOT}/manage.py", command, "ada@example.org"], env)
         said = b""
         with contextlib.suppress(OSError):  # what a terminal says when its last user has left
             while piece := os.read(terminal, 1024):
