@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from project.tests import processes
-from users.models import User
+from users.models import AuditEvent, User
 from users.services import guesses, passwords
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -316,6 +316,24 @@ def test_django_s_own_commands_ask_the_policy(tmp_path):
         asked = processes.manage("shell", "--no-imports", "-c", program, env=env)
 
     assert passwords.MESSAGES["TOO_COMMON"] in asked.stderr + asked.stdout
+
+
+def test_a_password_from_the_environment_is_held_to_the_policy(db, monkeypatch):
+    def created(password, email="root@example.org"):
+        monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", password)
+        call_command("createsuperuser", interactive=False, email=email, verbosity=0)
+
+    for weak in ("a", "Summer2025!"):
+        with pytest.raises(CommandError, match="DJANGO_SUPERUSER_PASSWORD"):
+            created(weak)
+    with pytest.raises(CommandError, match="valid email"):
+        created("Str0ng-Horse-77", "\udcff@example.org")
+    assert not User.objects.exists()
+
+    created("Str0ng-Horse-77")
+
+    assert User.objects.get().is_superuser
+    assert AuditEvent.objects.get().actor == "command:createsuperuser"
 
 
 def test_the_form_says_what_is_asked_for(staff_client, settings):

@@ -1,0 +1,37 @@
+import os
+from typing import Any
+
+from django.contrib.auth.management.commands import createsuperuser
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError
+
+from lib.commands import Command as OurCommand
+from lib.text import is_storable
+from users.models import User
+from users.services import Actor, audit
+
+
+class Command(OurCommand, createsuperuser.Command):
+    """Django's, on record; the policy also holds for a password that comes from the environment."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        email = options["email"] or os.environ.get("DJANGO_SUPERUSER_EMAIL", "")
+        if not is_storable(email):
+            raise CommandError("Enter a valid email address.")
+        if not options["interactive"]:
+            _check_password(os.environ.get("DJANGO_SUPERUSER_PASSWORD"), email)
+        superusers = User.objects.filter(is_superuser=True)
+        before = set(superusers.values_list("pk", flat=True))
+        super().handle(*args, **options)
+        for user in superusers.exclude(pk__in=before):
+            audit.record("user.created", by=Actor(self.label), user=user, is_superuser=True)
+
+
+def _check_password(password: str | None, email: str) -> None:
+    if password is None:
+        return
+    try:
+        validate_password(password, User(email=email))
+    except ValidationError as error:
+        raise CommandError(f"DJANGO_SUPERUSER_PASSWORD: {error.messages[0]}") from None
