@@ -113,6 +113,12 @@ class Migration(migrations.Migration):
             name="usersession",
             options={"default_permissions": ("view",)},
         ),
+        # With a default, so that going back finds one for the rows there are.
+        migrations.AlterField(
+            model_name="ratebucket",
+            name="failed",
+            field=models.IntegerField(default=0),
+        ),
         migrations.RemoveField(
             model_name="ratebucket",
             name="failed",
