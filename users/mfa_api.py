@@ -118,13 +118,14 @@ async def register_passkey(
 @router.post(
     "/auth/mfa/verify",
     auth=None,
-    response={200: schemas.LoginOut, **refusals(400, 413, 422, 503)},
+    response={200: schemas.LoginOut, **refusals(400, 403, 413, 422, 503)},
     exclude_none=True,
 )
 async def verify_factor(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.MfaVerifyIn
 ) -> schemas.LoginOut:
     """The second step of a sign-in that `/login` answered with `LOGIN_MFA_REQUIRED`."""
+    auth.check_origin(request)
     opened = await sync_to_async(_second_step)(payload, Caller.of(request))
     return _let_in(response, opened)
 
@@ -161,13 +162,14 @@ def _login_options(mfa_token: str | None, caller: Caller) -> passkeys.Ceremony:
 @router.post(
     "/auth/passkeys/login/verify",
     auth=None,
-    response={200: schemas.LoginOut, **refusals(400, 413, 422, 503)},
+    response={200: schemas.LoginOut, **refusals(400, 403, 413, 422, 503)},
     exclude_none=True,
 )
 async def passkey_login(
     request: HttpRequest, response: HttpResponse, payload: mfa_schemas.PasskeyAnswerIn
 ) -> schemas.LoginOut:
     """Sign in with a passkey alone: what the person has, and what the authenticator knows them by."""
+    auth.check_origin(request)
     opened = await sync_to_async(passkeys.sign_in)(
         ceremony=payload.ceremony, credential=payload.credential, caller=Caller.of(request)
     )

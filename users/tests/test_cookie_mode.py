@@ -2,7 +2,12 @@
 
 import pytest
 
+from conftest import ApiClient
+from users.models import UserSession
+from users.tests.authenticator import ORIGIN, Authenticator
 from users.tests.factories import PASSWORD
+from users.tests.test_mfa import app_of, asked
+from users.tests.test_passkeys import begin, registered
 
 pytestmark = pytest.mark.django_db
 
@@ -192,6 +197,28 @@ def test_a_foreign_page_signs_nobody_in(api, user):
         assert "auth" not in response.cookies
     assert api.login_form(user.email, origin="https://app.example.org").cookies["auth"].value
     assert api.call("POST", "/auth/refresh-tokens", refresh).status_code == 200
+
+
+@pytest.mark.parametrize("foreign", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
+def test_a_foreign_page_signs_nobody_in_by_a_second_factor_or_a_passkey(api, user, settings, foreign):
+    settings.USERS_WEBAUTHN_RP_ID, settings.USERS_WEBAUTHN_ORIGINS = "app.example.org", [ORIGIN]
+    _, codes = app_of(user)
+    key = registered(user, Authenticator())
+    code = {"mfa_token": asked(api, user), "method": "recovery", "code": codes[0]}
+    ceremony, options = begin(api)
+    bodies = {
+        "/auth/mfa/verify": code,
+        "/auth/passkeys/login/verify": {"ceremony": ceremony, "credential": key.get(options)},
+    }
+
+    for path, body in bodies.items():
+        response = ApiClient().call("POST", path, body, **foreign)
+        assert (response.status_code, response.json()["detail"]) == (403, "ErrorCode.CSRF_ORIGIN")
+        assert not response.cookies
+    assert not UserSession.objects.exists()
+    # Nothing was spent: a page of ours goes on with the same.
+    for path, body in bodies.items():
+        assert ApiClient().call("POST", path, body, origin="https://app.example.org").cookies["auth"].value
 
 
 def test_without_the_mode_any_origin_signs_in_for_itself(api, user, settings):
