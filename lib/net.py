@@ -20,6 +20,11 @@ def normal_ip(value: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
+def holding(ip: str) -> str:
+    """What one caller has of addresses: an IPv4 address, but a whole /64 of IPv6 to choose from."""
+    return network(ip) if ":" in ip else ip
+
+
 def network(ip: str) -> str:
     """The /24 (IPv4) or /64 (IPv6) an address belongs to: what one household or office shares."""
     if not ip:

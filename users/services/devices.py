@@ -1,7 +1,7 @@
 """The cookie a sign-in leaves: a program that holds it for an account is known, wherever it calls from.
 
 It opens nothing. It exempts from the pause of an account that strangers' wrong passwords led to (device cookies, as the
-OWASP describes them); its own wrong passwords are counted as ever.
+OWASP describes them); its own wrong passwords are counted by network as ever, and over all networks by cookie.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ def issue(email: str) -> str:
     return base64.urlsafe_b64encode(nonce + _mac(email, nonce, tokens.keys("device")[0])).decode()
 
 
-def is_known(value: str, email: str) -> bool:
-    """Whether a sign-in of this account left the value."""
+def known(value: str, email: str) -> str:
+    """What tells this program from others, when a sign-in of this account left the value; else empty."""
     try:
         raw = base64.urlsafe_b64decode(value) if len(value) <= 64 else b""
     except ValueError:
-        return False
+        return ""
     nonce, mac = raw[:12], raw[12:]
-    return any(hmac.compare_digest(_mac(email, nonce, key), mac) for key in tokens.keys("device"))
+    is_ours = any(hmac.compare_digest(_mac(email, nonce, key), mac) for key in tokens.keys("device"))
+    return nonce.hex() if is_ours else ""
 
 
 def _mac(email: str, nonce: bytes, key: tokens.Key) -> bytes:

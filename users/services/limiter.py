@@ -16,6 +16,7 @@ from django.db.models import DateTimeField, Q, QuerySet, Subquery, Value
 from django.utils import timezone
 
 from lib.errors import ProductError
+from lib.net import holding
 from lib.sql import marks
 from users.models import AuditEvent, RateBucket
 from users.services import tokens
@@ -58,7 +59,9 @@ class Bucket:
 #: Wrong passwords for one account from one network; the account from anywhere, its known places aside.
 LOGIN = Limit("login", 5, window=_DAY, pause=_MINUTE, doublings=6, slides=True)
 LOGIN_ACCOUNT = Limit("login_account", 50, window=15 * _MINUTE, pause=15 * _MINUTE)
-#: Tries of one IP address, whoever they are for.
+#: The account by one known program from anywhere: its cookie may have been stolen.
+LOGIN_DEVICE = Limit("login_device", 50, window=15 * _MINUTE, pause=15 * _MINUTE)
+#: Tries of one IP address, whoever they are for; all of an IPv6 network of one's own are one.
 LOGIN_IP = Limit("login_ip", 100, window=5 * _MINUTE)
 REGISTER_IP = Limit("register_ip", 100, window=5 * _MINUTE)
 MAIL_IP = Limit("mail_ip", 30, window=10 * _MINUTE)
@@ -138,7 +141,7 @@ def too_many(block: Block) -> ProductError:
 
 def of_ip(limit: Limit, ip: str) -> list[Bucket]:
     """The counter of an IP address; none where it is unknown, or with USERS_IP_LIMITS=0."""
-    return [limit.of_thing("ip", ip)] if settings.USERS_IP_LIMITS and ip else []
+    return [limit.of_thing("ip", holding(ip))] if settings.USERS_IP_LIMITS and ip else []
 
 
 def count_ip(limit: Limit, ip: str) -> None:
@@ -236,14 +239,15 @@ def lift_pause(email: str, *, factors: bool = False) -> None:
 
     A mailed reset proves the mailbox and nothing of a second factor: it must not buy more guesses at its codes.
     """
-    scopes = {LOGIN.scope, LOGIN_ACCOUNT.scope, CODE.scope, *([FACTOR.scope] if factors else [])}
+    scopes = {*_PASSWORDS, CODE.scope, *([FACTOR.scope] if factors else [])}
     theirs = RateBucket.objects.filter(_range(_account(email)), scope__in=scopes)
     # Locked in the order in which they are counted, like everything that takes several.
     held = theirs.order_by("key").select_for_update().values_list("key", flat=True)
     RateBucket.objects.filter(key__in=list(held)).delete()
 
 
-_PAUSING = (LOGIN.scope, LOGIN_ACCOUNT.scope, FACTOR.scope)
+_PASSWORDS = (LOGIN.scope, LOGIN_ACCOUNT.scope, LOGIN_DEVICE.scope)
+_PAUSING = (*_PASSWORDS, FACTOR.scope)
 
 
 def is_paused(email: str) -> bool:

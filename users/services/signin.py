@@ -75,10 +75,10 @@ def begin(*, email: str, caller: Caller, device: str = "") -> Attempt:
     """
     email = normal_email(email)
     user: Any = _look_up(email, caller)
-    is_known = bool(user and user.knows_network) or devices.is_known(device, email)
     buckets = [login_bucket(email, caller)]
-    if not is_known:
-        buckets.append(limiter.LOGIN_ACCOUNT.of(email))
+    if not (user and user.knows_network):
+        known = devices.known(device, email)
+        buckets.append(limiter.LOGIN_DEVICE.of(email, known) if known else limiter.LOGIN_ACCOUNT.of(email))
     buckets += limiter.of_ip(limiter.LOGIN_IP, caller.ip)
     failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed")
     counted = limiter.count_try(*buckets, failures=failures)

@@ -1,6 +1,10 @@
+import json
+
 import pytest
 
+from users import services
 from users.models import RateBucket, User
+from users.services import Actor
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +74,30 @@ def test_a_known_device_is_paused_by_its_own_wrong_passwords(api, user):
     assert is_paused(sign_in(api, user.email, device=device))
 
 
+def test_a_stolen_device_cookie_buys_no_more_guesses_than_none(api, user):
+    device = sign_in(api, user.email).cookies["device"].value
+    for number in range(50):
+        assert not is_paused(sign_in(api, user.email, WRONG, f"10.1.{number}.1", device=device))
+
+    response = sign_in(api, user.email, ip=ELSEWHERE, device=device)
+
+    assert is_paused(response)
+    assert 890 <= int(response["Retry-After"]) <= 900
+    # Nobody else is kept out by it: another device, the networks of the owner, or a stranger's first try.
+    assert sign_in(api, user.email, ip=HOME, device=device).status_code == 200
+    assert sign_in(api, user.email, ip=ELSEWHERE).status_code == 200
+
+
+def test_a_reset_lifts_the_pause_of_a_device(api, user):
+    device = sign_in(api, user.email).cookies["device"].value
+    for number in range(50):
+        sign_in(api, user.email, WRONG, f"10.1.{number}.1", device=device)
+
+    services.unlock(user, by=Actor("test"))
+
+    assert sign_in(api, user.email, ip=ELSEWHERE, device=device).status_code == 200
+
+
 def test_an_address_nobody_has_is_paused_alike(api, user):
     for email in (user.email, "nobody@example.org"):
         strangers_guess(api, email)
@@ -98,6 +126,25 @@ def test_a_hundred_tries_of_one_address_are_answered_429_whoever_they_are_for(ap
     assert response.json()["detail"] == "ErrorCode.TOO_MANY_REQUESTS"
     assert 0 < int(response["Retry-After"]) <= 300
     assert sign_in(api, user.email, ip="203.0.113.8").status_code == 200
+
+
+def test_all_addresses_of_one_ipv6_network_count_as_one(api, user):
+    for number in range(100):
+        sign_in(api, f"nobody{number}@example.org", WRONG, f"2001:db8:1:2::{number:x}")
+
+    assert sign_in(api, user.email, ip="2001:db8:1:2:ffff::1").status_code == 429
+    assert sign_in(api, user.email, ip="2001:db8:1:3::1").status_code == 200
+
+
+def test_mails_are_limited_per_ipv6_network(api, db):
+    def forgot(number, network="2001:db8:1:2"):
+        body = json.dumps({"email": f"nobody{number}@example.org"})
+        where = {"content_type": "application/json", "REMOTE_ADDR": f"{network}::{number:x}"}
+        return api.post("/api/auth/forgot-password", body, **where).status_code
+
+    assert {forgot(number) for number in range(1, 31)} == {200}
+    assert forgot(31) == 429
+    assert forgot(31, "2001:db8:1:3") == 200
 
 
 def test_right_passwords_use_up_nothing(api, user):
