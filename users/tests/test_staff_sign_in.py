@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 
+from lib.logs import JsonFormatter
 from lib.middleware import PAGE_POLICY
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
@@ -712,6 +713,21 @@ def test_the_link_of_create_admin_leads_to_a_password_a_factor_and_in(client, ca
     assert is_in(client)
     assert link.rpartition("/")[2] not in caplog.text
     assert link.rpartition("/")[2] not in str([record.__dict__ for record in caplog.records])
+
+
+@pytest.mark.parametrize(
+    ("address", "host"), [("{}", "api.example.org"), ("{}/", "testserver"), ("/api{}", "testserver")]
+)
+def test_a_link_that_leads_nowhere_is_no_more_legible_in_the_log(superuser, caplog, address, host):
+    caplog.set_level("DEBUG")
+    path = path_of(enrolment.link(superuser))
+
+    Client(enforce_csrf_checks=True, headers={"host": host}).get(address.format(path))
+    Client(enforce_csrf_checks=True, headers={"host": host}).post(address.format(path))
+
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    assert any("/admin/enrol/…" in line for line in lines)
+    assert path.rpartition("/")[2] not in "".join(lines)
 
 
 def test_the_link_is_good_once(client, superuser):
