@@ -20,6 +20,12 @@ def normal_ip(value: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
+def with_mapped(networks: list[str]) -> list[str]:
+    """And each IPv4 one in the form in which a socket for both families names its peers (`::ffff:10.0.0.1`)."""
+    v4 = [found for found in map(ipaddress.ip_network, networks) if isinstance(found, ipaddress.IPv4Network)]
+    return [*networks, *(f"::ffff:{found.network_address}/{96 + found.prefixlen}" for found in v4)]
+
+
 def holding(ip: str) -> str:
     """What one caller has of addresses: an IPv4 address, but a whole /64 of IPv6 to choose from."""
     return network(ip) if ":" in ip else ip

@@ -16,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E40
 from feature_flags import store, watcher  # noqa: E402
 from feature_flags.edge import edge  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, by_path, with_lifespan  # noqa: E402
+from lib.net import with_mapped  # noqa: E402
 from notifications import engine  # noqa: E402
 
 # The event loop waits that long for a lane that computes; at Python's 5 ms a few of them would hold up every answer.
@@ -43,5 +44,5 @@ def stop() -> None:
 
 doors: Any = edge(by_path(LANES, api, admin_lanes.carry(django_app)))  # type: ignore[arg-type]
 if settings.TRUSTED_PROXIES:
-    doors = ProxyHeadersMiddleware(doors, trusted_hosts=settings.TRUSTED_PROXIES)
+    doors = ProxyHeadersMiddleware(doors, trusted_hosts=with_mapped(settings.TRUSTED_PROXIES))
 application = with_lifespan(doors, start=start, stop=stop)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 
 import httpx
@@ -211,9 +212,31 @@ def test_every_line_of_the_log_is_json(tmp_path):
     assert "secret-of-a-person" not in "".join(lines)
 
 
-@pytest.mark.parametrize(("proxies", "seen"), [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.7")])
-def test_forwarded_addresses_are_believed_from_listed_proxies_only(tmp_path, proxies, seen):
-    with serving(tmp_path, TRUSTED_PROXIES=proxies) as server:
+def _has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("proxies", "seen", "changes"),
+    [
+        ("", "127.0.0.1", {}),
+        ("127.0.0.0/8", "203.0.113.7", {}),
+        # A socket for both families names an IPv4 peer in its mapped form.
+        pytest.param(
+            "127.0.0.1",
+            "203.0.113.7",
+            {"HOST": "::", "WEB_CONCURRENCY": "2"},
+            marks=pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here"),
+        ),
+    ],
+)
+def test_forwarded_addresses_are_believed_from_listed_proxies_only(tmp_path, proxies, seen, changes):
+    with serving(tmp_path, TRUSTED_PROXIES=proxies, **changes) as server:
         assert manage("createsuperuser", "--noinput", "--email", "root@example.org", env=server.env).returncode == 0
         reset = manage("reset_user_password", "root@example.org", "--stdin", env=server.env, input="Correct-Horse-7\n")
         assert reset.returncode == 0, reset.stderr
