@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 
 from asgiref.sync import sync_to_async
@@ -174,20 +175,35 @@ def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
 
 
 async def _sign_in(email: str, password: str, caller: Caller, device: str) -> Tokens:
+    undecided: list[services.Attempt] = []
+
+    def begin() -> services.Attempt:
+        undecided.append(services.begin(email=email, caller=caller, device=device))
+        return undecided[0]
+
+    def finish(attempt: services.Attempt, checked: hashing.Checked) -> Tokens:
+        undecided.clear()
+        return services.open_session(attempt, checked)
+
+    def abandon() -> None:
+        for attempt in undecided:
+            services.abandon(attempt)
+
     try:
-        attempt = await _begin(email, caller, device)
+        attempt = await _patiently(begin, email, caller)
         checked = await compared(attempt, password)
-        return await sync_to_async(services.open_session)(attempt, checked)
+        return await sync_to_async(finish)(attempt, checked)
     except asyncio.CancelledError:
-        await sync_to_async(services.abandon)(email=email, caller=caller)
+        # Behind what is under way for this request: its synchronous calls are made one after the other.
+        await sync_to_async(abandon)()
         raise
 
 
-async def _begin(email: str, caller: Caller, device: str) -> services.Attempt:
+async def _patiently(begin: Callable[[], services.Attempt], email: str, caller: Caller) -> services.Attempt:
     """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
     while True:
         try:
-            return await sync_to_async(services.begin)(email=email, caller=caller, device=device)
+            return await sync_to_async(begin)()
         except services.Paused as error:
             # A pause that stands is told at once; and no crowd of guesses is kept waiting.
             if not error.may_clear or _waiting.locked():

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import json
 import socket
 import threading
 
@@ -40,6 +41,15 @@ def post(server, path, body):
 
 def login(server, email, password=PASSWORD):
     return httpx.Request("POST", f"{server.url}/api/login", data={"username": email, "password": password})
+
+
+def leave(server, email):
+    """Guess a password and go away before the answer."""
+    host, port = server.url.removeprefix("http://").split(":")
+    body = f"username={email}&password=Wrong-Horse-7".encode()
+    head = b"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    with socket.create_connection((host, int(port))) as leaving:
+        leaving.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
 
 def send(request):
@@ -196,13 +206,25 @@ def test_a_mail_server_that_hangs_delays_no_request(tmp_path):
 
 def test_callers_who_leave_keep_nobody_waiting(server):
     verified(server, "left@example.org")
-    host, port = server.url.removeprefix("http://").split(":")
-    body = b"username=left@example.org&password=Wrong-Horse-7"
-    head = b"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    for _ in range(5):
-        with socket.create_connection((host, int(port))) as leaving:
-            leaving.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    program = "from users.models import AuditEvent; print(AuditEvent.objects.filter(event='login.failed').count())"
+
+    def have_been_noted():
+        # Whoever leaves before the try is counted made none.
+        for _ in range(5):
+            leave(server, "left@example.org")
+        return int(manage("shell", "--no-imports", "-c", program, env=server.env).stdout) >= 5
 
     # Every try that was counted is known to be over, so whoever comes next is told of the pause at once.
-    program = "from users.models import AuditEvent; print(AuditEvent.objects.filter(event='login.failed').count())"
-    until(lambda: int(manage("shell", "--no-imports", "-c", program, env=server.env).stdout) >= 5)
+    until(have_been_noted)
+
+
+def test_callers_who_leave_put_no_more_on_record_than_they_may_try(tmp_path):
+    with serving(tmp_path) as server:
+        for _ in range(60):
+            leave(server, "gone@example.org")
+        for _ in range(6):
+            answer = send(login(server, "gone@example.org", "Wrong-Horse-7"))
+        shown = manage("audit_log", "--event", "login.failed", "--json", "--limit", "100", env=server.env)
+
+    assert answer.json()["code"] == "login_paused"
+    assert len(json.loads(shown.stdout)["events"]) == 5

@@ -118,9 +118,9 @@ def is_paused(*, email: str, caller: Caller) -> bool:
     return limiter.is_blocked(login_bucket(normal_email(email), caller))
 
 
-def abandon(*, email: str, caller: Caller) -> None:
+def abandon(attempt: Attempt) -> None:
     """The caller left before the outcome: the try stays counted, and nobody need wait for it."""
-    audit.record("login.failed", by=caller, email=normal_email(email), outcome="failed", why="abandoned")
+    note_failure(attempt, why="abandoned")
 
 
 def give_up(attempt: Attempt) -> None:
