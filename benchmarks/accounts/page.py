@@ -12,7 +12,7 @@ from benchmarks.report import Bar, Samples
 
 PACKAGES = ("Django", "django-ninja", "psycopg", "uvicorn", "uvloop", "argon2-cffi", "schemathesis", "hypothesis")
 VENDORS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
-#: Threads that hash, each with 19 MiB; `min(4, cores)` is the product's default.
+#: What a thread that hashes takes.
 HASH_MIB = 19
 #: Answers a second of the seed on two cores: the better of its figures for the first two.
 SEED_READS, SEED_LOGINS = 79, 3.1
