@@ -1,8 +1,11 @@
 """POST /api/register, the code, POST /api/auth/verify."""
 
+import time
+
 import pytest
 
 from feature_flags import services as flags
+from users import answers
 from users.models import OneTimeToken, Registration, User
 from users.services import tokens
 from users.tests.factories import PASSWORD, UserFactory
@@ -283,6 +286,18 @@ def test_five_wrong_codes_void_the_right_one(api):
 )
 def test_junk_at_verify_is_400(api, token, code):
     assert verify(api, token, code).json()["detail"] == "ErrorCode.VERIFY_USER_BAD_TOKEN"
+
+
+def test_a_wrong_code_takes_as_long_for_an_address_nobody_registered(api, monkeypatch):
+    register(api)
+    waiting = request_code(api)["verification_token"]
+    unknown = request_code(api, "nobody@example.org")["verification_token"]
+    monkeypatch.setattr(answers, "MAIL_SECONDS", 0.2)
+
+    for token in (waiting, unknown):
+        began = time.monotonic()
+        assert verify(api, token, "000000").status_code == 400
+        assert time.monotonic() - began >= 0.2
 
 
 def test_a_code_as_a_number_is_422(api):
