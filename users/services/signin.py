@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -145,7 +146,7 @@ def note_success(attempt: Attempt) -> None:
 def finish(attempt: Attempt, checked: Checked) -> User:
     """Whose password it is; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
     user = attempt.user
-    if user is None or not checked.is_right or not user.is_active or user.must_reset:
+    if user is None or not checked.is_right or not user.is_active or user.must_reset or _is_hidden(user):
         note_failure(attempt, why=_why(user, checked))
         raise bad_credentials()
     note_success(attempt)
@@ -172,7 +173,14 @@ def _why(user: User | None, checked: Checked) -> str:
         return "unknown"
     if not checked.is_right:
         return "wrong"
-    return "must_reset" if user.is_active else "inactive"
+    if not user.is_active:
+        return "inactive"
+    return "must_reset" if user.must_reset else "unverified"
+
+
+def _is_hidden(user: User) -> bool:
+    """Whoever registers an address could sign in with the same password to learn whether it was taken."""
+    return settings.USERS_REGISTER_ENUMERATION == "safe" and not user.is_verified
 
 
 def open_session(attempt: Attempt, checked: Checked) -> Tokens:

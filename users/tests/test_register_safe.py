@@ -57,6 +57,16 @@ def test_the_account_stays_as_it_was(api, owner):
     assert api.login_form(TAKEN, "Correct-Horse-9").status_code == 400
 
 
+def test_signing_in_with_the_password_just_registered_tells_no_more(api):
+    register(api, TAKEN)
+    register(api, FREE)
+
+    for _ in range(6):
+        taken, free = (api.login_form(email, "Correct-Horse-9") for email in (TAKEN, FREE))
+        assert (taken.status_code, taken.json()["code"]) == (free.status_code, free.json()["code"])
+    assert free.json()["code"] == "login_paused"
+
+
 def test_the_owner_is_told_and_a_flood_is_not_passed_on(api, outbox):
     with outbox() as mails:
         for _ in range(5):
