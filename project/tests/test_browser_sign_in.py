@@ -193,3 +193,12 @@ def test_a_passkey_is_added_and_signs_in_alone_and_as_second_step(tmp_path):
         browser.press(driver, browser.find(driver, "form.passkey button"))
         browser.wait(driver, lambda: driver.current_url.endswith("/admin/second-factor/"))
         look(driver, "second-factor-desktop")
+
+        log_out(driver, server)
+        assert processes.manage("reset_mfa", ROOT, env=server.env).returncode == 0
+        password(driver, server)
+        look(driver, "enrol-passkey")
+        browser.press(driver, browser.find(driver, "form.passkey button"))
+        browser.wait(driver, lambda: "Recovery codes" in browser.text(driver))
+        browser.press(driver, browser.find(driver, ".submit-row a"))
+        browser.wait(driver, lambda: "Overview" in browser.text(driver))

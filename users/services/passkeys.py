@@ -66,11 +66,13 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
     return _token(row), options_to_json_dict(options)
 
 
-def register(user: User, *, ceremony: str, credential: Any, by: Actor, keep: uuid.UUID | None = None) -> list[str]:
+def register(
+    user: User, *, ceremony: str, credential: Any, by: Actor, keep: uuid.UUID | None = None, is_first: bool = False
+) -> list[str]:
     """Take the passkey an authenticator has made into use: on record, mailed, other sessions end.
 
-    Return ten recovery codes where there were none. PASSKEY_REJECTED, MFA_TOO_MANY. Call it outside a transaction:
-    the ceremony is spent whatever comes of it.
+    Return ten recovery codes where there were none. PASSKEY_REJECTED, MFA_TOO_MANY; `is_first`: MFA_REQUIRED where
+    there is a factor. Call it outside a transaction: the ceremony is spent whatever comes of it.
     """
     row = _spent(ceremony, _REGISTER)
     if row is None or row.user_id != user.pk:
@@ -79,7 +81,7 @@ def register(user: User, *, ceremony: str, credential: Any, by: Actor, keep: uui
     if made is None or len(made.credential_id) > _CREDENTIAL_ID_MAX_LENGTH:
         raise _rejected()
     try:
-        return _store(user, row, made, _transports(credential), by, keep)
+        return _store(user, row, made, _transports(credential), by, keep, is_first)
     except IntegrityError:
         raise _rejected() from None  # this credential is registered already
 
@@ -92,6 +94,7 @@ def _store(
     transports: list[str],
     by: Actor,
     keep: uuid.UUID | None,
+    is_first: bool,
 ) -> list[str]:
     owner = User.objects.select_for_update().get(pk=user.pk)
     factors.refuse_too_many(owner)
@@ -104,7 +107,7 @@ def _store(
         sign_count=made.sign_count,
         transports=transports,
     )
-    return factors.take_into_use(device, by=by, keep=keep)
+    return factors.take_into_use(device, by=by, keep=keep, is_first=is_first)
 
 
 def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegistration | None:

@@ -84,10 +84,27 @@ def again(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:reauthenticate")
 
 
+@never_cache
+def first(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """A passkey as the first factor, for whom the admin opens by it."""
+    found = signing_in.enrolling(request, site=site)
+    if isinstance(found, HttpResponse):
+        return found
+    row, user = found
+    keep = None if row else user.session_id
+
+    def finish(ceremony: str, credential: Any) -> HttpResponse:
+        by = Actor.oneself(user, Caller.of(request, "admin"))
+        codes = passkeys.register(user, ceremony=ceremony, credential=credential, by=by, keep=keep, is_first=True)
+        signing_in.has_enrolled(request, row, user, amr="webauthn")
+        return signing_in.recovery_codes(request, site, codes=codes, back_url=next_url(request))
+
+    return _two_halves(request, _registration(request, user), finish, back="admin:enrol_factor")
+
+
 def add(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     """A new passkey of one's own."""
     user = cast(User, request.user)
-    name = request.POST.get("name", "").strip()[:FACTOR_NAME_MAX_LENGTH]
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
         by = Actor.oneself(user, Caller.of(request, "admin"))
@@ -95,10 +112,12 @@ def add(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         messages.success(request, _("The passkey is set up."))
         return signing_in.recovery_codes(request, site, codes=codes, back_url=reverse("admin:second_factor"))
 
-    def begin() -> passkeys.Ceremony:
-        return passkeys.registration_options(user, name=name if is_storable(name) else "")
+    return _two_halves(request, _registration(request, user), finish, back="admin:second_factor")
 
-    return _two_halves(request, begin, finish, back="admin:second_factor")
+
+def _registration(request: HttpRequest, user: User) -> Begin:
+    name = request.POST.get("name", "").strip()[:FACTOR_NAME_MAX_LENGTH]
+    return lambda: passkeys.registration_options(user, name=name if is_storable(name) else "")
 
 
 def _two_halves(request: HttpRequest, begin: Begin, finish: Finish, *, back: str) -> HttpResponse:

@@ -111,9 +111,8 @@ def code(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
 # --- The first factor -------------------------------------------------------------------------------------------------
 
 
-@never_cache
-def enrol(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
-    """Set a first authenticator app up: by a half sign-in, or in a session that has proved too little."""
+def enrolling(request: HttpRequest, *, site: StaffSite) -> tuple[OneTimeToken | None, User] | HttpResponse:
+    """Who may set a first factor up: by a half sign-in, or in a session that has proved too little. Else the way on."""
     row = waiting.current(request)
     user = row.user if row else request.user if site.is_staff(request) else None
     if not isinstance(user, User):
@@ -121,7 +120,17 @@ def enrol(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     if factors.has_factor(user):
         return HttpResponseRedirect(with_next("admin:login_code" if row else "admin:second_factor", next_url(request)))
     if row is None and not gate.is_fresh(request):
-        return site.ask_proof(request, back_url=request.get_full_path())
+        return site.ask_proof(request, back_url=with_next("admin:enrol_factor", next_url(request)))
+    return row, user
+
+
+@never_cache
+def enrol(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+    """Set a first factor up: an authenticator app here, a passkey by the address the page names."""
+    found = enrolling(request, site=site)
+    if isinstance(found, HttpResponse):
+        return found
+    row, user = found
     if row and "later" in request.POST and settings.USERS_STAFF_MFA != "required":
         return _without(request, row)
     keep = None if row else user.session_id
@@ -132,11 +141,12 @@ def enrol(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         check=lambda given: waiting.confirm_app(request, user, code=given, keep=keep, is_first=True),
     )
     if form.is_valid():
-        _proved(request, row, user)
+        has_enrolled(request, row, user, amr="otp")
         return recovery_codes(request, site, codes=form.answer, back_url=next_url(request))
     may_wait = row is not None and settings.USERS_STAFF_MFA != "required"
     title = _("Set up a second factor")
-    return app_page(request, site, form, enrolment, title=title, may_wait=may_wait, is_first=True)
+    url = passkey_url("admin:enrol_passkey", next_url(request))
+    return app_page(request, site, form, enrolment, title=title, may_wait=may_wait, is_first=True, passkey_url=url)
 
 
 def app_page(
@@ -155,14 +165,14 @@ def _without(request: HttpRequest, row: OneTimeToken) -> HttpResponse:
     return HttpResponseRedirect(next_url(request))
 
 
-def _proved(request: HttpRequest, row: OneTimeToken | None, user: User) -> None:
-    """The app's code was right: sign in, or go on in the session there is."""
+def has_enrolled(request: HttpRequest, row: OneTimeToken | None, user: User, *, amr: str) -> None:
+    """The first factor is in use, proved in the way `amr` names: sign in, or go on in the session there is."""
     if row:
         # Over in this very moment: the codes have to be shown all the same, and the way on leads to the start.
         with suppress(ProductError):
-            waiting.finish(request, row, amr=("pwd", "otp"))
+            waiting.finish(request, row, amr=("pwd", amr))
     elif user.session_id:
-        sessions.note_proof(user.session_id, amr=("otp",), by=Caller.of(request, "admin"))
+        sessions.note_proof(user.session_id, amr=(amr,), by=Caller.of(request, "admin"))
 
 
 def recovery_codes(request: HttpRequest, site: StaffSite, *, codes: list[str], back_url: str) -> HttpResponse:

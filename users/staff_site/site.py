@@ -30,6 +30,7 @@ class StaffSite(AdminSite):
         open_to_all = [
             path("login/code/", partial(signing_in.code, site=self), name="login_code"),
             path("login/factor/", partial(signing_in.enrol, site=self), name="enrol_factor"),
+            path("login/factor/passkey/", partial(passkey.first, site=self), name="enrol_passkey"),
             path("enrol/", partial(password.choose, site=self), name="enrol_password"),
             path("enrol/<str:token>", partial(password.open_link, site=self), name="enrol"),
             path("login/passkey/", partial(passkey.alone, site=self), name="login_passkey"),

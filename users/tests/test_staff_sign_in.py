@@ -1,3 +1,4 @@
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from lib.middleware import PAGE_POLICY
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
 from users.services import Actor, Caller, enrolment, factors, sessions, vault
+from users.tests.authenticator import Authenticator
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +29,7 @@ AGAIN, OWN, APP = "/admin/reauthenticate/", "/admin/second-factor/", "/admin/sec
 USERS = "/admin/users/user/"
 PASSKEYS = ("/admin/login/passkey/", "/admin/login/code/passkey/", "/admin/reauthenticate/passkey/")
 #: Doors that ask for a proof of their own.
-OPEN = {"/admin/enrol/", "/admin/enrol/x", *PASSKEYS}
+OPEN = {"/admin/enrol/", "/admin/enrol/x", "/admin/login/factor/passkey/", *PASSKEYS}
 NEW_PASSWORD = "Another-Horse-8"
 
 
@@ -663,6 +665,47 @@ def test_a_ceremony_begins_for_anybody_and_opens_nothing(client, superuser):
     assert set(response.json()) == {"ceremony", "options"}
     assert "no-store" in response.headers["Cache-Control"]
     assert not is_in(client)
+
+
+FIRST = "/admin/login/factor/passkey/"
+
+
+@pytest.fixture
+def of_this_site(settings):
+    settings.USERS_WEBAUTHN_RP_ID, settings.USERS_WEBAUTHN_ORIGINS = "testserver", ["http://testserver"]
+
+
+def enrol_passkey(client, *, meanwhile=lambda: None):
+    began = client.post(FIRST, {"name": "Laptop"}).json()
+    credential = json.dumps(Authenticator(origin="http://testserver").create(began["options"]))
+    meanwhile()
+    return client.post(FIRST, {"ceremony": began["ceremony"], "credential": credential})
+
+
+def test_a_passkey_may_be_the_first_factor(client, superuser, of_this_site):
+    first_step(client)
+    assert FIRST in client.get(FACTOR).content.decode()
+
+    response = enrol_passkey(client)
+
+    assert len(response.context["codes"]) == 10
+    assert is_in(client)
+    assert UserSession.objects.get().amr == ["pwd", "webauthn"]
+    assert [device.name for device in factors.devices_of(superuser)] == ["Laptop"]
+
+
+def test_no_first_passkey_is_added_beside_a_factor_set_up_meanwhile(client, superuser, of_this_site):
+    first_step(client)
+
+    response = enrol_passkey(client, meanwhile=lambda: set_up(superuser))
+
+    assert response.headers["Location"].startswith((CODE, LOGIN))
+    assert not is_in(client)
+    assert [device.kind for device in superuser.mfa_devices.all()] == ["totp"]
+
+
+def test_without_a_password_no_first_passkey_is_begun(client, superuser, of_this_site):
+    assert client.post(FIRST).headers["Location"].startswith(LOGIN)
 
 
 @pytest.mark.parametrize("credential", ["x", "{}", "[]", "null", '{"rawId": "AAAA"}', "\x00", "[" * 5000])
