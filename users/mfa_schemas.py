@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import AfterValidator, BaseModel, Field, StrictStr, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, StringConstraints, model_validator
 
-from lib.text import Text, storable
+from lib.text import STORABLE, Text, storable
 from users.models import MfaDevice
 from users.models.factors import FACTOR_NAME_MAX_LENGTH
 from users.schemas import StrictText
@@ -16,6 +16,7 @@ FactorName = Annotated[
     StrictStr,
     StringConstraints(max_length=FACTOR_NAME_MAX_LENGTH, strip_whitespace=True),
     AfterValidator(storable),
+    STORABLE,
 ]
 #: A TOTP code or a recovery code, blanks and hyphens allowed.
 Code = Annotated[StrictText, Field(min_length=1, max_length=64)]
@@ -80,6 +81,18 @@ class PasskeyAnswerIn(BaseModel):
 class MfaVerifyIn(BaseModel):
     """`code` with `totp` and `recovery`; `ceremony` and `credential` with `webauthn`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"method": {"enum": ["totp", "recovery"]}}, "required": ["code"]},
+                {
+                    "properties": {"method": {"const": "webauthn"}, "ceremony": {"minLength": 1}},
+                    "required": ["ceremony"],
+                },
+            ]
+        }
+    )
+
     mfa_token: StrictText
     method: Literal["totp", "recovery", "webauthn"]
     code: Code = ""
@@ -94,8 +107,23 @@ class MfaVerifyIn(BaseModel):
         return self
 
 
+_PROOFS = ("password", "code", "ceremony")
+
+
 class ReauthenticateIn(BaseModel):
     """One of `password`; `code` (of the app or a recovery code); `ceremony` with `credential`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "properties": {name: {"type": "string" if name == given else "null"} for name in _PROOFS},
+                    "required": [given],
+                }
+                for given in _PROOFS
+            ]
+        }
+    )
 
     password: Text | None = None
     code: Code | None = None
@@ -104,7 +132,7 @@ class ReauthenticateIn(BaseModel):
 
     @model_validator(mode="after")
     def _is_one(self) -> "ReauthenticateIn":
-        if sum(given is not None for given in (self.password, self.code, self.ceremony)) != 1:
+        if sum(getattr(self, name) is not None for name in _PROOFS) != 1:
             raise ValueError("one of password, code or ceremony is needed")
         return self
 
