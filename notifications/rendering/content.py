@@ -24,6 +24,7 @@ from notifications.outcomes import MASK
 from notifications.rendering import engines, overriding
 from notifications.rendering.overriding import Override
 from notifications.rendering.samples import TEST, sample
+from notifications.rendering.stand_ins import Misplaced, StandIns
 
 if TYPE_CHECKING:
     from notifications.models import Message
@@ -201,14 +202,18 @@ def _time(stored: str) -> str:
 
 def _overridden(kind: registry.NotificationType, part: str, override: Override, context: Mapping[str, Any]) -> str:
     template = overriding.template(kind, part, override.body)
-    text = overriding.filled(template, overriding.Metered(dict(context), autoescape=part == "html"))
+    # The link of an unsubscription lets whoever has it act for the recipient, too.
+    hidden = {name: str(context[name]) for name in (*kind.secrets, "unsubscribe_url") if context.get(name)}
+    stand_ins = StandIns(hidden, required=frozenset(kind.secrets))
+    filling = overriding.Metered({**context, **stand_ins.by_name}, autoescape=part == "html")
+    text = overriding.filled(template, filling)
     _refuse_large(text)
     if not text.strip():
         raise overriding.Refused("It becomes empty.")
     if part == "html":
         text = _with_inline_styles(text)
         _refuse_large(text)
-    return text
+    return stand_ins.reveal(text, part)
 
 
 def _refuse_large(text: str) -> None:
@@ -218,7 +223,7 @@ def _refuse_large(text: str) -> None:
 
 def _told(error: Exception) -> str:
     """What went wrong, in words that hold nothing but the template's own."""
-    if isinstance(error, overriding.Refused):
+    if isinstance(error, (overriding.Refused, Misplaced)):
         return str(error)
     return overriding.TOO_DEEP if isinstance(error, RecursionError) else f"It cannot be filled: {error}"[:500]
 

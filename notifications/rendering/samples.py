@@ -14,6 +14,8 @@ from notifications.rendering import engines
 
 #: The type of "send test to me": its context names the type whose sample it shows.
 TEST = "notifications.test"
+#: What the links of a `sample.json` begin with.
+EXAMPLE = "https://app.example.org"
 
 
 class InvalidSample(ValueError):
@@ -33,10 +35,15 @@ def sample(kind: NotificationType) -> dict[str, Any]:
         raise InvalidSample(f"The sample of {kind.code} does not fit its context: {wrong}.") from None
     if missing := set(kind.secrets) - set(derived):
         raise InvalidSample(f"The sample of {kind.code} gives no {', '.join(sorted(missing))}.")
-    values = {**stored, **derived}
+    values = {**stored, **{name: _as_ours(value) for name, value in derived.items()}}
     if not kind.required:
         values["unsubscribe_url"] = f"{settings.BASE_URL}/api/notifications/unsubscribe/sample"
     return values
+
+
+def _as_ours(value: Any) -> Any:
+    """A link of the files leads to an example; those of real mails to APP_URL, as the rules of templates demand."""
+    return value.replace(f"{EXAMPLE}/", f"{settings.APP_URL}/", 1) if isinstance(value, str) else value
 
 
 def _read(kind: NotificationType) -> dict[str, Any]:

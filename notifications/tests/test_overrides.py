@@ -204,9 +204,9 @@ def test_a_subject_tells_no_code(kind):
 def test_the_text_holds_every_link_of_the_html(kind):
     link = '<a href="https://example.org/?a=1&amp;b=2">x</a>'
 
-    problems = refused(kind, html=f"{link}{{{{ registration_code }}}}")
+    problems = refused(kind, html=f"{link} {{{{ registration_code }}}}")
     assert "The text lacks a link of the HTML: https://example.org/?a=1&b=2." in problems["html"]
-    assert save(kind, html=f"{link}{{{{ registration_code }}}}", text=f"{TEXT} https://example.org/?a=1&b=2")
+    assert save(kind, html=f"{link} {{{{ registration_code }}}}", text=f"{TEXT} https://example.org/?a=1&b=2")
 
 
 def test_what_people_typed_is_escaped_in_the_words_of_staff_too():
@@ -219,11 +219,12 @@ def test_what_people_typed_is_escaped_in_the_words_of_staff_too():
     assert mail.text == "<b>&\n"
 
 
-def test_styles_move_into_the_elements_and_nothing_is_fetched(kind, settings, tmp_path):
+def test_styles_move_into_the_elements_and_nothing_is_fetched(settings, tmp_path):
+    kind = registry.get("users.welcome")
     sheet = tmp_path / "sheet.css"
     sheet.write_text("p {color: blue}")
     style = f'<link rel="stylesheet" href="{sheet}"><style>.x {{color: red}} @media print {{p {{margin: 0}}}}</style>'
-    save(kind, html=HTML.replace("<p", f"{style}<p"))
+    save(kind, html=f'{style}<p class="x">Hello</p>')
 
     assert 'style="color: red;"' in sent(kind).html
     assert "@media print" in sent(kind).html
@@ -281,7 +282,7 @@ def test_two_who_save_at_once_leave_one_version_in_use(kind):
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=write, args=(f"{TEXT}{n}",)) for n in range(2)]
+    threads = [threading.Thread(target=write, args=(f"{TEXT} {n}",)) for n in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

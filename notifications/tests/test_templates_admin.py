@@ -274,7 +274,7 @@ def test_rows_are_neither_added_nor_deleted_by_form(staff):
 
 
 def test_a_long_html_is_saved_with_a_warning(staff):
-    response = save(staff, html="{{ code }}" + "x" * 91_000)
+    response = save(staff, html="{{ code }} " + "x" * 91_000)
 
     assert told(response)[0] == "“tests.hello, English”: HTML saved."
     assert "91 kB" in told(response)[1]
