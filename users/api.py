@@ -16,7 +16,7 @@ from lib.errors import refusals
 from lib.text import normal_email
 from users import auth, schemas, services
 from users.answers import as_if_mailed, compared, never_store, person
-from users.services import Caller, devices, hashing
+from users.services import Caller, devices, hashing, registration
 from users.services.refreshing import Tokens
 
 router = Router(tags=["Accounts"])
@@ -46,12 +46,18 @@ async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schem
 
 
 @router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 429, 503)})
-async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[schemas.UserOut]:
-    """Ask for an account; it opens with the code mailed by `request-verification-token`."""
+async def register(
+    request: HttpRequest, response: HttpResponse, payload: schemas.RegisterIn
+) -> Status[schemas.UserOut]:
+    """Ask for an account; it opens with the code mailed by `request-verification-token`.
+
+    `X-Registration-Token` of the answer (for browsers a cookie) tells the next two calls whose registration it is.
+    """
+    never_store(response)
     await sync_to_async(services.check_register)(
         email=payload.email, password=payload.password, caller=Caller.of(request)
     )
-    password_hash = await hashing.amake(payload.password)
+    password_hash = await hashing.amake(payload.password, registration.salt(payload.email))
     # Where nobody is to learn who has an account, the clock must not tell either.
     async with as_if_mailed() if settings.USERS_REGISTER_ENUMERATION == "safe" else nullcontext():
         registered = await sync_to_async(services.register)(
@@ -60,7 +66,9 @@ async def register(request: HttpRequest, payload: schemas.RegisterIn) -> Status[
             first_name=payload.first_name,
             last_name=payload.last_name,
             caller=Caller.of(request),
+            held=auth.registration_token(request),
         )
+    auth.hand_registration_token(request, response, registered.token)
     return Status(201, schemas.UserOut.of(registered))
 
 
@@ -76,7 +84,9 @@ async def request_verification_token(
     """Mail a code to an unverified account; every address is answered alike."""
     never_store(response)
     async with as_if_mailed():
-        requested = await sync_to_async(services.request_code)(email=payload.email, caller=Caller.of(request))
+        requested = await sync_to_async(services.request_code)(
+            email=payload.email, caller=Caller.of(request), held=auth.registration_token(request)
+        )
     code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
     return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
 
@@ -87,7 +97,10 @@ async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.Ver
     # Anybody gets a token for any address; how long a wrong code takes must not tell whether it is one to be proved.
     async with as_if_mailed():
         await sync_to_async(services.verify)(
-            token=payload.token, code=payload.registration_code, caller=Caller.of(request)
+            token=payload.token,
+            code=payload.registration_code,
+            caller=Caller.of(request),
+            held=auth.registration_token(request),
         )
     return schemas.VerifiedOut()
 

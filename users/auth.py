@@ -15,6 +15,8 @@ from users.models import User
 from users.services import authenticate, devices
 
 COOKIE = "auth"
+REGISTRATION_HEADER = "X-Registration-Token"
+_REGISTRATION_SECONDS = 30 * 86400  # as long as an unverified account is kept
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -125,6 +127,31 @@ def delete_cookie(response: HttpResponse) -> None:
 
 def set_device_cookie(response: HttpResponse, value: str) -> None:
     response.set_cookie(devices.COOKIE, value, max_age=devices.MAX_AGE, **_attributes())
+
+
+# --- Whose pending registration it is ---------------------------------------------------------------------------------
+
+
+def registration_token(request: HttpRequest) -> str:
+    """The token that this caller's `/register` was answered with, from the header or the cookie; else empty.
+
+    A foreign page that makes a browser register must not speak with the token of its visitor.
+    """
+    if given := request.headers.get(REGISTRATION_HEADER):
+        return given
+    return request.COOKIES.get(_registration_cookie(), "") if is_from_here(request) else ""
+
+
+def hand_registration_token(request: HttpRequest, response: HttpResponse, token: str) -> None:
+    """As a header for those who keep no cookies, and as a cookie, unless a foreign page would plant it."""
+    response[REGISTRATION_HEADER] = token
+    if is_from_here(request):
+        response.set_cookie(_registration_cookie(), token, max_age=_REGISTRATION_SECONDS, **_attributes())
+
+
+def _registration_cookie() -> str:
+    """With `__Host-` (RFC 6265bis, 4.1.3.2) no other host of the domain can plant a token of its own registration."""
+    return "__Host-registration" if settings.USERS_ACCESS_TOKEN_COOKIE_SECURE else "registration"
 
 
 def _attributes() -> dict[str, Any]:

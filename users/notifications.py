@@ -37,8 +37,11 @@ class Welcome(_Context):
 
 
 class ForgotPassword(_Context):
+    """`is_first`: the address was just verified, and no password that was registered for it was kept."""
+
     first_name: str
     token_id: str
+    is_first: bool = False
 
 
 class _Notice(_Context):

@@ -15,14 +15,15 @@ from users.models.people import User
 
 
 class Registration(models.Model):
-    """What one `/register` call asked for. The one whose code comes back becomes the account (see registration.py)."""
+    """A pending registration: what one `/register` call asked for (see registration.py)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="registrations")
     password = models.CharField(max_length=128)
     first_name = models.CharField(max_length=NAME_MAX_LENGTH, blank=True)
     last_name = models.CharField(max_length=NAME_MAX_LENGTH, blank=True)
-    network_mac = models.CharField(max_length=64)
+    #: There was another one before it that its caller did not prove to be theirs; others fell out meanwhile.
+    is_contested = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -51,7 +52,8 @@ class OneTimeToken(models.Model):
     key_id = models.CharField(max_length=8)
     #: Null while nobody is known yet: the ceremony of a passkey sign-in.
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="one_time_tokens")
-    registration = models.ForeignKey(Registration, on_delete=models.CASCADE, null=True)
+    #: Set where whoever got the token proved that this registration is theirs; nobody else ever sees that token.
+    registration = models.ForeignKey(Registration, on_delete=models.SET_NULL, null=True)
     purpose = models.CharField(max_length=16, choices=Purpose.choices)
     email = models.CharField(max_length=EMAIL_MAX_LENGTH, blank=True)
     #: What the proof is about beside the person; never a secret.

@@ -26,7 +26,7 @@ _SESSION = (
     *("revoked_at", "revoked_reason"),
 )
 _FACTOR = ("id", "kind", "name", "created_at", "confirmed_at", "last_used_at")
-_WISH = ("id", "first_name", "last_name", "created_at")
+_REGISTRATION = ("id", "first_name", "last_name", "created_at")
 _PROOF = ("purpose", "email", "created_at", "expires_at")
 _PROFILE = (
     *("id", "email", "first_name", "last_name", "language", "is_active", "is_staff", "is_superuser"),
@@ -72,7 +72,7 @@ def _facts(user: User) -> Iterator[tuple[str, Any]]:
     yield "groups", list(user.groups.order_by("name").values_list("name", flat=True))
     yield "second_factors", list(user.mfa_devices.order_by("created_at").values(*_FACTOR))
     yield "recovery_codes_left", user.recovery_codes.filter(used_at=None).count()
-    yield "registrations", list(user.registrations.order_by("created_at").values(*_WISH))
+    yield "registrations", list(user.registrations.order_by("created_at").values(*_REGISTRATION))
     waiting = OneTimeToken.open(timezone.now()).filter(user=user).order_by("created_at")
     yield "pending", list(waiting.values(*_PROOF))
     yield "flags", feature_flags.exposed(user)

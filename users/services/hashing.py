@@ -68,8 +68,9 @@ def make(password: str) -> str:
     return str(_pool().submit(make_password, password).result())
 
 
-async def amake(password: str) -> str:
-    return str(await asyncio.wrap_future(_pool().submit(make_password, password)))
+async def amake(password: str, salt: str | None = None) -> str:
+    """`make` for those who await it, with a salt of their own if need be."""
+    return str(await asyncio.wrap_future(_pool().submit(make_password, password, salt)))
 
 
 def check(password: str, encoded: str) -> Checked:

@@ -41,8 +41,11 @@ def forgot(*, email: str, caller: Caller) -> str:
     return (row and tokens.one_time_token(row)) or tokens.decoy_token(_RESET, email, now)
 
 
-def send_link(user: User) -> OneTimeToken:
-    """A new reset link; the ones before it die. Call it inside a transaction that holds the user's row."""
+def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
+    """A new reset link; the ones before it die. Call it inside a transaction that holds the user's row.
+
+    `is_first` tells the person of a verified address why it has no password yet.
+    """
     proofs.void(user, _RESET)
     lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
     row = proofs.issue(user, _RESET, email=user.email, lasts=lasts)
@@ -50,7 +53,11 @@ def send_link(user: User) -> OneTimeToken:
         "users.forgot_password",
         to=user.email,
         user=user,
-        context={"first_name": _printed_name(user), "token_id": row.pk.hex},
+        context={
+            "first_name": _printed_name(user),
+            "token_id": row.pk.hex,
+            **({"is_first": True} if is_first else {}),
+        },
         language=user.language or None,
         event_key=f"users.forgot_password:{row.pk.hex}",
     )

@@ -1,7 +1,8 @@
 """Register, request a code, verify: from a stranger's address to an account of whoever reads its mail.
 
-Anybody can type anybody's address, so a registration is only a wish. Each keeps its own password and names, each code
-belongs to one of them, and the one whose code comes back from the mailbox becomes the account.
+Anybody can type anybody's address, so a registration is pending until the mailbox has spoken. A code that was mailed
+proves the mailbox. Which of several pending registrations is the reader's is proved by its token, which only the answer
+to that `/register` held; where nothing proves it, nobody's password is kept and a mailed link sets a new one.
 """
 
 from __future__ import annotations
@@ -21,25 +22,29 @@ from notifications import services as notifications
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
 from users.notifications import plain_name
-from users.services import audit, limiter, mailing, notices, passwords, tokens
+from users.services import audit, limiter, mailing, notices, passwords, recovery, tokens
 from users.services.callers import Caller
 
-_KEPT_PER_USER = 3
+#: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
+_KEPT_PER_USER = 10
+#: Open tokens of one address for which no mail was sent.
+_KEPT_WITHOUT_MAIL = 20
 
 
 @dataclass(frozen=True)
 class Registered:
-    """What this caller asked for, under the account's id."""
+    """What this caller asked for, under the account's id; `token` proves later that it was this caller."""
 
     id: uuid.UUID
     email: str
     first_name: str
     last_name: str
+    token: str
 
 
 @dataclass(frozen=True)
 class Requested:
-    """`code` is None when there is nothing to verify; beyond the mail limit it is the one sent before."""
+    """`code` is None when there is nothing to verify; beyond the mail limit it is the newest one sent before."""
 
     token: str
     code: str | None
@@ -57,24 +62,35 @@ def check_register(*, email: str, password: str, caller: Caller) -> None:
     passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 
 
-def register(*, email: str, password_hash: str, first_name: str, last_name: str, caller: Caller) -> Registered:
-    """Note a registration; for a verified address REGISTER_USER_ALREADY_EXISTS.
+def salt(email: str) -> str:
+    """The salt for passwords registered with this address: the same password again has the same hash.
+
+    So a repeat is told from another's try without a second comparison, which would take time that tells.
+    """
+    return tokens.subject_mac("registration salt", email).hex()[:32]
+
+
+def register(
+    *, email: str, password_hash: str, first_name: str, last_name: str, caller: Caller, held: str = ""
+) -> Registered:
+    """Note a registration, in place of the one whose token is `held`; `password_hash` is made with `salt(email)`.
 
     With USERS_REGISTER_ENUMERATION=safe a verified address is answered like any other, and its owner gets a mail.
+
+    Raises:
+        REGISTER_USER_ALREADY_EXISTS (400): the address is verified.
     """
-    wish = Registration(
-        password=password_hash, first_name=first_name, last_name=last_name, network_mac=caller.network_mac
-    )
+    pending = Registration(password=password_hash, first_name=first_name, last_name=last_name)
     try:
-        user_id = _register(email, wish, caller)
+        user_id = _register(email, pending, caller, held)
     except IntegrityError:
         # Somebody registered the address between our look and our insert: now it is there to be found.
-        user_id = _register(email, wish, caller)
-    return Registered(user_id, email, first_name, last_name)
+        user_id = _register(email, pending, caller, held)
+    return Registered(user_id, email, first_name, last_name, tokens.registration_token(pending.pk))
 
 
 @transaction.atomic
-def _register(email: str, wish: Registration, caller: Caller) -> uuid.UUID:
+def _register(email: str, pending: Registration, caller: Caller, held: str) -> uuid.UUID:
     user = User.objects.select_for_update().filter(email=email).first()
     if user is None:
         user = User(email=email, created_by="register")
@@ -82,17 +98,29 @@ def _register(email: str, wish: Registration, caller: Caller) -> uuid.UUID:
         if settings.USERS_REGISTER_ENUMERATION == "safe":
             return _answer_owner(user, caller)
         raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
+    else:
+        pending.is_contested = is_contested(user)
+        if earlier := _proved(user, held):
+            # A new token for each: whoever knew the one before must not speak for this one.
+            OneTimeToken.objects.filter(registration=earlier).delete()
+            earlier.delete()
     if user.created_by == "register" and user.password_changed_at is None:
-        # What staff entered, and a password set by a mailed link, stay until the mailbox answers this wish.
-        user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
+        # What staff entered, and a password set by a mailed link, stay until the mailbox answers.
+        user.password, user.first_name, user.last_name = pending.password, pending.first_name, pending.last_name
         user.language = caller.language
         user.updated_by = "register"
         user.save()
-    wish.user = user
-    wish.save(force_insert=True)
-    user.registrations.exclude(pk__in=_kept(user)).delete()
+    pending.user = user
+    pending.save(force_insert=True)
+    newest = user.registrations.order_by("-created_at").values_list("pk", flat=True)
+    user.registrations.exclude(pk__in=list(newest[:_KEPT_PER_USER])).delete()
     audit.record("user.registered", by=caller, user=user)
     return user.pk
+
+
+def _proved(user: User, held: str) -> Registration | None:
+    """The pending registration of this account whose token it is."""
+    return user.registrations.filter(pk__in=[tokens.registration_id(held)]).first()
 
 
 def _answer_owner(user: User, caller: Caller) -> uuid.UUID:
@@ -103,20 +131,13 @@ def _answer_owner(user: User, caller: Caller) -> uuid.UUID:
     return uuid.UUID(bytes=tokens.subject_mac("decoy id", user.email)[:16], version=4)
 
 
-def _kept(user: User) -> list[uuid.UUID]:
-    """The newest wish of each place before any older one: a stranger who repeats must not push the owner's out."""
-    rows = list(user.registrations.order_by("-created_at").values_list("pk", "network_mac"))
-    newest: dict[str, uuid.UUID] = {}
-    for pk, place in rows:
-        newest.setdefault(place, pk)
-    older = [pk for pk, place in rows if newest[place] != pk]
-    return [*newest.values(), *older][:_KEPT_PER_USER]
-
-
-def request_code(*, email: str, caller: Caller) -> Requested:
+def request_code(*, email: str, caller: Caller, held: str = "") -> Requested:
     """Mail a code to an unverified, active account; every address gets the same kind of answer.
 
-    TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
+    The token is bound to the registration whose token is `held`, and otherwise to none.
+
+    Raises:
+        TOO_MANY_REQUESTS (429): beyond the mails of one IP address.
     """
     now = timezone.now()
     mailing.count_mail(caller)
@@ -125,46 +146,54 @@ def request_code(*, email: str, caller: Caller) -> Requested:
         user = User.objects.select_for_update().filter(email=email).first()
         if user is None or user.is_verified or not user.is_active:
             return Requested(tokens.decoy_token(OneTimeToken.Purpose.VERIFY, email, now), None)
-        row = _open_row(user, caller, now)
+        row = _open_row(user, _proved(user, held), now)
         if may_mail:
             _send_code(row, user, now)
-        # Without room for a mail a new row has no code yet.
-        code = tokens.registration_code(row) if row.code_serial else None
-        return Requested(tokens.one_time_token(row) or "", code)
+        else:
+            _drop_without_mail(user)
+        return Requested(tokens.one_time_token(row) or "", next(iter(_codes(user, now)), None))
 
 
 def send_code(user: User) -> None:
-    """Mail a code on staff's word, for the newest registration; call it inside a transaction that holds the row."""
+    """Mail a code on staff's word, good with any token; call it inside a transaction that holds the row."""
     now = timezone.now()
-    _send_code(_open_row(user, Caller(), now), user, now)
+    _send_code(_open_row(user, None, now), user, now)
 
 
-def _open_row(user: User, caller: Caller, now: datetime) -> OneTimeToken:
-    """The verification row of this caller's registration, a new one when there is none."""
-    own = user.registrations.filter(network_mac__in=caller.network_macs)
-    registration = own.order_by("-created_at").first()
-    # An account that came otherwise has a password of its own or gets one by a mailed link, never a stranger's.
-    is_theirs = user.created_by == "register" and user.password_changed_at is None
-    if registration is None and is_theirs and not is_contested(user):
-        registration = user.registrations.order_by("-created_at").first()
-    rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None)
-    if registration is not None:
-        # A code of an earlier try from the same place would bring back the password of that try.
-        rows.filter(registration__network_mac=registration.network_mac).exclude(registration=registration).delete()
+def _open_row(user: User, registration: Registration | None, now: datetime) -> OneTimeToken:
+    """The verification row of a proved registration; without one a new row each time.
+
+    Nobody else gets the token of such a row, so nobody else can use up its attempts or have its code replaced.
+    """
     key_id = tokens.one_time_key_id(OneTimeToken.Purpose.VERIFY)
-    mine = rows.filter(registration=registration)
-    row = mine.filter(expires_at__gt=now, key_id=key_id).first()
-    if row is None:
-        mine.delete()
-        row = OneTimeToken.objects.create(
-            user=user,
-            registration=registration,
-            purpose=OneTimeToken.Purpose.VERIFY,
-            email=user.email,
-            key_id=key_id,
-            expires_at=now + timedelta(seconds=settings.USERS_VERIFICATION_LIFETIME_SECONDS),
-        )
-    return row
+    if registration is not None:
+        own = OneTimeToken.objects.filter(registration=registration, used_at=None)
+        if row := own.filter(expires_at__gt=now, key_id=key_id).first():
+            return row
+        own.delete()
+    return OneTimeToken.objects.create(
+        user=user,
+        registration=registration,
+        purpose=OneTimeToken.Purpose.VERIFY,
+        email=user.email,
+        key_id=key_id,
+        expires_at=now + timedelta(seconds=settings.USERS_VERIFICATION_LIFETIME_SECONDS),
+    )
+
+
+def _drop_without_mail(user: User) -> None:
+    """Bound what a caller may have written without a mail; the mails have limits of their own."""
+    rows = OneTimeToken.objects.filter(
+        user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None, registration=None, code_serial=0
+    )
+    newest = rows.order_by("-created_at").values_list("pk", flat=True)[:_KEPT_WITHOUT_MAIL]
+    rows.exclude(pk__in=list(newest)).delete()
+
+
+def _codes(user: User, now: datetime) -> list[str]:
+    """The codes that are good for the address, the newest first: each was mailed to it, whoever asked."""
+    rows = OneTimeToken.open(now).filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, code_expires_at__gt=now)
+    return [code for row in rows.order_by("-code_expires_at") if (code := tokens.registration_code(row))]
 
 
 def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
@@ -184,17 +213,30 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
     )
 
 
-def verify(*, token: str, code: str, caller: Caller) -> None:
-    """Make the account of the registration whose code this is; VERIFY_USER_BAD_TOKEN for anything else."""
+def verify(*, token: str, code: str, caller: Caller, held: str = "") -> None:
+    """Take the address as its reader's, with the password of the registration that is proved to be the reader's.
+
+    `code` is any that was mailed to the address. The registration is proved by the token in `held`, or by having held
+    it when `token` was given out; the only one there is needs no proof.
+
+    Raises:
+        VERIFY_USER_BAD_TOKEN (400): anything else.
+    """
     row_id = tokens.one_time_id(token)
     row = _count_attempt(row_id) if row_id else None
-    if row is None or limiter.reserve(limiter.CODE.of(row.email)):
+    user = row.user if row else None
+    if row is None or user is None:
         raise _bad_token()
-    if not _is_right(row, token, code):
-        audit.record("user.verified", by=caller, user_id=row.user_id, email=row.email, outcome="failed")
+    proved = row.registration or _proved(user, held)
+    # Beyond the wrong codes of a day a proved registration's own code is still good, but for nobody's password: a
+    # stranger who proves a registration of his own and goes on guessing must win nothing.
+    is_flooded = limiter.reserve(limiter.CODE.of(row.email)) is not None
+    if not _is_right(row, user, token, code, own_only=is_flooded) or (is_flooded and proved is None):
+        audit.record("user.verified", by=caller, user=user, outcome="failed")
         raise _bad_token()
-    limiter.give_back(limiter.CODE.of(row.email))
-    _verify(row, caller)
+    if not is_flooded:
+        limiter.give_back(limiter.CODE.of(row.email))
+    _verify(row, proved, caller, keeps_password=not is_flooded)
 
 
 def _bad_token() -> ProductError:
@@ -203,53 +245,60 @@ def _bad_token() -> ProductError:
 
 def _count_attempt(row_id: uuid.UUID) -> OneTimeToken | None:
     """Count before comparing, committed on its own: parallel guesses are all counted, and none past the last."""
+    open_rows = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=OneTimeToken.Purpose.VERIFY)
+    counted = open_rows.filter(attempts__lt=settings.USERS_CODE_MAX_ATTEMPTS).update(attempts=F("attempts") + 1)
+    found = OneTimeToken.objects.select_related("user", "registration").filter(pk=row_id)
+    return found.first() if counted else None
+
+
+def _is_right(row: OneTimeToken, user: User, token: str, code: str, *, own_only: bool) -> bool:
     now = timezone.now()
-    counted = (
-        OneTimeToken.open(now)
-        .filter(
-            pk=row_id,
-            purpose=OneTimeToken.Purpose.VERIFY,
-            attempts__lt=settings.USERS_CODE_MAX_ATTEMPTS,
-            code_expires_at__gt=now,
-        )
-        .update(attempts=F("attempts") + 1)
-    )
-    return OneTimeToken.objects.select_related("registration").filter(pk=row_id).first() if counted else None
-
-
-def _is_right(row: OneTimeToken, token: str, code: str) -> bool:
-    expected = tokens.registration_code(row)
-    # Both are compared, so that the time taken does not tell which one was wrong.
-    is_token, is_code = tokens.is_one_time_token(token, row), tokens.is_same(expected or "", code)
-    return is_token and is_code
+    codes = _codes(user, now)
+    if own_only:
+        is_live = row.code_expires_at is not None and row.code_expires_at > now
+        codes = [tokens.registration_code(row) or ""] if is_live else []
+    # All are compared, so that the time taken does not tell which one was wrong.
+    is_token, are_codes = tokens.is_one_time_token(token, row), [tokens.is_same(good, code) for good in codes]
+    return is_token and any(are_codes)
 
 
 @transaction.atomic
-def _verify(row: OneTimeToken, caller: Caller) -> None:
+def _verify(row: OneTimeToken, proved: Registration | None, caller: Caller, *, keeps_password: bool) -> None:
     now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    spent = OneTimeToken.open(now).filter(pk=row.pk, code_serial=row.code_serial).update(used_at=now)
+    spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
     if not spent or user.is_verified or not user.is_active:
         raise _bad_token()
-    wish = row.registration
-    # A password set by a mailed link since then is newer than the wish.
-    if wish and (user.password_changed_at is None or wish.created_at > user.password_changed_at):
-        user.password, user.first_name, user.last_name = wish.password, wish.first_name, wish.last_name
+    pending = _reader_s(user, proved) if keeps_password else None
+    # A password set by a mailed link since then is newer.
+    if pending and (user.password_changed_at is None or pending.created_at > user.password_changed_at):
+        user.password, user.first_name, user.last_name = pending.password, pending.first_name, pending.last_name
         user.password_changed_at, user.must_reset = now, False
-    elif is_contested(user):
+    elif user.password_changed_at is None and (not keeps_password or is_contested(user)):
         disown(user)
     user.email_verified_at = now
     user.updated_by = "verify"
     user.save()
     forget_registrations(user, keep=row)
     audit.record("user.verified", by=caller, user=user)
-    queue_welcome(user)
+    welcome(user)
+
+
+def _reader_s(user: User, proved: Registration | None) -> Registration | None:
+    """The registration of whoever reads the mail: the one proved, as far as it is still there, or the only one."""
+    if proved is not None and (found := user.registrations.filter(pk=proved.pk).first()):
+        return found
+    # An account that came otherwise has a password of its own or gets one by a mailed link, never a stranger's.
+    is_theirs = user.created_by == "register" and user.password_changed_at is None
+    return user.registrations.order_by("-created_at").first() if is_theirs and not is_contested(user) else None
 
 
 def is_contested(user: User) -> bool:
-    """Whether the row shows one of several strangers' passwords, and nobody can tell whose the mailbox is."""
-    places = user.registrations.order_by().values("network_mac").distinct().count()
-    return user.password_changed_at is None and user.created_by == "register" and places > 1
+    """Whether the password on the row is one of several that were registered, and nobody can tell which is right."""
+    if user.password_changed_at is not None or not user.has_usable_password():
+        return False
+    registered = list(user.registrations.values_list("password", "is_contested"))
+    return any(contested for _, contested in registered) or len({user.password, *(p for p, _ in registered)}) > 1
 
 
 def disown(user: User) -> None:
@@ -259,16 +308,14 @@ def disown(user: User) -> None:
 
 
 def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> None:
-    """Drop every other wish and every open code: the address belongs to somebody now."""
+    """Drop every pending registration and every other open code: the address belongs to somebody now."""
     rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY)
-    if keep is not None:
-        OneTimeToken.objects.filter(pk=keep.pk).update(registration=None)
-        rows = rows.exclude(pk=keep.pk)
-    rows.delete()
+    (rows.exclude(pk=keep.pk) if keep is not None else rows).delete()
     user.registrations.all().delete()
 
 
-def queue_welcome(user: User) -> None:
+def welcome(user: User) -> None:
+    """Greet somebody whose address is now verified; whoever has no password gets the link that sets one."""
     notifications.queue(
         "users.welcome",
         to=user.email,
@@ -277,3 +324,5 @@ def queue_welcome(user: User) -> None:
         language=user.language or None,
         event_key=f"users.welcome:{user.pk.hex}",
     )
+    if not user.has_usable_password():
+        recovery.send_link(user, is_first=True)

@@ -175,13 +175,14 @@ def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
     if row.is_verified:
         return False
     row.email_verified_at = timezone.now()
-    if registration.is_contested(row):
+    if row.created_by == "register" and row.password_changed_at is None:
+        # Staff vouch for the address, not for whoever typed it: nobody who read its mail has set this password.
         registration.disown(row)
     row.updated_by = by.label
     row.save()
     registration.forget_registrations(row)
     audit.record("user.verified", by=by, user=row, reason=reason)
-    registration.queue_welcome(row)
+    registration.welcome(row)
     return True
 
 

@@ -163,6 +163,22 @@ def one_time_id(token: str) -> uuid.UUID | None:
     return uuid.UUID(bytes=raw[:16]) if len(raw) == 16 + _MAC_LENGTH else None
 
 
+def registration_token(registration_id: uuid.UUID) -> str:
+    """What proves later who made a pending registration: base64url of its id and a MAC."""
+    return _registration_token(keys("registration")[0], registration_id)
+
+
+def registration_id(token: str) -> uuid.UUID | None:
+    """The pending registration a token proves, made with any of the keys; None for anything else."""
+    found = one_time_id(token)
+    made = (_registration_token(key, found) for key in keys("registration")) if found else ()
+    return found if any(is_same(expected, token) for expected in made) else None
+
+
+def _registration_token(key: Key, registration_id: uuid.UUID) -> str:
+    return _base64url(registration_id.bytes + key.mac(registration_id.bytes)[:_MAC_LENGTH])
+
+
 def is_one_time_token(token: str, row: OneTimeToken) -> bool:
     expected = one_time_token(row)
     return expected is not None and hmac.compare_digest(expected.encode(), token.encode())

@@ -157,7 +157,7 @@ def test_afterwards_nothing_tells_who_it_was(api, user, signed_in, staff_client,
     user.groups.add(Group.objects.create(name="Testers"))
     MfaDevice.objects.create(user=user, kind="totp", name="Ada's phone", secret="x", confirmed_at=timezone.now())
     RecoveryCode.objects.create(user=user, hash=b"x")
-    Registration.objects.create(user=user, password="x", first_name=name, network_mac="x")
+    Registration.objects.create(user=user, password="x", first_name=name)
     Preference.objects.create(user=user, category="x", channel="email", enabled=False)
     InAppNotification.objects.create(user=user, type="x", category="x", title="For Ada")
     LogEntry.objects.log_actions(superuser.pk, [user], CHANGE, "x", single_object=True)

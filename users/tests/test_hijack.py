@@ -1,133 +1,403 @@
-"""Several people type one address; only the mailbox decides."""
+"""Several people type one address; only the mailbox decides. All come from one network with one user agent."""
+
+import base64
+import itertools
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.auth.hashers import make_password
+from django.db import connection
 
+from conftest import ApiClient
+from lib.errors import ProductError
+from notifications.models import Message
 from users import services
-from users.models import Registration, User
-from users.services import Actor
+from users.models import OneTimeToken, RateBucket, Registration, User
+from users.services import Actor, hashing, tokens
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
 
-MINE, THEIRS = "Owners-Horse-7", "Strangers-Horse-9"
-OWNER, STRANGER = {"user-agent": "owner"}, {"user-agent": "stranger"}
+ADDRESS, MINE, THEIRS = "ada@example.org", "Owners-Horse-7", "Strangers-Horse-9"
+HEADER = "X-Registration-Token"
+BAD = "ErrorCode.VERIFY_USER_BAD_TOKEN"
 
 
 @pytest.fixture(autouse=True)
 def secrets_in_answers(settings):
     settings.USERS_RETURN_VERIFICATION_TOKENS = settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN = True
+    settings.USERS_IP_LIMITS = False
 
 
-def register(api, password, place, **changes):
-    body = {"email": "ada@example.org", "password": password, "first_name": "Ada", "last_name": "L", **changes}
-    assert api.call("POST", "/register", body, **place).status_code == 201
+class Program:
+    """One of the programs: it keeps the token of its registration as a `cookie`, as a `header`, or not (`nothing`)."""
+
+    def __init__(self, keeps="cookie", email=ADDRESS):
+        self.api, self.keeps, self.email, self.headers = ApiClient(), keeps, email, {}
+        self.token = self.code = ""
+
+    def call(self, path, **body):
+        if self.keeps != "cookie":
+            self.api.cookies.clear()
+        return self.api.call("POST", path, body, **self.headers)
+
+    def register(self, password, **names):
+        body = {"email": self.email, "password": password, "first_name": "Ada", "last_name": "L", **names}
+        answer = self.call("/register", **body)
+        if self.keeps == "header" and answer.status_code == 201:
+            self.headers = {HEADER: answer[HEADER]}
+        return answer
+
+    def request(self):
+        answer = self.call("/auth/request-verification-token", email=self.email).json()
+        self.token, self.code = answer["verification_token"], answer.get("registration_code", "")
+
+    def verify(self, code=None):
+        return self.call("/auth/verify", token=self.token, registration_code=code or self.code)
 
 
-def verify(api, place):
-    answer = api.call("POST", "/auth/request-verification-token", {"email": "ada@example.org"}, **place).json()
-    body = {"token": answer["verification_token"], "registration_code": answer["registration_code"]}
-    assert api.call("POST", "/auth/verify", body, **place).status_code == 200
+def opens(password, email=ADDRESS):
+    return ApiClient().login_form(email, password).status_code == 200
 
 
-def reset(api, password):
-    token = api.call("POST", "/auth/forgot-password", {"email": "ada@example.org"}).json()["forgot_password_token"]
-    body = {"email": "ada@example.org", "token": token, "password": password}
+def mailed(kind, email=ADDRESS):
+    return Message.objects.filter(type=f"users.{kind}", to_address=email).count()
+
+
+def reset(password):
+    api = ApiClient()
+    token = api.call("POST", "/auth/forgot-password", {"email": ADDRESS}).json()["forgot_password_token"]
+    body = {"email": ADDRESS, "token": token, "password": password}
     assert api.call("POST", "/auth/reset-password", body).status_code == 200
 
 
-def opens(api, password):
-    return api.login_form("ada@example.org", password).status_code == 200
+def guess(program, tries):
+    for _ in range(tries):
+        assert program.verify("000000").json()["detail"] == BAD
 
 
-def test_a_stranger_who_repeats_does_not_push_the_owner_out(api):
-    register(api, MINE, OWNER)
-    for _ in range(4):
-        register(api, THEIRS, STRANGER)
-
-    verify(api, OWNER)
-
-    assert opens(api, MINE)
-    assert not opens(api, THEIRS)
+def interleaved(owner, stranger):
+    """Every order in which two can take their steps, each in his own order."""
+    for places in itertools.combinations(range(len(owner) + len(stranger)), len(owner)):
+        steps, others = iter(owner), iter(stranger)
+        yield [next(steps) if n in places else next(others) for n in range(len(owner) + len(stranger))]
 
 
-def test_from_another_place_a_contested_address_keeps_nobodys_password(api):
-    register(api, MINE, OWNER)
-    register(api, THEIRS, STRANGER, first_name="Evil")
+# The owner registers (R), asks for a code (Q), types it (V); a stranger registers (r), asks (q), types a wrong one (v).
+@pytest.mark.parametrize("keeps", ["cookie", "header", "nothing"])
+@pytest.mark.parametrize("strangers", ["r", "q", "rr", "rq", "rqv", "rrr", "qrv", "rqrv"])
+def test_whatever_strangers_do_the_readers_code_is_good_and_no_strangers_password(keeps, strangers):
+    for number, steps in enumerate(interleaved("RQV", strangers)):
+        email = f"ada{number}@example.org"
+        owner, stranger = Program(keeps, email), Program("header", email)
+        for step in steps:
+            if step == "V":
+                assert owner.verify().json() == {"verified": True}, steps
+            elif step in "Rr":
+                (owner if step == "R" else stranger).register(MINE if step == "R" else THEIRS)
+            elif step in "Qq":
+                (owner if step == "Q" else stranger).request()
+            else:
+                assert stranger.verify("000000").status_code == 400
 
-    verify(api, {"user-agent": "owner's phone"})
+        is_alone = "r" not in steps[: steps.index("V")]
+        keeps_hers = keeps != "nothing" or is_alone
+        assert not opens(THEIRS, email), steps
+        assert opens(MINE, email) == keeps_hers, steps
+        assert mailed("forgot_password", email) == (0 if keeps_hers else 1), steps
 
-    assert not opens(api, THEIRS)
+
+def test_where_nothing_proves_who_registered_the_mailed_link_sets_the_password(outbox):
+    owner = Program("nothing")
+    owner.register(MINE)
+    Program().register(THEIRS, first_name="Evil")
+    owner.request()
+
+    with outbox() as mails:
+        assert owner.verify().status_code == 200
+
+    assert not opens(MINE)
     assert User.objects.get().first_name == ""
-    reset(api, MINE)
-    assert opens(api, MINE)
+    link = next(mail for mail in mails if mail.subject == "Reset Password link")
+    assert "nobody's password was kept" in link.body
+    assert "Welcome!" in {mail.subject for mail in mails}
+    reset(MINE)
+    assert opens(MINE)
 
 
-def test_strangers_from_many_places_win_nothing(api):
-    register(api, MINE, OWNER)
-    for n in range(4):
-        register(api, THEIRS, {"user-agent": f"stranger {n}"})
+def test_the_same_password_again_is_no_contest():
+    first, second = Program("nothing"), Program("nothing")
+    first.register(MINE)
+    second.register(MINE)
+    second.request()
 
-    verify(api, OWNER)
-
-    assert not opens(api, THEIRS)
-    assert not Registration.objects.exists()
-
-
-def test_from_another_place_an_uncontested_address_is_the_one_that_registered(api):
-    register(api, MINE, OWNER)
-
-    verify(api, {"user-agent": "owner's phone"})
-
-    assert opens(api, MINE)
+    assert second.verify().status_code == 200
+    assert opens(MINE)
 
 
-def test_a_password_set_by_a_mailed_link_outlives_older_wishes(api):
-    register(api, THEIRS, STRANGER)
-    reset(api, MINE)
+def test_whoever_holds_the_token_may_change_the_mind():
+    owner = Program()
+    owner.register("First-Horse-77")
+    owner.register(MINE)
+    Program().register(THEIRS)
+    owner.request()
 
-    verify(api, {"user-agent": "owner"})
-
-    assert opens(api, MINE)
-    assert not opens(api, THEIRS)
-
-
-def test_a_wish_made_after_the_reset_from_the_same_place_is_the_newest_word(api):
-    register(api, "First-Horse-77", OWNER)
-    reset(api, "Second-Horse-77")
-    register(api, MINE, OWNER)
-
-    verify(api, OWNER)
-
-    assert opens(api, MINE)
+    assert owner.verify().status_code == 200
+    assert opens(MINE)
 
 
-def test_what_staff_entered_is_not_overwritten_by_strangers(api):
+def test_a_token_at_verify_is_proof_enough():
+    owner = Program("header")
+    owner.register(MINE)
+    Program().register(THEIRS)
+    token, owner.headers = owner.headers, {}
+    owner.request()
+    owner.headers = token
+
+    assert owner.verify().status_code == 200
+    assert opens(MINE)
+
+
+@pytest.mark.parametrize("junk", ["", "x", "A" * 54, "\u00e9", "=" * 200])
+def test_a_token_nobody_gave_out_proves_nothing(junk):
+    owner = Program("header")
+    owner.register(MINE)
+    Program().register(THEIRS)
+    owner.headers = {HEADER: junk}
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert not opens(MINE)
+    assert not opens(THEIRS)
+
+
+def test_the_token_of_another_address_proves_nothing():
+    stranger = Program("header", "eve@example.org")
+    stranger.register(THEIRS)
+    Program("nothing").register(MINE)
+    stranger.email = ADDRESS
+    stranger.request()
+
+    assert User.objects.get(email=ADDRESS).one_time_tokens.get().registration is None
+
+
+@pytest.mark.parametrize("passwords", [[THEIRS] * 12, [f"{THEIRS}{n}" for n in range(12)]])
+def test_pushed_out_by_a_dozen_the_owner_still_verifies_and_nobodys_password_is_kept(passwords):
+    owner = Program()
+    owner.register(MINE)
+    owner.request()
+    strangers = [Program("header") for _ in passwords]
+    for stranger, password in zip(strangers, passwords, strict=True):
+        stranger.register(password)
+    for stranger in strangers:
+        stranger.register(THEIRS)
+
+    assert Registration.objects.count() == 10
+    assert owner.verify().status_code == 200
+    assert not any(opens(password) for password in {MINE, THEIRS, *passwords})
+    assert mailed("forgot_password") == 1
+
+
+def test_strangers_who_use_up_the_mails_have_them_sent_to_the_owner():
+    stranger, owner = Program(), Program()
+    stranger.register(THEIRS)
+    for _ in range(4):
+        stranger.request()
+    owner.register(MINE)
+    owner.request()
+
+    assert mailed("registration_code") == 3
+    assert owner.verify(stranger.code).status_code == 200
+    assert opens(MINE)
+
+
+def test_strangers_who_use_up_a_days_wrong_codes_shut_nobody_out():
+    owner = Program()
+    owner.register(MINE)
+    for _ in range(4):
+        stranger = Program()
+        stranger.register(THEIRS)
+        stranger.request()
+        guess(stranger, 5)
+        RateBucket.objects.exclude(scope="code").delete()
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert not opens(THEIRS)
+    assert mailed("forgot_password") == 1
+
+
+def test_beyond_a_days_wrong_codes_a_lucky_guess_wins_no_password():
+    for _ in range(4):
+        stranger = Program()
+        stranger.register(THEIRS)
+        stranger.request()
+        guess(stranger, 5)
+        RateBucket.objects.exclude(scope="code").delete()
+    lucky, other = Program(), Program()
+    lucky.register(THEIRS)
+    lucky.request()
+    other.request()
+
+    assert lucky.verify(other.code).status_code == (200 if other.code == lucky.code else 400)
+    lucky.request()
+    assert lucky.verify().status_code == 200
+    assert not opens(THEIRS)
+
+
+def test_a_caller_who_floods_leaves_few_rows():
+    Program("nothing").register(THEIRS)
+    for _ in range(40):
+        Program("nothing").request()
+
+    assert OneTimeToken.objects.count() == 3 + 20
+
+
+def test_a_foreign_page_cannot_plant_a_registration_in_its_visitors_browser():
+    visitor = Program()
+    visitor.register(MINE)
+    visitor.headers = {"origin": "https://evil.example"}
+    planted = visitor.register(THEIRS)
+    visitor.headers = {}
+    visitor.request()
+
+    assert not planted.cookies
+    assert visitor.verify().status_code == 200
+    assert opens(MINE)
+    assert not opens(THEIRS)
+
+
+def test_a_token_planted_before_is_void_once_the_owner_registers():
+    stranger, owner = Program("header"), Program("header")
+    stranger.register(THEIRS)
+    owner.headers = planted = stranger.headers
+    owner.register(MINE)
+    stranger.headers = planted
+    stranger.register(THEIRS)
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert opens(MINE)
+    assert not opens(THEIRS)
+
+
+@pytest.mark.parametrize("is_secure", [True, False])
+def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(settings, is_secure):
+    settings.USERS_ACCESS_TOKEN_COOKIE_SECURE = is_secure
+
+    answer = Program().register(MINE)
+
+    (cookie,) = answer.cookies.values()
+    assert cookie.key == ("__Host-registration" if is_secure else "registration")
+    assert (cookie["httponly"], cookie["samesite"], bool(cookie["secure"])) == (True, "Lax", is_secure)
+    assert answer["Cache-Control"] == "no-store"
+    assert list(answer.json()) == ["id", "email", "first_name", "last_name"]
+
+
+@pytest.mark.parametrize(("passwords", "is_kept"), [([MINE], True), ([MINE, THEIRS], False), ([MINE, MINE], False)])
+def test_registrations_of_the_release_before_prove_nothing(passwords, is_kept):
+    user = UserFactory.create(email=ADDRESS, unverified=True, created_by="register")
+    for password in passwords:
+        user.password = make_password(password)
+        Registration.objects.create(user=user, password=user.password)
+    user.save()
+    owner = Program("nothing")
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert opens(MINE) == is_kept
+
+
+def test_an_imported_password_is_not_kept_beside_a_registration():
+    UserFactory.create(email=ADDRESS, unverified=True, created_by="import", password=make_password(THEIRS))
+    owner = Program("nothing")
+    owner.register(MINE)
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert not opens(THEIRS)
+
+
+def test_a_password_set_by_a_mailed_link_outlives_older_registrations():
+    stranger, owner = Program(), Program("nothing")
+    stranger.register(THEIRS)
+    reset(MINE)
+    stranger.register(THEIRS)
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert opens(MINE)
+    assert not opens(THEIRS)
+
+
+def test_a_registration_made_after_the_reset_by_whoever_proves_it_is_the_newest_word():
+    owner = Program()
+    owner.register("First-Horse-77")
+    reset("Second-Horse-77")
+    owner.register(MINE)
+    owner.request()
+
+    assert owner.verify().status_code == 200
+    assert opens(MINE)
+
+
+def test_what_staff_entered_is_not_overwritten_by_strangers():
     staff = UserFactory.create(superuser=True)
-    user = services.create(email="ada@example.org", first_name="Ada", by=Actor.staff(staff))
-    register(api, THEIRS, STRANGER, first_name="Evil")
+    user = services.create(email=ADDRESS, first_name="Ada", by=Actor.staff(staff))
+    Program().register(THEIRS, first_name="Evil")
 
     services.mark_verified(user, by=Actor("clerk"), reason="known in person")
 
     user.refresh_from_db()
     assert user.first_name == "Ada"
     assert not user.has_usable_password()
-    assert not opens(api, THEIRS)
+    assert not opens(THEIRS)
 
 
-def test_marking_a_contested_address_as_verified_keeps_nobodys_password(api):
-    register(api, MINE, OWNER)
-    register(api, THEIRS, STRANGER)
+@pytest.mark.parametrize("passwords", [[THEIRS], [MINE, THEIRS]])
+def test_an_address_verified_on_staffs_word_keeps_no_password_that_no_reader_of_its_mail_set(passwords):
+    for password in passwords:
+        Program().register(password)
 
     services.mark_verified(User.objects.get(), by=Actor("test"), reason="on the phone")
 
-    assert not opens(api, THEIRS)
-    assert not opens(api, MINE)
+    assert not any(opens(password) for password in passwords)
+    assert mailed("forgot_password") == 1
+
+
+def test_a_code_sent_by_staff_is_good_with_the_owners_token():
+    owner = Program()
+    owner.register(MINE)
+    owner.request()
+    Program().register(THEIRS)
+    services.send_code(User.objects.get(), by=Actor("clerk"))
+    sent = tokens.registration_code(OneTimeToken.objects.get(registration=None))
+
+    assert owner.verify(sent).status_code == 200
+    assert opens(MINE)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_verifications_at_once_one_is_answered_200():
+    owner = Program("header")
+    owner.register(MINE)
+    owner.request()
+
+    def verify(_):
+        try:
+            return owner.verify().status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = sorted(pool.map(verify, range(4)))
+
+    assert answers == [200, 400, 400, 400]
+    assert (mailed("welcome"), opens(MINE)) == (1, True)
 
 
 def test_decoys_look_like_tokens(api):
-    import base64
-    import uuid
-
     for n in range(20):
         answer = api.call("POST", "/auth/request-verification-token", {"email": f"nobody{n}@example.org"}).json()
         raw = base64.urlsafe_b64decode(answer["verification_token"] + "==")
@@ -135,9 +405,7 @@ def test_decoys_look_like_tokens(api):
 
 
 def test_a_mail_limit_used_up_in_a_minute_is_not_used_up_for_the_day(api, outbox):
-    from users.models import RateBucket
-
-    register(api, MINE, OWNER)
+    Program().register(MINE)
     for _ in range(30):
         api.call("POST", "/auth/request-verification-token", {"email": "ada@example.org"})
 
@@ -145,9 +413,6 @@ def test_a_mail_limit_used_up_in_a_minute_is_not_used_up_for_the_day(api, outbox
 
 
 def test_a_full_hashing_queue_counts_as_no_try(api, user, monkeypatch):
-    from lib.errors import ProductError
-    from users.services import hashing
-
     def full(*args):
         raise ProductError("BUSY", "full", status=503, retry_after=1)
 

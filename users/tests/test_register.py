@@ -6,7 +6,7 @@ import pytest
 
 from feature_flags import services as flags
 from users import answers
-from users.models import OneTimeToken, Registration, User
+from users.models import OneTimeToken, User
 from users.services import tokens
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -345,32 +345,6 @@ def test_a_foreign_token_does_not_fit_the_code(api):
     assert verify(api, eve["verification_token"], ada["registration_code"]).status_code == 400
 
 
-def test_a_squatter_who_registers_first_never_keeps_the_password(api):
-    squatter = {"user-agent": "squatter"}
-    api.call("POST", "/register", {**ADA, "password": "Squatters-Horse-9", "first_name": "Evil"}, **squatter)
-    register(api)
-
-    answer = request_code(api)
-    verify(api, answer["verification_token"], answer["registration_code"])
-
-    assert api.login_form("ada@example.org", "Squatters-Horse-9").status_code == 400
-    assert api.login_form("ada@example.org").status_code == 200
-    assert User.objects.get().first_name == "Ada"
-
-
-def test_a_squatter_who_registers_last_never_keeps_the_password(api):
-    register(api)
-    squatter = {"user-agent": "squatter"}
-    api.call("POST", "/register", {**ADA, "password": "Squatters-Horse-9", "first_name": "Evil"}, **squatter)
-
-    answer = request_code(api)
-    verify(api, answer["verification_token"], answer["registration_code"])
-
-    assert api.login_form("ada@example.org", "Squatters-Horse-9").status_code == 400
-    assert api.login_form("ada@example.org").status_code == 200
-    assert not Registration.objects.exists()
-
-
 def test_a_code_of_an_earlier_try_does_not_bring_its_password_back(api):
     register(api, password="Forgotten-Horse-1")
     old = request_code(api)
@@ -380,13 +354,6 @@ def test_a_code_of_an_earlier_try_does_not_bring_its_password_back(api):
     assert verify(api, old["verification_token"], old["registration_code"]).status_code == 400
     assert verify(api, new["verification_token"], new["registration_code"]).status_code == 200
     assert api.login_form("ada@example.org").status_code == 200
-
-
-def test_at_most_three_wishes_are_kept(api):
-    for n in range(5):
-        api.call("POST", "/register", ADA, **{"user-agent": f"browser {n}"})
-
-    assert Registration.objects.count() == 3
 
 
 def test_beyond_the_mail_limit_the_code_stays_and_nothing_is_sent(api, outbox):

@@ -107,9 +107,9 @@ def test_both_hash_the_password(api, monkeypatch):
     hashed = []
     amake = hashing.amake
 
-    async def counting(password):
+    async def counting(password, *args):
         hashed.append(password)
-        return await amake(password)
+        return await amake(password, *args)
 
     monkeypatch.setattr(hashing, "amake", counting)
     register(api, TAKEN)
