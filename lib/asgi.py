@@ -35,22 +35,18 @@ class Lane:
 
     def __init__(self, number: int) -> None:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"lane-{number}")
-        # Two counters with one writer each, the event loop and the lane: no lock, and no drift.
-        self._taken = self._done = 0
+        self._open: set[Future[Any]] = set()
 
     @property
     def waiting(self) -> int:
-        return self._taken - self._done
+        return len(self._open)
 
     def submit(self, call: Callable[[], Any]) -> "Future[Any]":
-        self._taken += 1
-        return self.executor.submit(self._run, call)
-
-    def _run(self, call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        finally:
-            self._done += 1
+        future = self.executor.submit(call)
+        self._open.add(future)
+        # Called however it ends: a call whose client has left is cancelled in the queue and never runs.
+        future.add_done_callback(self._open.discard)
+        return future
 
 
 class Ticket(Executor):

@@ -17,6 +17,7 @@ from django.urls import path
 from lib.asgi import LaneHandler, Lanes, with_lifespan
 
 happened = []
+stall = threading.Event()
 
 
 async def stream(request):
@@ -61,6 +62,15 @@ async def pid(request):
     return HttpResponse(str(await sync_to_async(ask)()))
 
 
+async def stalled(request):
+    await sync_to_async(stall.wait)(10)
+    return HttpResponse("late")
+
+
+async def lane(request):
+    return HttpResponse(await sync_to_async(lambda: threading.current_thread().name)())
+
+
 async def closing(request):
     response = HttpResponse("x")
 
@@ -76,7 +86,9 @@ async def echo(request):
     return HttpResponse(request.body)
 
 
-urlpatterns = [path(view.__name__, view) for view in (stream, endless, wait, threads, pid, closing, echo)]
+urlpatterns = [
+    path(view.__name__, view) for view in (stream, endless, wait, threads, pid, stalled, lane, closing, echo)
+]
 
 
 class Client:
@@ -221,6 +233,40 @@ def test_lanes_keep_their_connection_and_share_the_load():
 
     assert len(set(alone)) == 1
     assert len(together) == 2
+
+
+async def settled():
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def leave(client, task):
+    client.leave()
+
+
+def cancel(client, task):
+    task.cancel()
+
+
+@pytest.mark.parametrize("end", [leave, cancel])
+@pytest.mark.parametrize("app", ["lanes", "carried"], indirect=True)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Django's own, of a cancelled request
+def test_after_a_stall_and_impatient_clients_the_load_is_even(app, end):
+    async def scenario():
+        stall.clear()
+        clients = [Client("stalled") for _ in range(20)]
+        tasks = [asyncio.create_task(client.run(app)) for client in clients]
+        await settled()
+        for client, task in list(zip(clients, tasks, strict=True))[3::2]:  # those of one lane
+            end(client, task)
+        await settled()
+        stall.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return await asyncio.gather(*(Client_run(app, "lane") for _ in range(10)))
+
+    names = [client.body for client in asyncio.run(scenario())]
+
+    assert sorted(names.count(name) for name in set(names)) == [5, 5]
 
 
 @pytest.mark.django_db(transaction=True)
