@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connection, transaction
 
@@ -20,12 +20,22 @@ from feature_flags import names
 from feature_flags.engine import Result
 from lib.sql import adapted
 
+if TYPE_CHECKING:
+    from feature_flags.snapshot import Token
+
 logger = logging.getLogger("switchboard.flags")
 
 MAX_KEYS = 10_000
-MAX_APPS = 50
 MAX_UNKNOWN = 200
+#: Names that one token may bring in an hour: of applications, and of flags that nobody has. A frontend token is
+#: public: what it calls a flag is not kept.
+MAX_NAMES = {"server": 50, "frontend": 5}
+#: What all further names are counted as.
 OTHER = "other"
+#: The variant of a flag without variants, in the words of Unleash's SDKs.
+_NO_VARIANT = "disabled"
+#: No count of an hour goes beyond; sums of many such hours fit into a column, too.
+MAX_COUNT = 10**12
 #: What our own process and OFREP clients, which send no name, are called.
 IN_PROCESS, OFREP = "switchboard", "ofrep"
 _APP_LENGTH = 100
@@ -73,37 +83,47 @@ def token_used(token_id: int) -> None:
     _tokens.add(token_id)
 
 
-def unknown(codename: str, app_name: str = IN_PROCESS) -> bool:
+def unknown(codename: str, app_name: str = IN_PROCESS, token: Token | None = None) -> bool:
     """Count a name that no flag has; True when it is asked for the first time since the last flush."""
-    key = (codename[: names.MAX_LENGTH], app_name)
-    if key not in _unknown and len(_unknown) >= MAX_UNKNOWN:
+    if names.problem(codename):
         return False
-    if names.problem(key[0]):
+    if token is not None:
+        codename = _admitted(codename, "flag", token) if token.kind == "server" else OTHER
+        app_name = _admitted(app_name, "app", token)
+    key = codename, app_name
+    if key not in _unknown and len(_unknown) >= MAX_UNKNOWN:
         return False
     _unknown[key] = _unknown.get(key, 0) + 1
     return _unknown[key] == 1
 
 
-def report(app_name: str, toggles: Mapping[str, Any], known: Iterable[str], at: datetime | None = None) -> None:
+def report(
+    app_name: Any,
+    toggles: Mapping[str, Any],
+    known: Mapping[str, Collection[str]],
+    token: Token,
+    at: datetime | None = None,
+) -> None:
     """Take over what an SDK counted: `{name: {"yes", "no", "variants": {name: count}}}` (Unleash metrics bucket).
 
+    `known` are the flags the token may see, each with the names of its variants; other variants are counted as one.
     What cannot be counted is left out: other shapes, negative numbers, names that no flag can have.
     """
-    known = known if isinstance(known, (dict, set, frozenset)) else frozenset(known)
     hour = _hour(at or datetime.now(UTC))
+    app_name = _admitted(_app(app_name), "app", token)
     for codename, counted in toggles.items():
         if names.problem(codename) or not isinstance(counted, dict):
             continue
         yes, no = _number(counted.get("yes")), _number(counted.get("no"))
         if codename not in known:
             if yes or no:
-                unknown(codename, _app(app_name))
+                unknown(codename, app_name, token)
             continue
         _add(codename, hour, app_name, "", yes, no)
         variants = counted.get("variants")
         for variant, times in variants.items() if isinstance(variants, dict) else ():
-            if not names.problem(variant):
-                _add(codename, hour, app_name, variant, _number(times), 0)
+            is_known = variant in known[codename] or variant == _NO_VARIANT
+            _add(codename, hour, app_name, variant if is_known else OTHER, _number(times), 0)
 
 
 def flush(now: datetime | None = None) -> int:
@@ -144,7 +164,7 @@ def forget() -> None:
     _given.clear()
     _unknown.clear()
     _tokens.clear()
-    _apps.clear()
+    _admitted_names.clear()
     _failures = dropped = 0
 
 
@@ -169,33 +189,33 @@ def _add(codename: str, hour: datetime, app_name: str, variant: str, yes: int, n
     if not yes and not no:
         return
     with _lock:
-        key = Key(codename, hour, _known_app(_app(app_name), hour), variant)
+        key = Key(codename, hour, app_name, variant)
         counted = _counts.get(key)
         if counted is None:
             if len(_counts) >= MAX_KEYS:
                 dropped += 1
                 return
             counted = _counts[key] = [0, 0]
-        counted[0] += yes
-        counted[1] += no
+        counted[0] = min(counted[0] + yes, MAX_COUNT)
+        counted[1] = min(counted[1] + no, MAX_COUNT)
 
 
-_apps: set[str] = set()
-_apps_hour: datetime | None = None
+_admitted_names: dict[tuple[int, str], set[str]] = {}
+_admitted_hour: datetime | None = None
 
 
-def _known_app(app_name: str, hour: datetime) -> str:
-    """At most so many names an hour; whoever invents more is counted as one."""
-    global _apps_hour
-    if _apps_hour != hour:
-        _apps.clear()
-        _apps_hour = hour
-    if app_name in _apps:
-        return app_name
-    if len(_apps) >= MAX_APPS:
+def _admitted(name: str, kind: str, token: Token) -> str:
+    """The name, or `other` when its token has brought as many of this kind in this hour as it may."""
+    global _admitted_hour
+    hour = _hour(datetime.now(UTC))
+    if _admitted_hour != hour:
+        _admitted_names.clear()
+        _admitted_hour = hour
+    admitted = _admitted_names.setdefault((token.id, kind), set())
+    if name not in admitted and len(admitted) >= MAX_NAMES[token.kind]:
         return OTHER
-    _apps.add(app_name)
-    return app_name
+    admitted.add(name)
+    return name
 
 
 def _app(app_name: Any) -> str:
@@ -204,7 +224,7 @@ def _app(app_name: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10**12
+    is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
     return int(value) if is_count else 0
 
 
@@ -212,9 +232,12 @@ def _hour(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
+# The most is MAX_COUNT. Compared before they are added: a sum beyond the column would fail everybody's counts.
 _USAGE_SQL = """
 INSERT INTO feature_flags_flagusage AS u (codename, hour, app_name, variant, yes, no) VALUES {}
-ON CONFLICT (codename, hour, app_name, variant) DO UPDATE SET yes = u.yes + excluded.yes, no = u.no + excluded.no
+ON CONFLICT (codename, hour, app_name, variant) DO UPDATE SET
+  yes = CASE WHEN u.yes < 1000000000000 - excluded.yes THEN u.yes + excluded.yes ELSE 1000000000000 END,
+  no = CASE WHEN u.no < 1000000000000 - excluded.no THEN u.no + excluded.no ELSE 1000000000000 END
 """
 _SEEN_SQL = """
 INSERT INTO feature_flags_flagseen (codename, first_seen_at, last_seen_at) VALUES {}

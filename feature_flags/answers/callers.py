@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
@@ -65,6 +66,8 @@ def shared(request: Request) -> tuple[Header, ...]:
 
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in the body, empty for an empty body; Refused: PARSE_ERROR, INVALID_CONTEXT."""
+    # A byte order mark may be ignored (RFC 8259, 8.1).
+    body = body.removeprefix(BOM_UTF8)
     if not body:
         return {}
     try:
@@ -84,8 +87,10 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def given_context(body: bytes) -> Mapping[str, Any]:
-    """The member `context` of the body, as it was sent."""
-    given = read_object(body).get("context", {})
+    """The member `context` of the body, as it was sent; empty when it is missing or null."""
+    given = read_object(body).get("context")
+    if given is None:
+        return {}
     if not isinstance(given, dict):
         raise Refused(400, "INVALID_CONTEXT", "The context is not an object.")
     if isinstance(given.get("targetingKey"), dict | list):

@@ -43,7 +43,7 @@ def single(request: Request, snapshot: Snapshot | None) -> Answer:
     name = key(request)
     flag = flags.get(name)
     if flag is None:
-        usage.unknown(name, usage.OFREP)
+        usage.unknown(name, usage.OFREP, token)
     if flag is None or not (flag.exposed or token.kind == SERVER):
         raise Refused(404, "FLAG_NOT_FOUND", "No flag has this key.")
     result = flag.constant or flag.evaluate(context, flags)

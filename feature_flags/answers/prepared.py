@@ -144,6 +144,15 @@ class Prepared:
         return Sheet(self.snapshot.exposed, self.toggles)
 
     @cached_property
+    def all_variants(self) -> dict[str, frozenset[str]]:
+        """The names of each flag's variants."""
+        return {name: _variants(flag) for name, flag in self.snapshot.flags.items()}
+
+    @cached_property
+    def exposed_variants(self) -> dict[str, frozenset[str]]:
+        return {flag.name: _variants(flag) for flag in self.snapshot.exposed}
+
+    @cached_property
     def seed_list(self) -> Answer:
         body = self.snapshot.seed_list
         return Answer(200, [*SECURITY, PUBLIC, VARY, JSON, length(body)], body)
@@ -155,6 +164,12 @@ class Prepared:
     @cached_property
     def features_inlined(self) -> Document:
         return _document(self.snapshot.features_inlined)
+
+
+def _variants(flag: CompiledFlag) -> frozenset[str]:
+    feature = flag.definition.feature
+    groups = [feature["variants"], *(strategy["variants"] for strategy in feature["strategies"])]
+    return frozenset(variant["name"] for group in groups for variant in group)
 
 
 def _document(ready: Ready) -> Document:

@@ -110,12 +110,13 @@ def _unquoted(text: str) -> str:
 
 def _report(request: Request, snapshot: Snapshot | None, kind: str) -> None:
     known = prepared(snapshot)
-    authorised(request, known, kind)
+    token = authorised(request, known, kind)
     document = read_object(request.body)
     bucket = document.get("bucket")
     toggles = bucket.get("toggles") if isinstance(bucket, dict) else None
     if isinstance(toggles, dict):
-        usage.report(document.get("appName", ""), toggles, known.snapshot.flags.keys())
+        variants = known.all_variants if kind == SERVER else known.exposed_variants
+        usage.report(document.get("appName"), toggles, variants, token)
 
 
 def _accepted(cors: tuple[Header, ...]) -> Answer:

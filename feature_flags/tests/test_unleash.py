@@ -167,7 +167,12 @@ def test_each_side_needs_its_own_kind_of_token(method, path, wrong, scene):
 @pytest.mark.parametrize("side", ["client", "frontend/client"])
 def test_metrics_are_added_to_the_usage(side, scene):
     secret = scene.server if side == "client" else scene.frontend
-    counted = {"FF_ON": {"yes": 3, "no": 1, "variants": {"blue": 2}}, "FF_TYPO": {"yes": 1}, "FF_OFF": 7}
+    counted = {
+        "FF_COLOUR": {"yes": 3, "no": 1, "variants": {"blue": 2, "made up": 1}},
+        "FF_HIDDEN": {"yes": 1},
+        "FF_TYPO": {"yes": 1},
+        "FF_OFF": 7,
+    }
     body = {"appName": "shop", "bucket": {"start": "x", "stop": "y", "toggles": counted}}
 
     reply = ask(application, "POST", f"/api/{side}/metrics", {"authorization": secret}, body)
@@ -175,8 +180,10 @@ def test_metrics_are_added_to_the_usage(side, scene):
 
     assert (reply.status, reply.body, reply.headers["content-length"]) == (202, b"", "0")
     rows = FlagUsage.objects.filter(app_name="shop").values_list("codename", "variant", "yes", "no")
-    assert sorted(rows) == [("FF_ON", "", 3, 1), ("FF_ON", "blue", 2, 0)]
-    assert UnknownFlag.objects.get().codename == "FF_TYPO"
+    seen = [("FF_COLOUR", "", 3, 1), ("FF_COLOUR", "blue", 2, 0), ("FF_COLOUR", "other", 1, 0)]
+    assert sorted(rows) == seen + [("FF_HIDDEN", "", 1, 0)] * (side == "client")
+    unknown = UnknownFlag.objects.get()
+    assert (unknown.codename, unknown.count) == (("FF_TYPO", 1) if side == "client" else ("other", 2))
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"bucket": null}', b'{"appName": 7, "bucket": {"toggles": []}}'])

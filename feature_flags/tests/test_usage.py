@@ -6,11 +6,17 @@ from django.db import OperationalError
 import feature_flags
 from feature_flags import usage
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
+from feature_flags.snapshot import Token
 from feature_flags.tests.factories import FeatureFlagFactory
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2030, 1, 1, 12, 34, tzinfo=UTC)
 HOUR = datetime(2030, 1, 1, 12, tzinfo=UTC)
+SERVER, FRONTEND = (Token(number, kind, kind, frozenset(), None) for number, kind in enumerate(("server", "frontend")))
+
+
+def report(app_name, toggles, known=("FF_A",), token=SERVER, at=NOW):
+    usage.report(app_name, toggles, {name: {"blue", "red"} for name in known}, token, at)
 
 
 def counted(**filters):
@@ -43,15 +49,16 @@ def test_nothing_new_writes_nothing(django_assert_num_queries):
 
 def test_what_sdks_report_is_taken_over():
     toggles = {
-        "FF_A": {"yes": 5, "no": 2, "variants": {"blue": 3, "red": 2, "\x00": 1}},
+        "FF_A": {"yes": 5, "no": 2, "variants": {"blue": 3, "red": 2, "disabled": 1, "\x00": 1, "made up": 4}},
         "FF_TYPO": {"yes": 1, "no": 0},
         "FF_SILENT": {"yes": 0, "no": 0},
     }
 
-    usage.report("shop", toggles, {"FF_A"}, NOW)
+    report("shop", toggles)
     usage.flush(NOW)
 
-    assert counted() == [("FF_A", "shop", "", 5, 2), ("FF_A", "shop", "blue", 3, 0), ("FF_A", "shop", "red", 2, 0)]
+    variants = [("blue", 3, 0), ("disabled", 1, 0), ("other", 5, 0), ("red", 2, 0)]
+    assert counted() == [("FF_A", "shop", *row) for row in [("", 5, 2), *variants]]
     unknown = UnknownFlag.objects.get()
     assert (unknown.codename, unknown.app_name, unknown.count) == ("FF_TYPO", "shop", 1)
 
@@ -69,7 +76,7 @@ def test_what_sdks_report_is_taken_over():
     ],
 )
 def test_what_cannot_be_counted_is_left_out(toggles):
-    usage.report("shop", toggles, {"FF_A"}, NOW)
+    report("shop", toggles)
 
     usage.flush(NOW)
 
@@ -81,27 +88,45 @@ def test_what_cannot_be_counted_is_left_out(toggles):
     ("app_name", "stored"), [("x" * 500, "x" * 100), ("", "unnamed"), ("a\x00b", "ab"), (7, "unnamed")]
 )
 def test_names_of_applications_are_made_fit(app_name, stored):
-    usage.report(app_name, {"FF_A": {"yes": 1}}, {"FF_A"}, NOW)
+    report(app_name, {"FF_A": {"yes": 1}})
 
     usage.flush(NOW)
 
     assert FlagUsage.objects.get().app_name == stored
 
 
-def test_a_flood_of_names_ends_in_other():
-    for number in range(usage.MAX_APPS + 10):
-        usage.report(f"app-{number}", {"FF_A": {"yes": 1}}, {"FF_A"}, NOW)
+@pytest.mark.parametrize("token", [SERVER, FRONTEND])
+def test_a_flood_of_names_ends_in_other_and_takes_nothing_from_other_tokens(token):
+    most = usage.MAX_NAMES[token.kind]
+    for number in range(most + 10):
+        report(f"app-{number}", {"FF_A": {"yes": 1}, f"FF_{number}": {"yes": 1}}, token=token)
+    report("shop", {"FF_A": {"yes": 1}}, token=Token(7, "other", "frontend", frozenset(), None))
 
     usage.flush(NOW)
 
-    assert FlagUsage.objects.count() == usage.MAX_APPS + 1
+    assert FlagUsage.objects.count() == most + 2
     assert FlagUsage.objects.get(app_name="other").yes == 10
+    assert FlagUsage.objects.get(app_name="shop").yes == 1
+    # What a public token calls a flag is never kept.
+    known = set(UnknownFlag.objects.values_list("codename", flat=True))
+    assert known == {"other", *(f"FF_{number}" for number in range(most) if token is SERVER)}
+
+
+def test_counts_end_before_their_column_does():
+    most = {"yes": usage.MAX_COUNT - 1, "no": usage.MAX_COUNT - 1}
+    FlagUsage.objects.create(codename="FF_B", hour=HOUR, app_name="shop", yes=2**63 - 1, no=0)
+    for _ in range(2):
+        report("shop", {"FF_A": most, "FF_B": most}, ["FF_A", "FF_B"])
+        report("shop", {"FF_A": most})
+        usage.flush(NOW)
+
+    assert counted() == [(name, "shop", "", usage.MAX_COUNT, usage.MAX_COUNT) for name in ("FF_A", "FF_B")]
 
 
 def test_a_flood_of_keys_is_dropped_and_counted(monkeypatch):
     monkeypatch.setattr(usage, "MAX_KEYS", 5)
 
-    usage.report("shop", {f"FF_{number}": {"yes": 1} for number in range(9)}, {f"FF_{n}" for n in range(9)}, NOW)
+    report("shop", {f"FF_{number}": {"yes": 1} for number in range(9)}, [f"FF_{n}" for n in range(9)])
 
     assert usage.dropped == 4
     assert usage.flush(NOW) == 5
@@ -121,16 +146,16 @@ def test_a_failed_flush_is_tried_again_twice_and_then_dropped(monkeypatch):
     def fail(*args):
         raise OperationalError("gone")
 
-    usage.report("shop", {"FF_A": {"yes": 1}}, {"FF_A"}, NOW)
+    report("shop", {"FF_A": {"yes": 1}})
     with monkeypatch.context() as patch:
         patch.setattr(usage, "_write", fail)
         for _ in range(2):
             assert usage.flush(NOW) == 0
-            usage.report("shop", {"FF_A": {"yes": 1}}, {"FF_A"}, NOW)
+            report("shop", {"FF_A": {"yes": 1}})
     usage.flush(NOW)
     assert counted() == [("FF_A", "shop", "", 3, 0)]
 
-    usage.report("shop", {"FF_A": {"yes": 1}}, {"FF_A"}, NOW)
+    report("shop", {"FF_A": {"yes": 1}})
     monkeypatch.setattr(usage, "_write", fail)
     for _ in range(3):
         usage.flush(NOW)
@@ -152,7 +177,7 @@ def test_tokens_keep_the_day_they_were_last_used():
 
 def test_old_hours_go():
     for days in (1, 100):
-        usage.report("shop", {"FF_A": {"yes": 1}}, {"FF_A"}, NOW - timedelta(days=days))
+        report("shop", {"FF_A": {"yes": 1}}, at=NOW - timedelta(days=days))
     usage.flush(NOW)
 
     assert usage.prune(NOW - timedelta(days=90)) == 1
