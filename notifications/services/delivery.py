@@ -127,7 +127,11 @@ class Courier:
         # With less time left than one message may take, another worker could claim it meanwhile.
         enough = settings.NOTIFICATIONS_TIMEOUT + 5
         while self.waiting and not self.stopping() and not self.rest() and self.waiting[0].time_left() >= enough:
-            self._deliver(self.waiting.popleft())
+            claim = self.waiting.popleft()
+            if _lost_its_worker(claim.message):
+                # Should this one die of it as well, then alone: those behind it are not to blame.
+                self.give_back()
+            self._deliver(claim)
             tried += 1
         self.give_back()
         return tried
@@ -253,6 +257,11 @@ class Courier:
         elif claim.is_handed and (self.admission.is_probe or self.admission.is_stale):
             transport.worked(EMAIL, self.admission)
             self.admission = Admission(is_stale=False)
+
+
+def _lost_its_worker(message: Message) -> bool:
+    """Whether the attempt before this one was begun and never noted."""
+    return message.attempts > 1 and not message.tries.filter(n=message.attempts - 1).exists()
 
 
 def _note(claim: Claim, result: Result, began: datetime, duration_ms: int) -> Message.State | None:

@@ -33,6 +33,11 @@ def die_at(point):
         claims.claim = lambda *args, **kwargs: kill(take(*args, **kwargs))
     elif point == "render":
         render.build = kill
+    elif point == "render of the first":
+        build, first = render.build, min(Message.objects.values_list("pk", flat=True))
+        render.build = lambda message, *args, **kwargs: (kill if message.pk == first else build)(
+            message, *args, **kwargs
+        )
     elif point == "hand-over":
         hand_over = claims.Claim.hand_over
         claims.Claim.hand_over = lambda *args: kill(hand_over(*args))
@@ -70,6 +75,19 @@ def test_a_kill_loses_nothing_and_leaves_at_most_one_copy(sink, point):
     assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 3}
     assert set(sink.message_ids) == {message.message_id for message in messages}
     assert len(sink.message_ids) == (4 if point in {"after 250", "finish"} else 3)
+
+
+def test_a_message_that_workers_die_of_takes_no_other_with_it(sink):
+    deadly, *others = MessageFactory.create_batch(3, max_attempts=2)
+
+    for _ in range(2):
+        killed_at("render of the first")
+        lease_ends()
+    services.Courier().deliver_due()
+
+    deadly.refresh_from_db()
+    assert (deadly.state, deadly.reason) == ("failed", "worker_killer")
+    assert sink.message_ids == [message.message_id for message in others]
 
 
 @pytest.mark.parametrize("point", HANDED_OVER)
