@@ -32,6 +32,8 @@ class Result:
     provider_message_id: str = ""
     #: The provider said when to come back (Retry-After); wins over the backoff.
     wait: timedelta | None = None
+    #: Whether the attempt is held against the message; one that failed through the connection alone is not.
+    counts: bool = True
     #: The login or key was refused: trying again will not help, people must look.
     needs_staff: bool = False
     #: An ambiguous one may be sent again: its type allows a second copy, or the provider would know it again.

@@ -6,18 +6,18 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import staff
+from lib.admin import BULK_LIMIT, staff
 from lib.text import normal_email
 from notifications.admin import detail
 from notifications.admin.common import (
@@ -31,9 +31,10 @@ from notifications.admin.common import (
     person_link,
     type_label,
 )
-from notifications.admin.verbs import VERBS
+from notifications.admin.verbs import RETRY, VERBS
 from notifications.models import Message
 from notifications.preview import preview_response
+from notifications.services.staff import wrongly_failed
 
 State = Message.State
 CHIPS = {
@@ -173,8 +174,24 @@ class MessageAdmin(ReadOnly):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.body_view)
-        return [path("<path:object_id>/body/", view, name=self._url_name("body")), *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("retry-lost/", view(self.retry_lost_view), name=self._url_name("retry_lost")),
+            path("<path:object_id>/body/", view(self.body_view), name=self._url_name("body")),
+            *super().get_urls(),
+        ]
+
+    def retry_lost_view(self, request: HttpRequest) -> HttpResponse:
+        """Retry, for all that failed through no fault of theirs."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may_press(request, RETRY):
+            raise PermissionDenied
+        found = list(wrongly_failed()[: BULK_LIMIT + 1])
+        self._tell(request, RETRY, [self._press(request, RETRY, message, None) for message in found[:BULK_LIMIT]])
+        if len(found) > BULK_LIMIT:
+            self.message_user(request, "There are more: press again.", messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
     def body_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The html alone, for the frame on the page."""

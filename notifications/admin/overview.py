@@ -17,9 +17,11 @@ from lib.admin import FROM, staff
 from notifications.admin.common import CAP, name_of, shown
 from notifications.admin.messages import CHIPS
 from notifications.admin.running import FROM_OVERVIEW, PERMISSION, worker_chip
+from notifications.admin.verbs import RETRY
 from notifications.models import Message, ProviderState, Worker
 from notifications.registry import PRIORITIES
 from notifications.services.clock import moment
+from notifications.services.staff import wrongly_failed
 from notifications.services.why import is_paused, span
 
 State = Message.State
@@ -36,7 +38,8 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         f"{state}_lately": Message.objects.filter(state=state, finished_at__gt=moment(-HOUR))
         for state in (State.SENT, State.FAILED)
     }
-    counts = capped_counts({**states, **lately})
+    lost = {"lost": wrongly_failed().filter(pk__in=_last_failed())}
+    counts = capped_counts({**states, **lately, **lost})
     listing = reverse("admin:notifications_message_changelist")
     return {
         "states": [
@@ -51,6 +54,8 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         "oldest_due": _oldest_due(),
         "sent": shown(counts["sent_lately"]),
         "failed": shown(counts["failed_lately"]),
+        "lost": shown(counts["lost"]) if counts["lost"] else "",
+        "retry_url": reverse("admin:notifications_message_retry_lost") if _may(request, RETRY.permission) else "",
         "engine": settings.NOTIFICATIONS_ENGINE,
         "is_off": settings.NOTIFICATIONS_ENGINE == "off",
         "has_way": bool(settings.EMAIL_URL),
@@ -71,6 +76,11 @@ def capped_counts(which: Mapping[str, QuerySet[Any]]) -> dict[str, int]:
         cursor.execute(f"SELECT {', '.join(columns)}", params)
         found = cursor.fetchone()
     return dict(zip(which, found, strict=True))
+
+
+def _last_failed() -> QuerySet[Message, int]:
+    """The keys of those that failed last, as many as are counted."""
+    return Message.objects.filter(state=State.FAILED).order_by("-finished_at").values_list("pk", flat=True)[:CAP]
 
 
 def _oldest_due() -> str:

@@ -84,19 +84,20 @@ def _retry_says(message: Message) -> str:
     return f"{_to(message)} is tried anew, with the same Message-ID.{twice}"
 
 
+RETRY = Verb(
+    name="retry",
+    label="Retry",
+    permission="notifications.retry_message",
+    run=_retry,
+    done="queued again",
+    asks_reason=True,
+    reason_required=False,
+    says=_retry_says,
+    in_row=True,
+    applies=lambda message: message.state in RETRIABLE,
+)
 VERBS = (
-    Verb(
-        name="retry",
-        label="Retry",
-        permission="notifications.retry_message",
-        run=_retry,
-        done="queued again",
-        asks_reason=True,
-        reason_required=False,
-        says=_retry_says,
-        in_row=True,
-        applies=lambda message: message.state in RETRIABLE,
-    ),
+    RETRY,
     Verb(
         name="cancel",
         label="Cancel",

@@ -44,6 +44,10 @@ _NEVER_LEFT = {
     "ProxyError",
 }
 
+# Timeout, misdirected, too early, too many requests: about the conversation, held against no message (RFC 9110, 15.5;
+# RFC 8470, 5.2; RFC 6585, 4).
+_CONVERSATION = {408, 421, 425, 429}
+
 
 class _Said(NamedTuple):
     """An HTTP answer, whichever library it came through."""
@@ -132,9 +136,11 @@ class AnymailProvider(Provider):
             return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=True)
         if said.status == 409 and self.capabilities.remembers_for:
             return _of_conflict(code, text)
-        if 400 <= said.status < 500 and said.status not in {408, 429}:
+        is_conversation = said.status in _CONVERSATION
+        if 400 <= said.status < 500 and not is_conversation:
             return Result(Outcome.PERMANENT, code, text)
-        return Result(Outcome.TEMPORARY, code, text, wait=retry_after(said.headers.get("Retry-After")))
+        wait = retry_after(said.headers.get("Retry-After"))
+        return Result(Outcome.TEMPORARY, code, text, wait=wait, counts=not is_conversation)
 
 
 def _of_conflict(code: str, text: str) -> Result:

@@ -7,6 +7,7 @@ import select
 import smtplib
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,8 @@ Reply = tuple[int, bytes]
 # RFC 3463: the recipient's address. 5.1.7 and 5.1.8 speak of the sender's.
 _BAD_ADDRESS = re.compile(r"5\.1\.(?![78]\b)\d")
 _UNAUTHENTICATED = {530, 534, 535, 538}
+#: Replies about the conversation (RFC 5321, 4.2.2 and 4.2.4; RFC 4954, 6): no message is to blame for them.
+CONVERSATION = {421, 500, 502, 503, 504} | _UNAUTHENTICATED
 
 # The same with every mail.
 _sender = lru_cache(maxsize=16)(sanitize_address)
@@ -45,8 +48,8 @@ class SmtpProvider(Provider):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent = 0
-        self.used_at = 0.0
+        self.carried = 0
+        self.accepted_at = 0.0
 
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
         envelope = _sender(mail.from_email, "utf-8"), sanitize_address(mail.to[0], "utf-8")
@@ -57,10 +60,10 @@ class SmtpProvider(Provider):
         return Parcel(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
 
     def ready(self) -> None:
-        if self.backend is not None and (self.sent >= PER_CONNECTION or not self._answers()):
+        if self.backend is not None and (self.carried >= PER_CONNECTION or not self._answers()):
             self.close()
         if self.backend is None:
-            self.sent = 0
+            self.carried = 0
             try:
                 self.backend = get_connection(fail_silently=False)
                 self.backend.open()
@@ -74,29 +77,33 @@ class SmtpProvider(Provider):
 
     def send(self, parcel: Parcel) -> Result:
         link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, self._timeout())
+        is_reused = self.carried > 0
+        self.carried += 1
+        # Until a message is accepted its transaction is open: the next one begins with RSET (RFC 5321, 4.1.4).
+        self.accepted_at = 0.0
         try:
             words = dialogue.carry(parcel)
-        except smtplib.SMTPResponseException as error:
-            if link.sock is None or not 400 <= error.smtp_code < 600:
-                self.close()
-                return _broken_off(dialogue.stage, error)
-            if error.smtp_code == 421:
-                self.close()
-            return _refused(dialogue.stage, error)
         except Exception as error:
+            # smtplib has closed the line where what came was no reply.
+            reply = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) and link.sock else 0
+            if 400 <= reply < 600 and reply not in CONVERSATION:
+                return _refused(dialogue.stage, *said(error), is_permanent=reply >= 500)
             self.close()
-            return _broken_off(dialogue.stage, error)
-        self.sent += 1
-        self.used_at = time.monotonic()
+            if dialogue.stage == Stage.BODY and reply not in CONVERSATION:
+                # The mail itself was begun: it may have been accepted all the same.
+                return Result(Outcome.AMBIGUOUS, *said(error))
+            return _out_of_step(dialogue.stage, *said(error), is_reused=is_reused, is_login=reply in _UNAUTHENTICATED)
+        self.accepted_at = time.monotonic()
         return Result(Outcome.ACCEPTED, "250", words)
 
     def _answers(self) -> bool:
-        """Whether the connection still stands: asked with RSET, unless it was just used and the server is silent since.
+        """Whether the connection still stands: asked with RSET, unless the last message was accepted just now and the
+        server is silent since.
 
         A server that has hung up, or said so with 421, has left something to read.
         """
         try:
-            if time.monotonic() - self.used_at < IDLE and not self._has_something_to_say():
+            if time.monotonic() - self.accepted_at < IDLE and not self._has_something_to_say():
                 return True
             self.backend.connection.sock.settimeout(self._timeout())
             return bool(self.backend.connection.rset()[0] == 250)
@@ -152,20 +159,22 @@ class _Dialogue:
         return options
 
 
-def _refused(stage: Stage, error: smtplib.SMTPResponseException) -> Result:
-    code, text = said(error)
-    if stage == Stage.MAIL and (error.smtp_code == 421 or error.smtp_code in _UNAUTHENTICATED):
-        # No recipient was named yet, so no message is to blame.
-        return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=error.smtp_code != 421)
-    if error.smtp_code < 500:
+def _refused(stage: Stage, code: str, text: str, *, is_permanent: bool) -> Result:
+    if not is_permanent:
         return Result(Outcome.TEMPORARY, code, text)
     is_bad_address = stage == Stage.RCPT and bool(_BAD_ADDRESS.match(text))
     return Result(Outcome.PERMANENT, code, text, is_bad_address=is_bad_address)
 
 
-def _broken_off(stage: Stage, error: Exception) -> Result:
-    """Once the mail itself was begun, it may have been accepted all the same."""
-    return Result(Outcome.AMBIGUOUS if stage == Stage.BODY else Outcome.TEMPORARY, *said(error))
+def _out_of_step(stage: Stage, code: str, text: str, *, is_reused: bool, is_login: bool) -> Result:
+    """The connection's trouble: the message is tried again over another one, and loses no attempt."""
+    if stage > Stage.MAIL:
+        return Result(Outcome.TEMPORARY, code, text, counts=False)
+    if is_reused:
+        # Such as a server that takes fewer messages per connection than it was given: a fresh one will do.
+        return Result(Outcome.TEMPORARY, code, text, counts=False, wait=timedelta(0))
+    # No recipient was named yet: it would answer every message so.
+    return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=is_login)
 
 
 def said(error: BaseException) -> tuple[str, str]:

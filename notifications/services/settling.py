@@ -114,7 +114,7 @@ def _next(claim: Claim, result: Result) -> dict[str, Any]:
     if result.outcome == Outcome.AMBIGUOUS and not result.may_repeat:
         return said | _final(State.UNKNOWN, "ambiguous")
     if result.outcome in {Outcome.TEMPORARY, Outcome.AMBIGUOUS}:
-        return said | _again(claim, result.wait)
+        return said | _again(claim, result)
     return said | _final(*_FINAL[result.outcome])
 
 
@@ -127,14 +127,17 @@ def _final(state: Message.State, reason: str) -> dict[str, Any]:
     return fields if state == State.UNKNOWN else {**fields, "handed_at": None}
 
 
-def _again(claim: Claim, asked: timedelta | None) -> dict[str, Any]:
+def _again(claim: Claim, result: Result) -> dict[str, Any]:
     message = claim.message
-    if message.attempts >= message.max_attempts:
+    if result.counts and message.attempts >= message.max_attempts:
         return _final(State.FAILED, "attempts_used")
-    wait = outcomes.wait_after(message.attempts, _backoff(message)) if asked is None else asked
+    # Tries that do not count lengthen the wait all the same.
+    tries = message.attempts if result.counts else message.tries.count() + 1
+    wait = outcomes.wait_after(tries, _backoff(message)) if result.wait is None else result.wait
     # Never past its end: there it is due once more, and expires.
     wait = max(min(wait, message.expires_at - claim.now()), timedelta(0))
-    return {"state": State.QUEUED, "due_at": moment(wait), "handed_at": None}
+    again = {"state": State.QUEUED, "due_at": moment(wait), "handed_at": None}
+    return again if result.counts else {**again, "attempts": F("attempts") - 1}
 
 
 def _unburnt(claim: Claim) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import translation
 
 from lib.errors import ProductError
 from lib.text import is_storable, printable, valid_email
 from notifications import engine, registry, render
 from notifications.models import Message
+from notifications.providers.smtp import CONVERSATION
 from notifications.registry import EMAIL
 from notifications.services import queueing
 from notifications.services.clock import moment
@@ -121,6 +122,12 @@ def retry(message: Message) -> None:
     if not waiting:
         raise ProductError(STATE, "Only a failed, unknown or expired message can be tried again.", status=409)
     transaction.on_commit(partial(engine.committed, message.pk), robust=True)
+
+
+def wrongly_failed() -> QuerySet[Message]:
+    """Failed by an answer about the conversation, which no longer happens; the one that ended last first."""
+    codes = [str(code) for code in sorted(CONVERSATION)]
+    return Message.objects.filter(state=State.FAILED, reason="refused", last_code__in=codes).order_by("-finished_at")
 
 
 def cancel(message: Message) -> None:

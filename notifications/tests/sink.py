@@ -4,21 +4,42 @@ import asyncio
 import logging
 import socket
 import time
+from collections import Counter
 from email import message_from_bytes
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult
 
 # Every line of every conversation would bury the one a failing test is about.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
+class Server(SMTP):
+    """Strict about the order of commands, as aiosmtpd is; DATA itself can be refused, too."""
+
+    async def smtp_DATA(self, arg):  # noqa: N802
+        if reply := self.event_handler.at("DATA"):
+            await self.push(reply)
+        else:
+            await super().smtp_DATA(arg)
+
+
+class StrictController(Controller):
+    def factory(self):
+        return Server(self.handler, **self.SMTP_kwargs)
+
+
 class Sink:
-    """Takes mail; `replies` are used up one per message, `None` standing for a cut line. Then all is accepted."""
+    """Takes mail; `replies` are used up one per message, `None` standing for a cut line. Then all is accepted.
+
+    `says[stage, n]` answers the n-th MAIL, RCPT, DATA or end of data ("BODY"), counted from 0 over all connections.
+    """
 
     def __init__(self, port=None):
         self.port = port or free_port()
         self.replies = []
+        self.says = {}
+        self.seen = Counter()
         self.refused_recipients = {}
         self.senders_are_told = ""
         self.cuts_at = ""
@@ -33,7 +54,7 @@ class Sink:
         options = {}
         if self.password:
             options = {"authenticator": self.is_right, "auth_require_tls": False}
-        self.controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
+        self.controller = StrictController(self, hostname="127.0.0.1", port=self.port, **options)
         self.controller.start()
         return self
 
@@ -45,6 +66,10 @@ class Sink:
     @property
     def message_ids(self):
         return [mail["Message-ID"] for mail in self.mails]
+
+    def at(self, stage):
+        self.seen[stage] += 1
+        return self.says.get((stage, self.seen[stage] - 1))
 
     def is_right(self, server, session, envelope, mechanism, login):
         return AuthResult(success=login.password == self.password.encode(), handled=False)
@@ -61,8 +86,8 @@ class Sink:
     ):
         if self.cuts_at == "MAIL":
             server.transport.close()
-        if self.senders_are_told:
-            return self.senders_are_told
+        if reply := self.at("MAIL") or self.senders_are_told:
+            return reply
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -72,8 +97,8 @@ class Sink:
     ):
         if self.cuts_at == "RCPT":
             server.transport.close()
-        if address in self.refused_recipients:
-            return self.refused_recipients[address]
+        if reply := self.at("RCPT") or self.refused_recipients.get(address):
+            return reply
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -81,7 +106,7 @@ class Sink:
         self, server, session, envelope
     ):
         mail = message_from_bytes(envelope.content)
-        reply = self.replies.pop(0) if self.replies else "250 OK"
+        reply = self.at("BODY") or (self.replies.pop(0) if self.replies else "250 OK")
         if reply is None or reply.startswith("250"):
             self.mails.append(mail)
         while self.is_holding:  # noqa: ASYNC110  (set from another thread)

@@ -168,3 +168,35 @@ def test_workers_and_ways_out_are_listed_and_nothing_more(staff_client):
     assert staff_client.post(f"{WORKERS}{worker.pk}/delete/", {"post": "yes"}).status_code == 403
     back = staff_client.post(f"{PROVIDERS}{state.pk}/resume/", {"_from": "list", "reason": ""})
     assert back["Location"] == PROVIDERS
+
+
+# --- What the connection lost -----------------------------------------------------------------------------------------
+
+LOST = "/admin/notifications/message/retry-lost/"
+FAILED = {"state": "failed", "due_at": None, "reason": "refused", "attempts": 1}
+
+
+def test_what_failed_because_of_the_connection_is_queued_again_by_one_press():
+    lost = [MessageFactory.create(**FAILED, finished_at=timezone.now(), last_code=code) for code in ("503", "421")]
+    refused = MessageFactory.create(**FAILED, finished_at=timezone.now(), last_code="550")
+    client = clerk("view_message", "retry_message")
+    assert mail(client)["lost"] == "2"
+
+    answer = client.post(LOST, follow=True)
+
+    assert told(answer) == ["2 messages: queued again."]
+    assert LogEntry.objects.count() == 2
+    for message in (*lost, refused):
+        message.refresh_from_db()
+    assert [(message.state, message.attempts) for message in lost] == [("queued", 0)] * 2
+    assert refused.state == "failed"
+    assert "Retry what the connection lost" not in client.get(INDEX).content.decode()
+
+
+def test_that_press_is_for_those_who_may_retry():
+    MessageFactory.create(**FAILED, finished_at=timezone.now(), last_code="503")
+    reader = clerk("view_message")
+
+    assert "Retry what the connection lost" not in reader.get(INDEX).content.decode()
+    assert reader.post(LOST).status_code == 403
+    assert clerk("view_message", "retry_message", email="other@example.org").get(LOST).status_code == 405

@@ -150,6 +150,15 @@ def test_retry_queues_the_failed_ones_again():
     assert run("retry", "--state", "unknown") == "0 messages queued again.\n"
 
 
+def test_retry_is_limited_to_what_was_answered():
+    for code in ("503", "421", "550"):
+        MessageFactory.create(state="failed", due_at=None, reason="refused", last_code=code)
+
+    assert run("retry", "--code", "503", "--dry-run") == "1 message would be queued again.\n"
+    assert run("retry", "--code", "503", "--code", "421") == "2 messages queued again.\n"
+    assert Message.objects.get(state="failed").last_code == "550"
+
+
 def test_retry_is_limited_to_a_type_and_a_time():
     ended("failed", timedelta(hours=3))
     ended("failed", type="tests.bulk")

@@ -24,6 +24,14 @@ class Command(BaseCommand):
         parser.add_argument(
             "--since", type=_shared.moment, metavar="TIME", help="only those that ended since (2h, 3d, a date)"
         )
+        parser.add_argument(
+            "--code",
+            action="append",
+            default=[],
+            type=_shared.word,
+            metavar="CODE",
+            help="only those last answered so, such as 503; may be repeated",
+        )
         parser.add_argument("--dry-run", action="store_true", help="say how many, change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -53,6 +61,8 @@ def _matching(options: dict[str, Any]) -> Iterator[Message]:
     rows = Message.objects.filter(state=options["state"]).order_by("pk")
     if options["type"]:
         rows = rows.filter(type=staff.kind_of(options["type"]).code)
+    if options["code"]:
+        rows = rows.filter(last_code__in=options["code"])
     if options["since"]:
         rows = rows.filter(finished_at__gte=options["since"])
     last = 0

@@ -1,0 +1,126 @@
+"""What one message leaves behind in a connection or a lease, met by the next: nothing."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from notifications import services
+from notifications.models import Message, ProviderState
+from notifications.providers import smtp
+from notifications.tests.factories import MessageFactory
+
+pytestmark = pytest.mark.django_db
+
+SIZE = 4
+
+
+def deliver():
+    services.Courier().deliver_due()
+
+
+def time_passes():
+    past = timezone.now() - timedelta(seconds=1)
+    ProviderState.objects.exclude(paused_until=None).update(paused_until=past)
+    Message.objects.filter(state="queued").update(due_at=past)
+
+
+def fate(message):
+    message.refresh_from_db()
+    return message.state, message.attempts
+
+
+@pytest.fixture(params=[True, False], ids=["reused", "fresh"])
+def is_reused(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(smtp, "PER_CONNECTION", 1)
+    return request.param
+
+
+each_stage = pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "BODY"])
+each_place = pytest.mark.parametrize("n", [0, 1, SIZE - 1], ids=["first", "middle", "last"])
+
+
+@each_stage
+@each_place
+@pytest.mark.parametrize(
+    ("reply", "first", "last"),
+    [
+        ("451 4.7.1 greylisted", ("queued", 1), ("sent", 2)),
+        ("452 4.2.2 full", ("queued", 1), ("sent", 2)),
+        ("550 5.1.1 no such person", ("failed", 1), ("failed", 1)),
+        ("554 5.7.1 no", ("failed", 1), ("failed", 1)),
+    ],
+    ids=lambda value: value[:3] if isinstance(value, str) else "",
+)
+def test_each_message_ends_as_its_own_recipient_deserves(sink, is_reused, stage, n, reply, first, last):
+    sink.says = {(stage, n): reply}
+    messages = MessageFactory.create_batch(SIZE)
+    refused, others = messages[n], messages[:n] + messages[n + 1 :]
+
+    deliver()
+
+    assert [fate(message) for message in others] == [("sent", 1)] * (SIZE - 1)
+    assert sink.message_ids == [message.message_id for message in others]
+    assert fate(refused) == first
+    time_passes()
+    deliver()
+    assert fate(refused) == last
+    assert sink.message_ids.count(refused.message_id) == (last[0] == "sent")
+
+
+@each_stage
+@each_place
+@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "503 5.5.1 nested MAIL", "500 5.5.2 what?", "530 5.7.0 log in"])
+def test_an_answer_about_the_conversation_is_held_against_no_message(sink, is_reused, stage, n, reply):
+    sink.says = {(stage, n): reply}
+    messages = MessageFactory.create_batch(SIZE)
+
+    deliver()
+
+    states = [fate(message) for message in messages]
+    assert set(states) <= {("sent", 1), ("queued", 0)}
+    if stage != "MAIL":
+        assert states.count(("sent", 1)) == SIZE - 1
+    ProviderState.objects.update(paused=False, paused_until=None)
+    time_passes()
+    deliver()
+    assert [fate(message) for message in messages] == [("sent", 1)] * SIZE
+    assert sorted(sink.message_ids) == sorted(message.message_id for message in messages)
+
+
+def test_a_server_that_takes_few_messages_per_connection_gets_them_all_without_a_pause(sink):
+    # The second MAIL of every connection is refused: the 2nd overall, the 4th, …
+    sink.says = {("MAIL", n): "421 4.7.0 too many messages" for n in range(1, 2 * SIZE, 2)}
+    messages = MessageFactory.create_batch(SIZE)
+
+    deliver()
+
+    assert [fate(message) for message in messages] == [("sent", 1)] * SIZE
+    assert not ProviderState.objects.filter(failures__gt=0).exists()
+
+
+def test_a_recipient_that_always_ends_the_conversation_waits_longer_each_time(sink):
+    sink.refused_recipients = {"odd@example.org": "421 4.7.0 not you"}
+    odd = MessageFactory.create(to_address="odd@example.org", max_attempts=2)
+    waits = []
+
+    for _ in range(4):
+        deliver()
+        assert fate(odd) == ("queued", 0)
+        waits.append((odd.due_at - timezone.now()).total_seconds())
+        time_passes()
+
+    assert 20 < waits[0] < 60 < waits[1] < waits[2] < waits[3]
+    assert not ProviderState.objects.filter(paused=True).exists()
+
+
+def test_with_every_tenth_recipient_refused_the_others_get_their_mail(sink):
+    messages = MessageFactory.create_batch(60)
+    sink.refused_recipients = {message.to_address: "550 5.1.1 no such person" for message in messages[::10]}
+
+    deliver()
+
+    assert Message.objects.filter(state="sent").count() == len(sink.mails) == 54
+    assert set(Message.objects.filter(state="failed").values_list("last_code", flat=True)) == {"550"}
+    assert sink.connections == 1
