@@ -20,6 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
+from lib import audit
 from lib.errors import ProductError
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ def _always(obj: Any) -> bool:
 
 def _nothing(obj: Any) -> str:
     return ""
+
+
+def _of_itself(obj: Any) -> dict[str, Any]:
+    return {"name": str(obj)[:200]}
 
 
 def _holds(asked: Asked, obj: Any) -> bool:
@@ -86,6 +91,8 @@ class Verb:
     #: Only with a fresh proof of who presses: the site's `is_fresh(request)` tells, and its
     #: `ask_proof(request, back_url=, then=)` leads to the page that asks and back to where the button stands.
     sensitive: bool = False
+    event: str = ""  #: What the audit trail calls it; empty where the service behind `run` notes it there itself.
+    about: Callable[[Any], dict[str, Any]] = _of_itself  #: What it notes of the object; see `lib.audit.note`.
     ends: bool = False  #: Afterwards the object is no more: the answer leads to the list.
     in_row: bool = False
     in_bulk: bool = True
@@ -106,6 +113,20 @@ class Outcome:
     obj: models.Model
     level: int
     text: str
+
+
+def proves(site: Any, request: HttpRequest, form: forms.Form) -> bool:
+    """Whether there is a fresh proof of who sends this form. Where there is none the form says so: what was typed stays
+    on the page, and the proof is given on another."""
+    if site.is_fresh(request):
+        return True
+    told = format_html(
+        'This is a sensitive change: <a href="{}" target="_blank" rel="noopener">prove once more that it is you</a>,'
+        " then send this form again.",
+        site.proof_url(request.get_full_path()),
+    )
+    form.add_error(None, told)
+    return False
 
 
 def staff(request: HttpRequest) -> AbstractBaseUser:
@@ -317,11 +338,15 @@ class VerbAdmin(ModelAdmin):
         reason = answers["reason"]
         try:
             with transaction.atomic():
+                # Before it runs: what it does may be that there is nothing left to speak of.
+                about = verb.about(obj)
                 result = verb.run(obj, request=request, **answers)
                 text = result if isinstance(result, str) else verb.done
                 if not result:
                     return Outcome(obj, messages.INFO, f"{verb.already}.")
                 self.log_change(request, obj, f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else ""))
+                if verb.event:
+                    audit.note(request, verb.event, **about, **({"reason": reason} if reason else {}))
         except ProductError as error:
             return Outcome(obj, messages.ERROR, error.message)
         return Outcome(obj, messages.SUCCESS, f"{text}.")

@@ -16,6 +16,7 @@ from django.template.loader import render_to_string
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
 
+from lib import audit
 from lib.errors import ProductError, refusals
 from notifications import registry, schemas
 from notifications.models import Message
@@ -184,6 +185,7 @@ async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[
             message, is_new = (verbs.send(**said), True) if key is None else verbs.send_once(**said, by=user, key=key)
             if is_new:
                 _log(user, message, "Sent through the API.", flag=ADDITION)
+                _note(request, "message.sent", message)
         return schemas.UidOut(uid=str(message.uid))
 
     return Status(202, await sync_to_async(act)())
@@ -216,19 +218,22 @@ async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
 @staff.post("/messages/{uid}/retry", response={200: schemas.MessageOut, **_REFUSED})
 async def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a failed, unknown or expired one again, as it is. Needs `retry_message`."""
-    return await sync_to_async(_change)(request, uid, "retry_message", verbs.retry, "Retry: queued again.")
+    said = ("Retry: queued again.", "message.retried")
+    return await sync_to_async(_change)(request, uid, "retry_message", verbs.retry, *said)
 
 
 @staff.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **_REFUSED})
 async def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Stop one that no mail server was given. Needs `cancel_message`."""
-    return await sync_to_async(_change)(request, uid, "cancel_message", verbs.cancel, "Cancel: cancelled.")
+    said = ("Cancel: cancelled.", "message.cancelled")
+    return await sync_to_async(_change)(request, uid, "cancel_message", verbs.cancel, *said)
 
 
 @staff.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **_REFUSED})
 async def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a copy of one that is through; the answer is the copy. Needs `resend_message`."""
-    return await sync_to_async(_change)(request, uid, "resend_message", verbs.resend, "Resend as new: queued.")
+    said = ("Resend as new: queued.", "message.resent")
+    return await sync_to_async(_change)(request, uid, "resend_message", verbs.resend, *said)
 
 
 @staff.get("/types/{code}/preview", response={200: schemas.PreviewOut, **_REFUSED})
@@ -257,16 +262,21 @@ def _allowed(request: HttpRequest, permission: str) -> Any:
 
 
 def _change(
-    request: HttpRequest, uid: str, permission: str, verb: Callable[[Message], Message | None], text: str
+    request: HttpRequest, uid: str, permission: str, verb: Callable[..., Message | None], text: str, event: str
 ) -> schemas.MessageOut:
     user = _allowed(request, permission)
     message = reading.find(uid)
     with transaction.atomic():
-        made = verb(message)
+        made = verb(message, by=user)
         _log(user, message, f"{text[:-1]}, through the API.")
+        _note(request, event, message)
     return schemas.MessageOut.of(reading.find(str((made or message).uid)))
 
 
 def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:
     """As lib/admin.py does for the buttons."""
     LogEntry.objects.log_actions(user.pk, [message], flag, change_message=text, single_object=True)
+
+
+def _note(request: HttpRequest, event: str, message: Message) -> None:
+    audit.note(request, event, kind=message.type, user_id=message.user_id, email=message.to_address)

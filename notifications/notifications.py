@@ -14,6 +14,9 @@ from lib.text import storable
 from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
 from notifications.render import TEST
 
+#: Staff write to one address as often as a stranger makes us do.
+_BY_STAFF = ("3/1m", "5/10m", "20/1d")
+
 
 def _one_line(value: str) -> str:
     if not value.isprintable():
@@ -67,6 +70,7 @@ notifications.declare(
     priority=BULK,
     channels=(IN_APP, EMAIL),
     context=Announcement,
+    throttle=_BY_STAFF,
 )
 notifications.declare(
     TEST,
@@ -74,5 +78,6 @@ notifications.declare(
     category="account",
     priority=ACCOUNT,
     context=Test,
+    throttle=_BY_STAFF,
     expires_in=timedelta(hours=1),
 )

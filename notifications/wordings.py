@@ -66,9 +66,10 @@ class TemplateForm(forms.Form):
     text = forms.CharField(strip=False, widget=forms.Textarea({"rows": 16}))
     html = forms.CharField(label="HTML", strip=False, widget=forms.Textarea({"rows": 24}))
     note = forms.CharField(
-        required=False,
+        label="Reason",
         max_length=overrides.NOTE_LIMIT,
-        help_text="Why; it stays in the history.",
+        help_text="It stays in the history.",
+        error_messages={"required": "Say why."},
         widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
     )
     seen = forms.CharField(required=False, max_length=500, widget=forms.HiddenInput)
@@ -93,10 +94,10 @@ class TemplateForm(forms.Form):
 
 class NoteForm(forms.Form):
     note = forms.CharField(
-        required=False,
         label="Reason",
         max_length=overrides.NOTE_LIMIT,
-        help_text="It stays in the log. You may leave it empty.",
+        help_text="It stays in the history.",
+        error_messages={"required": "Say why."},
         widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
     )
 

@@ -1,29 +1,45 @@
-"""Selected flags as a file that `import_feature_flags` reads."""
+"""Selected flags as a file that `import_feature_flags` reads. It leaves the house: freshly proved, and on record."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from feature_flags import portable
+from feature_flags.admin.common import may_see_segments
 from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services.segments import segment_document
+from lib import audit
 from lib.admin import VerbAdmin
 
 LIMIT = 10_000
 
 
 def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:
-    """The chosen flags and the segments their rules refer to."""
+    """The chosen flags and, for whoever may see them, the segments their rules refer to."""
+    site: Any = model_admin.admin_site
+    if not site.is_fresh(request):
+        then = "Thank you. Now export once more."
+        answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)
+        return answer
     pks = list(queryset.order_by("codename").values_list("pk", flat=True)[: LIMIT + 1])
     if len(pks) > LIMIT:
         model_admin.message_user(request, f"Select at most {LIMIT:,} at once.", messages.ERROR)
         return None
     documents = portable.read(pks) if pks else {}
     used = {name for document in documents.values() for rule in document["rules"] for name in rule["segments"]}
-    segments = [segment_document(segment) for segment in Segment.objects.filter(name__in=used).order_by("name")]
+    shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
+    segments = [segment_document(segment) for segment in shown.order_by("name")]
+    audit.note(request, "flags.exported", count=len(documents), flags=sorted(_names(documents))[:100])
     headers = {"Content-Disposition": 'attachment; filename="feature-flags.json"'}
     text = switchboard.dump(documents.values(), segments)
     return HttpResponse(text, content_type="application/json", headers=headers)
+
+
+def _names(documents: Mapping[int, portable.Document]) -> list[str]:
+    return [document["codename"] for document in documents.values()]

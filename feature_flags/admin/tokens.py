@@ -19,7 +19,8 @@ from feature_flags.admin.common import because, who
 from feature_flags.admin.texts import lines
 from feature_flags.models import FlagToken
 from feature_flags.portable import InvalidFlag
-from lib.admin import Verb, VerbAdmin, staff
+from lib import audit
+from lib.admin import Verb, VerbAdmin, proves, staff
 
 MANAGE = "feature_flags.manage_flagtoken"
 
@@ -54,6 +55,10 @@ class TokenForm(forms.Form):
         return lines(self.cleaned_data["allowed_origins"])
 
 
+def _about(token: FlagToken) -> dict[str, Any]:
+    return {"name": token.name, "kind": str(token.kind)}
+
+
 def _revoke(token: FlagToken, /, *, request: HttpRequest, reason: str) -> bool:
     return services.revoke_token(token, **who(request, reason))
 
@@ -83,6 +88,9 @@ class FlagTokenAdmin(VerbAdmin):
             label="Revoke",
             permission=MANAGE,
             run=_revoke,
+            sensitive=True,
+            event="flag_token.revoked",
+            about=_about,
             done="revoked",
             already="revoked already",
             asks_reason=True,
@@ -132,7 +140,8 @@ class FlagTokenAdmin(VerbAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = TokenForm(request.POST if request.method == "POST" else None)
-        made = self._create(request, form) if form.is_valid() else None
+        is_ready = form.is_valid() and proves(self.admin_site, request, form)
+        made = self._create(request, form) if is_ready else None
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
@@ -155,6 +164,7 @@ class FlagTokenAdmin(VerbAdmin):
             with transaction.atomic():
                 token, secret = services.create_token(given.pop("name"), **given, **who(request, reason))
                 self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
+                audit.note(request, "flag_token.created", **_about(token), reason=reason)
         except InvalidFlag as error:
             for problem in error.problems:
                 field = str(problem.place[0]) if problem.place else ""

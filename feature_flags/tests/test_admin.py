@@ -425,7 +425,7 @@ def test_a_flag_that_cannot_be_read_is_marked_and_named(staff_client):
     assert '1 flag cannot be read and is off for everybody: <a href="?q=FF_A">FF_A</a>' in html
 
 
-def test_a_selection_is_exported_with_the_segments_it_uses(staff_client):
+def test_a_selection_is_exported_with_the_segments_it_uses(chief_client):
     for name in ("Invited", "Other"):
         services.create_segment(name, **COMMAND)
     flags = [
@@ -435,7 +435,7 @@ def test_a_selection_is_exported_with_the_segments_it_uses(staff_client):
     services.create("FF_C", **COMMAND)
     data = {"action": "export_json", "_selected_action": [flag.pk for flag in flags], "index": "0"}
 
-    response = staff_client.post(LIST, data)
+    response = chief_client.post(LIST, data)
 
     assert response.headers["Content-Disposition"] == 'attachment; filename="feature-flags.json"'
     exported = response.json()

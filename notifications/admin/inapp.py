@@ -18,7 +18,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import staff
+from lib import audit
+from lib.admin import proves, staff
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email
 from notifications.admin.common import ReadOnly, TypeFilter, chip, person_begins, person_link, type_label
@@ -173,7 +174,8 @@ class InAppNotificationAdmin(ReadOnly):
         if form.is_valid():
             count = len(form.cleaned_data["chosen"])
             # Somebody may have joined the group since the number was shown.
-            if request.POST.get("confirmed") == str(count) and self._announce(request, form):
+            is_confirmed = request.POST.get("confirmed") == str(count)
+            if is_confirmed and proves(self.admin_site, request, form) and self._announce(request, form):
                 return HttpResponseRedirect(self._list_url())
         request.current_app = self.admin_site.name
         context = {
@@ -210,5 +212,7 @@ class InAppNotificationAdmin(ReadOnly):
             action_flag=ADDITION,
             change_message=f"Announcement {given['key']}: {text}{group}.",
         )
+        group_name = str(given["group"] or "")
+        audit.note(request, "announcement.sent", name=given["title"], count=done.people, groups=[group_name])
         self.message_user(request, f"“{given['title']}”: {text}.", messages.SUCCESS)
         return True

@@ -10,14 +10,16 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import Verb, staff
+from lib import audit
+from lib.admin import Verb, proves, staff
+from lib.errors import ProductError
 from lib.text import normal_email, valid_email
 from notifications import registry
 from notifications.admin.common import (
@@ -30,9 +32,10 @@ from notifications.admin.common import (
     person_link,
     type_label,
 )
-from notifications.admin.verbs import SuppressForm, put_on_list, scopes
+from notifications.admin.verbs import SuppressForm, by, put_on_list, scopes
 from notifications.models import DeliveryEvent, Message, Preference, Suppression
 from notifications.services import suppressions
+from notifications.services.staff import require_reach
 
 
 class AddSuppressionForm(SuppressForm):
@@ -54,6 +57,7 @@ class AddSuppressionForm(SuppressForm):
 
 
 def _lift(suppression: Suppression, /, *, request: HttpRequest, reason: str) -> bool:
+    require_reach(by(request), address=suppression.address)
     return suppressions.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 
@@ -78,6 +82,9 @@ class SuppressionAdmin(ReadOnly):
             name="lift",
             label="Lift",
             permission="notifications.delete_suppression",
+            sensitive=True,
+            event="suppression.lifted",
+            about=lambda suppression: {"email": suppression.address, "scope": suppression.scope},
             run=_lift,
             done="lifted",
             already="not on the list any more",
@@ -124,8 +131,8 @@ class SuppressionAdmin(ReadOnly):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = AddSuppressionForm(request.POST if request.method == "POST" else None)
-        if form.is_valid():
-            return self._add(request, form.cleaned_data)
+        if form.is_valid() and proves(self.admin_site, request, form) and self._add(request, form):
+            return HttpResponseRedirect(self.page_url("changelist"))
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
@@ -137,16 +144,22 @@ class SuppressionAdmin(ReadOnly):
         }
         return TemplateResponse(request, "admin/notifications/form.html", context)
 
-    def _add(self, request: HttpRequest, given: dict[str, Any]) -> HttpResponse:
-        address, scope = given["address"], given["scope"]
-        with transaction.atomic():
-            is_new = put_on_list(address, scope=scope, reason=given["reason"], days=given["days"])
-            if is_new:
-                row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
-                self.log_addition(request, row, f"Suppressed. Reason: {given['reason']}")
+    def _add(self, request: HttpRequest, form: AddSuppressionForm) -> bool:
+        given = form.cleaned_data
+        address, scope, reason = given["address"], given["scope"], given["reason"]
+        try:
+            with transaction.atomic():
+                is_new = put_on_list(request, address, scope=scope, reason=reason, days=given["days"])
+                if is_new:
+                    row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
+                    self.log_addition(request, row, f"Suppressed. Reason: {reason}")
+                    audit.note(request, "suppression.added", email=address, scope=scope, reason=reason)
+        except ProductError as error:
+            form.add_error(None, error.message)
+            return False
         text = "suppressed" if is_new else "on the list already, for at least as long"
         self.message_user(request, f"“{address}”: {text}.", messages.SUCCESS if is_new else messages.INFO)
-        return HttpResponseRedirect(self.page_url("changelist"))
+        return True
 
 
 @admin.register(Preference)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from lib.admin import staff
+from lib import audit
+from lib.admin import proves, staff
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email
 from notifications import registry, render
@@ -25,6 +26,8 @@ from notifications.services import overrides, testing
 from notifications.wordings import NoteForm, TemplateForm, Wording, differences, labels, language_name, part_label
 
 if TYPE_CHECKING:
+    from users.models import User
+
     OverrideModelAdmin = admin.ModelAdmin[TemplateOverride]
 else:
     OverrideModelAdmin = admin.ModelAdmin
@@ -97,9 +100,9 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         if request.method != "POST":
             start = {part: wording.body(part) for part in overrides.PARTS} | {"seen": wording.seen}
             return self._wording_page(request, wording, TemplateForm(initial=start))
-        self._needs_change(request)
+        self._needs_change(request, wording)
         form = TemplateForm(request.POST)
-        if form.is_valid() and self._save(request, wording, form):
+        if form.is_valid() and proves(self.admin_site, request, form) and self._save(request, wording, form):
             return HttpResponseRedirect(self.url("wording", wording))
         return self._wording_page(request, wording, form)
 
@@ -111,11 +114,11 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                     kind,
                     language=language,
                     bodies=form.bodies,
-                    by=staff(request),  # type: ignore[arg-type]
+                    by=author(request),
                     note=note,
                     seen=form.cleaned_data["seen"],
                 )
-                self._log(request, wording, changed, "Saved", note)
+                self._log(request, wording, changed, "Saved", "template.saved", note)
         except overrides.InvalidTemplate as error:
             for part, texts in error.problems.items():
                 form.add_error(part, texts)
@@ -156,7 +159,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             title=wording.title,
             wording=wording,
             form=form,
-            may_change=self.has_change_permission(request),
+            may_change=self._may_write(request, wording),
+            may_test=self.has_change_permission(request),
             may_choose=self._may_choose_people(request),
             chosen=_chosen(request),
             preview=preview,
@@ -236,7 +240,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         wording = self._wording(request, code, language)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        self._needs_change(request)
+        if not self.has_change_permission(request):
+            raise PermissionDenied
         try:
             message = testing.send_test(wording.kind, user=staff(request), language=language)  # type: ignore[arg-type]
         except ValueError:
@@ -251,10 +256,10 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
     def use_view(self, request: HttpRequest, code: str, language: str, part: str, version: str) -> HttpResponse:
         """An older version or the file: first what changes, then it does."""
         wording = self._wording(request, code, language)
-        self._needs_change(request)
+        self._needs_change(request, wording)
         row = self._version(wording, part, version)
         form = NoteForm(request.POST if request.method == "POST" else None)
-        if form.is_valid():
+        if form.is_valid() and proves(self.admin_site, request, form):
             self._use(request, wording, part, row, form.cleaned_data["note"])
             return HttpResponseRedirect(self.url("wording", wording))
         return self._page(
@@ -274,11 +279,11 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             with transaction.atomic():
                 overrides.check_note(note)
                 if row is None:
-                    changed = overrides.revert(wording.kind, language=wording.language, part=part)
+                    changed = overrides.revert(wording.kind, language=wording.language, part=part, by=author(request))
                 else:
-                    changed = overrides.activate(row)
+                    changed = overrides.activate(row, by=author(request))
                 now = "the file" if row is None else f"version {row.version}"
-                self._log(request, wording, [part] if changed else [], f"Back to {now}", note)
+                self._log(request, wording, [part] if changed else [], f"Back to {now}", "template.restored", note)
         except ProductError as error:
             self.message_user(request, f"“{wording.title}”: {error.message}", messages.ERROR)
             return
@@ -310,12 +315,18 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             raise Http404
         return Wording(kind, language, overriding.active(kind, language))
 
-    def _needs_change(self, request: HttpRequest) -> None:
-        if not self.has_change_permission(request):
+    def _may_write(self, request: HttpRequest, wording: Wording) -> bool:
+        return self.has_change_permission(request) and overrides.may_write(wording.kind, author(request))
+
+    def _needs_change(self, request: HttpRequest, wording: Wording) -> None:
+        if not self._may_write(request, wording):
             raise PermissionDenied
 
-    def _log(self, request: HttpRequest, wording: Wording, parts: list[str], what: str, note: str) -> None:
+    def _log(self, request: HttpRequest, wording: Wording, parts: list[str], what: str, event: str, note: str) -> None:
         """One entry for each part, with no word of the template."""
+        if parts:
+            name = f"{wording.kind.code} {wording.language}"
+            audit.note(request, event, name=name, changed=parts, reason=note)
         for part in parts:
             rows = TemplateOverride.objects.filter(type=wording.kind.code, language=wording.language, part=part)
             row = rows.order_by("-active", "-version").first()
@@ -326,6 +337,10 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         request.current_app = self.admin_site.name
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
         return TemplateResponse(request, f"admin/notifications/templates/{name}.html", {**shared, **context})
+
+
+def author(request: HttpRequest) -> User:
+    return cast("User", staff(request))
 
 
 def _chosen(request: HttpRequest) -> str:

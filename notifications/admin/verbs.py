@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import ReasonForm, Verb
+from lib.admin import ReasonForm, Verb, staff
 from notifications import registry, services
 from notifications.models import Message, Suppression
 from notifications.services import suppressions
-from notifications.services.staff import RETRIABLE
+from notifications.services.staff import RETRIABLE, require_reach
+
+if TYPE_CHECKING:
+    from users.models import User
 
 FOR_EVER, DAYS = "", (30, 90, 365)
 
@@ -44,7 +47,9 @@ class SuppressForm(ReasonForm):
     field_order: tuple[str, ...] = ("scope", "days", "reason")
 
 
-def put_on_list(address: str, *, scope: str, reason: str, days: int | None) -> bool:
+def put_on_list(request: HttpRequest, address: str, *, scope: str, reason: str, days: int | None) -> bool:
+    """Whose mail is stopped sees no warning any more: it asks for the same rank as acting on the account."""
+    require_reach(by(request), address=address)
     return suppressions.suppress(
         address,
         scope=scope,
@@ -54,23 +59,32 @@ def put_on_list(address: str, *, scope: str, reason: str, days: int | None) -> b
     )
 
 
+def by(request: HttpRequest) -> User:
+    return cast("User", staff(request))
+
+
+def _of(message: Message) -> dict[str, Any]:
+    """What the audit trail is told of a message: its type, and whose it is."""
+    return {"kind": message.type, "user_id": message.user_id, "email": message.to_address}
+
+
 def _retry(message: Message, /, *, request: HttpRequest, reason: str) -> bool:
-    services.retry(message)
+    services.retry(message, by=by(request))
     return True
 
 
 def _cancel(message: Message, /, *, request: HttpRequest, reason: str) -> bool:
-    services.cancel(message)
+    services.cancel(message, by=by(request))
     return True
 
 
 def _resend(message: Message, /, *, request: HttpRequest, reason: str) -> str:
-    copy = services.resend(message)
+    copy = services.resend(message, by=by(request))
     return f"queued again as {copy.uid}"
 
 
 def _suppress(message: Message, /, *, request: HttpRequest, reason: str, scope: str, days: int | None) -> bool | str:
-    if not put_on_list(message.to_address, scope=scope, reason=reason, days=days):
+    if not put_on_list(request, message.to_address, scope=scope, reason=reason, days=days):
         return False
     return f"address suppressed ({scope}{f', {days} days' if days else ''})"
 
@@ -88,6 +102,8 @@ RETRY = Verb(
     name="retry",
     label="Retry",
     permission="notifications.retry_message",
+    event="message.retried",
+    about=_of,
     run=_retry,
     done="queued again",
     asks_reason=True,
@@ -102,6 +118,8 @@ VERBS = (
         name="cancel",
         label="Cancel",
         permission="notifications.cancel_message",
+        event="message.cancelled",
+        about=_of,
         run=_cancel,
         done="cancelled",
         asks_reason=True,
@@ -114,6 +132,8 @@ VERBS = (
         name="resend",
         label="Resend as new",
         permission="notifications.resend_message",
+        event="message.resent",
+        about=_of,
         run=_resend,
         done="queued again as new messages",
         asks_reason=True,
@@ -125,6 +145,9 @@ VERBS = (
         name="suppress",
         label="Suppress address",
         permission="notifications.add_suppression",
+        sensitive=True,
+        event="suppression.added",
+        about=lambda message: {"email": message.to_address},
         run=_suppress,
         done="address suppressed",
         already="on the list already, for at least as long",

@@ -53,11 +53,13 @@ def save(
     """Put these bodies in use, each as a new version; return the parts that changed.
 
     A body that is in use already changes nothing; one that equals the file goes back to the file. InvalidTemplate when
-    a rule is broken; ProductError 409 `TEMPLATE_CHANGED` when other versions are in use than those in `seen`.
+    a rule is broken; ProductError 409 `TEMPLATE_CHANGED` when other versions are in use than those in `seen`,
+    403 `SUPERUSERS_ONLY`.
     """
     language = _known_language(language)
     bodies = {part: body.replace("\r\n", "\n") for part, body in bodies.items() if part in PARTS}
     check_note(note)
+    require_author(kind, by)
     check(kind, language=language, bodies=bodies)
     try:
         with transaction.atomic():
@@ -92,9 +94,11 @@ def save(
 
 
 @transaction.atomic
-def activate(override: TemplateOverride) -> bool:
-    """Put an older version in use again; False when it is. InvalidTemplate when today's rules refuse it."""
+def activate(override: TemplateOverride, *, by: User | None) -> bool:
+    """Put an older version in use again; False when it is. InvalidTemplate when today's rules refuse it,
+    `SUPERUSERS_ONLY` (403)."""
     kind = registry.get(override.type)
+    require_author(kind, by)
     rows = _locked(kind, override.language)
     if any(active for pk, _, _, active in rows if pk == override.pk):
         return False
@@ -106,8 +110,10 @@ def activate(override: TemplateOverride) -> bool:
 
 
 @transaction.atomic
-def revert(kind: NotificationType, *, language: str, part: str) -> bool:
-    """Go back to the file; False when it is in use. Nothing is checked: this is the way out of any trouble."""
+def revert(kind: NotificationType, *, language: str, part: str, by: User | None) -> bool:
+    """Go back to the file; False when it is in use. `SUPERUSERS_ONLY` (403); the words are not checked: this is the
+    way out of any trouble."""
+    require_author(kind, by)
     _locked(kind, language)
     return bool(_deactivate(kind, language, part))
 
@@ -149,6 +155,17 @@ def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Overr
         except (Refused, render.InvalidSample) as error:
             found[part] = str(error)
     return found
+
+
+def may_write(kind: NotificationType, by: User) -> bool:
+    """Whoever writes a mail with a code or link could reach everybody it is sent to."""
+    return by.is_superuser or not kind.secrets
+
+
+def require_author(kind: NotificationType, by: User | None) -> None:
+    """SUPERUSERS_ONLY (403). Commands, which are nobody's, may."""
+    if by is not None and not may_write(kind, by):
+        raise ProductError("SUPERUSERS_ONLY", "Only superusers write mails with a code or link.", status=403)
 
 
 def check_note(note: str) -> None:

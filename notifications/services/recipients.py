@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from lib.sql import adapted, marks
 from lib.text import normal_email
 from notifications.models import Message, Preference, Suppression
-from notifications.registry import EMAIL, NotificationType
+from notifications.registry import EMAIL, NotificationType, Rate
 
 _LISTED = f"""
 SELECT 1 FROM {Suppression._meta.db_table}
@@ -39,13 +40,14 @@ def refusal(kind: NotificationType, *, address: str, user_id: UUID | None, chann
     return PREFERENCE if is_off.exists() else ""
 
 
-def is_throttled(kind: NotificationType, address: str) -> bool:
-    """Whether the address has had as many of this type as its rates allow."""
-    if not kind.throttle:
+def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] | None = None) -> bool:
+    """Whether the address has had as many of this type as its rates allow, or those given."""
+    rates = kind.throttle if rates is None else rates
+    if not rates:
         return False
     now = timezone.now()
     recent = Message.objects.filter(to_address=address, type=kind.code).exclude(state=Message.State.SUPPRESSED)
-    return any(recent.filter(created_at__gt=now - rate.window).count() >= rate.count for rate in kind.throttle)
+    return any(recent.filter(created_at__gt=now - rate.window).count() >= rate.count for rate in rates)
 
 
 def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
@@ -19,8 +21,8 @@ from lib.text import is_storable, printable, valid_email
 from notifications import engine, registry, render
 from notifications.models import Message
 from notifications.providers.smtp import CONVERSATION
-from notifications.registry import EMAIL
-from notifications.services import queueing
+from notifications.registry import EMAIL, Rate
+from notifications.services import queueing, recipients
 from notifications.services.clock import moment
 from notifications.services.queueing import cancel_open, insert, sending_domain
 
@@ -31,6 +33,29 @@ State = Message.State
 RETRIABLE = (State.FAILED, State.UNKNOWN, State.EXPIRED)
 STATE, WITHDRAWN = "MESSAGE_STATE", "MESSAGE_WITHDRAWN"
 KEY_LIMIT = 128
+
+
+#: What one address is sent of one type on staff's word: as much as on a stranger's (users/services/limiter.py).
+RATES = tuple(Rate(count, timedelta(minutes=minutes)) for count, minutes in ((3, 1), (5, 10), (20, 24 * 60)))
+
+
+def require_reach(by: User | None, *, address: str, user_id: UUID | None = None) -> None:
+    """ADMINS_ONLY, SUPERUSERS_ONLY (403): what is sent to somebody, or kept from them, is theirs. Commands may."""
+    if by is None:
+        return
+    people = get_user_model()._default_manager.filter(Q(pk=user_id) | Q(email=address))
+    for person in people.only("is_staff", "is_superuser"):
+        if not by.reaches(person):
+            code, who = ("SUPERUSERS_ONLY", "superusers") if person.is_superuser else ("ADMINS_ONLY", "administrators")
+            raise ProductError(code, f"Only {who} act on the mail of {address}.", status=403)
+
+
+def require_rate(kind: registry.NotificationType, address: str) -> None:
+    """TOO_MANY_REQUESTS (429)."""
+    if recipients.is_throttled(kind, address, rates=kind.throttle or RATES):
+        raise ProductError(
+            "TOO_MANY_REQUESTS", f"{address} has had enough of these for now; try again later.", status=429
+        )
 
 
 def kind_of(code: str) -> registry.NotificationType:
@@ -104,11 +129,13 @@ def send_once(
 
 
 @transaction.atomic
-def retry(message: Message) -> None:
+def retry(message: Message, *, by: User | None = None) -> None:
     """Queue a failed, unknown or expired message again: the same row and Message-ID, all its attempts anew.
 
+    `by` is the member of staff, if it is one: ADMINS_ONLY, SUPERUSERS_ONLY (403).
     ProductError 409 `MESSAGE_STATE` in another state, `MESSAGE_WITHDRAWN` when its code or link is dead.
     """
+    require_reach(by, address=message.to_address, user_id=message.user_id)
     kind = _alive(message)
     waiting = Message.objects.filter(pk=message.pk, state__in=RETRIABLE).update(
         state=State.QUEUED,
@@ -130,23 +157,28 @@ def wrongly_failed() -> QuerySet[Message]:
     return Message.objects.filter(state=State.FAILED, reason="refused", last_code__in=codes).order_by("-finished_at")
 
 
-def cancel(message: Message) -> None:
-    """Stop a message no mail server has been given yet. ProductError 409 `MESSAGE_STATE` when it is too late."""
+def cancel(message: Message, *, by: User | None = None) -> None:
+    """Stop a message no mail server has been given yet. ProductError 409 `MESSAGE_STATE` when it is too late;
+    ADMINS_ONLY, SUPERUSERS_ONLY (403)."""
+    require_reach(by, address=message.to_address, user_id=message.user_id)
     if not cancel_open(Q(pk=message.pk), reason="staff"):
         raise ProductError(STATE, "Only a message that waits can be cancelled.", status=409)
 
 
 @transaction.atomic
-def resend(message: Message) -> Message:
+def resend(message: Message, *, by: User | None = None) -> Message:
     """Queue a copy of a message that is through: a new row and Message-ID, with this one as its `parent`.
 
-    ProductError 409 `MESSAGE_STATE` while it is open, `MESSAGE_WITHDRAWN` when its code or link is dead.
+    ProductError 409 `MESSAGE_STATE` while it is open, `MESSAGE_WITHDRAWN` when its code or link is dead; ADMINS_ONLY,
+    SUPERUSERS_ONLY (403), TOO_MANY_REQUESTS (429).
     """
+    require_reach(by, address=message.to_address, user_id=message.user_id)
     # Two members of staff at once: the second counts the first one's copy.
     message = Message.objects.select_for_update().get(pk=message.pk)
     if message.state in Message.OPEN:
         raise ProductError(STATE, "This message is still on its way.", status=409)
     kind = _alive(message)
+    require_rate(kind, message.to_address)
     uid = uuid.uuid4()
     now = moment()
     return insert(

@@ -63,12 +63,12 @@ def test_each_save_is_a_version_and_any_of_them_comes_back(kind):
     first, second = TemplateOverride.objects.order_by("version")
     assert sent(kind).text == "Hi ADA: 472913!\n"
 
-    assert overrides.activate(first)
+    assert overrides.activate(first, by=None)
     assert sent(kind).text == "Hi ADA: 472913\n"
-    assert not overrides.activate(first)
+    assert not overrides.activate(first, by=None)
 
-    assert overrides.revert(kind, language=LANGUAGE, part="text")
-    assert not overrides.revert(kind, language=LANGUAGE, part="text")
+    assert overrides.revert(kind, language=LANGUAGE, part="text", by=None)
+    assert not overrides.revert(kind, language=LANGUAGE, part="text", by=None)
     assert sent(kind).source.startswith("file:")
 
     save(kind, text=f"{TEXT}?")
@@ -250,11 +250,11 @@ def test_an_override_whose_variable_went_away_gives_way_to_the_file(kind, caplog
 
 def test_an_older_version_that_breaks_todays_rules_stays_away(kind):
     save(kind, text=TEXT)
-    overrides.revert(kind, language=LANGUAGE, part="text")
+    overrides.revert(kind, language=LANGUAGE, part="text", by=None)
     TemplateOverride.objects.update(body="{{ nickname }} {{ registration_code }}")
 
     with pytest.raises(overrides.InvalidTemplate, match="nickname"):
-        overrides.activate(TemplateOverride.objects.get())
+        overrides.activate(TemplateOverride.objects.get(), by=None)
     assert sent(kind).source.startswith("file:")
 
 

@@ -16,7 +16,7 @@ from django.utils.html import format_html
 
 from lib.admin import staff
 from users.models import AuditEvent, User
-from users.services import Actor, ranks
+from users.services import Actor
 
 
 def actor(request: HttpRequest) -> Actor:
@@ -81,5 +81,5 @@ OUTCOMES = {
 
 def refuse_out_of_reach(request: HttpRequest, user: User | None) -> None:
     """A forged press on an account above the reader's: 403, as for any button that is not there."""
-    if user is not None and not ranks.reaches(reader(request), user):
+    if user is not None and not reader(request).reaches(user):
         raise PermissionDenied

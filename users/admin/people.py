@@ -32,7 +32,7 @@ from users.admin.person import sections
 from users.admin.verbs import VERBS, is_paused
 from users.answers import never_store
 from users.models import MfaDevice, User
-from users.services import export, limiter, ranks
+from users.services import export, limiter
 
 if TYPE_CHECKING:
     UserModelForm = forms.ModelForm[User]
@@ -138,10 +138,10 @@ class UserAdmin(VerbAdmin):
     # --- Who may press ------------------------------------------------------------------------------------------------
 
     def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
-        return super()._row_button(request, verb, obj) if ranks.reaches(reader(request), obj) else ""
+        return super()._row_button(request, verb, obj) if reader(request).reaches(obj) else ""
 
     def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
-        if not ranks.reaches(reader(request), obj):
+        if not reader(request).reaches(obj):
             return []
         # Nobody does these to themselves, so that the buttons would only refuse.
         own = {"deactivate", "remove-factors"} if obj.pk == request.user.pk else set()
@@ -283,7 +283,7 @@ class UserAdmin(VerbAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may_change = super().has_change_permission(request, obj)
-        return may_change and (obj is None or ranks.reaches(reader(request), obj))
+        return may_change and (obj is None or reader(request).reaches(obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.

@@ -14,7 +14,6 @@ from notifications.admin.person import messages_of
 from users.admin.common import OUTCOMES, addresses, may, reader, told
 from users.admin.sessions import END, FROM_PERSON
 from users.models import AuditEvent, User
-from users.services import ranks
 
 SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
 
@@ -25,7 +24,7 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if may(request, "users.view_usersession"):
         found["live_sessions"] = user.sessions.live(timezone.now()).order_by("-last_seen_at")[:SESSIONS_SHOWN]
-        found["end"] = END if may(request, END.permission) and ranks.reaches(reader(request), user) else None
+        found["end"] = END if may(request, END.permission) and reader(request).reaches(user) else None
         found["from_person"] = FROM_PERSON
     if may(request, "users.view_mfadevice"):
         found["factors"] = user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at")

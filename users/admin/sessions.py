@@ -19,7 +19,6 @@ from users import services
 from users.admin.common import actor, link, reader, refuse_out_of_reach, short
 from users.models import UserSession
 from users.models.sessions import idle_since
-from users.services import ranks
 
 #: Where the button stood when it was pressed on the page of the person.
 FROM_PERSON = "person"
@@ -94,10 +93,10 @@ class SessionAdmin(ReadOnly):
     # --- Who may end it -----------------------------------------------------------------------------------------------
 
     def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
-        return super()._row_button(request, verb, obj) if ranks.reaches(reader(request), obj.user) else ""
+        return super()._row_button(request, verb, obj) if reader(request).reaches(obj.user) else ""
 
     def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
-        return super().buttons_for(request, obj) if ranks.reaches(reader(request), obj.user) else []
+        return super().buttons_for(request, obj) if reader(request).reaches(obj.user) else []
 
     def _back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
         if request.POST.get(FROM) == FROM_PERSON:

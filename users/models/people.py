@@ -12,9 +12,13 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from lib.text import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, normal_email, valid_email
+
+#: The group whose members act on other members of staff; the name is what carries it.
+ADMINS = "Admin"
 
 
 class UserManager(BaseUserManager["User"]):
@@ -126,6 +130,18 @@ class User(AbstractBaseUser, PermissionsMixin):
             return True
         found = self.sessions.filter(pk__in=[self.session_id]).first()
         return found is not None and found.has_second_factor
+
+    def reaches(self, other: User) -> bool:
+        """Whether this member of staff may act on that account: superusers on all, the group *Admin* on all but
+        superusers, other staff on whoever is not staff."""
+        if self.is_superuser or self.pk == other.pk or not (other.is_staff or other.is_superuser):
+            return True
+        return not other.is_superuser and self._is_admin
+
+    @cached_property
+    def _is_admin(self) -> bool:
+        """Asked once in the life of the object, which is that of a request: a list asks for each of its rows."""
+        return self.groups.filter(name=ADMINS).exists()
 
     def get_full_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email, printable, valid_email
 from users.models import AuditEvent, User, UserSession
 from users.services import audit, export, factors, hashing, limiter, passwords, ranks, recovery, registration, sessions
-from users.services.callers import Actor
+from users.services.callers import Actor, Caller
 
 FIRST_ADMIN = "admin@example.com"
 _REASON_MAX_LENGTH = 200
@@ -106,6 +107,16 @@ def note_group(group: Group, *, by: Actor, deleted: bool = False) -> None:
         audit.record("group.deleted", by=by, name=group.name)
     else:
         audit.record("group.saved", by=by, name=group.name, permissions=_names(group.permissions))
+
+
+def note(request: HttpRequest, event: str, /, *, email: str = "", **details: Any) -> None:
+    """What `lib.audit` tells of the apps below: who did it, from where and to whom."""
+    bearer = getattr(request, "auth", None)
+    user = cast(User, bearer or request.user)
+    by = Actor(user.pk.hex, user, Caller.of(request, AuditEvent.Door.API if bearer else AuditEvent.Door.ADMIN))
+    if email:
+        details.setdefault("user_id", User.objects.filter(email=email).values_list("pk", flat=True).first())
+    audit.record(event, by=by, email=email, **details)
 
 
 def require_proof(by: Actor) -> None:

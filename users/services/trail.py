@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 
 from lib import cursors, slices
 from users.models import AuditEvent, User
+from users.services import audit
 from users.services.callers import Caller
 
 PAGE = 50
@@ -53,7 +54,8 @@ def _by(row: AuditEvent) -> str:
     """`staff`, `system`, `unknown` for whoever failed to prove who they are, else `you`."""
     if row.door in {AuditEvent.Door.SCHEDULE, AuditEvent.Door.IMPORT}:
         return "system"
-    if row.door in _STAFF_DOORS and (row.user_id is None or row.actor != row.user_id.hex):
+    is_own = row.user_id is not None and row.actor == row.user_id.hex
+    if row.event in audit.OF_STAFF or (row.door in _STAFF_DOORS and not is_own):
         return "staff"
     return "you" if row.outcome == AuditEvent.Outcome.OK else "unknown"
 

@@ -20,7 +20,7 @@ from users.staff_site.pages import THEN, with_next
 class StaffSite(AdminSite):
     """An admin that is signed in to by two steps (USERS_STAFF_MFA) on the services of accounts.
 
-    `is_fresh` and `ask_proof` are what `lib.admin.Verb(sensitive=True)` goes by.
+    `is_fresh`, `ask_proof` and `proof_url` are what `lib.admin` goes by where a change is sensitive.
     """
 
     login_form = SignInForm
@@ -95,7 +95,11 @@ class StaffSite(AdminSite):
         if then:
             request.session[THEN] = then
         messages.info(request, _("This is a sensitive change: prove once more that it is you."))
-        return HttpResponseRedirect(with_next("admin:reauthenticate", back_url))
+        return HttpResponseRedirect(self.proof_url(back_url))
+
+    def proof_url(self, back_url: str) -> str:
+        """Where a fresh proof is given; it leads on to `back_url`."""
+        return with_next("admin:reauthenticate", back_url)
 
     # --- Pages --------------------------------------------------------------------------------------------------------
 
