@@ -17,7 +17,6 @@ from users.services import (
     Caller,
     accounts,
     deletion,
-    devices,
     email_change,
     export,
     hashing,
@@ -42,7 +41,6 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
         user,
         new_password=payload.new_password,
         caller=caller,
-        device=request.COOKIES.get(devices.COOKIE, ""),
     )
     checked = await compared(attempt, payload.current_password)
     await sync_to_async(reauthentication.check)(user, attempt, checked, why="wrong_at_change")

@@ -113,7 +113,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     auth.check_origin(request)
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
-    made = await _sign_in(email, payload.password, Caller.of(request), request.COOKIES.get(devices.COOKIE, ""))
+    made = await _sign_in(email, payload.password, Caller.of(request))
     auth.set_device_cookie(response, devices.issue(normal_email(email)))
     return signed_in(response, made)
 
@@ -191,11 +191,11 @@ def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
     )
 
 
-async def _sign_in(email: str, password: str, caller: Caller, device: str) -> Tokens:
+async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
     undecided: list[services.Attempt] = []
 
     def begin() -> services.Attempt:
-        undecided.append(services.begin(email=email, caller=caller, device=device))
+        undecided.append(services.begin(email=email, caller=caller))
         return undecided[0]
 
     def finish(attempt: services.Attempt, checked: hashing.Checked) -> Tokens:

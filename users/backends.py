@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from lib.errors import ProductError
 from users import services
 from users.models import User
-from users.services import Caller, devices, hashing
+from users.services import Caller, hashing
 
 
 class SignInBackend(ModelBackend):
@@ -23,8 +23,7 @@ class SignInBackend(ModelBackend):
         if username is None or password is None or "\x00" in username + password:
             return None
         caller = Caller.of(request, "admin") if request is not None else Caller(door="admin")
-        device = request.COOKIES.get(devices.COOKIE, "") if request is not None else ""
-        attempt = services.begin(email=username, caller=caller, device=device)
+        attempt = services.begin(email=username, caller=caller)
         try:
             checked = hashing.check(password, attempt.encoded)
         except ProductError:

@@ -195,7 +195,7 @@ async def reauthenticate(
     never_store(response)
     user, caller = person(request), Caller.of(request)
     if payload.password is not None:
-        auth_at = await _by_password(user, payload.password, caller, request.COOKIES.get(devices.COOKIE, ""))
+        auth_at = await _by_password(user, payload.password, caller)
     elif payload.code is not None:
         auth_at = await sync_to_async(reauthentication.by_code)(user, code=payload.code, caller=caller)
     else:
@@ -205,7 +205,7 @@ async def reauthenticate(
     return mfa_schemas.ReauthenticatedOut(auth_at=auth_at)
 
 
-async def _by_password(user: User, password: str, caller: Caller, device: str) -> datetime:
-    attempt = await sync_to_async(reauthentication.begin)(user, caller=caller, device=device)
+async def _by_password(user: User, password: str, caller: Caller) -> datetime:
+    attempt = await sync_to_async(reauthentication.begin)(user, caller=caller)
     checked = await compared(attempt, password)
     return await sync_to_async(reauthentication.by_password)(user, attempt, checked)

@@ -10,13 +10,17 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from users.auth import set_device_cookie
 from users.models import User, UserSession
 from users.services import sessions
 from users.signals import SESSION_KEY
 
 
 class AdminSessionMiddleware:
-    """Signs out a Django session whose UserSession was revoked, has expired or was idle for 30 minutes."""
+    """Signs out a Django session whose UserSession was revoked, has expired or was idle for 30 minutes.
+
+    A sign-in leaves the same cookie as one to the API (devices.py).
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -24,7 +28,10 @@ class AdminSessionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.user.is_authenticated and not self._is_live(request):
             logout(request)
-        return self.get_response(request)
+        response = self.get_response(request)
+        if device := getattr(request, "known_device", ""):
+            set_device_cookie(response, device)
+        return response
 
     @staticmethod
     def _is_live(request: HttpRequest) -> bool:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from users.models import User, UserSession
-from users.services import opening, sessions
+from users.services import devices, opening, sessions
 from users.services.callers import Caller
 
 #: Where a Django session keeps the id of its UserSession.
@@ -26,6 +26,8 @@ def open_admin_session(sender: type[User], request: HttpRequest, user: User, **k
     opening.note_sign_in(user, session, caller, place=place)
     request.session[SESSION_KEY] = session.pk.hex
     user.session_id = session.pk
+    # For AdminSessionMiddleware, which has the answer in hand.
+    request.known_device = devices.issue(user.email)  # type: ignore[attr-defined]
 
 
 @receiver(user_logged_out)

@@ -25,7 +25,7 @@ def rename(user: User, *, first_name: str | None = None, last_name: str | None =
 # --- A new password ---------------------------------------------------------------------------------------------------
 
 
-def begin_password_change(user: User, *, new_password: str, caller: Caller, device: str = "") -> signin.Attempt:
+def begin_password_change(user: User, *, new_password: str, caller: Caller) -> signin.Attempt:
     """Look at the new password, then count a try at the current one like a sign-in.
 
     Compare with `encoded`, then call `reauthentication.check`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken
@@ -37,7 +37,7 @@ def begin_password_change(user: User, *, new_password: str, caller: Caller, devi
         code="CHANGE_PASSWORD_INVALID_PASSWORD",
         has_factor=factors.has_factor(user),
     )
-    return reauthentication.begin(user, caller=caller, device=device)
+    return reauthentication.begin(user, caller=caller)
 
 
 def change_password(

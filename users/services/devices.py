@@ -1,7 +1,8 @@
 """The cookie a sign-in leaves: a program that holds it for an account is known, wherever it calls from.
 
-It opens nothing. It exempts from the pause of an account that strangers' wrong passwords led to (device cookies, as the
-OWASP describes them); its own wrong passwords are counted by network as ever, and over all networks by cookie.
+It opens nothing. Without it the owner is told of every further sign-in. It exempts from the pause of an account that
+strangers' wrong passwords led to (device cookies, as the OWASP describes them); its own wrong passwords are counted by
+network as ever, and over all networks by cookie.
 """
 
 from __future__ import annotations

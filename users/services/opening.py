@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from users.models import AuditEvent, User, UserSession
-from users.services import audit, notices, sessions
+from users.services import audit, devices, notices, sessions
 from users.services.callers import Caller
 from users.services.refreshing import Tokens, first_tokens
 
@@ -27,17 +27,17 @@ class Opened:
 
 
 class Place(Enum):
-    """What is known of the network and program of a sign-in."""
+    """What is known of where a sign-in comes from."""
 
     FIRST = "first"  #: The account has never been signed in to.
-    KNOWN = "known"
+    KNOWN = "known"  #: It holds a cookie of the account's, and calls from a network and program seen before.
     NEW = "new"
 
 
 def place_of(user: User, caller: Caller) -> Place:
-    """What is known of the caller's network and program."""
+    """Known by the cookie that a sign-in left; an office shares a network, and a program names itself as it likes."""
     own = UserSession.objects.filter(user=user)
-    if own.filter(network_mac__in=caller.network_macs).exists():
+    if devices.known(caller.device, user.email) and own.filter(network_mac__in=caller.network_macs).exists():
         return Place.KNOWN
     return Place.NEW if own.exists() else Place.FIRST
 

@@ -13,13 +13,13 @@ from users.services.callers import Caller
 from users.services.hashing import Checked
 
 
-def begin(user: User, *, caller: Caller, device: str = "") -> signin.Attempt:
+def begin(user: User, *, caller: Caller) -> signin.Attempt:
     """Count a try at the own password like one at sign-in: compare with `encoded`, then call `check`.
 
     Raises PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
     try:
-        return signin.begin(email=user.email, caller=caller, device=device)
+        return signin.begin(email=user.email, caller=caller)
     except signin.Paused as pause:
         raise ProductError("PASSWORD_WRONG", pause.message, slug=pause.slug, retry_after=pause.retry_after) from None
 

@@ -69,16 +69,17 @@ def login_bucket(email: str, caller: Caller) -> limiter.Bucket:
     return limiter.LOGIN.of(email, caller.network)
 
 
-def begin(*, email: str, caller: Caller, device: str = "") -> Attempt:
-    """Count the try; nothing is hashed for a refused one. `device` is the value of the cookie a sign-in leaves.
+def begin(*, email: str, caller: Caller) -> Attempt:
+    """Count the try; nothing is hashed for a refused one.
 
     Raises Paused (LOGIN_BAD_CREDENTIALS, slug `login_paused`) or TOO_MANY_REQUESTS (429).
     """
     email = normal_email(email)
     user: Any = _look_up(email, caller)
+    known = devices.known(caller.device, email)
     buckets = [login_bucket(email, caller)]
+    # A network its owner signs in from buys a stranger there nothing: its own counter, the one above, is the narrower.
     if not (user and user.knows_network):
-        known = devices.known(device, email)
         buckets.append(limiter.LOGIN_DEVICE.of(email, known) if known else limiter.LOGIN_ACCOUNT.of(email))
     buckets += limiter.of_ip(limiter.LOGIN_IP, caller.ip)
     failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed")
@@ -95,7 +96,7 @@ def begin(*, email: str, caller: Caller, device: str = "") -> Attempt:
         user.password,
         *noted,
         has_factor=bool(user.has_factor),
-        place=Place.KNOWN if user.knows_place else Place.NEW if user.has_sessions else Place.FIRST,
+        place=Place.KNOWN if known and user.knows_place else Place.NEW if user.has_sessions else Place.FIRST,
     )
 
 

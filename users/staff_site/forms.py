@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from lib.errors import ProductError
 from users import services
 from users.models import User
-from users.services import Caller, devices, factors, hashing, passwords, reauthentication
+from users.services import Caller, factors, hashing, passwords, reauthentication
 
 
 class Refusable(forms.Form):
@@ -133,8 +133,7 @@ class ProofForm(Refusable):
 
     def _password(self, given: str) -> None:
         user = cast(User, self.request.user)
-        device = self.request.COOKIES.get(devices.COOKIE, "")
-        attempt = reauthentication.begin(user, caller=Caller.of(self.request, "admin"), device=device)
+        attempt = reauthentication.begin(user, caller=Caller.of(self.request, "admin"))
         try:
             checked = hashing.check(given, attempt.encoded)
         except ProductError:

@@ -48,6 +48,15 @@ def test_a_network_the_owner_signed_in_from_gets_in_all_the_same(api, user):
     assert is_paused(sign_in(api, user.email, ip=ELSEWHERE))
 
 
+def test_a_stranger_in_a_network_of_the_owners_has_no_more_tries_than_anywhere(api, user):
+    sign_in(api, user.email, ip=HOME)
+    strangers_guess(api, user.email)
+
+    tries = [is_paused(sign_in(api, user.email, WRONG)) for _ in range(8)]
+
+    assert tries == [False] * 5 + [True] * 3
+
+
 def test_a_device_the_owner_signed_in_with_gets_in_from_anywhere(api, user):
     device = sign_in(api, user.email, ip=HOME).cookies["device"].value
     strangers_guess(api, user.email)

@@ -389,6 +389,19 @@ def test_a_sign_in_from_a_new_place_is_told_to_the_owner_but_not_the_first(api, 
     assert "/forgot-password" in elsewhere[0].body
 
 
+def test_network_and_program_of_the_owner_hide_no_stranger_from_her(api, user, outbox):
+    with outbox() as first:
+        api.login_form(user.email)
+    with outbox() as again:
+        api.login_form(user.email)
+    api.cookies.clear()
+    with outbox() as strangers:
+        api.login_form(user.email)
+
+    assert (first, again) == ([], [])
+    assert [mail.subject for mail in strangers] == ["New sign-in to your account"]
+
+
 def test_many_failures_before_are_told_to_the_owner(api, user, outbox):
     for _ in range(4):
         api.login_form(user.email, "Wrong-Horse-7")

@@ -127,6 +127,26 @@ def test_the_code_signs_in_and_the_session_says_what_was_proved(client, app, sup
     assert events("login.ok")[0].data["amr"] == ["pwd", "otp"]
 
 
+def test_a_sign_in_to_the_admin_is_mailed_unless_the_browser_is_known(client, app, outbox):
+    def sign_in():
+        MfaDevice.objects.update(last_step=None)
+        first_step(client)
+        with outbox() as mails:
+            second_step(client, app.now())
+        assert is_in(client)
+        device = client.cookies["device"]
+        client.cookies.clear()
+        return device, [mail.subject for mail in mails]
+
+    device, first = sign_in()
+    _, without = sign_in()
+    client.cookies["device"] = device.value
+    _, known = sign_in()
+
+    assert (first, without, known) == ([], ["New sign-in to your account"], [])
+    assert device["httponly"]
+
+
 @pytest.mark.parametrize("typed", [str, str.lower, lambda code: f" {code.replace('-', ' ')} "])
 def test_a_recovery_code_signs_in_once(client, app, typed):
     first_step(client)
