@@ -82,10 +82,15 @@ RETRIES = Counter("notifications_retries_total", "Tries that will be repeated.")
 LOST_LEASES = Counter("notifications_lost_lease_total", "Messages that another worker had taken, or staff had stopped.")
 DUPLICATES = Counter("notifications_duplicate_key_total", "Events that were queued before.")
 LOST_WAKE_UPS = Counter("notifications_wake_up_failed_total", "Tasks that could not be enqueued; the sweeper sends.")
+REPORTS = Counter(
+    "notifications_reports_total",
+    "Reports of the provider: their kind, or ignored, repeated, ping.",
+    ("provider", "kind"),
+)
 SENDING = Histogram("notifications_send_seconds", "Seconds the mail server took for a message.")
 RENDERING = Histogram("notifications_render_seconds", "Seconds to render a message and build its MIME form.")
 
-_ALL = (ENQUEUED, OUTCOMES, RETRIES, LOST_LEASES, DUPLICATES, LOST_WAKE_UPS, SENDING, RENDERING)
+_ALL = (ENQUEUED, OUTCOMES, RETRIES, LOST_LEASES, DUPLICATES, LOST_WAKE_UPS, REPORTS, SENDING, RENDERING)
 # By final state, for the row of this worker.
 _finished: dict[str, int] = {}
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from django.conf import settings
 
-from notifications.models import Attempt
+from notifications.models import Attempt, Refusal
 from notifications.registry import Backoff
 
 MASK = "••••••"
@@ -38,8 +38,8 @@ class Result:
     needs_staff: bool = False
     #: An ambiguous one may be sent again: its type allows a second copy, or the provider would know it again.
     may_repeat: bool = True
-    #: The mail server knows that this address does not exist.
-    is_bad_address: bool = False
+    #: Of a refused recipient: what that says of the address.
+    refusal: Refusal | None = None
 
 
 class Answer(Exception):

@@ -218,6 +218,7 @@ class AttemptOut(Schema):
 
 class EventOut(Schema):
     kind: str
+    refusal: str
     provider: str
     recipient: str
     detail: str

@@ -156,8 +156,9 @@ class JsonErrorsMiddleware(HookMiddleware):
         if kind is None or kind.startswith("application/json"):
             return response
         worded = answer(request, response.status_code)
-        if "Allow" in response.headers:
-            worded["Allow"] = response.headers["Allow"]
+        for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+            if name in response.headers:
+                worded[name] = response.headers[name]
         return worded
 
 

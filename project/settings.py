@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from lib import email_url, task_backends
+from lib import email_url, task_backends, webhook_signatures
 from lib import env as read
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -285,6 +285,9 @@ NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
 NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
+    _trouble = webhook_signatures.trouble(EMAIL_URL.partition(":")[0], NOTIFICATIONS_WEBHOOK_SECRET)
+    if NOTIFICATIONS_WEBHOOK_SECRET and _trouble:
+        raise ImproperlyConfigured(_trouble)
 else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
     NOTIFICATIONS_ENGINE = "off"

@@ -59,7 +59,7 @@ def _entries(message: Message) -> Iterator[Entry]:
             by=_by(attempt),
         )
     for event in message.events.order_by("-pk")[:SHOWN]:
-        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.kind}, text=event.detail, by=event.provider)
+        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.as_told}, text=event.detail, by=event.provider)
     for copy in message.copies.order_by("-pk")[:SHOWN]:
         yield Entry(copy.created_at, _("Sent again as new"), text=str(copy.uid))
 

@@ -201,7 +201,7 @@ class KindFilter(ChosenFilter):
     parameter_name = column = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        kinds = "queued sent delivered deferred bounced rejected complained unsubscribed failed unknown"
+        kinds = "queued sent delivered deferred bounced rejected failed complained unsubscribed"
         return [(kind, kind) for kind in kinds.split()]
 
 
@@ -238,7 +238,7 @@ class DeliveryEventAdmin(ReadOnly):
 
     @admin.display(description=_("event"))
     def reported(self, event: DeliveryEvent) -> str:
-        return event.kind
+        return event.as_told
 
     @admin.display(description=_("recipient"))
     def recipient_shown(self, event: DeliveryEvent) -> str:

@@ -1,6 +1,6 @@
 from notifications.models.inapp import InAppNotification
 from notifications.models.outbox import Attempt, Message
-from notifications.models.recipients import DeliveryEvent, Preference, Suppression
+from notifications.models.recipients import DeliveryEvent, Preference, Refusal, Suppression
 from notifications.models.running import Chore, ProviderState, Worker
 from notifications.models.templates import TemplateOverride
 
@@ -12,6 +12,7 @@ __all__ = [
     "Message",
     "Preference",
     "ProviderState",
+    "Refusal",
     "Suppression",
     "TemplateOverride",
     "Worker",

@@ -10,14 +10,30 @@ from django.utils.translation import gettext_lazy as _
 from notifications.models.outbox import Message
 
 
+class Refusal(models.TextChoices):
+    """Whose trouble it is that a message was refused; `notifications.refusals` decides. Only `dead` ends all mail."""
+
+    DEAD = "dead", _("no such mailbox")
+    FULL = "full", _("mailbox full")
+    CONTENT = "content", _("content refused")
+    SENDER = "sender", _("sender refused")
+    LISTED = "listed", _("on the provider's list")
+    COMPLAINED = "complained", _("marked as spam")
+    UNSUBSCRIBED = "unsubscribed", _("unsubscribed")
+    OTHER = "other", _("not said")
+
+
 class DeliveryEvent(models.Model):
     """One report of a provider about one recipient, kept once however often it comes; only ever added."""
 
     provider = models.CharField(_("provider"), max_length=32)
     event_id = models.CharField(max_length=255)
     message = models.ForeignKey(Message, on_delete=models.SET_NULL, null=True, related_name="events")
-    # An event type of django-anymail: delivered, deferred, bounced, rejected, complained, unsubscribed, …
+    # A kind of `notifications.reports`: delivered, deferred, bounced, rejected, complained, unsubscribed, …
     kind = models.CharField(_("event"), max_length=32)
+    refusal = models.CharField(
+        _("refusal"), max_length=12, choices=Refusal.choices, blank=True, default="", db_default=""
+    )
     recipient = models.EmailField(_("recipient"), max_length=254, blank=True)
     at = models.DateTimeField(_("happened"))
     received_at = models.DateTimeField(_("received"), default=timezone.now)
@@ -35,6 +51,12 @@ class DeliveryEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.recipient}"
+
+    @property
+    def as_told(self) -> str:
+        """`bounced`, or with its reason: `bounced: mailbox full`."""
+        is_said_twice = self.refusal in {"", self.kind, Refusal.OTHER}
+        return self.kind if is_said_twice else f"{self.kind}: {self.get_refusal_display()}"
 
 
 class Suppression(models.Model):

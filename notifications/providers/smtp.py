@@ -19,6 +19,7 @@ from django.core.mail.message import sanitize_address
 from notifications.models import Attempt
 from notifications.outcomes import Result, TransportDown
 from notifications.providers.base import Parcel, Provider
+from notifications.refusals import by_status
 
 #: Servers limit the messages of one connection, commonly at 100.
 PER_CONNECTION = 100
@@ -26,8 +27,6 @@ PER_CONNECTION = 100
 Outcome = Attempt.Outcome
 Reply = tuple[int, bytes]
 
-# RFC 3463: the recipient's address. 5.1.7 and 5.1.8 speak of the sender's.
-_BAD_ADDRESS = re.compile(r"5\.1\.(?![78]\b)\d")
 _UNAUTHENTICATED = {530, 534, 535, 538}
 #: Replies about the conversation (RFC 5321, 4.2.2 and 4.2.4; RFC 4954, 6): no message is to blame for them.
 CONVERSATION = {421, 500, 502, 503, 504} | _UNAUTHENTICATED
@@ -162,8 +161,8 @@ class _Dialogue:
 def _refused(stage: Stage, code: str, text: str, *, is_permanent: bool) -> Result:
     if not is_permanent:
         return Result(Outcome.TEMPORARY, code, text)
-    is_bad_address = stage == Stage.RCPT and bool(_BAD_ADDRESS.match(text))
-    return Result(Outcome.PERMANENT, code, text, is_bad_address=is_bad_address)
+    # Only where the recipient was asked for is a refusal about the recipient.
+    return Result(Outcome.PERMANENT, code, text, refusal=by_status(text) if stage == Stage.RCPT else None)
 
 
 def _out_of_step(stage: Stage, code: str, text: str, *, is_reused: bool, is_login: bool) -> Result:

@@ -8,18 +8,16 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from lib.sql import adapted
 from notifications import outcomes, registry
-from notifications.models import Attempt, Message, Suppression
+from notifications.models import Attempt, Message, Refusal
 from notifications.outcomes import Result
 from notifications.services import suppressions
 from notifications.services.claims import Claim
 from notifications.services.clock import moment
 
 Outcome, State = Attempt.Outcome, Message.State
-BAD_ADDRESS_REST = timedelta(days=30)
 
 # The names of tables and columns are our own.
 _HELD = f"UPDATE {Message._meta.db_table} SET {{}} WHERE id = %s AND lease_token = %s"  # noqa: S608
@@ -61,15 +59,9 @@ def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
                 text,
             ),
         )
-    if result.is_bad_address:
-        suppressions.suppress(
-            message.to_address,
-            scope=Suppression.ALL,
-            reason=Suppression.Reason.BOUNCE,
-            source=f"{result.code} {result.text}",
-            expires_at=timezone.now() + BAD_ADDRESS_REST,
-            channel=message.channel,
-        )
+    if result.refusal == Refusal.DEAD:
+        said = f"{result.code} {result.text}"
+        suppressions.suppress_dead(message.to_address, source=said, channel=message.channel)
     return fields["state"] if kept else None
 
 

@@ -145,6 +145,9 @@ def retry(message: Message, *, by: User | None = None) -> None:
         expires_at=moment(kind.expires_in),
         handed_at=None,
         finished_at=None,
+        # What was reported of the earlier hand-over.
+        delivery_state="",
+        provider_message_id="",
     )
     if not waiting:
         raise ProductError(STATE, "Only a failed, unknown or expired message can be tried again.", status=409)

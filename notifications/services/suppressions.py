@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from lib.errors import ProductError
 from lib.text import is_storable, valid_email
 from notifications.models import Message, Suppression
+
+#: A mailbox that does not exist today may be there next month.
+DEAD_FOR = timedelta(days=30)
 
 
 @transaction.atomic
@@ -30,6 +34,18 @@ def suppress(
         return True
     shorter = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
     return bool(Suppression.objects.filter(shorter, pk=row.pk).update(**said))
+
+
+def suppress_dead(address: str, *, source: str, channel: str = "email") -> bool:
+    """Write nothing at all to a mailbox that does not exist, for 30 days."""
+    return suppress(
+        address,
+        scope=Suppression.ALL,
+        reason=Suppression.Reason.BOUNCE,
+        source=source,
+        expires_at=timezone.now() + DEAD_FOR,
+        channel=channel,
+    )
 
 
 def lift(address: str, *, scope: str, channel: str = "email") -> bool:

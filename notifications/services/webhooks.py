@@ -1,78 +1,39 @@
-"""What the provider reports after it took a mail: kept once, matched to its message, and acted upon.
-
-django-anymail reads the reports; it is an optional dependency and loaded with the first of them.
-"""
+"""What the provider reports after it took a mail: kept once, matched to its message, and acted upon."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import re
-import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
+from lib import webhook_signatures
 from lib.errors import ProductError
-from lib.text import storable, valid_email
-from notifications import registry
-from notifications.models import Attempt, DeliveryEvent, Message, Suppression
-from notifications.services import unsubscribing
+from notifications import metrics, providers, registry, reports
+from notifications.models import Attempt, DeliveryEvent, Message, Refusal, Suppression
+from notifications.reports import Report
+from notifications.services import suppressions, unsubscribing
 from notifications.services.clock import moment
-from notifications.services.suppressions import suppress
 
 logger = logging.getLogger("switchboard.notifications")
 
 State, Delivery = Message.State, Message.DeliveryState
 
-BOUNCE_LASTS = timedelta(days=30)
+NOT_SENT = "not_sent"
 
-# Module and class of django-anymail, by the name in EMAIL_URL.
-_VIEWS = {
-    "brevo": ("brevo", "BrevoTrackingWebhookView"),
-    "mailersend": ("mailersend", "MailerSendTrackingWebhookView"),
-    "mailgun": ("mailgun", "MailgunTrackingWebhookView"),
-    "postmark": ("postmark", "PostmarkTrackingWebhookView"),
-    "resend": ("resend", "ResendTrackingWebhookView"),
-    "sendgrid": ("sendgrid", "SendGridTrackingWebhookView"),
-    "ses": ("amazon_ses", "AmazonSESTrackingWebhookView"),
-}
-# Those that sign, and what anymail calls the key. The last two may be given `user:password` instead.
-_SIGNING = {
-    "mailersend": "signing_secret",
-    "mailgun": "webhook_signing_key",
-    "resend": "signing_secret",
-    "sendgrid": "tracking_webhook_verification_key",
-}
-_MAY_USE_BASIC = {"resend", "sendgrid"}
-
-# Where a provider says that a bounce is for good: the way into its report, and the words.
-_HARD: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "brevo": (("event",), frozenset({"hard_bounce", "invalid_email"})),
-    "mailersend": (("data", "type"), frozenset({"hard_bounced"})),
-    "mailgun": (("event-data", "severity"), frozenset({"permanent"})),
-    "postmark": (("Type",), frozenset({"HardBounce", "BadEmailAddress"})),
-    "resend": (("data", "bounce", "type"), frozenset({"Permanent"})),
-    "sendgrid": (("type",), frozenset({"bounce"})),
-    "ses": (("bounce", "bounceType"), frozenset({"Permanent"})),
-}
-# No such mailbox or domain (RFC 3463, X.1.x), whatever else the provider calls it.
-_BAD_ADDRESS = re.compile(r"\b5\.1\.\d{1,3}\b", re.ASCII)
-_UID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-
-#: Nobody is followed: what says that a mail was opened is not even kept.
-_IGNORED = {"opened", "clicked", "inbound", "inbound_failed"}
 _ACCEPTED = {"queued", "sent", "delivered"}
-_REFUSED = {"bounced", "rejected", "failed"}
+_NEVER_LEFT = {"rejected", "failed"}
 _DELIVERY = {
     "deferred": Delivery.DEFERRED,
     "delivered": Delivery.DELIVERED,
@@ -82,165 +43,166 @@ _DELIVERY = {
     "complained": Delivery.COMPLAINED,
 }
 _ORDER = ["", *Delivery]
-_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]{1,32}):\d{12}:[\w.-]{1,256}", re.ASCII)
 
 
 def configured() -> str:
-    """The provider whose reports are taken, as EMAIL_URL calls it; empty without NOTIFICATIONS_WEBHOOK_SECRET."""
-    found = re.fullmatch(r"anymail\.backends\.(\w+)\.EmailBackend", settings.EMAIL_BACKEND)
-    modules = {module: name for name, (module, _) in _VIEWS.items()}
-    return modules.get(found[1], "") if found and settings.NOTIFICATIONS_WEBHOOK_SECRET else ""
+    """The provider whose reports can be read, as EMAIL_URL calls it; empty when there is none."""
+    alias = providers.configured().alias
+    return alias if alias in reports.PROVIDERS else ""
 
 
 def receive(request: HttpRequest, provider: str) -> HttpResponse:
     """Take one call of the provider, and answer it as it expects.
 
-    Http404 for any other name, SuspiciousOperation for what is not from it, ProductError 400 `WEBHOOK_UNREADABLE`.
-    What goes wrong on our side rises: the provider is to call again.
+    What means nothing to us is counted and answered 200: a provider that is refused tries for days, and may then
+    pause the webhook. What goes wrong on our side rises, after all else in the call was taken: it is to call again.
+
+    Http404 for any other name or without NOTIFICATIONS_WEBHOOK_SECRET, SuspiciousOperation for what is not from it,
+    ProductError 400 `WEBHOOK_UNREADABLE` for what is no JSON.
     """
     if not provider or provider != configured():
         raise Http404
     # Read before anything is decided: one that is too large is told so.
-    _ = request.body
-    view = _view(provider)
-    reports = view.signal = _Reports()
+    body = request.body
+    if webhook_signatures.is_ping(provider, request):
+        metrics.REPORTS.add(provider, "ping")
+        return HttpResponse()
+    secret = settings.NOTIFICATIONS_WEBHOOK_SECRET
+    if not secret:
+        raise Http404
+    if request.method == "HEAD":
+        return HttpResponse()
+    if provider == "ses" and "Authorization" not in request.headers:
+        # SNS sends the user and password of the address only when it is asked to.
+        return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Switchboard"'})
+    if not webhook_signatures.is_genuine(provider, request, secret):
+        raise SuspiciousOperation(f"a webhook call that is not from {provider}")
     try:
-        response: HttpResponse = view.dispatch(request)
-    except SuspiciousOperation:
-        raise
-    except (*_UNREADABLE, _anymail_error()) as error:
-        # It knows the secret, and yet what it says cannot be read.
-        logger.warning("webhook unreadable", extra={"provider": provider, "error": type(error).__name__})
-        raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.") from None
-    for event in reports.events:
-        note(provider, event)
-    return response
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, (dict, list)):
+        logger.warning("webhook unreadable", extra={"provider": provider})
+        raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.")
+    if provider == "ses" and isinstance(said, dict) and said.get("Type") == "SubscriptionConfirmation":
+        _confirm(said)
+        return HttpResponse()
+    _take(provider, said if isinstance(said, list) else [said], request)
+    return HttpResponse()
 
 
-def note(provider: str, event: Any) -> bool:
+def note(provider: str, report: Report) -> bool:
     """Keep one report and do what follows from it, both or neither; False when it had come before."""
-    kind = _plain(event.event_type, 32) or "unknown"
-    if kind in _IGNORED:
-        return False
-    recipient = _address(event.recipient)
-    at = _time(event.timestamp)
     with transaction.atomic():
-        message = _message(event)
+        message = _message(report)
         try:
             with transaction.atomic():
                 DeliveryEvent.objects.create(
                     provider=provider,
-                    event_id=_event_id(event, kind),
+                    event_id=_event_id(report),
                     message=message,
-                    kind=kind,
-                    recipient=recipient,
-                    at=at or timezone.now(),
-                    detail=_plain(event.description, 500) or _plain(event.mta_response, 500),
+                    kind=report.kind,
+                    refusal=report.refusal or "",
+                    recipient=report.recipient,
+                    at=report.at or timezone.now(),
+                    detail=report.detail,
                 )
         except IntegrityError:
             return False
         if message is not None:
-            _move(message, kind, provider_id=_plain(event.message_id, 255))
-        # A forwarded mail bounces from elsewhere: what we write to is what we know.
-        if address := message.to_address if message else recipient:
-            _heed(provider, event, kind, address, message)
+            _move(message, report)
+        _heed(provider, report, message)
     return True
 
 
-class _Reports:
-    """Stands where anymail has a signal: signals are for strangers."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    def send(self, *, event: Any, **_: Any) -> None:
-        self.events.append(event)
-
-
-def _view(provider: str) -> Any:
-    module, name = _VIEWS[provider]
-    view = getattr(importlib.import_module(f"anymail.webhooks.{module}"), name)
-    secret = settings.NOTIFICATIONS_WEBHOOK_SECRET
-    is_signed = provider in _SIGNING and not (provider in _MAY_USE_BASIC and ":" in secret)
-    keys = {_SIGNING[provider]: secret, "webhook_secret": []} if is_signed else {"webhook_secret": secret}
-    return view(**keys)
-
-
-def _anymail_error() -> type[Exception]:
-    found: type[Exception] = importlib.import_module("anymail.exceptions").AnymailAPIError
-    return found
+def _take(provider: str, entries: list[Any], request: HttpRequest) -> None:
+    """Every report in a call: none that is odd or fails keeps the others from being taken."""
+    failure: Exception | None = None
+    for n, entry in enumerate(entries):
+        found = reports.read(provider, entry, request.headers)
+        if not found:
+            metrics.REPORTS.add(provider, "ignored")
+        for report in found:
+            if len(entries) > 1 and provider == "resend":
+                # Its id is the call's.
+                report = replace(report, event_id=f"{report.event_id} {n}")
+            try:
+                metrics.REPORTS.add(provider, report.kind if note(provider, report) else "repeated")
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                failure = failure or error
+    if failure:
+        raise failure
 
 
-# --- Reading a report -------------------------------------------------------------------------------------------------
+def _confirm(said: dict[str, Any]) -> None:
+    """Accept the subscription of an SNS topic: its call has proved that it knows the secret.
+
+    Raises what boto3 does; ProductError 400 `WEBHOOK_UNREADABLE` when it names no topic.
+    """
+    topic, token = said.get("TopicArn"), said.get("Token")
+    found = _TOPIC.fullmatch(topic) if isinstance(topic, str) else None
+    if not (found and isinstance(token, str)):
+        raise ProductError("WEBHOOK_UNREADABLE", "This confirmation names no topic or token.")
+    parameters: dict[str, Any] = getattr(settings, "ANYMAIL", {}).get("AMAZON_SES_CLIENT_PARAMS", {})
+    config = importlib.import_module("botocore.config").Config(**parameters.get("config", {}))
+    client = importlib.import_module("boto3").client("sns", **{**parameters, "region_name": found[1], "config": config})
+    try:
+        client.confirm_subscription(TopicArn=topic, Token=token, AuthenticateOnUnsubscribe="true")
+    finally:
+        client.close()
 
 
-def _event_id(event: Any, kind: str) -> str:
+# --- Matching ---------------------------------------------------------------------------------------------------------
+
+
+def _event_id(report: Report) -> str:
     """Its own id where the provider gives one; else it is the same report when it says the same."""
-    given = _plain(event.event_id, 256)
+    given = reports.plain(report.event_id, 256)
     if 0 < len(given) <= 255:
         return given
-    said = [given, kind, _plain(event.message_id, 255), _address(event.recipient), str(event.timestamp)]
+    said = [given, report.kind, report.message_ids, report.recipient, str(report.at)]
     return f"sha256:{sha256(repr(said).encode('utf-8', 'backslashreplace')).hexdigest()}"
 
 
-def _message(event: Any) -> Message | None:
+def _message(report: Report) -> Message | None:
     """By the uid that travelled with it, else by the provider's id, else by its Message-ID."""
     rows = Message.objects.all()
-    if (uid := _uid(event)) and (found := rows.filter(uid=uid).first()):
+    if report.uid and (found := rows.filter(uid=report.uid).first()):
         return found
-    if not (given := _plain(event.message_id, 255)):
+    if not (spellings := _spellings(*report.message_ids)):
         return None
-    bare = given.strip("<>")
     return (
-        rows.filter(provider_message_id__in={given, bare, f"<{bare}>"}).order_by("-pk").first()
-        or rows.filter(message_id=f"<{bare}>").order_by("-pk").first()
+        rows.filter(provider_message_id__in=spellings).order_by("-pk").first()
+        or rows.filter(message_id__in=spellings).order_by("-pk").first()
     )
 
 
-def _uid(event: Any) -> uuid.UUID | None:
-    metadata = event.metadata if isinstance(event.metadata, Mapping) else {}
-    tags = event.tags if isinstance(event.tags, (list, tuple)) else [event.tags]
-    for value in (metadata.get("uid"), *tags):
-        if isinstance(value, str) and (found := _UID.search(value)):
-            return uuid.UUID(found[0])
-    return None
-
-
-def _plain(value: Any, limit: int) -> str:
-    """As a column can hold it."""
-    if not isinstance(value, (str, int)):
-        return ""
-    text = str(value)[: 4 * limit]
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
-
-
-def _address(value: Any) -> str:
-    try:
-        return valid_email(storable(value)) if isinstance(value, str) else ""
-    except ValueError:
-        return ""
-
-
-def _time(value: Any) -> datetime | None:
-    if not isinstance(value, datetime):
-        return None
-    try:
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError:
-        return None
+def _spellings(*ids: str) -> set[str]:
+    """With its angle brackets and without."""
+    return {spelling for each in ids for spelling in (each, each.strip("<>"), f"<{each.strip('<>')}>")}
 
 
 # --- What follows -----------------------------------------------------------------------------------------------------
 
 
-def _move(message: Message, kind: str, *, provider_id: str) -> None:
+def _move(message: Message, report: Report) -> None:
     """Bring the row up to what is known now. Each step is one conditional statement, so no order of reports harms."""
-    row = Message.objects.filter(pk=message.pk)
+    row, kind = Message.objects.filter(pk=message.pk), report.kind
+    ids = _spellings(*report.message_ids)
+    closed: dict[str, Any] = {"due_at": None, "lease_token": None, "lease_owner": "", "handed_at": None}
+    if kind in _NEVER_LEFT:
+        # Not one that arrived, nor an earlier hand-over of one that was handed over again since.
+        ours = row.filter(provider_message_id__in={"", *ids}) if ids else row
+        ours.filter(
+            state__in=(State.SENT, State.UNKNOWN), delivery_state__in=_ORDER[: _ORDER.index(Delivery.DELIVERED)]
+        ).update(state=State.FAILED, reason=NOT_SENT, last_error=report.detail, finished_at=moment(), **closed)
     if (reached := _DELIVERY.get(kind)) is not None:
         row.filter(delivery_state__in=_ORDER[: _ORDER.index(reached)]).update(delivery_state=reached)
-    if provider_id:
-        row.filter(provider_message_id="").update(provider_message_id=provider_id)
-    closed: dict[str, Any] = {"due_at": None, "lease_token": None, "lease_owner": "", "handed_at": None}
+    if report.message_ids:
+        row.filter(provider_message_id="").update(provider_message_id=report.message_ids[0])
     if kind in _ACCEPTED:
         # It has arrived, whatever we were told: no second copy.
         row.filter(_in_doubt()).update(
@@ -250,8 +212,12 @@ def _move(message: Message, kind: str, *, provider_id: str) -> None:
             finished_at=moment(),
             **closed,
         )
-    elif kind in _REFUSED:
+    elif kind == "bounced":
         row.filter(state=State.UNKNOWN).update(state=State.FAILED, reason="refused", finished_at=moment(), **closed)
+    if kind == "delivered":
+        row.filter(state=State.FAILED, reason=NOT_SENT).update(
+            state=State.SENT, reason="reported", delivery_state=reached, finished_at=moment()
+        )
 
 
 def _in_doubt() -> Q:
@@ -262,25 +228,24 @@ def _in_doubt() -> Q:
     return Q(state=State.UNKNOWN) | Q(tried, state__in=Message.OPEN) | abandoned
 
 
-def _heed(provider: str, event: Any, kind: str, address: str, message: Message | None) -> None:
-    """Put the address on the list where the report asks for it."""
-    source = f"webhook:{provider}"
-    scope = message.category if message and not _is_required(message) else Suppression.OPTIONAL
-    if kind == "complained":
-        suppress(address, scope=scope, reason=Suppression.Reason.COMPLAINT, source=source)
-    elif kind == "unsubscribed":
-        if scope == Suppression.OPTIONAL:
-            suppress(address, scope=scope, reason=Suppression.Reason.UNSUBSCRIBE, source=source)
+def _heed(provider: str, report: Report, message: Message | None) -> None:
+    """Put an address on the list where the report asks for it.
+
+    All mail ends for a dead mailbox alone, and for the one that is named: a forwarded mail may bounce from elsewhere.
+    What people ask for ends nothing that is required, and at the address we write to.
+    """
+    source, ours = f"webhook:{provider}", message.to_address if message else ""
+    if report.refusal == Refusal.DEAD:
+        if address := report.recipient or ours:
+            suppressions.suppress_dead(address, source=source)
+    elif report.refusal in {Refusal.COMPLAINED, Refusal.UNSUBSCRIBED} and (address := ours or report.recipient):
+        scope = message.category if message and not _is_required(message) else Suppression.OPTIONAL
+        if report.refusal == Refusal.COMPLAINED:
+            suppressions.suppress(address, scope=scope, reason=Suppression.Reason.COMPLAINT, source=source)
+        elif scope == Suppression.OPTIONAL:
+            suppressions.suppress(address, scope=scope, reason=Suppression.Reason.UNSUBSCRIBE, source=source)
         else:
             unsubscribing.unsubscribe(unsubscribing.Link(address, scope), source=source)
-    elif kind in {"bounced", "rejected"} and _is_hard(provider, event):
-        suppress(
-            address,
-            scope=Suppression.ALL,
-            reason=Suppression.Reason.BOUNCE,
-            source=source,
-            expires_at=timezone.now() + BOUNCE_LASTS,
-        )
 
 
 def _is_required(message: Message) -> bool:
@@ -288,13 +253,3 @@ def _is_required(message: Message) -> bool:
         return registry.get(message.type).required
     except registry.UnknownType:
         return registry.category(message.category).is_fixed
-
-
-def _is_hard(provider: str, event: Any) -> bool:
-    if event.reject_reason == "invalid" or _BAD_ADDRESS.search(_plain(event.mta_response, 500)):
-        return True
-    path, words = _HARD[provider]
-    value: Any = event.esp_event
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return isinstance(value, str) and value in words

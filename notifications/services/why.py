@@ -21,6 +21,7 @@ _FAILED = {
     "refused": gettext_lazy("the mail server refused it"),
     "render_error": gettext_lazy("it cannot be rendered"),
     "worker_killer": gettext_lazy("workers died of it"),
+    "not_sent": gettext_lazy("the provider took it and reports that it did not send it"),
     "attempts_used": gettext_lazy("all its attempts are used up"),
 }
 _SUPPRESSED = {

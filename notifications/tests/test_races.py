@@ -1,14 +1,13 @@
 """Two at once, on connections of their own."""
 
 import threading
-from types import SimpleNamespace
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from lib.errors import ProductError
-from notifications.models import DeliveryEvent, Message, Preference, Suppression
+from notifications.models import DeliveryEvent, Message, Preference, Refusal, Suppression
+from notifications.reports import Report
 from notifications.services import preferences, staff, unsubscribing, webhooks
 from notifications.tests import offers
 from notifications.tests.factories import MessageFactory
@@ -59,21 +58,9 @@ def test_one_key_for_two_bodies_sends_one():
 
 def test_one_report_from_several_calls_is_kept_once():
     message = MessageFactory.create(finished=True, type="tests.offer", category="announcement")
-    event = SimpleNamespace(
-        event_type="complained",
-        event_id="1",
-        recipient=message.to_address,
-        timestamp=timezone.now(),
-        metadata={"uid": str(message.uid)},
-        tags=[],
-        message_id="m",
-        description="",
-        mta_response="",
-        reject_reason=None,
-        esp_event={},
-    )
+    report = Report("complained", Refusal.COMPLAINED, event_id="1", uid=message.uid, recipient=message.to_address)
 
-    found = at_once(*[lambda: webhooks.note("mailersend", event)] * CROWD)
+    found = at_once(*[lambda: webhooks.note("mailersend", report)] * CROWD)
 
     assert sorted(found) == [False] * (CROWD - 1) + [True]
     assert DeliveryEvent.objects.count() == Suppression.objects.count() == 1
