@@ -5,15 +5,12 @@ Every parameter is a string; every feature has `strategies`, and every strategy 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from feature_flags.engine import Definition
-from feature_flags.portable import Document, wire_constraint
+from feature_flags.portable import Document, spelled, wire_constraint
 
-_PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
 TARGETS = "always on"
 
 
@@ -118,17 +115,11 @@ def _variants(variants: Sequence[Document], value_type: str, stickiness: str) ->
 
 def _variant(variant: Document, value_type: str, stickiness: str) -> Document:
     wire: Document = {"name": variant["name"], "weight": variant["weight"], "stickiness": stickiness}
-    if value_type != "boolean":
-        wire["payload"] = {"type": _PAYLOAD_TYPES[value_type], "value": _text(variant["payload"], value_type)}
+    if variant.get("written_as"):
+        wire["payload"] = dict(variant["written_as"])
+    elif value_type != "boolean" and variant["payload"] is not None:
+        wire["payload"] = spelled(variant["payload"], value_type)
     return wire
-
-
-def _text(payload: Any, value_type: str) -> str:
-    if value_type == "string":
-        return str(payload)
-    # A database may hand 5.0 back as 5, and the other way round: the declared type decides.
-    typed = float(payload) if value_type == "float" else payload
-    return json.dumps(typed, ensure_ascii=False, separators=(",", ":"))
 
 
 def _dependency(prerequisite: Document) -> Document:

@@ -27,6 +27,7 @@ MAX_TARGETS = 5_000
 MAX_VARIANTS = 100
 MAX_LEVELS = 100
 _SAFE_INTEGER = 2**53
+_PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
 
 
 class Problem(NamedTuple):
@@ -91,10 +92,24 @@ class Constraint(_Part):
     case_insensitive: bool = False
 
 
+class Spelling(_Part):
+    """A payload as the Unleash document has it."""
+
+    type: Text
+    value: Text
+
+
 class Variant(_Part):
+    """A payload of None is none: whoever gets the variant gets the flag's value when off.
+
+    `written_as` is how the payload was spelled where it came from, if otherwise than we would spell it: clients read
+    the same text here as there.
+    """
+
     name: Codename
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     payload: Any = None
+    written_as: Spelling | None = None
 
 
 class Rule(_Part):
@@ -228,10 +243,33 @@ def _variant_problems(variants: Sequence[Variant], place: Place, value_type: str
         if variant.name == "disabled":
             yield Problem((*place, number, "name"), "“disabled” is what clients call having no variant.")
         if value_type == "boolean":
-            if variant.payload is not None:
+            if variant.payload is not None or variant.written_as:
                 yield Problem((*place, number, "payload"), "Variants of a boolean flag carry no payload.")
-        elif problem := payload_problem(variant.payload, value_type):
+        elif variant.payload is not None and (problem := payload_problem(variant.payload, value_type)):
             yield Problem((*place, number, "payload"), problem)
+        elif variant.written_as and not _says(variant.written_as, variant.payload, value_type):
+            yield Problem((*place, number, "written_as"), "This does not say what the payload says.")
+
+
+def _says(spelling: Spelling, payload: Any, value_type: str) -> bool:
+    # Texts may be of any type that a client knows: csv, or numbers beyond what JSON readers keep.
+    if value_type != "string" and spelling.type != _PAYLOAD_TYPES[value_type]:
+        return False
+    try:
+        return bool(engine.read_payload(spelling.value, value_type) == payload)
+    except ValueError:
+        return False
+
+
+def spelled(payload: Any, value_type: str) -> Document:
+    """A payload as the Unleash document has it, in our spelling: `{"type", "value"}`."""
+    if value_type == "string":
+        text = str(payload)
+    else:
+        # A database may hand 5.0 back as 5, and the other way round: the declared type decides. None keeps -0.0.
+        typed = float(payload) + 0.0 if value_type == "float" else payload
+        text = json.dumps(typed, ensure_ascii=False, separators=(",", ":"))
+    return {"type": _PAYLOAD_TYPES[value_type], "value": text}
 
 
 def payload_problem(value: Any, value_type: str) -> str:
@@ -322,16 +360,22 @@ def _normal(flag: Flag) -> Document:
         rule["group_id"] = given.group_id or document["group_id"]
         rule["constraints"] = [_plain(constraint) for constraint in given.constraints]
         rule["segments"] = sorted(given.segments)
+    variants = [*document["variants"], *(variant for rule in document["rules"] for variant in rule["variants"])]
     if flag.value_type == "float":
-        _as_floats(document)
+        _as_floats(document, variants)
+    for variant in variants:
+        # The keys of an object come back from a database in another order: only its spelling keeps them.
+        if flag.value_type not in {"boolean", "object"} and variant["payload"] is not None:
+            is_ours = variant["written_as"] == spelled(variant["payload"], flag.value_type)
+            variant["written_as"] = None if is_ours else variant["written_as"]
     return document
 
 
-def _as_floats(document: Document) -> None:
+def _as_floats(document: Document, variants: Sequence[Document]) -> None:
     """5 is stored as 5.0, so that clients in every language are told the same type."""
-    lists = [document["variants"], *(rule["variants"] for rule in document["rules"])]
-    for variant in (variant for variants in lists for variant in variants):
-        variant["payload"] = float(variant["payload"])
+    for variant in variants:
+        if variant["payload"] is not None:
+            variant["payload"] = float(variant["payload"])
     if document["off_value"] is not None:
         document["off_value"] = float(document["off_value"])
 

@@ -96,6 +96,9 @@ class VariantForm(PartForm):
     payload = forms.CharField(
         required=False, strip=False, widget=_area(), help_text="Its value, of the flag's type; empty for boolean flags."
     )
+    # The payload as it is stored: kept to the letter while its text is left as it is.
+    stored = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
+    aliases = {"written_as": "payload"}
     first = "name"
 
     @classmethod
@@ -103,15 +106,21 @@ class VariantForm(PartForm):
         return {
             "name": part.get("name", ""),
             "weight": part.get("weight", 1),
-            "payload": texts.payload_text(part.get("payload")),
+            "payload": texts.variant_text(part),
+            "stored": texts.stored_payload(part),
         }
 
     def part(self, value_type: str) -> Document:
         given = dict(self.cleaned_data)
+        stored = texts.read_stored(given.pop("stored"), given["payload"])
         if value_type == "boolean":
             # Refused if there is any; an empty field is none.
             return {**given, "payload": given["payload"] or None}
-        return {**given, "payload": texts.read_payload(given["payload"], value_type)}
+        if stored is not None:
+            return {**given, **stored}
+        value = texts.read_payload(given["payload"], value_type)
+        # An empty field is refused as a value of no type: it may have been forgotten.
+        return {**given, "payload": given["payload"] if value is None else value}
 
 
 class RuleForm(PartForm):

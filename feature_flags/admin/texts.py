@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -40,6 +41,32 @@ def payload_text(payload: Any) -> str:
     if payload is None or isinstance(payload, str):
         return payload or ""
     return json.dumps(payload, ensure_ascii=False)
+
+
+def variant_text(variant: Mapping[str, Any]) -> str:
+    """The payload of a variant, spelled as where it came from."""
+    written = variant.get("written_as")
+    return str(written["value"]) if written else payload_text(variant.get("payload"))
+
+
+def stored_payload(variant: Mapping[str, Any]) -> str:
+    """What the text alone does not say: how the payload is spelled, or that there is none. Empty for a new variant."""
+    if "payload" not in variant or (variant["payload"] is not None and not variant.get("written_as")):
+        return ""
+    return json.dumps({key: variant.get(key) for key in ("payload", "written_as")})
+
+
+def read_stored(stored: str, text: str) -> dict[str, Any] | None:
+    """The payload as it was stored, if this is still its text; None when it is not, or there is nothing to keep."""
+    if not stored:
+        return None
+    try:
+        variant = json.loads(stored)
+        is_kept = re.sub("\r\n?", "\n", variant_text(variant)) == text
+        return {key: variant[key] for key in ("payload", "written_as")} if is_kept else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # The field is hidden, but not out of reach.
+        return None
 
 
 def read_payload(text: str, value_type: str) -> Any:

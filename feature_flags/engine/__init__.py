@@ -11,6 +11,7 @@ from feature_flags.engine.hashing import fresh_draw
 from feature_flags.engine.model import DISABLED, CompiledFlag, Definition, Result, Variant
 from feature_flags.engine.operators import OPERATORS, Operator
 from feature_flags.engine.validation import constraint_problems
+from feature_flags.engine.values import read_payload
 
 __all__ = [
     "CLOCK_FIELD",
@@ -29,4 +30,5 @@ __all__ = [
     "explain",
     "fresh_draw",
     "normal_context",
+    "read_payload",
 ]

@@ -25,13 +25,20 @@ def value_of(definition: Definition, variant: Variant) -> Any:
     if variant.payload is None:
         return definition.off_value
     text = plain(variant.payload.get("value"), f"the payload of variant {variant.name}")
-    read = _READERS.get(definition.value_type)
-    if read is None:
+    if definition.value_type not in _READERS:
         raise Broken(f"unknown type {definition.value_type}")
     try:
-        return read(text)
+        return read_payload(text, definition.value_type)
     except ValueError:
         raise Broken(f"the payload of variant {variant.name} is not of type {definition.value_type}") from None
+
+
+def read_payload(text: str, value_type: str) -> Any:
+    """The value that a payload's text stands for, of any type but boolean; ValueError."""
+    try:
+        return _READERS[value_type](text)
+    except RecursionError:
+        raise ValueError(text) from None
 
 
 def _integer(text: str) -> int:

@@ -56,7 +56,13 @@ def _segment(segment: Document) -> Document:
 
 
 def _variants(variants: list[Document], value: Callable[[Any], Any]) -> list[Document]:
-    return [{**variant, "payload": value(variant["payload"])} for variant in variants]
+    return [_variant(variant, value) for variant in variants]
+
+
+def _variant(variant: Document, value: Callable[[Any], Any]) -> Document:
+    written = {} if variant.get("written_as") is None else {"written_as": variant["written_as"]}
+    given = {key: found for key, found in variant.items() if key != "written_as"}
+    return {**given, "payload": value(variant["payload"]), **written}
 
 
 def _constraints(constraints: Any) -> Any:

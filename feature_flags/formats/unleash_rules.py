@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from feature_flags import names
+from feature_flags.engine import read_payload
 from feature_flags.engine.networks import read_network
 from feature_flags.engine.text import split
 from feature_flags.formats.reading import Warn
 from feature_flags.formats.unleash_parts import Feature, Strategy, Variant, constraints
-from feature_flags.portable import MAX_TARGETS, Document, InvalidFlag, Place, Problem
+from feature_flags.portable import MAX_TARGETS, Document, InvalidFlag, Place, Problem, payload_problem
 
 _NOBODY: Document = {"rollout_percent": 0}
 _PERCENT = re.compile(r"\+?[0-9]+", re.ASCII)
-_WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 
 
 class Reader:
@@ -145,24 +144,19 @@ class Reader:
     # --- Variants -----------------------------------------------------------------------------------------------------
 
     def _value_type(self) -> str:
-        """The type all payloads share; empty when there is no variant to tell it."""
+        """The type that all payloads share; else string, of which a payload of any type is one. Empty: no variants."""
         lists = [self.feature.variants or [], *(strategy.variants or [] for strategy in self.feature.strategies or [])]
         variants = [variant for found in lists for variant in found if variant.weight]
-        payloads = [variant.payload for variant in variants]
-        kinds = {_TYPES.get(payload.type, payload.type) if payload else "boolean" for payload in payloads}
-        if not kinds:
-            return ""
-        if len(kinds) > 1 or not kinds <= {"boolean", *_TYPES.values()}:
-            kinds = {"none" if kind == "boolean" else kind for kind in kinds}
-            self._problem(("variants",), f"Its variants have payloads of several types ({', '.join(sorted(kinds))}).")
-            return ""
-        kind = kinds.pop()
-        if any(payload and payload.type == "csv" for payload in payloads):
-            self.warn(f"{self.feature.name}: payloads of type csv become strings")
-        if kind != "number":
-            return kind
-        whole = all(_WHOLE.fullmatch(payload.value) for payload in payloads if payload)
-        return "integer" if whole else "float"
+        payloads = [variant.payload for variant in variants if variant.payload]
+        if not payloads:
+            return "boolean" if variants else ""
+        kinds = {payload.type for payload in payloads}
+        for value_type in _TYPES.get(kinds.pop(), ()) if len(kinds) == 1 else ():
+            if all(_fits(payload.value, value_type) for payload in payloads):
+                return value_type
+        if any(payload.type not in ("string", "csv") for payload in payloads):
+            self.warn(f"{self.feature.name}: its payloads are of no one type here, they become texts of type string")
+        return "string"
 
     def _variants(self, variants: Sequence[Variant], place: Place) -> list[Document]:
         found = []
@@ -181,19 +175,14 @@ class Reader:
             self._problem(
                 (*place, "overrides"), "Overrides cannot be held: make them rules with variants of their own."
             )
-        payload = self._payload(variant, place) if variant.payload else None
-        return {"name": variant.name, "weight": variant.weight, "payload": payload}
-
-    def _payload(self, variant: Variant, place: Place) -> Any:
-        text = variant.payload.value if variant.payload else ""
-        if self.value_type in ("", "boolean", "string"):
-            return text
-        try:
-            value = int(text) if self.value_type == "integer" else json.loads(text)
-        except (ValueError, RecursionError):
-            self._problem((*place, "payload"), f"The payload of {variant.name} is not of type {self.value_type}.")
-            return None
-        return value
+        payload = variant.payload
+        return {
+            "name": variant.name,
+            "weight": variant.weight,
+            # One without weight does not tell the type; it has overrides, and is refused.
+            "payload": read_payload(payload.value, self.value_type) if payload and variant.weight else None,
+            "written_as": payload.model_dump() if payload else None,
+        }
 
     def _problem(self, place: Place, message: str) -> None:
         self.problems.append(Problem(place, message))
@@ -208,7 +197,14 @@ _STRATEGIES: dict[str, Callable[[Reader, Strategy, Place], Document]] = {
     "userWithId": Reader._people,
     "remoteAddress": Reader._addresses,
 }
-_TYPES = {"string": "string", "csv": "string", "number": "number", "json": "object"}
+_TYPES = {"number": ("integer", "float"), "json": ("object",)}
+
+
+def _fits(text: str, value_type: str) -> bool:
+    try:
+        return not payload_problem(read_payload(text, value_type), value_type)
+    except ValueError:
+        return False
 
 
 def _splits_otherwise(strategy: Strategy) -> bool:

@@ -194,6 +194,8 @@ class FlagVariant(models.Model):
     name = models.CharField(_("name"), max_length=names.MAX_LENGTH, validators=[validate_codename])
     weight = models.PositiveSmallIntegerField(_("weight"), default=1)
     payload = models.JSONField(_("payload"), null=True, blank=True)
+    #: As the Unleash document it came from spells it, where we would do so otherwise: `{"type", "value"}`.
+    written_as = models.JSONField(_("written as"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("variant")

@@ -155,7 +155,7 @@ def test_a_whole_flag_can_be_typed_in_one_save(staff_client):
     rule = document["rules"][0]
     assert (rule["segments"], rule["rollout_percent"], rule["group_id"]) == (["Invited"], 20, "FF_NEW")
     assert rule["constraints"][0]["values"] == ["IT", "FR"]
-    assert rule["variants"] == [{"name": "own", "weight": 1, "payload": 7.0}]
+    assert rule["variants"] == [{"name": "own", "weight": 1, "payload": 7.0, "written_as": None}]
     assert (document["off_value"], document["targets"]["on"], document["tags"]) == (1.0, ["u1", "u2"], ["a", "b"])
     assert document["prerequisites"] == [{"parent": "FF_PARENT", "required": True, "variants": []}]
     assert not document["is_active"]

@@ -182,15 +182,6 @@ SEGMENTS = [{"id": 1, "name": "Beta"}, {"id": 1, "name": "Beta"}]
             feature(variants=[variant(overrides=[{"contextName": "userId", "values": ["7"]}])]),
             "FF_A.variants.0.overrides",
         ),
-        (
-            feature(variants=[variant(), variant(payload={"type": "string", "value": ""})]),
-            "FF_A.variants: Its variants",
-        ),
-        (
-            feature(variants=[variant(payload={"type": "number", "value": "x"})]),
-            "FF_A.variants.0.payload: The payload of a",
-        ),
-        (feature(variants=[variant(payload={"type": "yaml", "value": "x"})]), "FF_A.variants: Its variants"),
         (feature(strategy(parameters={"rollout": "x"})), "FF_A.strategies.0.parameters.rollout: “x” is no percentage."),
         (feature(strategy()), "FF_A.strategies.0.parameters.rollout: “” is no percentage."),
         (feature(strategy(parameters={"rollout": "101"})), "FF_A: Unleash's clients cannot read it: rule 1: a rollout"),
