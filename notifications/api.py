@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -13,12 +14,13 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
+from django.utils import translation
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
 
 from lib import audit
 from lib.errors import ProductError, refusals
-from notifications import registry, schemas
+from notifications import registry, render, schemas
 from notifications.models import Message
 from notifications.services import inbox, preferences, reading, unsubscribing, webhooks
 from notifications.services import staff as verbs
@@ -31,20 +33,30 @@ def _of(request: HttpRequest) -> Any:
     return request.auth  # type: ignore[attr-defined]
 
 
+def _asked_language(request: HttpRequest) -> str:
+    return render.accepted_language(request.headers.get("Accept-Language", ""))
+
+
 # --- Preferences ------------------------------------------------------------------------------------------------------
 
 
 @router.get("/preferences", response={200: schemas.PreferencesOut, **refusals(401)})
 async def get_preferences(request: HttpRequest) -> schemas.PreferencesOut:
     """What one may choose, and what is fixed and why."""
-    return schemas.PreferencesOut.of(await sync_to_async(preferences.choices)(_of(request)))
+    return await sync_to_async(_choices)(request, preferences.choices)
 
 
 @router.put("/preferences", response={200: schemas.PreferencesOut, **refusals(400, 401, 413, 422)})
 async def put_preferences(request: HttpRequest, payload: list[schemas.PreferenceIn]) -> schemas.PreferencesOut:
     """Choose, all or nothing; what is not named stays. `PREFERENCE_FIXED`, `PREFERENCE_UNKNOWN`."""
     wanted = {(choice.category, choice.channel): choice.enabled for choice in payload}
-    return schemas.PreferencesOut.of(await sync_to_async(preferences.choose)(_of(request), wanted))
+    return await sync_to_async(_choices)(request, partial(preferences.choose, wanted=wanted))
+
+
+def _choices(request: HttpRequest, act: Callable[[Any], preferences.Choices]) -> schemas.PreferencesOut:
+    choices = act(_of(request))
+    with translation.override(render.written(_asked_language(request) or _of(request).language)):
+        return schemas.PreferencesOut.of(choices)
 
 
 # --- Unsubscribing ----------------------------------------------------------------------------------------------------
@@ -53,19 +65,28 @@ async def put_preferences(request: HttpRequest, payload: list[schemas.Preference
 @router.get("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404)})
 async def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
     """A page that asks; it changes nothing, for programs follow links as well."""
-    link = unsubscribing.read(token)
-    return _page(link, is_on=await sync_to_async(unsubscribing.is_subscribed)(link))
+    return await sync_to_async(_ask)(request, unsubscribing.read(token))
 
 
 @router.post("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404, 413)})
 async def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """End mail of this kind, with any body (RFC 8058 sends `List-Unsubscribe=One-Click`); `undo` takes it back."""
     link = unsubscribing.read(token)
-    if not _asks_to_undo(request):
-        await sync_to_async(unsubscribing.unsubscribe)(link, source="link")
-        return _page(link, is_on=False)
-    is_on = await sync_to_async(unsubscribing.resubscribe)(link)
-    return _page(link, is_on=is_on, has_changed=True, is_blocked=not is_on)
+    return await sync_to_async(_undo if _asks_to_undo(request) else _end)(request, link)
+
+
+def _ask(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:
+    return _page(request, link, is_on=unsubscribing.is_subscribed(link))
+
+
+def _end(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:
+    unsubscribing.unsubscribe(link, source="link")
+    return _page(request, link, is_on=False)
+
+
+def _undo(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:
+    is_on = unsubscribing.resubscribe(link)
+    return _page(request, link, is_on=is_on, has_changed=True, is_blocked=not is_on)
 
 
 def _asks_to_undo(request: HttpRequest) -> bool:
@@ -77,7 +98,12 @@ def _asks_to_undo(request: HttpRequest) -> bool:
 
 
 def _page(
-    link: unsubscribing.Link, *, is_on: bool, has_changed: bool = False, is_blocked: bool = False
+    request: HttpRequest,
+    link: unsubscribing.Link,
+    *,
+    is_on: bool,
+    has_changed: bool = False,
+    is_blocked: bool = False,
 ) -> HttpResponse:
     name, _, domain = link.address.partition("@")
     context = {
@@ -89,7 +115,8 @@ def _page(
         "has_changed": has_changed,
         "is_blocked": is_blocked,
     }
-    response = HttpResponse(render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context))
+    with translation.override(render.written(_asked_language(request) or unsubscribing.language(link))):
+        response = HttpResponse(render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context))
     response["Cache-Control"] = "no-store"
     response["X-Robots-Tag"] = "noindex"
     return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -19,7 +20,12 @@ from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
 
 # A stranger may type anybody's address and any name beside it: to an unproved address only a plain name is printed.
-_PLAIN_NAME = re.compile(r"[^\W\d_]+(?:[ '\-][^\W\d_]+)*")
+# A dot stands after initials and what names abbreviate, and nowhere else: it would end a sentence or part a link.
+_INITIALS = r"(?:[^\W\d_]\.)+[^\W\d_]?"
+_SHORT = r"(?:abp|chas|chr|dr|fr|geo|jos|jr|ma|mlle|mme|mr|mrs|ms|prof|sr|st|sta|ste|sto|th|thos|wm)\."
+_WORD = r"['’]?[^\W\d_]+(?:['’·][^\W\d_]+)*"
+_PART = rf"(?:{_INITIALS}|{_SHORT}|{_WORD})"
+_PLAIN_NAME = re.compile(rf"{_PART}(?:[ \-‐‑]{_PART})*", re.IGNORECASE)
 
 
 class _Context(BaseModel):
@@ -113,8 +119,14 @@ class DeletionScheduled(_Notice):
 
 
 def plain_name(name: str) -> str:
-    """The name if it is only letters, spaces, `'`, `-` and at most 40 characters, else nothing."""
-    return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(name) else ""
+    """The name if it is at most 40 characters and cannot be read as a link or another sentence, else nothing.
+
+    Letters of any script, with initials and abbreviations (`J.R.`, `St. John`), apostrophes and hyphens between them.
+    """
+    name = " ".join(name.split())
+    # Accents and vowel signs may be characters of their own, and joiners stand in Persian and Indic names.
+    letters = "".join(sign for sign in name if unicodedata.category(sign)[0] != "M" and sign not in "\u200c\u200d")
+    return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(letters) else ""
 
 
 def _derive_code(context: dict[str, Any]) -> dict[str, str]:

@@ -56,7 +56,7 @@ def queue(
     """
     kind = registry.get(type)
     stored = _checked_context(kind, context)
-    language = language or translation.get_language() or settings.LANGUAGE_CODE
+    language = language or (user and user.language) or translation.get_language() or settings.LANGUAGE_CODE
     if IN_APP in kind.channels and user is not None:
         inbox.add(kind, user=user, context=stored, language=language, key=event_key)
     if EMAIL not in kind.channels:

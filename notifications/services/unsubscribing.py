@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.crypto import constant_time_compare, salted_hmac
 
@@ -62,6 +63,12 @@ def read(given: str) -> Link:
     if not any(constant_time_compare(_token(address, category, secret), given) for secret in secrets):
         raise ProductError("UNSUBSCRIBE_BAD_TOKEN", "This link is not complete.", status=404)
     return Link(address, category)
+
+
+def language(link: Link) -> str:
+    """What whoever has this address was written in; empty when it is nobody's, or unknown."""
+    people = get_user_model()._default_manager.filter(email=link.address)
+    return people.values_list("language", flat=True).first() or ""
 
 
 def is_subscribed(link: Link) -> bool:

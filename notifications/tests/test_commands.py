@@ -13,6 +13,7 @@ from notifications.models import Message
 from notifications.services.suppressions import suppress
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
+from notifications.tests.staff import person
 
 pytestmark = pytest.mark.django_db
 CONTEXT = json.dumps({"first_name": "Ada", "number": 1})
@@ -59,6 +60,15 @@ def test_send_without_wait_only_queues(monkeypatch):
     assert send().endswith(" queued\n")
     assert states() == ["queued", "queued"]
     assert not mail.outbox
+
+
+def test_send_writes_to_a_person_in_their_language():
+    person("ada@example.org", language="de")
+
+    send("--wait", type="users.welcome", context='{"first_name": "Ada"}')
+
+    assert mail.outbox[0].subject == "Willkommen!"
+    assert mail.outbox[0].body.startswith("Willkommen, Ada!")
 
 
 def test_send_takes_the_event_once():

@@ -1,4 +1,5 @@
 import pytest
+from django.contrib.auth import get_user_model
 
 import notifications
 from notifications import registry, services
@@ -39,6 +40,16 @@ def test_all_is_on_until_somebody_chooses(person):
     security = found["security"]["channels"]["email"]
     assert (security["enabled"], security["fixed"]) == (True, True)
     assert "always sent" in security["why"]
+
+
+@pytest.mark.parametrize(("account", "asked"), [("de", ""), ("en", "de-AT")])
+def test_what_one_may_choose_is_named_in_the_readers_language(person, user, account, asked):
+    get_user_model().objects.filter(pk=user.pk).update(language=account)
+
+    found = categories(person.call("GET", PATH, **{"accept-language": asked}))
+
+    assert found["announcement"]["label"] == "Ankündigungen"
+    assert found["security"]["channels"]["email"]["why"] == "Gehört zum Konto und wird immer gesendet."
 
 
 def test_what_no_type_uses_is_not_listed(api, user):

@@ -81,13 +81,13 @@ def test_a_mail_is_written_in_the_readers_language_or_in_the_first(language, gre
     assert greeting in mail.text
     assert asked in mail.text
     assert asked in mail.html
-    assert mail.subject == "Registration Code"
+    assert mail.subject == ("Registrierungscode" if greeting == "Hallo Ada," else "Registration Code")
 
 
 def test_every_sentence_of_the_mails_is_german_too_and_the_catalogue_is_compiled():
     catalogue = django_settings.BASE_DIR / "locale" / "de" / "LC_MESSAGES"
     german = dict(re.findall(r'^msgid "(.+)"\nmsgstr "(.*)"$', (catalogue / "django.po").read_text(), re.MULTILINE))
-    folders = [django_settings.BASE_DIR / "templates" / name for name in ("emails", "inapp")]
+    folders = [django_settings.BASE_DIR / "templates" / name for name in ("emails", "inapp", "notifications")]
     sources = [path.read_text() for folder in folders for path in folder.rglob("*") if path.suffix in {".html", ".txt"}]
 
     asked = {found for source in sources for found in re.findall(r"gettext\(u'(.*?)'\)", templatize(source), re.DOTALL)}
@@ -152,6 +152,14 @@ def test_staff_who_look_at_a_row_read_its_times_too():
     assert "May 1, 2026, 12:30 UTC" in mail.text
 
 
+def test_every_subject_is_in_the_readers_language_or_is_the_senders_own_text():
+    kinds = [kind for kind in registry.declared_types() if not kind.code.startswith("tests.")]
+
+    same = {kind.code for kind in kinds if rendered(kind.code).subject == rendered(kind.code, "de").subject}
+
+    assert same == {"notifications.announcement"}
+
+
 def test_a_name_that_advertises_is_not_printed():
     mail = rendered("users.welcome", first_name="Win at www.example.net")
 
@@ -159,7 +167,10 @@ def test_a_name_that_advertises_is_not_printed():
     assert mail.text.startswith("Welcome!\n")
 
 
-@pytest.mark.parametrize("name", ["Ada", "Jean-Luc", "O'Brien", "Müller", "J. R.", "Σωκράτης", "李小龙", "  Ada  "])
+@pytest.mark.parametrize(
+    "name",
+    ["Ada", "Jean-Luc", "O'Brien", "Müller", "J. R.", "J.R.", "St. John", "O’Neil", "Σωκράτης", "李小龙", "  Ada  "],
+)
 def test_names_are_names(name):
     assert render.greeting_name(name) == name.strip()
 

@@ -6,12 +6,11 @@ import re
 import uuid
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.http import HttpRequest
-from django.utils.translation.trans_real import parse_accept_lang_header
 
 from lib.net import client_ip, network
 from lib.text import is_storable
+from notifications.render import accepted_language
 from users.models import User
 from users.services import devices, tokens
 
@@ -38,7 +37,7 @@ class Caller:
         return cls(
             client_ip(request),
             agent if is_storable(agent) else "",
-            _language(request.META.get("HTTP_ACCEPT_LANGUAGE", "")),
+            accepted_language(request.META.get("HTTP_ACCEPT_LANGUAGE", "")),
             door,
             getattr(person, "session_id", None),
             request.COOKIES.get(devices.COOKIE, ""),
@@ -85,15 +84,6 @@ def _program(agent: str) -> str:
     """The first word of what is no browser: `curl`, `okhttp`."""
     found = re.match(r"[\w.-]{1,40}", agent)
     return found.group() if found else ""
-
-
-def _language(accepted: str) -> str:
-    """The best of the languages mails are written in, by `Accept-Language` (RFC 9110); empty when none is asked for."""
-    for code, _quality in parse_accept_lang_header(accepted.lower()[:500]):
-        for known in (code, code.partition("-")[0]):
-            if known in settings.NOTIFICATIONS_LANGUAGES:
-                return known
-    return ""
 
 
 @dataclass(frozen=True)

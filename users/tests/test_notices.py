@@ -1,6 +1,7 @@
 """The mails about somebody's own account: what they say, to whom, and what never stands in them."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -281,12 +282,32 @@ def test_the_owner_of_a_new_address_reads_no_text_of_whoever_typed_it(outbox, na
     assert user.email not in mails[0].body + html(mails[0])
 
 
-def test_an_unverified_person_is_greeted_by_a_plain_name_only(outbox):
+def greeting(outbox, name):
     with outbox() as mails:
-        notices.password_changed(UserFactory.create(unverified=True, first_name="A free car. Ring us"))
-        notices.password_changed(UserFactory.create(unverified=True, first_name="Jean-Luc"))
+        notices.password_changed(UserFactory.create(unverified=True, first_name=name))
+    return mails[0].body.partition("\n")[0]
 
-    assert [mail.body.partition("\n")[0] for mail in mails] == ["Hello,", "Hello Jean-Luc,"]
+
+NAMES = """
+Jean-Luc|Jean‑Luc|O'Neil|O’Neil|’t Hooft|St. John|st. john|J.R.|J. R. R.|J.-P.|Ma. Teresa|Sammy Davis Jr.
+Anna Maria|Gal·la|Zoe\u0308|प्रिया|Ngọc|李小龙|محمد
+"""
+NO_NAMES = """
+A free car. Ring us|Buy. Now|Hi. Pay us|t.co|St.example|J.R.example|www.j.r.|j.r/x|a@b|Ring 555|Ada: read this
+Ada, read this|Ada! Read|Ada?|Ada – read|Ada…|Ada。Ring|Ada\u202egnir|Ada\u2024Ring|-|'|.
+a-a-a-a-a-a-a-a-a-a-a-a-a-a-a-a!
+"""
+
+
+@pytest.mark.parametrize("name", re.split(r"[|\n]", NAMES.strip()))
+def test_an_unverified_person_is_greeted_as_people_type_their_names(outbox, name):
+    assert greeting(outbox, name) == f"Hello {name},"
+    assert greeting(outbox, f" {name} ") == f"Hello {name},"
+
+
+@pytest.mark.parametrize("name", [*re.split(r"[|\n]", NO_NAMES.strip()), "a" * 41])
+def test_an_unverified_person_is_greeted_by_no_link_and_no_sentence(outbox, name):
+    assert greeting(outbox, name) == "Hello,"
 
 
 @pytest.mark.parametrize(
