@@ -76,6 +76,10 @@ class NewSignIn(_Place):
     at: AwareDatetime
 
 
+class SessionResumed(_Place):
+    at: AwareDatetime
+
+
 class SignInAfterFailures(_Place):
     count: int
     at: AwareDatetime
@@ -197,6 +201,7 @@ notifications.declare("users.new_sign_in", label=_("New sign-in"), context=NewSi
 notifications.declare(
     "users.sign_in_after_failures", label=_("Sign-in after failed tries"), context=SignInAfterFailures
 )
+notifications.declare("users.session_resumed", label=_("Session resumed"), context=SessionResumed)
 notifications.declare("users.session_replay", label=_("Session ended for safety"), context=SessionReplay)
 notifications.declare(
     "users.email_change_confirm",

@@ -99,3 +99,5 @@ class RefreshToken(models.Model):
     parent = models.OneToOneField("self", on_delete=models.CASCADE, null=True, related_name="successor")
     created_at = models.DateTimeField(default=timezone.now)
     used_at = models.DateTimeField(null=True)
+    #: When it was first answered again after the leeway: its answer had been lost, or somebody else has a copy.
+    repeated_at = models.DateTimeField(null=True)

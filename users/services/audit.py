@@ -56,6 +56,7 @@ EVENTS = (
     "login.factor_required",
     "session.ended",
     "session.replay",
+    "session.resumed",
     "password.changed",
     "password.reset_requested",
     "password.reset",

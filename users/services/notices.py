@@ -44,6 +44,11 @@ def session_replay(user: User, *, label: str, at: datetime) -> None:
     _queue("session_replay", user, {"program": _program(label), "at": at}, event=at.isoformat())
 
 
+def session_resumed(user: User, *, caller: Caller, at: datetime) -> None:
+    """A spent refresh token was answered once more, because its successor had never been used."""
+    _queue("session_resumed", user, {**_place(caller), "at": at}, event=at.isoformat())
+
+
 def email_change_confirm(user: User, *, row: OneTimeToken) -> None:
     """To `row.email`, the new address: the link that makes it the account's."""
     # Whoever reads it need not be whoever asked: the name is no way to send that person a text.

@@ -46,10 +46,15 @@ def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime
 
 
 def refresh(*, token: str, caller: Caller) -> Tokens:
-    """A new access token and the successor of `token`; REFRESH_TOKEN_INVALID for anything not live.
+    """Rotate a refresh token (RFC 9700, 4.14.2): a new access token and the successor of `token`.
 
-    All who present one token within the leeway get the same successor. Presented later it is a replay: the session
-    ends, which is on record and mailed to its owner. TOO_MANY_REQUESTS (429) beyond the session's limit.
+    All who present one token within the leeway get the same successor, and later, too, while that one was never used
+    and `token` was not itself answered so late; the owner is told. Else it is a replay: the session ends, which is on
+    record and mailed to its owner.
+
+    Raises:
+        REFRESH_TOKEN_INVALID (400): anything not live, a replay included.
+        TOO_MANY_REQUESTS (429): over the session's limit.
     """
     try:
         result = _refresh(token, caller)
@@ -115,8 +120,28 @@ def _refresh(token: str, caller: Caller) -> Tokens | limiter.Block | None:
         return _tokens(user, session, successor, now)
     if session.is_in_leeway:
         return _tokens(user, session, _newest(token), now)
+    if unused := _answered_again(token, session, caller, now):
+        return _tokens(user, session, unused, now)
     _end_replayed(session, caller, now)
     return None
+
+
+def _answered_again(token: str, session: Any, caller: Caller, now: datetime) -> str | None:
+    """The successor of a spent token whose answer was lost on the way: nobody has used it yet.
+
+    Not twice in a row. If a thief asked, two hold the successor now; the second of them to use it must be a replay.
+    """
+    spent = RefreshToken.objects.select_related("parent").get(pk=session.token_id)
+    unused = RefreshToken.objects.select_for_update().filter(parent=spent, used_at=None).first()
+    by_hash = {tokens.refresh_hash(candidate): candidate for candidate in tokens.refresh_successors(token)}
+    successor = by_hash.get(bytes(unused.hash)) if unused else None
+    if successor is None or (spent.parent is not None and spent.parent.repeated_at is not None):
+        return None
+    if spent.repeated_at is None:
+        RefreshToken.objects.filter(pk=spent.pk).update(repeated_at=now)
+        audit.record("session.resumed", by=caller, user=session.user, session_id=session.pk)
+        notices.session_resumed(session.user, caller=caller, at=now)
+    return successor
 
 
 def _end_replayed(session: UserSession, caller: Caller, now: datetime) -> None:

@@ -1,9 +1,11 @@
 """What the tests of one's own account share."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from urllib.parse import unquote
 
+from django.db import connection
 from django.utils import timezone
 
 from users.models import AuditEvent, UserSession
@@ -21,6 +23,19 @@ def age_proof(seconds=601):
 
 def recorded(name, **where):
     return AuditEvent.objects.get(event=name, **where)
+
+
+def at_once(calls):
+    """The answers to calls made by as many threads, each with a connection of its own."""
+
+    def run(call):
+        try:
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
 
 
 def code_of(response):

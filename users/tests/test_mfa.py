@@ -1,6 +1,5 @@
 """/api/auth/mfa/*, the second step of /api/login, /api/auth/reauthenticate."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -19,6 +18,7 @@ from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
 from users.services import Actor, Caller, factors, hashing, second_factor, sessions, vault
 from users.tests.factories import PASSWORD, UserFactory
+from users.tests.own import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -676,19 +676,6 @@ def test_a_sign_in_begun_before_there_was_a_factor_does_not_outrun_it(user):
 
 
 # --- All at once ------------------------------------------------------------------------------------------------------
-
-
-def at_once(calls):
-    """The answers to calls made by as many threads, each with a connection of its own."""
-
-    def run(call):
-        try:
-            return call()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
 
 
 def codes_of(answers):

@@ -76,6 +76,11 @@ NOTICES = {
         None,
         ["failed tries: 12345", "Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
+    "session_resumed": (
+        lambda user: notices.session_resumed(user, caller=FIREFOX, at=AT),
+        None,
+        ["asked again for an answer", "Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
+    ),
     "session_replay": (
         lambda user: notices.session_replay(user, label="Safari on iPhone", at=AT),
         None,
@@ -210,7 +215,7 @@ def test_a_dead_link_is_not_mailed(user, outbox, name, end):
     assert (message.state, message.reason) == ("cancelled", "superseded")
 
 
-@pytest.mark.parametrize("name", ["password_changed", "session_replay"])
+@pytest.mark.parametrize("name", ["password_changed", "session_replay", "session_resumed"])
 def test_one_occasion_is_mailed_once(user, name):
     user.password_changed_at = AT
 

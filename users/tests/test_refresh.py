@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from users.models import RefreshToken, UserSession
+from conftest import ApiClient
+from users.models import AuditEvent, RefreshToken, UserSession
+from users.tests.own import at_once, recorded
 
 pytestmark = pytest.mark.django_db
 
@@ -59,8 +61,75 @@ def test_within_the_leeway_a_late_tab_gets_the_newest_token(api, first):
     assert refresh(api, first).json()["refresh_token"] == third
 
 
+@pytest.mark.parametrize("seconds", [61, 86_400, 29 * 86_400])
+def test_a_client_that_lost_the_answer_is_given_it_again(api, user, first, outbox, seconds):
+    lost = refresh(api, first).json()["refresh_token"]
+    age_use(seconds)
+
+    with outbox() as mails:
+        again = [refresh(api, first).json()["refresh_token"] for _ in range(3)]
+
+    assert again == [lost] * 3
+    assert refresh(api, lost).status_code == 200
+    assert [(mail.to, mail.subject) for mail in mails] == [([user.email], "A sign-in to your account was resumed")]
+    assert recorded("session.resumed").session_id == UserSession.objects.get().pk
+
+
+@pytest.mark.parametrize("who_comes_first", ["owner", "thief"])
+def test_of_two_who_hold_the_successor_the_second_ends_the_session(api, first, outbox, who_comes_first):
+    kept = refresh(api, first).json()["refresh_token"]
+    age_use(61)
+    copied = refresh(api, first).json()["refresh_token"]
+
+    assert refresh(api, kept if who_comes_first == "owner" else copied).status_code == 200
+    age_use(61)
+    with outbox() as mails:
+        second = refresh(api, copied if who_comes_first == "owner" else kept)
+
+    assert second.status_code == 400
+    assert UserSession.objects.get().revoked_reason == "replay"
+    assert len(mails) == 1
+
+
+def test_an_answer_may_be_lost_again_once_one_has_arrived(api, first):
+    lost = refresh(api, first).json()["refresh_token"]
+    age_use(61)
+    refresh(api, first)
+    arrived = refresh(api, lost).json()["refresh_token"]
+    lost_again = refresh(api, arrived).json()["refresh_token"]
+    age_use(61)
+
+    assert refresh(api, arrived).json()["refresh_token"] == lost_again
+
+
+def test_an_answer_made_with_an_older_key_is_given_again(api, first, settings):
+    lost = refresh(api, first).json()["refresh_token"]
+    age_use(61)
+    settings.USERS_TOKEN_SECRET_FALLBACKS = [settings.USERS_TOKEN_SECRET]
+    settings.USERS_TOKEN_SECRET = "another-secret-of-at-least-32-characters"
+
+    assert refresh(api, first).json()["refresh_token"] == lost
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("together", [["first"] * 8, ["first", "second"] * 4])
+def test_late_callers_at_once_are_answered_or_end_the_session_and_fork_nothing(api, user, together):
+    first = api.sign_in(user)["refresh_token"]
+    held = {"first": first, "second": refresh(api, first).json()["refresh_token"]}
+    age_use(61)
+
+    answers = at_once([lambda name=name: refresh(ApiClient(), held[name]) for name in together])
+
+    chain = [token.parent_id for token in RefreshToken.objects.order_by("pk")]
+    assert len(chain) == len(set(chain)) <= 3
+    assert AuditEvent.objects.filter(event="session.resumed").count() <= 1
+    if "second" not in together:
+        assert {answer.json()["refresh_token"] for answer in answers} == {held["second"]}
+
+
 def test_a_replay_after_the_leeway_ends_the_session(api, first):
     second = refresh(api, first).json()["refresh_token"]
+    refresh(api, second)
     age_use(61)
 
     response = refresh(api, first)
