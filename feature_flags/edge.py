@@ -15,6 +15,7 @@ from feature_flags import answers, store, streams
 from feature_flags.answers import Answer, Request, Route
 from feature_flags.answers.ofrep import wanted_revision
 from feature_flags.live import live
+from lib.asgi import declared_length, read_body
 from lib.logs import request_id
 from lib.middleware import hsts, log_request, normal_request_id
 
@@ -116,9 +117,9 @@ def _answered(route: Route, request: Request, started: float) -> Answer:
 async def _posted(route: Route, request: Request, receive: Receive) -> Answer | None:
     """None when the client has left before its body was here."""
     started = perf_counter()
-    if _declared_length(request) > route.limit:
+    if declared_length(request.headers.get(b"content-length", b"")) > route.limit:
         return _noted(route.name, request, answers.too_large(route, request), started)
-    body = await _read(receive, route.limit)
+    body = await read_body(receive, route.limit)
     if body is None:
         return None
     request.body = body
@@ -136,23 +137,6 @@ async def _stream(request: Request, receive: Receive, send: Send) -> Answer | No
     _count("stream", 200)
     await opened.run(receive, send)
     return None
-
-
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The body, or as much of it as shows that it is too large; None when the client has left."""
-    body: bytes = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > limit or not message.get("more_body", False):
-            return body
-
-
-def _declared_length(request: Request) -> int:
-    declared = request.headers.get(b"content-length", b"")
-    return int(declared) if declared.isdigit() and len(declared) < 19 else 0
 
 
 def _noted(name: str, request: Request, answer: Answer, started: float, error: Exception | None = None) -> Answer:

@@ -10,15 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from io import BytesIO
+from math import inf
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
-from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
 from django.db import close_old_connections, connections
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest
 from django.urls import ResolverMatch, set_script_prefix
 from django.utils.module_loading import import_string
 
@@ -92,22 +91,18 @@ class Lanes:
 
 
 class LaneHandler(ASGIHandler):
-    """Serves requests on lanes through `middleware` (async-capable dotted paths, outermost first).
+    """Serves requests on lanes through `middleware` (async-capable dotted paths, outermost first)."""
 
-    Bodies over `body_limit` bytes are answered 413 without being read to their end.
-    """
-
-    def __init__(self, *, lanes: Lanes, middleware: Sequence[str], body_limit: int) -> None:
+    def __init__(self, *, lanes: Lanes, middleware: Sequence[str]) -> None:
         self.lanes = lanes
         self.middleware = middleware
-        self.body_limit = body_limit
         self._routes: dict[str, ResolverMatch] = {}
         super().__init__()
 
     def load_middleware(self, is_async: bool = False) -> None:
         hooks: list[Any] = []
         self._view_middleware = self._template_response_middleware = self._exception_middleware = hooks
-        handler = convert_exception_to_response(self._answer)
+        handler = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
         for path in reversed(self.middleware):
             handler = convert_exception_to_response(import_string(path)(handler))
         self._middleware_chain = handler
@@ -122,27 +117,20 @@ class LaneHandler(ASGIHandler):
         request.resolver_match = match
         return match
 
-    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        if getattr(request, "is_oversized", False):
-            return HttpResponse(status=413)
-        return await self._get_response_async(request)  # type: ignore[attr-defined, no-any-return]
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.lanes.place():
             await self.handle(scope, receive, send)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body, is_oversized = await self._read(receive)
-        except RequestAborted:
+        body = await read_body(receive)
+        if body is None:
             return
-        with body:
+        with BytesIO(body) as file:
             set_script_prefix(get_script_prefix(scope))
-            request, error = self.create_request(scope, body)
+            request, error = self.create_request(scope, file)
             if request is None:
                 await self.send_response(error, send)  # type: ignore[arg-type]
                 return
-            request.is_oversized = is_oversized  # type: ignore[attr-defined]
             await self._serve(request, receive, send)
 
     async def _serve(self, request: ASGIRequest, receive: Receive, send: Send) -> None:
@@ -176,18 +164,58 @@ class LaneHandler(ASGIHandler):
             for closer in response._resource_closers:  # type: ignore[attr-defined]
                 closer()
 
-    async def _read(self, receive: Receive) -> tuple[BytesIO, bool]:
-        body = BytesIO()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise RequestAborted
-            body.write(message.get("body", b""))
-            if body.tell() > self.body_limit:
-                return BytesIO(), True
-            if not message.get("more_body", False):
-                body.seek(0)
-                return body, False
+
+#: In the scope of a request whose body was too large: it is empty, and 413 is the answer.
+IS_OVERSIZED = "lib.is_oversized"
+
+
+async def read_body(receive: Receive, limit: float = inf) -> bytes | None:
+    """The whole body, or as much of it as shows that it is over `limit`; None when the client has left."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        return body
+    pieces = bytearray()
+    while message["type"] != "http.disconnect":
+        pieces += message.get("body", b"")
+        if len(pieces) > limit or not message.get("more_body", False):
+            return bytes(pieces)
+        message = await receive()
+    return None
+
+
+def declared_length(value: bytes) -> int:
+    """What a Content-Length says; 0 when it is empty or unreadable."""
+    return int(value) if value.isdigit() and len(value) < 19 else 0
+
+
+def bounded(app: App, limit: int) -> App:
+    """`app` with bodies of at most `limit` bytes, in memory before it starts. Larger ones are marked IS_OVERSIZED."""
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        if declared_length(dict(scope["headers"]).get(b"content-length", b"")) > limit:
+            body: bytes | None = b""
+            scope[IS_OVERSIZED] = True
+        else:
+            body = await read_body(receive, limit)
+        if body is None:
+            return
+        if len(body) > limit:
+            body = b""
+            scope[IS_OVERSIZED] = True
+        whole: list[Mapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_whole() -> Mapping[str, Any]:
+            if whole:
+                return whole.pop()
+            # What is left of an oversized body is of no interest: it is read until the client has left.
+            while (message := await receive())["type"] != "http.disconnect":
+                pass
+            return message
+
+        await app(scope, receive_whole, send)
+
+    return inner
 
 
 def by_path(prefixes: Sequence[str], inside: App, outside: App) -> App:

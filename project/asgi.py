@@ -15,7 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E40
 
 from feature_flags import store, watcher  # noqa: E402
 from feature_flags.edge import edge  # noqa: E402
-from lib.asgi import LaneHandler, Lanes, by_path, with_lifespan  # noqa: E402
+from lib.asgi import LaneHandler, Lanes, bounded, by_path, with_lifespan  # noqa: E402
 from lib.net import with_mapped  # noqa: E402
 from notifications import engine  # noqa: E402
 
@@ -26,7 +26,7 @@ sys.setswitchinterval(0.0005)
 # and leave a new database connection behind, for every request.
 LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz", "/metrics")
 api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
-api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, body_limit=settings.API_BODY_LIMIT)
+api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE)
 
 
 def start() -> None:
@@ -42,7 +42,9 @@ def stop() -> None:
     admin_lanes.close()
 
 
-doors: Any = edge(by_path(LANES, api, admin_lanes.carry(django_app)))  # type: ignore[arg-type]
+# Django's own handler would keep what it is sent in a file, whatever the size and the path.
+behind = bounded(by_path(LANES, api, admin_lanes.carry(django_app)), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
+doors: Any = edge(behind)
 if settings.TRUSTED_PROXIES:
     doors = ProxyHeadersMiddleware(doors, trusted_hosts=with_mapped(settings.TRUSTED_PROXIES))
 application = with_lifespan(doors, start=start, stop=stop)

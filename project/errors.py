@@ -12,6 +12,7 @@ from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
 )
+from django.core.handlers.asgi import ASGIRequest
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
@@ -20,6 +21,7 @@ from django.http.response import HttpResponseBase
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
 
+from lib.asgi import IS_OVERSIZED
 from lib.errors import ProductError
 from lib.middleware import HookMiddleware
 
@@ -137,9 +139,12 @@ def _problem(context: ValidationErrorContext[Any], problem: dict[str, Any]) -> d
 
 
 class JsonErrorsMiddleware(HookMiddleware):
-    """JSON for the errors of the APIs that never reach ninja: unknown hosts, wrong methods, what Django caught."""
+    """JSON for errors that never reach ninja: unknown hosts, wrong methods, what Django caught; bodies that are too
+    large for any path."""
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
+        if isinstance(request, ASGIRequest) and IS_OVERSIZED in request.scope:
+            return answer(request, 413)
         # What CommonMiddleware asks on the other pages.
         if request.path.startswith(("/api", *_APIS)):
             try:

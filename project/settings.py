@@ -128,7 +128,8 @@ ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
 WSGI_APPLICATION = "project.wsgi.application"
 APPEND_SLASH = False
-API_BODY_LIMIT = DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# Of every body, whichever the path: nothing is uploaded here.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # The form of a flag with 100 rules has more fields than Django's 1,000.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
 

@@ -134,7 +134,7 @@ def app(request):
             yield lanes.carry(get_asgi_application())
             lanes.close()
         else:
-            handler = LaneHandler(lanes=Lanes(2), middleware=[], body_limit=1000)
+            handler = LaneHandler(lanes=Lanes(2), middleware=[])
             yield handler
             handler.lanes.close()
 
@@ -204,24 +204,10 @@ def test_what_the_answer_holds_is_closed(app):
     assert happened == ["closed"]
 
 
-def test_an_oversized_body_is_413_without_being_read_to_its_end():
-    with override_settings(ROOT_URLCONF=__name__):
-        handler = LaneHandler(lanes=Lanes(1), middleware=[], body_limit=10)
-
-        async def scenario():
-            client = Client("echo", body=())
-            client.incoming.put_nowait({"type": "http.request", "body": b"x" * 11, "more_body": True})
-            return await client.run(handler)
-
-        client = asyncio.run(scenario())
-
-    assert client.status == 413
-
-
 @pytest.mark.django_db(transaction=True)
 def test_lanes_keep_their_connection_and_share_the_load():
     with override_settings(ROOT_URLCONF=__name__):
-        handler = LaneHandler(lanes=Lanes(2), middleware=[], body_limit=1000)
+        handler = LaneHandler(lanes=Lanes(2), middleware=[])
 
         async def scenario():
             alone = [(await Client_run(handler, "pid")).body for _ in range(3)]
@@ -288,7 +274,7 @@ def test_djangos_own_handler_keeps_connections_too_when_it_is_carried():
 
 def test_cancelling_the_server_side_is_not_swallowed():
     with override_settings(ROOT_URLCONF=__name__):
-        handler = LaneHandler(lanes=Lanes(1), middleware=[], body_limit=10)
+        handler = LaneHandler(lanes=Lanes(1), middleware=[])
         happened.clear()
 
         async def scenario():

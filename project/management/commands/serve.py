@@ -17,6 +17,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection, connections
 
 from lib.commands import Command as BaseCommand
+from lib.protocol import BoundedProtocol
 from users import services
 
 _MIGRATING = 0x5377626D  # any number, the same in every process
@@ -77,6 +78,8 @@ class Command(BaseCommand):
             host=settings.HOST,
             port=settings.PORT,
             workers=settings.WEB_CONCURRENCY,
+            http=BoundedProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             proxy_headers=False,

@@ -1,0 +1,258 @@
+"""What one connection may send, and in what time. uvicorn's own protocol has no bound for either."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+logger = logging.getLogger("switchboard.request")
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses heads that are too large with 431, and closes connections that are too slow, in either direction.
+
+    An answer given before its request was here is followed by a while of reading on: closed at once, the connection
+    would be reset, and the client would see that instead of the answer (RFC 9112, 9.6). Bodies are bounded by the
+    application, which knows what each address takes.
+    """
+
+    HEAD_BYTES, HEAD_FIELDS = 64 * 1024, 256
+    HEAD_SECONDS = 20.0
+    #: A body has this long, and a second more for each so many bytes of it.
+    BODY_SECONDS, BODY_RATE = 20.0, 4096
+    #: Requests sent ahead on one connection.
+    PIPELINED = 32
+    #: What is read and thrown away after an early answer.
+    DRAIN_BYTES, DRAIN_SECONDS = 8 * 1024 * 1024, 5.0
+    #: A client that reads nothing for so long.
+    STALLED_SECONDS = 60.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._started_at = 0.0
+        self._chunk = 0  # bytes of the last one
+        self._unread = 0  # bytes since a head, a piece of body or a message has ended
+        self._complete: Any = None  # the scope of the last complete head
+        self._is_in_body = False
+        self._received = 0  # of the body
+        self._drained = 0
+        self._is_refused = False
+        self._is_draining = False
+
+    # --- Time ---------------------------------------------------------------------------------------------------------
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._started_at = self.loop.time()
+        self._timer = self.loop.call_later(seconds, self._is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_late(self) -> None:
+        self._timer = None
+        if self._is_early():
+            self._end()
+        elif self.flow.read_paused:
+            # The client waits for us.
+            self._wait(self.HEAD_SECONDS)
+        else:
+            waited = self.loop.time() - self._started_at
+            left = self.BODY_SECONDS + self._received / self.BODY_RATE - waited if self._is_in_body else 0
+            if left > 0:
+                self._timer = self.loop.call_later(left, self._is_late)
+            else:
+                self._end()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._check_reader(None)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_checking()
+
+    def _stop_checking(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _check_reader(self, unsent: int | None) -> None:
+        """End the connection when nothing of what is to be sent has left since the last look."""
+        self._stop_checking()
+        now = self._raw.get_write_buffer_size()
+        if now == unsent:
+            self._raw.abort()
+        elif now:
+            self._stalled = self.loop.call_later(self.STALLED_SECONDS, self._check_reader, now)
+
+    # --- The connection -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._raw = transport
+        closing: Any = SimpleNamespace(write=transport.write, close=self._close, is_closing=self._is_closing)
+        self.transport = closing
+        self._wait(self.HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self._stop_checking()
+        self.transport = self._raw
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self._is_draining:
+            self._end()
+
+    def _is_closing(self) -> bool:
+        return self._is_draining or self._raw.is_closing()
+
+    def _close(self) -> None:
+        """In place of the transport's own: what the client still sends is read first."""
+        if self._is_closing():
+            return
+        if not self._is_in_body and not self._is_refused:
+            self._end()
+            return
+        self._is_draining = True
+        if self._raw.can_write_eof():
+            self._raw.write_eof()
+        self._wait(self.DRAIN_SECONDS)
+
+    def _end(self) -> None:
+        self._stop_waiting()
+        self._raw.close()
+        self._check_reader(None)
+
+    def _is_early(self) -> bool:
+        """Whether what arrives belongs to a request that is answered already."""
+        return self._is_draining or self._is_refused or (self._is_in_body and self.cycle.response_complete)
+
+    # --- What arrives -------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._chunk = len(data)
+        self._unread += self._chunk
+        if not self._is_refused:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade:
+                # Answered as if nothing else than HTTP/1.1 had been asked for (RFC 9110, 7.8).
+                if self.cycle is not None:
+                    self.cycle.keep_alive = False
+            except httptools.HttpParserError:
+                self._refuse(HTTPStatus.BAD_REQUEST)
+        if self._is_in_body or self._unread or self.scope is not self._complete:
+            self._continued()
+        elif self._timer is not None:
+            self._stop_waiting()
+
+    def _continued(self) -> None:
+        """More has to come, or is not wanted any more."""
+        if self._is_early():
+            self._drained += self._chunk
+            if self._drained > self.DRAIN_BYTES:
+                self._end()
+        elif self._unread > self.HEAD_BYTES + 256 * 1024 or len(self.headers or ()) > self.HEAD_FIELDS:
+            # Also lines between requests, and after a body in chunks; what one read may bring at most is allowed for.
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._timer is None and not self._is_closing():
+            self._wait(self.BODY_SECONDS if self._is_in_body else self.HEAD_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        if self._is_refused:
+            return
+        self._complete = self.scope
+        if self._chunk + self._unread > self.HEAD_BYTES or len(self.headers) > self.HEAD_FIELDS:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > self.HEAD_BYTES or len(self.headers) > self.HEAD_FIELDS:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                return
+        if len(self.pipeline) >= self.PIPELINED:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        if self._timer is not None:
+            self._stop_waiting()
+        self._unread = self._received = self._drained = 0
+        super().on_headers_complete()
+        self._is_in_body = True
+        # Fields after a body in chunks would be taken for those of its head.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        self._received += len(body)
+        cycle = self.cycle
+        if self._is_refused or cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self._is_refused:
+            return
+        self._unread = 0
+        self._is_in_body = False
+        cycle = self.cycle
+        if self._is_draining:
+            self._end()
+        elif cycle.response_complete:
+            self._stop_waiting()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_in_body and self.cycle.response_complete and not self._is_closing():
+            self._wait(self.DRAIN_SECONDS)
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.cycle.response_complete:
+            super().timeout_keep_alive_handler()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Read nothing more. What was asked before is answered; then the connection is closed."""
+        self._is_refused = True
+        logger.info("connection refused", extra={"status": status.value})
+        cycle = self.cycle
+        is_own = self._is_in_body and not self.pipeline and not cycle.response_started
+        if cycle is not None and not cycle.response_complete and not is_own:
+            cycle.keep_alive = False
+            return
+        if not self._is_in_body or is_own:
+            self._raw.writelines(self._refusal(status))
+        self._close()
+
+    def _refusal(self, status: HTTPStatus) -> list[bytes]:
+        body = json.dumps({"detail": status.phrase, "code": status.name.lower()}).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+        ]
+        return [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body]
