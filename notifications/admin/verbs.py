@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from django import forms
 from django.http import HttpRequest
@@ -47,9 +48,11 @@ class SuppressForm(ReasonForm):
     field_order: tuple[str, ...] = ("scope", "days", "reason")
 
 
-def put_on_list(request: HttpRequest, address: str, *, scope: str, reason: str, days: int | None) -> bool:
+def put_on_list(
+    request: HttpRequest, address: str, *, scope: str, reason: str, days: int | None, user_id: UUID | None = None
+) -> bool:
     """Whose mail is stopped sees no warning any more: it asks for the same rank as acting on the account."""
-    require_reach(by(request), address=address)
+    require_reach(by(request), address=address, user_id=user_id)
     return suppressions.suppress(
         address,
         scope=scope,
@@ -84,7 +87,7 @@ def _resend(message: Message, /, *, request: HttpRequest, reason: str) -> str:
 
 
 def _suppress(message: Message, /, *, request: HttpRequest, reason: str, scope: str, days: int | None) -> bool | str:
-    if not put_on_list(request, message.to_address, scope=scope, reason=reason, days=days):
+    if not put_on_list(request, message.to_address, scope=scope, reason=reason, days=days, user_id=message.user_id):
         return False
     return f"address suppressed ({scope}{f', {days} days' if days else ''})"
 

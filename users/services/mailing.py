@@ -1,4 +1,4 @@
-"""How often mails are sent on a stranger's word."""
+"""How often mails are sent on a stranger's word, and on staff's."""
 
 from __future__ import annotations
 
@@ -13,4 +13,15 @@ def count_mail(caller: Caller) -> None:
 
 def may_mail(kind: str, email: str) -> bool:
     """Whether one more mail of this kind may go to the address; beyond it callers are answered alike."""
-    return limiter.reserve(*(limit.of(kind, email) for limit in limiter.MAIL)) is None
+    return _reserve(kind, email) is None
+
+
+def require_mail(kind: str, email: str, *, caller: Caller) -> None:
+    """Count a mail that staff ask for, by the same counters; TOO_MANY_REQUESTS (429)."""
+    count_mail(caller)
+    if block := _reserve(kind, email):
+        raise limiter.too_many(block)
+
+
+def _reserve(kind: str, email: str) -> limiter.Block | None:
+    return limiter.reserve(*(limit.of(kind, email) for limit in limiter.MAIL))

@@ -14,7 +14,19 @@ from django.utils import timezone
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email, printable, valid_email
 from users.models import AuditEvent, User, UserSession
-from users.services import audit, export, factors, hashing, limiter, passwords, ranks, recovery, registration, sessions
+from users.services import (
+    audit,
+    export,
+    factors,
+    hashing,
+    limiter,
+    mailing,
+    passwords,
+    ranks,
+    recovery,
+    registration,
+    sessions,
+)
 from users.services.callers import Actor, Caller
 
 FIRST_ADMIN = "admin@example.com"
@@ -211,11 +223,12 @@ def unlock(user: User, *, by: Actor) -> bool:
 
 @transaction.atomic
 def send_reset(user: User, *, by: Actor) -> None:
-    """Mail a reset link; USER_INACTIVE for a deactivated account."""
+    """Mail a reset link; USER_INACTIVE for a deactivated account, TOO_MANY_REQUESTS (429) beyond the limits of mail."""
     ranks.require(user, by=by)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
+    mailing.require_mail("forgot_password", row.email, caller=by.caller)
     recovery.send_link(row)
     audit.record("password.reset_requested", by=by, user=row)
     _sign(row, by)
@@ -223,13 +236,15 @@ def send_reset(user: User, *, by: Actor) -> None:
 
 @transaction.atomic
 def send_code(user: User, *, by: Actor) -> None:
-    """Mail a registration code to an unverified, active account; USER_INACTIVE, USER_VERIFIED."""
+    """Mail a registration code to an unverified, active account; USER_INACTIVE, USER_VERIFIED, TOO_MANY_REQUESTS (429)
+    beyond the limits of mail."""
     ranks.require(user, by=by)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
     if row.is_verified:
         raise ProductError("USER_VERIFIED", "The address is verified already.")
+    mailing.require_mail("registration_code", row.email, caller=by.caller)
     registration.send_code(row)
     audit.record("user.code_sent", by=by, user=row)
     _sign(row, by)
