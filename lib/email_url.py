@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -11,25 +13,91 @@ from django.core.exceptions import ImproperlyConfigured
 _DJANGO, _ANYMAIL = "django.core.mail.backends", "anymail.backends"
 _LOCAL = {"consolemail": "console", "filemail": "filebased", "memorymail": "locmem", "dummymail": "dummy"}
 _SMTP = ("smtp", "smtps", "smtp+ssl", "smtp+tls")
-# The name under which django-anymail expects the key.
-_KEYS = {
-    "mailersend": "MAILERSEND_API_TOKEN",
-    "mailgun": "MAILGUN_API_KEY",
-    "postmark": "POSTMARK_SERVER_TOKEN",
-    "resend": "RESEND_API_KEY",
-    "brevo": "BREVO_API_KEY",
-    "sendgrid": "SENDGRID_API_KEY",
+
+#: A setting, and what it becomes by the value of an option: one of these, or whatever fits the pattern.
+_Option = tuple[str, dict[str, str] | re.Pattern[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """How a provider of django-anymail is addressed, and under which names it expects what is said there."""
+
+    example: str
+    key: str
+    #: What stands after the key and a colon.
+    secret: str = ""
+    #: What stands after the @, and the text it is put into.
+    host: str = ""
+    host_as: str = "{}"
+    options: Mapping[str, _Option] = field(default_factory=dict)
+    #: Options that need not be given.
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+_APIS = {
+    "mailersend": _Api("mailersend://TOKEN@", "MAILERSEND_API_TOKEN"),
+    "mailgun": _Api(
+        "mailgun://KEY@mg.example.org?region=eu",
+        "MAILGUN_API_KEY",
+        host="MAILGUN_SENDER_DOMAIN",
+        options={
+            "region": (
+                "MAILGUN_API_URL",
+                {"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"},
+            )
+        },
+        defaults={"region": "us"},
+    ),
+    "mailjet": _Api("mailjet://KEY:SECRET@", "MAILJET_API_KEY", secret="MAILJET_SECRET_KEY"),
+    "mailtrap": _Api(
+        "mailtrap://TOKEN@?sandbox=1234567",
+        "MAILTRAP_API_TOKEN",
+        options={"sandbox": ("MAILTRAP_SANDBOX_ID", re.compile("[0-9]{1,20}"))},
+    ),
+    "mandrill": _Api("mandrill://KEY@", "MANDRILL_API_KEY"),
+    "postal": _Api("postal://KEY@postal.example.org", "POSTAL_API_KEY", host="POSTAL_API_URL", host_as="https://{}"),
+    "postmark": _Api("postmark://TOKEN@", "POSTMARK_SERVER_TOKEN"),
+    "resend": _Api("resend://KEY@", "RESEND_API_KEY"),
+    "brevo": _Api("brevo://KEY@", "BREVO_API_KEY"),
+    "scaleway": _Api(
+        "scaleway://KEY@?project=ID&region=fr-par",
+        "SCALEWAY_SECRET_KEY",
+        options={
+            "project": ("SCALEWAY_PROJECT_ID", re.compile("[0-9a-fA-F-]{1,64}")),
+            "region": ("SCALEWAY_REGION", re.compile("[a-z0-9-]{1,32}")),
+        },
+        defaults={"region": "fr-par"},
+    ),
+    "sendgrid": _Api("sendgrid://KEY@", "SENDGRID_API_KEY"),
+    "sparkpost": _Api(
+        "sparkpost://KEY@?region=eu&subaccount=12",
+        "SPARKPOST_API_KEY",
+        options={
+            "region": (
+                "SPARKPOST_API_URL",
+                {"us": "https://api.sparkpost.com/api/v1", "eu": "https://api.eu.sparkpost.com/api/v1"},
+            ),
+            "subaccount": ("SPARKPOST_SUBACCOUNT", re.compile("[0-9]{1,20}")),
+        },
+        defaults={"region": "us"},
+    ),
+    "unisender-go": _Api(
+        "unisender-go://KEY@go1.unisender.ru",
+        "UNISENDER_GO_API_KEY",
+        host="UNISENDER_GO_API_URL",
+        host_as="https://{}/ru/transactional/api/v1",
+    ),
 }
-_MAILGUN_REGIONS = {"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}
+#: Cannot be left out, unlike the others.
+_NEEDED = {"project"}
 
 
 def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
     """Django's settings for the address of a way out.
 
     `consolemail://`, `filemail:///abs/dir`, `memorymail://`, `dummymail://`; `smtp://`, `smtp+tls://user:pass@host:587`,
-    `smtp+ssl://…:465`, `smtps://` (TLS on port 465, else STARTTLS); with django-anymail `mailersend://TOKEN@`,
-    `mailgun://KEY@domain?region=eu`, `postmark://TOKEN@`, `resend://KEY@`, `brevo://KEY@`, `sendgrid://KEY@`,
-    `ses://?region=…` and `ses://ID:SECRET@?region=…`. Raises ImproperlyConfigured.
+    `smtp+ssl://…:465`, `smtps://` (TLS on port 465, else STARTTLS); with django-anymail those of _APIS, `ses://?region=…`
+    and `ses://ID:SECRET@?region=…`. Raises ImproperlyConfigured.
     """
     try:
         parts = urlsplit(url)
@@ -42,11 +110,11 @@ def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
         return _local(parts)
     if scheme in _SMTP:
         return _smtp(parts, timeout)
-    if scheme in _KEYS:
+    if scheme in _APIS:
         return _http(parts, timeout)
     if scheme == "ses":
         return _ses(parts, timeout)
-    known = ", ".join(f"{name}://" for name in [*_LOCAL, *_SMTP, *_KEYS, "ses"])
+    known = ", ".join(f"{name}://" for name in [*_LOCAL, *_SMTP, *_APIS, "ses"])
     raise ImproperlyConfigured(f"EMAIL_URL starts with none of {known}.")
 
 
@@ -91,20 +159,29 @@ def _smtp(parts: SplitResult, timeout: int) -> dict[str, Any]:
 
 
 def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
-    scheme = parts.scheme
-    options = _options(parts, *(["region"] if scheme == "mailgun" else []))
-    key = _word(parts.username)
-    if not key or parts.password is not None:
-        raise ImproperlyConfigured(f"EMAIL_URL={scheme}:// needs its key, and nothing else, before an @.")
-    anymail: dict[str, Any] = {_KEYS[scheme]: key, "REQUESTS_TIMEOUT": timeout}
-    if scheme == "mailgun":
-        if not parts.hostname or options.get("region", "us") not in _MAILGUN_REGIONS:
-            raise ImproperlyConfigured("EMAIL_URL must be like mailgun://KEY@mg.example.org?region=eu (or us).")
-        anymail["MAILGUN_SENDER_DOMAIN"] = parts.hostname
-        anymail["MAILGUN_API_URL"] = _MAILGUN_REGIONS[options.get("region", "us")]
-    elif parts.hostname or parts.port:
-        raise ImproperlyConfigured(f"EMAIL_URL={scheme}:// takes nothing after the @.")
-    return {"EMAIL_BACKEND": f"{_ANYMAIL}.{scheme}.EmailBackend", "ANYMAIL": anymail}
+    api = _APIS[parts.scheme]
+    given = {**api.defaults, **_options(parts, *api.options)}
+    key, secret, host = _word(parts.username), _word(parts.password), parts.netloc.rpartition("@")[2].lower()
+    said = ((api.key, key), (api.secret, secret), (api.host, host))
+    wrong = ImproperlyConfigured(f"EMAIL_URL must be like {api.example}.")
+    # What has no name here must not be given, and what has one must.
+    if any(bool(name) != bool(value) for name, value in said) or _NEEDED & set(api.options) - set(given):
+        raise wrong
+    if parts.path.strip("/") or not re.fullmatch(r"([a-z0-9.-]+(:\d+)?)?", host):
+        raise wrong
+    anymail: dict[str, Any] = {"REQUESTS_TIMEOUT": timeout, **{name: value for name, value in said if name}}
+    if api.host:
+        anymail[api.host] = api.host_as.format(host)
+    for option, value in given.items():
+        name, values = api.options[option]
+        if isinstance(values, dict) and value in values:
+            anymail[name] = values[value]
+        elif isinstance(values, re.Pattern) and values.fullmatch(value):
+            anymail[name] = value
+        else:
+            raise wrong
+    backend = parts.scheme.replace("-", "_")
+    return {"EMAIL_BACKEND": f"{_ANYMAIL}.{backend}.EmailBackend", "ANYMAIL": anymail}
 
 
 def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from anymail import backends
 from django.core.exceptions import ImproperlyConfigured
 
 from lib import email_url
@@ -31,11 +34,42 @@ def test_an_address_becomes_settings(url, wanted):
 @pytest.mark.parametrize(
     ("url", "backend", "anymail"),
     [
-        ("mailersend://T%2Fk@", "mailersend", {"MAILERSEND_API_TOKEN": "T/k", "REQUESTS_TIMEOUT": 7}),
-        ("postmark://Tk@", "postmark", {"POSTMARK_SERVER_TOKEN": "Tk", "REQUESTS_TIMEOUT": 7}),
-        ("resend://Tk@", "resend", {"RESEND_API_KEY": "Tk", "REQUESTS_TIMEOUT": 7}),
-        ("brevo://Tk@", "brevo", {"BREVO_API_KEY": "Tk", "REQUESTS_TIMEOUT": 7}),
-        ("sendgrid://Tk@", "sendgrid", {"SENDGRID_API_KEY": "Tk", "REQUESTS_TIMEOUT": 7}),
+        ("mailersend://T%2Fk@", "mailersend", {"MAILERSEND_API_TOKEN": "T/k"}),
+        ("postmark://Tk@", "postmark", {"POSTMARK_SERVER_TOKEN": "Tk"}),
+        ("resend://Tk@", "resend", {"RESEND_API_KEY": "Tk"}),
+        ("brevo://Tk@", "brevo", {"BREVO_API_KEY": "Tk"}),
+        ("sendgrid://Tk@", "sendgrid", {"SENDGRID_API_KEY": "Tk"}),
+        ("mailjet://Tk:S%2Fk@", "mailjet", {"MAILJET_API_KEY": "Tk", "MAILJET_SECRET_KEY": "S/k"}),
+        ("mandrill://Tk@", "mandrill", {"MANDRILL_API_KEY": "Tk"}),
+        ("mailtrap://Tk@", "mailtrap", {"MAILTRAP_API_TOKEN": "Tk"}),
+        ("mailtrap://Tk@?sandbox=12", "mailtrap", {"MAILTRAP_API_TOKEN": "Tk", "MAILTRAP_SANDBOX_ID": "12"}),
+        (
+            "postal://Tk@Post.example.org:8443",
+            "postal",
+            {"POSTAL_API_KEY": "Tk", "POSTAL_API_URL": "https://post.example.org:8443"},
+        ),
+        (
+            "scaleway://Tk@?project=6f1a-2b",
+            "scaleway",
+            {"SCALEWAY_SECRET_KEY": "Tk", "SCALEWAY_PROJECT_ID": "6f1a-2b", "SCALEWAY_REGION": "fr-par"},
+        ),
+        (
+            "sparkpost://Tk@?region=eu&subaccount=3",
+            "sparkpost",
+            {
+                "SPARKPOST_API_KEY": "Tk",
+                "SPARKPOST_API_URL": "https://api.eu.sparkpost.com/api/v1",
+                "SPARKPOST_SUBACCOUNT": "3",
+            },
+        ),
+        (
+            "unisender-go://Tk@go2.unisender.ru",
+            "unisender_go",
+            {
+                "UNISENDER_GO_API_KEY": "Tk",
+                "UNISENDER_GO_API_URL": "https://go2.unisender.ru/ru/transactional/api/v1",
+            },
+        ),
         (
             "mailgun://Tk@mg.example.org?region=eu",
             "mailgun",
@@ -43,7 +77,6 @@ def test_an_address_becomes_settings(url, wanted):
                 "MAILGUN_API_KEY": "Tk",
                 "MAILGUN_SENDER_DOMAIN": "mg.example.org",
                 "MAILGUN_API_URL": "https://api.eu.mailgun.net/v3",
-                "REQUESTS_TIMEOUT": 7,
             },
         ),
     ],
@@ -51,8 +84,16 @@ def test_an_address_becomes_settings(url, wanted):
 def test_a_providers_address_becomes_anymails_settings(url, backend, anymail):
     assert email_url.parse(url, timeout=7) == {
         "EMAIL_BACKEND": f"anymail.backends.{backend}.EmailBackend",
-        "ANYMAIL": anymail,
+        "ANYMAIL": {"REQUESTS_TIMEOUT": 7, **anymail},
     }
+
+
+def test_every_provider_of_anymail_has_an_address():
+    folder = Path(backends.__file__).parent
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "base", "base_requests", "console", "test"}
+
+    # Sendinblue is the old name of Brevo.
+    assert {scheme.replace("-", "_") for scheme in email_url._APIS} == names - {"amazon_ses", "sendinblue"}
 
 
 def test_ses_tries_once_and_takes_its_region_and_keys():
@@ -98,6 +139,15 @@ def test_the_seeds_token_means_mailersend():
         f"mailgun://{SECRET}@mg.example.org?region=mars",
         f"mailgun://{SECRET}@mg.example.org?domain=x",
         f"postmark://{SECRET}%20@",
+        f"mailjet://{SECRET}@",
+        f"mandrill://{SECRET}:x@",
+        f"mailtrap://{SECRET}@?sandbox=x",
+        f"postal://{SECRET}@",
+        f"postal://{SECRET}@host/path",
+        f"scaleway://{SECRET}@?region=fr-par",
+        f"scaleway://{SECRET}@?project=",
+        f"sparkpost://{SECRET}@?region=mars",
+        f"unisender-go://{SECRET}@",
         f"ses://{SECRET}@?region=eu-west-1",
         f"ses://a:{SECRET}@?region=eu.west",
         "ses://?region=",

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.admin import VerbAdmin
 from lib.text import is_storable, normal_email
-from notifications import registry
+from notifications import providers, registry
 
 if TYPE_CHECKING:
     AnyPaginator = Paginator[Any]
@@ -152,8 +152,7 @@ class ProviderFilter(ChosenFilter):
     parameter_name = column = "provider"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        names = "smtp mailersend mailgun postmark resend brevo sendgrid ses console file memory dummy"
-        return [(name, name) for name in names.split()]
+        return [(name, name) for name in providers.aliases()]
 
 
 def begins(field: str, text: str) -> Q:

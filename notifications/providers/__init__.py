@@ -6,12 +6,12 @@ from typing import Any
 
 from django.conf import settings
 
-from notifications.providers.anymail import ESPS, AnymailProvider
+from notifications.providers.anymail import ALIASES, ESPS, AnymailProvider
 from notifications.providers.base import Capabilities, Parcel, Provider
 from notifications.providers.local import LOCAL, LocalProvider
 from notifications.providers.smtp import SmtpProvider
 
-__all__ = ["Capabilities", "Parcel", "Provider", "configured", "credentials", "is_real", "module"]
+__all__ = ["Capabilities", "Parcel", "Provider", "aliases", "configured", "credentials", "is_real", "module"]
 
 
 def module() -> str:
@@ -27,6 +27,11 @@ def configured() -> Provider:
     if package == "django.core.mail.backends" and name == "smtp":
         return SmtpProvider()
     return LocalProvider(LOCAL.get(name, name)[:32])
+
+
+def aliases() -> list[str]:
+    """What rows and metrics call them."""
+    return [SmtpProvider.alias, *sorted(ALIASES.get(name, name) for name in ESPS), *LOCAL.values()]
 
 
 def is_real() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -29,8 +30,15 @@ ESPS = {
     "brevo": Capabilities(
         metadata=True, tags=True, keeps_message_id=False, keeps_date=False, remembers_for=timedelta(minutes=15)
     ),
+    "mailjet": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
+    "mailtrap": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
+    "mandrill": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
+    "postal": Capabilities(keeps_message_id=False, keeps_date=False),
+    "scaleway": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
+    "sparkpost": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
+    "unisender_go": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
 }
-ALIASES = {"amazon_ses": "ses"}
+ALIASES = {"amazon_ses": "ses", "unisender_go": "unisender-go"}
 
 # Names of exceptions of requests and botocore: nothing has left yet. (botocore need not be installed.)
 _NEVER_LEFT = {
@@ -45,8 +53,12 @@ _NEVER_LEFT = {
 }
 
 # Timeout, misdirected, too early, too many requests: about the conversation, held against no message (RFC 9110, 15.5;
-# RFC 8470, 5.2; RFC 6585, 4).
-_CONVERSATION = {408, 421, 425, 429}
+# RFC 8470, 5.2; RFC 6585, 4). SparkPost says 420 when the account has used up its day or month.
+_CONVERSATION = {408, 420, 421, 425, 429}
+
+# Postal answers 200 to everything, Mailtrap to some: the body says whether it is a refusal, and here of the key.
+_REFUSALS = {"error", "parameter-error"}
+_REFUSED_KEYS = {"AccessDenied", "InvalidServerAPIKey", "ServerSuspended"}
 
 
 class _Said(NamedTuple):
@@ -125,6 +137,10 @@ class AnymailProvider(Provider):
         if said is None:
             return _of_silence(error)
         if 200 <= said.status < 300:
+            if (refusal := _refusal(said.text)) is not None:
+                needs_staff = refusal in _REFUSED_KEYS
+                outcome = Outcome.TRANSPORT_DOWN if needs_staff else Outcome.PERMANENT
+                return Result(outcome, refusal or "refused", said.text, needs_staff=needs_staff)
             # The provider has it; only its answer was not understood.
             text = f"{type(error).__name__}: {said.text}"
             return Result(Outcome.ACCEPTED, str(said.status), text, reason=UNVERIFIED)
@@ -141,6 +157,20 @@ class AnymailProvider(Provider):
             return Result(Outcome.PERMANENT, code, text)
         wait = retry_after(said.headers.get("Retry-After"))
         return Result(Outcome.TEMPORARY, code, text, wait=wait, counts=not is_conversation)
+
+
+def _refusal(text: str) -> str | None:
+    """The code of a refusal that comes with a success of HTTP, empty when it has none; None when this is none."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    if body.get("status") in _REFUSALS:
+        data = body.get("data")
+        return str(data.get("code", ""))[:64] if isinstance(data, dict) else ""
+    return "" if body.get("success") is False else None
 
 
 def _of_conflict(code: str, text: str) -> Result:

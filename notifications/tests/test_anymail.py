@@ -26,12 +26,37 @@ USUAL = {
     "resend": (200, {}, json.dumps({"id": "id-1"})),
     "brevo": (201, {}, json.dumps({"messageId": "id-1"})),
     "sendgrid": (202, {}, ""),
+    "mailjet": (
+        200,
+        {},
+        json.dumps({"Messages": [{"Status": "success", "To": [{"Email": "ada@example.org", "MessageID": "id-1"}]}]}),
+    ),
+    "mailtrap": (200, {}, json.dumps({"success": True, "message_ids": ["id-1"]})),
+    "mandrill": (200, {}, json.dumps([{"email": "ada@example.org", "status": "sent", "_id": "id-1"}])),
+    "postal": (200, {}, json.dumps({"status": "success", "data": {"messages": {"ada@example.org": {"id": "id-1"}}}})),
+    "scaleway": (
+        200,
+        {},
+        json.dumps({"emails": [{"mail_rcpt": "ada@example.org", "id": "id-1", "status": "new"}]}),
+    ),
+    "sparkpost": (
+        200,
+        {},
+        json.dumps({"results": {"total_accepted_recipients": 1, "total_rejected_recipients": 0, "id": "id-1"}}),
+    ),
+    "unisender-go": (200, {}, json.dumps({"status": "success", "job_id": "id-1", "emails": ["ada@example.org"]})),
 }
 INACTIVE = (
     "You tried to send to a recipient that has been marked as inactive. Found inactive addresses: ada@example.org. "
     "Inactive recipients are ones that have generated a hard bounce."
 )
-URLS = {name: f"{name}://{KEY}@" for name in USUAL} | {"mailgun": f"mailgun://{KEY}@mg.example.org"}
+URLS = {name: f"{name}://{KEY}@" for name in USUAL} | {
+    "mailgun": f"mailgun://{KEY}@mg.example.org",
+    "mailjet": f"mailjet://key:{KEY}@",
+    "postal": f"postal://{KEY}@postal.example.org",
+    "scaleway": f"scaleway://{KEY}@?project=6f1a",
+    "unisender-go": f"unisender-go://{KEY}@go1.unisender.ru",
+}
 
 
 @pytest.fixture
@@ -45,7 +70,7 @@ def use(settings):
         settings.EMAIL_URL = URLS[name]
         for setting, value in email_url.parse(URLS[name], timeout=1).items():
             setattr(settings, setting, value)
-        settings.ANYMAIL = {**settings.ANYMAIL, f"{name.upper()}_API_URL": esp.url, **options}
+        settings.ANYMAIL = {**settings.ANYMAIL, f"{name.upper().replace('-', '_')}_API_URL": esp.url, **options}
         return esp
 
     yield start
@@ -74,13 +99,30 @@ def test_each_provider_takes_a_mail_and_gives_its_id(use, name):
     message.refresh_from_db()
     attempt = message.tries.get()
     assert (message.state, message.reason, message.provider) == ("sent", "", name)
-    assert message.provider_message_id == ("id-1" if name != "sendgrid" else message.provider_message_id)
+    if name not in {"sendgrid", "unisender-go"}:  # theirs are made by anymail
+        assert message.provider_message_id == "id-1"
     assert message.provider_message_id
     assert (attempt.provider, attempt.outcome, attempt.code) == (name, "accepted", str(USUAL[name][0]))
     (request,) = esp.requests
     assert "ada@example.org" in request.body or "ada%40example.org" in request.body
     assert kinds.CODE in request.body
-    assert str(message.uid) in request.body
+    # Postal takes neither metadata nor more than one tag.
+    assert (str(message.uid) in request.body) == (name != "postal")
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "is_paused"), [("InvalidServerAPIKey", "queued", True), ("ValidationError", "failed", False)]
+)
+def test_a_refusal_within_a_success_is_no_success(use, code, state, is_paused):
+    esp = use("postal")
+    esp.answers = [(200, {}, json.dumps({"status": "error", "data": {"code": code}}))]
+    message = MessageFactory.create()
+
+    deliver()
+
+    message.refresh_from_db()
+    assert (message.state, message.last_code) == (state, code)
+    assert ProviderState.objects.filter(paused=True).exists() == is_paused
 
 
 def test_mailersend_is_asked_for_nothing_its_smaller_accounts_refuse(use):
