@@ -237,7 +237,9 @@ async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
         user = _allowed(request, "view_message")
         message = reading.find(uid)
         may_read = user.has_perm("notifications.view_message_body")
-        return schemas.MessagePageOut.whole(message, reading.body(message) if may_read else None)
+        shows_reports = user.has_perm("notifications.view_deliveryevent")
+        body = reading.body(message) if may_read else None
+        return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
 
     return await sync_to_async(act)()
 

@@ -231,7 +231,8 @@ class EventOut(Schema):
 
 
 class MessagePageOut(MessageOut):
-    """`text` and `html` need `view_message_body`; codes and links are blotted out."""
+    """`text` and `html` need `view_message_body`, with codes and links blotted out; `detail`, what providers said,
+    needs `view_deliveryevent`."""
 
     history: list[AttemptOut]
     events: list[EventOut]
@@ -239,11 +240,12 @@ class MessagePageOut(MessageOut):
     html: str | None
 
     @classmethod
-    def whole(cls, row: Message, body: Rendered | None) -> MessagePageOut:
+    def whole(cls, row: Message, body: Rendered | None, *, shows_reports: bool) -> MessagePageOut:
+        events = [EventOut.of(event) for event in row.events.all()]
         return cls(
             **cls.values(row),
             history=[AttemptOut.of(attempt) for attempt in row.tries.all()],
-            events=[EventOut.of(event) for event in row.events.all()],
+            events=events if shows_reports else [event.model_copy(update={"detail": ""}) for event in events],
             text=body.text if body else None,
             html=body.html if body else None,
         )

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from feature_flags import portable, services, words
 from feature_flags.admin.common import ViewOnly, because, two_lines, who
-from feature_flags.models import FlagRevision
+from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.portable import Document
 from lib.admin import ReasonForm
 from lib.errors import ProductError
@@ -40,7 +40,10 @@ class FlagRevisionAdmin(ViewOnly):
     fields = ("at", "subject", "codename", "action", "who_shown", "door", "reason", "changes_shown", "whole", "back")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
-        return super().get_queryset(request).select_related("actor", "flag")
+        found: QuerySet[FlagRevision] = super().get_queryset(request).select_related("actor", "flag")
+        # What a flag, segment or token was is shown to whoever may see what it is; the others learn that it changed.
+        shown = [subject for subject, model in _MODELS.items() if _may_see(request, model)]
+        return found.annotate(is_shown=Q(subject__in=shown))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
@@ -56,7 +59,7 @@ class FlagRevisionAdmin(ViewOnly):
 
     @admin.display(description=_("before → after"))
     def first_changes(self, revision: FlagRevision) -> str:
-        lines = revision.changes
+        lines = _lines(revision)
         shown = (
             lines
             if len(lines) <= LINES_SHOWN
@@ -70,11 +73,12 @@ class FlagRevisionAdmin(ViewOnly):
 
     @admin.display(description=_("before → after"))
     def changes_shown(self, revision: FlagRevision) -> str:
-        return _divisions(revision.changes)
+        return _divisions(_lines(revision))
 
     @admin.display(description=_("the whole after it"))
     def whole(self, revision: FlagRevision) -> str:
-        text = json.dumps(revision.snapshot, indent=2, ensure_ascii=False) if revision.snapshot else "–"
+        is_there = revision.snapshot and revision.is_shown  # type: ignore[attr-defined]
+        text = json.dumps(revision.snapshot, indent=2, ensure_ascii=False) if is_there else "–"
         return format_html('<pre class="whole">{}</pre>', text)
 
     @admin.display(description=_("way back"))
@@ -140,6 +144,21 @@ class FlagRevisionAdmin(ViewOnly):
             "form": form,
         }
         return TemplateResponse(request, "admin/feature_flags/flagrevision/restore.html", context)
+
+
+_MODELS = {
+    FlagRevision.Subject.FLAG: FeatureFlag,
+    FlagRevision.Subject.SEGMENT: Segment,
+    FlagRevision.Subject.TOKEN: FlagToken,
+}
+
+
+def _may_see(request: HttpRequest, model: type[Model]) -> bool:
+    return admin.site.get_model_admin(model).has_view_permission(request)
+
+
+def _lines(revision: FlagRevision) -> list[str]:
+    return revision.changes if revision.is_shown else []  # type: ignore[attr-defined]
 
 
 def _divisions(lines: list[str]) -> str:

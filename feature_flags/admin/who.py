@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -16,8 +16,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from feature_flags import store
+from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
-from feature_flags.engine import DRAW, CompiledFlag, Explanation, Result, explain
+from feature_flags.engine import DRAW, CompiledFlag, Explanation, Result, Step, explain
 from lib.admin import VerbAdmin, staff
 from lib.text import is_storable
 
@@ -175,12 +176,12 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
         "original": flag,
         "form": form,
         "known": compiled is not None,
-        **(_answer(form, compiled, snapshot) if compiled and snapshot else {}),
+        **(_answer(request, form, compiled, snapshot) if compiled and snapshot else {}),
     }
     return TemplateResponse(request, "admin/feature_flags/featureflag/who.html", context)
 
 
-def _answer(form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:
+def _answer(request: HttpRequest, form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:
     """The share for whoever is meant; the trace once somebody is named."""
     if form.is_bound and not form.is_valid():
         return {}
@@ -189,10 +190,17 @@ def _answer(form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[s
     context = {**(flat(person) if person else {}), **flat(typed)}
     found: dict[str, Any] = {"share": share(compiled, context, snapshot)}
     if person or typed:
-        found |= {"explanation": _explain(compiled, context, snapshot), "context_lines": sorted(context.items())}
+        found |= {"explanation": _explain(request, compiled, context, snapshot)}
+        found |= {"context_lines": sorted(context.items())}
         found["value"] = json.dumps(found["explanation"].result.value, ensure_ascii=False)
     return found
 
 
-def _explain(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Explanation:
-    return explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
+def _explain(request: HttpRequest, compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Explanation:
+    found = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
+    return found if may_see_segments(request) else replace(found, steps=_named(found.steps))
+
+
+def _named(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps with the names of segments, and nothing of what is in them."""
+    return tuple(replace(step, children=() if step.kind == "segment" else _named(step.children)) for step in steps)

@@ -32,10 +32,14 @@ class Entry:
     by: str = ""
 
 
-def reason_of(message: Message) -> str:
+def reason_of(message: Message, *, shows_providers: bool) -> str:
+    """Why it is where it is; the words of whoever paused the provider only where these may be shown."""
+    providers = list(ProviderState.objects.all())
+    for provider in providers:
+        provider.reason = provider.reason if shows_providers else ""
     return why(
         message,
-        providers=ProviderState.objects.all(),
+        providers=providers,
         workers=Worker.objects.order_by("-beat_at")[:1],
         engine=settings.NOTIFICATIONS_ENGINE,
         lease=lease(),
@@ -43,12 +47,12 @@ def reason_of(message: Message) -> str:
     )
 
 
-def timeline(message: Message) -> list[Entry]:
-    """The newest hundred attempts and reports, oldest first."""
-    return sorted(_entries(message), key=lambda entry: entry.at)
+def timeline(message: Message, *, shows_reports: bool) -> list[Entry]:
+    """The newest hundred attempts and reports, oldest first; of the reports only their kind, unless all is shown."""
+    return sorted(_entries(message, shows_reports=shows_reports), key=lambda entry: entry.at)
 
 
-def _entries(message: Message) -> Iterator[Entry]:
+def _entries(message: Message, *, shows_reports: bool) -> Iterator[Entry]:
     yield Entry(message.created_at, _("Queued"), by=message.request_id)
     for attempt in message.tries.order_by("-pk")[:SHOWN]:
         yield Entry(
@@ -59,7 +63,8 @@ def _entries(message: Message) -> Iterator[Entry]:
             by=_by(attempt),
         )
     for event in message.events.order_by("-pk")[:SHOWN]:
-        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.as_told}, text=event.detail, by=event.provider)
+        text = event.detail if shows_reports else ""
+        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.as_told}, text=text, by=event.provider)
     for copy in message.copies.order_by("-pk")[:SHOWN]:
         yield Entry(copy.created_at, _("Sent again as new"), text=str(copy.uid))
 

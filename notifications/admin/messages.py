@@ -31,6 +31,7 @@ from notifications.admin.common import (
     person_link,
     type_label,
 )
+from notifications.admin.running import may_see_providers
 from notifications.admin.verbs import RETRY, VERBS
 from notifications.models import Message
 from notifications.preview import preview_response
@@ -168,7 +169,9 @@ class MessageAdmin(ReadOnly):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        context |= {"why": detail.reason_of(obj), "timeline": detail.timeline(obj)}
+        may: Any = staff(request).has_perm  # type: ignore[attr-defined]
+        context["why"] = detail.reason_of(obj, shows_providers=may_see_providers(request))
+        context["timeline"] = detail.timeline(obj, shows_reports=may("notifications.view_deliveryevent"))
         if staff(request).has_perm(VIEW_BODY):  # type: ignore[attr-defined]
             context["content"] = detail.content(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from lib.admin import FROM, staff
 from notifications.admin.common import CAP, name_of, shown
 from notifications.admin.messages import CHIPS
-from notifications.admin.running import FROM_OVERVIEW, PERMISSION, worker_chip
+from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_providers, worker_chip
 from notifications.admin.verbs import RETRY
 from notifications.models import Message, ProviderState, Worker
 from notifications.registry import PRIORITIES
@@ -59,7 +59,10 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         "engine": settings.NOTIFICATIONS_ENGINE,
         "is_off": settings.NOTIFICATIONS_ENGINE == "off",
         "has_way": bool(settings.EMAIL_URL),
-        "workers": [_worker(worker) for worker in Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN]],
+        "shows_workers": (shows_workers := _may(request, "notifications.view_worker")),
+        "workers": [_worker(worker) for worker in Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN]]
+        if shows_workers
+        else [],
         "providers": [_provider(request, provider) for provider in _providers()],
     }
 
@@ -98,14 +101,15 @@ def _providers() -> list[ProviderState]:
 
 def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
     is_closed = is_paused(provider, timezone.now())
+    shows_why = is_closed and may_see_providers(request)
     verb = "resume" if is_closed else "pause"
     return {
         "name": Message.Channel(provider.alias).label,
         "scheme": settings.EMAIL_URL.partition("://")[0] if "://" in settings.EMAIL_URL else "",
         "is_paused": is_closed,
         "until": provider.paused_until,
-        "reason": provider.reason if is_closed else "",
-        "by": name_of(provider.paused_by) if is_closed else "",
+        "reason": provider.reason if shows_why else "",
+        "by": name_of(provider.paused_by) if shows_why else "",
         "last_ok_at": provider.last_ok_at,
         "label": verb.capitalize(),
         "url": reverse(f"admin:notifications_providerstate_verb_{verb}", args=[provider.alias])

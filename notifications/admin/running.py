@@ -20,6 +20,12 @@ PERMISSION = "notifications.change_providerstate"
 FROM_OVERVIEW = "overview"
 
 
+def may_see_providers(request: HttpRequest) -> bool:
+    """Who paused one, and why; others are told that it is."""
+    may: Any = staff(request).has_perm  # type: ignore[attr-defined]
+    return may("notifications.view_providerstate") or may(PERMISSION)
+
+
 def _pause(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
     transport.pause_provider(provider.alias, by_label=str(staff(request).pk), reason=reason)
     # Without trouble so far it had no row, and the history wants to name one.

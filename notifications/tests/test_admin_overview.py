@@ -31,7 +31,7 @@ def test_the_first_page_shows_how_mail_is_doing(settings):
     MessageFactory.create(state="failed", due_at=None, finished_at=now)
     Worker.objects.create(host="web1", pid=7, engine="worker", beat_at=now)
     Worker.objects.create(host="web2", pid=8, engine="worker", beat_at=now - timedelta(minutes=5))
-    client = clerk("view_message")
+    client = clerk("view_message", "view_worker")
 
     seen = mail(client)
 
@@ -81,7 +81,7 @@ def test_the_address_of_the_mail_server_and_its_password_are_not_shown(settings)
 
 @pytest.mark.parametrize("count", [0, 8])
 def test_it_takes_a_fixed_number_of_queries(queries, count):
-    client = clerk("view_message", "change_providerstate")
+    client = clerk("view_message", "view_worker", "change_providerstate")
     MessageFactory.create_batch(count, priority=count // 8)
     for pid in range(count):
         Worker.objects.create(host="web", pid=pid, engine="worker")

@@ -1,0 +1,114 @@
+"""A page of one model prints no other model: of what its reader may not see, names at most."""
+
+import json
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from feature_flags import services as flags
+from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.tests.factories import COMMAND
+from notifications.models import DeliveryEvent, ProviderState, Worker
+from notifications.tests.factories import MessageFactory
+from users.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+#: By model: what only its own readers may find, on whatever page.
+MARKS = {
+    "segment": "customer@segment.example",
+    "flagtoken": "https://token.example",
+    "providerstate": "their invoice is unpaid",
+    "deliveryevent": "user complained by telephone",
+    "worker": "web-17.internal",
+    "message": "only-in-the-message@example.org",
+    "auditevent": "reason-in-the-trail",
+    "usersession": "203.0.113.77",
+}
+
+
+@pytest.fixture
+def scene():
+    """One of everything, each with its mark; the pages of none of them are empty."""
+    from users.services import Actor, Caller, audit, sessions
+
+    values = [{"field": "email", "operator": "IN", "values": [MARKS["segment"]]}]
+    segment = flags.create_segment("Invited", constraints=values, **COMMAND)
+    flag = flags.create("FF_A", is_active=True, rules=[{"segments": ["Invited"]}], **COMMAND)
+    flags.edit_segment(segment, {"description": "Ours"}, **COMMAND)
+    flags.create_token("shop", kind="frontend", allowed_origins=[MARKS["flagtoken"]], **COMMAND)
+    person = UserFactory.create()
+    message = MessageFactory.create(user=person, to_address=MARKS["message"])
+    event = {"provider": "mailersend", "event_id": "1", "kind": "bounced", "recipient": "x@example.org"}
+    DeliveryEvent.objects.create(message=message, at=person.created_at, detail=MARKS["deliveryevent"], **event)
+    ProviderState.objects.create(alias="email", paused=True, reason=MARKS["providerstate"], paused_by="command:x")
+    Worker.objects.create(host=MARKS["worker"], pid=1, engine="worker")
+    audit.record("user.deactivated", by=Actor("command:x"), user=person, reason=MARKS["auditevent"])
+    sessions.new_session(person, Caller(ip=MARKS["usersession"]), "api", person.created_at)
+    return flag
+
+
+def clerk(*, without):
+    """Staff who may look at everything but this model."""
+    user = UserFactory.create(staff=True, email="clerk@example.org")
+    shown = Permission.objects.filter(codename__startswith="view_")
+    user.user_permissions.set(shown.exclude(codename=f"view_{without}"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def pages():
+    yield reverse("admin:index")
+    for model in admin.site._registry:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        yield reverse(f"{name}_changelist")
+        for row in model._default_manager.all()[:20]:
+            yield reverse(f"{name}_change", args=[row.pk])
+            yield reverse(f"{name}_history", args=[row.pk])
+    for flag in FeatureFlag.objects.all():
+        yield reverse("admin:feature_flags_featureflag_who", args=[flag.pk]) + "?context=email%3Dx%40example.org"
+    for revision in FlagRevision.objects.all():
+        yield reverse("admin:feature_flags_flagrevision_restore", args=[revision.pk])
+
+
+def read(client):
+    """Everything that the admin shows or hands out to this reader."""
+    for path in pages():
+        yield path, client.get(path, follow=True).content.decode()
+    chosen = {
+        "action": "export_json",
+        "_selected_action": [flag.pk for flag in FeatureFlag.objects.all()],
+        "index": "0",
+    }
+    yield "export", client.post("/admin/feature_flags/featureflag/", chosen).content.decode()
+
+
+@pytest.mark.parametrize("model", MARKS)
+def test_who_may_not_see_a_model_finds_it_on_no_page(scene, model):
+    whole = list(read(clerk(without="nothing")))
+    assert any(MARKS[model] in page for _, page in whole), "nobody would find it"
+
+    found = [path for path, page in read(clerk_again(without=model)) if MARKS[model] in page]
+
+    assert found == []
+
+
+def clerk_again(*, without):
+    from users.models import User
+
+    User.objects.filter(email="clerk@example.org").update(email="former@example.org")
+    return clerk(without=without)
+
+
+def test_a_segment_is_named_to_who_sees_flags_alone(scene):
+    client = clerk(without="segment")
+
+    exported = json.loads(dict(read(client))["export"])
+    shown = client.get(reverse("admin:feature_flags_featureflag_who", args=[scene.pk]), {"context": "email=x"})
+
+    assert [rule["segments"] for rule in exported["flags"][0]["rules"]] == [["Invited"]]
+    assert exported["segments"] == []
+    assert "segment Invited" in shown.content.decode()
