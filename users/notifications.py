@@ -197,7 +197,8 @@ notifications.declare(
     throttle=("3/1m", "5/10m", "20/1d"),
 )
 notifications.declare("users.password_changed", label=_("Password changed"), context=PasswordChanged)
-notifications.declare("users.new_sign_in", label=_("New sign-in"), context=NewSignIn)
+# A program that keeps no cookies may sign in by the hour.
+notifications.declare("users.new_sign_in", label=_("New sign-in"), context=NewSignIn, throttle=("20/1d",))
 notifications.declare(
     "users.sign_in_after_failures", label=_("Sign-in after failed tries"), context=SignInAfterFailures
 )

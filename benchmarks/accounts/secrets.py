@@ -86,6 +86,7 @@ class Traveller:
     def __init__(self, base: str, collector: Collector) -> None:
         self.client, self.collector = Client(base), collector
         self.cookies: dict[str, str] = {}
+        self.registration = ""
 
     def ask(self, method: str, path: str, body: Any = None, *, bearer: str = "", **headers: str) -> Answer:
         where = f"{method} {urlsplit(path).path.split('/unsubscribe/')[0]}"
@@ -94,7 +95,11 @@ class Traveller:
         self.collector.add(bearer, f"{where} bearer")
         if self.cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if self.registration:
+            headers["X-Registration-Token"] = self.registration
         answer = self.client.ask(method, path, body, bearer=bearer, **headers)
+        self.registration = answer.headers.get("x-registration-token", self.registration)
+        self.collector.add(self.registration, f"{where} registration token")
         self.collector.read(answer.json, f"{where} answer")
         return answer
 

@@ -4,6 +4,7 @@ import jwt
 import pytest
 from django.utils import timezone
 
+from notifications.models import Message
 from users import services
 from users.models import RateBucket, User, UserSession
 from users.services import Actor, hashing
@@ -400,6 +401,15 @@ def test_network_and_program_of_the_owner_hide_no_stranger_from_her(api, user, o
 
     assert (first, again) == ([], [])
     assert [mail.subject for mail in strangers] == ["New sign-in to your account"]
+
+
+def test_a_program_that_keeps_no_cookies_fills_no_mailbox(api, user):
+    for _ in range(25):
+        api.cookies.clear()
+        assert api.login_form(user.email).status_code == 200
+
+    sent = Message.objects.filter(type="users.new_sign_in").exclude(state="suppressed")
+    assert sent.count() == 20
 
 
 def test_many_failures_before_are_told_to_the_owner(api, user, outbox):
