@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parseaddr
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
@@ -269,17 +268,17 @@ def _uid(*entries: _Entry) -> uuid.UUID | None:
 
 
 def _address(entry: _Entry) -> str:
-    if not isinstance(entry.value, str):
+    """Bare, or as in "Ada <ada@example.org>"."""
+    if not isinstance(entry.value, str) or len(entry.value) > 1000:
         return ""
     try:
-        # Some write "Ada <ada@example.org>".
-        return valid_email(parseaddr(entry.value)[1])
+        return valid_email(entry.value.rpartition("<")[2].rstrip("> "))
     except ValueError:
         return ""
 
 
 def _time(entry: _Entry, *, per_second: int = 1) -> datetime | None:
-    """A text of ISO 8601, or seconds since 1970."""
+    """A text of ISO 8601, or a number since 1970; None for a time in which nobody can have sent anything."""
     value = entry.value
     try:
         if isinstance(value, str) and not value.replace(".", "", 1).isdigit():
@@ -288,6 +287,7 @@ def _time(entry: _Entry, *, per_second: int = 1) -> datetime | None:
             found = datetime.fromtimestamp(float(value) / per_second, UTC)
         else:
             return None
-        return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        found = found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, ArithmeticError, OSError):
         return None
+    return found if found and 2000 <= found.year < 2100 else None

@@ -82,6 +82,8 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
         said = json.loads(body)
     except (ValueError, RecursionError):
         said = None
+    if provider == "ses" and not _is_of_sns(said, request):
+        raise SuspiciousOperation("a webhook call whose headers speak of another message of SNS")
     if not isinstance(said, (dict, list)):
         logger.warning("webhook unreadable", extra={"provider": provider})
         raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.")
@@ -135,6 +137,14 @@ def _take(provider: str, entries: list[Any], request: HttpRequest) -> None:
                 failure = failure or error
     if failure:
         raise failure
+
+
+def _is_of_sns(said: Any, request: HttpRequest) -> bool:
+    """Whether a message of SNS says the same of itself in its headers; a raw one says it there alone."""
+    if not (isinstance(said, dict) and "Type" in said):
+        return True
+    headers = request.headers.get("x-amz-sns-message-type"), request.headers.get("x-amz-sns-message-id")
+    return (said["Type"], said.get("MessageId")) == headers
 
 
 def _confirm(said: dict[str, Any]) -> None:

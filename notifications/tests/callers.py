@@ -161,7 +161,8 @@ class Ses(Provider):
 
     def post(self, report, **headers):
         if isinstance(report, dict) and "Type" in report:
-            headers = {"x-amz-sns-message-type": str(report["Type"]), "x-amz-sns-message-id": "n1", **headers}
+            said = {"x-amz-sns-message-type": str(report["Type"]), "x-amz-sns-message-id": str(report.get("MessageId"))}
+            headers = {**said, **headers}
         return super().post(report, **headers)
 
     @classmethod
@@ -188,6 +189,8 @@ class Ses(Provider):
             about |= {"delayType": kind, "delayedRecipients": people}
         elif name == "Subscription":
             about |= {"source": "UnsubscribeHeader", "newTopicPreferences": {"unsubscribeAll": True}}
+        elif name == "Reject":
+            about = {"reason": "Bad content"}
         elif name == "Rendering Failure":
             about = {"templateName": "x", "errorMessage": "Attribute 'x' is missing."}
         key = "failure" if name == "Rendering Failure" else name[0].lower() + name[1:]

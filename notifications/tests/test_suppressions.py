@@ -1,6 +1,8 @@
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.utils import timezone
 
 from notifications.models import Suppression
@@ -39,3 +41,23 @@ def test_lifting_says_whether_there_was_anything():
     assert lift("ADA@example.org", scope="all") is True
     assert lift("ada@example.org", scope="all") is False
     assert Suppression.objects.get().scope == "optional"
+
+
+def test_who_was_listed_for_the_senders_trouble_is_written_to_again():
+    sources = {
+        "550 5.1.90 daily limit": True,
+        "550 5.1.20 several senders": True,
+        "550 5.1.0 rejected": True,
+        "550 5.1.10": False,
+        "550 5.1.1 no such user 5.1.90": False,
+        "webhook:ses": False,
+    }
+    for n, source in enumerate(sources):
+        suppress(f"p{n}@example.org", scope="all", reason="bounce", source=source)
+    suppress("p0@example.org", scope="optional", reason="complaint", source="550 5.1.90")
+
+    import_module("notifications.migrations.0004_lift_suppressions_for_the_senders_trouble").lift(apps, None)
+
+    left = set(Suppression.objects.filter(scope="all").values_list("source", flat=True))
+    assert left == {source for source, is_lifted in sources.items() if not is_lifted}
+    assert Suppression.objects.filter(scope="optional").exists()

@@ -155,6 +155,15 @@ def test_what_sns_says_besides_means_nothing(settings):
     assert metrics.REPORTS.values == {("ses", "ignored"): 4}
 
 
+@pytest.mark.parametrize("header", ["x-amz-sns-message-type", "x-amz-sns-message-id"])
+def test_a_message_of_sns_says_the_same_in_its_headers(settings, header):
+    assert (
+        Ses(settings).post(Ses.report("Bounce Permanent General"), **{header: "SubscriptionConfirmation"}).status_code
+        == 400
+    )
+    assert not DeliveryEvent.objects.exists()
+
+
 def test_a_topic_that_delivers_raw_messages_is_read(settings):
     event = json.loads(Ses.report("Bounce Permanent General")["Message"])
 
