@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from feature_flags.engine import Definition
+from feature_flags.engine import DISABLED, Definition
 from feature_flags.portable import Document, spelled, wire_constraint
 
 TARGETS = "always on"
@@ -125,5 +125,7 @@ def _variant(variant: Document, value_type: str, stickiness: str) -> Document:
 def _dependency(prerequisite: Document) -> Document:
     wire: Document = {"feature": prerequisite["parent"], "enabled": prerequisite["required"]}
     if prerequisite["variants"]:
-        wire["variants"] = list(prerequisite["variants"])
+        # A parent that is on without a variant satisfies us and yggdrasil. unleash-client compares the name it has
+        # for none; no variant can be called so.
+        wire["variants"] = list(dict.fromkeys([*prerequisite["variants"], DISABLED.name]))
     return wire

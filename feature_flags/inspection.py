@@ -1,4 +1,4 @@
-"""What is wrong with the stored flags: those no reader can compile, and those changed behind the verbs."""
+"""What is wrong with the stored flags: unreadable, read in two ways, or changed behind the verbs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from feature_flags import portable, words
 from feature_flags.document import definition
 from feature_flags.engine import compile_flag
 from feature_flags.models import FlagRevision, Segment
-from feature_flags.portable import Document, wire_constraint
+from feature_flags.portable import Document, Problem, wire_constraint
 from feature_flags.services.segments import segment_document
 
 _BATCH = 500
@@ -28,6 +28,18 @@ def broken(documents: Mapping[int, Document]) -> dict[str, str]:
         if not document["is_archived"] and (error := _error(document, ids, segments)):
             found[document["codename"]] = error
     return found
+
+
+def ambiguous(documents: Mapping[int, Document]) -> dict[str, str]:
+    """By codename (or `segment NAME`), what SDKs read in two ways, and what to write instead."""
+    living = {document["codename"]: document for document in documents.values() if not document["is_archived"]}
+    segments = {f"segment {segment.name}": segment_document(segment) for segment in Segment.objects.all()}
+    found = {name: list(portable.ambiguities(document)) for name, document in {**living, **segments}.items()}
+    return {
+        name: " ".join(str(Problem(one.place, one.message)) for one in listed)
+        for name, listed in found.items()
+        if listed
+    }
 
 
 def drifted(documents: Mapping[int, Document]) -> dict[str, str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from feature_flags import engine, names
+from feature_flags.engine import agreement
 from lib.errors import ProductError
 from lib.text import Text, is_storable, storable
 
@@ -28,6 +29,8 @@ MAX_VARIANTS = 100
 MAX_LEVELS = 100
 _SAFE_INTEGER = 2**53
 _PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
+# What we call the keys of a constraint in the document.
+_OURS = {"contextName": "field", "caseInsensitive": "case_insensitive"}
 
 
 class Problem(NamedTuple):
@@ -174,20 +177,85 @@ OWN_FIELDS = tuple(
 DESCRIPTIVE = frozenset({"label", "description", "owner", "tags", "review_on", "kind", "is_protected"})
 
 
-def checked(document: Mapping[str, Any]) -> Document:
-    """The document with every member filled in; InvalidFlag names all places where it is wrong."""
+def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Document:
+    """The document with every member filled in; InvalidFlag names all places where it is wrong.
+
+    What SDKs read in two ways is refused, too, unless `stored`, the document before, holds the same: rules that are
+    newer than a flag must not keep anybody from switching it.
+    """
     flag = _parsed(Flag, document)
-    if problems := list(_flag_problems(flag)):
+    for rule in flag.rules:
+        rule.constraints = [_shared(constraint) for constraint in rule.constraints]
+    new = _new(ambiguities(flag.model_dump(exclude_none=True)), ambiguities(stored or {}))
+    if problems := [*_flag_problems(flag), *new]:
         raise InvalidFlag(problems)
     return _normal(flag)
 
 
-def checked_segment(document: Mapping[str, Any]) -> Document:
+def checked_segment(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Document:
     """The same for a segment: `name`, `description`, `constraints`."""
     segment = _parsed(SegmentDocument, document)
-    if problems := list(_constraint_problems(segment.constraints, ())):
+    segment.constraints = [_shared(constraint) for constraint in segment.constraints]
+    found = {**segment.model_dump(), "constraints": [_plain(constraint) for constraint in segment.constraints]}
+    new = _new(ambiguities(found), ambiguities(stored or {}))
+    if problems := [*_constraint_problems(segment.constraints, ()), *new]:
         raise InvalidFlag(problems)
-    return {**segment.model_dump(), "constraints": [_plain(constraint) for constraint in segment.constraints]}
+    return found
+
+
+class Ambiguity(NamedTuple):
+    """What SDKs that evaluate for themselves read in two ways: where, why, and the part itself, wherever it stands."""
+
+    place: Place
+    message: str
+    part: Any
+
+
+def ambiguities(document: Mapping[str, Any]) -> Iterator[Ambiguity]:
+    """All of a flag's or a segment's own document, as it is served."""
+    yield from _two_readings(document.get("constraints"), ())
+    yield from _two_places(document, ())
+    for number, rule in enumerate(document.get("rules") or []):
+        yield from _two_readings(rule["constraints"], ("rules", number))
+        yield from _two_places(rule, ("rules", number))
+    for state, identifiers in (document.get("targets") or {}).items():
+        for identifier in identifiers:
+            if problem := agreement.identifier_problem(identifier):
+                yield Ambiguity(("targets", state), f"{identifier}: {problem}", identifier)
+    for number, prerequisite in enumerate(document.get("prerequisites") or []):
+        if prerequisite["variants"] and not prerequisite["required"]:
+            message = "Clients disagree about the variant of a flag that has to be off: leave it out."
+            yield Ambiguity(("prerequisites", number, "variants"), message, prerequisite)
+
+
+def _two_readings(constraints: object, place: Place) -> Iterator[Ambiguity]:
+    for number, constraint in enumerate(readable(constraints)):
+        for key, message in agreement.disagreements(wire_constraint(constraint)):
+            yield Ambiguity((*place, "constraints", number, _OURS.get(key, key)), message, constraint)
+
+
+def _two_places(part: Mapping[str, Any], place: Place) -> Iterator[Ambiguity]:
+    """Of the percentage of a flag or a rule."""
+    for key, problem_of in (("stickiness", agreement.stickiness_problem), ("group_id", agreement.group_problem)):
+        if problem := problem_of(part.get(key) or ""):
+            yield Ambiguity((*place, key), problem, {key: part[key]})
+
+
+def _new(found: Iterable[Ambiguity], stored: Iterable[Ambiguity]) -> Iterator[Problem]:
+    known = [ambiguity.part for ambiguity in stored]
+    return (Problem(ambiguity.place, ambiguity.message) for ambiguity in found if ambiguity.part not in known)
+
+
+def readable(constraints: object) -> list[Document]:
+    """Those of the right shape: what was written past the verbs is for others to report."""
+    parts = constraints if isinstance(constraints, list) else []
+    return [part for part in parts if isinstance(part, dict) and {"field", "operator"} <= part.keys()]
+
+
+def _shared(constraint: Constraint) -> Constraint:
+    """As it is saved: in the form that SDKs read alike, where it has one."""
+    wire = wire_constraint(_plain(constraint))
+    return constraint.model_copy(update={key: wire[key] for key in ("values", "value") if getattr(constraint, key)})
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -316,10 +384,9 @@ _PAIRS = r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
 
 def _constraint_problems(constraints: Sequence[Constraint], place: Place) -> Iterator[Problem]:
-    ours = {"contextName": "field", "caseInsensitive": "case_insensitive"}
     for number, constraint in enumerate(constraints):
         for key, message in engine.constraint_problems(wire_constraint(_plain(constraint))):
-            yield Problem((*place, "constraints", number, ours.get(key, key)), message)
+            yield Problem((*place, "constraints", number, _OURS.get(key, key)), message)
 
 
 def _twice(values: Sequence[str], place: Place) -> Iterator[Problem]:
@@ -336,7 +403,7 @@ def _plain(constraint: Constraint) -> Document:
 
 
 def wire_constraint(constraint: Mapping[str, Any]) -> Document:
-    """Our constraint as the Unleash document spells it."""
+    """Our constraint as the Unleash document spells it, so that all SDKs read it alike where they can."""
     wire: Document = {
         "contextName": constraint["field"],
         "operator": constraint["operator"],
@@ -346,7 +413,7 @@ def wire_constraint(constraint: Mapping[str, Any]) -> Document:
     }
     if constraint.get("value") is not None:
         wire["value"] = constraint["value"]
-    return wire
+    return agreement.shared_constraint(wire)
 
 
 def _normal(flag: Flag) -> Document:

@@ -10,6 +10,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from feature_flags import flags, lifecycle, portable, services, store
+from feature_flags.admin import texts
 from feature_flags.admin.common import who
 from feature_flags.admin.forms import FLAG, NEW_FLAG
 from feature_flags.admin.pages import DocumentPage
@@ -59,7 +60,7 @@ class FlagPage(DocumentPage):
         return {"stickiness": suggested_stickiness(self.obj.codename if self.obj else self.data.get("codename", ""))}
 
     def risks(self, before: Document, changes: Document) -> list[str]:
-        return risks(before, portable.checked({**before, **changes}))
+        return risks(before, portable.checked({**before, **changes}, stored=before))
 
     def context(self, node: Node) -> dict[str, Any]:
         parents = FeatureFlag.objects.filter(archived_at=None, prerequisites=None).order_by("codename")
@@ -95,7 +96,10 @@ class FlagPage(DocumentPage):
         flag, now = self.obj, timezone.now()
         snapshot = store.current()
         compiled = snapshot.flags.get(flag.codename) if snapshot else None
+        document = self.stored()
         return {
+            "ambiguities": [portable.Problem(*found[:2]) for found in portable.ambiguities(document)],
+            "context_notes": texts.context_notes(document),
             "life": lifecycle.lives([flag], now)[flag.pk],
             "broken": compiled.error if compiled else "",
             "is_declared": flags.is_declared(flag.codename),

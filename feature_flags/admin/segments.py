@@ -11,7 +11,8 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import services
+from feature_flags import portable, services
+from feature_flags.admin import texts
 from feature_flags.admin.common import who
 from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
 from feature_flags.admin.pages import DocumentPage
@@ -57,7 +58,14 @@ class SegmentPage(DocumentPage):
         return services.edit_segment(self.obj, changes, base=base, **who(self.request, reason))
 
     def context(self, node: Node) -> dict[str, Any]:
-        return {"users": users_of(self.obj) if self.obj else []}
+        if not self.obj:
+            return {}
+        document = self.stored()
+        return {
+            "users": users_of(self.obj),
+            "ambiguities": [portable.Problem(*found[:2]) for found in portable.ambiguities(document)],
+            "context_notes": texts.context_notes(document),
+        }
 
 
 def users_of(segment: Segment) -> list[FeatureFlag]:

@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from feature_flags.engine import agreement
+from feature_flags.portable import readable
+
 
 def lines(text: str) -> list[str]:
     """One name per line or between commas; blanks around them are nobody's intention."""
@@ -79,3 +82,18 @@ def read_payload(text: str, value_type: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def context_notes(document: Mapping[str, Any]) -> list[str]:
+    """What a context has to bring so that every SDK reads it alike: a line for each field that can be read two ways."""
+    rules = document.get("rules") or []
+    notes: dict[str, str] = {}
+    for part in [document, *rules]:
+        for constraint in readable(part.get("constraints")):
+            if note := agreement.context_note(constraint["operator"]):
+                notes[constraint["field"]] = note
+    for place in rules or [document]:
+        if place.get("stickiness", "random") != "random" and (place["rollout_percent"] < 100 or place["variants"]):
+            fields = "userId or sessionId" if place["stickiness"] == "default" else place["stickiness"]
+            notes.setdefault(fields, agreement.HASHED)
+    return [f"{field}: {note}" for field, note in notes.items()]

@@ -3,6 +3,7 @@
 The semantics are those of the public Unleash client specification; `yggdrasil-engine` is the oracle of the tests.
 """
 
+from feature_flags.engine import agreement
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.constraints import CLOCK_FIELD
 from feature_flags.engine.context import DRAW, normal_context
@@ -25,6 +26,7 @@ __all__ = [
     "Result",
     "Step",
     "Variant",
+    "agreement",
     "compile_flag",
     "constraint_problems",
     "explain",

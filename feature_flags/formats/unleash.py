@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from feature_flags import names
 from feature_flags.document import definition
-from feature_flags.engine import Definition, compile_flag
+from feature_flags.engine import DISABLED, Definition, compile_flag
 from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse, twice
-from feature_flags.formats.unleash_parts import Feature, Part, Segment, constraints
+from feature_flags.formats.unleash_parts import Dependency, Feature, Part, Segment, constraints
 from feature_flags.formats.unleash_rules import Reader
 from feature_flags.portable import Document, InvalidFlag, Problem
 
@@ -102,12 +102,16 @@ def _flag(feature: Feature, raw: Any, segments: list[Segment], warn: Warn) -> Do
         "kind": (feature.type or "release").replace("-", "_") if feature.type in _KINDS else "release",
         "impression_data": bool(feature.impression_data),
         "rollout_percent": 100,
-        "prerequisites": [
-            {"parent": part.feature, "required": part.enabled is not False, "variants": part.variants or []}
-            for part in feature.dependencies or []
-        ],
+        "prerequisites": [_prerequisite(part) for part in feature.dependencies or []],
         **Reader(feature, {segment.id: segment.called for segment in segments}, warn).members(),
     }
+
+
+def _prerequisite(part: Dependency) -> Document:
+    """Without the name for no variant, which our document adds: a parent without one satisfies us anyway."""
+    variants = part.variants or []
+    named = [name for name in variants if name != DISABLED.name]
+    return {"parent": part.feature, "required": part.enabled is not False, "variants": named or variants}
 
 
 def _refuse_broken(feature: Feature, raw: Any) -> None:

@@ -70,7 +70,7 @@ def rename(flag: FeatureFlag, codename: str, **who: Unpack[Who]) -> bool:
         return False
     _refuse_declared(stored)
     before = portable.read_one(stored.pk)
-    portable.checked({**before, "codename": codename})
+    portable.checked({**before, "codename": codename}, stored=before)
     stored.codename = codename
     _stamp(stored, who)
     _save(stored)
@@ -138,7 +138,7 @@ def restore(revision: FlagRevision, **who: Unpack[Who]) -> bool:
         raise ProductError("FLAG_INVALID", "This entry holds no flag to go back to.")
     flag = revision.flag
     if flag is None:
-        flag = insert(portable.checked(document), Action.RESTORE, **who)
+        flag = insert(portable.checked(document, stored=document), Action.RESTORE, **who)
         touch([flag.pk])
         return True
     # Its name may have changed since; code that asks for it may not notice a change back.
@@ -198,7 +198,7 @@ def _edit(
     document = {**before, **changes, "codename": stored.codename}
     # Off always works, whatever somebody has done to the rows by hand.
     if changes != {"is_active": False}:
-        document = portable.checked(document)
+        document = portable.checked(document, stored=document if action == Action.RESTORE else before)
     # What cannot be changed here: the archive has verbs of its own.
     if action != Action.RESTORE:
         document["is_archived"] = before["is_archived"]

@@ -103,13 +103,13 @@ class _Import:
     def _segment(self, name: str, given: Mapping[str, Any]) -> Document:
         stored = self.segments.get(name)
         before = segments.segment_document(stored) if stored else {}
-        return portable.checked_segment({**before, **_mapping(given)})
+        return portable.checked_segment({**before, **_mapping(given)}, stored=before)
 
     def _flag(self, name: str, given: Mapping[str, Any]) -> Document:
         before = self.before.get(name) or _protected(given)
         document = {**before, "is_archived": False, **_mapping(given)}
         # One that is as it was is not measured by rules that may be newer than it is.
-        return document if document == before else portable.checked(document)
+        return document if document == before else portable.checked(document, stored=before)
 
     def _refuse_chain(self, name: str) -> None:
         """Asked of the file first: while writing, a parent that comes later would be said not to exist."""

@@ -35,7 +35,7 @@ def edit_segment(segment: Segment, changes: Mapping[str, Any], *, base: int | No
     before = segment_document(stored)
     if base is not None and stored.revisions.filter(pk__gt=base).exists():
         raise ProductError("FLAG_CHANGED", "Somebody changed this segment in the meantime: look at it again.")
-    document = portable.checked_segment({**before, **changes, "name": stored.name})
+    document = portable.checked_segment({**before, **changes, "name": stored.name}, stored=before)
     if not write(stored, before, document, **who):
         return False
     touch(segments=[stored.pk])

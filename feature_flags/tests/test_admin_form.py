@@ -27,7 +27,7 @@ EVERYTHING = {
     "exposed": False,
     "impression_data": True,
     "targets": {"on": ["u1", "u2"], "off": ["u3"]},
-    "prerequisites": [{"parent": "FF_PARENT", "required": False, "variants": ["x"]}],
+    "prerequisites": [{"parent": "FF_PARENT", "required": True, "variants": ["x"]}],
     "variants": [{"name": "blue", "weight": 3, "payload": {"c": "ü"}}, {"name": "red", "payload": [1]}],
     "rules": [
         {
@@ -43,7 +43,7 @@ EVERYTHING = {
                 {
                     "field": "city",
                     "operator": "STR_CONTAINS",
-                    "values": [" a", "b\nc", "[d]"],
+                    "values": ["a", "b\nc", "[d]"],
                     "case_insensitive": True,
                 },
                 {"field": "age", "operator": "NUM_GTE", "value": "7"},
@@ -253,7 +253,7 @@ def test_values_are_read_as_they_look(staff_client):
 
     assert stored("IT, FR,") == ["IT", "FR"]
     assert stored("IT \r\n\r\n FR,DE") == ["IT", "FR,DE"]
-    assert stored('["a b ", ""]') == ["a b ", ""]
+    assert stored('["a b", "c,d"]') == ["a b", "c,d"]
     assert stored("[a]") == ["[a]"]
     assert stored("7", "NUM_GT") == "7"
     assert stored("a, b\r\n", "REGEX") == "a, b"
@@ -543,3 +543,16 @@ def test_a_page_of_many_rules_costs_as_many_queries_as_one_of_few(staff_client, 
         staff_client.get(page(few))
     with django_assert_max_num_queries(len(counted)):
         staff_client.get(page(many))
+
+
+def test_the_page_says_what_a_context_has_to_bring_and_what_means_two_things(staff_client):
+    age = {"field": "age", "operator": "NUM_GT", "value": "7"}
+    flag = FeatureFlagFactory.create(rules=[{"constraints": [age], "rollout_percent": 50, "stickiness": "email"}])
+
+    html = staff_client.get(page(flag)).content.decode()
+
+    assert "<li>age: a plain number such as 7 or 7.5" in html
+    assert "<li>email: a text of plain ASCII that is not empty" in html
+    assert "in two ways" not in html
+    flag.rules.update(constraints=[{"field": "city", "operator": "IN", "values": ["Rome "]}])
+    assert "takes blanks off around a value" in staff_client.get(page(flag)).content.decode()

@@ -26,8 +26,8 @@ def lines(before, after):
         ({"targets": {"on": ["x"]}}, {"targets": {"off": ["x"]}}, ["always on: − x", "always off: + x"]),
         (
             {},
-            {"prerequisites": [{"parent": "FF_P", "required": False, "variants": ["a", "b"]}]},
-            ["prerequisite added: FF_P off with variant a or b"],
+            {"prerequisites": [{"parent": "FF_P", "variants": ["a", "b"]}]},
+            ["prerequisite added: FF_P on with variant a or b"],
         ),
         (
             {"prerequisites": [{"parent": "FF_P"}]},

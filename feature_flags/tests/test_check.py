@@ -29,7 +29,7 @@ def aged(flag, days):
 
 def test_sound_flags_pass():
     FeatureFlagFactory.create(codename="FF_A", on=True, rules=[{}], tags=["x"], review_on="2099-01-31")
-    assert check() == (0, ["Flags: 2. Broken: 0, drifted: 0, stale: 0, unknown names: 0."], "")
+    assert check() == (0, ["Flags: 2. Broken: 0, drifted: 0, ambiguous: 0, stale: 0, unknown names: 0."], "")
 
 
 def test_every_verb_leaves_rows_and_history_that_agree():
@@ -57,7 +57,7 @@ def test_every_verb_leaves_rows_and_history_that_agree():
     services.unarchive(flag, **COMMAND)
     services.delete_segment(services.create_segment("Gone", **COMMAND), **COMMAND)
 
-    assert check() == (0, ["Flags: 3. Broken: 0, drifted: 0, stale: 0, unknown names: 0."], "")
+    assert check() == (0, ["Flags: 3. Broken: 0, drifted: 0, ambiguous: 0, stale: 0, unknown names: 0."], "")
 
 
 def test_a_name_that_another_flag_had_before_is_not_confused():
@@ -91,7 +91,7 @@ def test_a_row_without_history_has_drifted():
         1,
         [
             "drifted: FF_SQL: it has no history: no verb has written it",
-            "Flags: 2. Broken: 0, drifted: 1, stale: 0, unknown names: 0.",
+            "Flags: 2. Broken: 0, drifted: 1, ambiguous: 0, stale: 0, unknown names: 0.",
         ],
     )
 
@@ -160,7 +160,7 @@ def test_stale_flags_are_told_and_fail_only_when_asked():
     FlagSeen.objects.create(codename="FF_OLD")
     told = "stale: FF_OLD: older than the 40 days of its kind (release)"
 
-    assert check() == (0, [told, "Flags: 2. Broken: 0, drifted: 0, stale: 1, unknown names: 0."], "")
+    assert check() == (0, [told, "Flags: 2. Broken: 0, drifted: 0, ambiguous: 0, stale: 1, unknown names: 0."], "")
     assert check("--max-stale", "11")[0] == 0
     assert check("--max-stale", "10")[::2] == (1, "1 stale for 10 days or more.")
     assert check("--max-stale", "0")[1][0] == f"{told} (for 10 days)"
@@ -186,7 +186,7 @@ def test_unknown_names_are_told_and_do_not_fail():
 
     assert code == 0
     assert lines[0].startswith("unknown: FF_TYPO: asked for 12 times by shop, last on 20")
-    assert lines[1] == "Flags: 1. Broken: 0, drifted: 0, stale: 0, unknown names: 1."
+    assert lines[1] == "Flags: 1. Broken: 0, drifted: 0, ambiguous: 0, stale: 0, unknown names: 1."
 
 
 @pytest.mark.parametrize("days", ["-1", "x", "1.5", "", "٣", "99999999999"])
@@ -202,3 +202,22 @@ def test_the_check_asks_as_often_for_one_flag_as_for_many(django_assert_max_num_
 
     with django_assert_max_num_queries(20):
         check()
+
+
+def test_what_sdks_read_in_two_ways_is_told_and_does_not_fail():
+    """Such rows are older than the rule: they answer as before."""
+    services.create_segment("Beta", constraints=[{"field": "x", "operator": "IN", "values": ["a"]}], **COMMAND)
+    for codename in ("FF_A", "FF_ARCHIVED", "FF_GOOD"):
+        FeatureFlagFactory.create(codename=codename, rules=[{}])
+    for rows in (FlagRule.objects.exclude(flag__codename="FF_GOOD"), Segment.objects):
+        rows.update(constraints=[{"field": "x", "operator": "IN", "values": ["a "]}])
+    FlagRule.objects.filter(flag__codename="FF_GOOD").update(
+        constraints=[{"field": "x", "operator": "REGEX", "value": r"\d"}]
+    )
+    services.archive(FeatureFlag.objects.get(codename="FF_ARCHIVED"), **COMMAND)
+
+    found = [line for line in check()[1] if line.startswith("ambiguous: ")]
+
+    why = "constraints.0.values: Unleash's Node SDK takes blanks off around a value, the others do not."
+    assert found == [f"ambiguous: FF_A: rules.0.{why}", f"ambiguous: segment Beta: {why}"]
+    assert "ambiguous: 2, " in check()[1][-1]

@@ -56,3 +56,60 @@ def test_a_flag_that_is_gone_is_unknown():
         services.edit(flag, {"label": "New", "description": None}, **COMMAND)
 
     assert caught.value.code == "FLAG_UNKNOWN"
+
+
+# --- One document, one meaning ----------------------------------------------------------------------------------------
+
+
+def with_constraint(**constraint):
+    return {"rules": [{"constraints": [{"field": "x", **constraint}]}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        (with_constraint(operator="IN", values=["a", ""]), "rules.0.constraints.0.values"),
+        (with_constraint(operator="STR_CONTAINS", values=[" a"]), "rules.0.constraints.0.values"),
+        (with_constraint(operator="REGEX", value=r"\bcat\b"), "rules.0.constraints.0.value"),
+        (with_constraint(operator="DATE_AFTER", value="2024-05-01T00:00:00Z"), "rules.0.constraints.0.field"),
+        ({"rules": [{"stickiness": "constructor"}]}, "rules.0.stickiness"),
+        ({"stickiness": "currentTime"}, "stickiness"),
+        ({"group_id": "grüppe"}, "group_id"),
+        ({"targets": {"on": ["a\\"]}}, "targets.on"),
+        ({"prerequisites": [{"parent": "FF_P", "required": False, "variants": ["v"]}]}, "prerequisites.0.variants"),
+    ],
+)
+def test_what_sdks_read_in_two_ways_is_refused(changes, place):
+    FeatureFlagFactory.create(codename="FF_P")
+    flag = FeatureFlagFactory.create()
+
+    with pytest.raises(ProductError) as caught:
+        services.edit(flag, changes, **COMMAND)
+
+    assert place in [".".join(map(str, problem.place)) for problem in caught.value.problems]
+    assert flag.revisions.count() == 1
+
+
+def test_a_segment_is_measured_as_rules_are():
+    with pytest.raises(ProductError, match="takes blanks off"):
+        services.create_segment("S", constraints=[{"field": "x", "operator": "IN", "values": ["a "]}], **COMMAND)
+
+
+def test_a_pattern_is_saved_in_the_form_that_all_read_alike():
+    flag = FeatureFlagFactory.create(**with_constraint(operator="REGEX", value=r"^\d+$"))
+
+    assert flag.rules.get().constraints[0]["value"] == "^[0-9]+$"
+    assert not services.edit(flag, with_constraint(operator="REGEX", value=r"^\d+$"), **COMMAND)
+
+
+def test_what_was_stored_before_can_be_switched_and_edited():
+    flag = FeatureFlagFactory.create(**with_constraint(operator="IN", values=["a"]))
+    old = {"field": "x", "operator": "IN", "values": [" a", ""], "inverted": False, "case_insensitive": False}
+    flag.rules.update(constraints=[old])
+
+    services.switch(flag, on=True, **COMMAND)
+    services.edit(flag, {"label": "Old", "rules": [{"constraints": [old]}, {}]}, **COMMAND)
+
+    assert flag.rules.first().constraints == [old]
+    with pytest.raises(ProductError, match="takes blanks off"):
+        services.edit(flag, {"rules": [{"constraints": [{**old, "values": [" b"]}]}]}, **COMMAND)

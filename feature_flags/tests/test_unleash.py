@@ -11,7 +11,7 @@ from feature_flags import services, store, usage
 from feature_flags.answers import unleash
 from feature_flags.models import FlagUsage, UnknownFlag
 from feature_flags.tests.factories import COMMAND
-from feature_flags.tests.wire import APP, ask, constraint, make_flag, make_token
+from feature_flags.tests.wire import APP, ask, make_flag, make_token
 from project.asgi import application
 
 pytestmark = pytest.mark.django_db
@@ -237,7 +237,7 @@ def test_properties_come_in_brackets_or_as_they_are(query, toggles):
 
 
 def test_an_empty_text_is_a_value(toggles):
-    make_flag("FF_EMPTY", rules=[{"constraints": [constraint("plan", "IN", "")]}])
+    make_flag("FF_EMPTY", rules=[{"constraints": [{"field": "plan", "operator": "REGEX", "value": "^$"}]}])
 
     assert "FF_EMPTY" in {toggle["name"] for toggle in toggles("?properties[plan]=").json()["toggles"]}
     assert "FF_EMPTY" not in {toggle["name"] for toggle in toggles().json()["toggles"]}

@@ -114,13 +114,13 @@ def _random_feature(rng, name):
         "parameters": {
             "rollout": str(rng.randint(0, 100)),
             "stickiness": rng.choice(["userId", "Größe"]),
-            "groupId": "ü",
+            "groupId": "g u",
         },
         "constraints": [
             {
                 "contextName": rng.choice(["userId", "naïve field"]),
                 "operator": "IN",
-                "values": rng.sample(["", " a", "Ä", "A\u0308", "1.0", "\u200d"], 3),
+                "values": rng.sample(["a b", "Ä", "A\u0308", "1.0", "\u200d"], 3),
                 "inverted": rng.random() < 0.5,
                 "caseInsensitive": False,
             }

@@ -290,8 +290,10 @@ class Flags:
         return self.rng.sample(pool, self.rng.randint(0, most))
 
     def constraint(self):
-        field = self.rng.choice(["userId", "country", "n", "currentTime"])
-        return {"field": field, "inverted": self.rng.random() < 0.3, **self.rng.choice(self.OPERATORS)}
+        operator = self.rng.choice(self.OPERATORS)
+        is_date = operator["operator"] == "DATE_AFTER"
+        field = "currentTime" if is_date else self.rng.choice(["userId", "country", "n"])
+        return {"field": field, "inverted": self.rng.random() < 0.3, **operator}
 
     def constraints(self, most):
         return [self.constraint() for _ in range(self.rng.randint(0, most))]
@@ -335,10 +337,9 @@ class Flags:
             "targets": {"on": people[: self.rng.choice([0, 0, 3])], "off": people[3 : self.rng.choice([3, 3, 6])]},
         }
         if parents and self.rng.random() < 0.5:
-            parent = self.rng.choice(parents)
-            flag["prerequisites"] = [
-                {"parent": parent, "required": self.rng.random() < 0.8, "variants": self.some("ab", 1)}
-            ]
+            parent, required = self.rng.choice(parents), self.rng.random() < 0.8
+            variants = self.some("ab", 1) if required else []
+            flag["prerequisites"] = [{"parent": parent, "required": required, "variants": variants}]
         return portable.checked(flag)
 
     def context(self):
@@ -386,6 +387,16 @@ def test_our_own_export_answers_as_before(seed):
             assert (old.enabled, old.variant) == (new.enabled, new.variant), (name, context)
             if old.variant.enabled:
                 assert (old.value, type(old.value)) == (new.value, type(new.value))
+
+
+def test_a_parent_without_a_variant_is_named_for_the_sdk_that_compares_names():
+    document = portable.checked({"codename": "FF_C", "prerequisites": [{"parent": "FF_P", "variants": ["red"]}]})
+    made = definition(document, {}).feature
+
+    contents = unleash.load(text(made))
+
+    assert made["dependencies"] == [{"feature": "FF_P", "enabled": True, "variants": ["red", "disabled"]}]
+    assert contents.flags[0]["prerequisites"] == document["prerequisites"]
 
 
 # --- Through the command ----------------------------------------------------------------------------------------------

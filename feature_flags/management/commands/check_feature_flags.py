@@ -14,7 +14,9 @@ from lib.text import printable
 
 
 class Command(BaseCommand):
-    help = "Look for flags that are broken, changed behind the verbs, or stale, and for names nobody knows."
+    help = (
+        "Look for flags that are broken, changed behind the verbs, read in two ways, or stale, and for unknown names."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -29,16 +31,18 @@ class Command(BaseCommand):
         with snapshot.one_view():
             documents = portable.read()
             broken, drifted = inspection.broken(documents), inspection.drifted(documents)
+            ambiguous = inspection.ambiguous(documents)
         stale = dict(_stale(timezone.now(), options["max_stale"]))
         overdue = [name for name, (_, is_overdue) in stale.items() if is_overdue]
         unknown = dict(_unknown())
         self._tell("broken", broken)
         self._tell("drifted", drifted)
+        self._tell("ambiguous", ambiguous)
         self._tell("stale", {name: text for name, (text, _) in stale.items()})
         self._tell("unknown", unknown)
         self.stdout.write(
-            f"Flags: {len(documents)}. Broken: {len(broken)}, drifted: {len(drifted)}, stale: {len(stale)}, "
-            f"unknown names: {len(unknown)}."
+            f"Flags: {len(documents)}. Broken: {len(broken)}, drifted: {len(drifted)}, "
+            f"ambiguous: {len(ambiguous)}, stale: {len(stale)}, unknown names: {len(unknown)}."
         )
         if broken or drifted or overdue:
             raise CommandError(_summary(len(broken), len(drifted), len(overdue), options["max_stale"]))
