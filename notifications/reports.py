@@ -205,6 +205,7 @@ def _sendgrid(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
 
 def _resend(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     data, bounce = entry.at("data"), entry.at("data", "bounce")
+    people = data.items("to")
     event, kind = entry.text("type"), bounce.text("type")
     # A text, or a list of them.
     codes = bounce.items("diagnosticCode") or [bounce.at("diagnosticCode")]
@@ -218,8 +219,8 @@ def _resend(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
             event_id=headers.get("svix-id", ""),
             message_ids=_ids(data.text("email_id"), data.text("message_id")),
             uid=_uid(*tagged),
-            # All recipients of the mail: ours have one.
-            recipient=_address((data.items("to") or [_Entry(None)])[0]),
+            # All recipients of the mail; of several, as ours never has, it may be any.
+            recipient=_address(people[0]) if len(people) == 1 else "",
             at=_time(entry.at("created_at")),
             detail=said or data.text("failed", "reason", limit=500),
         )

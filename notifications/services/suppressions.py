@@ -22,8 +22,8 @@ def suppress(
 ) -> bool:
     """Write nothing more of this scope (`all`, `optional` or a category) to the address; without end unless given.
 
-    False when it is listed for as long already, which stays as it is. ProductError 400 `SUPPRESSION_INVALID` for
-    values that cannot be.
+    False when it is listed for as long already, which stays as it is; only an unsubscription, which may be taken back,
+    gives way to any other reason without end. ProductError 400 `SUPPRESSION_INVALID` for values that cannot be.
     """
     address = _checked(address, scope, channel)
     if reason not in Suppression.Reason.values:
@@ -32,8 +32,10 @@ def suppress(
     row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=said)
     if is_new:
         return True
-    shorter = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
-    return bool(Suppression.objects.filter(shorter, pk=row.pk).update(**said))
+    weaker = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
+    if expires_at is None and reason != Suppression.Reason.UNSUBSCRIBE:
+        weaker |= Q(reason=Suppression.Reason.UNSUBSCRIBE)
+    return bool(Suppression.objects.filter(weaker, pk=row.pk).update(**said))
 
 
 def suppress_dead(address: str, *, source: str, channel: str = "email") -> bool:

@@ -8,7 +8,7 @@ from django.db import connection
 
 from notifications import metrics
 from notifications.models import DeliveryEvent, Message, Suppression
-from notifications.services import staff, suppressions
+from notifications.services import staff, suppressions, unsubscribing
 from notifications.tests import offers
 from notifications.tests.callers import (
     PROVIDERS,
@@ -201,6 +201,26 @@ def test_a_mail_that_was_forwarded_kills_the_mailbox_it_came_to_and_no_other(set
 
     assert list(Suppression.objects.values_list("address", flat=True)) == ["elsewhere@example.net"]
     assert now_of(message)[1] == "bounced"
+
+
+def test_of_several_recipients_none_is_taken_for_the_one_that_bounced(settings):
+    report = Resend.report("email.bounced Permanent General")
+    report["data"]["to"].append("grace@example.org")
+
+    assert Resend(settings).post(report).status_code == 200
+    assert not Suppression.objects.exists()
+
+
+@pytest.mark.parametrize("order", [("unsubscribed", "spam"), ("spam", "unsubscribed")])
+def test_who_complains_and_unsubscribes_comes_back_by_neither(settings, order):
+    message = sent(type="tests.offer", category="announcement")
+
+    for words in order:
+        Brevo(settings).post(Brevo.report(words, uid=str(message.uid)))
+    came_back = unsubscribing.resubscribe(unsubscribing.Link(RECIPIENT, "announcement"))
+
+    assert not came_back
+    assert Suppression.objects.get().reason == "complaint"
 
 
 @pytest.mark.parametrize("type", ["not-spam", "auth-failure"])
