@@ -3,10 +3,12 @@
 import ipaddress
 import os
 import re
-from email.utils import parseaddr
+from email.utils import getaddresses
 from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from lib.origins import DEFAULT_PORTS, bracketed, normal_host, normal_netloc, normal_origin, pattern
 
 #: Values printed in documentation somewhere: whoever knows one can sign tokens for anybody.
 WELL_KNOWN_SECRETS = frozenset(
@@ -22,7 +24,7 @@ WELL_KNOWN_SECRETS = frozenset(
 )
 SECRET_MIN_LENGTH = 32
 
-ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://(\[[0-9a-fA-F:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?$", re.ASCII)
+_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]*[^@\s<>,;.]")
 
 
 def raw(name: str) -> str:
@@ -56,7 +58,7 @@ def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31) 
     value = raw(name)
     if not value:
         return default
-    if not re.fullmatch(r"-?\d+", value, re.ASCII) or not minimum <= int(value) <= maximum:
+    if not re.fullmatch(r"-?\d{1,12}", value, re.ASCII) or not minimum <= int(value) <= maximum:
         raise ImproperlyConfigured(f"{name} must be a whole number from {minimum} to {maximum}.")
     return int(value)
 
@@ -96,12 +98,45 @@ def words(name: str) -> list[str]:
 
 
 def origins(name: str) -> list[str]:
-    """Web origins (`scheme://host[:port]`), blanks and trailing slashes stripped."""
-    found = [part.rstrip("/").lower() for part in words(name)]  # browsers send them in lower case
-    for origin in found:
-        if not ORIGIN.match(origin):
-            raise ImproperlyConfigured(f"{name} holds something that is no origin like https://app.example.org.")
-    return found
+    """Web origins (`scheme://host[:port]`) as browsers spell them; trailing slashes are stripped."""
+    try:
+        return [normal_origin(part) for part in words(name)]
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} holds something that is no origin like https://app.example.org.") from None
+
+
+def origins_and_patterns(name: str) -> tuple[list[str], list[str]]:
+    """The same, and regular expressions for those whose first label is a `*`."""
+    try:
+        starred = [pattern(part.rstrip("/")) for part in words(name) if "*" in part]
+        return [normal_origin(part) for part in words(name) if "*" not in part], starred
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} holds something that is no origin like https://app.example.org or https://*.example.org."
+        ) from None
+
+
+def hosts(name: str) -> list[str]:
+    """Hosts to answer to, as a Host header has them: names, `.example.org` with all below it, addresses, or `*`."""
+    return [part if part == "*" else _host_of_list(name, part) for part in words(name)]
+
+
+def _host_of_list(name: str, part: str) -> str:
+    dot = "." if part.startswith(".") else ""
+    return dot + bracketed(_host(name, part.removeprefix(".")))
+
+
+def host(name: str, fallback: str) -> str:
+    """One host: a name or an address, without scheme, port and path."""
+    value = raw(name)
+    return _host(name, value) if value else fallback
+
+
+def _host(name: str, value: str) -> str:
+    try:
+        return normal_host(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a host like api.example.org: no scheme, no port, no `*`.") from None
 
 
 def networks(name: str) -> list[str]:
@@ -116,26 +151,46 @@ def networks(name: str) -> list[str]:
 
 
 def sender(name: str, fallback: str) -> str:
-    """The From of a mail: an address, with or without a name before it."""
+    """The From of a mail: one address, with or without a name before it."""
     value = raw(name) or fallback
-    if value and ("\n" in value or "\r" in value or "@" not in parseaddr(value)[1]):
+    found = [address for _, address in getaddresses([value])] if value else []
+    if value and ("\n" in value or "\r" in value or len(found) != 1 or not _ADDRESS.fullmatch(found[0])):
         raise ImproperlyConfigured(f"{name} must be an address like Switchboard <noreply@example.org>.")
     return value
 
 
-def base_url(name: str, *, debug: bool, fallback: str) -> str:
-    """An absolute http(s) address without trailing slash; required outside debug."""
+def address(name: str) -> str:
+    """One mail address without a name, or nothing."""
+    value = raw(name)
+    if value and not _ADDRESS.fullmatch(value):
+        raise ImproperlyConfigured(f"{name} must be an address like help@example.org.")
+    return value
+
+
+def line(name: str, fallback: str) -> str:
+    """One line of text."""
+    value = raw(name) or fallback
+    if not value.isprintable():
+        raise ImproperlyConfigured(f"{name} must be one line of printable text.")
+    return value
+
+
+def base_url(name: str, *, debug: bool, fallback: str, may_have_path: bool = True) -> str:
+    """An absolute http(s) address in its one spelling, without trailing slash; required outside debug."""
     value = (raw(name) or (fallback if debug else "")).rstrip("/")
     if not value:
         raise ImproperlyConfigured(f"Set {name} to the address it is reached at, such as https://app.example.org.")
     try:
         parts = urlsplit(value)
-        is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_usable = parts.scheme in DEFAULT_PORTS and parts.port != 0
+        netloc = normal_netloc(parts.scheme, parts.netloc.lower())
     except ValueError:
-        is_usable = False
-    if not is_usable or parts.query or parts.fragment:
+        is_usable, netloc = False, ""
+    if not is_usable or "?" in value or "#" in value or not value.isprintable() or " " in value:
         raise ImproperlyConfigured(f"{name} must be an http or https address.")
-    return value
+    if parts.path and not may_have_path:
+        raise ImproperlyConfigured(f"{name} must have no path: give this a host of its own, such as api.example.org.")
+    return f"{parts.scheme}://{netloc}{parts.path}"
 
 
 def database_url() -> str:
@@ -145,5 +200,6 @@ def database_url() -> str:
     if not raw("POSTGRES_HOST"):
         return ""
     user, password = (quote(raw(name), safe="") for name in ("POSTGRES_USER", "POSTGRES_PASSWORD"))
-    host = f"{raw('POSTGRES_HOST')}:{raw('POSTGRES_PORT') or '5432'}"
+    port = integer("POSTGRES_PORT", 5432, minimum=1, maximum=65535)
+    host = f"{bracketed(_host('POSTGRES_HOST', raw('POSTGRES_HOST')))}:{port}"
     return f"postgres://{user}:{password}@{host}/{quote(raw('POSTGRES_DATABASE') or 'postgres', safe='')}"

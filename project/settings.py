@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from lib import email_url, task_backends, webhook_signatures
+from lib import database_url, email_url, task_backends, webhook_signatures
 from lib import env as read
+from lib.origins import bracketed
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -61,22 +62,26 @@ USERS_ENCRYPTION_KEYS = [
 
 # --- Where it is reached ----------------------------------------------------------------------------------------------
 
-HOST = read.raw("HOST") or "127.0.0.1"
+HOST = read.host("HOST", "127.0.0.1")
 PORT = read.integer("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = read.integer("WEB_CONCURRENCY", 1, minimum=1, maximum=256)
 API_LANES = read.integer("API_LANES", 4, minimum=1, maximum=64)
-BASE_URL = read.base_url("BASE_URL", debug=DEBUG, fallback=f"http://localhost:{PORT}")
+# Without a path: `/api`, `/admin` and the rest stand at the root of a host.
+BASE_URL = read.base_url("BASE_URL", debug=DEBUG, fallback=f"http://localhost:{PORT}", may_have_path=False)
 APP_URL = read.base_url("APP_URL", debug=DEBUG, fallback="http://localhost:3000")
 TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
-PRODUCT_NAME = read.raw("PRODUCT_NAME") or "Switchboard"
-SUPPORT_EMAIL = read.raw("SUPPORT_EMAIL")
+PRODUCT_NAME = read.line("PRODUCT_NAME", "Switchboard")
+SUPPORT_EMAIL = read.address("SUPPORT_EMAIL")
 
 # Empty in debug is Django's own rule: localhost and its addresses.
-ALLOWED_HOSTS = read.words("ALLOWED_HOSTS") or ([] if DEBUG else [urlsplit(BASE_URL).hostname or "", "localhost"])
+ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS") or (
+    [] if DEBUG else [bracketed(urlsplit(BASE_URL).hostname or ""), "localhost"]
+)
 if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts this serves: `*` accepts forged ones.")
 
-CORS_ALLOWED_ORIGINS = read.origins("CORS_ORIGINS")
+# `https://*.example.org` stands for one label. lib/net.py asks both lists for what answers in front of Django.
+CORS_ALLOWED_ORIGINS, CORS_ALLOWED_ORIGIN_REGEXES = read.origins_and_patterns("CORS_ORIGINS")
 # Where a flag token says which pages may read, feature_flags/answers writes the headers.
 CORS_URLS_REGEX = r"^/api(?!/frontend(/|$))(/|$)"
 CORS_ALLOW_CREDENTIALS = True
@@ -150,37 +155,7 @@ TEMPLATES = [
 
 # --- Database ---------------------------------------------------------------------------------------------------------
 
-
-def database(url: str) -> dict[str, object]:
-    """Django's database settings for a `sqlite:///` or `postgres://` address."""
-    try:
-        config: dict[str, object] = dict(environ.Env.db_url_config(url))
-    except ValueError:
-        # Without the cause: it repeats what it could not read, which may be a password.
-        raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read as an address; percent-encode the special characters of its password."
-        ) from None
-    engine = str(config.get("ENGINE", ""))
-    options = dict(config.get("OPTIONS") or {})  # type: ignore[call-overload]
-    if engine.endswith("sqlite3"):
-        # IMMEDIATE: a transaction that will write says so at its start and waits its turn, instead of failing at the
-        # first write with "database is locked". WAL: readers never wait for the writer.
-        config["OPTIONS"] = {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            **options,
-        }
-        config["CONN_MAX_AGE"] = None
-    elif engine.endswith("postgresql"):
-        config["OPTIONS"] = {"connect_timeout": 5, **options}
-        config["CONN_MAX_AGE"] = 600
-    else:
-        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
-    return config
-
-
-DATABASES = {"default": database(read.database_url() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DATABASES = {"default": database_url.parse(read.database_url() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---------------------------------------------------------------------------------------------------------
@@ -217,6 +192,11 @@ USERS_ACCESS_TOKEN_COOKIE_SECURE = read.switch("USERS_ACCESS_TOKEN_COOKIE_SECURE
 USERS_ACCESS_TOKEN_COOKIE_SAME_SITE = read.choice(
     "USERS_ACCESS_TOKEN_COOKIE_SAME_SITE", ("lax", "strict", "none"), "lax"
 )
+if USERS_ACCESS_TOKEN_COOKIE_SAME_SITE == "none" and not USERS_ACCESS_TOKEN_COOKIE_SECURE:
+    raise ImproperlyConfigured(
+        "USERS_ACCESS_TOKEN_COOKIE_SAME_SITE=none needs USERS_ACCESS_TOKEN_COOKIE_SECURE=1: without it browsers drop "
+        "the cookie."
+    )
 USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT = read.switch("USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT")
 USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY = read.switch("USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY")
 USERS_PASSWORD_POLICY = read.choice("USERS_PASSWORD_POLICY", ("seed+", "nist"), "seed+")
@@ -224,7 +204,7 @@ USERS_REGISTER_ENUMERATION = read.choice("USERS_REGISTER_ENUMERATION", ("seed", 
 USERS_IP_LIMITS = read.switch("USERS_IP_LIMITS", True)
 USERS_STAFF_MFA = read.choice("USERS_STAFF_MFA", ("required", "optional"), "optional" if DEBUG else "required")
 # What passkeys are bound to: a domain, and the origins of the pages that may ask for one.
-USERS_WEBAUTHN_RP_ID = read.raw("USERS_WEBAUTHN_RP_ID").lower() or urlsplit(APP_URL).hostname or ""
+USERS_WEBAUTHN_RP_ID = read.host("USERS_WEBAUTHN_RP_ID", urlsplit(APP_URL).hostname or "")
 USERS_WEBAUTHN_ORIGINS = read.origins("USERS_WEBAUTHN_ORIGINS") or sorted(
     {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (APP_URL, BASE_URL))}
 )
@@ -234,7 +214,7 @@ USERS_HASH_WORKERS = read.integer(
     "USERS_HASH_WORKERS", max(1, min(4, (os.cpu_count() or 1) - 1)), minimum=1, maximum=64
 )
 USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_000)
-USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8)
+USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8, maximum=4 * 1024 * 1024)
 USERS_ARGON2_TIME = read.integer("USERS_ARGON2_TIME", 2, minimum=1, maximum=100)
 USERS_ARGON2_PARALLELISM = read.integer("USERS_ARGON2_PARALLELISM", 1, minimum=1, maximum=16)
 if USERS_ARGON2_MEMORY < 8 * USERS_ARGON2_PARALLELISM:
@@ -274,13 +254,20 @@ NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum
 NOTIFICATIONS_BACKOFF_SCALE = read.decimal("NOTIFICATIONS_BACKOFF_SCALE", 1.0, minimum=0, maximum=100)
 NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
 # What mails are written in; whoever reads another language gets the first.
-NOTIFICATIONS_LANGUAGES = read.words("NOTIFICATIONS_LANGUAGES") or ["en", "de"]
+NOTIFICATIONS_LANGUAGES = [code.lower() for code in read.words("NOTIFICATIONS_LANGUAGES")] or ["en", "de"]
 if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", code, re.ASCII) for code in NOTIFICATIONS_LANGUAGES):
     raise ImproperlyConfigured("NOTIFICATIONS_LANGUAGES must be codes such as en, de or pt-br.")
+_spoken = {"en", *(path.name.partition("_")[0] for path in (BASE_DIR / "locale").glob("*"))}
+for _code in NOTIFICATIONS_LANGUAGES:
+    # English words with the dates of another language would be neither.
+    if _code.partition("-")[0] not in _spoken and not any((BASE_DIR / "templates").rglob(f"*.{_code}.*")):
+        raise ImproperlyConfigured(f"NOTIFICATIONS_LANGUAGES names {_code}, which neither locale/ nor templates/ has.")
 NOTIFICATIONS_INLINE_CSS = read.choice("NOTIFICATIONS_INLINE_CSS", ("auto", "on", "off"), "auto")
 if NOTIFICATIONS_INLINE_CSS == "on" and find_spec("css_inline") is None:
     raise ImproperlyConfigured("NOTIFICATIONS_INLINE_CSS=on needs a package: pip install css-inline.")
 NOTIFICATIONS_ALLOW_TO = [pattern.lower() for pattern in read.words("NOTIFICATIONS_ALLOW_TO")]
+if not all("@" in pattern or "*" in pattern for pattern in NOTIFICATIONS_ALLOW_TO):
+    raise ImproperlyConfigured("NOTIFICATIONS_ALLOW_TO must hold patterns of addresses, such as *@example.org.")
 # What reports of the provider are proved with: its signing key, or `user:password` where it has none.
 NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
 NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
@@ -297,6 +284,8 @@ if NOTIFICATIONS_TASKS_BACKEND:
     _values, _apps = task_backends.settings_of(NOTIFICATIONS_TASKS_BACKEND, read.raw("NOTIFICATIONS_TASKS_BROKER"))
     globals().update(_values)
     INSTALLED_APPS += _apps
+elif read.raw("NOTIFICATIONS_TASKS_BROKER"):
+    raise ImproperlyConfigured("NOTIFICATIONS_TASKS_BROKER needs NOTIFICATIONS_TASKS_BACKEND beside it.")
 elif NOTIFICATIONS_ENGINE == "tasks":
     raise ImproperlyConfigured(
         "Set NOTIFICATIONS_TASKS_BACKEND to a backend of Django's Tasks API, such as django_tasks_db.DatabaseBackend."

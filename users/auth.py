@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja.security.base import AuthBase
 
 from lib.errors import ProductError
+from lib.origins import is_listed
 from users.models import User
 from users.services import authenticate, devices
 
@@ -91,12 +92,15 @@ def is_from_here(request: HttpRequest) -> bool:
 
 
 def _is_ours(request: HttpRequest, origin: str) -> bool:
-    listed = {_origin(address) for address in (settings.BASE_URL, *settings.CORS_ALLOWED_ORIGINS)}
+    if is_listed(origin):
+        return True
+    base = _origin(settings.BASE_URL)
     own = _origin(f"{request.scheme}://{request.META.get('HTTP_HOST', '')}")
     # A proxy that is not trusted makes https look like http: a page over http is still not ours.
-    if own.removeprefix("http:") in {address.removeprefix("https:") for address in listed}:
+    secure = own.replace("http:", "https:", 1)
+    if own != secure and (secure == base or is_listed(secure)):
         own = ""
-    return bool(origin) and origin in {own, *listed}
+    return bool(origin) and origin in {own, base}
 
 
 def _origin(address: str, *, is_bare: bool = False) -> str:

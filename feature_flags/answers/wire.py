@@ -14,6 +14,7 @@ from django.conf import settings
 from feature_flags.snapshot import Snapshot
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS
+from lib.origins import is_listed
 
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
@@ -137,7 +138,7 @@ def shared_with(origin: bytes | None) -> tuple[Header, ...]:
 
 def shared_with_house(origin: bytes | None) -> tuple[Header, ...]:
     """What django-cors-headers writes for CORS_ORIGINS."""
-    if origin is None or origin.decode("latin-1") not in settings.CORS_ALLOWED_ORIGINS:
+    if origin is None or not is_listed(origin.decode("latin-1")):
         return ()
     return (*shared_with(origin), (b"access-control-allow-credentials", b"true"))
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from feature_flags.models import FlagRevision, FlagToken
 from feature_flags.portable import InvalidFlag, Problem
 from feature_flags.services.recording import Who, label_of, record, touch
-from lib.env import ORIGIN
+from lib.origins import is_origin, spelled
 from lib.text import is_storable
 
 Action = FlagRevision.Action
@@ -40,7 +40,7 @@ def create_token(
 
     `allowed_origins` (`https://app.example.org`) limits browsers; empty allows any.
     """
-    origins = [origin.strip().rstrip("/").lower() for origin in allowed_origins]
+    origins = [spelled(origin.strip()) for origin in allowed_origins]
     if problems := list(_problems(name.strip(), kind, origins, expires_at)):
         raise InvalidFlag(problems)
     secret = _PREFIXES[FlagToken.Kind(kind)] + secrets.token_urlsafe(32)
@@ -99,7 +99,7 @@ def _problems(name: str, kind: str, origins: Sequence[str], expires_at: datetime
         problems.append(Problem(("name",), "A name has 1 to 100 characters."))
     if kind not in FlagToken.Kind.values:
         problems.append(Problem(("kind",), "Choose server or frontend."))
-    if bad := [origin for origin in origins if not ORIGIN.match(origin)]:
+    if bad := [origin for origin in origins if not is_origin(origin)]:
         problems.append(Problem(("allowed_origins",), f"“{bad[0]}” is no origin like https://app.example.org."))
     if expires_at is not None and expires_at <= timezone.now():
         problems.append(Problem(("expires_at",), "This time is over."))

@@ -27,7 +27,7 @@ def test_the_secret_is_told_once_and_stored_as_a_hash(kind, prefix):
 
 
 def test_origins_are_normal():
-    origins = ["https://App.example.org/", "http://localhost:3000"]
+    origins = ["https://App.example.org:443/", "http://localhost:3000"]
 
     token, secret = services.create_token("shop", kind="frontend", allowed_origins=origins, **COMMAND)
 

@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.asgi import get_asgi_application
 
+from lib import origins
 from project.asgi import application
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -191,6 +192,33 @@ def test_a_preflight_is_answered_before_everything_else(door):
     assert response.headers["access-control-allow-methods"] == "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
     assert "authorization" in response.headers["access-control-allow-headers"]
     assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_listed"),
+    [
+        ("https://shop.example.com", True),
+        ("https://pr-7_x.example.com", True),
+        ("https://example.com", False),
+        ("https://a.b.example.com", False),
+        ("https://.example.com", False),
+        ("http://shop.example.com", False),
+        ("https://shop.example.com:8443", False),
+        ("https://shop.example.com.evil", False),
+        ("https://shopxexample.com", False),
+        ("https://evil.org/.example.com", False),
+        ("https://shop.example.com\n", False),
+    ],
+)
+def test_a_star_stands_for_one_label_at_every_door(door, settings, origin, is_listed):
+    settings.CORS_ALLOWED_ORIGIN_REGEXES = [origins.pattern("https://*.example.com")]
+    asks = {"origin": origin, "access-control-request-method": "PATCH"}
+
+    answers = [door("OPTIONS", "/api/users/user", asks)]
+    answers += [door("GET", path, {"origin": origin}) for path in ("/api/nope", "/api/feature-flags/feature-flags")]
+
+    wanted = origin if is_listed else None
+    assert [answer.headers.get("access-control-allow-origin") for answer in answers] == [wanted] * 3
 
 
 def test_other_origins_are_never_reflected(door):

@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import ApiClient
+from lib import origins
 from users.models import UserSession
 from users.tests.authenticator import ORIGIN, Authenticator
 from users.tests.factories import PASSWORD
@@ -164,6 +165,22 @@ def test_an_app_may_have_an_origin_of_its_own_kind(signed_in, settings, origin):
 
     assert signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin).status_code == 200
     assert signed_in.call("PATCH", "/users/user", {}, origin="capacitor://localhost:1").status_code == 403
+
+
+def test_a_star_in_the_list_stands_for_one_label(signed_in, settings):
+    settings.CORS_ALLOWED_ORIGIN_REGEXES = [origins.pattern("https://*.example.com")]
+
+    def change(origin, **headers):
+        return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin, **headers).status_code
+
+    assert change("https://shop.example.com") == 200
+    assert change("https://SHOP.example.com:443") == 200
+    assert {change("https://example.com"), change("https://a.b.example.com"), change("http://shop.example.com")} == {
+        403
+    }
+    # Behind a proxy that is not trusted, a page over plain http is foreign there, too.
+    settings.ALLOWED_HOSTS = ["shop.example.com"]
+    assert change("http://shop.example.com", host="shop.example.com") == 403
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT", "POST", "DELETE"])

@@ -1,0 +1,202 @@
+"""Every setting with a wrong, an odd and an old value: refused in one sentence that keeps the value to itself, or in
+effect. The module is run anew for each, without a process (test_start.py has those)."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from django.conf import settings as ours
+from django.core.exceptions import ImproperlyConfigured
+
+ROOT = Path(ours.BASE_DIR)
+KNOWN = re.findall(r"^([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+SOUND = {
+    "ENV_FILE": "",
+    "SECRET_KEY": "settings-0123456789-abcdefghijklmnopqrstuvwxyz",
+    "USERS_TOKEN_SECRET": "settings-token-secret-0123456789-abcdefghijkl",
+    "APP_URL": "https://app.example.org",
+    "BASE_URL": "https://api.example.org",
+    "DEFAULT_FROM_EMAIL": "noreply@example.org",
+    "EMAIL_URL": "dummymail://",
+}
+PG = "postgres://u:hunter2@db:5432/name"
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """The settings with these values in the environment, and nothing else there."""
+
+    def run(**values):
+        for name in [*KNOWN, "POSTGRES_URL", "ACCESS_TOKEN_SECRET"]:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in (SOUND | values).items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(ROOT / "project/settings.py"))
+
+    return run
+
+
+WRONG = {
+    "DEBUG": ["yep"],
+    "SECRET_KEY": ["", "short"],
+    "SECRET_KEY_FALLBACKS": ["short-one"],
+    "USERS_TOKEN_SECRET_FALLBACKS": ["short-one"],
+    "USERS_ACCESS_TOKEN_SECRET": ["short-one"],
+    "USERS_REFRESH_TOKEN_SECRET": ["short-one"],
+    "USERS_VERIFICATION_TOKEN_SECRET": ["short-one"],
+    "USERS_FORGOT_PASSWORD_TOKEN_SECRET": ["short-one"],
+    "USERS_ENCRYPTION_KEYS": ["short-one"],
+    "METRICS_TOKEN": ["short-one"],
+    "HOST": ["http://0.0.0.0", "0.0.0.0:8000", "a b"],
+    "PORT": ["0", "65536", "8000/tcp", "9" * 5000],
+    "WEB_CONCURRENCY": ["0", "auto"],
+    "API_LANES": ["0", "1.5"],
+    "BASE_URL": [
+        *("", "api.example.org", "ftp://api.example.org", "https://", "https://user:hunter2@api.example.org"),
+        *("https://api.example.org/switchboard", "https://api.example.org/?x=1", "https://api.example.org/#x"),
+        *("https://api.example.org:0", "https://api example.org", "https://*.example.org"),
+    ],
+    "APP_URL": ["", "app.example.org", "https://app.example.org?x=1", "https://user:hunter2@app.example.org"],
+    "ALLOWED_HOSTS": ["*", "https://api.example.org", "api.example.org:8000", "*.example.org", "api.example.org/x"],
+    "CORS_ORIGINS": [
+        *("*", "null", "app.example.org", "https://app.example.org/path", "https://app.example.org:99999"),
+        *("https://*", "https://*.org", "https://*.*.example.org", "https://app*.example.org", "*://app.example.org"),
+        *("https://a.*.example.org", "https://user@app.example.org", "https://app.example.org?x"),
+    ],
+    "TRUSTED_PROXIES": ["*", "proxy", "10.0.0.1/8", "10.0.0.0/99"],
+    "PRODUCT_NAME": ["Two\nlines", "Bell\a"],
+    "SUPPORT_EMAIL": ["https://help.example.org", "help", "Help <help@example.org>"],
+    "LOG_LEVEL": ["verbose", "critical"],
+    "USERS_ACCESS_TOKEN_COOKIE_SAME_SITE": ["no"],
+    "USERS_SESSION_IDLE_SECONDS": ["59", "-1"],
+    "USERS_WEBAUTHN_RP_ID": ["https://app.example.org", "app.example.org:443", "*.example.org"],
+    "USERS_WEBAUTHN_ORIGINS": ["app.example.org", "https://*.example.org"],
+    "USERS_PASSWORD_POLICY": ["strict"],
+    "USERS_ARGON2_MEMORY": ["7", "99999999"],
+    "DATABASE_URL": [
+        *("mysql://u:hunter2@db/name", "db:5432/name", "postgres://u:hunter2@db", f"{PG}?schema=public"),
+        *(f"{PG}?pgbouncer=true", f"{PG}?sslmode=maybe", f"{PG}?connect_timeout=soon", f"{PG}?sslmode"),
+        *(f"{PG}?sslmode=", f"{PG}?sslmode=require&sslmode=prefer", f"{PG}?atomic_requests=true", f"{PG}#hunter2"),
+        *("postgres://u:a?hunter2=x@db/name", "sqlite://", "sqlite:///", "sqlite://db.sqlite3", "sqlite://:memory:"),
+        *("sqlite:////tmp/x.sqlite3?mode=ro", "sqlite:////tmp/x.sqlite3?timeout=long"),
+        "sqlite:////tmp/x.sqlite3?transaction_mode=lazy",
+    ],
+    "POSTGRES_HOST": ["db:5432", "postgres://db"],
+    "EMAIL_URL": ["mail.example.org", "pigeon://loft"],
+    "DEFAULT_FROM_EMAIL": ["noreply", "Us <noreply@>", "a@example.org, b@example.org"],
+    "NOTIFICATIONS_REPLY_TO": ["help", "a@example.org,b@example.org"],
+    "NOTIFICATIONS_UNSUBSCRIBE_MAILTO": ["stop"],
+    "NOTIFICATIONS_ENGINE": ["celery", "cron"],
+    "NOTIFICATIONS_POLL": ["0", "1,5", "-1"],
+    "NOTIFICATIONS_TASKS_BACKEND": ["nowhere.Backend"],
+    "NOTIFICATIONS_TASKS_BROKER": ["redis://127.0.0.1"],
+    "NOTIFICATIONS_LANGUAGES": ["english", "fr", "en;xx"],
+    "NOTIFICATIONS_ALLOW_TO": ["example.org"],
+    "FLAGS_LISTEN": ["maybe"],
+    "FLAGS_REBUILD": ["write"],
+    "FLAGS_POLL_MS": ["1"],
+}
+#: A setting, its value, the sentence's word for what is wrong with it.
+NAMED = [
+    ("DATABASE_URL", f"{PG}?schema=public", "schema"),
+    ("DATABASE_URL", f"{PG}?pgbouncer=true", "pgbouncer"),
+    ("BASE_URL", "https://api.example.org/switchboard", "no path"),
+    ("NOTIFICATIONS_LANGUAGES", "fr", "fr"),
+]
+IN_EFFECT = [
+    ("CORS_ORIGINS", "https://App.example.org:443/", "CORS_ALLOWED_ORIGINS", ["https://app.example.org"]),
+    ("CORS_ORIGINS", "https://bücher.example", "CORS_ALLOWED_ORIGINS", ["https://xn--bcher-kva.example"]),
+    (
+        "CORS_ORIGINS",
+        "http://[::1]:3000; http://localhost",
+        "CORS_ALLOWED_ORIGINS",
+        ["http://[::1]:3000", "http://localhost"],
+    ),
+    ("BASE_URL", "HTTPS://API.Example.org:443/", "BASE_URL", "https://api.example.org"),
+    ("BASE_URL", "https://API.Example.org:8443", "ALLOWED_HOSTS", ["api.example.org", "localhost"]),
+    ("BASE_URL", "http://[::1]:8000", "ALLOWED_HOSTS", ["[::1]", "localhost"]),
+    ("BASE_URL", "https://bücher.example", "ALLOWED_HOSTS", ["xn--bcher-kva.example", "localhost"]),
+    ("APP_URL", "https://example.org/app/", "APP_URL", "https://example.org/app"),
+    (
+        "ALLOWED_HOSTS",
+        "API.example.org, .example.org ::1",
+        "ALLOWED_HOSTS",
+        ["api.example.org", ".example.org", "[::1]"],
+    ),
+    ("HOST", "::", "HOST", "::"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8;::1", "TRUSTED_PROXIES", ["10.0.0.0/8", "::1"]),
+    ("NOTIFICATIONS_LANGUAGES", "DE en-GB", "NOTIFICATIONS_LANGUAGES", ["de", "en-gb"]),
+    ("LOG_LEVEL", "WARNING", "LOG_LEVEL", "WARNING"),
+    ("USERS_REFRESH_ROTATION", "Off", "USERS_REFRESH_ROTATION", False),
+    ("USERS_WEBAUTHN_RP_ID", "Example.org", "USERS_WEBAUTHN_RP_ID", "example.org"),
+    ("PORT", " 8080 ", "PORT", 8080),
+]
+DATABASES = [
+    (f"{PG}?sslmode=require&application_name=us", {"sslmode": "require", "application_name": "us"}, {}),
+    (f"{PG}?connect_timeout=2&options=-csearch_path%3Dx", {"connect_timeout": 2, "options": "-csearch_path=x"}, {}),
+    (
+        f"{PG}?conn_max_age=30&DISABLE_SERVER_SIDE_CURSORS=true",
+        {},
+        {"CONN_MAX_AGE": 30, "DISABLE_SERVER_SIDE_CURSORS": True},
+    ),
+    ("postgresql+asyncpg://u:hunter2@db:5432/name?ssl=require", {"sslmode": "require"}, {"NAME": "name", "PORT": 5432}),
+    (
+        "sqlite:////tmp/x.sqlite3?timeout=1&transaction_mode=exclusive",
+        {"timeout": 1, "transaction_mode": "EXCLUSIVE"},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_what_can_never_work_is_refused_in_one_sentence(start, name, value):
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        start(**{name: value})
+
+    sentence = str(refusal.value)
+    assert name in sentence
+    assert "\n" not in sentence
+    assert "hunter2" not in sentence
+    assert len(value) < 30 or value not in sentence
+
+
+@pytest.mark.parametrize(("name", "value", "word"), NAMED)
+def test_the_sentence_names_what_is_wrong(start, name, value, word):
+    with pytest.raises(ImproperlyConfigured, match=word):
+        start(**{name: value})
+
+
+def test_a_cookie_for_foreign_pages_must_be_secure(start):
+    with pytest.raises(ImproperlyConfigured, match="USERS_ACCESS_TOKEN_COOKIE_SECURE=1"):
+        start(USERS_ACCESS_TOKEN_COOKIE_SAME_SITE="none", USERS_ACCESS_TOKEN_COOKIE_SECURE="0")
+
+    assert start(USERS_ACCESS_TOKEN_COOKIE_SAME_SITE="None")["USERS_ACCESS_TOKEN_COOKIE_SECURE"]
+
+
+@pytest.mark.parametrize(("name", "value", "setting", "wanted"), IN_EFFECT)
+def test_what_is_accepted_is_in_effect(start, name, value, setting, wanted):
+    assert start(**{name: value})[setting] == wanted
+
+
+@pytest.mark.parametrize(("url", "options", "others"), DATABASES)
+def test_options_of_the_database_reach_it(start, url, options, others):
+    database = start(DATABASE_URL=url)["DATABASES"]["default"]
+
+    assert {name: database["OPTIONS"][name] for name in options} == options
+    assert {name: database[name] for name in others} == others
+
+
+def test_the_seeds_parts_of_the_database_make_one_address(start):
+    database = start(POSTGRES_HOST="::1", POSTGRES_USER="u@x", POSTGRES_PASSWORD="p/?#", POSTGRES_DATABASE="d")
+
+    found = database["DATABASES"]["default"]
+    assert [found[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")] == ["::1", 5432, "u@x", "p/?#", "d"]
+
+
+def test_every_setting_of_the_example_starts_with_the_value_it_has_there(start):
+    example = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+    for name, value in example.items():
+        if value:
+            start(**{name: value})
