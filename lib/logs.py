@@ -34,3 +34,35 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class Refusals(logging.Filter):
+    """What Django refuses as suspicious (`django.security.*`): a line at warning, not a traceback at error.
+
+    Anybody can write these: a line has at most 200 characters of theirs, and of one kind there are ten a minute. The
+    first of the next minute says how many were `left_out`.
+    """
+
+    lines, characters = 10, 200
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("django.security"):
+            return True
+        minute = int(record.created // 60)
+        begun, count = self._seen.get(record.name, (minute, 0))
+        left_out = 0
+        if begun != minute:
+            left_out, count = max(0, count - self.lines), 0
+        self._seen[record.name] = (minute, count + 1)
+        if count >= self.lines:
+            return False
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args = record.getMessage()[: self.characters], ()
+        record.exc_info = record.exc_text = None
+        if left_out:
+            record.left_out = left_out
+        return True

@@ -23,7 +23,7 @@ FROM_OVERVIEW = "overview"
 def may_see_providers(request: HttpRequest) -> bool:
     """Who paused one, and why; others are told that it is."""
     may: Any = staff(request).has_perm  # type: ignore[attr-defined]
-    return may("notifications.view_providerstate") or may(PERMISSION)
+    return bool(may("notifications.view_providerstate") or may(PERMISSION))
 
 
 def _pause(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
