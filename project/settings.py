@@ -26,6 +26,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 if env_file := os.environ.get("ENV_FILE", str(BASE_DIR / ".env")):
     environ.Env.read_env(env_file)
 
+# What this process writes (SQLite's files, mails of `filemail:`, reports of an import) is for its own user to read,
+# whichever door makes it; collected files are for all who serve them.
+if "collectstatic" not in sys.argv:
+    os.umask(0o077)
+
 DEBUG = read.switch("DEBUG")
 ENVIRONMENT = read.raw("ENVIRONMENT") or "dev"
 

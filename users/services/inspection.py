@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from lib import env
 from users.models import MfaDevice, User
@@ -54,6 +56,9 @@ def _settings() -> Iterator[Finding]:
         yield Finding("debug", "DEBUG shows error pages with details and allows weak secrets.")
     if not settings.USERS_IP_LIMITS:
         yield Finding("no-ip-limits", "USERS_IP_LIMITS=0: nothing limits the tries of one IP address here.")
+    database = Path(str(connection.settings_dict["NAME"]))
+    if connection.vendor == "sqlite" and database.is_file() and database.stat().st_mode & 0o077:
+        yield Finding("open-database", f"Other users of this machine can read {database.name}: chmod 600.")
     if settings.USERS_STAFF_MFA != "required":
         yield Finding("staff-mfa-optional", "USERS_STAFF_MFA=optional lets staff in with a password alone.")
 
