@@ -126,7 +126,7 @@ def _page(
 
 
 @router.api_operation(
-    ["POST", "HEAD"], "/webhooks/{provider}", auth=None, response={200: None, **refusals(400, 401, 404, 413)}
+    ["POST", "HEAD"], "/webhooks/{provider}", auth=None, response={200: None, **refusals(400, 401, 404, 413, 503)}
 )
 async def webhook(request: HttpRequest, provider: str) -> HttpResponse:
     """Reports of the configured provider, signed or with basic auth as it does it."""

@@ -95,7 +95,10 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
 
 
 def note(provider: str, report: Report) -> bool:
-    """Keep one report and do what follows from it, both or neither; False when it had come before."""
+    """Keep one report and do what follows from it, both or neither; False when it had come before.
+
+    ProductError 503 `MESSAGE_STATE` for one that is too early: the provider is to call again.
+    """
     with transaction.atomic():
         message = _message(report)
         try:
@@ -113,6 +116,9 @@ def note(provider: str, report: Report) -> bool:
         except IntegrityError:
             return False
         if message is not None:
+            if report.kind in _NEVER_LEFT and message.state == State.SENDING and _is_held(message):
+                # The worker has yet to note that it was taken, and would do so over this.
+                raise ProductError("MESSAGE_STATE", "This message is being sent.", status=503)
             _move(message, report)
         _heed(provider, report, message)
     return True
@@ -228,6 +234,10 @@ def _move(message: Message, report: Report) -> None:
         row.filter(state=State.FAILED, reason=NOT_SENT).update(
             state=State.SENT, reason="reported", delivery_state=reached, finished_at=moment()
         )
+
+
+def _is_held(message: Message) -> bool:
+    return Message.objects.filter(pk=message.pk, due_at__gt=moment()).exists()
 
 
 def _in_doubt() -> Q:

@@ -2,9 +2,11 @@
 
 import json
 import random
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from notifications import metrics
 from notifications.models import DeliveryEvent, Message, Suppression
@@ -170,6 +172,20 @@ def test_a_report_about_an_earlier_hand_over_fails_no_later_one(settings):
     Resend(settings).post(Resend.report("email.failed", uid=str(message.uid)))
 
     assert now_of(message)[0] == "sent"
+
+
+def test_a_report_that_overtakes_the_workers_note_is_asked_for_again(settings):
+    soon = timezone.now() + timedelta(seconds=20)
+    message = sent(finished=False, interrupted=True, due_at=soon)
+    other = sent(to_address="grace@example.org")
+    batch = [SendGrid.report("dropped", uid=str(each.uid), to=each.to_address)[0] for each in (message, other)]
+
+    assert SendGrid(settings).post(batch).status_code == 503
+    Message.objects.filter(pk=message.pk).update(state="sent", due_at=None, lease_token=None, handed_at=None)
+
+    assert (now_of(message)[0], now_of(other)[0]) == ("sent", "failed")
+    assert SendGrid(settings).post(batch).status_code == 200
+    assert now_of(message)[0] == "failed"
 
 
 @pytest.mark.parametrize("state", ["queued", "sending", "cancelled", "suppressed", "expired"])
