@@ -156,7 +156,7 @@ WORDS: dict[str, dict[str, Meaning]] = {
         "reject": _rejected(CONTENT),
         "rendering failure": Meaning("failed", SENDER),
         "complaint": _COMPLAINED,
-        # A report of the recipient's server about our signatures, and one who takes a complaint back (RFC 5965, 7.3).
+        # A report of a server about our signatures (RFC 6591), and one who takes a complaint back (RFC 6430).
         "complaint auth-failure": Meaning("ignored"),
         "complaint not-spam": Meaning("ignored"),
         "complaint onaccountsuppressionlist": _rejected(COMPLAINED),
