@@ -17,7 +17,7 @@ from feature_flags.engine import DISABLED, Definition, compile_flag
 from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse, twice
 from feature_flags.formats.unleash_parts import Dependency, Feature, Part, Segment, constraints
 from feature_flags.formats.unleash_rules import Reader
-from feature_flags.portable import Document, InvalidFlag, Problem
+from feature_flags.portable import Document, InvalidFlag, Problem, readable, wire_constraint
 
 Model = TypeVar("Model", bound=Part)
 _KINDS = {"release", "experiment", "operational", "kill-switch", "permission"}
@@ -55,7 +55,20 @@ def load(text: str, known: Mapping[str, Document] | None = None, warn: Warn = ig
         with findings.of(f"segment {segment.called}"):
             documents.append({"name": segment.called, "constraints": constraints(segment.constraints or [])})
     findings.refuse()
+    for document in [*flags, *documents]:
+        _tell_rewriting(document, warn)
     return Contents(flags, documents)
+
+
+def _tell_rewriting(document: Document, warn: Warn) -> None:
+    """What is saved in the form that all SDKs read alike, where that is another than the file's."""
+    parts = [document, *document.get("rules", ())]
+    for constraint in [constraint for part in parts for constraint in readable(part.get("constraints"))]:
+        shared = wire_constraint(constraint)
+        for key in ("value", "values"):
+            if constraint.get(key) and constraint[key] != shared[key]:
+                name, old, new = document.get("codename") or document["name"], constraint[key], shared[key]
+                warn(f"{name}: {old} is written as {new}, which all clients read alike")
 
 
 def _refuse_others(data: Any) -> None:

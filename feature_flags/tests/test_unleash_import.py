@@ -399,6 +399,19 @@ def test_a_parent_without_a_variant_is_named_for_the_sdk_that_compares_names():
     assert contents.flags[0]["prerequisites"] == document["prerequisites"]
 
 
+def test_what_is_written_anew_is_told():
+    digits = {"contextName": "x", "operator": "REGEX", "value": r"^\d+$"}
+    networks = {"contextName": "ip", "operator": "IN_CIDR", "values": ["10.0.0.0/+8"]}
+    warned = []
+
+    unleash.load(text(feature(strategy("default", constraints=[digits, networks]))), warn=warned.append)
+
+    assert warned == [
+        r"FF_A: ^\d+$ is written as ^[0-9]+$, which all clients read alike",
+        "FF_A: ['10.0.0.0/+8'] is written as ['10.0.0.0/8'], which all clients read alike",
+    ]
+
+
 # --- Through the command ----------------------------------------------------------------------------------------------
 
 
