@@ -161,6 +161,19 @@ def test_what_can_never_work_is_refused_in_one_sentence(start, name, value):
     assert len(value) < 30 or value not in sentence
 
 
+#: Any text will do.
+FREE = {
+    *("ENVIRONMENT", "PRODUCT_NAME", "RELEASE", "USERS_TOKEN_ISSUER", "FLAGS_ENVIRONMENT", "POSTGRES_USER"),
+    *("POSTGRES_PASSWORD", "POSTGRES_DATABASE", "NOTIFICATIONS_API_TOKEN", "NOTIFICATIONS_WEBHOOK_SECRET"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(KNOWN) - FREE))
+def test_no_setting_takes_nonsense(start, name):
+    with pytest.raises(ImproperlyConfigured, match=name):
+        start(**{"POSTGRES_HOST": "db", name: "?!"} if name.startswith("POSTGRES") else {name: "?!"})
+
+
 @pytest.mark.parametrize(("name", "value", "word"), NAMED)
 def test_the_sentence_names_what_is_wrong(start, name, value, word):
     with pytest.raises(ImproperlyConfigured, match=word):
