@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
-from django.utils import translation
 from django.utils.encoding import punycode
 from pydantic import ValidationError
 
@@ -56,7 +55,7 @@ def queue(
     """
     kind = registry.get(type)
     stored = _checked_context(kind, context)
-    language = language or (user and user.language) or translation.get_language() or settings.LANGUAGE_CODE
+    language = language or (user and user.language) or settings.NOTIFICATIONS_LANGUAGES[0]
     if IN_APP in kind.channels and user is not None:
         inbox.add(kind, user=user, context=stored, language=language, key=event_key)
     if EMAIL not in kind.channels:

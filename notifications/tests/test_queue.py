@@ -7,6 +7,7 @@ from django.db import connection, transaction
 from lib import logs
 from notifications import UnknownType, services
 from notifications.models import Message
+from notifications.tests.staff import person
 
 
 def queue(**options):
@@ -33,6 +34,16 @@ def test_a_rolled_back_message_leaves_no_row_and_no_mail():
 
     assert not Message.objects.exists()
     assert not mail.outbox
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("named", "of_user", "written"), [("en", "de", "en"), (None, "de", "de"), (None, "", "fr")])
+def test_a_message_is_in_the_language_of_its_reader_or_in_the_first(settings, named, of_user, written):
+    settings.NOTIFICATIONS_LANGUAGES = ["fr", "en", "de"]
+
+    message = queue(user=person(language=of_user), language=named)
+
+    assert message.language == written
 
 
 @pytest.mark.django_db
