@@ -167,6 +167,14 @@ def address(name: str) -> str:
     return value
 
 
+def token(name: str) -> str:
+    """A key as it travels in a header, or nothing."""
+    value = raw(name)
+    if not re.fullmatch("[!-~]*", value):
+        raise ImproperlyConfigured(f"{name} must be printable ASCII without blanks.")
+    return value
+
+
 def line(name: str, fallback: str) -> str:
     """One line of text."""
     value = raw(name) or fallback

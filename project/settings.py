@@ -243,10 +243,11 @@ FLAGS_ENVIRONMENT = read.raw("FLAGS_ENVIRONMENT") or "default"
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 
+_token = read.token("NOTIFICATIONS_API_TOKEN")
 EMAIL_URL = read.raw("EMAIL_URL") or ("consolemail://" if DEBUG else "")
 if EMAIL_URL in {"", "consolemail://"}:
     # The seed knows a token of MailerSend and no address; whoever has one wants no mail on the console.
-    EMAIL_URL = email_url.mailersend(read.raw("NOTIFICATIONS_API_TOKEN")) or EMAIL_URL
+    EMAIL_URL = email_url.mailersend(_token) or EMAIL_URL
 NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "tasks", "inline", "off"), "embedded")
 NOTIFICATIONS_THREADS = read.integer("NOTIFICATIONS_THREADS", 1, maximum=64)
 NOTIFICATIONS_POLL = read.decimal("NOTIFICATIONS_POLL", 1.0, minimum=0.01, maximum=60)

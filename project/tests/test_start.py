@@ -42,6 +42,7 @@ SQLITE = "sqlite:////tmp/never-opened.sqlite3"
         ({"DEFAULT_FROM_EMAIL": "a\nb@example.org"}, "DEFAULT_FROM_EMAIL"),
         ({"DATABASE_URL": "postgres://u:Secr/etPw#1@127.0.0.1:5432/x"}, "DATABASE_URL"),
         ({"DATABASE_URL": "garbage"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgres://u@127.0.0.1/x?pgbouncer=true"}, "pgbouncer"),
         ({"USERS_REFRESH_ROTATION": "maybe"}, "USERS_REFRESH_ROTATION"),
         ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
         ({"NOTIFICATIONS_LEASE": "20"}, "NOTIFICATIONS_LEASE"),
