@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,8 +15,11 @@ Warn = Callable[[str], object]
 
 
 class Contents(NamedTuple):
+    """`problems`: why flags and segments of the file are not among these; the name comes first in their place."""
+
     flags: list[Document]
     segments: list[Document]
+    problems: Sequence[Problem] = ()
 
 
 def ignore(sentence: str) -> None:
@@ -60,8 +63,8 @@ def name_of(data: Any, key: str, number: int, what: str = "flag") -> str:
 class Findings:
     """Collects the problems of many entries, so that all are told at once."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self.problems = list(problems)
 
     @contextmanager
     def of(self, *place: str | int) -> Iterator[None]:
@@ -76,10 +79,19 @@ class Findings:
     def add(self, place: Place, message: str) -> None:
         self.problems.append(Problem(place, message))
 
+    def names(self) -> set[str]:
+        """Who has problems, by `key`."""
+        return {key(str(problem.place[0])) for problem in self.problems if problem.place}
+
     def refuse(self) -> None:
         """InvalidFlag with all of them; nothing when there are none."""
         if self.problems:
             raise InvalidFlag(self.problems)
+
+
+def key(name: str) -> str:
+    """What tells two things of a file apart: flags are not told apart by letter case, segments (`segment Beta`) are."""
+    return name if name.startswith("segment ") else name.lower()
 
 
 def twice(names: Sequence[str]) -> Iterator[Problem]:

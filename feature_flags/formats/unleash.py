@@ -1,6 +1,6 @@
 """Unleash's client document (`GET /api/client/features`): what its SDKs read, and what any Unleash server hands out.
 
-An import answers as the document does. A strategy becomes a rule, in place; what only an SDK can decide is refused.
+An import answers as the document does. A strategy becomes a rule, in place; what only an SDK can decide stays out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from feature_flags import names
 from feature_flags.document import definition
 from feature_flags.engine import DISABLED, Definition, compile_flag
-from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse, twice
+from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse
 from feature_flags.formats.unleash_parts import Dependency, Feature, Part, Segment, constraints
 from feature_flags.formats.unleash_rules import Reader
 from feature_flags.portable import Document, InvalidFlag, Problem, readable, wire_constraint
@@ -32,7 +32,7 @@ def load(text: str, known: Mapping[str, Document] | None = None, warn: Warn = ig
     """Flags and segments of a client document.
 
     `known` are the flags we have: one that we would export as it stands in the file is taken as we have it, so that
-    our own export changes nothing. `warn` is told what is left out. FILE_INVALID; InvalidFlag with every problem.
+    our own export changes nothing. `warn` is told what is left out of a flag. FILE_INVALID.
     """
     data = parse(text)
     _refuse_others(data)
@@ -42,7 +42,6 @@ def load(text: str, known: Mapping[str, Document] | None = None, warn: Warn = ig
     for number, raw in enumerate(listed(data, "features"), start=1):
         with findings.of(name_of(raw, "name", number)):
             features.append((_parsed(Feature, raw), raw))
-    findings.problems += twice([feature.name for feature, _ in features])
     ids = {segment.called: segment.id for segment in segments}
     flags = []
     for feature, raw in features:
@@ -54,10 +53,9 @@ def load(text: str, known: Mapping[str, Document] | None = None, warn: Warn = ig
     for segment in segments:
         with findings.of(f"segment {segment.called}"):
             documents.append({"name": segment.called, "constraints": constraints(segment.constraints or [])})
-    findings.refuse()
     for document in [*flags, *documents]:
         _tell_rewriting(document, warn)
-    return Contents(flags, documents)
+    return Contents(flags, documents, findings.problems)
 
 
 def _tell_rewriting(document: Document, warn: Warn) -> None:
@@ -85,11 +83,13 @@ def _segments(raw: list[Any], findings: Findings) -> list[Segment]:
     for number, one in enumerate(raw, start=1):
         with findings.of(name_of(one, "name", number, "segment")):
             segments.append(_parsed(Segment, one))
+    twice: set[int | str] = set()
     for key in ("id", "called"):
         values = [getattr(segment, key) for segment in segments]
         for value in sorted({value for value in values if values.count(value) > 1}):
             findings.add((f"segment {value}",), "It stands there twice.")
-    return segments
+            twice.add(value)
+    return [segment for segment in segments if not twice & {segment.id, segment.called}]
 
 
 def _is_exported_as(ours: Document, raw: Any, ids: Mapping[str, int]) -> bool:

@@ -1,19 +1,19 @@
 """django-waffle, as `manage.py dumpdata waffle` writes it: flags, switches and samples.
 
-Waffle lets in whoever meets one condition; so do rules. Languages, groups and fields of one's own are refused: no
-context of ours has them.
+Waffle lets in whoever meets one condition; so do rules. A flag with languages, groups or fields of one's own stays out:
+no context of ours has them. A model of one's own (WAFFLE_FLAG_MODEL) is known by its columns.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from feature_flags import names
-from feature_flags.formats.reading import Contents, Findings, Warn, ignore, name_of, parse, refuse, twice
+from feature_flags.formats.reading import Contents, Findings, Warn, ignore, name_of, parse, refuse
 from feature_flags.portable import Document, InvalidFlag, Problem
 
 Model = TypeVar("Model", bound="_Named")
@@ -68,25 +68,33 @@ class _Sample(_Share):
 
 
 def load(text: str, warn: Warn = ignore) -> Contents:
-    """Flags, switches and samples as flags; FILE_INVALID, or InvalidFlag with every problem."""
+    """Flags, switches and samples as flags; FILE_INVALID."""
     data = parse(text)
     if not isinstance(data, list) or not all(isinstance(row, dict) and "model" in row for row in data):
         refuse("This is no output of `manage.py dumpdata waffle`.")
     findings = Findings()
     flags = []
     for number, row in enumerate(data, start=1):
-        read = _READERS.get(row["model"]) if isinstance(row["model"], str) else None
+        read = _READERS.get(_kind(row))
         if read is not None:
             with findings.of(name_of(row.get("fields"), "name", number)):
                 flags.append(read(row.get("fields"), warn))
     if not flags and not findings.problems:
         refuse("The file holds no flag, switch or sample of django-waffle.")
-    if others := sorted({str(row["model"]) for row in data if row["model"] not in _READERS}):
+    if others := sorted({str(row["model"]) for row in data if _kind(row) not in _READERS}):
         warn(f"left out, as not django-waffle's own: {', '.join(others)}")
-    # Waffle keeps three lists of names; here there is one.
-    findings.problems += twice([flag["codename"] for flag in flags])
-    findings.refuse()
-    return Contents(flags, [])
+    return Contents(flags, [], findings.problems)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """`waffle.flag`, also for a model of another name that has all of its columns; a flag's may be more."""
+    fields = row.get("fields")
+    columns = set(fields) if isinstance(fields, dict) else set()
+    if columns >= _FLAG_COLUMNS:
+        return "waffle.flag"
+    return {_SWITCH_COLUMNS: "waffle.switch", _SAMPLE_COLUMNS: "waffle.sample"}.get(
+        frozenset(columns), str(row["model"])
+    )
 
 
 def _flag(fields: Any, warn: Warn) -> Document:
@@ -195,6 +203,9 @@ def _percent(name: str, percent: float | None, warn: Warn) -> int:
 
 
 def _parsed(model: type[Model], fields: Any) -> Model:
+    if isinstance(fields, dict):
+        # An added column that holds nothing lets nobody in or out.
+        fields = {key: value for key, value in fields.items() if key in model.model_fields or value not in _NOTHING}
     try:
         parsed = model.model_validate(fields)
     except ValidationError as error:
@@ -210,6 +221,20 @@ def _problem(found: Any) -> Problem:
     return Problem(tuple(found["loc"]), f"{found['msg'].removeprefix('Value error, ')}.")
 
 
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
+_FLAG_COLUMNS = {
+    "name",
+    "everyone",
+    "percent",
+    "testing",
+    "superusers",
+    "staff",
+    "authenticated",
+    "languages",
+    "rollout",
+}
+_SWITCH_COLUMNS = frozenset(_Switch.model_fields)
+_SAMPLE_COLUMNS = frozenset(_Sample.model_fields)
 _READERS: dict[str, Callable[[Any, Warn], Document]] = {
     "waffle.flag": _flag,
     "waffle.switch": _switch,

@@ -1,8 +1,9 @@
-"""The verb that brings in a whole file of flags and segments: all of it or nothing."""
+"""The verb that brings in a whole file of flags and segments: what of it can be taken, or all of it or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -10,7 +11,7 @@ from django.db import transaction
 
 from feature_flags import flags as declarations
 from feature_flags import portable, words
-from feature_flags.formats.reading import Findings, name_of, twice
+from feature_flags.formats.reading import Findings, key, name_of, twice
 from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRevision, FlagSchedule, Segment, Tag
 from feature_flags.portable import Document, InvalidFlag, Problem
 from feature_flags.services import flags, rows, segments
@@ -25,9 +26,13 @@ _MANY = 1_000
 
 @dataclass
 class Report:
-    """What an import has changed, or would change: counts of flags, and `lines` such as `FF_A: active: off → on`."""
+    """What an import has changed, or would change: counts of flags, and `lines` such as `FF_A: active: off → on`.
+
+    `problems` say what was not taken, and why.
+    """
 
     lines: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     created: int = 0
     changed: int = 0
     archived: int = 0
@@ -38,7 +43,9 @@ class Report:
 def import_flags(
     documents: Sequence[Mapping[str, Any]],
     segment_documents: Sequence[Mapping[str, Any]] = (),
+    problems: Sequence[Problem] = (),
     *,
+    strict: bool = True,
     dry_run: bool = False,
     prune: bool = False,
     **who: Unpack[Who],
@@ -46,14 +53,21 @@ def import_flags(
     """Make the flags and segments of these names what the documents say; members a document lacks stay as they are.
 
     Archived flags that are named come back. `prune` archives the flags that are not named, but for declared ones.
-    `dry_run` does all of it and takes it back. InvalidFlag with every problem, the flag's name first in its place.
+    `dry_run` does all of it and takes it back. `problems` are what the reader of the file has found already.
+
+    InvalidFlag with every problem, the flag's name first in its place, and nothing is written. Not `strict`: whatever
+    has problems is left as it is, with all that hangs on it, and the report tells them.
     """
-    run = _Import(who)
+    run = _Import(who, problems, strict=strict)
     run.check(documents, segment_documents)
+    if strict:
+        run.findings.refuse()
     run.write()
     if prune:
         run.prune()
-    run.settle()
+    if strict:
+        run.findings.refuse()
+    run.report.problems = run.findings.problems
     if dry_run:
         transaction.set_rollback(True)
     else:
@@ -64,9 +78,9 @@ def import_flags(
 class _Import:
     """One run. Every row it may write is locked before the first is written: flags first, as everywhere."""
 
-    def __init__(self, who: Who) -> None:
-        self.who = who
-        self.findings = Findings()
+    def __init__(self, who: Who, problems: Sequence[Problem], *, strict: bool) -> None:
+        self.who, self.strict = who, strict
+        self.findings = Findings(problems)
         self.report = Report()
         # Not only those named: parents, and what prune puts away. Always in the order of keys, see rows.lock.
         locked = FeatureFlag.objects.select_for_update(no_key=True).order_by("pk")
@@ -76,6 +90,9 @@ class _Import:
         self.before = {codename: stored[flag.pk] for codename, flag in self.flags.items()}
         self.wanted: dict[str, Document] = {}
         self.wanted_segments: dict[str, Document] = {}
+        #: What the file speaks of, by `key`; and what of it is in.
+        self.named = self.findings.names()
+        self.taken: set[str] = set()
         self.moved: list[int] = []
         self.moved_segments: list[int] = []
 
@@ -87,6 +104,7 @@ class _Import:
             with self.findings.of(f"segment {name}"):
                 if name in self.wanted_segments:
                     raise InvalidFlag([Problem((), "It stands there twice.")])
+                self.named.add(f"segment {name}")
                 self.wanted_segments[name] = self._segment(name, given)
         names = [name_of(given, "codename", number) for number, given in enumerate(documents, start=1)]
         self.findings.problems += twice(names)
@@ -98,7 +116,12 @@ class _Import:
         for name in self.wanted:
             with self.findings.of(name):
                 self._refuse_chain(name)
-        self.findings.refuse()
+        self.named.update(map(key, names))
+        bad = self.findings.names()
+        self.wanted = {name: found for name, found in self.wanted.items() if key(name) not in bad}
+        self.wanted_segments = {
+            name: found for name, found in self.wanted_segments.items() if f"segment {name}" not in bad
+        }
 
     def _segment(self, name: str, given: Mapping[str, Any]) -> Document:
         stored = self.segments.get(name)
@@ -123,18 +146,38 @@ class _Import:
 
     def write(self) -> None:
         for name, document in sorted(self.wanted_segments.items()):
-            with self.findings.of(f"segment {name}"):
+            with self._taking(f"segment {name}"):
                 self._write_segment(name, document)
         # Sorted and at once: two imports that meet new names in different orders would wait for each other.
         tags = sorted({tag for document in self.wanted.values() for tag in document["tags"]})
         Tag.objects.bulk_create([Tag(name=tag) for tag in tags], ignore_conflicts=True)
         for name in sorted(self.wanted, key=self._turn):
-            with self.findings.of(name):
+            with self._taking(name):
+                self._refuse_untaken(self.wanted[name])
                 self._write_flag(name, self.wanted[name])
 
-    def _turn(self, name: str) -> tuple[bool, str]:
-        """Flags that require none come first: they are the parents of the others."""
-        return bool(self.wanted[name]["prerequisites"]), name
+    @contextmanager
+    def _taking(self, name: str) -> Iterator[None]:
+        """What is done inside is done wholly, or not at all and told."""
+        # Strict takes everything back in the end.
+        with self.findings.of(name), nullcontext() if self.strict else transaction.atomic():
+            yield
+            self.taken.add(name)
+
+    def _turn(self, name: str) -> tuple[bool, bool, str]:
+        """Flags that require none come first: they are the parents of the others. They are the last to be put away."""
+        before = self.before.get(name)
+        leaves = self.wanted[name]["is_archived"] and before is not None and not before["is_archived"]
+        has_parents = bool((before if before and leaves else self.wanted[name])["prerequisites"])
+        return leaves, has_parents != leaves, name
+
+    def _refuse_untaken(self, document: Document) -> None:
+        """With an older parent or segment than the file's it would give other answers than the file."""
+        parents = [] if document["is_archived"] else [part["parent"] for part in document["prerequisites"]]
+        used = [f"segment {name}" for rule in document["rules"] for name in rule["segments"]]
+        needed = dict.fromkeys([*parents, *used])
+        if missing := [name for name in needed if key(name) in self.named and name not in self.taken]:
+            raise InvalidFlag([Problem((), f"It needs {', '.join(missing)}, which cannot be taken.")])
 
     def _write_segment(self, name: str, document: Document) -> None:
         stored = self.segments.get(name)
@@ -162,6 +205,8 @@ class _Import:
     def _change(self, stored: FeatureFlag, document: Document) -> bool:
         before = self.before[stored.codename]
         changes = portable.diff(before, document)
+        if document["is_archived"] and not before["is_archived"]:
+            _refuse_required(stored)
         if not flags.write(stored, before, document, _action(changes), **self.who):
             return False
         self.moved.append(stored.pk)
@@ -184,21 +229,13 @@ class _Import:
         self.report.lines += [f"{name}: {line}" for line in words.changes(changes)]
 
     def prune(self) -> None:
-        for name, before in sorted(self.before.items()):
-            if name not in self.wanted and not before["is_archived"] and not declarations.is_declared(name):
-                with self.findings.of(name):
+        for name, before in sorted(self.before.items(), key=lambda item: (not item[1]["prerequisites"], item[0])):
+            # What the file names stays, also where it could not be taken.
+            if key(name) not in self.named and not before["is_archived"] and not declarations.is_declared(name):
+                with self._taking(name):
                     self._change(self.flags[name], {**before, "is_active": False, "is_archived": True})
 
     # --- The end ------------------------------------------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Refuse what only shows when all is written: a flag put away that one in use requires."""
-        if self.report.archived:
-            living = FlagPrerequisite.objects.filter(flag__archived_at=None, parent__archived_at__isnull=False)
-            for pk, parent, child in living.values_list("parent", "parent__codename", "flag__codename").order_by("id"):
-                if pk in self.moved:
-                    self.findings.add((parent,), f"{child} requires it.")
-        self.findings.refuse()
 
     def touch(self) -> None:
         if len(self.moved) > _MANY:
@@ -226,6 +263,12 @@ def _mapping(given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise InvalidFlag([Problem((), "This is no object.")])
     return given
+
+
+def _refuse_required(flag: FeatureFlag) -> None:
+    living = FlagPrerequisite.objects.filter(parent=flag, flag__archived_at=None).order_by("flag__codename")
+    if children := list(living.values_list("flag__codename", flat=True)):
+        raise ProductError("FLAG_IN_USE", f"{', '.join(children)} requires it.")
 
 
 def _protected(given: Mapping[str, Any]) -> Document:

@@ -119,7 +119,7 @@ def test_the_order_of_keys_is_ours_and_not_the_databases():
 
 
 def test_a_document_without_flags_is_a_file_too():
-    assert switchboard.load(switchboard.dump([], [])) == ([], [])
+    assert switchboard.load(switchboard.dump([], [])) == ([], [], ())
 
 
 def test_what_comes_out_is_what_the_forms_know(everything):

@@ -344,7 +344,7 @@ def test_protected_flags_stay_scriptable(file):
 def test_the_command_names_flags_and_places(file):
     flags = [{"codename": "FF_A", "rollout_percent": 101}, {"codename": "FF_\x1b[2J"}]
 
-    code, text = failure(file(content(flags)), "--format", "switchboard")
+    code, text = failure(file(content(flags)), "--format", "switchboard", "--strict")
 
     assert code == 1
     assert text.splitlines()[0] == "FF_A: rollout_percent: Input should be less than or equal to 100."
@@ -352,7 +352,9 @@ def test_the_command_names_flags_and_places(file):
 
 
 def test_very_many_problems_are_cut_short(file):
-    code, text = failure(file(content([{"codename": f"FF {n}"} for n in range(80)])), "--format", "switchboard")
+    code, text = failure(
+        file(content([{"codename": f"FF {n}"} for n in range(80)])), "--format", "switchboard", "--strict"
+    )
 
     assert (code, len(text.splitlines())) == (1, 51)
     assert text.endswith("… and 30 more.")
@@ -382,10 +384,74 @@ def test_very_many_problems_are_cut_short(file):
     ],
 )
 def test_a_file_that_is_none_is_one_line(file, format_, data, told):
-    code, line = failure(file(data), "--format", format_)
+    code, line = failure(file(data), "--format", format_, "--strict")
 
     assert (code, "\n" in line) == (1, False)
     assert line.startswith(told)
+
+
+def outcome(*words):
+    """Exit code, what is said on stdout, and what on stderr."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("import_feature_flags", *words, stdout=out, stderr=err)
+    except CommandError as error:
+        return error.returncode, out.getvalue(), f"{err.getvalue()}{error}"
+    return 0, out.getvalue(), err.getvalue()
+
+
+def test_a_file_is_taken_but_for_what_cannot_be(file):
+    FeatureFlagFactory.create(codename="FF_BAD", rollout_percent=10)
+    FeatureFlagFactory.create(codename="FF_GONE")
+    broken = {"name": "Broken", "constraints": [{"field": "n", "operator": "?", "values": ["x"]}]}
+    flags = [
+        {"codename": "FF_GOOD", "is_active": True, "rules": [{"segments": ["Beta"]}]},
+        {"codename": "FF_BAD", "rollout_percent": 101},
+        {"codename": "FF_CHILD", "prerequisites": [{"parent": "FF_BAD"}]},
+        {"codename": "FF_IN", "rules": [{"segments": ["Broken"]}]},
+        {"codename": "FF_TWIN"},
+        {"codename": "ff_twin"},
+    ]
+
+    code, out, err = outcome(file(content(flags, [BETA, broken])), "--format", "switchboard", "--prune")
+
+    assert code == 3
+    assert out.splitlines()[-1] == "1 created, 0 changed, 1 archived, 0 as before, 5 not taken."
+    assert err.splitlines() == [
+        "Not taken: segment Broken: constraints.0.operator: Choose one of the operators offered.",
+        "Not taken: ff_twin: It differs from FF_TWIN in letter case only.",
+        "Not taken: FF_BAD: rollout_percent: Input should be less than or equal to 100.",
+        "Not taken: FF_IN: It needs segment Broken, which cannot be taken.",
+        "Not taken: FF_CHILD: It needs FF_BAD, which cannot be taken.",
+    ]
+    kept = FeatureFlag.objects.filter(archived_at=None).values_list("codename", flat=True)
+    assert set(kept) == {"FF_ENABLE_REGISTRATION", "FF_BAD", "FF_GOOD"}
+    assert services.get("FF_BAD").rollout_percent == 10
+
+
+def test_what_fails_while_it_is_written_leaves_nothing_of_itself(file):
+    flag = FeatureFlagFactory.create(codename="FF_B", value_type="string", variants=[{"name": "a", "payload": "x"}])
+    protected = FeatureFlagFactory.create(codename="FF_P", is_protected=True)
+    before = portable.read_one(flag.pk)
+    flags = [
+        {"codename": "FF_B", "label": "New", "value_type": "boolean", "variants": []},
+        {"codename": "FF_P", "is_active": True},
+        {"codename": "FF_C", "prerequisites": [{"parent": "FF_P"}]},
+        {"codename": "FF_D", "rules": [{}], "prerequisites": [{"parent": "FF_NONE"}]},
+    ]
+
+    code, _, err = outcome(file(content(flags)), "--format", "switchboard", "--reason", "")
+
+    assert code == 3
+    assert err.splitlines() == [
+        "Not taken: FF_B: value_type: The type does not change once there are variants.",
+        "Not taken: FF_P: This flag is protected: say why.",
+        "Not taken: FF_C: It needs FF_P, which cannot be taken.",
+        "Not taken: FF_D: prerequisites.0.parent: There is no flag FF_NONE.",
+    ]
+    assert portable.read_one(flag.pk) == before
+    assert [row.codename for row in FeatureFlag.objects.all()].count("FF_D") == 0
+    assert not services.get(protected.codename).is_active
 
 
 @pytest.mark.parametrize("name", ["/nowhere/flags.json", "/", "a\0b", "\udcff"])

@@ -10,9 +10,8 @@ import feature_flags
 from feature_flags import portable, services
 from feature_flags.formats import waffle
 from feature_flags.models import FeatureFlag
-from feature_flags.portable import InvalidFlag
 from feature_flags.tests.factories import COMMAND
-from feature_flags.tests.test_import import failure, run
+from feature_flags.tests.test_import import failure, outcome, run
 from users.tests.factories import UserFactory
 
 DATA = Path(__file__).parent / "data"
@@ -28,9 +27,9 @@ def load(*rows):
 
 
 def refusal(*rows):
-    with pytest.raises(InvalidFlag) as caught:
-        load(*rows)
-    return [str(problem) for problem in caught.value.problems]
+    contents = waffle.load(json.dumps(rows))
+    assert not contents.flags
+    return [str(problem) for problem in contents.problems]
 
 
 @pytest.fixture
@@ -116,14 +115,36 @@ def test_the_command_says_what_is_not_kept_exactly():
     assert run(str(DATA / "waffle.json"), "--format", "waffle")[0].endswith("14 as before.\n")
 
 
+REFUSED = [
+    "by_group: Groups cannot be held (1): write a rule for them here, or empty them there.",
+    "by_language: Languages cannot be held (it,fr): write a rule for them here, or empty them there.",
+]
+
+
 @pytest.mark.django_db
-def test_languages_and_groups_refuse_the_file():
-    assert failure(str(DATA / "waffle_refused.json"), "--format", "waffle") == (
-        1,
-        "by_group: Groups cannot be held (1): write a rule for them here, or empty them there.\n"
-        "by_language: Languages cannot be held (it,fr): write a rule for them here, or empty them there.",
-    )
+def test_languages_and_groups_keep_their_own_flag_out_and_no_other():
+    code, out, err = outcome(str(DATA / "waffle_refused.json"), "--format", "waffle")
+
+    assert code == 3
+    assert out.endswith("14 created, 0 changed, 0 archived, 0 as before, 2 not taken.\n")
+    assert err.splitlines()[-2:] == [f"Not taken: {line}" for line in REFUSED]
+
+
+@pytest.mark.django_db
+def test_languages_and_groups_refuse_the_whole_file_on_demand():
+    strict = failure(str(DATA / "waffle_refused.json"), "--format", "waffle", "--strict")
+
+    assert strict == (1, "\n".join(REFUSED))
     assert FeatureFlag.objects.count() == 1
+
+
+def test_a_flag_model_of_ones_own_is_found_by_its_columns():
+    rows = json.loads((DATA / "waffle.json").read_text())
+    models = {"waffle.flag": "shop.companyflag", "waffle.switch": "shop.switch", "waffle.sample": "shop.sample"}
+    custom = [{**row, "model": models[row["model"]]} for row in rows]
+    custom[0]["fields"] = {**custom[0]["fields"], "companies": [], "owner": ""}
+
+    assert load(*custom) == load(*rows)
 
 
 def test_natural_keys_name_users():
@@ -148,10 +169,12 @@ def test_a_little_stays_a_little(percent, whole):
     assert bool(notes) == (float(percent) != whole)
 
 
+@pytest.mark.django_db
 def test_one_name_in_two_of_waffles_lists_is_refused():
     switch = {"model": "waffle.switch", "fields": {"name": "X", "active": True}}
 
-    assert refusal(flag(), switch) == ["X: It differs from x in letter case only."]
+    with pytest.raises(portable.InvalidFlag, match="X: It differs from x in letter case only."):
+        services.import_flags(*waffle.load(json.dumps([flag(), switch])), **COMMAND)
 
 
 def test_other_models_are_left_out_and_named():
@@ -167,7 +190,7 @@ def test_other_models_are_left_out_and_named():
         ({"name": "no blanks"}, "no blanks.name: A codename starts"),
         ({"name": 7}, "flag 1.name: "),
         ({"company": 3}, "x.company: This column is not django-waffle's own"),
-        ({"company": None}, "x.company: This column"),
+        ({"company": [3]}, "x.company: This column"),
         ({"percent": "abc"}, "x.percent: "),
         ({"percent": "nan"}, "x.percent: It is not between 0 and 100."),
         ({"percent": 10**400}, "x.percent: "),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from feature_flags import lifecycle
 from feature_flags.models import FeatureFlag
-from feature_flags.portable import InvalidFlag
+from feature_flags.portable import InvalidFlag, Problem
 from lib.text import printable
 
 _BATCH = 1_000
@@ -37,9 +37,13 @@ def lives(flags: Sequence[FeatureFlag], now: datetime) -> Iterator[tuple[Feature
 
 def told(error: InvalidFlag) -> str:
     """Every problem on a line of its own; the first word of a place is the flag."""
-    lines = [_sentence(*map(str, problem.place), message=problem.message) for problem in error.problems]
+    lines = sentences(error.problems)
     more = [f"… and {len(lines) - _SHOWN} more."] if len(lines) > _SHOWN else []
-    return "\n".join([*map(printable, lines[:_SHOWN]), *more])
+    return "\n".join([*lines[:_SHOWN], *more])
+
+
+def sentences(problems: Iterable[Problem]) -> list[str]:
+    return [printable(_sentence(*map(str, problem.place), message=problem.message)) for problem in problems]
 
 
 def _sentence(name: str = "", *place: str, message: str) -> str:

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from feature_flags import portable, services, snapshot
 from feature_flags.formats import switchboard, unleash, waffle
 from feature_flags.formats.reading import Contents, Warn
-from feature_flags.management.commands._shared import told
+from feature_flags.management.commands._shared import sentences, told
 from feature_flags.models import FlagRevision
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
@@ -18,11 +18,15 @@ MAX_BYTES = 50 * 2**20
 
 
 class Command(BaseCommand):
-    help = "Make flags and segments what a file says, all of it or nothing, and print the difference."
+    help = (
+        "Make flags and segments what a file says, and print the difference. What cannot be taken is left as it is and "
+        "told line by line; then the exit code is 3."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="- reads from stdin")
         parser.add_argument("--format", choices=sorted(_FORMATS), required=True)
+        parser.add_argument("--strict", action="store_true", help="take nothing unless all of it can be taken")
         parser.add_argument("--dry-run", action="store_true", help="print the difference and write nothing")
         parser.add_argument("--prune", action="store_true", help="archive the flags that the file lacks")
         add_reason(parser)
@@ -33,6 +37,7 @@ class Command(BaseCommand):
             contents = _FORMATS[options["format"]](_read(options["file"]), notes.append)
             report = services.import_flags(
                 *contents,
+                strict=options["strict"],
                 dry_run=options["dry_run"],
                 prune=options["prune"],
                 by=None,
@@ -47,11 +52,15 @@ class Command(BaseCommand):
         for line in report.lines:
             self.stdout.write(printable(line))
         self.stdout.write(f"{'Dry run, nothing is written: ' if options['dry_run'] else ''}{_summary(report)}")
+        if report.problems:
+            lines = "\n".join(f"Not taken: {line}" for line in sentences(report.problems))
+            raise CommandError(lines, returncode=3)
 
 
 def _summary(report: services.Report) -> str:
     counts = f"{report.created} created, {report.changed} changed, {report.archived} archived"
-    return f"{counts}, {report.unchanged} as before."
+    refused = len({problem.place[:1] for problem in report.problems})
+    return f"{counts}, {report.unchanged} as before{f', {refused} not taken' if refused else ''}."
 
 
 def _read(name: str) -> str:
