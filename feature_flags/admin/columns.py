@@ -100,7 +100,7 @@ class FlagColumns(VerbAdmin):
         life: lifecycle.Life = flag.facts.life  # type: ignore[attr-defined]
         if life.last_seen_at is None:
             return str(_("never seen"))
-        seen = date_format(timezone.localtime(life.last_seen_at), "j M H:i")
+        seen = date_format(timezone.localtime(life.last_seen_at), "j M H:i e")
         return two_lines(seen, f"{life.yes:,} yes, {life.no:,} no")
 
 

@@ -50,7 +50,7 @@ class FlagRevisionAdmin(ViewOnly):
 
     @admin.display(description=_("when, who"), ordering="id")
     def when(self, revision: FlagRevision) -> str:
-        moment = date_format(timezone.localtime(revision.at), "j M Y H:i")
+        moment = date_format(timezone.localtime(revision.at), "j M Y H:i e")
         return two_lines(moment, f"{revision.who}, {revision.get_door_display()}")
 
     @admin.display(description=_("what"), ordering="codename")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
+from django.utils import timezone
 
 from feature_flags import services
 from feature_flags.admin.common import because, who
@@ -25,7 +27,7 @@ class ScheduleForm(forms.Form):
     prefix = "schedule"
     at = forms.DateTimeField(
         label="At (UTC)",
-        help_text="A time that is over is taken as now.",
+        help_text="You are asked before a time that is over is taken as now.",
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
     action = forms.ChoiceField(choices=FlagSchedule.Action.choices, label="Do")
@@ -35,6 +37,17 @@ class ScheduleForm(forms.Form):
     reason = forms.CharField(
         required=False, max_length=200, widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"})
     )
+    #: The button that carries it out at once; it is sent with the time that was asked about.
+    NOW = "schedule-now"
+    asks_now = ""
+
+    def clean_at(self) -> datetime:
+        at: datetime = self.cleaned_data["at"]
+        now, asked = timezone.now(), f"{at:%Y-%m-%d %H:%M:%S}"
+        if at <= now and self.data.get(self.NOW) != asked:
+            self.asks_now = asked
+            raise ValidationError(f"This time is over: it is {now:%Y-%m-%d %H:%M} UTC. Shall it be done now?")
+        return at
 
 
 class ScheduleViews(VerbAdmin):

@@ -33,7 +33,7 @@ class FlagUsage(models.Model):
         indexes = (models.Index(fields=["hour"], name="flag_usage_hour"),)
 
     def __str__(self) -> str:
-        return f"{self.codename} {self.hour:%Y-%m-%d %H}:00 {self.app_name}"
+        return f"{self.codename} {self.hour:%Y-%m-%d %H}:00 UTC {self.app_name}"
 
 
 class FlagSeen(models.Model):
@@ -45,7 +45,7 @@ class FlagSeen(models.Model):
         default_permissions: ClassVar = ()
 
     def __str__(self) -> str:
-        return f"{self.codename} seen {self.last_seen_at:%Y-%m-%d %H:%M}"
+        return f"{self.codename} seen {self.last_seen_at:%Y-%m-%d %H:%M} UTC"
 
 
 class UnknownFlag(models.Model):

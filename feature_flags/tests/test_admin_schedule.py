@@ -1,5 +1,6 @@
 """Plans of a flag, made and cancelled on its page."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -110,6 +111,23 @@ def test_a_plan_is_cancelled_on_its_own_flag_and_by_post_only(staff_client):
     assert staff_client.post("/admin/feature_flags/featureflag/999999/schedule/", PLAN).status_code == 403
     entry.refresh_from_db()
     assert entry.state == "pending"
+
+
+@pytest.mark.parametrize("at", ["2020-01-31T12:00", "2020-01-31 12:00:30", "1990-01-01"])
+def test_a_time_that_is_over_is_asked_about(staff_client, at):
+    flag = FeatureFlagFactory.create(codename="FF_A")
+
+    asked = plan(staff_client, flag, at=at)
+
+    assert "This time is over" in asked.content.decode()
+    assert not FlagSchedule.objects.exists()
+    flag.refresh_from_db()
+    assert not flag.is_active
+    now = re.search(r'name="schedule-now" value="([^"]+)"', asked.content.decode())[1]
+    plan(staff_client, flag, at="2021-01-01T00:00", now=now)
+    assert not FlagSchedule.objects.exists(), "asked about another time"
+    plan(staff_client, flag, at=at, now=now)
+    assert services.apply_due(timezone.now()) == 1
 
 
 def test_an_archived_flag_is_not_planned(staff_client):

@@ -208,4 +208,4 @@ class MessageAdmin(ReadOnly):
 
 
 def _short(moment: datetime) -> str:
-    return date_format(timezone.localtime(moment), "j M Y H:i")
+    return date_format(timezone.localtime(moment), "j M Y H:i e")

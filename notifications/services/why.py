@@ -74,7 +74,7 @@ def is_paused(provider: ProviderState, now: datetime) -> bool:
 
 
 def at(moment: datetime) -> str:
-    return date_format(timezone.localtime(moment), "j M Y H:i:s")
+    return date_format(timezone.localtime(moment), "j M Y H:i:s e")
 
 
 def span(length: timedelta) -> str:

@@ -28,20 +28,20 @@ def paused(**fields):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "Due since 4 May 2026 11:59:59; a worker takes it next."),
+        ({}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
         ({"workers": ()}, "It is due, and no worker is there: none has given a sign of life."),
         ({"workers": (SILENT,)}, "It is due, and no worker has given a sign of life for 95 s."),
-        ({"workers": (SILENT, ALIVE)}, "Due since 4 May 2026 11:59:59; a worker takes it next."),
-        ({"workers": (), "engine": "inline"}, "Due since 4 May 2026 11:59:59; a worker takes it next."),
+        ({"workers": (SILENT, ALIVE)}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
+        ({"workers": (), "engine": "inline"}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
         ({"engine": "off"}, "Nobody sends: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off."),
-        ({"due_at": NOW + HOUR}, "Waiting for its time: 4 May 2026 13:00:00."),
+        ({"due_at": NOW + HOUR}, "Waiting for its time: 4 May 2026 13:00:00 UTC."),
         (
             {"due_at": NOW + HOUR, "expires_at": NOW + 2 * HOUR, "attempts": 2, "last_code": "451"},
-            "Attempt 2 of 8 did not succeed (451); the next is at 4 May 2026 13:00:00.",
+            "Attempt 2 of 8 did not succeed (451); the next is at 4 May 2026 13:00:00 UTC.",
         ),
         (
             {"expires_at": NOW - SECOND},
-            "It expired at 4 May 2026 11:59:59; the next worker that takes it notes so.",
+            "It expired at 4 May 2026 11:59:59 UTC; the next worker that takes it notes so.",
         ),
         (
             {"providers": paused(paused=True, reason="maintenance")},
@@ -49,42 +49,42 @@ def paused(**fields):
         ),
         (
             {"providers": paused(paused=True, paused_until=NOW + SECOND)},
-            "The way out is paused until 4 May 2026 12:00:01.",
+            "The way out is paused until 4 May 2026 12:00:01 UTC.",
         ),
         (
             {"providers": paused(paused=True, paused_until=NOW - SECOND)},
-            "Due since 4 May 2026 11:59:59; a worker takes it next.",
+            "Due since 4 May 2026 11:59:59 UTC; a worker takes it next.",
         ),
         (
             {"providers": [ProviderState(alias="sms", paused=True)]},
-            "Due since 4 May 2026 11:59:59; a worker takes it next.",
+            "Due since 4 May 2026 11:59:59 UTC; a worker takes it next.",
         ),
         (
             {**SENDING, "due_at": NOW + 20 * SECOND},
-            "Being sent by host:1:x since 4 May 2026 11:59:50.",
+            "Being sent by host:1:x since 4 May 2026 11:59:50 UTC.",
         ),
         (
             {**SENDING, "due_at": NOW + 20 * SECOND, "handed_at": NOW - 9 * SECOND},
-            "Being sent by host:1:x, handed to the mail server at 4 May 2026 11:59:51.",
+            "Being sent by host:1:x, handed to the mail server at 4 May 2026 11:59:51 UTC.",
         ),
-        (SENDING, "Its worker fell silent while sending; since 4 May 2026 11:59:59 any other may take it over."),
-        ({"state": "sent"}, "Sent at 4 May 2026 11:00:00."),
+        (SENDING, "Its worker fell silent while sending; since 4 May 2026 11:59:59 UTC any other may take it over."),
+        ({"state": "sent"}, "Sent at 4 May 2026 11:00:00 UTC."),
         (
             {"state": "sent", "delivery_state": "bounced"},
-            "Sent at 4 May 2026 11:00:00; the provider reports: bounced.",
+            "Sent at 4 May 2026 11:00:00 UTC; the provider reports: bounced.",
         ),
         (
             {"state": "sent", "reason": "unverified"},
-            "Sent at 4 May 2026 11:00:00; the provider's answer could not be read, its report will tell.",
+            "Sent at 4 May 2026 11:00:00 UTC; the provider's answer could not be read, its report will tell.",
         ),
         (
             {"state": "failed", "reason": "refused", "last_code": "550"},
-            "Failed at 4 May 2026 11:00:00: the mail server refused it (550).",
+            "Failed at 4 May 2026 11:00:00 UTC: the mail server refused it (550).",
         ),
-        ({"state": "failed", "reason": "odd_one"}, "Failed at 4 May 2026 11:00:00: odd one."),
+        ({"state": "failed", "reason": "odd_one"}, "Failed at 4 May 2026 11:00:00 UTC: odd one."),
         (
             {"state": "unknown", "handed_at": NOW - HOUR},
-            "Handed over at 4 May 2026 11:00:00, and no answer was noted: it may have arrived, "
+            "Handed over at 4 May 2026 11:00:00 UTC, and no answer was noted: it may have arrived, "
             "so nobody but staff sends it again.",
         ),
         ({"state": "suppressed", "reason": "suppressed"}, "Not sent: the address is on the list of suppressions."),
@@ -97,11 +97,11 @@ def paused(**fields):
             {"state": "suppressed", "reason": "throttled"},
             "Not sent: the address has had as many of this type as its rate allows.",
         ),
-        ({"state": "expired"}, "Not sent: it expired at 4 May 2026 13:00:00."),
-        ({"state": "cancelled", "reason": "staff"}, "Cancelled by staff (4 May 2026 11:00:00)."),
+        ({"state": "expired"}, "Not sent: it expired at 4 May 2026 13:00:00 UTC."),
+        ({"state": "cancelled", "reason": "staff"}, "Cancelled by staff (4 May 2026 11:00:00 UTC)."),
         (
             {"state": "cancelled", "reason": "superseded"},
-            "Withdrawn before it was sent: superseded (4 May 2026 11:00:00).",
+            "Withdrawn before it was sent: superseded (4 May 2026 11:00:00 UTC).",
         ),
     ],
 )

@@ -36,7 +36,7 @@ def moment(at: datetime | None) -> str | None:
 
 
 def short(at: datetime) -> str:
-    return date_format(timezone.localtime(at), "j M Y H:i:s")
+    return date_format(timezone.localtime(at), "j M Y H:i:s e")
 
 
 def link(page: str, key: Any, text: Any) -> str:

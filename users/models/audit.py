@@ -50,4 +50,4 @@ class AuditEvent(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.event}, {self.at:%Y-%m-%d %H:%M}"
+        return f"{self.event}, {self.at:%Y-%m-%d %H:%M} UTC"

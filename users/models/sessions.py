@@ -83,7 +83,7 @@ class UserSession(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M}"
+        return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M} UTC"
 
     @property
     def has_second_factor(self) -> bool:

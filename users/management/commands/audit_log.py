@@ -46,4 +46,5 @@ def _line(row: AuditEvent) -> str:
     whose = row.user_id.hex if row.user_id else "-"
     actor = "" if row.actor == whose else f" by {row.actor}" if row.actor else ""
     data = f" {json.dumps(row.data)}" if row.data else ""
-    return f"{row.at:%Y-%m-%d %H:%M:%S}  {row.event} {row.outcome}  {whose}{actor}  {row.door} {row.ip or '-'}{data}"
+    told = f"{row.event} {row.outcome}  {whose}{actor}  {row.door} {row.ip or '-'}{data}"
+    return f"{row.at:%Y-%m-%d %H:%M:%S} UTC  {told}"

@@ -28,7 +28,7 @@ class Command(AccountCommand):
         rows = list(found[: options["limit"]])
         facts = [{"user": row.user.email, **{name: getattr(row, name) for name in _FIELDS}} for row in rows]
         lines = [
-            f"{row.last_seen_at:%Y-%m-%d %H:%M}  {row.kind:<5}  {row.ip or '-':<15}  {row.user.email}  {row.label}"
+            f"{row.last_seen_at:%Y-%m-%d %H:%M} UTC  {row.kind:<5}  {row.ip or '-':<15}  {row.user.email}  {row.label}"
             for row in rows
         ]
         self.say(options, {"sessions": facts}, *lines)
