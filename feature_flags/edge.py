@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -16,6 +15,7 @@ from feature_flags.answers import Answer, Request, Route
 from feature_flags.answers.ofrep import wanted_revision
 from feature_flags.live import live
 from lib.asgi import declared_length, read_body
+from lib.caches import remember
 from lib.logs import request_id
 from lib.middleware import hsts, log_request, normal_request_id
 
@@ -78,7 +78,7 @@ def _request(scope: Scope, path: str) -> Request:
     headers = dict(scope["headers"])
     if len(headers) != len(scope["headers"]):
         headers = _joined(scope["headers"])
-    origin = _origin(scope["scheme"], headers.get(b"host"), live.hosts)
+    origin = _origin(headers.get(b"host"), scope["scheme"], live.hosts)
     client = scope.get("client")
     return Request(scope["method"], path, scope["query_string"], headers, b"", client[0] if client else "", origin)
 
@@ -96,8 +96,8 @@ def _is_ours(route: Route, request: Request) -> bool:
     return live.is_edge_on and not (route.is_house and request.method == "OPTIONS")
 
 
-@lru_cache(maxsize=256)
-def _origin(scheme: str, host: bytes | None, allowed: tuple[str, ...]) -> str:
+@remember(maxsize=256)
+def _origin(host: bytes | None, scheme: str, allowed: tuple[str, ...]) -> str:
     """`https://host` when the Host header is one of ours, as Django sees it; else empty."""
     if not allowed and settings.DEBUG:
         allowed = (".localhost", "127.0.0.1", "[::1]")

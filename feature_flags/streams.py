@@ -20,6 +20,7 @@ from feature_flags.answers.callers import has_expired, require_origin
 from feature_flags.answers.prepared import prepared
 from feature_flags.answers.wire import SECURITY, VARY, Answer, Refused, Request, shared_with
 from feature_flags.snapshot import Snapshot, Token
+from lib.net import holding, normal_ip
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -59,14 +60,21 @@ def _opened(request: Request) -> Stream:
     require_origin(token, request.headers.get(b"origin"))
     if hub.is_full():
         raise Refused(503)
+    if hub.has_its_share(_holder(request)):
+        raise Refused(429)
     seen = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode(errors="replace"))
     return Stream(token.id, int(seen) if seen.isdigit() and len(seen) < 19 else None, request)
 
 
+def _holder(request: Request) -> str:
+    """What one caller has of addresses; empty where none is known, as on a unix socket."""
+    return holding(normal_ip(request.peer))
+
+
 def _refusal(request: Request, refused: Refused) -> Answer:
     answer = ofrep.refuse(request, refused)
-    if refused.status == 503:
-        return answer._replace(status=503, headers=[*answer.headers, (b"retry-after", _FULL_SECONDS)])
+    if refused.status in {429, 503}:
+        return answer._replace(status=refused.status, headers=[*answer.headers, (b"retry-after", _FULL_SECONDS)])
     if refused.status == 405:
         return answer._replace(headers=[*answer.headers, (b"allow", b"GET")])
     return answer
@@ -77,6 +85,7 @@ class Stream:
 
     def __init__(self, token_id: int, seen: int | None, request: Request) -> None:
         self.token_id = token_id
+        self.holder = _holder(request)
         self.seen = seen
         self.headers = [
             *SECURITY,
@@ -176,6 +185,11 @@ class Hub:
 
     def is_full(self) -> bool:
         return self.is_stopping or len(self.streams) >= settings.FLAGS_STREAMS_MAX
+
+    def has_its_share(self, holder: str) -> bool:
+        """Whether an address holds a tenth of the places: nobody keeps everybody else out."""
+        share = max(1, settings.FLAGS_STREAMS_MAX // 10)
+        return bool(holder) and sum(stream.holder == holder for stream in self.streams) >= share
 
     def add(self, stream: Stream) -> None:
         loop = asyncio.get_running_loop()

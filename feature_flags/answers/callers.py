@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import sha256
 from time import time
 from typing import Any
@@ -16,11 +15,13 @@ from feature_flags.answers.wire import Header, Refused, Request, shared_with
 from feature_flags.context import flat
 from feature_flags.engine import DRAW, fresh_draw
 from feature_flags.snapshot import Token
+from lib.caches import remember
 from lib.net import normal_ip
 
 SERVER, FRONTEND = "server", "frontend"
-_MAX_PRESENTED = 10_000
-_known_address = lru_cache(maxsize=1024)(normal_ip)
+#: Headers of tokens that are remembered, in number and in bytes each.
+_MAX_PRESENTED, _MAX_LENGTH = 10_000, 256
+_known_address = remember(maxsize=1024)(normal_ip)
 
 
 def authorised(request: Request, prepared: Prepared, kind: str = "") -> Token:
@@ -55,7 +56,7 @@ def _presented(prepared: Prepared, header: bytes | None) -> Token | None:
         secret = rest.strip() if scheme.lower() == b"bearer" else header.strip()
         token = prepared.snapshot.tokens.get(sha256(secret).digest())
         # Only what is known is remembered: guesses would fill the memory.
-        if token is not None and len(prepared.presented) < _MAX_PRESENTED:
+        if token is not None and len(header) <= _MAX_LENGTH and len(prepared.presented) < _MAX_PRESENTED:
             prepared.presented[header] = token
     return token
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from time import time
 from urllib.parse import parse_qs
 
@@ -28,6 +27,7 @@ from feature_flags.answers.wire import (
 )
 from feature_flags.live import live
 from feature_flags.snapshot import Snapshot
+from lib.caches import remember
 
 STEM = "/ofrep/v1/evaluate/flags"
 _COLD = "No flags have been read yet."
@@ -84,7 +84,7 @@ def _told_stale(body: bytes, seconds: int) -> bytes:
     return dumped(document)
 
 
-@lru_cache(maxsize=256)
+@remember(maxsize=256)
 def _streams(origin: str, revision: int, token_id: int, slot: int) -> bytes:
     if not origin:
         return b""
@@ -126,4 +126,9 @@ def refuse(request: Request, refused: Refused) -> Answer:
     return Answer(status, [*headers, JSON, length(body)], body)
 
 
-_DETAILS = {413: "The body is too large.", 500: "The flag could not be evaluated.", 503: _COLD}
+_DETAILS = {
+    413: "The body is too large.",
+    429: "This address holds its share of streams.",
+    500: "The flag could not be evaluated.",
+    503: _COLD,
+}

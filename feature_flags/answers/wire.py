@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
 
 from feature_flags.snapshot import Snapshot
+from lib.caches import remember
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS
 from lib.origins import is_listed
@@ -102,6 +102,7 @@ _WORDS = {
     403: ("Forbidden", "forbidden"),
     405: ("Method Not Allowed", "method_not_allowed"),
     413: ("Payload Too Large", "payload_too_large"),
+    429: ("Too Many Requests", "too_many_requests"),
     500: ("Internal Server Error", "internal"),
     503: ("Service Unavailable", "unavailable"),
 }
@@ -127,7 +128,7 @@ def house_refusal(request: Request, refused: Refused, cors: Callable[[bytes | No
 # --- CORS -------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
+@remember(maxsize=1024)
 def shared_with(origin: bytes | None) -> tuple[Header, ...]:
     """For a page whose origin the token allows. Without credentials: the token is the credential."""
     if origin is None:
@@ -177,7 +178,7 @@ def is_unchanged(request: Request, tag: bytes) -> bool:
     return b"*" in pieces or tag in [piece.removeprefix(b"W/") for piece in pieces]
 
 
-@lru_cache(maxsize=256)
+@remember(maxsize=256)
 def takes_gzip(accepted: bytes | None) -> bool:
     for piece in (accepted or b"").lower().split(b","):
         name, _, weight = piece.partition(b";")
@@ -186,7 +187,7 @@ def takes_gzip(accepted: bytes | None) -> bool:
     return False
 
 
-@lru_cache(maxsize=256)
+@remember(maxsize=256)
 def knows_segments(version: bytes | None) -> bool:
     """Whether a client of this specification reads segments apart: since 4.2.0. Some send no version, or junk."""
     found = re.match(rb"(\d{1,9})\.(\d{1,9})", version or b"")

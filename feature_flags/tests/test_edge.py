@@ -1,12 +1,15 @@
 """The door in front of Django: the same answers as the routes behind it, byte for byte."""
 
+import gc
 import json
 import logging
+import tracemalloc
 
 import pytest
 from django.core.asgi import get_asgi_application
 
 from feature_flags import answers, edge, store
+from feature_flags.live import live
 from feature_flags.tests.wire import APP, BULK, ask, make_token
 from project.asgi import application
 
@@ -251,6 +254,33 @@ def test_a_body_without_a_length_is_read_up_to_its_limit(scene):
     reply = ask(application, "POST", BULK, {"authorization": scene.server}, chunks=chunks, chunked=True)
 
     assert reply.status == 413
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["host", "origin", "accept-encoding", "authorization", "unleash-client-spec", "if-none-match", "x-request-id"],
+)
+def test_nothing_a_caller_sends_fills_the_memory(name, scene, settings):
+    settings.ALLOWED_HOSTS = [".example.org"]
+    live.forget()
+
+    def request(number):
+        odd = f"{number}.{'x.' * 30_000}example.org"
+        odd = f"Bearer{' ' * 60_000}{' ' * number}{scene.server}" if name == "authorization" else odd
+        ask(application, "GET", FEATURES, {"authorization": scene.server, "host": "a.example.org", name: odd})
+        ask(application, "POST", BULK, {"authorization": scene.server, "host": "a.example.org", name: odd}, CONTEXT)
+
+    request(0)
+    gc.collect()
+    tracemalloc.start()
+    for number in range(60):
+        request(number)
+    gc.collect()
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    # One of them each time would be 3.6 MB.
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize("path", [BULK, f"{BULK}/FF_ON", FRONTEND, "/api/client/metrics"])

@@ -47,8 +47,8 @@ def target(token, *more):
 class Listener:
     """A client of the stream that reads when it is told to."""
 
-    def __init__(self, target, headers=None):
-        self.scope = scope_of("GET", target, headers)
+    def __init__(self, target, headers=None, **options):
+        self.scope = scope_of("GET", target, headers, **options)
         self.sent = asyncio.Queue()
         self.may_send = asyncio.Event()
         self.may_send.set()
@@ -260,6 +260,26 @@ def test_over_the_cap_a_client_is_asked_to_wait(token, settings):
     assert refused["status"] == 503
     assert (b"retry-after", b"30") in refused["headers"]
     assert (b"access-control-allow-origin", APP.encode()) in refused["headers"]
+
+
+def test_one_address_holds_a_tenth_of_the_streams(token, settings):
+    settings.FLAGS_STREAMS_MAX = 20
+
+    @async_to_sync
+    async def run():
+        async with Listener(target(token)), Listener(target(token)):
+            statuses = []
+
+            async def send(message):
+                statuses.append(message.get("status"))
+
+            await application(scope_of("GET", target(token)), None, send)
+            async with Listener(target(token), client=("192.0.2.8", 1)) as other:
+                statuses.append(other.start["status"])
+        async with Listener(target(token)) as again:
+            return statuses[0], statuses[-1], again.start["status"]
+
+    assert run() == (429, 200, 200)
 
 
 def test_other_methods_are_not_allowed(token):
