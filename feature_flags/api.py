@@ -15,7 +15,7 @@ from ninja import NinjaAPI, Router
 from pydantic import BaseModel
 
 from feature_flags import answers, schemas, store, streams
-from feature_flags.answers import Answer, Request
+from feature_flags.answers import Answer, Request, wire
 from feature_flags.answers.ofrep import wanted_revision
 from feature_flags.edge import HAS_STREAMS
 
@@ -53,6 +53,11 @@ async def answer(request: HttpRequest) -> HttpResponse:
     except Exception:
         logger.exception("unhandled error")
         return _response(answers.failed(route, asked))
+
+
+def preflight(request: HttpRequest) -> HttpResponse:
+    """The answer to a browser that asks before it calls; any page may."""
+    return _response(wire.preflight(_asked(request), None))
 
 
 def _asked(request: HttpRequest) -> Request:

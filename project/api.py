@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
+from inspect import isawaitable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +15,9 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
 
-from feature_flags.api import ofrep
+from feature_flags import answers
+from feature_flags.api import answer as flag_answer
+from feature_flags.api import ofrep, preflight
 from feature_flags.api import router as feature_flags_router
 from feature_flags.api import unleash as unleash_router
 from lib.middleware import PAGE_POLICY
@@ -95,9 +98,19 @@ api.add_router("/staff", staff_messages_router)
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
-    """What no route took: 307 to the same path without its trailing slash where that is one, else a JSON 404."""
+    """What no route took: flag answers asked with a closing slash; 307 to the same path without it where that is one;
+    else a JSON 404. What is asked by OPTIONS is never redirected."""
+    if answers.find(request.path):
+        return await flag_answer(request)
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        return preflight(request)
     bare = request.path.rstrip("/")
     if bare != request.path and _is_route(bare):
+        if request.method == "OPTIONS":
+            request.path, route = bare, resolve(bare)
+            answered: Any = route.func(request, *route.args, **route.kwargs)
+            response: HttpResponse = await answered if isawaitable(answered) else answered
+            return response
         query = request.META.get("QUERY_STRING", "")
         moved = errors.answer(request, 307)
         moved["Location"] = f"{bare}?{query}" if query else bare

@@ -137,7 +137,8 @@ MIDDLEWARE = [
 ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
 WSGI_APPLICATION = "project.wsgi.application"
-APPEND_SLASH = False
+# For the admin: everything under /api answers for itself.
+APPEND_SLASH = True
 # Of every body, whichever the path: nothing is uploaded here.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # The form of a flag with 100 rules has more fields than Django's 1,000.

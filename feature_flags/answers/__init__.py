@@ -5,6 +5,8 @@ Two doors call them: `edge.py`, in front of Django, and the routes in `api.py`. 
 
 from __future__ import annotations
 
+import re
+
 from feature_flags.answers import ofrep, unleash
 from feature_flags.answers.wire import METRICS_LIMIT, Answer, Refused, Request, Route, preflight
 from feature_flags.snapshot import Snapshot
@@ -42,12 +44,20 @@ ROUTES = {
     # A base address that ends in a slash.
     f"/{ofrep.STEM}": BULK,
 }
+_STEMS = ("/api/", f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
 _SINGLE_STEMS = (f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
 
 
 def find(path: str) -> Route | None:
-    """The route of a decoded path."""
+    """The route of a decoded path.
+
+    A base address may end in a slash, and browsers follow no redirect of a preflight: all but the seed's own list
+    answer with a closing slash, and with two slashes between base and rest, too.
+    """
     route = ROUTES.get(path)
+    if route is None and (path.endswith("/") or "//" in path) and path.startswith(_STEMS):
+        route = ROUTES.get(re.sub("//+", "/", path).rstrip("/"))
+        route = None if route is _SEED else route
     if route is None and path.startswith(_SINGLE_STEMS):
         return SINGLE
     return route

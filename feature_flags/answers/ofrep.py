@@ -94,8 +94,8 @@ def _streams(origin: str, revision: int, token_id: int, slot: int) -> bytes:
 
 
 def key(request: Request) -> str:
-    """Whatever follows `/evaluate/flags/`, slashes included: some clients do not encode it."""
-    return request.path.partition(f"{STEM}/")[2]
+    """Whatever follows `/evaluate/flags/`, but for a closing slash: some clients do not encode it."""
+    return request.path.partition(f"{STEM}/")[2].removesuffix("/")
 
 
 def wanted_revision(query: bytes) -> int:
@@ -120,7 +120,7 @@ def refuse(request: Request, refused: Refused) -> Answer:
     # Before the first snapshot: 500, the only failure of a server that the protocol knows.
     status = 500 if refused.status == 503 else refused.status
     document = {"errorCode": refused.code or "GENERAL", "errorDetails": refused.details or _DETAILS[refused.status]}
-    if request.path.partition(STEM)[2]:
+    if key(request):
         document = {"key": key(request), **document}
     body = dumped(document)
     return Answer(status, [*headers, JSON, length(body)], body)

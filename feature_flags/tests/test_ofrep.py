@@ -64,7 +64,7 @@ def test_a_strict_client_is_told_unknown_for_default(evaluate, settings):
     prepared.forget()
 
 
-@pytest.mark.parametrize("key", ["nope", "a/b", "../x", "a%2Fb", "%00", "%FF", "k%22", "FF_ON/", ""])
+@pytest.mark.parametrize("key", ["nope", "a/b", "../x", "a%2Fb", "%00", "%FF", "k%22"])
 def test_whatever_follows_is_the_key_and_unknown_is_a_json_404(key, evaluate):
     reply = evaluate(key)
 

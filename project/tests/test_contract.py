@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from django.core.asgi import get_asgi_application
 
 from lib import origins
+from project.api import api
 from project.asgi import application
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -219,6 +220,24 @@ def test_a_star_stands_for_one_label_at_every_door(door, settings, origin, is_li
 
     wanted = origin if is_listed else None
     assert [answer.headers.get("access-control-allow-origin") for answer in answers] == [wanted] * 3
+
+
+@pytest.mark.parametrize("asks", [{}, {"access-control-request-method": "POST"}])
+def test_no_path_of_the_api_redirects_what_is_asked_by_options(asks, door):
+    paths = [path.replace("{", "").replace("}", "") for path in api.get_openapi_schema()["paths"]]
+
+    for path in [*paths, "/api/nowhere", "/api/frontend/nowhere", "/ofrep/v1/evaluate/flags", "/api/docs"]:
+        plain, slash = (door("OPTIONS", asked, {"origin": ORIGIN, **asks}) for asked in (path, f"{path}/"))
+
+        assert plain.status_code == slash.status_code, path
+        assert plain.status_code == 200 if asks else plain.status_code in {404, 405}, path
+
+
+@pytest.mark.parametrize("path", ["/admin", "/admin/login", "/admin/users/user"])
+def test_the_admin_redirects_to_its_slash(path, staff_client):
+    response = staff_client.get(f"{path}?q=1")
+
+    assert (response.status_code, response["Location"]) == (301, f"{path}/?q=1")
 
 
 def test_other_origins_are_never_reflected(door):
