@@ -96,4 +96,6 @@ def context_notes(document: Mapping[str, Any]) -> list[str]:
         if place.get("stickiness", "random") != "random" and (place["rollout_percent"] < 100 or place["variants"]):
             fields = "userId or sessionId" if place["stickiness"] == "default" else place["stickiness"]
             notes.setdefault(fields, agreement.HASHED)
+    if (document.get("targets") or {}).get("on"):
+        notes.setdefault("userId", agreement.NAMED)
     return [f"{field}: {note}" for field, note in notes.items()]

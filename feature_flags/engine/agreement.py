@@ -33,7 +33,9 @@ _NOTES = {
     "cidr": "one address, without a zone (%eth0) or prefix (/24)",
 }
 #: The same for a field that a percentage or a variant goes by.
-HASHED = "a text of plain ASCII that is not empty"
+HASHED = "a text of plain ASCII that is not empty; userId and sessionId at the top level of the context"
+#: The same for the user id of a target.
+NAMED = "a text at the top level of the context"
 
 Constraint = Mapping[str, Any]
 

@@ -547,12 +547,14 @@ def test_a_page_of_many_rules_costs_as_many_queries_as_one_of_few(staff_client, 
 
 def test_the_page_says_what_a_context_has_to_bring_and_what_means_two_things(staff_client):
     age = {"field": "age", "operator": "NUM_GT", "value": "7"}
-    flag = FeatureFlagFactory.create(rules=[{"constraints": [age], "rollout_percent": 50, "stickiness": "email"}])
+    rule = {"constraints": [age], "rollout_percent": 50, "stickiness": "email"}
+    flag = FeatureFlagFactory.create(rules=[rule], targets={"on": ["u1"]})
 
     html = staff_client.get(page(flag)).content.decode()
 
     assert "<li>age: a plain number such as 7 or 7.5" in html
     assert "<li>email: a text of plain ASCII that is not empty" in html
+    assert "<li>userId: a text at the top level of the context" in html
     assert "in two ways" not in html
     flag.rules.update(constraints=[{"field": "city", "operator": "IN", "values": ["Rome "]}])
     assert "takes blanks off around a value" in staff_client.get(page(flag)).content.decode()

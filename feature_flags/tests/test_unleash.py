@@ -243,6 +243,20 @@ def test_an_empty_text_is_a_value(toggles):
     assert "FF_EMPTY" not in {toggle["name"] for toggle in toggles().json()["toggles"]}
 
 
+def test_a_pattern_stored_before_is_served_as_all_sdks_read_it_and_answers_as_ever(features, toggles):
+    flag = make_flag("FF_DIGITS", rules=[{"constraints": [{"field": "plan", "operator": "REGEX", "value": "x"}]}])
+    flag.rules.update(constraints=[{"field": "plan", "operator": "REGEX", "value": r"^\d+$"}])
+    store.forget()
+    store.refresh()
+
+    found = next(one for one in features().json()["features"] if one["name"] == "FF_DIGITS")
+
+    assert found["strategies"][0]["constraints"][0]["value"] == "^[0-9]+$"
+    for plan, expected in (("7", True), ("x", False), ("%D9%A3", False)):
+        names = {toggle["name"] for toggle in toggles(f"?properties[plan]={plan}").json()["toggles"]}
+        assert ("FF_DIGITS" in names) is expected
+
+
 def test_get_and_post_answer_alike(toggles):
     get = toggles("?userId=u1&sessionId=s&properties[country]=IT")
     post = toggles(body={"context": {"userId": "u1", "sessionId": "s", "properties": {"country": "IT"}}})

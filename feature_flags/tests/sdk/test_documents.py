@@ -235,6 +235,8 @@ TABLE = [
     (rule("IN_CIDR", ["fe80::/10"]), {"x": "fe80::1%eth0"}, NODE),
     (rule("IN_CIDR", ["10.0.0.0/8"]), {"x": "10.0.0.1/8"}, NODE),
     (rule("IN", ["1,2"]), {"x": [1, 2]}, NODE),
+    (rule("IN", ["7"]), {"x": 7.0}, NODE),
+    (rule("IN", ["1e-6"]), {"x": 1e-6}, OTHERS),
     (rule("DATE_BEFORE", "2024-05-01T00:00:00Z", "currentTime"), {"currentTime": "2024-01-01T00:00:00Z"}, OTHERS),
     ({"stickiness": "x", "rollout_percent": 100}, {"x": ""}, OTHERS),
     ({"stickiness": "x", "rollout_percent": 50}, {"x": "ж"}, OTHERS),
@@ -244,6 +246,9 @@ TOP = [
     (rule("DATE_AFTER", "2024-05-01T00:00:00Z", "currentTime"), {"currentTime": ""}, NODE),
     (rule("DATE_AFTER", "2024-05-01T00:00:00Z", "currentTime"), {"currentTime": "2030-5-1T0:0:0Z"}, OTHERS),
     (rule("DATE_AFTER", "2024-05-01T00:00:00Z", "currentTime"), {"currentTime": "2030-12-31T23:59:60Z"}, OTHERS),
+    (rule("DATE_AFTER", "2024-01-01T00:00:00Z", "currentTime"), {"currentTime": "2024-02-30T00:00:00Z"}, NODE),
+    ({"targets": {"on": ["7"]}, "rollout_percent": 0}, {"userId": 7}, OTHERS),
+    ({"targets": {"on": ["7"]}, "rollout_percent": 0}, {"properties": {"userId": "7"}}, OTHERS),
     (rule("IN", ["p"], "userId"), {"userId": None, "properties": {"userId": "p"}}, NODE),
 ]
 
