@@ -183,7 +183,7 @@ async def archive(request: HttpRequest, notification_id: str) -> schemas.ItemOut
 # --- Staff ------------------------------------------------------------------------------------------------------------
 
 staff = Router(tags=["Staff: messages"])
-_REFUSED = refusals(400, 401, 403, 404, 409, 413, 422)
+_REFUSED = refusals(400, 401, 403, 404, 409, 413, 422, 429)
 
 
 @staff.get("/messages", response={200: schemas.MessagesOut, **_REFUSED})
@@ -200,7 +200,10 @@ async def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery
 
 @staff.post("/messages", response={202: schemas.UidOut, **_REFUSED})
 async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
-    """Queue one mail; with an `Idempotency-Key` a repeat gets the first one. Needs `add_message`."""
+    """Queue one mail; with an `Idempotency-Key` a repeat gets the first one. Needs `add_message`.
+
+    One address gets three of a type a minute, five in ten minutes, twenty a day, unless the type says otherwise: 429.
+    """
 
     def act() -> schemas.UidOut:
         user = _allowed(request, "add_message")
@@ -209,7 +212,9 @@ async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[
         said = payload.model_dump()
         key = request.headers.get("Idempotency-Key")
         with transaction.atomic():
-            message, is_new = (verbs.send(**said), True) if key is None else verbs.send_once(**said, by=user, key=key)
+            message, is_new = (
+                (verbs.send(**said, by=user), True) if key is None else verbs.send_once(**said, by=user, key=key)
+            )
             if is_new:
                 _log(user, message, "Sent through the API.", flag=ADDITION)
                 _note(request, "message.sent", message)

@@ -20,7 +20,7 @@ from notifications.outcomes import Answer
 from notifications.providers import Provider
 from notifications.providers.anymail import AnymailProvider
 from notifications.providers.smtp import SmtpProvider
-from notifications.services import recipients, transport
+from notifications.services import overrides, recipients, transport
 from notifications.services.queueing import sending_domain
 from notifications.services.why import is_paused
 
@@ -45,6 +45,7 @@ Steps = Generator[Line, None, bool]
 def look(*, send_to: str | None = None) -> Iterator[Line]:
     """One line per thing looked at; a step that fails ends the steps that stand on it."""
     yield from _settings()
+    yield from _words()
     if settings.NOTIFICATIONS_ENGINE == "off":
         yield Line("Engine", "mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.", True)
         return
@@ -64,6 +65,11 @@ def _settings() -> Iterator[Line]:
     for message in (message for check in checks.ALL for message in check()):
         yield Line("Settings", f"{message.msg} {message.hint or ''}".strip(), True)
     yield Line("Lease", f"{settings.NOTIFICATIONS_LEASE} s, with a timeout of {settings.NOTIFICATIONS_TIMEOUT} s.")
+
+
+def _words() -> Iterator[Line]:
+    for row, why in overrides.broken():
+        yield Line("Template", f"{row} of staff is not sent, the file is: {why}", True)
 
 
 def _pauses() -> Iterator[Line]:

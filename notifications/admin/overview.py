@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -20,13 +21,14 @@ from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_provi
 from notifications.admin.verbs import RETRY
 from notifications.models import Message, ProviderState, Worker
 from notifications.registry import PRIORITIES
+from notifications.services import overrides
 from notifications.services.clock import moment
 from notifications.services.staff import wrongly_failed
 from notifications.services.why import is_paused, span
 
 State = Message.State
 HOUR = timedelta(hours=1)
-WORKERS_SHOWN = 10
+WORKERS_SHOWN = WORDS_SHOWN = 10
 
 
 def overview(request: HttpRequest) -> dict[str, Any] | None:
@@ -59,6 +61,10 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         "engine": settings.NOTIFICATIONS_ENGINE,
         "is_off": settings.NOTIFICATIONS_ENGINE == "off",
         "has_way": bool(settings.EMAIL_URL),
+        "broken_words": [str(row) for row, _why in islice(overrides.broken(), WORDS_SHOWN)]
+        if _may(request, "notifications.view_templateoverride")
+        else [],
+        "words_url": reverse("admin:notifications_templateoverride_changelist"),
         "shows_workers": (shows_workers := _may(request, "notifications.view_worker")),
         "workers": [_worker(worker) for worker in Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN]]
         if shows_workers

@@ -201,7 +201,9 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         wording = self._wording(request, code, language)
         part = (request.POST if request.method == "POST" else request.GET).get("part") or "html"
         try:
-            if request.method != "POST":
+            if request.method == "POST":
+                self._needs_change(request, wording)
+            else:
                 return preview_response(self._preview(request, wording), part=part)
             form = TemplateForm(request.POST)
             form.is_valid()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -166,6 +166,17 @@ def require_author(kind: NotificationType, by: User | None) -> None:
     """SUPERUSERS_ONLY (403). Commands, which are nobody's, may."""
     if by is not None and not may_write(kind, by):
         raise ProductError("SUPERUSERS_ONLY", "Only superusers write mails with a code or link.", status=403)
+
+
+def broken() -> Iterator[tuple[TemplateOverride, str]]:
+    """The versions in use that are not sent, each with the reason; none of them holds a word of a mail."""
+    for row in TemplateOverride.objects.filter(active=True).order_by("type", "language", "part"):
+        try:
+            kind = registry.get(row.type)
+        except registry.UnknownType:
+            continue
+        if found := trouble(kind, row.language, {row.part: Override(row.body, row.pk)}):
+            yield row, found[row.part]
 
 
 def check_note(note: str) -> None:

@@ -81,10 +81,12 @@ def send(
     context: Mapping[str, Any],
     language: str | None = None,
     event_key: str | None = None,
+    by: User | None = None,
 ) -> Message:
     """Queue one mail; whoever has the address is its user, whose preferences hold.
 
-    ProductError, each with its reason: `UNKNOWN_TYPE`, `UNKNOWN_LANGUAGE`, `INVALID_MESSAGE`.
+    ProductError, each with its reason: `UNKNOWN_TYPE`, `UNKNOWN_LANGUAGE`, `INVALID_MESSAGE`; TOO_MANY_REQUESTS (429)
+    for `by`, the member of staff if it is one.
     """
     kind = kind_of(type)
     if EMAIL not in kind.channels:
@@ -96,6 +98,8 @@ def send(
         to = valid_email(to)
     except ValueError as error:
         raise _refused("INVALID_MESSAGE", f"The address {error}.") from None
+    if by is not None:
+        require_rate(kind, to)
     user = get_user_model()._default_manager.filter(email=to).first()
     try:
         with transaction.atomic():
@@ -122,7 +126,7 @@ def send_once(
     event_key = f"staff:{by.pk.hex}:{key}"
     earlier = Message.objects.filter(event_key=event_key).first()
     if earlier is None:
-        return send(type, to=to, context=context, language=language, event_key=event_key), True
+        return send(type, to=to, context=context, language=language, event_key=event_key, by=by), True
     if not _says(earlier, type, to, context, language):
         raise ProductError("IDEMPOTENCY_KEY_REUSED", "This key was used for another message.", status=409)
     return earlier, False

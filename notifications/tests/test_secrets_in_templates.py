@@ -4,6 +4,7 @@ import html
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 
 from notifications import registry, render, services
 from notifications.models import Message, TemplateOverride
@@ -167,3 +168,14 @@ def test_the_link_that_ends_news_is_guarded_too_and_news_may_show_pictures():
         overrides.save(kind, language="en", bodies={"html": f'<img src="{TO}/?{{{{ unsubscribe_url }}}}">'}, by=None)
 
     assert f"{TO}/logo.png" in render.render(kind, render.sample(kind), language="en").html
+
+
+def test_staff_and_operators_are_told_what_is_not_sent(staff_client, capsys):
+    row = stored("html", f'<img src="{TO}/?{{{{ reset_url }}}}">')
+
+    first = staff_client.get("/admin/").content.decode()
+    with pytest.raises(CommandError):
+        call_command("notifications_check")
+
+    assert f"Not sent as staff wrote it, but as the file has it: {row}." in first
+    assert f"! Template: {row} of staff is not sent" in capsys.readouterr().out

@@ -126,3 +126,13 @@ def test_a_message_is_its_recipients_over_rest(api, settings, verb):
     assert answer.status_code == 403
     assert answer.json()["code"] == "superusers_only"
     assert not message.copies.exists()
+
+
+def test_one_address_gets_three_a_minute_over_rest(api, settings, superuser):
+    settings.USERS_STAFF_MFA = "optional"
+    api.sign_in(superuser)
+    body = {"type": "users.welcome", "to": "ada@example.org", "context": {"first_name": "Ada"}}
+
+    statuses = [api.call("POST", "/staff/messages", body).status_code for _ in range(5)]
+
+    assert statuses == [202, 202, 202, 429, 429]
