@@ -89,7 +89,7 @@ ANSWERS = [
     ("GET", "/docs", {}, None, 302),
     ("GET", "/.well-known/change-password", {}, None, 302),
     ("GET", "/admin/", {}, None, 302),
-    ("GET", "/admin", {}, None, 404),
+    ("GET", "/admin", {}, None, 301),
     ("GET", "/admin/login/", {}, None, 200),
     ("GET", "/admin/jsi18n/", {}, None, 302),
     ("GET", "/admin/nope/", {}, None, 302),
