@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from project.tests.processes import Server, environment, until
+from project.tests.processes import Server, environment, manage, until
 
 ROOT = Path(settings.BASE_DIR)
 WRITE = "from django.db import connection; c = connection.cursor(); c.execute('CREATE TABLE t (a)')"
@@ -65,3 +65,12 @@ def test_files_of_a_server_are_private(tmp_path):
         assert set(modes(tmp_path / "db").values()) == {"0o600"}
     finally:
         server.kill()
+
+
+def test_an_older_database_that_others_can_read_is_named(tmp_path):
+    env = environment(f"sqlite:///{tmp_path / 'db.sqlite3'}")
+    manage("migrate", env=env)
+    assert "open-database" not in manage("check_accounts", env=env).stdout
+    (tmp_path / "db.sqlite3").chmod(0o644)
+
+    assert "Other users of this machine can read db.sqlite3" in manage("check_accounts", env=env).stdout
