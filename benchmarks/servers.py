@@ -128,15 +128,23 @@ def process(command: list[str], *, env: dict[str, str], log: Path) -> "Iterator[
                 started.wait()
 
 
+# uvicorn's own command takes no protocol of others; the product is measured with the one it is served by.
+_SERVE = """
+import sys, uvicorn
+app, port, http = sys.argv[1:]
+uvicorn.run(app, port=int(port), access_log=False, proxy_headers=False, loop="uvloop", http=http)
+"""
+
+
 @contextmanager
 def running(
     name: str, database_urls: dict[str, str], logs: Path, *, application: str = "", **changes: str
 ) -> Iterator[Server]:
     """The server, seeded and ready; `changes` are settings from the environment."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", application or APPLICATIONS[name]]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    command += ["--no-access-log", "--no-proxy-headers", "--loop", "uvloop", "--http", "httptools"]
+    application = application or APPLICATIONS[name]
+    http = "lib.protocol:BoundedProtocol" if application == APPLICATIONS["ours"] else "httptools"
+    command = [sys.executable, "-c", _SERVE, application, str(port), http]
     env, log = {**environment(name, port, database_urls), **changes}, logs / f"{name}.log"
     with process(command, env=env, log=log) as started:
         server = Server(name, f"http://127.0.0.1:{port}", started.pid)
