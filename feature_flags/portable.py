@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from feature_flags import engine, names
 from feature_flags.engine import agreement
 from lib.errors import ProductError
-from lib.text import Text, is_storable, storable
+from lib.text import Text, is_storable, normal_domain, storable
 
 Document = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -398,8 +398,11 @@ def _twice(values: Sequence[str], place: Place) -> Iterator[Problem]:
 
 
 def _plain(constraint: Constraint) -> Document:
-    """`values` or `value`, whichever was given: the other is left out."""
-    return constraint.model_dump(exclude_none=True)
+    """`values` or `value`, whichever was given: the other is left out. A domain has one spelling."""
+    document = constraint.model_dump(exclude_none=True)
+    if constraint.field == "emailDomain" and constraint.values:
+        document["values"] = list(map(normal_domain, constraint.values))
+    return document
 
 
 def wire_constraint(constraint: Mapping[str, Any]) -> Document:

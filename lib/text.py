@@ -8,9 +8,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from pydantic import AfterValidator, Field, StringConstraints
 
+from lib import addresses
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
-EMAIL_MAX_LENGTH = 254
+EMAIL_MAX_LENGTH = addresses.MAX_LENGTH
 NAME_MAX_LENGTH = 150
 
 
@@ -34,19 +36,35 @@ def storable(value: str) -> str:
     return value
 
 
-def normal_email(value: str) -> str:
-    """The one spelling of an address: stripped and lower-cased."""
+def typed_email(value: str) -> str:
+    """Stripped and in lower case, as addresses were kept before there was one spelling for each."""
     return value.strip().lower()
 
 
-def valid_email(value: str) -> str:
-    """The normal spelling; ValueError when Django's validator refuses it or it is over 254 characters."""
-    value = normal_email(storable(value))
+def normal_email(value: str) -> str:
+    """The one spelling of an address; of what is none, something to look for in vain."""
     try:
-        validate_email(value)
+        return addresses.canonical(value)
+    except ValueError:
+        return typed_email(value)
+
+
+def normal_domain(value: str) -> str:
+    """The one spelling of a domain; what is none stays as it is."""
+    try:
+        return addresses.canonical_domain(value)
+    except ValueError:
+        return value
+
+
+def valid_email(value: str) -> str:
+    """The one spelling; ValueError when it has none, Django's validator refuses it or it is over 254 characters."""
+    value = addresses.canonical(storable(value))
+    try:
+        validate_email(addresses.ascii_form(value))
     except ValidationError:
         raise ValueError("is not a valid e-mail address") from None
-    if len(value) > EMAIL_MAX_LENGTH:
+    if len(addresses.ascii_form(value)) > EMAIL_MAX_LENGTH:
         raise ValueError(f"must have at most {EMAIL_MAX_LENGTH} characters")
     return value
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 
+from lib.addresses import ascii_form
 from notifications import checks, outcomes, providers
 from notifications.models import Attempt
 from notifications.outcomes import Answer
@@ -213,7 +214,7 @@ def _sent(provider: Provider, address: str) -> Line:
         subject=f"{product}: mail works",
         body=f"This mail was sent by `notifications_check`. {product} can send.\n",
         from_email=settings.DEFAULT_FROM_EMAIL,
-        to=[address],
+        to=[ascii_form(address)],
         headers={
             "Message-ID": identity,
             "Date": format_datetime(timezone.now()),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.utils.encoding import punycode
 
+from lib.addresses import ascii_form
 from notifications import registry
 from notifications.rendering.content import Rendered, of_message
 
@@ -59,8 +59,6 @@ def _reply_to() -> dict[str, Any]:
 
 
 def _header(name: str, address: str) -> str:
-    """Name and address with an IDNA-encoded domain. What no server can take stays, for the transport to refuse."""
-    local, at, domain = address.rpartition("@")
-    if not domain.isascii():
-        address = f"{local}{at}{punycode(domain)}"
+    """Name and address, the domain as mail servers know it."""
+    address = ascii_form(address)
     return formataddr((name, address)) if address.isascii() else address

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
-from django.utils.encoding import punycode
 from pydantic import ValidationError
 
 from lib import logs
+from lib.addresses import ascii_domain
 from lib.text import valid_email
 from notifications import engine, metrics, registry
 from notifications.models import Message
@@ -75,7 +75,8 @@ def queue(
         language=language,
         context=stored,
         user=user,
-        to_address=valid_email(to),
+        # An account may have an address that nobody could register now (`check_accounts`).
+        to_address=to if user is not None and to == user.email else valid_email(to),
         to_name=_header_value(to_name)[:120],
         priority=kind.priority,
         due_at=due_at or now,
@@ -160,4 +161,4 @@ def _header_value(value: str) -> str:
 
 
 def sending_domain() -> str:
-    return punycode(parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]) or "localhost"
+    return ascii_domain(parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]) or "localhost"

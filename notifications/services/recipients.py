@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from lib.addresses import ascii_form
 from lib.sql import adapted, marks
 from lib.text import normal_email
 from notifications.models import Message, Preference, Suppression
@@ -61,4 +62,6 @@ def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
 
 def is_allowed(address: str) -> bool:
     allowed: list[str] = settings.NOTIFICATIONS_ALLOW_TO
-    return not allowed or any(fnmatchcase(normal_email(address), pattern) for pattern in allowed)
+    readable = normal_email(address)
+    spellings = (readable, ascii_form(readable))
+    return not allowed or any(fnmatchcase(text, normal_email(one)) for one in allowed for text in spellings)

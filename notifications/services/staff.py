@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 from django.utils import translation
 
 from lib.errors import ProductError
-from lib.text import is_storable, printable, valid_email
+from lib.text import is_storable, normal_email, printable, valid_email
 from notifications import engine, registry, render
 from notifications.models import Message
 from notifications.providers.smtp import CONVERSATION
@@ -264,7 +264,7 @@ def _refused(code: str, message: str) -> ProductError:
 
 def _says(message: Message, type: str, to: str, context: Mapping[str, Any], language: str | None) -> bool:
     """Whether sending this would have made that message."""
-    if (message.type, message.to_address) != (type, to.strip().lower()):
+    if (message.type, message.to_address) != (type, normal_email(to)):
         return False
     if language and message.language != language_of(language):
         return False

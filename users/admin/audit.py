@@ -15,7 +15,6 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from lib.text import normal_email
 from notifications.admin.common import WINDOW, ChosenFilter, ReadOnly, chip
 from users.admin.common import OUTCOMES, addresses, link, short, told
 from users.admin.filters import first_id
@@ -121,9 +120,8 @@ class AuditAdmin(ReadOnly):
 
     def meaning(self, term: str) -> Q:
         if "@" in term:
-            email = normal_email(term)
-            found = Q(subject_mac=audit.subject(email))
-            owner = User.objects.filter(email=email).values_list("pk", flat=True).first()
+            found = Q(subject_mac=audit.subject(term))
+            owner = User.objects.of_address(term).values_list("pk", flat=True).first()
             return found | Q(user_id=owner) if owner else found
         in_window = Q(pk__gt=_newest_id() - WINDOW)
         try:

@@ -23,7 +23,7 @@ from django.utils.translation import ngettext_lazy
 
 from lib.admin import Verb, VerbAdmin
 from lib.streaming import PiecesResponse
-from lib.text import valid_email
+from lib.text import normal_email, valid_email
 from notifications.admin.common import CappedPaginator
 from users import services
 from users.admin.common import actor, moment, reader, refuse_out_of_reach
@@ -114,7 +114,7 @@ class UserAdmin(VerbAdmin):
             return queryset, False
         if "\x00" in term:
             return queryset.none(), False
-        found = Q(email__startswith=term.lower())
+        found = Q(email__startswith=normal_email(term))
         if "@" not in term:
             found |= Q(first_name__istartswith=term) | Q(last_name__istartswith=term)
             first, _space, last = term.partition(" ")

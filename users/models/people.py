@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from lib.text import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, normal_email, valid_email
+from lib.text import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, normal_email, typed_email, valid_email
 
 #: The group whose members act on other members of staff; the name is what carries it.
 ADMINS = "Admin"
@@ -23,7 +23,13 @@ ADMINS = "Admin"
 
 class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(email=normal_email(username or ""))
+        return self.of_address(username or "")[:1].get()
+
+    def of_address(self, text: str) -> models.QuerySet[User]:
+        """The account of an address in any spelling. What older releases kept in two is two, each by its own."""
+        typed = typed_email(text)
+        rows = self.filter(email__in={typed, normal_email(text)})
+        return rows.order_by(models.Case(models.When(email=typed, then=0), default=1))
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A user with a hashed password, or an unusable one when None; ValueError for an invalid address."""

@@ -89,6 +89,7 @@ _DATA = frozenset(
         "is_staff",
         "is_superuser",
         "kind",
+        "mark",
         "name",
         "note",
         "pause_seconds",
@@ -154,16 +155,15 @@ def about(email: str) -> QuerySet[AuditEvent]:
     """The events of an address, newest first: those of its account, and those that named it before there was one."""
     if not is_storable(email):
         return AuditEvent.objects.none()
-    email = normal_email(email)
-    mine = Q(subject_mac__in=tokens.subject_macs("audit", email))
-    if user_id := User.objects.filter(email=email).values_list("pk", flat=True).first():
+    mine = Q(subject_mac__in=tokens.subject_macs("audit", normal_email(email)))
+    if user_id := User.objects.of_address(email).values_list("pk", flat=True).first():
         mine |= Q(user_id=user_id)
     return AuditEvent.objects.filter(mine).order_by("-id")
 
 
 def subject(email: str) -> bytes:
     """What an address is found by in the trail."""
-    return tokens.subject_mac("audit", email)
+    return tokens.subject_mac("audit", normal_email(email))
 
 
 @transaction.atomic

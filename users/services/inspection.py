@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from lib import env
+from lib import addresses, env
 from users.models import MfaDevice, User
 from users.services import housekeeping
 
@@ -35,7 +35,7 @@ class Finding:
 
 def findings() -> list[Finding]:
     """All there are, settings first."""
-    return [*_settings(), *_addresses(), *_people()]
+    return [*_settings(), *_addresses(), *_people(), *_spellings()]
 
 
 def _settings() -> Iterator[Finding]:
@@ -80,6 +80,18 @@ def _addresses() -> Iterator[Finding]:
         host = urlsplit(origin).hostname or ""
         if host != rp_id and not host.endswith(f".{rp_id}"):
             yield Finding("passkeys-elsewhere", f"Passkeys of {rp_id} cannot be used at {host}: USERS_WEBAUTHN_RP_ID.")
+
+
+def _spellings() -> Iterator[Finding]:
+    """What older releases kept otherwise than `lib.addresses` spells it, and the migration had to leave."""
+    for email in User.objects.order_by("email").values_list("email", flat=True).iterator():
+        try:
+            wanted = addresses.canonical(email)
+        except ValueError as error:
+            yield Finding("address-unreadable", f"{email} stays as it is and can only be typed so: it {error}.")
+            continue
+        if wanted != email:
+            yield Finding("address-twin", f"{email} is the mailbox of {wanted}, and an account of its own.")
 
 
 def _people() -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from lib.errors import ProductError
 from lib.net import holding
 from lib.sql import marks
+from lib.text import normal_email
 from users.models import AuditEvent, RateBucket
 from users.services import tokens
 
@@ -43,7 +44,8 @@ class Limit:
 
     def of(self, email: str, *more: str) -> Bucket:
         """The counter of an account (and what else narrows it). Keys of one account share their first half."""
-        return Bucket(self, _account(email) + tokens.subject_mac("rate", self.scope, email, *more)[:_HALF])
+        mac = tokens.subject_mac("rate", self.scope, normal_email(email), *more)
+        return Bucket(self, _account(email) + mac[:_HALF])
 
     def of_thing(self, kind: str, value: str) -> Bucket:
         """The counter of something else: an `ip`, a `session`, a `user`."""
@@ -272,7 +274,7 @@ def _range(account: bytes) -> Q:
 
 
 def _account(email: str) -> bytes:
-    return tokens.subject_mac("account", email)[:_HALF]
+    return tokens.subject_mac("account", normal_email(email))[:_HALF]
 
 
 def _row(bucket: Bucket, now: int) -> tuple[object, ...]:

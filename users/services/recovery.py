@@ -27,12 +27,12 @@ def forgot(*, email: str, caller: Caller) -> str:
 
     TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
     """
-    email = normal_email(email)
+    typed, email = email, normal_email(email)
     now = timezone.now()
     mailing.count_mail(caller)
     may_mail = mailing.may_mail("forgot_password", email)
     with transaction.atomic():
-        user = User.objects.select_for_update().filter(email=email, is_active=True).first()
+        user = User.objects.of_address(typed).select_for_update().filter(is_active=True).first()
         if user is None:
             return tokens.decoy_token(_RESET, email, now)
         if may_mail:
@@ -78,7 +78,7 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
     Raises RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD.
     """
     row = proofs.find(token, _RESET)
-    if row is None or row.email != normal_email(email):
+    if row is None or normal_email(row.email) != normal_email(email):
         raise _bad_token()
     has_factor = MfaDevice.objects.filter(user=row.user_id, confirmed_at__isnull=False).exists()
     passwords.check(password, email=row.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)

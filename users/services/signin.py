@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from lib.errors import ProductError
 from lib.sql import adapted, marks
-from lib.text import normal_email
+from lib.text import normal_email, typed_email
 from users.models import AuditEvent, User
 from users.services import audit, devices, factors, hashing, limiter, second_factor
 from users.services.callers import Caller
@@ -34,7 +34,7 @@ SELECT u.*,
   EXISTS (SELECT 1 FROM users_usersession s WHERE s.user_id = u.id AND s.network_mac IN ({places})) AS knows_place,
   EXISTS (SELECT 1 FROM users_usersession s WHERE s.user_id = u.id) AS has_sessions,
   EXISTS (SELECT 1 FROM users_mfadevice d WHERE d.user_id = u.id AND d.confirmed_at IS NOT NULL) AS has_factor
-FROM users_user u WHERE u.email = %s
+FROM users_user u WHERE u.email IN (%s, %s) ORDER BY CASE u.email WHEN %s THEN 0 ELSE 1 END
 """
 
 
@@ -74,8 +74,8 @@ def begin(*, email: str, caller: Caller) -> Attempt:
 
     Raises Paused (LOGIN_BAD_CREDENTIALS, slug `login_paused`) or TOO_MANY_REQUESTS (429).
     """
-    email = normal_email(email)
     user: Any = _look_up(email, caller)
+    email = normal_email(email)
     known = devices.known(caller.device, email)
     buckets = [login_bucket(email, caller)]
     # A network its owner signs in from buys a stranger there nothing: its own counter, the one above, is the narrower.
@@ -102,8 +102,8 @@ def begin(*, email: str, caller: Caller) -> Attempt:
 
 def _look_up(email: str, caller: Caller) -> User | None:
     """The account and what is known of the caller's place, by one query."""
-    places = caller.network_macs
-    values = adapted(caller.network, timezone.now() - _KNOWN_FOR, *places, email)
+    places, typed = caller.network_macs, typed_email(email)
+    values = adapted(caller.network, timezone.now() - _KNOWN_FOR, *places, typed, normal_email(email), typed)
     return next(iter(User.objects.raw(_LOOK_UP.format(places=marks(places)), values)), None)
 
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from lib.errors import ProductError
-from lib.text import is_storable, normal_email, printable, valid_email
+from lib.text import is_storable, printable, valid_email
 from users.models import AuditEvent, User, UserSession
 from users.services import (
     audit,
@@ -36,8 +36,8 @@ DELETION_REQUESTED = "deletion requested by its owner"
 
 
 def find(email: str) -> User:
-    """The account of an address in any letter case; USER_UNKNOWN (404)."""
-    user = User.objects.filter(email=normal_email(email)).first() if is_storable(email) else None
+    """The account of an address in any spelling; USER_UNKNOWN (404)."""
+    user = User.objects.of_address(email).first() if is_storable(email) else None
     if user is None:
         raise ProductError("USER_UNKNOWN", f"No user {printable(email)}.", status=404)
     return user

@@ -14,8 +14,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from lib.text import NAME_MAX_LENGTH, valid_email
-from users.models import User
-from users.services import audit, sessions
+from users.models import AuditEvent, User
+from users.services import audit, sessions, tokens
 from users.services.callers import Actor, Caller
 from users.services.importing.report import Options, Report
 from users.services.importing.source import Source
@@ -32,6 +32,8 @@ _UPDATED = (
     *("password", "must_reset", "first_name", "last_name", "is_active", "deactivated_at", "deactivated_reason"),
     *("email_verified_at", "last_login"),
 )
+#: What the report names when it stays as it is here.
+_REPORTED = {"first_name", "last_name", "is_active"}
 
 
 class _Invalid(Exception):
@@ -40,11 +42,11 @@ class _Invalid(Exception):
 
 def import_users(source: Source, options: Options) -> Report:
     """Bring the seed's users in, a transaction for each batch; a second run creates nobody."""
-    report = Report()
+    report, taken = Report(), _Taken()
     for rows in _batches(source.users(options.batch), options.batch):
         report.counts["read"] += len(rows)
         with transaction.atomic():
-            _Batch(report, options).run(rows)
+            _Batch(report, options, taken).run(rows)
             if options.dry_run:
                 transaction.set_rollback(True)
         # With DEBUG Django keeps the words of every statement, all values included.
@@ -58,18 +60,36 @@ def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[st
         yield batch
 
 
+class _Taken:
+    """The addresses and ids of the rows so far: the first row of several has it."""
+
+    def __init__(self) -> None:
+        self.emails: set[str] = set()
+        self.ids: set[uuid.UUID] = set()
+
+    def take(self, user: User) -> None:
+        if user.email in self.emails:
+            raise _Invalid("another account with this address is in use")
+        if user.pk in self.ids:
+            raise _Invalid("another account has this id, in other letter case or with other dashes")
+        self.emails.add(user.email)
+        self.ids.add(user.pk)
+
+
 class _Batch:
     """Some rows, looked up and written together."""
 
-    def __init__(self, report: Report, options: Options) -> None:
+    def __init__(self, report: Report, options: Options, taken: _Taken) -> None:
         self.report = report
         self.options = options
+        self.taken = taken
 
     def run(self, rows: list[dict[str, Any]]) -> None:
         wanted = list(filter(None, map(self._read, rows)))
         same = Q(pk__in=[user.pk for user in wanted]) | Q(email__in=[user.email for user in wanted])
         found = list(User.objects.select_for_update().filter(same).order_by("pk"))
         by_id, by_email = {user.pk: user for user in found}, {user.email: user for user in found}
+        self.last, self.theirs = _last_imports(found), {user.pk: user for user in wanted}
         new, changed = [], []
         for user in wanted:
             ours = by_id.get(user.pk) or by_email.get(user.email)
@@ -85,6 +105,7 @@ class _Batch:
     def _read(self, row: dict[str, Any]) -> User | None:
         try:
             user = _account(row)
+            self.taken.take(user)
         except _Invalid as error:
             self.report.reject(id=row["id"], email=row["email"], why=str(error))
             return None
@@ -101,6 +122,7 @@ class _Batch:
 
     def _is_to_change(self, ours: User, theirs: User) -> bool:
         """Whether the account that is here is given other values; what differs and stays is told."""
+        self.theirs[ours.pk] = theirs
         if ours.pk != theirs.pk:
             self.report.note("other_ids", email=theirs.email, was=theirs.pk.hex, id=ours.pk.hex)
         if not self.options.update:
@@ -112,7 +134,33 @@ class _Batch:
             self.report.note("other_addresses", email=ours.email, was=theirs.email)
         if ours.is_superuser != theirs.is_superuser:
             self.report.note("other_rights", email=ours.email, is_superuser=ours.is_superuser)
-        return _change(ours, theirs)
+        kept = self._kept(ours, theirs)
+        if differing := sorted(name for name in kept & _REPORTED if getattr(ours, name) != getattr(theirs, name)):
+            self.report.note("changed_here", email=ours.email, kept=differing)
+        return _change(ours, theirs, kept)
+
+    def _kept(self, ours: User, theirs: User) -> set[str]:
+        """What has been decided here since: no update brings back what was before."""
+        kept = set()
+        at, mark = self.last.get(ours.pk, (None, ""))
+        # Registered here, or of another row and moved to this address here. Unverified it may be a stranger's.
+        is_other = at is None or ours.pk != theirs.pk
+        if ours.is_verified if at is None or is_other else ours.updated_at > at:
+            kept |= {"first_name", "last_name", "is_active", "deactivated_at", "deactivated_reason"}
+        # Argon2id: set here, or the seed's from the first sign-in here on, unless the seed has another by now.
+        is_own = not ours.password.startswith("bcrypt$") and ours.has_usable_password()
+        is_last = not mark or mark in _marks(theirs)
+        if ours.password_changed_at or (ours.is_verified and (is_other or (is_own and is_last))):
+            kept |= {"password", "must_reset"}
+        if theirs.must_reset and ours.must_reset:
+            kept.add("password")  # none either way, and no two of those are alike
+        if ours.is_verified or ours.email != theirs.email:
+            kept.add("email_verified_at")
+        if not ours.is_active and not theirs.is_active:
+            kept.add("deactivated_at")
+        if ours.last_login and (theirs.last_login is None or theirs.last_login < ours.last_login):
+            kept.add("last_login")
+        return kept
 
     def _create(self, users: list[User]) -> None:
         if not users:
@@ -147,7 +195,12 @@ class _Batch:
             self._written(users, "updated")
 
     def _written(self, users: list[User], what: str) -> None:
-        audit.record_all([audit.event("user.imported", by=BY, user=user, kind=what) for user in users])
+        audit.record_all(
+            [
+                audit.event("user.imported", by=BY, user=user, kind=what, mark=_marks(self.theirs[user.pk])[0])
+                for user in users
+            ]
+        )
         self.report.counts[what] += len(users)
         for user in users:
             if user.must_reset:
@@ -168,9 +221,7 @@ def _stamp(updated_at: dict[uuid.UUID, datetime]) -> None:
 
 
 def _account(row: dict[str, Any]) -> User:
-    email = _email(row)
-    if row["id_place"] > 1:
-        raise _Invalid("another account has this id, in other letter case or with other dashes")
+    email = _email(row["email"])
     created_at = row["created_on"] or timezone.now()
     updated_at = row["updated_on"] or created_at
     is_active = bool(row["is_active"])
@@ -200,20 +251,22 @@ def _account(row: dict[str, Any]) -> User:
     return user
 
 
-def _change(ours: User, theirs: User) -> bool:
-    """Give ours what theirs has; return whether anything differs. What people have proved here since stays."""
-    wanted = {name: getattr(theirs, name) for name in _UPDATED}
-    if ours.password_changed_at is not None:
-        # An old password, perhaps one that was known to others, must not come back.
-        del wanted["password"], wanted["must_reset"]
-    elif theirs.must_reset and ours.must_reset:
-        del wanted["password"]  # none either way, and no two of those are alike
-    if ours.is_verified or ours.email != theirs.email:
-        del wanted["email_verified_at"]
-    if not ours.is_active and not theirs.is_active:
-        del wanted["deactivated_at"]
-    if ours.last_login and (theirs.last_login is None or theirs.last_login < ours.last_login):
-        del wanted["last_login"]
+def _last_imports(users: list[User]) -> dict[uuid.UUID, tuple[datetime, str]]:
+    """When each of them last came by an import, and the mark of the hash that the source had then."""
+    events = AuditEvent.objects.filter(event="user.imported", user_id__in=[user.pk for user in users])
+    found = events.order_by("id").values_list("user_id", "at", "data")
+    return {user_id: (at, data.get("mark", "")) for user_id, at, data in found if user_id}
+
+
+def _marks(theirs: User) -> list[str]:
+    """What a hash of the source is known again by, one for each key: the hash itself is not kept."""
+    hashed = "" if theirs.must_reset else theirs.password
+    return [mac.hex()[:32] for mac in tokens.subject_macs("imported hash", hashed)]
+
+
+def _change(ours: User, theirs: User, kept: set[str]) -> bool:
+    """Give ours what theirs has, but for `kept`; return whether anything differs."""
+    wanted = {name: getattr(theirs, name) for name in _UPDATED if name not in kept}
     changes = {name: value for name, value in wanted.items() if getattr(ours, name) != value}
     for name, value in changes.items():
         setattr(ours, name, value)
@@ -226,20 +279,13 @@ def _id(text: str) -> uuid.UUID:
     return uuid.UUID(text) if _UUID.fullmatch(text) else uuid.uuid5(_IDS, f"compose-stack:users:{text}")
 
 
-def _email(row: dict[str, Any]) -> str:
-    text = row["email"]
+def _email(text: str | None) -> str:
     if not text or not text.strip():
         raise _Invalid("there is no address")
-    if row["place"] > 1:
-        raise _Invalid("another account with this address is in use")
     try:
-        email = valid_email(text)
+        return valid_email(text)
     except ValueError as error:
         raise _Invalid(f"the address {error}") from None
-    if email != row["address"]:
-        # Two rows could be one account to us and two to the database.
-        raise _Invalid("the address holds blanks or capital letters beyond ASCII")
-    return email
 
 
 def _name(text: str | None) -> str:

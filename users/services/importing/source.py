@@ -42,17 +42,10 @@ FLAGS = {
 }
 _REQUIRED = {"users": ("id", "email", "hashed_password"), "feature_flags": ("codename", "is_active")}
 
-# Of accounts with one address, however it is written, the one people have been using comes first. `address` is what
-# the database held the same: letters beyond ASCII are its own affair. Ids that differ in letter case or in dashes are
-# one UUID.
-_TWINS = r"""
-SELECT *,
-    row_number() OVER (
-        PARTITION BY address
-        ORDER BY is_verified DESC NULLS LAST, last_login DESC NULLS LAST, created_on DESC NULLS LAST, id
-    ) AS place,
-    row_number() OVER (PARTITION BY lower(replace(id, '-', '')) ORDER BY id) AS id_place
-FROM (SELECT *, lower(btrim(email, E' \t\n\r\f\v\x1c\x1d\x1e\x1f')) AS address FROM ({rows}) AS chosen) AS rows
+# Of accounts with one address the one people have been using comes first.
+_IN_USE_FIRST = """
+SELECT * FROM ({rows}) AS rows
+ORDER BY is_verified DESC NULLS LAST, last_login DESC NULLS LAST, created_on DESC NULLS LAST, id
 """
 
 
@@ -90,8 +83,8 @@ class Source:
             self._select("feature_flags", FLAGS)
 
     def users(self, batch: int) -> Iterator[dict[str, Any]]:
-        """Every row, with `place` 1 for the account that keeps its address and more for its twins; `id_place` alike."""
-        return self._rows(sql.SQL(_TWINS).format(rows=self._select("users", USERS)), batch)
+        """Every row, those in use first. Which addresses are one no database says: each has blanks of its own."""
+        return self._rows(sql.SQL(_IN_USE_FIRST).format(rows=self._select("users", USERS)), batch)
 
     def flags(self, batch: int) -> Iterator[dict[str, Any]]:
         """Every row, the oldest first."""
