@@ -20,6 +20,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import check_password, get_hasher, identify_hasher, is_password_usable, make_password
 
 from lib.errors import ProductError
+from users.hashers import one_spelling
 from users.models import User
 
 _RECOUNT_SECONDS = 600
@@ -85,13 +86,18 @@ async def acheck(password: str, encoded: str) -> Checked:
 
 
 def _check(password: str, encoded: str) -> Checked:
+    # As typed first: what is imported, or older than the one spelling, was hashed so. The second comparison depends on
+    # what was typed alone, so its time tells nothing of the account.
+    spellings = dict.fromkeys((password, one_spelling(password)))
     try:
-        if not check_password(password, encoded):
-            return Checked(False)
+        matched = next((text for text in spellings if check_password(text, encoded)), None)
     except ValueError:
         return Checked(False)  # an unreadable hash lets nobody in
+    if matched is None:
+        return Checked(False)
     used, preferred = identify_hasher(encoded), get_hasher("default")
     is_current = used.algorithm == preferred.algorithm and not preferred.must_update(encoded)
+    is_current = is_current and matched == one_spelling(matched)
     return Checked(True, None if is_current else make_password(password))
 
 

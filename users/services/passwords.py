@@ -1,5 +1,5 @@
-"""The password policy: which passwords are refused, and for what reason. Nothing here changes a password: what is
-checked, and then hashed, is what was typed, with its spaces, its letter case and its Unicode, to the last character."""
+"""The password policy: which passwords are refused, and for what reason. What is checked is
+what is hashed: what was typed, in NFC, with its spaces and its letter case, to the last character."""
 
 import re
 from typing import Any
@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from lib.errors import ProductError
+from users.hashers import one_spelling
 from users.services import guesses
 
 MIN_LENGTH = 8
@@ -43,6 +44,7 @@ def broken_rule(password: str, *, email: str, has_factor: bool = False) -> str |
 
     `has_factor`: a second factor stands beside the password, so that NIST SP 800-63B-4 asks for 8 characters only.
     """
+    password = one_spelling(password)
     is_nist = settings.USERS_PASSWORD_POLICY == "nist"
     if len(password) < (NIST_MIN_LENGTH if is_nist and not has_factor else MIN_LENGTH):
         return "TOO_SHORT"

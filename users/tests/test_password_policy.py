@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from project.tests import processes
+from users.hashers import one_spelling
 from users.models import AuditEvent, User
 from users.services import guesses, passwords
 from users.tests.factories import PASSWORD, UserFactory
@@ -226,7 +227,8 @@ def test_what_was_registered_signs_in_and_nothing_like_it(api, settings, passwor
 
     for place, other in enumerate(sorted(others(password))):
         api.defaults["REMOTE_ADDR"] = f"198.51.{place}.7"
-        assert api.login_form("ada@example.com", other).status_code == 400
+        is_same = one_spelling(other) == one_spelling(password)
+        assert api.login_form("ada@example.com", other).status_code == (200 if is_same else 400)
     assert api.login_form("ada@example.com", password).status_code == 200
 
 
