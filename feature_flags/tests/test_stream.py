@@ -268,16 +268,10 @@ def test_one_address_holds_a_tenth_of_the_streams(token, settings):
     @async_to_sync
     async def run():
         async with Listener(target(token)), Listener(target(token)):
-            statuses = []
-
-            async def send(message):
-                statuses.append(message.get("status"))
-
-            await application(scope_of("GET", target(token)), None, send)
-            async with Listener(target(token), client=("192.0.2.8", 1)) as other:
-                statuses.append(other.start["status"])
+            async with Listener(target(token)) as third, Listener(target(token), client=("192.0.2.8", 1)) as other:
+                statuses = third.start["status"], other.start["status"]
         async with Listener(target(token)) as again:
-            return statuses[0], statuses[-1], again.start["status"]
+            return *statuses, again.start["status"]
 
     assert run() == (429, 200, 200)
 
