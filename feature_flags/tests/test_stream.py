@@ -267,9 +267,13 @@ def test_one_address_holds_a_tenth_of_the_streams(token, settings):
 
     @async_to_sync
     async def run():
-        async with Listener(target(token)), Listener(target(token)):
-            async with Listener(target(token)) as third, Listener(target(token), client=("192.0.2.8", 1)) as other:
-                statuses = third.start["status"], other.start["status"]
+        async with (
+            Listener(target(token)),
+            Listener(target(token)),
+            Listener(target(token)) as third,
+            Listener(target(token), client=("192.0.2.8", 1)) as other,
+        ):
+            statuses = third.start["status"], other.start["status"]
         async with Listener(target(token)) as again:
             return *statuses, again.start["status"]
 
