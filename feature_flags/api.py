@@ -147,6 +147,23 @@ async def client_features(request: HttpRequest) -> HttpResponse:
     return await answer(request)
 
 
+@unleash.get(
+    "/client/delta",
+    response={200: schemas.DeltaOut, 304: None, **refusals(401, 403, 503)},
+    auth=None,
+    openapi_extra=_described(_UNCHANGED),
+)
+async def client_delta(request: HttpRequest) -> HttpResponse:
+    """All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them. Needs a server token."""
+    return await answer(request)
+
+
+@unleash.post("/client/metrics/bulk", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.BulkMetricsIn))
+async def client_metrics_bulk(request: HttpRequest) -> HttpResponse:
+    """What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token."""
+    return await answer(request)
+
+
 @unleash.post("/client/register", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.RegistrationIn))
 async def client_register(request: HttpRequest) -> HttpResponse:
     """Accepted and not kept. Needs a server token."""
@@ -196,7 +213,7 @@ async def frontend_metrics(request: HttpRequest) -> HttpResponse:
 
 
 _close(unleash, "/frontend", "/frontend/client/register", "/frontend/client/metrics")
-_close(unleash, "/client/features", "/client/register", "/client/metrics")
+_close(unleash, "/client/features", "/client/register", "/client/metrics", "/client/metrics/bulk", "/client/delta")
 _close(router, "/feature-flags", "")
 
 # --- OFREP ------------------------------------------------------------------------------------------------------------

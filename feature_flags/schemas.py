@@ -112,5 +112,17 @@ class MetricsIn(_Open):
     )
 
 
+class BulkMetricsIn(_Open):
+    metrics: list[dict[str, Any]] = Field(
+        [], examples=[[{"featureName": "FF_A", "appName": "shop", "yes": 3, "no": 1, "variants": {"blue": 2}}]]
+    )
+
+
+class DeltaOut(_Open):
+    """`hydration` holds everything; then `feature-updated`, `feature-removed`, `segment-updated`, `segment-removed`."""
+
+    events: list[dict[str, Any]]
+
+
 class RegistrationIn(RootModel[Any]):
     """Read by nobody: every application may ask."""

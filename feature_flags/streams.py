@@ -15,17 +15,19 @@ from urllib.parse import parse_qs
 from django.conf import settings
 
 from feature_flags import store, tickets
-from feature_flags.answers import ofrep
-from feature_flags.answers.callers import has_expired, require_origin
+from feature_flags.answers import ofrep, unleash
+from feature_flags.answers.callers import SERVER, authorised, has_expired, require_origin
+from feature_flags.answers.deltas import deltas
 from feature_flags.answers.prepared import prepared
-from feature_flags.answers.wire import SECURITY, VARY, Answer, Refused, Request, shared_with
+from feature_flags.answers.wire import SECURITY, VARY, Answer, Refused, Request, shared_with, shared_with_house
 from feature_flags.snapshot import Snapshot, Token
 from lib.net import holding, normal_ip
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-PATHS = frozenset({"/ofrep/v1/stream", "//ofrep/v1/stream"})
+UPDATES = "/api/client/streaming"
+PATHS = frozenset({"/ofrep/v1/stream", "//ofrep/v1/stream", UPDATES})
 HEARTBEAT_SECONDS = 15.0
 #: How long a client that has heard of a newer revision waits for this process to have it.
 REACH_SECONDS = 0.2
@@ -52,6 +54,12 @@ def open_stream(request: Request) -> Stream | Answer:
 
 def _opened(request: Request) -> Stream:
     known = prepared(store.snapshot)
+    if request.path == UPDATES:
+        server = authorised(request, known, SERVER)
+        if hub.is_full() or hub.has_its_share(_holder(request)):
+            # Unleash's clients know that this means: poll.
+            raise Refused(503 if hub.is_stopping else 429)
+        return Updates(server.id, unleash.read_seen(request.headers.get(b"last-event-id")), request)
     query = parse_qs(request.query.decode("latin-1"))
     owner = tickets.token_id(query.get("ticket", [""])[-1], time())
     token = known.tokens.get(owner) if owner is not None else None
@@ -72,7 +80,10 @@ def _holder(request: Request) -> str:
 
 
 def _refusal(request: Request, refused: Refused) -> Answer:
-    answer = ofrep.refuse(request, refused)
+    if request.path == UPDATES:
+        answer = unleash.refuse_house(request, refused)
+    else:
+        answer = ofrep.refuse(request, refused)
     if refused.status in {429, 503}:
         return answer._replace(status=refused.status, headers=[*answer.headers, (b"retry-after", _FULL_SECONDS)])
     if refused.status == 405:
@@ -94,7 +105,7 @@ class Stream:
             (b"cache-control", b"no-store"),
             # nginx would collect events until a buffer is full.
             (b"x-accel-buffering", b"no"),
-            *shared_with(request.headers.get(b"origin")),
+            *(shared_with_house if request.path == UPDATES else shared_with)(request.headers.get(b"origin")),
         ]
         self.news = asyncio.Event()
         self.is_over = False
@@ -162,6 +173,22 @@ class Stream:
     def end(self) -> None:
         self.is_over = True
         self.news.set()
+
+
+class Updates(Stream):
+    """Unleash's stream: everything at first, or what changed since the event that the client names; then changes."""
+
+    def _first(self) -> bytes:
+        return self._next() or b":\n\n"
+
+    def _next(self) -> bytes:
+        known = store.snapshot
+        if known is None:
+            return b""
+        body, is_everything = deltas.since(known, self.seen)
+        is_new, self.seen = bool(body), known.revision
+        name = b"unleash-connected" if is_everything else b"unleash-updated"
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (known.revision, name, body) if is_new else b""
 
 
 def _event(snapshot: Snapshot) -> bytes:

@@ -2,10 +2,11 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
-from feature_flags.api import ofrep
+from feature_flags.api import answer, ofrep
 from project import health, metrics
 from project.api import api, not_found
 
@@ -21,6 +22,8 @@ urlpatterns = [
     re_path(r"^api(?:/(?P<path>.*))?$", not_found),
     # A client's base address may end in a slash.
     re_path(r"^/?ofrep/v1/", ofrep.urls),
+    # Where Unleash Edge asks about tokens.
+    path("edge/validate", csrf_exempt(answer)),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),

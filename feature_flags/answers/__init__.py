@@ -25,6 +25,11 @@ ROUTES = {
     "/api/client/features": Route(
         "client features", {"GET": unleash.client_features}, unleash.refuse_house, is_house=True
     ),
+    "/api/client/delta": Route("client delta", {"GET": unleash.client_delta}, unleash.refuse_house, is_house=True),
+    "/api/client/metrics/bulk": Route(
+        "client metrics bulk", {"POST": unleash.client_metrics_bulk}, unleash.refuse_house, METRICS_LIMIT, is_house=True
+    ),
+    "/edge/validate": Route("edge validate", {"POST": unleash.validate}, unleash.refuse_house, is_house=True),
     "/api/client/register": Route(
         "client register", {"POST": unleash.client_register}, unleash.refuse_house, is_house=True
     ),

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
 import mmh3
 
 from feature_flags import usage
-from feature_flags.answers.callers import FRONTEND, SERVER, authorised, given_context, read_object, shared, told
+from feature_flags.answers.callers import (
+    FRONTEND,
+    SERVER,
+    authorised,
+    given_context,
+    has_expired,
+    read_object,
+    shared,
+    told,
+)
+from feature_flags.answers.deltas import deltas
 from feature_flags.answers.prepared import prepared
 from feature_flags.answers.wire import (
     COMMON,
@@ -18,6 +29,7 @@ from feature_flags.answers.wire import (
     Refused,
     Request,
     answer,
+    dumped,
     house_refusal,
     is_unchanged,
     knows_segments,
@@ -46,6 +58,38 @@ def client_features(request: Request, snapshot: Snapshot | None) -> Answer:
     return _for_house(found, request)
 
 
+def client_delta(request: Request, snapshot: Snapshot | None) -> Answer:
+    """Everything, or with the entity tag of an earlier answer the changes since: the tag is the revision."""
+    known = prepared(snapshot)
+    authorised(request, known, SERVER)
+    body, _ = deltas.since(known.snapshot, read_seen(request.headers.get(b"if-none-match")))
+    tag = b'"%d"' % known.snapshot.revision
+    if not body:
+        return _for_house(Answer(304, [*COMMON, (b"etag", tag)]), request)
+    return _for_house(answer(200, body, (b"etag", tag)), request)
+
+
+def read_seen(tag: bytes | None) -> int | None:
+    """The revision a client names, as entity tag or as the id of an event."""
+    digits = (tag or b"").removeprefix(b"W/").strip(b'"')
+    return int(digits) if digits.isdigit() and len(digits) < 19 else None
+
+
+def validate(request: Request, snapshot: Snapshot | None) -> Answer:
+    """Which of the tokens in the body are good, and for what: as Unleash Edge asks. Of the others nothing is said."""
+    known = prepared(snapshot)
+    asked = read_object(request.body).get("tokens")
+    if not isinstance(asked, list) or not all(isinstance(secret, str) for secret in asked):
+        raise Refused(400)
+    found = [(secret, known.snapshot.tokens.get(sha256(secret.encode(errors="replace")).digest())) for secret in asked]
+    good = [
+        {"token": secret, "type": "client" if token.kind == SERVER else FRONTEND, "projects": ["*"]}
+        for secret, token in found
+        if token is not None and not has_expired(token)
+    ]
+    return answer(200, dumped({"tokens": good}))
+
+
 def client_register(request: Request, snapshot: Snapshot | None) -> Answer:
     authorised(request, prepared(snapshot), SERVER)
     return _accepted(shared_with_house(request.headers.get(b"origin")))
@@ -53,6 +97,19 @@ def client_register(request: Request, snapshot: Snapshot | None) -> Answer:
 
 def client_metrics(request: Request, snapshot: Snapshot | None) -> Answer:
     _report(request, snapshot, SERVER)
+    return _accepted(shared_with_house(request.headers.get(b"origin")))
+
+
+def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Answer:
+    """What many SDKs have counted, collected by one proxy: `{"metrics": [{"featureName", "appName", "yes", "no"}]}`."""
+    known = prepared(snapshot)
+    token = authorised(request, known, SERVER)
+    metrics = read_object(request.body).get("metrics") or []
+    if not isinstance(metrics, list):
+        raise Refused(400)
+    for metric in metrics:
+        if isinstance(metric, dict) and isinstance(metric.get("featureName"), str):
+            usage.report(metric.get("appName"), {metric["featureName"]: metric}, known.all_variants, token)
     return _accepted(shared_with_house(request.headers.get(b"origin")))
 
 

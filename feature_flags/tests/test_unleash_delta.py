@@ -1,0 +1,193 @@
+"""Unleash's delta API and stream, and what Unleash Edge asks: on the wire."""
+
+import json
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings as configured
+
+from feature_flags import services, store, usage
+from feature_flags.answers import deltas as module
+from feature_flags.models import FlagUsage, Segment
+from feature_flags.tests.factories import COMMAND
+from feature_flags.tests.test_stream import Listener, driven, switch
+from feature_flags.tests.wire import ask, make_flag, make_token
+from project.asgi import application
+
+pytestmark = pytest.mark.django_db
+
+STREAM = "/api/client/streaming"
+
+
+@pytest.fixture(autouse=True)
+def deltas(monkeypatch):
+    fresh = module.Deltas()
+    monkeypatch.setattr("feature_flags.answers.unleash.deltas", fresh)
+    monkeypatch.setattr("feature_flags.streams.deltas", fresh)
+    return fresh
+
+
+@pytest.fixture
+def delta(scene):
+    def call(tag=None, token=None):
+        headers = {"authorization": token or scene.server, "if-none-match": tag}
+        return ask(application, "GET", "/api/client/delta", headers)
+
+    return call
+
+
+def events(reply):
+    return [(event["type"], event["eventId"]) for event in reply.json()["events"]]
+
+
+def test_everything_comes_first_and_then_what_changed(delta):
+    first = delta()
+    tag, revision = first.headers["etag"], store.snapshot.revision
+    hydration = first.json()["events"][0]
+    assert (events(first), tag) == ([("hydration", revision)], f'"{revision}"')
+    assert [one["name"] for one in hydration["features"]] == sorted(store.snapshot.flags)
+    assert [one["name"] for one in hydration["segments"]] == ["italy"]
+    assert delta(tag).status == 304
+    assert delta(f"W/{tag}").status == 304
+
+    services.switch(services.get("FF_ON"), on=False, **COMMAND)
+    second = delta(tag)
+    services.archive(services.get("FF_HIDDEN"), **COMMAND)
+    services.edit_segment(Segment.objects.get(), {"constraints": []}, **COMMAND)
+    third = delta(tag)
+
+    assert second.json()["events"][0]["feature"]["enabled"] is False
+    assert events(second) == [("feature-updated", revision + 1)]
+    kinds = [kind for kind, _ in events(third)]
+    assert kinds == ["feature-updated", "segment-updated", "feature-removed"]
+    assert third.json()["events"][2]["featureName"] == "FF_HIDDEN"
+    assert delta(third.headers["etag"]).status == 304
+
+
+@pytest.mark.parametrize("tag", ['"0"', '"999999999"', '"x"', '"' + "9" * 40 + '"', ""])
+def test_a_tag_that_says_nothing_gets_everything(tag, delta):
+    assert events(delta(tag))[0][0] == "hydration"
+
+
+def test_a_client_that_was_away_for_long_gets_everything(delta, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_STEPS", 2)
+    tag = delta().headers["etag"]
+    for on in (False, True, False):
+        services.switch(services.get("FF_ON"), on=on, **COMMAND)
+        recent = delta().headers["etag"]
+
+    assert events(delta(tag))[0][0] == "hydration"
+    assert delta(recent).status == 304
+
+
+@pytest.mark.parametrize("path", ["/api/client/delta", STREAM])
+def test_only_server_tokens_open_them(path, scene):
+    assert ask(application, "GET", path).status == 401
+    assert ask(application, "GET", path, {"authorization": scene.frontend}).status == 403
+
+
+# --- The stream -------------------------------------------------------------------------------------------------------
+
+
+def sent(text):
+    """`(id, name, document)` of one event."""
+    number, name, data, _, _ = text.split("\n")
+    return int(number.removeprefix("id: ")), name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@driven
+async def test_the_stream_brings_everything_and_then_each_change():
+    flag = await sync_to_async(make_flag)("FF_A", on=False)
+    _, secret = await sync_to_async(make_token)("server")
+
+    async with Listener(STREAM, {"authorization": secret}) as listener:
+        number, name, document = sent(listener.first["body"].decode())
+        assert (listener.start["status"], name) == (200, "unleash-connected")
+        assert (number, document["events"][0]["type"]) == (store.snapshot.revision, "hydration")
+
+        await switch(flag, True)
+
+        number, name, document = sent(await listener.text())
+        assert (number, name) == (store.snapshot.revision, "unleash-updated")
+        assert document["events"][0]["feature"]["enabled"] is True
+
+
+@driven
+async def test_a_client_that_comes_back_gets_what_it_missed():
+    flag = await sync_to_async(make_flag)("FF_A", on=False)
+    _, secret = await sync_to_async(make_token)("server")
+    async with Listener(STREAM, {"authorization": secret}) as listener:
+        seen = sent(listener.first["body"].decode())[0]
+
+    await switch(flag, True)
+
+    async with Listener(STREAM, {"authorization": secret, "last-event-id": str(seen)}) as listener:
+        _, name, document = sent(listener.first["body"].decode())
+        assert (name, len(document["events"])) == ("unleash-updated", 1)
+    async with Listener(STREAM, {"authorization": secret, "last-event-id": "999999"}) as listener:
+        assert sent(listener.first["body"].decode())[1] == "unleash-connected"
+
+
+def test_a_process_without_room_sends_clients_to_polling(scene, settings):
+    settings.FLAGS_STREAMS_MAX = 0
+
+    reply = ask(application, "GET", STREAM, {"authorization": scene.server})
+
+    assert (reply.status, reply.headers["retry-after"]) == (429, "30")
+
+
+# --- Unleash Edge -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_edge_on", [True, False])
+def test_tokens_that_are_good_are_told_and_nothing_of_the_others(is_edge_on, scene, settings):
+    settings.FLAGS_EDGE = is_edge_on
+    asked = [scene.server, scene.frontend, scene.server[:-1], scene.server.upper(), "", "\ud800"]
+
+    reply = ask(application, "POST", "/edge/validate", body={"tokens": asked})
+
+    assert reply.json() == {
+        "tokens": [
+            {"token": scene.server, "type": "client", "projects": ["*"]},
+            {"token": scene.frontend, "type": "frontend", "projects": ["*"]},
+        ]
+    }
+    services.revoke_token(scene.server_token, **COMMAND)
+    assert len(ask(application, "POST", "/edge/validate", body={"tokens": asked}).json()["tokens"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"{", 400), (b'{"tokens": [7]}', 400), (b"[]", 400), (b"x" * 70_000, 413)]
+)
+def test_what_is_no_list_of_tokens_is_refused(body, status, scene):
+    assert ask(application, "POST", "/edge/validate", body=body).status == status
+
+
+def test_metrics_of_many_applications_come_in_bulk(scene):
+    metric = {"environment": configured.FLAGS_ENVIRONMENT, "timestamp": "2026-01-01T00:00:00Z"}
+    metrics = [
+        {**metric, "featureName": "FF_ON", "appName": "shop", "yes": 3, "no": 1},
+        {**metric, "featureName": "FF_COLOUR", "appName": "desk", "yes": 2, "no": 0, "variants": {"red": 2, "x": 1}},
+        7,
+        {"featureName": []},
+    ]
+
+    reply = ask(
+        application,
+        "POST",
+        "/api/client/metrics/bulk",
+        {"authorization": scene.server},
+        {"applications": [{"appName": "shop"}], "metrics": metrics},
+    )
+    usage.flush()
+
+    assert reply.status == 202
+    rows = FlagUsage.objects.values_list("app_name", "codename", "variant", "yes", "no")
+    assert sorted(rows) == [
+        ("desk", "FF_COLOUR", "", 2, 0),
+        ("desk", "FF_COLOUR", "other", 1, 0),
+        ("desk", "FF_COLOUR", "red", 2, 0),
+        ("shop", "FF_ON", "", 3, 1),
+    ]
+    headers = {"authorization": scene.frontend}
+    assert ask(application, "POST", "/api/client/metrics/bulk", headers, b"{}").status == 403
