@@ -92,6 +92,9 @@ def choice(name: str, allowed: tuple[str, ...], default: str) -> str:
     return value
 
 
+_ANDROID = re.compile(r"android:apk-key-hash:[A-Za-z0-9_-]{43}")
+
+
 def words(name: str) -> list[str]:
     """A list separated by `;`, `,` or blanks."""
     return [part for part in re.split(r"[;,\s]+", raw(name)) if part]
@@ -103,6 +106,16 @@ def origins(name: str) -> list[str]:
         return [normal_origin(part) for part in words(name)]
     except ValueError:
         raise ImproperlyConfigured(f"{name} holds something that is no origin like https://app.example.org.") from None
+
+
+def webauthn_origins(name: str) -> list[str]:
+    """The same, and native Android apps (`android:apk-key-hash:` and the base64url of a SHA-256), whose case counts."""
+    try:
+        return [part if _ANDROID.fullmatch(part) else normal_origin(part) for part in words(name)]
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} holds something that is no origin like https://app.example.org or android:apk-key-hash:…."
+        ) from None
 
 
 def origins_and_patterns(name: str) -> tuple[list[str], list[str]]:

@@ -211,9 +211,11 @@ USERS_IP_LIMITS = read.switch("USERS_IP_LIMITS", True)
 USERS_STAFF_MFA = read.choice("USERS_STAFF_MFA", ("required", "optional"), "optional" if DEBUG else "required")
 # What passkeys are bound to: a domain, and the origins of the pages that may ask for one.
 USERS_WEBAUTHN_RP_ID = read.host("USERS_WEBAUTHN_RP_ID", urlsplit(APP_URL).hostname or "")
-USERS_WEBAUTHN_ORIGINS = read.origins("USERS_WEBAUTHN_ORIGINS") or sorted(
+USERS_WEBAUTHN_ORIGINS = read.webauthn_origins("USERS_WEBAUTHN_ORIGINS") or sorted(
     {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (APP_URL, BASE_URL))}
 )
+# Pages of others that may embed ours and have passkeys used inside.
+USERS_WEBAUTHN_EMBEDDED_IN = read.origins("USERS_WEBAUTHN_EMBEDDED_IN")
 USERS_AUDIT_RETENTION_DAYS = read.integer("USERS_AUDIT_RETENTION_DAYS", 400, minimum=1, maximum=36_500)
 # One core is left to everything else: with all of them hashing, every other answer waits and computes twice as long.
 USERS_HASH_WORKERS = read.integer(

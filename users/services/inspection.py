@@ -77,8 +77,8 @@ def _addresses() -> Iterator[Finding]:
         yield Finding("trusts-everybody", "TRUSTED_PROXIES holds a network of everybody: addresses can be forged.")
     rp_id = settings.USERS_WEBAUTHN_RP_ID
     for origin in settings.USERS_WEBAUTHN_ORIGINS:
-        host = urlsplit(origin).hostname or ""
-        if host != rp_id and not host.endswith(f".{rp_id}"):
+        host = urlsplit(origin).hostname
+        if host and host != rp_id and not host.endswith(f".{rp_id}"):
             yield Finding("passkeys-elsewhere", f"Passkeys of {rp_id} cannot be used at {host}: USERS_WEBAUTHN_RP_ID.")
 
 

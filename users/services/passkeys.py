@@ -6,6 +6,7 @@ What passkeys are bound to comes from USERS_WEBAUTHN_RP_ID and USERS_WEBAUTHN_OR
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from django.utils import timezone
 from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
 from webauthn.helpers import base64url_to_bytes, options_to_json_dict
 from webauthn.helpers.structs import (
+    AuthenticatorAttachment,
     AuthenticatorSelectionCriteria,
     AuthenticatorTransport,
     PublicKeyCredentialDescriptor,
@@ -36,6 +38,8 @@ LIFETIME = timedelta(minutes=5)
 _WEBAUTHN = OneTimeToken.Purpose.WEBAUTHN
 _REGISTER, _LOGIN = "register", "login"
 _CREDENTIAL_ID_MAX_LENGTH = 1023  # bytes (WebAuthn, 5.8.3)
+
+_ATTACHMENTS = tuple(attachment.value for attachment in AuthenticatorAttachment)
 
 Ceremony = tuple[str, dict[str, Any]]
 
@@ -113,7 +117,7 @@ def _store(
 def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegistration | None:
     try:
         return webauthn.verify_registration_response(
-            credential=_as_object(credential),
+            credential=_acceptable(credential),
             expected_challenge=tokens.challenge(row) or b"",
             expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
             expected_origin=list(settings.USERS_WEBAUTHN_ORIGINS),
@@ -205,7 +209,7 @@ def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | No
 def _verified_login(row: OneTimeToken, device: MfaDevice, credential: Any) -> VerifiedAuthentication | None:
     try:
         return webauthn.verify_authentication_response(
-            credential=_as_object(credential),
+            credential=_acceptable(credential),
             expected_challenge=tokens.challenge(row) or b"",
             expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
             expected_origin=list(settings.USERS_WEBAUTHN_ORIGINS),
@@ -267,11 +271,27 @@ def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:
     ]
 
 
-def _as_object(credential: Any) -> dict[str, Any]:
+def _acceptable(credential: Any) -> dict[str, Any]:
+    """The answer as the library is to check it; TypeError or ValueError for what none of its checks would refuse."""
     # The library would take a string for JSON, and a second parser is one too many.
     if not isinstance(credential, dict):
         raise TypeError("no JSON object")
-    return credential
+    _refuse_embedded(json.loads(base64url_to_bytes(credential["response"]["clientDataJSON"])))
+    if credential.get("authenticatorAttachment") in _ATTACHMENTS:
+        return credential
+    # Of an enumeration unknown values are ignored (WebAuthn, 2.1.1).
+    return {**credential, "authenticatorAttachment": None}
+
+
+def _refuse_embedded(client_data: dict[str, Any]) -> None:
+    """ValueError where it happened inside the page of a site that may not embed ours (WebAuthn, 7.1 and 7.2)."""
+    top = client_data.get("topOrigin")
+    if top is None and client_data.get("crossOrigin", False) is False:
+        return
+    allowed = settings.USERS_WEBAUTHN_EMBEDDED_IN
+    # Browsers of level 2 do not say inside which page.
+    if not allowed or (top is not None and top not in allowed):
+        raise ValueError("embedded")
 
 
 def _bytes_of(value: Any) -> bytes | None:

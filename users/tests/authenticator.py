@@ -25,6 +25,7 @@ class Authenticator:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.id = secrets.token_bytes(32)
         self.handle = b""
+        self.more: dict = {}  # further members of the client data
 
     def create(self, options):
         self.handle = base64.urlsafe_b64decode(options["user"]["id"] + "==")
@@ -49,7 +50,8 @@ class Authenticator:
         return hashlib.sha256(rp_id.encode()).digest() + bytes([flags]) + self.count.to_bytes(4, "big")
 
     def _client(self, kind, options):
-        return json.dumps({"type": kind, "challenge": options["challenge"], "origin": self.origin}).encode()
+        data = {"type": kind, "challenge": options["challenge"], "origin": self.origin, **self.more}
+        return json.dumps(data).encode()
 
     def _public_key(self):
         numbers = self.key.public_key().public_numbers()

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.utils import timezone
 
 from conftest import ApiClient
+from lib import env
 from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RecoveryCode, User, UserSession
@@ -490,6 +492,81 @@ def test_junk_ceremonies_are_refused(api, user, ceremony):
     _, options = begin(api)
 
     assert is_rejected(finish(api, ceremony, registered(user).get(options)))
+
+
+# --- Embedded, native, and of another level ---------------------------------------------------------------------------
+
+SHOP = "https://shop.example.net"
+
+
+def registering(api, authenticator, **credential):
+    begun = api.call("POST", "/auth/passkeys/register/options", {}).json()
+    made = authenticator.create(begun["options"]) | credential
+    return api.call("POST", "/auth/passkeys/register/verify", {"ceremony": begun["ceremony"], "credential": made})
+
+
+@pytest.mark.parametrize(
+    ("more", "allowed", "is_good"),
+    [
+        ({"crossOrigin": False}, [], True),
+        ({"crossOrigin": True}, [], False),
+        ({"crossOrigin": 1}, [], False),
+        ({"crossOrigin": True, "topOrigin": SHOP}, [], False),
+        ({"topOrigin": SHOP}, [], False),
+        ({"crossOrigin": True, "topOrigin": SHOP}, [SHOP], True),
+        ({"crossOrigin": True}, [SHOP], True),
+        ({"crossOrigin": True, "topOrigin": "https://evil.example.net"}, [SHOP], False),
+        ({"crossOrigin": True, "topOrigin": {}}, [SHOP], False),
+    ],
+)
+def test_inside_a_foreign_page_nothing_is_taken_unless_it_may_embed_ours(api, user, settings, more, allowed, is_good):
+    settings.USERS_WEBAUTHN_EMBEDDED_IN = allowed
+    authenticator = registered(user)
+    authenticator.more = more
+    signed_in = sign_in(ApiClient(), authenticator)
+    authenticator.more = {}
+    api.bearer = sign_in(api, authenticator).json()["access_token"]
+    other = Authenticator()
+    other.more = more
+
+    made = registering(api, other)
+
+    if is_good:
+        assert (signed_in.status_code, made.status_code) == (200, 201)
+    else:
+        assert is_rejected(signed_in)
+        assert is_rejected(made)
+
+
+def test_a_native_android_app_that_is_listed_may_use_passkeys(api, user, monkeypatch, settings):
+    app = "android:apk-key-hash:" + "aB-_" * 10 + "xYz"
+    monkeypatch.setenv("USERS_WEBAUTHN_ORIGINS", f"{app}, HTTPS://App.example.org/")
+    settings.USERS_WEBAUTHN_ORIGINS = env.webauthn_origins("USERS_WEBAUTHN_ORIGINS")
+    authenticator = registered(user)
+
+    for origin, status in ((app, 200), ("https://app.example.org", 200), (app.lower(), 400)):
+        authenticator.origin = origin
+        assert sign_in(api, authenticator).status_code == status
+
+
+@pytest.mark.parametrize("value", ["android:apk-key-hash:short", "android:apk-key-hash:" + "a" * 44, "ios:x"])
+def test_what_is_no_origin_stops_the_start(monkeypatch, value):
+    monkeypatch.setenv("USERS_WEBAUTHN_ORIGINS", value)
+
+    with pytest.raises(ImproperlyConfigured):
+        env.webauthn_origins("USERS_WEBAUTHN_ORIGINS")
+
+
+@pytest.mark.parametrize("attachment", ["platform", "implanted", "", None, 7])
+def test_unknown_values_of_enumerations_are_ignored(api, user, attachment):
+    authenticator = registered(user)
+    ceremony, options = begin(api)
+    answer = finish(api, ceremony, authenticator.get(options) | {"authenticatorAttachment": attachment})
+    assert answer.status_code == 200
+
+    api.bearer = answer.json()["access_token"]
+
+    assert registering(api, Authenticator(), authenticatorAttachment=attachment).status_code == 201
 
 
 # --- As a second step -------------------------------------------------------------------------------------------------
