@@ -101,8 +101,8 @@ def _register(email: str, pending: Registration, caller: Caller, held: str) -> u
     else:
         pending.is_contested = is_contested(user)
         if earlier := _proved(user, held):
-            # A new token for each: whoever knew the one before must not speak for this one.
-            OneTimeToken.objects.filter(registration=earlier).delete()
+            # Its one-time token speaks for no registration from here on, but codes that were mailed stay good: anybody
+            # may have had them sent, and the owner gets no others beyond the mail limit.
             earlier.delete()
     if user.created_by == "register" and user.password_changed_at is None:
         # What staff entered, and a password set by a mailed link, stay until the mailbox answers.

@@ -211,6 +211,22 @@ def test_strangers_who_use_up_the_mails_have_them_sent_to_the_owner():
     assert opens(MINE)
 
 
+def test_strangers_who_register_anew_void_no_code_that_was_mailed():
+    stranger, owner = Program(), Program()
+    codes = []
+    for password in (THEIRS, "Strangers-Mule-3", "Strangers-Goat-4"):
+        stranger.register(password)
+        stranger.request()
+        codes.append(stranger.code)
+    stranger.register("Strangers-Lion-5")
+    owner.register(MINE)
+    owner.request()
+
+    assert mailed("registration_code") == 3
+    assert owner.verify(codes[-1]).status_code == 200
+    assert opens(MINE)
+
+
 def test_strangers_who_use_up_a_days_wrong_codes_shut_nobody_out():
     owner = Program()
     owner.register(MINE)
