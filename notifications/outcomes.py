@@ -34,6 +34,8 @@ class Result:
     wait: timedelta | None = None
     #: Whether the attempt is held against the message; one that failed through the connection alone is not.
     counts: bool = True
+    #: It may be everybody's trouble: met by several recipients in a row, it closes the channel for a while.
+    is_doubtful: bool = False
     #: The login or key was refused: trying again will not help, people must look.
     needs_staff: bool = False
     #: An ambiguous one may be sent again: its type allows a second copy, or the provider would know it again.

@@ -23,7 +23,8 @@ from notifications.registry import Derive
 # A dot stands after initials and what names abbreviate, and nowhere else: it would end a sentence or part a link.
 _INITIALS = r"(?:[^\W\d_]\.)+[^\W\d_]?"
 _SHORT = r"(?:abp|chas|chr|dr|fr|geo|jos|jr|ma|mlle|mme|mr|mrs|ms|prof|sr|st|sta|ste|sto|th|thos|wm)\."
-_WORD = r"['’]?[^\W\d_]+(?:['’·][^\W\d_]+)*"
+# Between letters: apostrophes, the ʻokina typed as ‘, the geresh of Hebrew, the dots of Catalan, Japanese and Tibetan.
+_WORD = r"['’‘]?[^\W\d_]+(?:['’‘׳·・་][^\W\d_]+)*[׳་]?"
 _PART = rf"(?:{_INITIALS}|{_SHORT}|{_WORD})"
 _PLAIN_NAME = re.compile(rf"{_PART}(?:[ \-‐‑]{_PART})*", re.IGNORECASE)
 
@@ -128,9 +129,12 @@ def plain_name(name: str) -> str:
     Letters of any script, with initials and abbreviations (`J.R.`, `St. John`), apostrophes and hyphens between them.
     """
     name = " ".join(name.split())
-    # Accents and vowel signs may be characters of their own, and joiners stand in Persian and Indic names.
+    # Accents and vowel signs may be characters of their own, joiners stand in Persian and Indic names, and where people
+    # write from right to left marks stay at the ends.
+    name = name.strip("\u200e\u200f")
     letters = "".join(sign for sign in name if unicodedata.category(sign)[0] != "M" and sign not in "\u200c\u200d")
-    return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(letters) else ""
+    # A character may stand for several: U+2488 for "1.".
+    return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(unicodedata.normalize("NFKC", letters)) else ""
 
 
 def _derive_code(context: dict[str, Any]) -> dict[str, str]:

@@ -56,6 +56,14 @@ _NEVER_LEFT = {
 # RFC 8470, 5.2; RFC 6585, 4). SparkPost says 420 when the account has used up its day or month.
 _CONVERSATION = {408, 420, 421, 425, 429}
 
+# The same of Amazon SES, which says 400 (SESv2, SendEmail).
+_SES_ACCOUNT = {
+    "AccountSuspendedException",
+    "LimitExceededException",
+    "MailFromDomainNotVerifiedException",
+    "SendingPausedException",
+}
+
 # Postal answers 200 to everything, Mailtrap to some: the body says whether it is a refusal, and here of the key.
 _REFUSALS = {"error", "parameter-error"}
 _REFUSED_KEYS = {"AccessDenied", "InvalidServerAPIKey", "ServerSuspended"}
@@ -148,15 +156,16 @@ class AnymailProvider(Provider):
 
     def _of_status(self, said: _Said) -> Result:
         code, text = str(said.status), said.text
-        if said.status in {401, 403}:
+        if said.status == 401 or (said.status == 403 and self.alias == "ses"):
             return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=True)
         if said.status == 409 and self.capabilities.remembers_for:
             return _of_conflict(code, text)
-        is_conversation = said.status in _CONVERSATION
-        if 400 <= said.status < 500 and not is_conversation:
+        is_conversation = said.status in _CONVERSATION or text.partition(":")[0] in _SES_ACCOUNT
+        # What is forbidden may be everything, or a recipient outside a trial account, or words a firewall dislikes.
+        if 400 <= said.status < 500 and not is_conversation and said.status != 403:
             return Result(Outcome.PERMANENT, code, text)
         wait = retry_after(said.headers.get("Retry-After"))
-        return Result(Outcome.TEMPORARY, code, text, wait=wait, counts=not is_conversation)
+        return Result(Outcome.TEMPORARY, code, text, wait=wait, counts=not is_conversation, is_doubtful=True)
 
 
 def _refusal(text: str) -> str | None:
@@ -192,7 +201,7 @@ def _of_silence(error: Exception) -> Result:
     code, text = type(cause).__name__, str(cause)
     if isinstance(error, ImproperlyConfigured) or _never_left(cause):
         return Result(Outcome.TRANSPORT_DOWN, code, text)
-    return Result(Outcome.AMBIGUOUS, code, text)
+    return Result(Outcome.AMBIGUOUS, code, text, is_doubtful=True)
 
 
 def _never_left(cause: BaseException) -> bool:

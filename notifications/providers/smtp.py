@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 import select
 import smtplib
+import socket
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from enum import IntEnum
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, cast
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail import EmailMultiAlternatives
+from django.core.mail.backends.smtp import EmailBackend
 from django.core.mail.message import sanitize_address
 
 from notifications.models import Attempt
@@ -34,12 +36,62 @@ CONVERSATION = {421, 500, 502, 503, 504} | _UNAUTHENTICATED
 # The same with every mail.
 _sender = lru_cache(maxsize=16)(sanitize_address)
 
-#: Seconds after which a connection counts as idle.
-IDLE = 1.0
+#: Seconds after which a connection counts as idle; and how long it may take to part.
+IDLE = PARTING = 1.0
+
+#: No reply is longer.
+REPLY_LIMIT = 64_000
 
 
 class Stage(IntEnum):
     MAIL, RCPT, DATA, BODY = range(4)
+
+
+class _Replies(io.RawIOBase):
+    """What the server says, within the time and room of its link: a socket's own timeout begins anew with each byte."""
+
+    def __init__(self, link: _Link) -> None:
+        self.link, self.sock = link, cast("socket.socket", link.sock)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.link.until - time.monotonic()
+        if left <= 0 or self.link.heard > REPLY_LIMIT:
+            raise TimeoutError("The answer takes too long.")
+        self.sock.settimeout(left)
+        count: int = self.sock.recv_into(buffer)
+        self.link.heard += count
+        return count
+
+
+class _Link(smtplib.SMTP):
+    """A connection whose replies end by `until`, however slowly they come."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.until, self.heard = time.monotonic() + named["timeout"], 0
+        super().__init__(*args, **named)
+
+    def getreply(self) -> Reply:
+        self.heard = 0
+        if self.file is None:
+            self.file = io.BufferedReader(_Replies(self))
+        return super().getreply()
+
+
+class _TlsLink(_Link, smtplib.SMTP_SSL):
+    """The same, in TLS from the first byte."""
+
+
+class _Backend(EmailBackend):
+    @property
+    def connection_class(self) -> Any:
+        return partial(_TlsLink if self.use_ssl else _Link, timeout=_timeout(self))
+
+
+def _timeout(backend: Any) -> float:
+    return float(backend.timeout or settings.NOTIFICATIONS_TIMEOUT)
 
 
 class SmtpProvider(Provider):
@@ -64,7 +116,7 @@ class SmtpProvider(Provider):
         if self.backend is None:
             self.carried = 0
             try:
-                self.backend = get_connection(fail_silently=False)
+                self.backend = _Backend(fail_silently=False)
                 self.backend.open()
                 self.backend.connection.ehlo_or_helo_if_needed()
             except Exception as error:
@@ -75,7 +127,7 @@ class SmtpProvider(Provider):
                 raise TransportDown(code, text, needs_staff=needs_staff) from None
 
     def send(self, parcel: Parcel) -> Result:
-        link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, self._timeout())
+        link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, _timeout(self.backend))
         is_reused = self.carried > 0
         self.carried += 1
         # Until a message is accepted its transaction is open: the next one begins with RSET (RFC 5321, 4.1.4).
@@ -90,10 +142,15 @@ class SmtpProvider(Provider):
             self.close()
             if dialogue.stage == Stage.BODY and reply not in CONVERSATION:
                 # The mail itself was begun: it may have been accepted all the same.
-                return Result(Outcome.AMBIGUOUS, *said(error))
+                return Result(Outcome.AMBIGUOUS, *said(error), is_doubtful=True)
             return _out_of_step(dialogue.stage, *said(error), is_reused=is_reused, is_login=reply in _UNAUTHENTICATED)
         self.accepted_at = time.monotonic()
         return Result(Outcome.ACCEPTED, "250", words)
+
+    def close(self) -> None:
+        if link := getattr(self.backend, "connection", None):
+            link.until = time.monotonic() + PARTING
+        super().close()
 
     def _answers(self) -> bool:
         """Whether the connection still stands: asked with RSET, unless the last message was accepted just now and the
@@ -104,7 +161,7 @@ class SmtpProvider(Provider):
         try:
             if time.monotonic() - self.accepted_at < IDLE and not self._has_something_to_say():
                 return True
-            self.backend.connection.sock.settimeout(self._timeout())
+            self.backend.connection.until = time.monotonic() + _timeout(self.backend)
             return bool(self.backend.connection.rset()[0] == 250)
         except (OSError, AttributeError, TypeError):
             # smtplib has closed it, and holds no socket any more.
@@ -115,9 +172,6 @@ class SmtpProvider(Provider):
         waiting.register(self.backend.connection.sock, select.POLLIN)
         return bool(waiting.poll(0))
 
-    def _timeout(self) -> float:
-        return float(self.backend.timeout or settings.NOTIFICATIONS_TIMEOUT)
-
 
 class _Dialogue:
     """One message over an open connection. The envelope has one timeout and the mail another: with a lease of twice
@@ -126,24 +180,24 @@ class _Dialogue:
     def __init__(self, link: smtplib.SMTP, timeout: float) -> None:
         self.link: Any = link
         self.timeout = timeout
-        self.deadline = time.monotonic() + timeout
         self.stage = Stage.MAIL
 
     def carry(self, parcel: Parcel) -> str:
         sender, recipient = parcel.envelope
-        self._wants(self._ask(self.link.mail, sender, self._options(parcel.data)), 250)
+        self._begin()
+        self._wants(self.link.mail(sender, self._options(parcel.data)), 250)
         self.stage = Stage.RCPT
-        self._wants(self._ask(self.link.rcpt, recipient), 250, 251)
+        self._wants(self.link.rcpt(recipient), 250, 251)
         self.stage = Stage.DATA
-        self._wants(self._ask(self.link.docmd, "DATA"), 354)
+        self._wants(self.link.docmd("DATA"), 354)
         self.stage = Stage.BODY
-        self.link.sock.settimeout(self.timeout)
+        self._begin()
         self.link.send(parcel.data + b".\r\n")
         return self._wants(self.link.getreply(), 250)
 
-    def _ask(self, command: Callable[..., Reply], *words: Any) -> Reply:
-        self.link.sock.settimeout(max(self.deadline - time.monotonic(), 0.01))
-        return command(*words)
+    def _begin(self) -> None:
+        self.link.until = time.monotonic() + self.timeout
+        self.link.sock.settimeout(self.timeout)
 
     def _wants(self, reply: Reply, *codes: int) -> str:
         code, words = reply
@@ -168,7 +222,7 @@ def _refused(stage: Stage, code: str, text: str, *, is_permanent: bool) -> Resul
 def _out_of_step(stage: Stage, code: str, text: str, *, is_reused: bool, is_login: bool) -> Result:
     """The connection's trouble: the message is tried again over another one, and loses no attempt."""
     if stage > Stage.MAIL:
-        return Result(Outcome.TEMPORARY, code, text, counts=False)
+        return Result(Outcome.TEMPORARY, code, text, counts=False, is_doubtful=True)
     if is_reused:
         # Such as a server that takes fewer messages per connection than it was given: a fresh one will do.
         return Result(Outcome.TEMPORARY, code, text, counts=False, wait=timedelta(0))

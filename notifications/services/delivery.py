@@ -31,6 +31,8 @@ logger = logging.getLogger("switchboard.notifications")
 Outcome = Attempt.Outcome
 DATABASE_AWAY = (OperationalError, InterfaceError)
 BULK_TURN = 10
+#: Recipients in a row whose mail failed in a way that may be everybody's; then the channel rests.
+SEVERAL = 3
 
 
 class Courier:
@@ -57,6 +59,7 @@ class Courier:
         self.waiting: deque[Claim] = deque()
         self.admission = Admission()
         self.resting_until = 0.0
+        self.doubtful: set[str] = set()
         self.batches = 0
 
     def rest(self) -> float:
@@ -250,11 +253,19 @@ class Courier:
         return replace(result, text=text, provider_message_id=provider_id)
 
     def _learn(self, result: Result, claim: Claim) -> None:
-        """A mail server that is away is left alone for a while, by all; one that answers ends the pause."""
-        if result.outcome == Outcome.TRANSPORT_DOWN:
+        """A mail server that is away is left alone for a while, by all; one that answers ends the pause.
+
+        So is one that gives no clear answer to several recipients in a row: one alone may be to blame himself.
+        """
+        if result.is_doubtful:
+            self.doubtful.add(claim.message.to_address)
+        elif claim.is_handed:
+            self.doubtful.clear()
+        is_closed = result.is_doubtful and (self.admission.is_probe or len(self.doubtful) >= SEVERAL)
+        if result.outcome == Outcome.TRANSPORT_DOWN or is_closed:
             self.resting_until = time.monotonic() + transport.failed(EMAIL, result, self.admission)
             self.admission = Admission()
-        elif claim.is_handed and (self.admission.is_probe or self.admission.is_stale):
+        elif claim.is_handed and not result.is_doubtful and (self.admission.is_probe or self.admission.is_stale):
             transport.worked(EMAIL, self.admission)
             self.admission = Admission(is_stale=False)
 

@@ -204,10 +204,9 @@ def test_retry_after_wins_over_the_backoff(use, asked, wanted):
     assert abs((message.due_at - timezone.now()).total_seconds() - wanted) < 5
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_waits_for_people_and_burns_no_attempt(use, status):
+def test_a_refused_key_waits_for_people_and_burns_no_attempt(use):
     esp = use("postmark")
-    esp.answers = [(status, {}, f"the token {KEY} is unknown")]
+    esp.answers = [(401, {}, f"the token {KEY} is unknown")]
     MessageFactory.create_batch(3)
 
     deliver()
@@ -217,6 +216,34 @@ def test_a_refused_key_waits_for_people_and_burns_no_attempt(use, status):
     state = ProviderState.objects.get()
     assert (state.paused, state.paused_until) == (True, None)
     assert KEY not in str([*ProviderState.objects.values(), *Message.objects.values(), *Attempt.objects.values()])
+
+
+FIREWALL = "<html><title>403 Forbidden</title></html>"
+
+
+def test_one_recipient_who_is_forbidden_holds_up_nobody(use):
+    esp = use("mailgun")
+    esp.answers = [(403, {}, FIREWALL), (403, {}, "Sandbox domains: add the address to authorized recipients.")]
+    MessageFactory.create_batch(4)
+
+    deliver()
+
+    states = Message.objects.order_by("pk").values_list("state", "attempts", "last_code")
+    assert list(states) == [("queued", 1, "403"), ("queued", 1, "403"), ("sent", 1, "200"), ("sent", 1, "200")]
+    assert not ProviderState.objects.filter(paused=True).exists()
+
+
+@pytest.mark.parametrize("answer", [(403, {}, FIREWALL), (429, {}, "slow down"), (500, {}, FIREWALL), None])
+def test_what_several_recipients_meet_in_a_row_closes_the_channel_for_a_while(use, answer):
+    esp = use("mailgun")
+    esp.answers = [answer] * 9
+    MessageFactory.create_batch(9)
+
+    deliver()
+
+    assert len(esp.requests) == 3
+    assert ProviderState.objects.get().paused_until is not None
+    assert services.health()["status"] == "degraded"
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
@@ -400,6 +427,8 @@ def ses(settings):
         ((429, {"Retry-After": "60"}, json.dumps({"message": "slow down"})), "queued", 0, "429"),
         ((403, {}, json.dumps({"message": "the key sec-ret is unknown"})), "queued", 0, "403"),
         ((400, {}, json.dumps({"message": "Email address is not verified."})), "failed", 1, "400"),
+        ((400, {"X-Amzn-ErrorType": "AccountSuspendedException"}, "{}"), "queued", 0, "400"),
+        ((400, {"X-Amzn-ErrorType": "SendingPausedException"}, "{}"), "queued", 0, "400"),
         (None, "queued", 1, "ConnectionClosedError"),
     ],
 )

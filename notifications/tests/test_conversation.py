@@ -117,6 +117,28 @@ def test_a_recipient_that_always_ends_the_conversation_waits_longer_each_time(si
     assert not ProviderState.objects.filter(paused=True).exists()
 
 
+@pytest.mark.parametrize("stage", ["RCPT", "DATA", "BODY"])
+@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "503 5.5.1 sequence", "530 5.7.57 not authenticated"])
+def test_a_conversation_that_is_broken_for_everybody_closes_the_channel_and_is_told(sink, stage, reply):
+    sink.says = {(stage, n): reply for n in range(4)}
+    messages = MessageFactory.create_batch(SIZE * 2)
+    courier = services.Courier()
+
+    courier.deliver_due()
+    assert sink.seen[stage] == 3
+    assert services.health()["status"] == "degraded"
+    first_wait = courier.rest()
+    time_passes()
+    courier.deliver_due()
+
+    assert sink.seen[stage] == 4
+    assert courier.rest() > first_wait
+    time_passes()
+    courier.deliver_due()
+    assert [fate(message) for message in messages] == [("sent", 1)] * SIZE * 2
+    assert services.health() == {"status": "ok"}
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("reply", "state"), [("550 5.1.1 no such person", "failed"), ("451 4.7.1 later", "queued")])
 def test_with_every_tenth_recipient_refused_the_worker_sends_all_the_others(sink, reply, state):

@@ -1,6 +1,7 @@
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -173,6 +174,50 @@ def greeting(port, words):
         yield
         thread.join()
         kept[0].close()
+
+
+@pytest.mark.parametrize("stage", ["connect", "EHLO", "MAIL", "RCPT", "DATA", "body", "QUIT"])
+@pytest.mark.parametrize("words", [b"250 a byte now and then", b"250-line after line\r\n"])
+def test_an_answer_that_never_ends_holds_no_worker(mail_server, settings, stage, words):
+    settings.EMAIL_TIMEOUT = 0.3
+    message = MessageFactory.create()
+
+    with endless(mail_server.port, stage, words):
+        began = time.monotonic()
+        deliver()
+        took = time.monotonic() - began
+
+    message.refresh_from_db()
+    assert message.state == ("sent" if stage == "QUIT" else "queued")
+    assert took < 1.5
+
+
+@contextmanager
+def endless(port, stage, words):
+    """A server whose answer at this stage has no end: a byte at a time, or a line."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+
+        def answer():
+            peer = server.accept()[0]
+            with peer, peer.makefile("rb") as heard, suppress(OSError):
+                asked = "connect"
+                while asked != stage:
+                    peer.sendall({"connect": b"220 hi\r\n", "DATA": b"354 go\r\n"}.get(asked, b"250 ok\r\n"))
+                    if asked == "DATA":
+                        asked = "body"
+                        while heard.readline() not in {b".\r\n", b""}:
+                            pass
+                    else:
+                        asked = heard.readline()[:4].decode().upper().strip()
+                step = len(words) if words.endswith(b"\n") else 1
+                for n in range(60):
+                    peer.sendall(words[n * step % len(words) :][:step])
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        thread.join()
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT"])

@@ -295,11 +295,11 @@ def greeting(outbox, name):
 
 NAMES = """
 Jean-Luc|Jean‑Luc|O'Neil|O’Neil|’t Hooft|St. John|st. john|J.R.|J. R. R.|J.-P.|Ma. Teresa|Sammy Davis Jr.
-Anna Maria|Gal·la|Zoe\u0308|प्रिया|Ngọc|李小龙|محمد
+Anna Maria|Gal·la|Zoe\u0308|प्रिया|Ngọc|李小龙|محمد|Ka‘iulani|צ׳רלי|ג׳ורג׳|ジャン・リュック|བསྟན་འཛིན|علی‌رضا
 """
 NO_NAMES = """
 A free car. Ring us|Buy. Now|Hi. Pay us|t.co|St.example|J.R.example|www.j.r.|j.r/x|a@b|Ring 555|Ada: read this
-Ada, read this|Ada! Read|Ada?|Ada – read|Ada…|Ada。Ring|Ada\u202egnir|Ada\u2024Ring|-|'|.
+Ada, read this|Ada! Read|Ada?|Ada – read|Ada…|Ada。Ring|Ada\u202egnir|Ada\u2024Ring|-|'|.|\u2488com|a\u200fb
 a-a-a-a-a-a-a-a-a-a-a-a-a-a-a-a!
 """
 
@@ -307,7 +307,7 @@ a-a-a-a-a-a-a-a-a-a-a-a-a-a-a-a!
 @pytest.mark.parametrize("name", re.split(r"[|\n]", NAMES.strip()))
 def test_an_unverified_person_is_greeted_as_people_type_their_names(outbox, name):
     assert greeting(outbox, name) == f"Hello {name},"
-    assert greeting(outbox, f" {name} ") == f"Hello {name},"
+    assert greeting(outbox, f" \u200f{name}\u200e ") == f"Hello {name},"
 
 
 @pytest.mark.parametrize("name", [*re.split(r"[|\n]", NO_NAMES.strip()), "a" * 41])
