@@ -81,6 +81,23 @@ def test_changing_and_resetting_and_commands_know_one_spelling(api, typed):
     assert api.login_form(user.email, NFC + "-8").status_code == 200
 
 
+def test_createsuperuser_knows_one_spelling(api, monkeypatch):
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", NFD)
+
+    call_command("createsuperuser", interactive=False, email="root@example.org", verbosity=0)
+
+    assert api.login_form("root@example.org", NFC).status_code == 200
+
+
+@pytest.mark.parametrize("typed", [NFC, NFD])
+def test_a_fresh_proof_is_given_in_either(api, typed):
+    user = UserFactory.create()
+    api.sign_in(user)
+    User.objects.update(password=stored_as_typed(NFC))
+
+    assert api.call("POST", "/auth/reauthenticate", {"password": typed}).status_code == 200
+
+
 @pytest.mark.parametrize("typed", [NFC, NFD])
 def test_staff_sign_in_with_either(client, typed, settings):
     settings.USERS_STAFF_MFA = "optional"

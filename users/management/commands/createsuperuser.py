@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
 from lib.commands import Command as OurCommand
-from lib.text import is_storable
+from lib.text import is_storable, valid_email
 from users.models import User
 from users.services import Actor, audit
 
@@ -26,6 +26,15 @@ class Command(OurCommand, createsuperuser.Command):
         super().handle(*args, **options)
         for user in superusers.exclude(pk__in=before):
             audit.record("user.created", by=Actor(self.label), user=user, is_superuser=True)
+
+    def _validate_username(self, username: str | None, *args: Any) -> Any:
+        """What is wrong with an address, as Django asks before it goes on; also one without the one spelling."""
+        if said := super()._validate_username(username, *args):
+            return said
+        try:
+            valid_email(username or "")
+        except ValueError as error:
+            return f"Error: The address {error}."
 
 
 def _check_password(password: str | None, email: str) -> None:
