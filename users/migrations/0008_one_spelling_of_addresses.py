@@ -3,7 +3,7 @@
 from django.db import migrations
 from django.db.models import F
 
-from lib.addresses import ascii_form, canonical
+from lib.addresses import ascii_domain, canonical
 
 
 def respell(apps, schema_editor):
@@ -14,8 +14,11 @@ def respell(apps, schema_editor):
         try:
             wanted = canonical(email)
         except ValueError as error:
-            print(f"  {ascii_form(email)!a} stays as it is: it {error}.")
+            print(f"  {email!a} stays as it is: it {error}.")
             continue
+        before, now = _mailed_before(email), ascii_domain(wanted.rpartition("@")[2])
+        if not email.isascii() and before not in {"", now}:
+            print(f"  {email!a} was mailed at {before}, and is at {now} from here on: ask whose account it is.")
         if wanted == email:
             continue
         if users.filter(email=wanted).exists():
@@ -30,6 +33,14 @@ def respell(apps, schema_editor):
             continue
         if wanted != email and not users.filter(email=email).exists():
             tokens.filter(pk=key).update(email=wanted)
+
+
+def _mailed_before(email):
+    """The domain as releases before this one mailed it (IDNA 2003): `straße` at `strasse`."""
+    try:
+        return email.rpartition("@")[2].encode("idna").decode().lower()
+    except UnicodeError:
+        return ""
 
 
 class Migration(migrations.Migration):
