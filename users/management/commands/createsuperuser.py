@@ -29,7 +29,7 @@ class Command(OurCommand, createsuperuser.Command):
 
     def _validate_username(self, username: str | None, *args: Any) -> Any:
         """What is wrong with an address, as Django asks before it goes on; also one without the one spelling."""
-        if said := super()._validate_username(username, *args):
+        if said := super()._validate_username(username, *args):  # type: ignore[misc]  # the stubs leave it out
             return said
         try:
             valid_email(username or "")
