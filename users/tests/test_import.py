@@ -517,6 +517,16 @@ def test_flags_come_with_their_state_and_a_history(seed):
     assert {row["codename"] for row in report["flags"]["rejected"]} == {"ff_new", "no good"}
 
 
+def test_a_name_that_is_ascii_in_upper_case_alone_is_no_flag_of_ours(seed):
+    FeatureFlag.objects.create(codename="FF_SHIP", is_active=True)
+    seed.add("feature_flags", codename="FF_ſHıP", is_active=False)
+
+    report, _ = run("--only", "flags", "--on-conflict", "update")
+
+    assert [row["codename"] for row in report["flags"]["rejected"]] == ["FF_ſHıP"]
+    assert FeatureFlag.objects.get(codename="FF_SHIP").is_active
+
+
 def test_a_declared_flag_nobody_touched_takes_the_state_it_had(seed):
     seed.add("feature_flags", codename="FF_ENABLE_REGISTRATION", is_active=False)
 

@@ -33,7 +33,8 @@ def import_flags(source: Source, options: Options) -> Report:
 
 
 def _import(codename: str, row: dict[str, Any], options: Options, report: Report) -> None:
-    ours = FeatureFlag.objects.filter(codename__iexact=codename).first()
+    # Upper case of letters such as `ſ` and `ı` is ASCII: to PostgreSQL they would name a flag they do not.
+    ours = FeatureFlag.objects.filter(codename__iexact=codename).first() if codename.isascii() else None
     if ours is not None and not options.update and not _is_untouched(ours):
         report.counts["kept"] += 1
         return
