@@ -6,6 +6,8 @@ import importlib
 import json
 import logging
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -42,6 +44,8 @@ _DELIVERY = {
     "failed": Delivery.BOUNCED,
     "complained": Delivery.COMPLAINED,
 }
+#: Reports in one transaction: SQLite lets nobody else write meanwhile.
+_SLICE = 50
 _ORDER = ["", *Delivery]
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]{1,32}):\d{12}:[\w.-]{1,256}", re.ASCII)
 
@@ -126,23 +130,40 @@ def note(provider: str, report: Report) -> bool:
 
 def _take(provider: str, entries: list[Any], request: HttpRequest) -> None:
     """Every report in a call: none that is odd or fails keeps the others from being taken."""
-    failure: Exception | None = None
+    found: list[Report] = []
     for n, entry in enumerate(entries):
-        found = reports.read(provider, entry, request.headers)
-        if not found:
+        reported = reports.read(provider, entry, request.headers)
+        if not reported:
             metrics.REPORTS.add(provider, "ignored")
-        for report in found:
+        for report in reported:
             if len(entries) > 1 and provider == "resend":
                 # Its id is the call's.
                 report = replace(report, event_id=f"{report.event_id} {n}")
+            found.append(report)
+    parts = [found[start : start + _SLICE] for start in range(0, len(found), _SLICE)]
+    failures = [failure for part in parts for failure in _note_all(provider, part)]
+    if failures:
+        raise failures[0]
+
+
+def _note_all(provider: str, part: Sequence[Report]) -> list[Exception]:
+    """In one transaction, which costs less than one each; what fails is undone alone."""
+    counts: Counter[str] = Counter()
+    failures: list[Exception] = []
+    with transaction.atomic():
+        events = DeliveryEvent.objects.filter(provider=provider, event_id__in=map(_event_id, part))
+        known = set(events.values_list("event_id", flat=True)) if len(part) > 1 else set()
+        for report in part:
             try:
-                metrics.REPORTS.add(provider, report.kind if note(provider, report) else "repeated")
+                is_new = _event_id(report) not in known and note(provider, report)
+                counts[report.kind if is_new else "repeated"] += 1
             except (OperationalError, InterfaceError):
                 raise
             except Exception as error:
-                failure = failure or error
-    if failure:
-        raise failure
+                failures.append(error)
+    for kind in counts.elements():
+        metrics.REPORTS.add(provider, kind)
+    return failures
 
 
 def _is_of_sns(said: Any, request: HttpRequest) -> bool:
