@@ -65,8 +65,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = None
         if self._is_early():
             self._end()
-        elif self.flow.read_paused:
-            # The client waits for us.
+        elif self.flow.read_paused or not (self._is_in_body or self._is_answered()):
+            # The client waits for us: a line end after its request, or half of its next one, ends no answer.
             self._wait(self.HEAD_SECONDS)
         else:
             waited = self.loop.time() - self._started_at
@@ -140,7 +140,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_early(self) -> bool:
         """Whether what arrives belongs to a request that is answered already."""
-        return self._is_draining or self._is_refused or (self._is_in_body and self.cycle.response_complete)
+        return self._is_draining or self._is_refused or (self._is_in_body and self._is_answered())
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
 
     # --- What arrives -------------------------------------------------------------------------------------------------
 
@@ -237,22 +240,38 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_refused = True
         logger.info("connection refused", extra={"status": status.value})
         cycle = self.cycle
+        headers, body = _refusal(status)
+        if self._is_in_body and self.pipeline:
+            # Its turn will come, its body never.
+            self.pipeline[0] = cycle, _answering(status)
         is_own = self._is_in_body and not self.pipeline and not cycle.response_started
-        if cycle is not None and not cycle.response_complete and not is_own:
+        if not self._is_answered() and not is_own:
             cycle.keep_alive = False
             return
         if not self._is_in_body or is_own:
-            self._raw.writelines(self._refusal(status))
+            headers = [*self.server_state.default_headers, *headers]
+            self._raw.writelines([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
         self._close()
 
-    def _refusal(self, status: HTTPStatus) -> list[bytes]:
-        body = json.dumps({"detail": status.phrase, "code": status.name.lower()}).encode()
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-            (b"connection", b"close"),
-        ]
-        return [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body]
+
+def _refusal(status: HTTPStatus) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    body = json.dumps({"detail": status.phrase, "code": status.name.lower()}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"connection", b"close"),
+    ]
+    return headers, body
+
+
+def _answering(status: HTTPStatus) -> Any:
+    """An application that refuses."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers, body = _refusal(status)
+        await send({"type": "http.response.start", "status": status.value, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app

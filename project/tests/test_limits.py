@@ -197,7 +197,9 @@ async def app(scope, receive, send):
         pass
     if message["type"] == "http.disconnect":
         return
-    size = int(scope["path"][1:] or 0)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    size = int(scope["path"].removeprefix("/slow")[1:] or 0)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
     await send({"type": "http.response.body", "body": b"x" * size})
 
@@ -238,6 +240,23 @@ def test_a_request_that_does_not_end_is_closed(begun, before, quick):
     # uvicorn's own bound of an idle connection is 5 s.
     assert time.monotonic() - started < (4 if begun else 6)
     until(lambda: not quick.server_state.connections)
+
+
+def test_a_body_that_breaks_behind_another_request_is_refused_in_its_turn(quick):
+    with Connection(quick.address) as client:
+        client.send(b"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n")
+        assert [client.answer()[0], client.answer()[0]] == [200, 400]
+        assert client.is_closed()
+
+    until(lambda: not quick.server_state.connections)
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"GET / HT", b"GET / HTTP/1.1\r\nA: b\r\n"])
+def test_what_comes_behind_a_request_does_not_end_its_answer(more, quick):
+    with Connection(quick.address) as client:
+        client.send(b"GET /slow HTTP/1.1\r\n\r\n", more)
+        assert client.answer()[0] == 200
+        assert client.is_closed()
 
 
 def test_a_head_in_drops_is_closed(quick):
