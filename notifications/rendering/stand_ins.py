@@ -33,13 +33,14 @@ _ELEMENTS, _ATTRIBUTES, _INLINE = (
         " table caption colgroup col thead tbody tfoot tr td th img",
         "class id style lang dir title role align valign width height bgcolor color face size border cellpadding"
         " cellspacing colspan rowspan span scope start type alt name content charset href src target rel hidden xmlns",
-        "a b strong i em u s small big sub sup font span code wbr",
+        "a b strong i em u s small big sub sup font span code wbr img",
     )
 )
-#: Text in these is shown by no mail program, or not as text.
-_SILENT = frozenset({"title", "style"})
+#: Text in these is shown by no mail program, or not as text; a form sends it where it likes.
+_SILENT = frozenset({"title", "style", "script", "textarea", "option"})
 #: What makes a style sheet fetch something; an escape could spell any of it.
 _FETCHES = re.compile(r"\\|url|@import|@font-face|image|src|expression|behavior|binding", re.IGNORECASE)
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
 class StandIns:
@@ -147,7 +148,8 @@ def _refuse_remote(tag: str, name: str, value: str) -> None:
 
 
 def _refuse_fetching(style: str) -> None:
-    if found := _FETCHES.search(style):
+    # Some mail programs read on behind a comment as if it were not there.
+    if found := _FETCHES.search(style) or _FETCHES.search(_COMMENT.sub("", style)):
         raise Misplaced(f"The styles of a mail with a code or link take no {found[0]}.")
 
 

