@@ -8,7 +8,7 @@ request takes one at its first synchronous call: an answer that needs no databas
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from math import inf
 from typing import Any
@@ -84,10 +84,10 @@ class Lanes:
 
         return carried
 
-    def close(self) -> None:
-        """Close the lanes' database connections; a lane that is used again opens its own."""
-        for future in [lane.submit(connections.close_all) for lane in self.lanes]:
-            future.result()
+    def close(self, timeout: float = 1.0) -> None:
+        """Close the lanes' database connections, but of those that wait for the database all that time; a lane that is
+        used again opens its own."""
+        wait([lane.submit(connections.close_all) for lane in self.lanes], timeout)
 
 
 class LaneHandler(ASGIHandler):

@@ -1,13 +1,18 @@
 """How the process starts, what it refuses to start with, and how it stops. Real processes."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from django.conf import settings
@@ -176,6 +181,64 @@ def test_it_stops_cleanly_with_connections_open(tmp_path, sent):
 
     assert server.process.returncode == 0
     assert "Traceback" not in server.log.read_text()
+
+
+@contextlib.contextmanager
+def stalled(url):
+    """Nobody else can write to the database."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(url) as connection:
+            connection.execute("LOCK TABLE users_ratebucket, users_user IN ACCESS EXCLUSIVE MODE")
+            yield
+
+
+@contextlib.contextmanager
+def calls(url, count):
+    """Sign-ins sent and not waited for."""
+    body = b"username=a@example.org&password=secret-of-a-person"
+    head = f"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+    clients = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)))
+            clients.append(client)
+            client.sendall(head.encode() + b"Content-Type: application/x-www-form-urlencoded\r\n\r\n" + body)
+        time.sleep(1)  # they are on the lanes and behind them
+        yield clients
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_it_stops_while_calls_wait_for_the_database(tmp_path, processes):
+    with (
+        serving(tmp_path, WEB_CONCURRENCY=processes) as server,
+        stalled(server.env["DATABASE_URL"]),
+        calls(server.url, 20),
+    ):
+        seconds = server.stop()
+
+    assert server.process.returncode == 0
+    assert seconds < 10
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="only PostgreSQL tells who waits")
+def test_after_a_stall_and_clients_that_hung_up_every_lane_is_used(tmp_path):
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with serving(tmp_path) as server, psycopg.connect(server.env["DATABASE_URL"], autocommit=True) as watching:
+        with contextlib.ExitStack() as patient:
+            with stalled(server.env["DATABASE_URL"]):
+                clients = patient.enter_context(calls(server.url, 40))
+                for number, client in enumerate(clients):
+                    if number % settings.API_LANES:  # all but those of one lane
+                        client.close()
+                time.sleep(0.5)
+            time.sleep(0.5)
+
+        with stalled(server.env["DATABASE_URL"]), calls(server.url, 8):
+            until(lambda: watching.execute(waiting).fetchone()[0] >= settings.API_LANES)
 
 
 @pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite is for one host")

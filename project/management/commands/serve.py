@@ -1,5 +1,6 @@
 """Serve the product with uvicorn: what `make run` and the container start."""
 
+import logging
 import os
 import signal
 import socket
@@ -49,6 +50,16 @@ def _refuse_taken_port() -> None:
         raise CommandError(f"Cannot listen on {settings.HOST}:{settings.PORT}: {error.strerror}.") from error
 
 
+def _end(*_: Any) -> None:
+    """uvicorn stops at SIGTERM and then raises it again: asked to stop, and stopped, is a success.
+
+    The interpreter would wait for every thread, and one may wait for a database that does not answer.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
 class Command(BaseCommand):
     help = "Serve on HOST and PORT with WEB_CONCURRENCY processes."
 
@@ -71,8 +82,7 @@ class Command(BaseCommand):
         told = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
         threading.Thread(target=self._tell_when_it_answers, args=(told,), daemon=True).start()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-        # uvicorn stops at SIGTERM and then raises it again: asked to stop, and stopped, is a success.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, _end)
         uvicorn.run(
             "project.asgi:application",
             host=settings.HOST,
