@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from UnleashClient import UnleashClient
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.sdk, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture

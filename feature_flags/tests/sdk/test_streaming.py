@@ -103,6 +103,7 @@ def test_node(mode, shop):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.sdk
 def test_python(shop, tmp_path):
     client = UnleashClient(
         f"{shop.url}/api",
