@@ -55,6 +55,9 @@ def edge(inner: App) -> App:
         elif request.method == "POST":
             answer = await _posted(route, request, receive)
         else:
+            if tag := request.headers.get(b"if-none-match"):
+                # Between two processes a client must not be led back to what it knew before.
+                await streams.reach(streams.named_revision(tag))
             answer = _answered(route, request, perf_counter())
         if answer is not None:
             status, headers, body = answer
@@ -131,6 +134,7 @@ async def _posted(route: Route, request: Request, receive: Receive) -> Answer | 
 async def _stream(request: Request, receive: Receive, send: Send) -> Answer | None:
     """None when the stream has been opened and is over."""
     started = perf_counter()
+    await streams.reach(streams.named_revision(request.headers.get(b"last-event-id")))
     opened = streams.open_stream(request)
     if isinstance(opened, Answer):
         return _noted("stream", request, opened, started)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -32,6 +32,14 @@ HEARTBEAT_SECONDS = 15.0
 #: How long a client that has heard of a newer revision waits for this process to have it.
 REACH_SECONDS = 0.2
 _FULL_SECONDS = b"30"
+#: What is handed to one connection at a time: a slow reader holds no more than this of what all are sent.
+_CHUNK_BYTES = 64 * 1024
+
+
+def named_revision(tag: bytes | None) -> int:
+    """The revision in an entity tag of ours, or in the id of an event; 0 without one."""
+    digits = (tag or b"").removeprefix(b"W/").strip(b'"').partition(b":")[0]
+    return int(digits) if digits.isdigit() and len(digits) < 19 else 0
 
 
 async def reach(revision: int) -> None:
@@ -59,7 +67,7 @@ def _opened(request: Request) -> Stream:
         if hub.is_full() or hub.has_its_share(_holder(request)):
             # Unleash's clients know that this means: poll.
             raise Refused(503 if hub.is_stopping else 429)
-        return Updates(server.id, unleash.read_seen(request.headers.get(b"last-event-id")), request)
+        return Updates(server.id, request.headers.get(b"last-event-id", b""), request)
     query = parse_qs(request.query.decode("latin-1"))
     owner = tickets.token_id(query.get("ticket", [""])[-1], time())
     token = known.tokens.get(owner) if owner is not None else None
@@ -124,35 +132,37 @@ class Stream:
     async def _talk(self, send: Send) -> None:
         piece = self._first()
         while not self.is_over:
-            if piece:
+            for chunk in _chunks(piece):
                 # Waits while the client reads slowly; what happens meanwhile is one event afterwards, the newest.
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if self.is_over or self._token() is None:
+                    return
             try:
                 async with asyncio.timeout(self._seconds()):
                     await self.news.wait()
             except TimeoutError:
-                piece = b":\n\n"
+                piece = [b":\n\n"]
             else:
                 self.news.clear()
                 piece = self._next()
             self.is_over = self.is_over or self._token() is None
 
-    def _first(self) -> bytes:
+    def _first(self) -> list[bytes]:
         """An event when the client has missed something. Else only where it stands, which is no event: when the
         connection breaks, its browser names it, and learns what changed in between."""
         known = store.snapshot
         if known is None:
-            return b""
+            return []
         has_missed = self.seen is not None and self.seen < known.revision
         self.seen = known.revision
-        return _event(known) if has_missed else b"id: %d\n\n" % known.revision
+        return [_event(known) if has_missed else b"id: %d\n\n" % known.revision]
 
-    def _next(self) -> bytes:
+    def _next(self) -> list[bytes]:
         known = store.snapshot
         if known is None or known.revision == self.seen:
-            return b""
+            return []
         self.seen = known.revision
-        return _event(known)
+        return [_event(known)]
 
     def _seconds(self) -> float:
         """To the next sign of life, or to the end of the token."""
@@ -178,17 +188,29 @@ class Stream:
 class Updates(Stream):
     """Unleash's stream: everything at first, or what changed since the event that the client names; then changes."""
 
-    def _first(self) -> bytes:
-        return self._next() or b":\n\n"
+    def __init__(self, token_id: int, state: bytes, request: Request) -> None:
+        super().__init__(token_id, None, request)
+        self.state = state
 
-    def _next(self) -> bytes:
+    def _first(self) -> list[bytes]:
+        return self._next() or [b":\n\n"]
+
+    def _next(self) -> list[bytes]:
         known = store.snapshot
         if known is None:
-            return b""
-        body, is_everything = deltas.since(known, self.seen)
-        is_new, self.seen = bool(body), known.revision
+            return []
+        self.state, body, is_everything = deltas.since(known, self.state)
         name = b"unleash-connected" if is_everything else b"unleash-updated"
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (known.revision, name, body) if is_new else b""
+        return [b"id: %s\nevent: %s\ndata: " % (self.state, name), body, b"\n\n"] if body else []
+
+
+def _chunks(parts: list[bytes]) -> Iterator[bytes]:
+    """What is small in one piece; what is large is never copied as a whole."""
+    if sum(map(len, parts)) <= _CHUNK_BYTES:
+        parts = [b"".join(parts)]
+    for part in parts:
+        for start in range(0, len(part), _CHUNK_BYTES):
+            yield part[start : start + _CHUNK_BYTES]
 
 
 def _event(snapshot: Snapshot) -> bytes:

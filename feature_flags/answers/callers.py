@@ -14,7 +14,8 @@ from feature_flags.answers.prepared import Prepared
 from feature_flags.answers.wire import Header, Refused, Request, shared_with
 from feature_flags.context import flat
 from feature_flags.engine import DRAW, fresh_draw
-from feature_flags.snapshot import Token
+from feature_flags.live import live
+from feature_flags.snapshot import Snapshot, Token
 from lib.caches import remember
 from lib.net import normal_ip
 
@@ -37,6 +38,12 @@ def authorised(request: Request, prepared: Prepared, kind: str = "") -> Token:
     return token
 
 
+def find_token(snapshot: Snapshot, secret: bytes) -> Token | None:
+    """Also as Unleash Edge wants every token to be written: `*:environment.secret`."""
+    secret = secret.removeprefix(b"*:%s." % live.environment.encode())
+    return snapshot.tokens.get(sha256(secret).digest())
+
+
 def has_expired(token: Token) -> bool:
     return token.expires_at is not None and token.expires_at <= time()
 
@@ -54,7 +61,7 @@ def _presented(prepared: Prepared, header: bytes | None) -> Token | None:
     if token is None:
         scheme, _, rest = header.partition(b" ")
         secret = rest.strip() if scheme.lower() == b"bearer" else header.strip()
-        token = prepared.snapshot.tokens.get(sha256(secret).digest())
+        token = find_token(prepared.snapshot, secret)
         # Only what is known is remembered: guesses would fill the memory.
         if token is not None and len(header) <= _MAX_LENGTH and len(prepared.presented) < _MAX_PRESENTED:
             prepared.presented[header] = token

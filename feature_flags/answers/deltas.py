@@ -14,10 +14,10 @@ _MAX_STEPS = 64
 
 
 class Step(NamedTuple):
-    """Events that lead from one snapshot to the next. The clock changes answers without a new revision."""
+    """Events that lead from one state to the next. States are named by their documents' entity tags: a revision alone
+    would be two states where the clock changes answers, or where a database was restored and counts on."""
 
-    before: int
-    after: int
+    before: bytes
     events: bytes
 
 
@@ -26,52 +26,51 @@ class Deltas:
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
+        self.tag = b""
         self.steps: deque[Step] = deque()
-        #: Clients at this revision, or a later one, can be told by steps.
-        self.base = 0
         self.lock = Lock()
-        self.bodies: dict[int | None, tuple[bytes, bool]] = {}
+        self.bodies: dict[bytes, bytes] = {}
 
-    def since(self, snapshot: Snapshot, seen: int | None) -> tuple[bytes, bool]:
-        """The document `{"events": […]}` for a client that knows `seen`, and whether it is everything.
-
-        Empty: nothing has changed.
-        """
+    def since(self, snapshot: Snapshot, seen: bytes) -> tuple[bytes, bytes, bool]:
+        """The tag of the state, the document `{"events": […]}` for a client that knows the state `seen`, and whether
+        that is everything. Empty: nothing has changed."""
         with self.lock:
             self._follow(snapshot)
-            if seen is not None and not self.base <= seen <= snapshot.revision:
-                seen = None
-            if seen not in self.bodies:
-                self.bodies[seen] = self._body(snapshot, seen)
-            return self.bodies[seen]
+            if seen == self.tag:
+                return self.tag, b"", False
+            is_everything = all(step.before != seen for step in self.steps)
+            key = b"" if is_everything else seen
+            if key not in self.bodies:
+                self.bodies[key] = _hydration(snapshot) if is_everything else self._body(seen)
+            return self.tag, self.bodies[key], is_everything
 
     def _follow(self, snapshot: Snapshot) -> None:
         known, self.snapshot = self.snapshot, snapshot
         if known is snapshot:
             return
-        self.bodies.clear()
-        if known is None or snapshot.revision < known.revision:
-            # A restored database counts from where it was: whoever knows its future starts anew.
-            self.steps.clear()
-            self.base = snapshot.revision
+        before, self.tag = self.tag, snapshot.features.tag.strip('"').encode()
+        if before == self.tag:
             return
-        if events := b",".join(_events(known, snapshot)):
-            self.steps.append(Step(known.revision, snapshot.revision, events))
-        while len(self.steps) > _MAX_STEPS:
-            gone = self.steps.popleft()
-            self.base = max(gone.before + 1, gone.after)
+        self.bodies.clear()
+        if known is not None:
+            self.steps.append(Step(before, b",".join(_events(known, snapshot))))
+        # A client that would read more than everything gets everything.
+        room = len(snapshot.features.body)
+        while self.steps and (len(self.steps) > _MAX_STEPS or sum(len(step.events) for step in self.steps) > room):
+            self.steps.popleft()
 
-    def _body(self, snapshot: Snapshot, seen: int | None) -> tuple[bytes, bool]:
-        if seen is None:
-            return b'{"events":[%s]}' % _hydration(snapshot), True
-        events = b",".join(step.events for step in self.steps if step.before >= seen)
-        return (b'{"events":[%s]}' % events if events else b""), False
+    def _body(self, seen: bytes) -> bytes:
+        before = [step.before for step in self.steps]
+        # The newest: the clock may lead back to where it was.
+        first = len(before) - 1 - before[::-1].index(seen)
+        events = b",".join(step.events for step in list(self.steps)[first:] if step.events)
+        return b'{"events":[%s]}' % events if events else b""
 
 
 def _hydration(snapshot: Snapshot) -> bytes:
     features = b",".join(entry.feature for entry in snapshot.ordered)
     segments = b",".join(_segment(snapshot, pk) for pk in sorted(snapshot.segments))
-    return b'{"eventId":%d,"type":"hydration","features":[%s],"segments":[%s]}' % (
+    return b'{"events":[{"eventId":%d,"type":"hydration","features":[%s],"segments":[%s]}]}' % (
         snapshot.revision,
         features,
         segments,

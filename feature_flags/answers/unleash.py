@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,6 +12,7 @@ from feature_flags.answers.callers import (
     FRONTEND,
     SERVER,
     authorised,
+    find_token,
     given_context,
     has_expired,
     read_object,
@@ -37,6 +37,7 @@ from feature_flags.answers.wire import (
     shared_with_house,
     takes_gzip,
 )
+from feature_flags.live import live
 from feature_flags.snapshot import Snapshot
 
 _MAX_FIELDS = 1000
@@ -59,20 +60,14 @@ def client_features(request: Request, snapshot: Snapshot | None) -> Answer:
 
 
 def client_delta(request: Request, snapshot: Snapshot | None) -> Answer:
-    """Everything, or with the entity tag of an earlier answer the changes since: the tag is the revision."""
+    """Everything, or with the entity tag of an earlier answer the changes since."""
     known = prepared(snapshot)
     authorised(request, known, SERVER)
-    body, _ = deltas.since(known.snapshot, read_seen(request.headers.get(b"if-none-match")))
-    tag = b'"%d"' % known.snapshot.revision
+    seen = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
+    tag, body, _ = deltas.since(known.snapshot, seen)
     if not body:
-        return _for_house(Answer(304, [*COMMON, (b"etag", tag)]), request)
-    return _for_house(answer(200, body, (b"etag", tag)), request)
-
-
-def read_seen(tag: bytes | None) -> int | None:
-    """The revision a client names, as entity tag or as the id of an event."""
-    digits = (tag or b"").removeprefix(b"W/").strip(b'"')
-    return int(digits) if digits.isdigit() and len(digits) < 19 else None
+        return _for_house(Answer(304, [*COMMON, (b"etag", b'"%s"' % tag)]), request)
+    return _for_house(answer(200, body, (b"etag", b'"%s"' % tag)), request)
 
 
 def validate(request: Request, snapshot: Snapshot | None) -> Answer:
@@ -81,9 +76,14 @@ def validate(request: Request, snapshot: Snapshot | None) -> Answer:
     asked = read_object(request.body).get("tokens")
     if not isinstance(asked, list) or not all(isinstance(secret, str) for secret in asked):
         raise Refused(400)
-    found = [(secret, known.snapshot.tokens.get(sha256(secret.encode(errors="replace")).digest())) for secret in asked]
+    found = [(secret, find_token(known.snapshot, secret.encode(errors="replace"))) for secret in asked]
     good = [
-        {"token": secret, "type": "client" if token.kind == SERVER else FRONTEND, "projects": ["*"]}
+        {
+            "token": secret,
+            "type": "client" if token.kind == SERVER else FRONTEND,
+            "environment": live.environment,
+            "projects": ["*"],
+        }
         for secret, token in found
         if token is not None and not has_expired(token)
     ]

@@ -1,17 +1,19 @@
 """Unleash's delta API and stream, and what Unleash Edge asks: on the wire."""
 
+import asyncio
 import json
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as configured
+from django.db import transaction
 
 from feature_flags import services, store, usage
 from feature_flags.answers import deltas as module
 from feature_flags.models import FlagUsage, Segment
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.test_stream import Listener, driven, switch
-from feature_flags.tests.wire import ask, make_flag, make_token
+from feature_flags.tests.wire import ask, make_flag, make_token, scope_of
 from project.asgi import application
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +46,7 @@ def test_everything_comes_first_and_then_what_changed(delta):
     first = delta()
     tag, revision = first.headers["etag"], store.snapshot.revision
     hydration = first.json()["events"][0]
-    assert (events(first), tag) == ([("hydration", revision)], f'"{revision}"')
+    assert (events(first), tag) == ([("hydration", revision)], store.snapshot.features.tag)
     assert [one["name"] for one in hydration["features"]] == sorted(store.snapshot.flags)
     assert [one["name"] for one in hydration["segments"]] == ["italy"]
     assert delta(tag).status == 304
@@ -80,6 +82,58 @@ def test_a_client_that_was_away_for_long_gets_everything(delta, monkeypatch):
     assert delta(recent).status == 304
 
 
+def test_a_client_that_knows_the_future_of_restored_database_is_led_back(delta):
+    delta()
+    with transaction.atomic():
+        services.switch(services.get("FF_ON"), on=False, **COMMAND)
+        tag = delta().headers["etag"]
+        transaction.set_rollback(True)
+    store.refresh(due=True)
+    delta()
+    services.archive(services.get("FF_HIDDEN"), **COMMAND)
+    delta()
+    services.archive(services.get("FF_COLOUR"), **COMMAND)
+
+    found = delta(tag).json()["events"]
+    assert [event["featureName"] for event in found[1:]] == ["FF_HIDDEN", "FF_COLOUR"]
+    assert (found[0]["feature"]["name"], found[0]["feature"]["enabled"]) == ("FF_ON", True)
+
+
+def test_changes_that_are_longer_than_everything_are_not_kept(delta):
+    tag = delta().headers["etag"]
+    flag = services.get("FF_ON")
+    services.edit(flag, {"description": "x" * 900}, **COMMAND)
+    delta()
+    services.edit(services.get("FF_ON"), {"description": ""}, **COMMAND)
+
+    for on in [False, True] * 20:
+        services.switch(services.get("FF_ON"), on=on, **COMMAND)
+        delta()
+
+    assert events(delta(tag))[0][0] == "hydration"
+
+
+@pytest.mark.parametrize("path", ["/api/client/delta", "/api/client/features"])
+@driven
+async def test_a_process_that_is_behind_catches_up_before_it_answers(path):
+    flag = await sync_to_async(make_flag)("FF_A", on=False)
+    _, secret = await sync_to_async(make_token)("server")
+    before = await sync_to_async(store.current)()
+    await switch(flag, True)
+    newer = store.snapshot
+    store.put(before)
+    headers = {"authorization": secret, "if-none-match": newer.features.tag, "unleash-client-spec": "5.2.0"}
+    scope = scope_of("GET", path, headers)
+    sent = asyncio.Queue()
+
+    task = asyncio.create_task(application(scope, asyncio.Event().wait, sent.put))
+    await asyncio.sleep(0)
+    store.put(newer)
+    await asyncio.wait_for(task, 5)
+
+    assert (await sent.get())["status"] == 304
+
+
 @pytest.mark.parametrize("path", ["/api/client/delta", STREAM])
 def test_only_server_tokens_open_them(path, scene):
     assert ask(application, "GET", path).status == 401
@@ -92,7 +146,7 @@ def test_only_server_tokens_open_them(path, scene):
 def sent(text):
     """`(id, name, document)` of one event."""
     number, name, data, _, _ = text.split("\n")
-    return int(number.removeprefix("id: ")), name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+    return number.removeprefix("id: "), name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
 @driven
@@ -103,12 +157,12 @@ async def test_the_stream_brings_everything_and_then_each_change():
     async with Listener(STREAM, {"authorization": secret}) as listener:
         number, name, document = sent(listener.first["body"].decode())
         assert (listener.start["status"], name) == (200, "unleash-connected")
-        assert (number, document["events"][0]["type"]) == (store.snapshot.revision, "hydration")
+        assert (f'"{number}"', document["events"][0]["type"]) == (store.snapshot.features.tag, "hydration")
 
         await switch(flag, True)
 
         number, name, document = sent(await listener.text())
-        assert (number, name) == (store.snapshot.revision, "unleash-updated")
+        assert (f'"{number}"', name) == (store.snapshot.features.tag, "unleash-updated")
         assert document["events"][0]["feature"]["enabled"] is True
 
 
@@ -121,11 +175,32 @@ async def test_a_client_that_comes_back_gets_what_it_missed():
 
     await switch(flag, True)
 
-    async with Listener(STREAM, {"authorization": secret, "last-event-id": str(seen)}) as listener:
+    async with Listener(STREAM, {"authorization": secret, "last-event-id": seen}) as listener:
         _, name, document = sent(listener.first["body"].decode())
         assert (name, len(document["events"])) == ("unleash-updated", 1)
     async with Listener(STREAM, {"authorization": secret, "last-event-id": "999999"}) as listener:
         assert sent(listener.first["body"].decode())[1] == "unleash-connected"
+
+
+@driven
+async def test_a_slow_reader_holds_a_piece_and_ends_with_its_token():
+    for number in range(20):
+        await sync_to_async(make_flag)(f"FF_{number}", description="ü" * 500, group_id="x" * 100)
+    many = [{"field": "country", "operator": "IN", "values": ["x" * 90 + str(n) for n in range(900)]}]
+    await sync_to_async(services.create_segment)("many", constraints=many, **COMMAND)
+    token, secret = await sync_to_async(make_token)("server")
+
+    async with Listener(STREAM, {"authorization": secret}) as listener:
+        assert len(listener.first["body"]) <= 64 * 1024
+        assert len((await listener.next())["body"]) == 64 * 1024
+        listener.may_send.clear()
+        await sync_to_async(services.revoke_token)(token, **COMMAND)
+        listener.may_send.set()
+        pieces = [await listener.next()]
+        while pieces[-1].get("more_body"):
+            pieces.append(await listener.next())
+
+    assert sum(len(piece["body"]) for piece in pieces) <= 2 * 64 * 1024
 
 
 def test_a_process_without_room_sends_clients_to_polling(scene, settings):
@@ -142,17 +217,32 @@ def test_a_process_without_room_sends_clients_to_polling(scene, settings):
 @pytest.mark.parametrize("is_edge_on", [True, False])
 def test_tokens_that_are_good_are_told_and_nothing_of_the_others(is_edge_on, scene, settings):
     settings.FLAGS_EDGE = is_edge_on
-    asked = [scene.server, scene.frontend, scene.server[:-1], scene.server.upper(), "", "\ud800"]
+    rest = {"environment": configured.FLAGS_ENVIRONMENT, "projects": ["*"]}
+    # Edge reads no token that is not written like this.
+    edge = f"*:{configured.FLAGS_ENVIRONMENT}.{scene.server}"
+    asked = [
+        scene.server,
+        edge,
+        f"*:other.{scene.server}",
+        scene.frontend,
+        scene.server[:-1],
+        scene.server.upper(),
+        "",
+        "\ud800",
+    ]
 
     reply = ask(application, "POST", "/edge/validate", body={"tokens": asked})
 
     assert reply.json() == {
         "tokens": [
-            {"token": scene.server, "type": "client", "projects": ["*"]},
-            {"token": scene.frontend, "type": "frontend", "projects": ["*"]},
+            {"token": scene.server, "type": "client", **rest},
+            {"token": edge, "type": "client", **rest},
+            {"token": scene.frontend, "type": "frontend", **rest},
         ]
     }
+    assert ask(application, "GET", "/api/client/features", {"authorization": edge}).status == 200
     services.revoke_token(scene.server_token, **COMMAND)
+    assert ask(application, "GET", "/api/client/features", {"authorization": edge}).status == 401
     assert len(ask(application, "POST", "/edge/validate", body={"tokens": asked}).json()["tokens"]) == 1
 
 
