@@ -23,13 +23,16 @@ from django.utils.crypto import constant_time_compare
 
 #: What MailerSend signs its `webhook.test` with: the webhook, and so its secret, is made only after a 2xx to that.
 MAILERSEND_PING_SECRET = "test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G"
-_UNSIGNED = {"brevo", "postmark", "ses"}
+#: Whose reports are read; the settings know SES by this name.
+PROVIDERS = frozenset({"brevo", "mailersend", "mailgun", "postmark", "resend", "sendgrid", "ses"})
 #: Seconds between the signature of a Svix message and our clock (what Svix's own libraries allow).
 SVIX_TOLERANCE = 300
 
 
 def trouble(provider: str, secret: str) -> str:
     """Why no call of this provider can ever be proved by this secret; empty when one can."""
+    if provider not in PROVIDERS:
+        return f"No reports of {provider} are read: leave NOTIFICATIONS_WEBHOOK_SECRET empty."
     if provider in {"mailersend", "mailgun"} or _is_basic(secret):
         return ""
     if provider == "resend":
@@ -38,7 +41,7 @@ def trouble(provider: str, secret: str) -> str:
     if provider == "sendgrid":
         needs = "the verification key of the signed event webhook"
         return "" if _sendgrid_key(secret) else _needs(provider, needs)
-    return f"NOTIFICATIONS_WEBHOOK_SECRET must be user:password with {provider}." if provider in _UNSIGNED else ""
+    return f"NOTIFICATIONS_WEBHOOK_SECRET must be user:password with {provider}."
 
 
 def is_genuine(provider: str, request: HttpRequest, secret: str) -> bool:

@@ -85,7 +85,7 @@ ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS") or (
 if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts this serves: `*` accepts forged ones.")
 
-# `https://*.example.org` stands for one label. lib/net.py asks both lists for what answers in front of Django.
+# `https://*.example.org` stands for one label. lib/origins.py asks both lists for what answers in front of Django.
 CORS_ALLOWED_ORIGINS, CORS_ALLOWED_ORIGIN_REGEXES = read.origins_and_patterns("CORS_ORIGINS")
 # Where a flag token says which pages may read, feature_flags/answers writes the headers.
 CORS_URLS_REGEX = r"^/api(?!/frontend(/|$))(/|$)"
@@ -282,8 +282,13 @@ NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
 NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
-    _trouble = webhook_signatures.trouble(EMAIL_URL.partition(":")[0], NOTIFICATIONS_WEBHOOK_SECRET)
-    if NOTIFICATIONS_WEBHOOK_SECRET and _trouble:
+    _provider = EMAIL_URL.partition(":")[0].lower()
+    _has_api = globals()["EMAIL_BACKEND"].startswith("anymail.")
+    if (
+        _has_api
+        and NOTIFICATIONS_WEBHOOK_SECRET
+        and (_trouble := webhook_signatures.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET))
+    ):
         raise ImproperlyConfigured(_trouble)
 else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.

@@ -6,7 +6,7 @@ import re
 import unicodedata
 import uuid
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from django.conf import settings
@@ -18,6 +18,9 @@ import notifications
 from lib.text import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
+
+if TYPE_CHECKING:
+    from users.models import User
 
 # A stranger may type anybody's address and any name beside it: to an unproved address only a plain name is printed.
 # A dot stands after initials and what names abbreviate, and nowhere else: it would end a sentence or part a link.
@@ -135,6 +138,11 @@ def plain_name(name: str) -> str:
     letters = "".join(sign for sign in name if unicodedata.category(sign)[0] != "M" and sign not in "\u200c\u200d")
     # A character may stand for several: U+2488 for "1.".
     return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(unicodedata.normalize("NFKC", letters)) else ""
+
+
+def printed_name(user: User) -> str:
+    """The first name of whoever has proved the address; of others only what cannot be read as anything else."""
+    return user.first_name if user.is_verified else plain_name(user.first_name)
 
 
 def _derive_code(context: dict[str, Any]) -> dict[str, str]:

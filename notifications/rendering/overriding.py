@@ -129,6 +129,8 @@ def template(kind: NotificationType, part: str, body: str) -> Template:
 
 def problems(kind: NotificationType, part: str, body: str) -> list[str]:
     """Which rules a body breaks, told without filling it."""
+    if len(body) > BODY_LIMIT or len(body.encode(errors="replace")) > BODY_LIMIT:
+        return ["It must not be larger than 100 kB."]
     return list(_problems(body, engines.engine(html=part == "html"), part, known(kind), kind.secrets))
 
 
@@ -138,8 +140,6 @@ def _problems(body: str, engine: Engine, part: str, known: frozenset[str], secre
         return ("It must not be empty.",)
     if not is_storable(body):
         return ("It must not hold NUL characters or lone surrogates.",)
-    if len(body.encode()) > BODY_LIMIT:
-        return ("It must not be larger than 100 kB.",)
     try:
         return tuple(_broken(_compiled(body, engine).nodelist, part, known, secrets))
     except Refused as refusal:

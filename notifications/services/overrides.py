@@ -35,11 +35,6 @@ class InvalidTemplate(ProductError):
         self.problems = problems
 
 
-def in_use(kind: NotificationType, language: str) -> dict[str, int | None]:
-    active = overriding.active(kind, language)
-    return {part: active[part].id if part in active else None for part in PARTS}
-
-
 def save(
     kind: NotificationType,
     *,

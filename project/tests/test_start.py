@@ -51,6 +51,8 @@ SQLITE = "sqlite:////tmp/never-opened.sqlite3"
         ({"USERS_REFRESH_ROTATION": "maybe"}, "USERS_REFRESH_ROTATION"),
         ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
         ({"NOTIFICATIONS_LEASE": "20"}, "NOTIFICATIONS_LEASE"),
+        ({"EMAIL_URL": "postal://k@mail.example.org", "NOTIFICATIONS_WEBHOOK_SECRET": "u:p"}, "No reports of postal"),
+        ({"EMAIL_URL": "RESEND://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "whsec_no!key"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
         ({"EMAIL_URL": "sendgrid://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "no-such-key"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
         ({"EMAIL_URL": "resend://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "whsec_no!key"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
         ({"EMAIL_URL": "brevo://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "no-password"}, "NOTIFICATIONS_WEBHOOK_SECRET"),

@@ -14,7 +14,7 @@ from lib.text import printable
 from notifications import render
 from notifications import services as notifications
 from users.models import OneTimeToken, User
-from users.notifications import plain_name
+from users.notifications import plain_name, printed_name
 from users.services.callers import Caller
 
 
@@ -100,14 +100,10 @@ def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", even
         f"users.{name}",
         to=to or user.email,
         user=user,
-        context={"first_name": _printed_name(user), **context},
+        context={"first_name": printed_name(user), **context},
         language=user.language or None,
         event_key=f"users.{name}:{user.pk.hex}:{event}" if event else None,
     )
-
-
-def _printed_name(user: User) -> str:
-    return user.first_name if user.is_verified else plain_name(user.first_name)
 
 
 def _place(caller: Caller) -> dict[str, str]:

@@ -13,7 +13,7 @@ from lib.errors import ProductError
 from lib.text import normal_email
 from notifications import services as notifications
 from users.models import MfaDevice, OneTimeToken, User
-from users.notifications import plain_name
+from users.notifications import printed_name
 from users.services import audit, limiter, mailing, notices, passwords, proofs, sessions, tokens
 from users.services.callers import Actor, Caller
 
@@ -54,7 +54,7 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
         to=user.email,
         user=user,
         context={
-            "first_name": _printed_name(user),
+            "first_name": printed_name(user),
             "token_id": row.pk.hex,
             **({"is_first": True} if is_first else {}),
         },
@@ -62,10 +62,6 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
         event_key=f"users.forgot_password:{row.pk.hex}",
     )
     return row
-
-
-def _printed_name(user: User) -> str:
-    return user.first_name if user.is_verified else plain_name(user.first_name)
 
 
 def _newest(user: User, now: datetime) -> OneTimeToken | None:
