@@ -40,9 +40,11 @@ def edge(inner: App) -> App:
             return
         path = scope["path"]
         route = answers.find(path)
-        if route is None and path not in streams.PATHS:
-            await inner(scope, receive, send)
-            return
+        if route is None:
+            if (stream := streams.find(path)) is None:
+                await inner(scope, receive, send)
+                return
+            path = stream
         request = _request(scope, path)
         if not request.origin or (route is not None and not _is_ours(route, request)):
             scope[HAS_STREAMS] = True

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from django.conf import settings
 
 from feature_flags import store, tickets
-from feature_flags.answers import ofrep, unleash
+from feature_flags.answers import ofrep, tidy, unleash
 from feature_flags.answers.callers import SERVER, authorised, has_expired, require_origin
 from feature_flags.answers.deltas import deltas
 from feature_flags.answers.prepared import prepared
@@ -27,7 +27,7 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 UPDATES = "/api/client/streaming"
-PATHS = frozenset({"/ofrep/v1/stream", "//ofrep/v1/stream", UPDATES})
+_PATHS = frozenset({"/ofrep/v1/stream", UPDATES})
 HEARTBEAT_SECONDS = 15.0
 #: How long a client that has heard of a newer revision waits for this process to have it.
 REACH_SECONDS = 0.2
@@ -40,6 +40,12 @@ def named_revision(tag: bytes | None) -> int:
     """The revision in an entity tag of ours, or in the id of an event; 0 without one."""
     digits = (tag or b"").removeprefix(b"W/").strip(b'"').partition(b":")[0]
     return int(digits) if digits.isdigit() and len(digits) < 19 else 0
+
+
+def find(path: str) -> str | None:
+    """The path of a stream as it is known here; a base address may end in a slash, as for `answers.find`."""
+    tidied = tidy(path)
+    return tidied if tidied in _PATHS else None
 
 
 async def reach(revision: int) -> None:

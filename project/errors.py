@@ -167,4 +167,4 @@ class JsonErrorsMiddleware(HookMiddleware):
         return worded
 
 
-_APIS = ("/api/", "/ofrep/", "//ofrep/")
+_APIS = ("/api/", "/ofrep/", "//ofrep/", "/edge/", "//edge/")

@@ -282,14 +282,10 @@ NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
 NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
 if EMAIL_URL:
     globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
-    _provider = EMAIL_URL.partition(":")[0].lower()
-    _has_api = globals()["EMAIL_BACKEND"].startswith("anymail.")
-    if (
-        _has_api
-        and NOTIFICATIONS_WEBHOOK_SECRET
-        and (_trouble := webhook_signatures.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET))
-    ):
-        raise ImproperlyConfigured(_trouble)
+    if NOTIFICATIONS_WEBHOOK_SECRET and globals()["EMAIL_BACKEND"].startswith("anymail."):
+        _provider = EMAIL_URL.partition(":")[0].lower()
+        if _trouble := webhook_signatures.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET):
+            raise ImproperlyConfigured(_trouble)
 else:
     # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
     NOTIFICATIONS_ENGINE = "off"

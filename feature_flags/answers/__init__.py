@@ -49,7 +49,7 @@ ROUTES = {
     # A base address that ends in a slash.
     f"/{ofrep.STEM}": BULK,
 }
-_STEMS = ("/api/", f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
+_STEMS = ("/api/", "/edge/", "//edge/", f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
 _SINGLE_STEMS = (f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
 
 
@@ -61,11 +61,15 @@ def find(path: str) -> Route | None:
     """
     route = ROUTES.get(path)
     if route is None and (path.endswith("/") or "//" in path) and path.startswith(_STEMS):
-        route = ROUTES.get(re.sub("//+", "/", path).rstrip("/"))
+        route = ROUTES.get(tidy(path))
         route = None if route is _SEED else route
     if route is None and path.startswith(_SINGLE_STEMS):
         return SINGLE
     return route
+
+
+def tidy(path: str) -> str:
+    return re.sub("//+", "/", path).rstrip("/")
 
 
 def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Answer:

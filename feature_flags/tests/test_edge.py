@@ -295,8 +295,8 @@ def test_nothing_a_caller_sends_fills_the_memory(name, scene, settings):
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
 
-    # One of them each time would be 3.6 MB.
-    assert kept < 1_000_000
+    # One of them each time would be 3.6 MB; what other tests left running allocates, too.
+    assert kept < 2_000_000
 
 
 @pytest.mark.parametrize("path", [BULK, f"{BULK}/FF_ON", FRONTEND, "/api/client/metrics"])

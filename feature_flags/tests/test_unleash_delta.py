@@ -134,7 +134,7 @@ async def test_a_process_that_is_behind_catches_up_before_it_answers(path):
     assert (await sent.get())["status"] == 304
 
 
-@pytest.mark.parametrize("path", ["/api/client/delta", STREAM])
+@pytest.mark.parametrize("path", ["/api/client/delta", STREAM, f"{STREAM}/", "/api//client/streaming"])
 def test_only_server_tokens_open_them(path, scene):
     assert ask(application, "GET", path).status == 401
     assert ask(application, "GET", path, {"authorization": scene.frontend}).status == 403
@@ -214,8 +214,9 @@ def test_a_process_without_room_sends_clients_to_polling(scene, settings):
 # --- Unleash Edge -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", ["/edge/validate", "/edge/validate/", "//edge/validate"])
 @pytest.mark.parametrize("is_edge_on", [True, False])
-def test_tokens_that_are_good_are_told_and_nothing_of_the_others(is_edge_on, scene, settings):
+def test_tokens_that_are_good_are_told_and_nothing_of_the_others(path, is_edge_on, scene, settings):
     settings.FLAGS_EDGE = is_edge_on
     rest = {"environment": configured.FLAGS_ENVIRONMENT, "projects": ["*"]}
     # Edge reads no token that is not written like this.
@@ -231,7 +232,7 @@ def test_tokens_that_are_good_are_told_and_nothing_of_the_others(is_edge_on, sce
         "\ud800",
     ]
 
-    reply = ask(application, "POST", "/edge/validate", body={"tokens": asked})
+    reply = ask(application, "POST", path, body={"tokens": asked})
 
     assert reply.json() == {
         "tokens": [

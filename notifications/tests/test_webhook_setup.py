@@ -258,7 +258,6 @@ def test_mailgun_signs_in_the_body(settings, signature):
         ("ses", "password", False),
         ("mailersend", "anything", True),
         ("mailgun", "anything", True),
-        ("smtp", "anything", True),
     ],
 )
 def test_a_key_that_proves_nothing_is_found_out(settings, provider, secret, is_right):
