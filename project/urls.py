@@ -23,7 +23,7 @@ urlpatterns = [
     # A client's base address may end in a slash.
     re_path(r"^/?ofrep/v1/", ofrep.urls),
     # Where Unleash Edge asks about tokens.
-    re_path(r"^/?edge/validate/?$", csrf_exempt(answer)),
+    re_path(r"^(?:/)?edge/validate/?$", csrf_exempt(answer)),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
