@@ -335,8 +335,9 @@ def addresses(server):
     """Every kind of page."""
     shell = "from users.models import User; from feature_flags.models import FeatureFlag as F; "
     shell += "from users import services; u = services.find('katherine@example.org'); "
-    shell += "services.send_reset(u, by=services.Actor('x')); "
     shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); from notifications.models import Message; "
+    # Once for all tests: an address gets three mails of a kind a minute.
+    shell += "Message.objects.filter(user=u).exists() or services.send_reset(u, by=services.Actor('x')); "
     shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk, Message.objects.filter(user=u).latest('id').pk)"
     printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
     assert printed.returncode == 0, printed.stderr
