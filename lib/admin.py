@@ -120,12 +120,12 @@ def proves(site: Any, request: HttpRequest, form: forms.Form) -> bool:
     on the page, and the proof is given on another."""
     if site.is_fresh(request):
         return True
-    told = format_html(
+    refusal = format_html(
         'This is a sensitive change: <a href="{}" target="_blank" rel="noopener">prove once more that it is you</a>,'
         " then send this form again.",
         site.proof_url(request.get_full_path()),
     )
-    form.add_error(None, told)
+    form.add_error(None, refusal)
     return False
 
 

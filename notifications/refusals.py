@@ -35,7 +35,8 @@ _DETAILS: dict[tuple[int, int], Refusal | None] = {
     (1, 20): SENDER,  # Exchange Online: several senders
     (1, 90): SENDER,  # Exchange Online: the sender's daily limit
     (2, 0): None,
-    (2, 1): DEAD,  # disabled; while it may come back the code is 4.2.1
+    # Disabled; but Gmail says 550 5.2.1 of a mailbox that gets too much mail just now, too.
+    (2, 1): OTHER,
     (2, 2): FULL,
     (2, 3): CONTENT,  # too long for this mailbox
     (3, 1): FULL,  # the whole system is

@@ -244,7 +244,7 @@ def test_a_cut_before_the_mail_itself_is_no_doubt(sink, stage, kind):
         ("550 5.1.1 no such person", True),
         ("550 5.1.10 null MX", True),
         ("550 5.1.2 no such domain", True),
-        ("550 5.2.1 mailbox disabled", True),
+        ("550 5.2.1 receiving mail at a rate that prevents more", False),
         ("550 5.1.90 your daily limit", False),
         ("550 5.1.20 multiple senders", False),
         ("552 5.2.2 over quota", False),
