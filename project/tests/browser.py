@@ -80,6 +80,11 @@ def find(driver, css):
     return wait(driver, lambda: driver.find_element(By.CSS_SELECTOR, css))
 
 
+def focused(driver, css):
+    """Wait until the page has put the focus into the element: what is typed before that goes nowhere."""
+    wait(driver, lambda: driver.switch_to.active_element == driver.find_element(By.CSS_SELECTOR, css))
+
+
 def find_all(driver, css):
     return driver.find_elements(By.CSS_SELECTOR, css)
 

@@ -124,7 +124,7 @@ def chromium(one_chromium):
 
 def sign_in(driver, server):
     driver.get(server.url + "/admin/")
-    browser.find(driver, "#id_username")
+    browser.focused(driver, "#id_username")
     browser.type_keys(driver, ROOT.upper(), Keys.TAB)
     browser.type_keys(driver, PASSWORD)
     browser.press_enter(driver)

@@ -44,7 +44,7 @@ def look(driver, name):
 
 def password(driver, server, wanted="/admin/"):
     driver.get(server.url + wanted)
-    browser.find(driver, "#id_username")
+    browser.focused(driver, "#id_username")
     browser.type_keys(driver, ROOT, Keys.TAB)
     browser.type_keys(driver, PASSWORD)
     browser.press_enter(driver)
@@ -103,7 +103,7 @@ def test_enrolment_two_steps_and_a_recovery_code_on_a_telephone(server, anyhow):
     log_out(driver, server)
     password(driver, server)
     look(driver, "code")
-    assert driver.switch_to.active_element.get_attribute("id") == "id_code"
+    browser.focused(driver, "#id_code")
     browser.type_keys(driver, next_code(app, first))
     browser.press_enter(driver)
     assert "Overview" in browser.text(driver)
