@@ -308,7 +308,7 @@ def _change(
 
 
 def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:
-    """As lib/admin.py does for the buttons."""
+    """As lib/admin/verbs.py does for the buttons."""
     LogEntry.objects.log_actions(user.pk, [message], flag, change_message=text, single_object=True)
 
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from feature_flags import lifecycle, store
 from feature_flags.admin.common import two_lines
 from feature_flags.models import FeatureFlag, FlagRule
-from lib.admin import VerbAdmin
+from lib.admin.verbs import VerbAdmin
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 
 from feature_flags.models import FlagRevision
 from feature_flags.services import Who
-from lib.admin import staff
+from lib.admin.verbs import staff
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]

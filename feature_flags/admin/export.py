@@ -15,7 +15,7 @@ from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services.segments import segment_document
 from lib import audit
-from lib.admin import VerbAdmin
+from lib.admin.verbs import VerbAdmin
 
 LIMIT = 10_000
 

@@ -21,7 +21,7 @@ from feature_flags.admin.schedule import ScheduleViews
 from feature_flags.admin.verbs import FLAG_VERBS
 from feature_flags.admin.who import who_view
 from feature_flags.models import FeatureFlag
-from lib.admin import Verb
+from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.
 UNDO = "feature_flags_undo"

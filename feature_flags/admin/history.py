@@ -23,7 +23,7 @@ from feature_flags import portable, services, words
 from feature_flags.admin.common import ViewOnly, because, two_lines, who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.portable import Document
-from lib.admin import ReasonForm
+from lib.admin.verbs import ReasonForm
 from lib.errors import ProductError
 
 LINES_SHOWN = 5

@@ -19,7 +19,7 @@ from feature_flags.admin.parts import FIELDS, STICKINESS
 from feature_flags.admin.tree import PRESS, Node, Raw, Shape, draw, press, read
 from feature_flags.models import FlagRevision, Segment
 from feature_flags.portable import Document, InvalidFlag
-from lib.admin import VerbAdmin
+from lib.admin.verbs import VerbAdmin
 from lib.errors import ProductError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from feature_flags import services
 from feature_flags.admin.common import because, who
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.portable import InvalidFlag
-from lib.admin import VerbAdmin, staff
+from lib.admin.verbs import VerbAdmin, staff
 from lib.errors import ProductError
 
 

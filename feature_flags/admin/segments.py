@@ -20,7 +20,7 @@ from feature_flags.admin.tree import Node
 from feature_flags.models import FeatureFlag, FlagRevision, Segment
 from feature_flags.portable import Document
 from feature_flags.services.segments import segment_document
-from lib.admin import Verb, VerbAdmin
+from lib.admin.verbs import Verb, VerbAdmin
 from lib.errors import ProductError
 
 if TYPE_CHECKING:

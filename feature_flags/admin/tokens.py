@@ -20,7 +20,7 @@ from feature_flags.admin.texts import lines
 from feature_flags.models import FlagToken
 from feature_flags.portable import InvalidFlag
 from lib import audit
-from lib.admin import Verb, VerbAdmin, proves, staff
+from lib.admin.verbs import Verb, VerbAdmin, proves, staff
 
 MANAGE = "feature_flags.manage_flagtoken"
 

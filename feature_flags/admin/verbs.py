@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from feature_flags import flags, names, services
 from feature_flags.admin.common import who
 from feature_flags.models import FeatureFlag, FlagSeen
-from lib.admin import ReasonForm, Verb
+from lib.admin.verbs import ReasonForm, Verb
 
 SWITCH, ARCHIVE = "feature_flags.switch_featureflag", "feature_flags.archive_featureflag"
 

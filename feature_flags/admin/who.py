@@ -19,7 +19,7 @@ from feature_flags import store
 from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
 from feature_flags.engine import DRAW, CompiledFlag, Explanation, Result, Step, explain
-from lib.admin import VerbAdmin, staff
+from lib.admin.verbs import VerbAdmin, staff
 from lib.text import is_storable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What lib.admin promises beyond the buttons of flags: reasons, texts of a verb's own, refusals in a selection."""
+"""What lib.admin.verbs promises beyond the buttons of flags: reasons, texts of a verb's own, refusals in a selection."""
 
 import pytest
 from django import forms
@@ -9,7 +9,7 @@ from django.urls import path
 from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.tests.factories import FeatureFlagFactory
-from lib.admin import ReasonForm, Verb, VerbAdmin, staff
+from lib.admin.verbs import ReasonForm, Verb, VerbAdmin, staff
 from lib.errors import ProductError
 
 LIST = "/admin/feature_flags/featureflag/"
@@ -170,7 +170,7 @@ def test_an_action_that_is_not_for_selections_is_absent(staff_client):
 
 
 def test_a_selection_that_is_too_large_is_refused(staff_client, monkeypatch):
-    monkeypatch.setattr("lib.admin.BULK_LIMIT", 1)
+    monkeypatch.setattr("lib.admin.verbs.BULK_LIMIT", 1)
     flags = [FeatureFlagFactory.create(codename=name) for name in ("a", "b")]
     data = {"action": "retire", "_selected_action": [flag.pk for flag in flags], "reason": "spring"}
 

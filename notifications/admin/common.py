@@ -17,7 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import VerbAdmin
+from lib.admin.verbs import VerbAdmin
 from lib.text import is_storable, normal_email
 from notifications import providers, registry
 

@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
-from lib.admin import proves, staff
+from lib.admin.verbs import proves, staff
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email
 from notifications.admin.common import ReadOnly, TypeFilter, chip, person_begins, person_link, type_label

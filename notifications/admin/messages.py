@@ -17,7 +17,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import BULK_LIMIT, staff
+from lib.admin.verbs import BULK_LIMIT, staff
 from lib.text import normal_email
 from notifications.admin import detail
 from notifications.admin.common import (

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from lib.admin import FROM, staff
+from lib.admin.verbs import FROM, staff
 from notifications.admin.common import CAP, name_of, shown
 from notifications.admin.messages import CHIPS
 from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_providers, worker_chip

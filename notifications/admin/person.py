@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 
-from lib.admin import staff
+from lib.admin.verbs import staff
 from notifications import registry
 from notifications.admin.common import chip, type_label
 from notifications.admin.messages import CHIPS

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
-from lib.admin import Verb, proves, staff
+from lib.admin.verbs import Verb, proves, staff
 from lib.errors import ProductError
 from lib.text import normal_email, valid_email
 from notifications import registry

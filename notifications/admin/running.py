@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import FROM, Verb, staff
+from lib.admin.verbs import FROM, Verb, staff
 from notifications.admin.common import ReadOnly, chip, name_of
 from notifications.models import Message, ProviderState, Worker
 from notifications.services import transport

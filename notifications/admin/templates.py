@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from lib import audit
-from lib.admin import proves, staff
+from lib.admin.verbs import proves, staff
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email
 from notifications import registry, render

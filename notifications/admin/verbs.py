@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import ReasonForm, Verb, staff
+from lib.admin.verbs import ReasonForm, Verb, staff
 from notifications import registry, services
 from notifications.models import Message, Suppression
 from notifications.services import suppressions

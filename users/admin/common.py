@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 
-from lib.admin import staff
+from lib.admin.verbs import staff
 from users.models import AuditEvent, User
 from users.services import Actor
 

@@ -21,7 +21,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from lib.admin import Verb, VerbAdmin
+from lib.admin.verbs import Verb, VerbAdmin
 from lib.streaming import PiecesResponse
 from lib.text import normal_email, valid_email
 from notifications.admin.common import CappedPaginator

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin import FROM, Verb
+from lib.admin.verbs import FROM, Verb
 from lib.text import normal_email
 from notifications.admin.common import WINDOW, ReadOnly, chip
 from users import services

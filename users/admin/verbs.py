@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.template.defaultfilters import pluralize
 
-from lib.admin import Verb
+from lib.admin.verbs import Verb
 from users import services
 from users.admin.common import actor
 from users.models import User

@@ -20,7 +20,7 @@ from users.staff_site.pages import THEN, with_next
 class StaffSite(AdminSite):
     """An admin that is signed in to by two steps (USERS_STAFF_MFA) on the services of accounts.
 
-    `is_fresh`, `ask_proof` and `proof_url` are what `lib.admin` goes by where a change is sensitive.
+    `is_fresh`, `ask_proof` and `proof_url` are what `lib.admin.verbs` goes by where a change is sensitive.
     """
 
     login_form = SignInForm
