@@ -19,6 +19,7 @@ from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
 
 from lib import audit
+from lib.actors import accepted_language
 from lib.errors import ProductError, refusals
 from notifications import registry, render, schemas
 from notifications.models import Message
@@ -34,7 +35,7 @@ def _of(request: HttpRequest) -> Any:
 
 
 def _asked_language(request: HttpRequest) -> str:
-    return render.accepted_language(request.headers.get("Accept-Language", ""))
+    return accepted_language(request.headers.get("Accept-Language", ""))
 
 
 # --- Preferences ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from notifications.rendering.content import (
     of_message,
     render,
 )
-from notifications.rendering.engines import accepted_language, languages, missing_files, written
+from notifications.rendering.engines import languages, missing_files, written
 from notifications.rendering.mail import Mail, build, compose
 from notifications.rendering.samples import TEST, InvalidSample, sample
 
@@ -25,7 +25,6 @@ __all__ = [
     "InvalidSample",
     "Mail",
     "Rendered",
-    "accepted_language",
     "build",
     "compose",
     "derived",

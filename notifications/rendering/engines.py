@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.template import Engine, Template, TemplateDoesNotExist
-from django.utils.translation.trans_real import parse_accept_lang_header
 
 from notifications import registry
 
@@ -33,15 +32,6 @@ def written(language: str) -> str:
         if code in known:
             return code
     return known[0]
-
-
-def accepted_language(header: str) -> str:
-    """The best of these languages, by `Accept-Language` (RFC 9110); empty when none of them is asked for."""
-    for code, _quality in parse_accept_lang_header(header.lower()[:500]):
-        for known in (code, code.partition("-")[0]):
-            if known in languages():
-                return known
-    return ""
 
 
 def _kept(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
+from lib.actors import accepted_language
 from lib.net import client_ip, network
 from lib.text import is_storable
-from notifications.render import accepted_language
 from users.models import User
 from users.services import devices, tokens
 
