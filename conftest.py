@@ -79,7 +79,7 @@ def forced_sign_ins_have_both_factors():
 @pytest.fixture(scope="session")
 def first_flags(django_db_setup, django_db_blocker):
     """The flags as every test finds them: those that code declares."""
-    from feature_flags import store
+    from feature_flags.runtime import store
 
     with django_db_blocker.unblock():
         store.forget()
@@ -88,7 +88,7 @@ def first_flags(django_db_setup, django_db_blocker):
 
 @pytest.fixture(autouse=True)
 def fresh_flags(first_flags):
-    from feature_flags import store, usage
+    from feature_flags.runtime import store, usage
 
     store.put(first_flags)
     usage.forget()

@@ -1,7 +1,7 @@
 """Feature flags: `declare(...)` where a flag is used, `is_enabled(flag, request)` to ask."""
 
 from feature_flags.decorators import FlagRequiredMixin, flag_required
-from feature_flags.flags import (
+from feature_flags.evaluation import (
     Flag,
     UnknownFlagError,
     declare,

@@ -13,7 +13,7 @@ class FeatureFlagsConfig(AppConfig):
     verbose_name = "Feature flags"
 
     def ready(self) -> None:
-        from feature_flags import flags
+        from feature_flags import evaluation as flags
 
         checks.register(flags.check_declarations)
         post_migrate.connect(_after_migrate, sender=self)
@@ -21,7 +21,8 @@ class FeatureFlagsConfig(AppConfig):
 
 def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
     """Give every declared flag its row. Also runs after `flush`, which the tests of transactions end with."""
-    from feature_flags import services, store
+    from feature_flags import services
+    from feature_flags.runtime import store
 
     store.forget()
     if using == DEFAULT_DB_ALIAS and _is_migrated(apps):

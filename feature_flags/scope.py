@@ -16,7 +16,7 @@ from asgiref.sync import iscoroutinefunction
 from feature_flags.engine import DRAW
 
 if TYPE_CHECKING:
-    from feature_flags.snapshot import Snapshot
+    from feature_flags.runtime.snapshot import Snapshot
 
 
 @dataclass(slots=True)

@@ -15,11 +15,11 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
 
-from feature_flags import answers
-from feature_flags.api import answer as flag_answer
-from feature_flags.api import ofrep, preflight
-from feature_flags.api import router as feature_flags_router
-from feature_flags.api import unleash as unleash_router
+from feature_flags.http import dispatch as answers
+from feature_flags.http.routes import answer as flag_answer
+from feature_flags.http.routes import ofrep, preflight
+from feature_flags.http.routes import router as feature_flags_router
+from feature_flags.http.routes import unleash as unleash_router
 from lib.middleware import PAGE_POLICY
 from notifications.api import router as notifications_router
 from notifications.api import staff as staff_messages_router

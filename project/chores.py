@@ -7,7 +7,7 @@ from importlib import import_module
 from django.conf import settings
 from django.utils import timezone
 
-from feature_flags import usage
+from feature_flags.runtime import usage
 from notifications.services import chores
 from users.services import housekeeping
 

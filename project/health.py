@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
 
-from feature_flags import store
+from feature_flags.runtime import store
 from notifications import services as notifications
 
 

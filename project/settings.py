@@ -87,7 +87,7 @@ if "*" in ALLOWED_HOSTS and not DEBUG:
 
 # `https://*.example.org` stands for one label. lib/origins.py asks both lists for what answers in front of Django.
 CORS_ALLOWED_ORIGINS, CORS_ALLOWED_ORIGIN_REGEXES = read.origins_and_patterns("CORS_ORIGINS")
-# Where a flag token says which pages may read, feature_flags/answers writes the headers.
+# Where a flag token says which pages may read, feature_flags/http writes the headers.
 CORS_URLS_REGEX = r"^/api(?!/frontend(/|$))(/|$)"
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")

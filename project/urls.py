@@ -6,7 +6,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
-from feature_flags.api import answer, ofrep
+from feature_flags.http.routes import answer, ofrep
 from project import health, metrics
 from project.api import api, not_found
 

@@ -60,7 +60,7 @@ def prepare() -> dict[str, Any]:
     from waffle import flag_is_active
     from waffle.models import Flag
 
-    from feature_flags import flags
+    from feature_flags import evaluation as flags
 
     call_command("migrate", verbosity=0)
     seed.fill(100)

@@ -24,7 +24,9 @@ def milliseconds(call: Callable[[], object]) -> float:
 def main() -> None:
     from django.utils import timezone
 
-    from feature_flags import flags, services, snapshot, store
+    from feature_flags import evaluation as flags
+    from feature_flags import services
+    from feature_flags.runtime import snapshot, store
 
     # The first query opens the connection, which is no part of a build.
     flag, was_on = services.get(flagset.PLAIN), True

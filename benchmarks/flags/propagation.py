@@ -45,7 +45,8 @@ def write(codename: str) -> None:
 
 def read(codename: str) -> None:
     """Says when the answer of the Python API has become another one, and which."""
-    from feature_flags import flags, store
+    from feature_flags import evaluation as flags
+    from feature_flags.runtime import store
 
     told = store.current() and flags.is_enabled(codename)
 

@@ -13,9 +13,10 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import lifecycle, store
+from feature_flags import lifecycle
 from feature_flags.admin.common import two_lines
 from feature_flags.models import FeatureFlag, FlagRule
+from feature_flags.runtime import store
 from lib.admin.verbs import VerbAdmin
 
 

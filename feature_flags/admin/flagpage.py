@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Sum
 from django.utils import timezone
 
-from feature_flags import flags, lifecycle, portable, services, store
+from feature_flags import evaluation as flags
+from feature_flags import lifecycle, portable, services
 from feature_flags.admin import texts
 from feature_flags.admin.common import who
 from feature_flags.admin.forms import FLAG, NEW_FLAG
@@ -17,6 +18,7 @@ from feature_flags.admin.pages import DocumentPage
 from feature_flags.admin.tree import Node
 from feature_flags.models import FeatureFlag, FlagRevision, FlagUsage
 from feature_flags.portable import Document
+from feature_flags.runtime import store
 from feature_flags.services.flags import unknown
 
 if TYPE_CHECKING:

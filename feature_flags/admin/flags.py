@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import store
 from feature_flags.admin import export
 from feature_flags.admin.columns import FlagColumns
 from feature_flags.admin.filters import ArchivedFilter, OwnerFilter, StaleFilter
@@ -21,6 +20,7 @@ from feature_flags.admin.schedule import ScheduleViews
 from feature_flags.admin.verbs import FLAG_VERBS
 from feature_flags.admin.who import who_view
 from feature_flags.models import FeatureFlag
+from feature_flags.runtime import store
 from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django import forms
 from django.http import HttpRequest
 
-from feature_flags import flags, names, services
+from feature_flags import evaluation as flags
+from feature_flags import names, services
 from feature_flags.admin.common import who
 from feature_flags.models import FeatureFlag, FlagSeen
 from lib.admin.verbs import ReasonForm, Verb

@@ -15,15 +15,15 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from feature_flags import store
 from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
 from feature_flags.engine import DRAW, CompiledFlag, Explanation, Result, Step, explain
+from feature_flags.runtime import store
 from lib.admin.verbs import VerbAdmin, staff
 from lib.text import is_storable
 
 if TYPE_CHECKING:
-    from feature_flags.snapshot import Snapshot
+    from feature_flags.runtime.snapshot import Snapshot
 
 SYNTHETIC = 1_000
 

@@ -6,7 +6,8 @@ import logging
 
 from django.db import transaction
 
-from feature_flags import flags, portable
+from feature_flags import evaluation as flags
+from feature_flags import portable
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
 from feature_flags.services.flags import insert
 from feature_flags.services.recording import touch

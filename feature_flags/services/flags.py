@@ -9,7 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from feature_flags import flags, names, portable
+from feature_flags import evaluation as flags
+from feature_flags import names, portable
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule, FlagSeen
 from feature_flags.portable import Document, InvalidFlag, Problem
 from feature_flags.services import rows

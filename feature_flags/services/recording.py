@@ -10,8 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from django.utils import timezone
 
-from feature_flags import portable, store
+from feature_flags import portable
 from feature_flags.models import ACTOR_LABEL_LENGTH, FeatureFlag, FlagRevision, Segment
+from feature_flags.runtime import store
 from lib.errors import ProductError
 
 if TYPE_CHECKING:

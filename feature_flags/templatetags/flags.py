@@ -9,7 +9,7 @@ from django.template.base import FilterExpression, NodeList, Parser, Token
 from django.utils.html import json_script
 from django.utils.safestring import SafeString
 
-from feature_flags.flags import exposed, is_enabled
+from feature_flags.evaluation import exposed, is_enabled
 
 register = template.Library()
 

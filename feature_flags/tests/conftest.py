@@ -1,7 +1,7 @@
 import pytest
 from django.contrib.auth.models import Permission
 
-from feature_flags import flags
+from feature_flags import evaluation as flags
 from feature_flags.tests.factories import make_staff
 from feature_flags.tests.wire import BULK, ask, make_scene
 from project.asgi import application

@@ -2,8 +2,9 @@ import factory
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
-from feature_flags import services, store
+from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.runtime import store
 
 COMMAND = {"by": None, "by_label": "command:test", "door": FlagRevision.Door.COMMAND}
 

@@ -5,7 +5,8 @@ import json
 import pytest
 from django.contrib.auth.models import Permission
 
-from feature_flags import services, usage
+from feature_flags import services
+from feature_flags.runtime import usage
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, break_flag, make_staff
 from feature_flags.tests.pages import page
 from users.tests.factories import UserFactory

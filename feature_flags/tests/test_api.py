@@ -1,7 +1,8 @@
 import pytest
 
-from feature_flags import services, store
+from feature_flags import services
 from feature_flags.models import FeatureFlag
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 PATH = "/api/feature-flags/feature-flags"

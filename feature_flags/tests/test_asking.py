@@ -11,7 +11,8 @@ from django.test import RequestFactory
 from django.views.generic import View
 
 import feature_flags
-from feature_flags import scope, usage
+from feature_flags import scope
+from feature_flags.runtime import usage
 from feature_flags.tests.factories import FeatureFlagFactory
 from users.tests.factories import UserFactory
 

@@ -2,8 +2,9 @@ import pytest
 from django.core.management import call_command
 
 import feature_flags
-from feature_flags import services, store
+from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 

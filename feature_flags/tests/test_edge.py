@@ -8,8 +8,10 @@ import tracemalloc
 import pytest
 from django.core.asgi import get_asgi_application
 
-from feature_flags import answers, edge, store
-from feature_flags.live import live
+from feature_flags.conf import live
+from feature_flags.http import asgi as edge
+from feature_flags.http import dispatch as answers
+from feature_flags.runtime import store
 from feature_flags.tests.wire import APP, BULK, ask, make_token
 from project.asgi import application
 

@@ -4,9 +4,10 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from feature_flags import portable, services, store
+from feature_flags import portable, services
 from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, FlagRevision, FlagRule, Segment
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 pytestmark = pytest.mark.django_db

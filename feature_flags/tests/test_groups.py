@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
-from feature_flags import store, usage
-from feature_flags.answers import prepared
+from feature_flags.http import cache as prepared
 from feature_flags.models import FlagUsage
+from feature_flags.runtime import store, usage
 from feature_flags.tests.wire import constraint, make_flag
 
 pytestmark = pytest.mark.django_db

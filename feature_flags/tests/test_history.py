@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags import portable, services, store
+from feature_flags import portable, services
 from feature_flags.document import definition
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagSetState
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
 from lib.errors import ProductError
 

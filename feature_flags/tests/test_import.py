@@ -6,8 +6,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import portable, services, snapshot, store
+from feature_flags import portable, services
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState, Segment
+from feature_flags.runtime import snapshot, store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_switch import together
 

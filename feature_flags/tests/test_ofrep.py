@@ -2,10 +2,12 @@
 
 import pytest
 
-from feature_flags import services, store, usage
-from feature_flags.answers import pieces, prepared
+from feature_flags import services
 from feature_flags.engine import Definition, compile_flag
+from feature_flags.http import cache as prepared
+from feature_flags.http import pieces
 from feature_flags.models import FlagToken, FlagUsage, UnknownFlag
+from feature_flags.runtime import store, usage
 from feature_flags.tests.factories import COMMAND, break_flag
 from feature_flags.tests.wire import BULK, ask, constraint, make_flag
 from project.asgi import application

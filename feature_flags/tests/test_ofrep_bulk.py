@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from django.utils import timezone
 
-from feature_flags import services, snapshot, store, streams, tickets
-from feature_flags.answers import ofrep, pieces
+from feature_flags import services
+from feature_flags.http import ofrep, pieces, streams, tickets
+from feature_flags.runtime import snapshot, store
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import BULK, make_flag, make_token
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from feature_flags import services
-from feature_flags.answers import callers
+from feature_flags.http import callers
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, BULK, ask, constraint, make_flag, make_token
 from project.asgi import application

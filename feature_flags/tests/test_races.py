@@ -4,8 +4,9 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from feature_flags import services, snapshot, store
+from feature_flags import services
 from feature_flags.models import FlagPrerequisite, FlagSetState, Segment
+from feature_flags.runtime import snapshot, store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_switch import together
 

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags import portable, services, snapshot, store
+from feature_flags import portable, services
 from feature_flags.models import FlagRevision, FlagSchedule
+from feature_flags.runtime import snapshot, store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_switch import together
 from lib.errors import ProductError

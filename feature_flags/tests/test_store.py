@@ -6,7 +6,8 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import JSONField, Value
 
 import feature_flags
-from feature_flags import services, snapshot, store
+from feature_flags import services
+from feature_flags.runtime import snapshot, store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 

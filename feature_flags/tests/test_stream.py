@@ -9,8 +9,9 @@ from functools import wraps
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from feature_flags import services, store, streams, tickets
-from feature_flags.answers import callers
+from feature_flags import services
+from feature_flags.http import callers, streams, tickets
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, BULK, ask, make_flag, make_token, scope_of
 from project.asgi import application

@@ -4,8 +4,9 @@ from hashlib import sha256
 import pytest
 from django.utils import timezone
 
-from feature_flags import services, store
+from feature_flags import services
 from feature_flags.models import FlagRevision, FlagToken
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND
 from lib.errors import ProductError
 from project.tests import processes

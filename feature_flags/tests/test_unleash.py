@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from feature_flags import services, store, usage
-from feature_flags.answers import unleash
+from feature_flags import services
+from feature_flags.http import unleash
 from feature_flags.models import FlagUsage, UnknownFlag
+from feature_flags.runtime import store, usage
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, ask, make_flag, make_token
 from project.asgi import application

@@ -8,9 +8,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as configured
 from django.db import transaction
 
-from feature_flags import services, store, usage
-from feature_flags.answers import deltas as module
+from feature_flags import services
+from feature_flags.http import deltas as module
 from feature_flags.models import FlagUsage, Segment
+from feature_flags.runtime import store, usage
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.test_stream import Listener, driven, switch
 from feature_flags.tests.wire import ask, make_flag, make_token, scope_of
@@ -24,8 +25,8 @@ STREAM = "/api/client/streaming"
 @pytest.fixture(autouse=True)
 def deltas(monkeypatch):
     fresh = module.Deltas()
-    monkeypatch.setattr("feature_flags.answers.unleash.deltas", fresh)
-    monkeypatch.setattr("feature_flags.streams.deltas", fresh)
+    monkeypatch.setattr("feature_flags.http.unleash.deltas", fresh)
+    monkeypatch.setattr("feature_flags.http.streams.deltas", fresh)
     return fresh
 
 

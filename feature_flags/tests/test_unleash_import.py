@@ -3,12 +3,13 @@ import random
 
 import pytest
 
-from feature_flags import portable, services, store
+from feature_flags import portable, services
 from feature_flags.document import definition
 from feature_flags.engine import DRAW, Definition, compile_flag, normal_context
 from feature_flags.formats import unleash
 from feature_flags.models import FlagRevision
 from feature_flags.portable import wire_constraint
+from feature_flags.runtime import store
 from feature_flags.tests.engine.generator import Generator
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_export import exported

@@ -4,9 +4,9 @@ import pytest
 from django.db import OperationalError
 
 import feature_flags
-from feature_flags import usage
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
-from feature_flags.snapshot import Token
+from feature_flags.runtime import usage
+from feature_flags.runtime.snapshot import Token
 from feature_flags.tests.factories import FeatureFlagFactory
 
 pytestmark = pytest.mark.django_db

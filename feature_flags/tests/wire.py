@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 from asgiref.sync import async_to_sync
 
-from feature_flags import services, store
+from feature_flags import services
+from feature_flags.runtime import store
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 BULK = "/ofrep/v1/evaluate/flags"

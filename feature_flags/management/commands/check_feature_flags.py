@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import inspection, portable, snapshot
+from feature_flags import inspection, portable
 from feature_flags.management.commands._shared import lives, whole_number
 from feature_flags.models import FeatureFlag, UnknownFlag
+from feature_flags.runtime import snapshot
 from lib.commands import Command as BaseCommand
 from lib.text import printable
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from feature_flags import portable, snapshot
+from feature_flags import portable
 from feature_flags.formats import switchboard, unleash
 from feature_flags.models import Segment
+from feature_flags.runtime import snapshot
 from feature_flags.services.segments import segment_document
 from lib.commands import Command as BaseCommand
 

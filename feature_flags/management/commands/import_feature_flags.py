@@ -5,11 +5,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from feature_flags import portable, services, snapshot
+from feature_flags import portable, services
 from feature_flags.formats import switchboard, unleash, waffle
 from feature_flags.formats.reading import Contents, Warn
 from feature_flags.management.commands._shared import sentences, told
 from feature_flags.models import FlagRevision
+from feature_flags.runtime import snapshot
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 from lib.text import printable

@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from feature_flags import usage
 from feature_flags.management.commands._shared import whole_number
+from feature_flags.runtime import usage
 from lib.commands import Command as BaseCommand
 
 

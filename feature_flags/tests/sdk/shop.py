@@ -23,7 +23,7 @@ services.create("FF_UNSET", value_type="string", variants=[{"name": "n", "payloa
 """
 _ANSWERS = """
 import json
-from feature_flags import flags
+from feature_flags import evaluation as flags
 people = [{"userId": f"user-{n}", "country": "IT"} for n in range(50)]
 print(json.dumps([[flags.is_enabled("FF_HALF", who), flags.variant("FF_COLOUR", who).name] for who in people]))
 """

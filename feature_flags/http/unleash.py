@@ -7,8 +7,9 @@ from urllib.parse import unquote
 
 import mmh3
 
-from feature_flags import usage
-from feature_flags.answers.callers import (
+from feature_flags.conf import live
+from feature_flags.http.cache import prepared
+from feature_flags.http.callers import (
     FRONTEND,
     SERVER,
     authorised,
@@ -19,9 +20,8 @@ from feature_flags.answers.callers import (
     shared,
     told,
 )
-from feature_flags.answers.deltas import deltas
-from feature_flags.answers.prepared import prepared
-from feature_flags.answers.wire import (
+from feature_flags.http.deltas import deltas
+from feature_flags.http.wire import (
     COMMON,
     EMPTY,
     Answer,
@@ -37,8 +37,8 @@ from feature_flags.answers.wire import (
     shared_with_house,
     takes_gzip,
 )
-from feature_flags.live import live
-from feature_flags.snapshot import Snapshot
+from feature_flags.runtime import usage
+from feature_flags.runtime.snapshot import Snapshot
 
 _MAX_FIELDS = 1000
 

@@ -22,7 +22,7 @@ import psycopg
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 
-from feature_flags import store, usage
+from feature_flags.runtime import store, usage
 
 logger = logging.getLogger("switchboard.flags")
 

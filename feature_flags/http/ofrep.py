@@ -8,10 +8,11 @@ from urllib.parse import parse_qs
 
 import mmh3
 
-from feature_flags import store, tickets, usage
-from feature_flags.answers.callers import SERVER, authorised, given_context, shared, told
-from feature_flags.answers.prepared import prepared
-from feature_flags.answers.wire import (
+from feature_flags.conf import live
+from feature_flags.http import tickets
+from feature_flags.http.cache import prepared
+from feature_flags.http.callers import SERVER, authorised, given_context, shared, told
+from feature_flags.http.wire import (
     COMMON,
     JSON,
     Answer,
@@ -25,8 +26,8 @@ from feature_flags.answers.wire import (
     refusal_headers,
     shared_with,
 )
-from feature_flags.live import live
-from feature_flags.snapshot import Snapshot
+from feature_flags.runtime import store, usage
+from feature_flags.runtime.snapshot import Snapshot
 from lib.caches import remember
 
 STEM = "/ofrep/v1/evaluate/flags"

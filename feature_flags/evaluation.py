@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from django.conf import settings
 from django.core import checks
 
-from feature_flags import names, store, usage
+from feature_flags import names
 from feature_flags.context import flat
 from feature_flags.engine import DISABLED, CompiledFlag, Result, Variant
+from feature_flags.runtime import store, usage
 from feature_flags.scope import Scope, scopes
 
 if TYPE_CHECKING:
-    from feature_flags.snapshot import Snapshot
+    from feature_flags.runtime.snapshot import Snapshot
 
 logger = logging.getLogger("switchboard.flags")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from feature_flags.snapshot import Snapshot
+from feature_flags.runtime.snapshot import Snapshot
 from lib.caches import remember
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import Error, transaction
 from django.utils import timezone
 
-from feature_flags import snapshot as snapshots
-from feature_flags.snapshot import Snapshot
+from feature_flags.runtime import snapshot as snapshots
+from feature_flags.runtime.snapshot import Snapshot
 
 logger = logging.getLogger("switchboard.flags")
 
@@ -124,7 +124,7 @@ def _first() -> None:
     if _rebuilds_on_write():
         refresh()
     else:
-        from feature_flags import watcher
+        from feature_flags.runtime import watcher
 
         # Read by the watcher's thread and on its connection: the caller may stand in an event loop.
         watcher.start()
@@ -136,7 +136,7 @@ def _rebuilds_on_write() -> bool:
 
 
 def _is_watched() -> bool:
-    from feature_flags import watcher
+    from feature_flags.runtime import watcher
 
     return watcher.is_running()
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from feature_flags.answers import ofrep, unleash
-from feature_flags.answers.wire import METRICS_LIMIT, Answer, Refused, Request, Route, preflight
-from feature_flags.snapshot import Snapshot
+from feature_flags.http import ofrep, unleash
+from feature_flags.http.wire import METRICS_LIMIT, Answer, Refused, Request, Route, preflight
+from feature_flags.runtime.snapshot import Snapshot
 
 __all__ = ["ROUTES", "Answer", "Request", "Route", "failed", "find", "respond", "too_large"]
 

@@ -21,7 +21,7 @@ from feature_flags.engine import Result
 from lib.sql import adapted
 
 if TYPE_CHECKING:
-    from feature_flags.snapshot import Token
+    from feature_flags.runtime.snapshot import Token
 
 logger = logging.getLogger("switchboard.flags")
 

@@ -14,13 +14,14 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from feature_flags import store, tickets
-from feature_flags.answers import ofrep, tidy, unleash
-from feature_flags.answers.callers import SERVER, authorised, has_expired, require_origin
-from feature_flags.answers.deltas import deltas
-from feature_flags.answers.prepared import prepared
-from feature_flags.answers.wire import SECURITY, VARY, Answer, Refused, Request, shared_with, shared_with_house
-from feature_flags.snapshot import Snapshot, Token
+from feature_flags.http import ofrep, tickets, unleash
+from feature_flags.http.cache import prepared
+from feature_flags.http.callers import SERVER, authorised, has_expired, require_origin
+from feature_flags.http.deltas import deltas
+from feature_flags.http.dispatch import tidy
+from feature_flags.http.wire import SECURITY, VARY, Answer, Refused, Request, shared_with, shared_with_house
+from feature_flags.runtime import store
+from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.net import holding, normal_ip
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]

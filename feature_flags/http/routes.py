@@ -14,10 +14,12 @@ from django.urls.converters import StringConverter
 from ninja import NinjaAPI, Router
 from pydantic import BaseModel
 
-from feature_flags import answers, schemas, store, streams
-from feature_flags.answers import Answer, Request, wire
-from feature_flags.answers.ofrep import wanted_revision
-from feature_flags.edge import HAS_STREAMS
+from feature_flags.http import dispatch as answers
+from feature_flags.http import schemas, streams, wire
+from feature_flags.http.asgi import HAS_STREAMS
+from feature_flags.http.dispatch import Answer, Request
+from feature_flags.http.ofrep import wanted_revision
+from feature_flags.runtime import store
 
 logger = logging.getLogger("switchboard.flags")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from feature_flags.answers import pieces
-from feature_flags.answers.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Answer, Header, Refused, length
 from feature_flags.engine import CLOCK_FIELD, DRAW, CompiledFlag, Result
 from feature_flags.engine.model import Context, Flags
-from feature_flags.snapshot import Ready, Snapshot, Token
-from feature_flags.usage import Together
+from feature_flags.http import pieces
+from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Answer, Header, Refused, length
+from feature_flags.runtime.snapshot import Ready, Snapshot, Token
+from feature_flags.runtime.usage import Together
 
 #: Flags with fewer of their kind are quicker to ask than to remember.
 _GROUP_SIZE = 4

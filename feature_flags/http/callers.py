@@ -9,13 +9,13 @@ from hashlib import sha256
 from time import time
 from typing import Any
 
-from feature_flags import usage
-from feature_flags.answers.prepared import Prepared
-from feature_flags.answers.wire import Header, Refused, Request, shared_with
+from feature_flags.conf import live
 from feature_flags.context import flat
 from feature_flags.engine import DRAW, fresh_draw
-from feature_flags.live import live
-from feature_flags.snapshot import Snapshot, Token
+from feature_flags.http.cache import Prepared
+from feature_flags.http.wire import Header, Refused, Request, shared_with
+from feature_flags.runtime import usage
+from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.caches import remember
 from lib.net import normal_ip
 

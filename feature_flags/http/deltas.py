@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from threading import Lock
 from typing import Any, NamedTuple
 
-from feature_flags.snapshot import Snapshot
+from feature_flags.runtime.snapshot import Snapshot
 
 _MAX_STEPS = 64
 

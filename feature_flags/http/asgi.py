@@ -10,10 +10,12 @@ from typing import Any
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from feature_flags import answers, store, streams
-from feature_flags.answers import Answer, Request, Route
-from feature_flags.answers.ofrep import wanted_revision
-from feature_flags.live import live
+from feature_flags.conf import live
+from feature_flags.http import dispatch as answers
+from feature_flags.http import streams
+from feature_flags.http.dispatch import Answer, Request, Route
+from feature_flags.http.ofrep import wanted_revision
+from feature_flags.runtime import store
 from lib.asgi import declared_length, read_body
 from lib.caches import remember
 from lib.logs import request_id

@@ -16,10 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from feature_flags import portable, usage
+from feature_flags import portable
 from feature_flags.document import UNREADABLE, definition
 from feature_flags.engine import CompiledFlag, compile_flag
 from feature_flags.portable import Document, wire_constraint
+from feature_flags.runtime import usage
 
 _STATE_SQL = "SELECT revision, full_revision FROM feature_flags_flagsetstate WHERE id = 1"
 
