@@ -1,11 +1,9 @@
 """Feature flags: `declare(...)` where a flag is used, `is_enabled(flag, request)` to ask."""
 
+from feature_flags.declarations import Flag, declare, declared
 from feature_flags.decorators import FlagRequiredMixin, flag_required
 from feature_flags.evaluation import (
-    Flag,
     UnknownFlagError,
-    declare,
-    declared,
     exposed,
     is_enabled,
     value_float,

@@ -13,9 +13,9 @@ class FeatureFlagsConfig(AppConfig):
     verbose_name = "Feature flags"
 
     def ready(self) -> None:
-        from feature_flags import evaluation as flags
+        from feature_flags import declarations
 
-        checks.register(flags.check_declarations)
+        checks.register(declarations.check_declarations)
         post_migrate.connect(_after_migrate, sender=self)
 
 

@@ -10,7 +10,8 @@ from asgiref.sync import iscoroutinefunction
 from django.http import Http404, HttpRequest
 from django.shortcuts import redirect
 
-from feature_flags.evaluation import Flag, is_enabled
+from feature_flags.declarations import Flag
+from feature_flags.evaluation import is_enabled
 
 View = Callable[..., Any]
 Fallback = int | str | View

@@ -1,21 +1,17 @@
-"""Flags as code sees them: declare once, ask anywhere. Imports no model, so that any app may declare at start.
-
-Asking does no I/O: sync and async code call the same functions.
-"""
+"""Evaluate flags from code. Does no I/O: sync and async code call the same functions."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.conf import settings
-from django.core import checks
 
-from feature_flags import names
+from feature_flags import declarations
 from feature_flags.context import flat
+from feature_flags.declarations import Flag
 from feature_flags.engine import DISABLED, CompiledFlag, Result, Variant
 from feature_flags.runtime import store, usage
 from feature_flags.scope import Scope, scopes
@@ -30,75 +26,6 @@ T = TypeVar("T")
 
 class UnknownFlagError(LookupError):
     """FLAGS_STRICT is on and no flag has this name."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A flag used in code. Its row appears at the next `migrate`; until then the default is the answer."""
-
-    codename: str
-    default: bool
-    label: str = ""
-    description: str = ""
-    protected: bool = False
-    exposed: bool = True
-    kind: str = "release"
-
-    def __str__(self) -> str:
-        return self.codename
-
-
-# --- Declarations -----------------------------------------------------------------------------------------------------
-
-_declared: dict[str, Flag] = {}
-_conflicts: set[str] = set()
-
-
-def declare(
-    codename: str,
-    *,
-    default: bool,
-    label: str = "",
-    description: str = "",
-    protected: bool = False,
-    exposed: bool = True,
-    kind: str = "release",
-) -> Flag:
-    """Make a flag known to the product. The first declaration of a name holds; another default fails the checks.
-
-    `kind` (release, experiment, operational, kill_switch, permission) sets how long it is expected to live.
-    """
-    if problem := names.problem(codename):
-        raise ValueError(f"Flag {codename!r}: {problem}")
-    flag = Flag(codename, default, label, description, protected, exposed, kind)
-    first = _declared.setdefault(codename, flag)
-    if first.default != default:
-        _conflicts.add(codename)
-    return flag
-
-
-def declared() -> list[Flag]:
-    """Every declared flag, in codename order."""
-    return sorted(_declared.values(), key=str)
-
-
-def is_declared(codename: str) -> bool:
-    return codename in _declared
-
-
-def check_declarations(**kwargs: object) -> list[checks.CheckMessage]:
-    """One name, one default: anything else would answer differently by who asks."""
-    return [
-        checks.Error(
-            f"Flag {codename} is declared with different defaults.",
-            hint="Declare it once and import it where it is asked.",
-            id="feature_flags.E001",
-        )
-        for codename in sorted(_conflicts)
-    ]
-
-
-# --- Questions --------------------------------------------------------------------------------------------------------
 
 
 def is_enabled(flag: Flag | str, context: Any = None, *, default: bool | None = None) -> bool:
@@ -233,7 +160,7 @@ def _overridden(codename: str, answer: Any) -> Result:
 
 
 def _missing(codename: str, default: Any, is_loaded: bool) -> Any:
-    declaration = _declared.get(codename)
+    declaration = declarations.find(codename)
     if declaration is not None:
         return declaration.default
     if is_loaded:

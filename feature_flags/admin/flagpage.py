@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Sum
 from django.utils import timezone
 
-from feature_flags import evaluation as flags
-from feature_flags import lifecycle, portable, services
+from feature_flags import declarations, lifecycle, portable, services
 from feature_flags.admin import texts
 from feature_flags.admin.common import who
 from feature_flags.admin.forms import FLAG, NEW_FLAG
@@ -104,7 +103,7 @@ class FlagPage(DocumentPage):
             "context_notes": texts.context_notes(document),
             "life": lifecycle.lives([flag], now)[flag.pk],
             "broken": compiled.error if compiled else "",
-            "is_declared": flags.is_declared(flag.codename),
+            "is_declared": declarations.is_declared(flag.codename),
             "dependents": [link.flag for link in flag.dependents.select_related("flag").order_by("flag__codename")],
             "pending": list(flag.schedule.filter(state="pending")),
             "usage": usage_by_hour(flag.codename, now - timedelta(days=1)),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from django import forms
 from django.http import HttpRequest
 
-from feature_flags import evaluation as flags
-from feature_flags import names, services
+from feature_flags import declarations, names, services
 from feature_flags.admin.common import who
 from feature_flags.models import FeatureFlag, FlagSeen
 from lib.admin.verbs import ReasonForm, Verb
@@ -51,7 +50,7 @@ def _rename(flag: FeatureFlag, /, *, request: HttpRequest, reason: str, codename
 
 
 def _is_declared(flag: FeatureFlag) -> bool:
-    return flags.is_declared(flag.codename)
+    return declarations.is_declared(flag.codename)
 
 
 def _may_be_deleted(flag: FeatureFlag) -> bool:

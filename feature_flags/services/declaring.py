@@ -6,8 +6,7 @@ import logging
 
 from django.db import transaction
 
-from feature_flags import evaluation as flags
-from feature_flags import portable
+from feature_flags import declarations, portable
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
 from feature_flags.services.flags import insert
 from feature_flags.services.recording import touch
@@ -22,7 +21,7 @@ def ensure_declared() -> list[str]:
     FlagSetState.objects.get_or_create(pk=1)
     taken = {codename.lower(): codename for codename in FeatureFlag.objects.values_list("codename", flat=True)}
     made = []
-    for declaration in flags.declared():
+    for declaration in declarations.declared():
         twin = taken.get(declaration.codename.lower())
         if twin is None:
             made += _insert(declaration)
@@ -33,7 +32,7 @@ def ensure_declared() -> list[str]:
     return [flag.codename for flag in made]
 
 
-def _insert(declaration: flags.Flag) -> list[FeatureFlag]:
+def _insert(declaration: declarations.Flag) -> list[FeatureFlag]:
     document = portable.checked(
         {
             "codename": declaration.codename,

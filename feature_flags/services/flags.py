@@ -9,8 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from feature_flags import evaluation as flags
-from feature_flags import names, portable
+from feature_flags import declarations, names, portable
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule, FlagSeen
 from feature_flags.portable import Document, InvalidFlag, Problem
 from feature_flags.services import rows
@@ -245,7 +244,7 @@ def _check_type(before: Document, after: Document) -> None:
 
 
 def _refuse_declared(flag: FeatureFlag) -> None:
-    if flags.is_declared(flag.codename):
+    if declarations.is_declared(flag.codename):
         raise ProductError("FLAG_DECLARED", "It is declared in code, which asks for it by this name.")
 
 

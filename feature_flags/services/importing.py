@@ -9,8 +9,7 @@ from typing import Any, Unpack
 
 from django.db import transaction
 
-from feature_flags import evaluation as declarations
-from feature_flags import portable, words
+from feature_flags import declarations, portable, words
 from feature_flags.formats.reading import Findings, key, name_of, twice
 from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRevision, FlagSchedule, Segment, Tag
 from feature_flags.portable import Document, InvalidFlag, Problem

@@ -1,7 +1,7 @@
 import pytest
 from django.contrib.auth.models import Permission
 
-from feature_flags import evaluation as flags
+from feature_flags import declarations as registry
 from feature_flags.tests.factories import make_staff
 from feature_flags.tests.wire import BULK, ask, make_scene
 from project.asgi import application
@@ -10,9 +10,9 @@ from project.asgi import application
 @pytest.fixture
 def declarations(monkeypatch):
     """The registry of declared flags, put back afterwards."""
-    monkeypatch.setattr(flags, "_declared", dict(flags._declared))
-    monkeypatch.setattr(flags, "_conflicts", set(flags._conflicts))
-    return flags
+    monkeypatch.setattr(registry, "_declared", dict(registry._declared))
+    monkeypatch.setattr(registry, "_conflicts", set(registry._conflicts))
+    return registry
 
 
 @pytest.fixture
