@@ -222,9 +222,9 @@ def _sent(provider: Provider, address: str) -> Line:
         },
     )
     try:
-        parcel = provider.pack(mail, uid=identity.strip("<>"), tag="notifications.check")
+        payload = provider.pack(mail, uid=identity.strip("<>"), tag="notifications.check")
         provider.ready()
-        result = provider.send(parcel)
+        result = provider.send(payload)
     except Answer as answer:
         result = answer.result
     text = f"{result.outcome.label}: {result.code} {_told(result.text or result.provider_message_id)}".rstrip(": ")

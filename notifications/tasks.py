@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notifications.models import Message
-from notifications.services.delivery import Courier
+from notifications.services.delivery import QueueWorker
 
 try:
     from django.tasks import task
@@ -22,6 +22,6 @@ def deliver(uid: str) -> None:
     if pk is None:
         return
     try:
-        Courier().deliver_these([pk])
+        QueueWorker().deliver_these([pk])
     except Exception as error:
         raise DeliveryFailed(type(error).__name__) from None

@@ -7,11 +7,11 @@ from typing import Any
 from django.conf import settings
 
 from notifications.providers.anymail import ALIASES, ESPS, AnymailProvider
-from notifications.providers.base import Capabilities, Parcel, Provider
+from notifications.providers.base import Capabilities, Payload, Provider
 from notifications.providers.local import LOCAL, LocalProvider
 from notifications.providers.smtp import SmtpProvider
 
-__all__ = ["Capabilities", "Parcel", "Provider", "aliases", "configured", "credentials", "is_real", "module"]
+__all__ = ["Capabilities", "Payload", "Provider", "aliases", "configured", "credentials", "is_real", "module"]
 
 
 def module() -> str:

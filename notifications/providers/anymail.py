@@ -12,7 +12,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 
 from notifications.models import Attempt
 from notifications.outcomes import UNVERIFIED, Result, TransportDown, retry_after
-from notifications.providers.base import Capabilities, Parcel, Provider
+from notifications.providers.base import Capabilities, Payload, Provider
 
 Outcome = Attempt.Outcome
 
@@ -83,7 +83,7 @@ class AnymailProvider(Provider):
         self.alias = ALIASES.get(name, name)
         self.capabilities = ESPS[name]
 
-    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
         """Ask for nothing that this provider does not take: anymail would refuse it, or the provider would."""
         takes, headers = self.capabilities, dict(mail.extra_headers)
         if not takes.custom_headers:
@@ -102,7 +102,7 @@ class AnymailProvider(Provider):
             extra.metadata = {"uid": uid}
         if takes.tags:
             extra.tags = [tag] if takes.metadata else [uid, tag]
-        return Parcel(mail, uid)
+        return Payload(mail, uid)
 
     def ready(self) -> None:
         if self.backend is None:
@@ -113,16 +113,16 @@ class AnymailProvider(Provider):
                 self.close()
                 raise TransportDown(type(error).__name__, str(error)) from None
 
-    def send(self, parcel: Parcel) -> Result:
+    def send(self, payload: Payload) -> Result:
         if self.alias == "resend":
-            self.backend.session.headers["Idempotency-Key"] = parcel.uid
+            self.backend.session.headers["Idempotency-Key"] = payload.uid
         try:
-            sent = self.backend.send_messages([parcel.mail])
+            sent = self.backend.send_messages([payload.mail])
         except Exception as error:
-            return self._of(error, parcel.mail)
+            return self._of(error, payload.mail)
         if not sent:
             return Result(Outcome.PERMANENT, "cancelled", "A receiver of anymail's pre_send signal cancelled it.")
-        return self._taken(parcel.mail)
+        return self._taken(payload.mail)
 
     def _taken(self, mail: Any) -> Result:
         """anymail is content; with Postmark's 422 that need not mean that the mail is on its way."""

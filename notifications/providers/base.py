@@ -26,7 +26,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Payload:
     """A mail made ready for one provider: whatever cannot be encoded has shown by now."""
 
     mail: EmailMultiAlternatives
@@ -45,7 +45,7 @@ class Provider(ABC):
         self.backend: Any = None
 
     @abstractmethod
-    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
         """Make it ready to be sent; raises what is wrong with the mail."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Provider(ABC):
         """Have a connection that answers, or raise TransportDown: so a dead one is never taken for a lost message."""
 
     @abstractmethod
-    def send(self, parcel: Parcel) -> Result:
+    def send(self, payload: Payload) -> Result:
         """Hand it over and tell what came of it; never raises."""
 
     def close(self) -> None:

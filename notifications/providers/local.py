@@ -6,7 +6,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 
 from notifications.models import Attempt
 from notifications.outcomes import Result, TransportDown
-from notifications.providers.base import Parcel, Provider
+from notifications.providers.base import Payload, Provider
 
 LOCAL = {"console": "console", "filebased": "file", "locmem": "memory", "dummy": "dummy"}
 
@@ -16,9 +16,9 @@ class LocalProvider(Provider):
         super().__init__()
         self.alias = alias
 
-    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
         mail.message()
-        return Parcel(mail)
+        return Payload(mail)
 
     def ready(self) -> None:
         if self.backend is None:
@@ -29,9 +29,9 @@ class LocalProvider(Provider):
                 self.close()
                 raise TransportDown(type(error).__name__, str(error)) from None
 
-    def send(self, parcel: Parcel) -> Result:
+    def send(self, payload: Payload) -> Result:
         try:
-            self.backend.send_messages([parcel.mail])
+            self.backend.send_messages([payload.mail])
         except Exception as error:
             # Half of it may have been written.
             self.close()

@@ -20,7 +20,7 @@ from django.core.mail.message import sanitize_address
 
 from notifications.models import Attempt
 from notifications.outcomes import Result, TransportDown
-from notifications.providers.base import Parcel, Provider
+from notifications.providers.base import Payload, Provider
 from notifications.refusals import by_status
 
 #: Servers limit the messages of one connection, commonly at 100.
@@ -102,13 +102,13 @@ class SmtpProvider(Provider):
         self.carried = 0
         self.accepted_at = 0.0
 
-    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Parcel:
+    def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
         envelope = _sender(mail.from_email, "utf-8"), sanitize_address(mail.to[0], "utf-8")
         message = mail.message()
         # Every try sends the same bytes; and looking for a boundary that no text holds compiles a pattern each time.
         message.set_boundary(f"={uid}=")
         data = re.sub(rb"(?m)^\.", b"..", message.as_bytes(linesep="\r\n"))  # type: ignore[call-arg]
-        return Parcel(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
+        return Payload(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
 
     def ready(self) -> None:
         if self.backend is not None and (self.carried >= PER_CONNECTION or not self._answers()):
@@ -126,14 +126,14 @@ class SmtpProvider(Provider):
                 needs_staff = isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500
                 raise TransportDown(code, text, needs_staff=needs_staff) from None
 
-    def send(self, parcel: Parcel) -> Result:
+    def send(self, payload: Payload) -> Result:
         link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, _timeout(self.backend))
         is_reused = self.carried > 0
         self.carried += 1
         # Until a message is accepted its transaction is open: the next one begins with RSET (RFC 5321, 4.1.4).
         self.accepted_at = 0.0
         try:
-            words = dialogue.carry(parcel)
+            words = dialogue.carry(payload)
         except Exception as error:
             # smtplib has closed the line where what came was no reply.
             reply = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) and link.sock else 0
@@ -182,17 +182,17 @@ class _Dialogue:
         self.timeout = timeout
         self.stage = Stage.MAIL
 
-    def carry(self, parcel: Parcel) -> str:
-        sender, recipient = parcel.envelope
+    def carry(self, payload: Payload) -> str:
+        sender, recipient = payload.envelope
         self._begin()
-        self._wants(self.link.mail(sender, self._options(parcel.data)), 250)
+        self._wants(self.link.mail(sender, self._options(payload.data)), 250)
         self.stage = Stage.RCPT
         self._wants(self.link.rcpt(recipient), 250, 251)
         self.stage = Stage.DATA
         self._wants(self.link.docmd("DATA"), 354)
         self.stage = Stage.BODY
         self._begin()
-        self.link.send(parcel.data + b".\r\n")
+        self.link.send(payload.data + b".\r\n")
         return self._wants(self.link.getreply(), 250)
 
     def _begin(self) -> None:

@@ -1,6 +1,6 @@
 """The verbs of the outbox: the only writers of its rows."""
 
-from notifications.services.delivery import Courier
+from notifications.services.delivery import QueueWorker
 from notifications.services.health import gauges, health, status
 from notifications.services.housekeeping import forget_user, purge, purgeable
 from notifications.services.queueing import cancel_open, queue, withdraw
@@ -9,7 +9,7 @@ from notifications.services.suppressions import lift, suppress
 from notifications.services.transport import pause_provider, provider_states, resume_provider
 
 __all__ = [
-    "Courier",
+    "QueueWorker",
     "cancel",
     "cancel_open",
     "forget_user",

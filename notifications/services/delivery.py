@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from lib import logs
 from notifications import metrics, outcomes, providers, registry, render
 from notifications.models import Attempt, Message
 from notifications.outcomes import Answer, Result
-from notifications.providers import Parcel
+from notifications.providers import Payload
 from notifications.registry import EMAIL
 from notifications.services import claims, recipients, transport
 from notifications.services.claims import Claim
@@ -35,7 +34,7 @@ BULK_TURN = 10
 SEVERAL = 3
 
 
-class Courier:
+class QueueWorker:
     """One thread's way through the queue; `stopping` is asked before each message.
 
     It takes `batch` messages at a time (default: NOTIFICATIONS_BATCH), those of one `channel` or of all, and leaves
@@ -54,7 +53,7 @@ class Courier:
         self.batch: int = batch or settings.NOTIFICATIONS_BATCH
         self.channels = [channel] if channel else claims.CHANNELS
         self.overdue = overdue
-        self.worker = f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:120]
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"[:120]
         self.provider = providers.configured()
         self.waiting: deque[Claim] = deque()
         self.admission = Admission()
@@ -108,21 +107,21 @@ class Courier:
 
     def _admitted(self) -> int:
         """How many messages may be claimed now: none, one that tries the way, or a batch."""
-        self._let_go()
+        self._release_probe()
         self.admission = transport.admit(EMAIL)
         self.resting_until = time.monotonic() + self.admission.wait
         if self.admission.wait:
             return 0
         return 1 if self.admission.is_probe else self.batch
 
-    def _let_go(self) -> None:
+    def _release_probe(self) -> None:
         if self.admission.is_probe:
             self.admission = Admission()
-            transport.let_go(EMAIL)
+            transport.release_probe(EMAIL)
 
     def _clean_up(self) -> None:
         self.give_back()
-        self._let_go()
+        self._release_probe()
         self.provider.close()
 
     def _deliver_waiting(self) -> int:
@@ -176,7 +175,7 @@ class Courier:
         try:
             with metrics.RENDERING.time():
                 secrets = render.derived(message)
-                parcel = self._packed(claim, secrets, now)
+                payload = self._packed(claim, secrets, now)
         except registry.Withdrawn as withdrawn:
             return Result(Outcome.WITHDRAWN, withdrawn.reason)
         except Answer as answer:
@@ -187,7 +186,7 @@ class Courier:
             # What derive itself complains about may hold a secret that nobody could scrub.
             text = outcomes.scrub(str(error), secrets.values()) if secrets else ""
             return Result(Outcome.RENDER_ERROR, type(error).__name__, text)
-        return self._scrubbed(self._hand_over(claim, parcel), secrets.values())
+        return self._scrubbed(self._hand_over(claim, payload), secrets.values())
 
     def _refusal(self, message: Message, now: datetime) -> Result | None:
         """Why this message is not to be sent, told from its row and its tries."""
@@ -221,18 +220,18 @@ class Courier:
         remembers_for, alias = self.provider.capabilities.remembers_for, self.provider.alias
         return bool(remembers_for) and all(by == alias and now - at < remembers_for for by, at in doubts)
 
-    def _packed(self, claim: Claim, secrets: dict[str, str], now: datetime) -> Parcel:
+    def _packed(self, claim: Claim, secrets: dict[str, str], now: datetime) -> Payload:
         message = claim.message
         if not message.to_address.rpartition("@")[0].isascii():
             raise Answer(Result(Outcome.PERMANENT, "smtputf8", "What stands before the @ must be ASCII."))
         first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
         mail = render.build(message, secrets, date=message.handed_at or (first.created_at if first else now))
-        parcel = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
+        payload = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
         subject = outcomes.scrub(str(mail.subject), secrets.values())
         claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
-        return parcel
+        return payload
 
-    def _hand_over(self, claim: Claim, parcel: Parcel) -> Result:
+    def _hand_over(self, claim: Claim, payload: Payload) -> Result:
         claim.as_sent["provider"] = self.provider.alias
         try:
             self.provider.ready()
@@ -241,7 +240,7 @@ class Courier:
         if not claim.hand_over(self.provider.alias):
             return Result(Outcome.LOST_LEASE)
         with metrics.SENDING.time():
-            result = self.provider.send(parcel)
+            result = self.provider.send(payload)
         if result.outcome != Outcome.AMBIGUOUS:
             return result
         kind = registry.get(claim.message.type)

@@ -41,7 +41,7 @@ class Admission:
 
 
 def admit(channel: str) -> Admission:
-    """Ask before claiming. Who gets the one try must report: `worked`, `failed` or `let_go`."""
+    """Ask before claiming. Who gets the one try must report: `worked`, `failed` or `release_probe`."""
     state = _read(channel)
     if state is None:
         return Admission()
@@ -102,7 +102,7 @@ def worked(channel: str, admission: Admission) -> None:
         ProviderState.objects.bulk_create([ProviderState(alias=channel, last_ok_at=moment())], ignore_conflicts=True)
 
 
-def let_go(channel: str) -> None:
+def release_probe(channel: str) -> None:
     """The one try was not used, as no message came as far as that: the next worker may have it now."""
     taken = ProviderState.objects.filter(alias=channel, paused=True, paused_by="", paused_until__isnull=False)
     taken.update(paused_until=moment())

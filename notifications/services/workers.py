@@ -16,7 +16,7 @@ from notifications.services.clock import moment
 BEAT = 10.0
 
 
-class Heart:
+class Heartbeat:
     """The row of one process. `engine` says what kind of process it is."""
 
     def __init__(self, engine: str) -> None:

@@ -241,7 +241,7 @@ def test_suppressing_needs_a_reason_and_a_known_scope(staff):
 
 def test_the_page_of_a_message_tells_its_story_in_one_order(staff, mail_server):
     message = MessageFactory.create()
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
     message.events.create(provider="smtp", event_id="1", kind="bounced", at=message.created_at, detail="<b>gone</b>")
 
     response = staff.get(page(message))

@@ -79,9 +79,9 @@ def use(settings):
 
 
 def deliver():
-    courier = services.Courier()
-    courier.deliver_due()
-    return courier
+    queue_worker = services.QueueWorker()
+    queue_worker.deliver_due()
+    return queue_worker
 
 
 def waits_are_over():
@@ -194,11 +194,11 @@ def test_retry_after_wins_over_the_backoff(use, asked, wanted):
     esp = use("postmark")
     esp.answers = [(429, {"Retry-After": asked}, "slow down")] * 8
     message = MessageFactory.create(max_attempts=2)
-    courier = services.Courier()
-    courier.waiting += claims.claim("x", 1)
+    queue_worker = services.QueueWorker()
+    queue_worker.waiting += claims.claim("x", 1)
 
-    courier._deliver_waiting()
-    courier._clean_up()
+    queue_worker._deliver_waiting()
+    queue_worker._clean_up()
 
     message.refresh_from_db()
     assert abs((message.due_at - timezone.now()).total_seconds() - wanted) < 5
@@ -391,9 +391,9 @@ def test_a_provider_that_cannot_be_reached_burns_no_attempt(use, url):
     use("postmark", POSTMARK_API_URL=url.format(port=free_port()))
     MessageFactory.create_batch(2)
 
-    courier = deliver()
+    queue_worker = deliver()
 
-    assert courier.rest() > 0
+    assert queue_worker.rest() > 0
     assert set(Message.objects.values_list("state", "attempts")) == {("queued", 0)}
     assert Attempt.objects.get().outcome == "transport_down"
 

@@ -18,7 +18,7 @@ SIZE = 4
 
 
 def deliver():
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
 
 
 def time_passes():
@@ -122,19 +122,19 @@ def test_a_recipient_that_always_ends_the_conversation_waits_longer_each_time(si
 def test_a_conversation_that_is_broken_for_everybody_closes_the_channel_and_is_told(sink, stage, reply):
     sink.says = {(stage, n): reply for n in range(4)}
     messages = MessageFactory.create_batch(SIZE * 2)
-    courier = services.Courier()
+    queue_worker = services.QueueWorker()
 
-    courier.deliver_due()
+    queue_worker.deliver_due()
     assert sink.seen[stage] == 3
     assert services.health()["status"] == "degraded"
-    first_wait = courier.rest()
+    first_wait = queue_worker.rest()
     time_passes()
-    courier.deliver_due()
+    queue_worker.deliver_due()
 
     assert sink.seen[stage] == 4
-    assert courier.rest() > first_wait
+    assert queue_worker.rest() > first_wait
     time_passes()
-    courier.deliver_due()
+    queue_worker.deliver_due()
     assert [fate(message) for message in messages] == [("sent", 1)] * SIZE * 2
     assert services.health() == {"status": "ok"}
 

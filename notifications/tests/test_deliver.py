@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 def deliver():
-    return services.Courier().deliver_due()
+    return services.QueueWorker().deliver_due()
 
 
 def lease_ends():
@@ -187,7 +187,7 @@ def test_a_type_only_a_newer_version_knows_waits_for_it():
 
 def test_who_lost_the_lease_sends_nothing_and_changes_nothing():
     message = MessageFactory.create()
-    late = services.Courier()
+    late = services.QueueWorker()
     late.waiting += claims.claim("late", 1)
     lease_ends()
     deliver()
@@ -217,11 +217,11 @@ def test_an_answer_that_comes_after_the_lease_is_noted_and_changes_nothing():
 
 def test_a_message_cancelled_after_the_claim_is_not_sent():
     message = MessageFactory.create(event_key="tests:1")
-    courier = services.Courier()
-    courier.waiting += claims.claim("slow", 1)
+    queue_worker = services.QueueWorker()
+    queue_worker.waiting += claims.claim("slow", 1)
     services.withdraw("tests:1")
 
-    courier._deliver_waiting()
+    queue_worker._deliver_waiting()
 
     message.refresh_from_db()
     assert message.state == "cancelled"
@@ -230,11 +230,11 @@ def test_a_message_cancelled_after_the_claim_is_not_sent():
 
 def test_what_is_given_back_burns_no_attempt_and_stays_due():
     MessageFactory.create_batch(3)
-    courier = services.Courier(stopping=lambda: True)
-    courier.waiting += claims.claim("stopping", 10)
+    queue_worker = services.QueueWorker(stopping=lambda: True)
+    queue_worker.waiting += claims.claim("stopping", 10)
     assert Message.objects.filter(state="sending").count() == 3
 
-    courier.give_back()
+    queue_worker.give_back()
 
     assert set(Message.objects.values_list("state", "attempts", "lease_token")) == {("queued", 0, None)}
     assert Message.objects.filter(due_at=F("created_at")).count() == 3
@@ -243,12 +243,12 @@ def test_what_is_given_back_burns_no_attempt_and_stays_due():
 
 def test_a_message_with_too_little_lease_left_is_not_begun():
     MessageFactory.create()
-    courier = services.Courier()
+    queue_worker = services.QueueWorker()
     claim = claims.claim("slow", 1)[0]
     claim.deadline -= 20
-    courier.waiting.append(claim)
+    queue_worker.waiting.append(claim)
 
-    courier._deliver_waiting()
+    queue_worker._deliver_waiting()
 
     assert Message.objects.get().state == "queued"
     assert not mail.outbox

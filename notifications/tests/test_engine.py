@@ -39,7 +39,7 @@ def threads():
 def test_the_commit_wakes_the_embedded_engine(settings):
     settings.NOTIFICATIONS_POLL = 60
     engine.start()
-    eventually(lambda: (courier := engine._engine.crew.deliverers[0].courier) and courier.batches)
+    eventually(lambda: (worker := engine._engine.pool.workers[0]) and worker.batches)
 
     message = queue()
 
@@ -148,7 +148,7 @@ def test_a_forked_child_knows_of_no_thread():
 
     child = os.fork()
     if child == 0:
-        os._exit(7 if getattr(engine._engine, "crew", 0) is None else 8)
+        os._exit(7 if getattr(engine._engine, "pool", 0) is None else 8)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
@@ -170,7 +170,7 @@ def test_the_thread_survives_trouble_with_the_database(monkeypatch, caplog, sett
     engine.start()
 
     eventually(lambda: state(message) == "sent")
-    trouble = next(record for record in caplog.records if record.message == "delivery stumbles")
+    trouble = next(record for record in caplog.records if record.message == "notifications failed")
     assert trouble.error == "RuntimeError"
     assert "a row's value" not in caplog.text
 
@@ -227,7 +227,7 @@ def test_a_process_gives_signs_of_life_until_its_clean_stop():
     engine.start()
     worker = eventually(Worker.objects.first)
     eventually(lambda: state(message) == "sent")
-    engine._engine.crew.next_beat = 0.0
+    engine._engine.pool.next_beat = 0.0
 
     eventually(lambda: Worker.objects.get(pk=worker.pk).sent)
     engine.stop(timeout=5)
@@ -241,7 +241,7 @@ def test_cut_database_connections_are_made_anew(settings):
         pytest.skip("SQLite has no server that cuts them.")
     settings.NOTIFICATIONS_POLL = 0.05
     engine.start()
-    eventually(lambda: (courier := engine._engine.crew.deliverers[0].courier) and courier.batches)
+    eventually(lambda: (worker := engine._engine.pool.workers[0]) and worker.batches)
 
     with connection.cursor() as cursor:
         cursor.execute(

@@ -35,7 +35,7 @@ def test_a_message_that_waits_too_long_degrades():
 def test_an_outage_is_seen_although_the_message_is_tried_again_and_again(mail_server):
     MessageFactory.create(created_at=timezone.now() - timedelta(minutes=6))
 
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
 
     assert services.health()["status"] == "degraded"
 

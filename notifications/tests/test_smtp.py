@@ -19,9 +19,9 @@ pytestmark = pytest.mark.django_db
 
 
 def deliver():
-    courier = services.Courier()
-    courier.deliver_due()
-    return courier
+    queue_worker = services.QueueWorker()
+    queue_worker.deliver_due()
+    return queue_worker
 
 
 def pause_is_over():
@@ -78,8 +78,8 @@ def test_a_refused_recipient_fails_at_once_and_alone(sink):
 def test_while_the_mail_server_is_away_no_attempt_is_burnt(mail_server):
     messages = MessageFactory.create_batch(3)
 
-    courier = deliver()
-    assert courier.rest() > 0
+    queue_worker = deliver()
+    assert queue_worker.rest() > 0
     assert set(Message.objects.values_list("state", "attempts")) == {("queued", 0)}
     assert Attempt.objects.get().outcome == "transport_down"
     assert Message.objects.get(last_code="ConnectionRefusedError").handed_at is None
@@ -93,20 +93,20 @@ def test_while_the_mail_server_is_away_no_attempt_is_burnt(mail_server):
 
 def test_the_pause_doubles_and_one_message_tries_the_way(mail_server):
     MessageFactory.create_batch(5)
-    courier, pauses = services.Courier(), []
+    queue_worker, pauses = services.QueueWorker(), []
 
     for _ in range(9):
-        assert courier.deliver_due() == 1
-        pauses.append(courier.rest())
-        assert courier.deliver_due() == 0
+        assert queue_worker.deliver_due() == 1
+        pauses.append(queue_worker.rest())
+        assert queue_worker.deliver_due() == 0
         pause_is_over()
 
     for pause, wanted in zip(pauses, [0.5, 1, 2, 4, 8, 16, 32, 60, 60], strict=True):
         assert wanted * 0.7 < pause < wanted * 1.21
     assert Attempt.objects.count() == 9
     mail_server.start()
-    assert courier.deliver_due() == 5
-    assert courier.rest() == 0
+    assert queue_worker.deliver_due() == 5
+    assert queue_worker.rest() == 0
     assert not ProviderState.objects.get().paused
 
 
@@ -381,12 +381,12 @@ def test_secrets_are_scrubbed_from_what_the_server_says(sink):
 def test_a_connection_the_server_closed_is_not_taken_for_a_lost_message(sink):
     sink.hangs_up = True
     provider, mail = SmtpProvider(), build(MessageFactory.create(), {"code": "1"}, date=timezone.now())
-    parcel = provider.pack(mail, uid="", tag="")
+    payload = provider.pack(mail, uid="", tag="")
     provider.ready()
-    provider.send(parcel)
+    provider.send(payload)
     eventually(lambda: not provider._answers())
 
     provider.ready()
 
-    assert provider.send(parcel).outcome == "accepted"
+    assert provider.send(payload).outcome == "accepted"
     provider.close()

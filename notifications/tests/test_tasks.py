@@ -96,14 +96,14 @@ def test_the_sweeper_sends_what_a_task_has_lost_and_leaves_the_rest_to_it(sink, 
 
     eventually(lambda: state(lost) == "sent")
     assert state(young) == "queued"
-    assert services.Courier(overdue=engine.OVERDUE).deliver_due() == 0
+    assert services.QueueWorker(overdue=engine.OVERDUE).deliver_due() == 0
 
 
 def test_a_task_that_cannot_reach_the_database_says_so_without_a_row(tasks, monkeypatch):
     def fail(*args):
         raise ValueError("ada@example.org")
 
-    monkeypatch.setattr(services.Courier, "deliver_these", fail)
+    monkeypatch.setattr(services.QueueWorker, "deliver_these", fail)
 
     with pytest.raises(tasks.DeliveryFailed, match=r"^ValueError$") as failure:
         tasks.deliver.call(str(queue().uid))

@@ -206,7 +206,7 @@ def test_somebody_unknown_is_told(staff, address):
 
 def test_a_test_goes_to_whoever_asks(staff, superuser, mailoutbox):
     response = staff.post(f"{PAGE}test/", follow=True)
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
 
     assert told(response) == [f"A test is on its way to {superuser.email}."]
     assert Message.objects.get().type == render.TEST

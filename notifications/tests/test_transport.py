@@ -25,7 +25,7 @@ def states():
 
 def test_one_workers_failure_closes_the_way_for_all(mail_server):
     MessageFactory.create_batch(3)
-    first, second = services.Courier(), services.Courier()
+    first, second = services.QueueWorker(), services.QueueWorker()
 
     first.deliver_due()
     mail_server.start()
@@ -38,9 +38,9 @@ def test_one_workers_failure_closes_the_way_for_all(mail_server):
 
 def test_after_the_pause_one_worker_tries_one_message(mail_server):
     MessageFactory.create_batch(3)
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
     pause_is_over()
-    prober, other = services.Courier(), services.Courier()
+    prober, other = services.QueueWorker(), services.QueueWorker()
 
     assert prober._admitted() == 1
     assert other._admitted() == 0
@@ -51,25 +51,25 @@ def test_after_the_pause_one_worker_tries_one_message(mail_server):
 
 def test_a_worker_that_dies_while_it_tries_the_way_is_replaced_after_a_lease(mail_server, settings):
     MessageFactory.create()
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
     pause_is_over()
-    assert services.Courier()._admitted() == 1
+    assert services.QueueWorker()._admitted() == 1
 
     lasts = ProviderState.objects.get().paused_until - timezone.now()
 
     assert timedelta(seconds=20) < lasts <= timedelta(seconds=settings.NOTIFICATIONS_LEASE)
     pause_is_over()
-    assert services.Courier()._admitted() == 1
+    assert services.QueueWorker()._admitted() == 1
 
 
 def test_workers_that_fail_together_pause_once(mail_server):
     MessageFactory.create_batch(2)
-    couriers = [services.Courier(), services.Courier()]
-    for courier in couriers:
-        courier.waiting += services.delivery.claims.claim("x", 1)
+    queue_workers = [services.QueueWorker(), services.QueueWorker()]
+    for queue_worker in queue_workers:
+        queue_worker.waiting += services.delivery.claims.claim("x", 1)
 
-    for courier in couriers:
-        courier._deliver_waiting()
+    for queue_worker in queue_workers:
+        queue_worker._deliver_waiting()
 
     state = ProviderState.objects.get()
     assert state.failures == 1
@@ -83,7 +83,7 @@ def test_a_message_that_comes_to_nothing_leaves_the_try_to_the_next(mail_server)
     ProviderState.objects.create(alias="email", paused=True, paused_until=timezone.now(), failures=3)
     mail_server.start()
 
-    assert services.Courier().deliver_due() == 3
+    assert services.QueueWorker().deliver_due() == 3
 
     fine.refresh_from_db()
     assert fine.state == "sent"
@@ -99,7 +99,7 @@ def refused_login(mail_server, settings):
     settings.EMAIL_URL = "smtp://switchboard:wrong-horse@127.0.0.1"
     MessageFactory.create_batch(2)
     mail_server.start()
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
     return mail_server
 
 
@@ -110,7 +110,7 @@ def test_a_refused_login_waits_for_people(refused_login):
     assert state.reason.startswith("535")
     assert "wrong-horse" not in str(ProviderState.objects.values())
     assert states() == {("queued", 0)}
-    assert services.Courier().deliver_due() == 0
+    assert services.QueueWorker().deliver_due() == 0
 
 
 def test_staff_resume_after_a_refused_login(refused_login, settings):
@@ -118,7 +118,7 @@ def test_staff_resume_after_a_refused_login(refused_login, settings):
 
     assert services.resume_provider("email", by_label="1")
 
-    assert services.Courier().deliver_due() == 2
+    assert services.QueueWorker().deliver_due() == 2
     assert not services.resume_provider("email", by_label="1")
 
 
@@ -126,7 +126,7 @@ def test_another_email_url_is_tried_without_staff(refused_login, settings):
     settings.EMAIL_HOST_PASSWORD = "right"
     settings.EMAIL_URL = "smtp://switchboard:right@127.0.0.1"
 
-    assert services.Courier().deliver_due() == 2
+    assert services.QueueWorker().deliver_due() == 2
 
     assert not ProviderState.objects.get().paused
 
@@ -138,25 +138,25 @@ def test_what_staff_pause_stays_paused(mail_server, settings):
     settings.EMAIL_URL = "smtp://another.example.org"
     mail_server.start()
 
-    courier = services.Courier()
-    assert courier.deliver_due() == 0
-    courier.deliver_these([Message.objects.get().pk])
+    queue_worker = services.QueueWorker()
+    assert queue_worker.deliver_due() == 0
+    queue_worker.deliver_these([Message.objects.get().pk])
 
     assert not mail_server.mails
-    assert courier.rest() == float("inf")
+    assert queue_worker.rest() == float("inf")
     state = services.provider_states()[0]
     assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == ("7", "wrong template", True)
 
 
 def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
     MessageFactory.create()
-    courier = services.Courier()
-    courier._admitted()
+    queue_worker = services.QueueWorker()
+    queue_worker._admitted()
     services.pause_provider("email", by_label="7", reason="")
 
-    courier.waiting += services.delivery.claims.claim("x", 1)
-    courier._deliver_waiting()
-    courier._clean_up()
+    queue_worker.waiting += services.delivery.claims.claim("x", 1)
+    queue_worker._deliver_waiting()
+    queue_worker._clean_up()
 
     assert states() == {("sent", 1)}
     assert ProviderState.objects.get().paused
@@ -184,22 +184,22 @@ def test_a_channel_nothing_has_happened_to_is_open():
 
 def test_success_is_noted_once_a_minute(django_assert_num_queries):
     MessageFactory.create()
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
     noted = ProviderState.objects.get().last_ok_at
     MessageFactory.create_batch(2)
 
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
 
     assert ProviderState.objects.get().last_ok_at == noted
 
 
 def test_a_message_costs_few_statements(queries):
     MessageFactory.create()
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
     MessageFactory.create_batch(10)
 
     with queries() as made:
-        assert services.Courier().deliver_due() == 10
+        assert services.QueueWorker().deliver_due() == 10
 
     # Is anything due, the state, the claim, and what is due now; each message: the list, what staff
     # have written, hand-over, finish, attempt.
@@ -209,8 +209,8 @@ def test_a_message_costs_few_statements(queries):
 @pytest.mark.django_db(transaction=True)
 def test_workers_that_see_the_pause_end_together_send_one_to_try():
     ProviderState.objects.create(alias="email", paused=True, failures=1)
-    rounds, crew = 10, 4
-    over = threading.Barrier(crew, action=lambda: (pause_ends(), admissions.append([])))
+    rounds, workers = 10, 4
+    over = threading.Barrier(workers, action=lambda: (pause_ends(), admissions.append([])))
     admissions = []
 
     def pause_ends():
@@ -222,7 +222,7 @@ def test_workers_that_see_the_pause_end_together_send_one_to_try():
             admissions[-1].append(transport.admit("email"))
         connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(crew)]
+    threads = [threading.Thread(target=ask) for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:

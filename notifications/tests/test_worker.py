@@ -64,7 +64,7 @@ def worker(mail_server):
 
 
 def ended(process):
-    output, errors = process.communicate(timeout=10)
+    output, errors = process.communicate(timeout=60)
     return process.returncode, output, errors
 
 
@@ -76,14 +76,14 @@ def test_a_worker_killed_while_sending_loses_nothing(sink, worker):
     sink.is_holding = True
     messages = MessageFactory.create_batch(5)
     process = worker()
-    eventually(lambda: sink.mails, within=10)
+    eventually(lambda: sink.mails, within=60)
 
     process.send_signal(signal.SIGKILL)
     process.wait()
     sink.is_holding = False
     assert states() == {"sending": 5}
     Message.objects.update(due_at=timezone.now() - timedelta(seconds=1))  # the lease ends
-    services.Courier().deliver_due()
+    services.QueueWorker().deliver_due()
 
     assert states() == {"sent": 5}
     assert set(sink.message_ids) == {message.message_id for message in messages}
@@ -94,7 +94,7 @@ def test_a_worker_told_to_stop_finishes_the_message_in_hand(sink, worker):
     sink.is_holding = True
     MessageFactory.create_batch(3)
     process = worker()
-    eventually(lambda: sink.mails, within=10)
+    eventually(lambda: sink.mails, within=60)
 
     process.send_signal(signal.SIGTERM)
     # Only then has it heard of the signal.
@@ -117,7 +117,7 @@ def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, wo
         for number in range(30):
             services.queue("tests.hello", to=f"ada{number}@example.org", context={"number": number})
 
-    eventually(lambda: states() == {"sent": 30}, within=15)
+    eventually(lambda: states() == {"sent": 30}, within=60)
 
     assert Counter(sink.message_ids).most_common(1)[0][1] == 1
     assert len(sink.message_ids) == 30

@@ -1,4 +1,4 @@
-"""Delivery inside a running server: one crew per process, gone after a clean stop."""
+"""Delivery inside a running server: one pool of threads per process, gone after a clean stop."""
 
 import json
 
@@ -13,16 +13,16 @@ def workers(env):
     return json.loads(manage("notifications_status", "--json", env=env).stdout)["workers"]
 
 
-def test_each_process_has_one_crew_and_none_is_left_after_a_stop(tmp_path):
+def test_each_process_has_one_pool_and_none_is_left_after_a_stop(tmp_path):
     with serving(tmp_path, WEB_CONCURRENCY="2", METRICS_TOKEN=TOKEN) as server:
-        crew = until(lambda: len(found := workers(server.env)) == 2 and found)
+        pool = until(lambda: len(found := workers(server.env)) == 2 and found)
         figures = httpx.get(server.url + "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         hidden = httpx.get(server.url + "/metrics")
         server.stop()
 
         assert workers(server.env) == []
 
-    assert len({worker["pid"] for worker in crew}) == 2
-    assert {worker["engine"] for worker in crew} == {"embedded"}
+    assert len({worker["pid"] for worker in pool}) == 2
+    assert {worker["engine"] for worker in pool} == {"embedded"}
     assert "\nnotifications_worker_last_beat_seconds " in figures.text
     assert (hidden.status_code, hidden.json()["detail"]) == (404, "Not Found")

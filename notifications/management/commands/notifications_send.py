@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from lib.commands import Command as BaseCommand
 from lib.text import printable
 from notifications.models import Message
-from notifications.services import Courier, staff
+from notifications.services import QueueWorker, staff
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
 def _deliver(message: Message) -> None:
     """Try it once, or see how another worker that was quicker gets on with it."""
-    Courier().deliver_these([message.pk])
+    QueueWorker().deliver_these([message.pk])
     ends = time.monotonic() + settings.NOTIFICATIONS_LEASE
     message.refresh_from_db()
     while message.state == Message.State.SENDING and time.monotonic() < ends:

@@ -13,15 +13,14 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection, connections
+from django.db import connections
 
-from lib import commands
+from lib import commands, listen
 from notifications import engine
 from notifications.models import Message
-from notifications.services import Courier
+from notifications.services import QueueWorker
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
-_LISTEN_SECONDS = 1.0
 
 
 def _number(maximum: int) -> Callable[[str], int]:
@@ -69,67 +68,37 @@ class Command(commands.Command):
             self.stdout.flush()
 
         before = {number: signal.signal(number, stop) for number in _STOPS}
-        courier = partial(Courier, batch=batch, channel=channel)
+        make_worker = partial(QueueWorker, batch=batch, channel=channel)
         try:
             if once:
-                self._deliver_once([courier(stopping.is_set) for _ in range(threads)])
+                self._deliver_once([make_worker(stopping.is_set) for _ in range(threads)])
             else:
-                self._deliver(stopping, engine.Crew(threads, courier, engine="worker", stopping=stopping))
+                self._deliver(stopping, engine.WorkerPool(threads, make_worker, engine="worker"))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _deliver(self, stopping: threading.Event, crew: engine.Crew) -> None:
-        crew.muster()
+    def _deliver(self, stopping: threading.Event, pool: engine.WorkerPool) -> None:
+        pool.start()
+        listen.subscribe(engine.CHANNEL, pool.wake)
         self.stdout.write("Delivering until told to stop.")
         self.stdout.flush()
-        wait = _waiter(stopping)
         try:
-            while not stopping.is_set():
-                # When nobody can tell, the threads find out at their next look.
-                if not engine.guarded("listening", partial(_pass_on, wait, crew)):
-                    stopping.wait(settings.NOTIFICATIONS_POLL)
+            stopping.wait()
         finally:
-            crew.stop(settings.NOTIFICATIONS_TIMEOUT)
+            listen.unsubscribe(engine.CHANNEL)
+            pool.stop(settings.NOTIFICATIONS_TIMEOUT)
 
-    def _deliver_once(self, couriers: list[Courier]) -> None:
-        if len(couriers) == 1:
-            tried = couriers[0].deliver_due()
-        else:
-            with ThreadPoolExecutor(len(couriers)) as pool:
-                tried = sum(pool.map(_deliver_due, couriers))
+    def _deliver_once(self, workers: list[QueueWorker]) -> None:
+        with ThreadPoolExecutor(len(workers)) as threads:
+            tried = sum(threads.map(_deliver_due, workers))
         self.stdout.write(f"{tried} tried")
-        if any(courier.rest() for courier in couriers):
+        if any(worker.rest() for worker in workers):
             raise CommandError("The mail server is away; what waits will be sent later.")
 
 
-def _deliver_due(courier: Courier) -> int:
+def _deliver_due(worker: QueueWorker) -> int:
     try:
-        return courier.deliver_due()
+        return worker.deliver_due()
     finally:
         connections.close_all()
-
-
-def _pass_on(wait: Callable[[], bool], crew: engine.Crew) -> None:
-    if wait():
-        crew.wake()
-
-
-def _waiter(stopping: threading.Event) -> Callable[[], bool]:
-    """How to wait for news, and whether there was any: PostgreSQL tells, elsewhere the threads look by themselves."""
-    if connection.vendor != "postgresql":
-        return lambda: not stopping.wait(3600)
-    heard: Any = None
-
-    def listen() -> bool:
-        nonlocal heard
-        connection.ensure_connection()
-        link: Any = connection.connection
-        if link is not heard:
-            with connection.cursor() as cursor:
-                cursor.execute(f"LISTEN {engine.CHANNEL}")
-            heard = link
-            return True  # something may have been queued before we listened
-        return any(True for _ in link.notifies(timeout=_LISTEN_SECONDS, stop_after=1))
-
-    return listen
