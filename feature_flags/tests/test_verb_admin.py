@@ -1,4 +1,4 @@
-"""What lib.admin.verbs promises beyond the buttons of flags: reasons, texts of a verb's own, refusals in a selection."""
+"""What lib.admin.verbs does beyond the buttons of flags: reasons, result texts, refusals in a selection."""
 
 import pytest
 from django import forms
