@@ -9,14 +9,13 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import lifecycle
-from feature_flags.admin.common import two_lines
 from feature_flags.models import FeatureFlag, FlagRule
 from feature_flags.runtime import store
+from lib.admin.lists import chips, local_time, two_lines
 from lib.admin.verbs import VerbAdmin
 
 
@@ -62,15 +61,15 @@ class FlagColumns(VerbAdmin):
     def state(self, flag: FeatureFlag) -> str:
         known: Facts = flag.facts  # type: ignore[attr-defined]
         if flag.is_archived:
-            chips = [("staff", _("archived"))]
+            marks = [("staff", _("archived"))]
         else:
-            chips = [("active", _("on")) if flag.is_active else ("off", _("off"))]
+            marks = [("active", _("on")) if flag.is_active else ("off", _("off"))]
         if known.error:
-            chips.append(("off", _("broken")))
+            marks.append(("off", _("broken")))
         if flag.is_protected:
-            chips.append(("paused", _("protected")))
-        marks = format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
-        return format_html("{} {}", marks, self._stale(known.life.stale)) if known.life.stale else marks
+            marks.append(("paused", _("protected")))
+        state = chips(marks)
+        return format_html("{} {}", state, self._stale(known.life.stale)) if known.life.stale else state
 
     @staticmethod
     def _stale(reasons: Sequence[str]) -> str:
@@ -101,8 +100,7 @@ class FlagColumns(VerbAdmin):
         life: lifecycle.Life = flag.facts.life  # type: ignore[attr-defined]
         if life.last_seen_at is None:
             return str(_("never seen"))
-        seen = date_format(timezone.localtime(life.last_seen_at), "j M H:i e")
-        return two_lines(seen, f"{life.yes:,} yes, {life.no:,} no")
+        return two_lines(local_time(life.last_seen_at, "j M H:i e"), f"{life.yes:,} yes, {life.no:,} no")
 
 
 def _bar(percent: int, text: str) -> str:

@@ -14,15 +14,14 @@ from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import portable, services, words
-from feature_flags.admin.common import ViewOnly, because, two_lines, who
+from feature_flags.admin.common import because, who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.portable import Document
+from lib.admin.lists import ReadOnlyAdmin, local_time, two_lines
 from lib.admin.verbs import ReasonForm
 from lib.errors import ProductError
 
@@ -30,7 +29,7 @@ LINES_SHOWN = 5
 
 
 @admin.register(FlagRevision)
-class FlagRevisionAdmin(ViewOnly):
+class FlagRevisionAdmin(ReadOnlyAdmin):
     list_display = ("when", "what", "first_changes", "reason")
     list_filter = ("door", "action", "subject", ("actor", admin.RelatedOnlyFieldListFilter))
     search_fields = ("codename", "reason")
@@ -50,8 +49,7 @@ class FlagRevisionAdmin(ViewOnly):
 
     @admin.display(description=_("when, who"), ordering="id")
     def when(self, revision: FlagRevision) -> str:
-        moment = date_format(timezone.localtime(revision.at), "j M Y H:i e")
-        return two_lines(moment, f"{revision.who}, {revision.get_door_display()}")
+        return two_lines(local_time(revision.at), f"{revision.who}, {revision.get_door_display()}")
 
     @admin.display(description=_("what"), ordering="codename")
     def what(self, revision: FlagRevision) -> str:

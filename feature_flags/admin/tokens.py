@@ -11,7 +11,6 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import services
@@ -20,7 +19,9 @@ from feature_flags.admin.texts import lines
 from feature_flags.models import FlagToken
 from feature_flags.portable import InvalidFlag
 from lib import audit
-from lib.admin.verbs import Verb, VerbAdmin, proves, staff
+from lib.admin.lists import ReadOnlyAdmin, chip
+from lib.admin.pages import has_fresh_proof
+from lib.admin.verbs import Verb, staff
 
 MANAGE = "feature_flags.manage_flagtoken"
 
@@ -64,13 +65,11 @@ def _revoke(token: FlagToken, /, *, request: HttpRequest, reason: str) -> bool:
 
 
 @admin.register(FlagToken)
-class FlagTokenAdmin(VerbAdmin):
+class FlagTokenAdmin(ReadOnlyAdmin):
     list_display = ("name", "state", "kind", "begins_with", "verb_buttons", "last_used_on", "expires_at", "created_at")
     list_filter = ("kind", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "prefix")
-    show_facets = admin.ShowFacets.NEVER
     ordering = ("name", "id")
-    empty_value_display = ""
     fields = (
         "name",
         "state",
@@ -101,9 +100,6 @@ class FlagTokenAdmin(VerbAdmin):
         ),
     )
 
-    class Media:
-        css = {"all": ("admin/flags.css",)}
-
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
 
@@ -113,20 +109,13 @@ class FlagTokenAdmin(VerbAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(staff(request).has_perm(MANAGE))  # type: ignore[attr-defined]
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
     @admin.display(description=_("state"))
     def state(self, token: FlagToken) -> str:
-        chip = ("active", _("in use"))
-        if token.expires_at and token.expires_at <= timezone.now():
-            chip = ("waiting", _("expired"))
         if token.revoked_at:
-            chip = ("off", _("revoked"))
-        return format_html('<span class="chip chip-{}">{}</span>', *chip)
+            return chip("off", _("revoked"))
+        if token.expires_at and token.expires_at <= timezone.now():
+            return chip("waiting", _("expired"))
+        return chip("active", _("in use"))
 
     @admin.display(description=_("begins with"))
     def begins_with(self, token: FlagToken) -> str:
@@ -140,7 +129,7 @@ class FlagTokenAdmin(VerbAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = TokenForm(request.POST if request.method == "POST" else None)
-        is_ready = form.is_valid() and proves(self.admin_site, request, form)
+        is_ready = form.is_valid() and has_fresh_proof(self.admin_site, request, form)
         made = self._create(request, form) if is_ready else None
         request.current_app = self.admin_site.name
         context = {

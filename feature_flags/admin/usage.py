@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -14,40 +15,34 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.common import ViewOnly
 from feature_flags.models import FlagUsage, UnknownFlag
+from lib.admin.filters import TableFilter
+from lib.admin.lists import ReadOnlyAdmin
 
 
-class RecentFilter(admin.SimpleListFilter):
+def _since(hours: int) -> Callable[[Any], QuerySet[FlagUsage]]:
+    return lambda usage: usage.filter(hour__gte=timezone.now() - timedelta(hours=hours))
+
+
+class RecentFilter(TableFilter):
     title = _("time")
     parameter_name = "hours"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("24", _("Last 24 hours")), ("168", _("Last 7 days"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[FlagUsage]) -> QuerySet[FlagUsage]:
-        if self.value() not in ("24", "168"):
-            return queryset
-        return queryset.filter(hour__gte=timezone.now() - timedelta(hours=int(self.value() or 24)))
+    options = {"24": (_("Last 24 hours"), _since(24)), "168": (_("Last 7 days"), _since(168))}
 
 
-class VariantFilter(admin.SimpleListFilter):
+class VariantFilter(TableFilter):
     """A row per variant stands beside the row with the total: usually only the total is meant."""
 
     title = _("rows")
     parameter_name = "rows"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("totals", _("Totals")), ("variants", _("Variants"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[FlagUsage]) -> QuerySet[FlagUsage]:
-        if self.value() == "totals":
-            return queryset.filter(variant="")
-        return queryset.exclude(variant="") if self.value() == "variants" else queryset
+    options = {
+        "totals": (_("Totals"), lambda usage: usage.filter(variant="")),
+        "variants": (_("Variants"), lambda usage: usage.exclude(variant="")),
+    }
 
 
 @admin.register(FlagUsage)
-class FlagUsageAdmin(ViewOnly):
+class FlagUsageAdmin(ReadOnlyAdmin):
     list_display = ("codename", "hour", "app_name", "variant", "yes", "no")
     list_filter = (RecentFilter, VariantFilter)
     search_fields = ("codename", "app_name")
@@ -56,7 +51,7 @@ class FlagUsageAdmin(ViewOnly):
 
 
 @admin.register(UnknownFlag)
-class UnknownFlagAdmin(ViewOnly):
+class UnknownFlagAdmin(ReadOnlyAdmin):
     list_display = ("codename", "app_name", "count", "last_seen_at")
     search_fields = ("codename", "app_name")
     search_help_text = _("A part of the name, or of the application's name.")

@@ -115,20 +115,6 @@ class Outcome:
     text: str
 
 
-def proves(site: Any, request: HttpRequest, form: forms.Form) -> bool:
-    """Whether there is a fresh proof of who sends this form. Where there is none the form says so: what was typed stays
-    on the page, and the proof is given on another."""
-    if site.is_fresh(request):
-        return True
-    refusal = format_html(
-        'This is a sensitive change: <a href="{}" target="_blank" rel="noopener">prove once more that it is you</a>,'
-        " then send this form again.",
-        site.proof_url(request.get_full_path()),
-    )
-    form.add_error(None, refusal)
-    return False
-
-
 def staff(request: HttpRequest) -> AbstractBaseUser:
     """Who is signed in; the admin let nobody else in."""
     return cast("AbstractBaseUser", request.user)
@@ -168,9 +154,6 @@ class VerbAdmin(ModelAdmin):
     change_form_template = "admin/verb_change_form.html"
     show_full_result_count = False
     list_per_page = 50
-
-    class Media:
-        css = {"all": ("admin/switchboard.css",)}
 
     def may_press(self, request: HttpRequest, verb: Verb) -> bool:
         return staff(request).has_perm(verb.permission) and self.has_view_permission(request)  # type: ignore[attr-defined]

@@ -19,10 +19,12 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
-from lib.admin.verbs import proves, staff
+from lib.admin.lists import GrowingTableAdmin, chip, object_link, user_starts_with
+from lib.admin.pages import has_fresh_proof
+from lib.admin.verbs import staff
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email
-from notifications.admin.common import ReadOnly, TypeFilter, chip, person_begins, person_link, type_label
+from notifications.admin.common import TypeFilter, type_label
 from notifications.models import InAppNotification
 from notifications.services.announcing import LIMIT, announce
 
@@ -108,7 +110,7 @@ class AnnounceForm(forms.Form):
 
 
 @admin.register(InAppNotification)
-class InAppNotificationAdmin(ReadOnly):
+class InAppNotificationAdmin(GrowingTableAdmin):
     list_display = ("headline", "person", "kind", "level", "created", "seen", "was_read")
     list_filter = ("severity", TypeFilter)
     search_fields = ("user",)
@@ -128,8 +130,8 @@ class InAppNotificationAdmin(ReadOnly):
         "expires_at",
     )
 
-    def meaning(self, term: str) -> Q:
-        return person_begins(term)
+    def search_query(self, term: str) -> Q:
+        return user_starts_with(term)
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(staff(request).has_perms(PERMISSIONS))  # type: ignore[attr-defined]
@@ -140,7 +142,7 @@ class InAppNotificationAdmin(ReadOnly):
 
     @admin.display(description=_("user"))
     def person(self, row: InAppNotification) -> str:
-        return person_link(row.user)
+        return object_link(row.user, row.user.pk, row.user)
 
     @admin.display(description=_("type"))
     def kind(self, row: InAppNotification) -> str:
@@ -175,7 +177,7 @@ class InAppNotificationAdmin(ReadOnly):
             count = len(form.cleaned_data["chosen"])
             # Somebody may have joined the group since the number was shown.
             is_confirmed = request.POST.get("confirmed") == str(count)
-            if is_confirmed and proves(self.admin_site, request, form) and self._announce(request, form):
+            if is_confirmed and has_fresh_proof(self.admin_site, request, form) and self._announce(request, form):
                 return HttpResponseRedirect(self._list_url())
         request.current_app = self.admin_site.name
         context = {

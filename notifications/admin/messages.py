@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,25 +11,14 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link, starts_with
 from lib.admin.verbs import BULK_LIMIT, staff
 from lib.text import normal_email
 from notifications.admin import detail
-from notifications.admin.common import (
-    WINDOW,
-    CategoryFilter,
-    ProviderFilter,
-    ReadOnly,
-    TypeFilter,
-    begins,
-    chip,
-    person_link,
-    type_label,
-)
+from notifications.admin.common import CategoryFilter, ProviderFilter, TypeFilter, type_label
 from notifications.admin.running import may_see_providers
 from notifications.admin.verbs import RETRY, VERBS
 from notifications.models import Message
@@ -52,7 +40,7 @@ VIEW_BODY = "notifications.view_message_body"
 
 
 @admin.register(Message)
-class MessageAdmin(ReadOnly):
+class MessageAdmin(GrowingTableAdmin):
     verbs = VERBS
     change_form_template = "admin/notifications/message/change_form.html"
     list_display = ("recipient", "badge", "kind", "verb_buttons", "tried", "next_try", "code", "created")
@@ -112,14 +100,14 @@ class MessageAdmin(ReadOnly):
         begin = of_state.values_list("finished_at", flat=True)[WINDOW : WINDOW + 1].first()
         return queryset if begin is None else queryset.filter(finished_at__gte=begin)
 
-    def meaning(self, term: str) -> Q:
+    def search_query(self, term: str) -> Q:
         try:
             return Q(uid=uuid.UUID(term))
         except ValueError:
             pass
         if term.startswith("<") and term.endswith(">"):
             return Q(message_id=term)
-        return Q(message_id=f"<{term}>") | begins("to_address", normal_email(term))
+        return Q(message_id=f"<{term}>") | starts_with("to_address", normal_email(term))
 
     @admin.display(description=_("recipient"))
     def recipient(self, message: Message) -> str:
@@ -144,7 +132,7 @@ class MessageAdmin(ReadOnly):
 
     @admin.display(description=_("next try"))
     def next_try(self, message: Message) -> str:
-        return _short(message.due_at) if message.due_at and message.state == State.QUEUED else ""
+        return local_time(message.due_at) if message.due_at and message.state == State.QUEUED else ""
 
     @admin.display(description=_("last code"))
     def code(self, message: Message) -> str:
@@ -152,13 +140,13 @@ class MessageAdmin(ReadOnly):
 
     @admin.display(description=_("created"))
     def created(self, message: Message) -> str:
-        return _short(message.created_at)
+        return local_time(message.created_at)
 
     # --- The page of one ----------------------------------------------------------------------------------------------
 
     @admin.display(description=_("user"))
     def person(self, message: Message) -> str:
-        return person_link(message.user) if message.user else ""
+        return object_link(message.user, message.user.pk, message.user) if message.user else ""
 
     def render_change_form(
         self,
@@ -205,7 +193,3 @@ class MessageAdmin(ReadOnly):
         if rendered is None:
             raise Http404
         return preview_response(rendered)
-
-
-def _short(moment: datetime) -> str:
-    return date_format(timezone.localtime(moment), "j M Y H:i e")

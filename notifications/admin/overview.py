@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from lib.admin.lists import COUNT_LIMIT, actor_name, capped_counts, count_label
 from lib.admin.verbs import FROM, staff
-from notifications.admin.common import CAP, name_of, shown
 from notifications.admin.messages import CHIPS
 from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_providers, worker_chip
 from notifications.admin.verbs import RETRY
@@ -48,15 +46,15 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
             {
                 "chip": CHIPS[state],
                 "label": state.label,
-                "count": shown(counts[state.value]),
+                "count": count_label(counts[state.value]),
                 "url": f"{listing}?state__exact={state.value}",
             }
             for state in State
         ],
         "oldest_due": _oldest_due(),
-        "sent": shown(counts["sent_lately"]),
-        "failed": shown(counts["failed_lately"]),
-        "lost": shown(counts["lost"]) if counts["lost"] else "",
+        "sent": count_label(counts["sent_lately"]),
+        "failed": count_label(counts["failed_lately"]),
+        "lost": count_label(counts["lost"]) if counts["lost"] else "",
         "retry_url": reverse("admin:notifications_message_retry_lost") if _may(request, RETRY.permission) else "",
         "engine": settings.NOTIFICATIONS_ENGINE,
         "is_off": settings.NOTIFICATIONS_ENGINE == "off",
@@ -73,23 +71,11 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
     }
 
 
-def capped_counts(which: Mapping[str, QuerySet[Any]]) -> dict[str, int]:
-    """How many rows each query finds, up to 1,001, all in one statement."""
-    columns: list[str] = []
-    params: list[Any] = []
-    for queryset in which.values():
-        sql, more = queryset.order_by().values_list("pk")[: CAP + 1].query.sql_with_params()
-        columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS found)")  # noqa: S608  (made by the ORM)
-        params += more
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(columns)}", params)
-        found = cursor.fetchone()
-    return dict(zip(which, found, strict=True))
-
-
 def _last_failed() -> QuerySet[Message, int]:
     """The keys of those that failed last, as many as are counted."""
-    return Message.objects.filter(state=State.FAILED).order_by("-finished_at").values_list("pk", flat=True)[:CAP]
+    return (
+        Message.objects.filter(state=State.FAILED).order_by("-finished_at").values_list("pk", flat=True)[:COUNT_LIMIT]
+    )
 
 
 def _oldest_due() -> str:
@@ -115,7 +101,7 @@ def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
         "is_paused": is_closed,
         "until": provider.paused_until,
         "reason": provider.reason if shows_why else "",
-        "by": name_of(provider.paused_by) if shows_why else "",
+        "by": actor_name(provider.paused_by) if shows_why else "",
         "last_ok_at": provider.last_ok_at,
         "label": verb.capitalize(),
         "url": reverse(f"admin:notifications_providerstate_verb_{verb}", args=[provider.alias])

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 
+from lib.admin.lists import chip
 from lib.admin.verbs import staff
 from notifications import registry
-from notifications.admin.common import chip, type_label
+from notifications.admin.common import type_label
 from notifications.admin.messages import CHIPS
 from notifications.models import Message, Preference
 

@@ -18,20 +18,14 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
-from lib.admin.verbs import Verb, proves, staff
+from lib.admin.filters import ValueFilter
+from lib.admin.lists import GrowingTableAdmin, chip, object_link, starts_with, user_starts_with
+from lib.admin.pages import has_fresh_proof
+from lib.admin.verbs import Verb, staff
 from lib.errors import ProductError
 from lib.text import normal_email, valid_email
 from notifications import registry
-from notifications.admin.common import (
-    ChosenFilter,
-    ProviderFilter,
-    ReadOnly,
-    begins,
-    chip,
-    person_begins,
-    person_link,
-    type_label,
-)
+from notifications.admin.common import ProviderFilter, type_label
 from notifications.admin.verbs import SuppressForm, by, put_on_list, scopes
 from notifications.models import DeliveryEvent, Message, Preference, Suppression
 from notifications.services import suppressions
@@ -61,7 +55,7 @@ def _lift(suppression: Suppression, /, *, request: HttpRequest, reason: str) -> 
     return suppressions.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 
-class ScopeFilter(ChosenFilter):
+class ScopeFilter(ValueFilter):
     title = _("what")
     parameter_name = column = "scope"
 
@@ -70,7 +64,7 @@ class ScopeFilter(ChosenFilter):
 
 
 @admin.register(Suppression)
-class SuppressionAdmin(ReadOnly):
+class SuppressionAdmin(GrowingTableAdmin):
     list_display = ("address_shown", "what", "verb_buttons", "why", "said_by", "until", "created")
     list_filter = ("reason", ScopeFilter)
     search_fields = ("address",)
@@ -98,8 +92,8 @@ class SuppressionAdmin(ReadOnly):
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(staff(request).has_perm("notifications.add_suppression"))  # type: ignore[attr-defined]
 
-    def meaning(self, term: str) -> Q:
-        return begins("address", normal_email(term))
+    def search_query(self, term: str) -> Q:
+        return starts_with("address", normal_email(term))
 
     @admin.display(description=_("address"))
     def address_shown(self, suppression: Suppression) -> str:
@@ -131,7 +125,7 @@ class SuppressionAdmin(ReadOnly):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = AddSuppressionForm(request.POST if request.method == "POST" else None)
-        if form.is_valid() and proves(self.admin_site, request, form) and self._add(request, form):
+        if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._add(request, form):
             return HttpResponseRedirect(self.page_url("changelist"))
         request.current_app = self.admin_site.name
         context = {
@@ -163,19 +157,19 @@ class SuppressionAdmin(ReadOnly):
 
 
 @admin.register(Preference)
-class PreferenceAdmin(ReadOnly):
+class PreferenceAdmin(GrowingTableAdmin):
     list_display = ("person", "category_shown", "channel_shown", "wanted", "since")
     search_fields = ("user",)
     search_help_text = _("The address somebody signs in with, or its beginning.")
     list_select_related = ("user",)
     fields = readonly_fields = ("person", "category_shown", "channel_shown", "wanted", "created_at")
 
-    def meaning(self, term: str) -> Q:
-        return person_begins(term)
+    def search_query(self, term: str) -> Q:
+        return user_starts_with(term)
 
     @admin.display(description=_("user"))
     def person(self, preference: Preference) -> str:
-        return person_link(preference.user)
+        return object_link(preference.user, preference.user.pk, preference.user)
 
     @admin.display(description=_("category"))
     def category_shown(self, preference: Preference) -> str:
@@ -194,7 +188,7 @@ class PreferenceAdmin(ReadOnly):
         return preference.created_at
 
 
-class KindFilter(ChosenFilter):
+class KindFilter(ValueFilter):
     """The events django-anymail knows."""
 
     title = _("event")
@@ -206,7 +200,7 @@ class KindFilter(ChosenFilter):
 
 
 @admin.register(DeliveryEvent)
-class DeliveryEventAdmin(ReadOnly):
+class DeliveryEventAdmin(GrowingTableAdmin):
     list_display = ("happened", "reported", "recipient_shown", "by", "about", "said")
     list_filter = (KindFilter, ProviderFilter, ("message", admin.EmptyFieldListFilter))
     search_fields = ("recipient",)
@@ -223,7 +217,7 @@ class DeliveryEventAdmin(ReadOnly):
         "said",
     )
 
-    def meaning(self, term: str) -> Q:
+    def search_query(self, term: str) -> Q:
         try:
             return Q(message__uid=uuid.UUID(term))
         except ValueError:

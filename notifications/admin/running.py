@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.lists import GrowingTableAdmin, actor_name, chip
 from lib.admin.verbs import FROM, Verb, staff
-from notifications.admin.common import ReadOnly, chip, name_of
 from notifications.models import Message, ProviderState, Worker
 from notifications.services import transport
 from notifications.services.why import SILENT_AFTER, is_paused
@@ -41,7 +41,7 @@ def _resume(provider: ProviderState, /, *, request: HttpRequest, reason: str) ->
 
 
 @admin.register(ProviderState)
-class ProviderStateAdmin(ReadOnly):
+class ProviderStateAdmin(GrowingTableAdmin):
     list_display = ("alias", "state", "verb_buttons", "reason", "by", "failures", "last_ok_at")
     fields = readonly_fields = ("alias", "state", "paused_until", "by", "reason", "failures", "last_ok_at")
     verbs = (
@@ -95,7 +95,7 @@ class ProviderStateAdmin(ReadOnly):
 
     @admin.display(description=_("paused by"))
     def by(self, provider: ProviderState) -> str:
-        return name_of(provider.paused_by)
+        return actor_name(provider.paused_by)
 
 
 def state_chip(provider: ProviderState) -> str:
@@ -108,7 +108,7 @@ def worker_chip(worker: Worker) -> str:
 
 
 @admin.register(Worker)
-class WorkerAdmin(ReadOnly):
+class WorkerAdmin(GrowingTableAdmin):
     list_display = ("name", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
     ordering = ("-beat_at",)
     fields = readonly_fields = ("host", "pid", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")

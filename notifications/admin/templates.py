@@ -13,7 +13,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from lib import audit
-from lib.admin.verbs import proves, staff
+from lib.admin.pages import has_fresh_proof
+from lib.admin.verbs import staff
 from lib.errors import ProductError
 from lib.text import is_storable, normal_email
 from notifications import registry, render
@@ -41,7 +42,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
     """Every type in every language, whether staff changed it or not; rows are made and kept by `services.overrides`."""
 
     class Media:
-        css = {"all": ("admin/flags.css", "notifications/templates.css")}
+        css = {"all": ("notifications/templates.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -102,7 +103,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             return self._wording_page(request, wording, TemplateForm(initial=start))
         self._needs_change(request, wording)
         form = TemplateForm(request.POST)
-        if form.is_valid() and proves(self.admin_site, request, form) and self._save(request, wording, form):
+        if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._save(request, wording, form):
             return HttpResponseRedirect(self.url("wording", wording))
         return self._wording_page(request, wording, form)
 
@@ -261,7 +262,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         self._needs_change(request, wording)
         row = self._version(wording, part, version)
         form = NoteForm(request.POST if request.method == "POST" else None)
-        if form.is_valid() and proves(self.admin_site, request, form):
+        if form.is_valid() and has_fresh_proof(self.admin_site, request, form):
             self._use(request, wording, part, row, form.cleaned_data["note"])
             return HttpResponseRedirect(self.url("wording", wording))
         return self._page(

@@ -90,7 +90,7 @@ def test_by_state_the_one_that_ended_last_comes_first(staff):
 
 
 def test_a_filter_without_an_index_looks_at_the_newest_only(staff, monkeypatch):
-    monkeypatch.setattr("notifications.admin.common.WINDOW", 2)
+    monkeypatch.setattr("lib.admin.lists.WINDOW", 2)
     monkeypatch.setattr("notifications.admin.messages.WINDOW", 1)
     made = MessageFactory.create_batch(4, finished=True)
 
@@ -101,7 +101,7 @@ def test_a_filter_without_an_index_looks_at_the_newest_only(staff, monkeypatch):
 
 
 def test_the_list_counts_to_a_thousand_and_no_further(staff, monkeypatch):
-    monkeypatch.setattr("notifications.admin.common.CAP", 3)
+    monkeypatch.setattr("lib.admin.lists.COUNT_LIMIT", 3)
     MessageFactory.create_batch(3)
     assert "3 messages" in staff.get(MESSAGES).content.decode()
     MessageFactory.create()

@@ -47,8 +47,8 @@ def test_the_first_page_shows_how_mail_is_doing(settings):
 
 
 def test_counts_stop_at_a_thousand(monkeypatch):
-    monkeypatch.setattr("notifications.admin.overview.CAP", 3)
-    monkeypatch.setattr("notifications.admin.common.CAP", 3)
+    monkeypatch.setattr("notifications.admin.overview.COUNT_LIMIT", 3)
+    monkeypatch.setattr("lib.admin.lists.COUNT_LIMIT", 3)
     MessageFactory.create_batch(5)
 
     assert counts(clerk("view_message"))["Queued"] == "3+"

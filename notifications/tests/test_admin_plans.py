@@ -19,7 +19,7 @@ RARE = {"state": "failed", "due_at": None, "type": "tests.once", "to_address": "
 @pytest.fixture
 def many(monkeypatch):
     """A table as it looks when it is large: most is sent, and a window is a small part of it."""
-    monkeypatch.setattr("notifications.admin.common.WINDOW", 100)
+    monkeypatch.setattr("lib.admin.lists.WINDOW", 100)
     monkeypatch.setattr("notifications.admin.messages.WINDOW", 100)
     now = timezone.now()
     sent = MessageFactory.build_batch(4000, state="sent", due_at=None)

@@ -15,14 +15,15 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from notifications.admin.common import WINDOW, ChosenFilter, ReadOnly, chip
-from users.admin.common import OUTCOMES, addresses, link, short, told
+from lib.admin.filters import ValueFilter
+from lib.admin.lists import WINDOW, GrowingTableAdmin, actor_names, chip, local_time, object_link
+from users.admin.common import OUTCOMES, SECONDS, told
 from users.admin.filters import first_id
 from users.models import AuditEvent, User, UserSession
 from users.services import audit
 
 
-class EventFilter(ChosenFilter):
+class EventFilter(ValueFilter):
     title = _("event")
     parameter_name = column = "event"
 
@@ -94,7 +95,7 @@ def _last_id(until: datetime) -> int:
 
 
 @admin.register(AuditEvent)
-class AuditAdmin(ReadOnly):
+class AuditAdmin(GrowingTableAdmin):
     list_display = ("when", "badge", "person", "who", "source", "details")
     list_filter = (EventFilter, "outcome", "door", SpanFilter)
     search_fields = ("user_id",)
@@ -118,7 +119,7 @@ class AuditAdmin(ReadOnly):
         last = _last_id(until) if until else _newest_id()
         return queryset.filter(pk__gt=last - WINDOW)
 
-    def meaning(self, term: str) -> Q:
+    def search_query(self, term: str) -> Q:
         if "@" in term:
             found = Q(subject_mac=audit.subject(term))
             owner = User.objects.of_address(term).values_list("pk", flat=True).first()
@@ -139,7 +140,9 @@ class AuditAdmin(ReadOnly):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         page = super().get_changelist_instance(request)
         events = list(page.result_list)
-        names = addresses({event.actor for event in events} | {event.user_id.hex for event in events if event.user_id})
+        names = actor_names(
+            {event.actor for event in events} | {event.user_id.hex for event in events if event.user_id}
+        )
         for event in events:
             event.names = names
         page.result_list = events
@@ -149,12 +152,12 @@ class AuditAdmin(ReadOnly):
 
     @staticmethod
     def _name(event: AuditEvent, label: str) -> str:
-        names: dict[str, str] = event.names if hasattr(event, "names") else addresses([label])
-        return names.get(label, label)
+        names: dict[str, str] = event.names if hasattr(event, "names") else actor_names([label])
+        return names[label]
 
     @admin.display(description=_("when"))
     def when(self, event: AuditEvent) -> str:
-        return short(event.at)
+        return local_time(event.at, SECONDS)
 
     @admin.display(description=_("event"))
     def what(self, event: AuditEvent) -> str:
@@ -178,7 +181,7 @@ class AuditAdmin(ReadOnly):
             return str(_("no account")) if event.subject_mac else ""
         name = self._name(event, event.user_id.hex)
         # A name that is still the id belongs to an account that is gone.
-        return name if name == event.user_id.hex else link("users_user", event.user_id, name)
+        return name if name == event.user_id.hex else object_link(User, event.user_id, name)
 
     @admin.display(description=_("who"))
     def who(self, event: AuditEvent) -> str:
@@ -200,7 +203,7 @@ class AuditAdmin(ReadOnly):
             return ""
         if not UserSession.objects.filter(pk=event.session_id).exists():
             return str(event.session_id)
-        return link("users_usersession", event.session_id, event.session_id)
+        return object_link(UserSession, event.session_id, event.session_id)
 
     @admin.display(description=_("request"))
     def request(self, event: AuditEvent) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.html import format_html
 
 from lib.admin.verbs import staff
 from users.models import AuditEvent, User
 from users.services import Actor
+
+#: A time to the second, as `local_time` writes it.
+SECONDS = "j M Y H:i:s e"
 
 
 def actor(request: HttpRequest) -> Actor:
@@ -29,35 +25,6 @@ def reader(request: HttpRequest) -> User:
 
 def may(request: HttpRequest, permission: str) -> bool:
     return reader(request).has_perm(permission)
-
-
-def moment(at: datetime | None) -> str | None:
-    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else None
-
-
-def short(at: datetime) -> str:
-    return date_format(timezone.localtime(at), "j M Y H:i:s e")
-
-
-def link(page: str, key: Any, text: Any) -> str:
-    """To the page of one object; the text alone where there is none to go to."""
-    try:
-        return format_html('<a href="{}">{}</a>', reverse(f"admin:{page}_change", args=[key]), text)
-    except NoReverseMatch:
-        return str(text)
-
-
-def addresses(labels: Iterable[str]) -> dict[str, str]:
-    """Whom labels mean, by one query: people are kept by their id, `command:activate_user` speaks for itself."""
-    ids = {}
-    for label in labels:
-        try:
-            ids[uuid.UUID(label)] = label
-        except ValueError:
-            continue
-    if not ids:
-        return {}
-    return {ids[pk]: email for pk, email in User.objects.filter(pk__in=ids).values_list("pk", "email")}
 
 
 def told(data: dict[str, Any]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.filters import TableFilter
 from users.models import AuditEvent, MfaDevice, User
 from users.services import limiter
 
@@ -47,49 +46,36 @@ def paused_accounts() -> list[Any]:
     return [by_email[email] for email in found]
 
 
-class WaitingFilter(admin.SimpleListFilter):
-    title = _("waiting for")
-    parameter_name = "waiting"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("verification", _("Verification")),
-            ("verification-7", _("Verification for over 7 days")),
-            ("reset", _("A new password")),
-            ("sign-in", _("The first sign-in")),
-            ("first-here", _("The first sign-in after the import")),
-            ("deletion", _("Deletion")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        waiting = {
-            "verification": Q(email_verified_at=None),
-            "verification-7": Q(email_verified_at=None, created_at__lt=timezone.now() - timedelta(days=7)),
-            "reset": Q(must_reset=True),
-            "sign-in": Q(last_login=None),
-            # The first sign-in renews the hash that came along; `last_login` came along, too.
-            "first-here": Q(password__startswith="bcrypt$"),
-            "deletion": Q(delete_after_at__isnull=False),
-        }
-        return queryset.filter(waiting.get(self.value() or "", Q()))
-
-
-class CareFilter(admin.SimpleListFilter):
-    title = _("needs a look")
-    parameter_name = "look"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("paused", _("Paused now")), ("no-factor", _("Staff without second factor"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        if self.value() == "paused":
-            return queryset.filter(pk__in=paused_accounts())
-        if self.value() == "no-factor":
-            return queryset.filter(without_factor())
-        return queryset
-
-
 def without_factor() -> Q:
     """Active staff who sign in with a password alone."""
     confirmed = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False)
     return Q(is_staff=True, is_active=True) & ~Q(Exists(confirmed))
+
+
+class WaitingFilter(TableFilter):
+    title = _("waiting for")
+    parameter_name = "waiting"
+    options = {
+        "verification": (_("Verification"), lambda users: users.filter(email_verified_at=None)),
+        "verification-7": (
+            _("Verification for over 7 days"),
+            lambda users: users.filter(email_verified_at=None, created_at__lt=timezone.now() - timedelta(days=7)),
+        ),
+        "reset": (_("A new password"), lambda users: users.filter(must_reset=True)),
+        "sign-in": (_("The first sign-in"), lambda users: users.filter(last_login=None)),
+        # The first sign-in renews the hash that came along; `last_login` came along, too.
+        "first-here": (
+            _("The first sign-in after the import"),
+            lambda users: users.filter(password__startswith="bcrypt$"),
+        ),
+        "deletion": (_("Deletion"), lambda users: users.filter(delete_after_at__isnull=False)),
+    }
+
+
+class CareFilter(TableFilter):
+    title = _("needs a look")
+    parameter_name = "look"
+    options = {
+        "paused": (_("Paused now"), lambda users: users.filter(pk__in=paused_accounts())),
+        "no-factor": (_("Staff without second factor"), lambda users: users.filter(without_factor())),
+    }

@@ -11,8 +11,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from notifications.admin.common import shown
-from notifications.admin.overview import capped_counts
+from lib.admin.lists import capped_counts, count_label
 from users.admin.common import may
 from users.admin.filters import first_id, without_factor
 from users.models import AuditEvent, User
@@ -32,7 +31,7 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         found["events"] = _events()
     if may(request, "users.view_user"):
         bare = User.objects.filter(without_factor())
-        found["bare_staff"] = shown(capped_counts({"bare": bare})["bare"])
+        found["bare_staff"] = count_label(capped_counts({"bare": bare})["bare"])
         found["bare_url"] = f"{reverse('admin:users_user_changelist')}?look=no-factor"
     return found or None
 
@@ -47,7 +46,7 @@ def _events() -> list[dict[str, Any]]:
         {
             "label": label,
             "chip": chip,
-            "count": shown(counts[event]),
+            "count": count_label(counts[event]),
             "url": f"{listing}?{urlencode({'event': event, 'since': begin})}",
         }
         for event, label, chip in _EVENTS

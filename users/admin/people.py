@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +14,15 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
+from lib.admin.lists import CappedPaginator, actor_name, chips, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.streaming import PiecesResponse
 from lib.text import normal_email, valid_email
-from notifications.admin.common import CappedPaginator
 from users import services
-from users.admin.common import actor, moment, reader, refuse_out_of_reach
+from users.admin.common import actor, reader, refuse_out_of_reach
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.person import sections
 from users.admin.verbs import VERBS, is_paused
@@ -162,36 +158,36 @@ class UserAdmin(VerbAdmin):
 
     @admin.display(description=_("state"))
     def state(self, user: User) -> str:
-        chips = [("active", _("active")) if user.is_active else ("off", _("deactivated"))]
+        marks = [("active", _("active")) if user.is_active else ("off", _("deactivated"))]
         if user.delete_after_at is not None:
-            chips.append(("off", _("deletion pending")))
+            marks.append(("off", _("deletion pending")))
         if not user.is_verified:
-            chips.append(("waiting", _("unverified")))
+            marks.append(("waiting", _("unverified")))
         if user.must_reset:
-            chips.append(("waiting", _("must reset")))
+            marks.append(("waiting", _("must reset")))
         if is_paused(user):
-            chips.append(("paused", _("paused")))
+            marks.append(("paused", _("paused")))
         if user.is_staff:
-            chips.append(("staff", _("superuser") if user.is_superuser else _("staff")))
+            marks.append(("staff", _("superuser") if user.is_superuser else _("staff")))
         if count := user.factor_count:  # type: ignore[attr-defined]
-            chips.append(("staff", ngettext_lazy("%d factor", "%d factors", count) % count))
-        return format_html_join(" ", '<span class="chip chip-{}">{}</span>', chips)
+            marks.append(("staff", ngettext_lazy("%d factor", "%d factors", count) % count))
+        return chips(marks)
 
     @admin.display(description=_("last sign-in"), empty_value="never")
     def last_sign_in(self, user: User) -> str | None:
-        return moment(user.last_login)
+        return local_time(user.last_login, "DATETIME_FORMAT") if user.last_login else None
 
     @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
     def signed_in_on(self, user: User) -> str | None:
-        return date_format(timezone.localtime(user.last_login), "DATE_FORMAT") if user.last_login else None
+        return local_time(user.last_login, "DATE_FORMAT") if user.last_login else None
 
     @admin.display(description=_("created"), ordering="created_at")
     def created_on(self, user: User) -> str:
-        return date_format(timezone.localtime(user.created_at), "DATE_FORMAT")
+        return local_time(user.created_at, "DATE_FORMAT")
 
     @admin.display(description=_("address verified"), empty_value="not yet")
     def verified(self, user: User) -> str | None:
-        return moment(user.email_verified_at)
+        return local_time(user.email_verified_at, "DATETIME_FORMAT") if user.email_verified_at else None
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:
@@ -201,7 +197,7 @@ class UserAdmin(VerbAdmin):
         kept = user.password.partition("$")[0]
         if user.password_changed_at is None:
             return kept
-        return f"{kept}, {_('set')} {date_format(timezone.localtime(user.password_changed_at), 'DATE_FORMAT')}"
+        return f"{kept}, {_('set')} {local_time(user.password_changed_at, 'DATE_FORMAT')}"
 
     @admin.display(description=_("created"))
     def created(self, user: User) -> str:
@@ -298,8 +294,5 @@ def _download(pieces: Any) -> HttpResponseBase:
 
 
 def _when_and_who(when: datetime, label: str) -> str:
-    """A member of staff is kept by id and shown by address; `command:activate_user` speaks for itself."""
-    moment = date_format(timezone.localtime(when), "DATETIME_FORMAT")
-    with suppress(ValueError):
-        label = User.objects.filter(pk=uuid.UUID(label)).values_list("email", flat=True).first() or label
-    return f"{moment}, {label}" if label else moment
+    at = local_time(when, "DATETIME_FORMAT")
+    return f"{at}, {actor_name(label)}" if label else at

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from feature_flags.admin.who import answers
-from notifications.admin.common import chip
+from lib.admin.lists import actor_names, chip
 from notifications.admin.person import messages_of
-from users.admin.common import OUTCOMES, addresses, may, reader, told
+from users.admin.common import OUTCOMES, may, reader, told
 from users.admin.sessions import END, FROM_PERSON
 from users.models import AuditEvent, User
 
@@ -40,8 +40,7 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
 
 def _events(user: User) -> list[dict[str, Any]]:
     rows = list(AuditEvent.objects.filter(user_id=user.pk).order_by("-id")[:EVENTS_SHOWN])
-    others = {row.actor for row in rows} - {user.pk.hex}
-    names = addresses(others)
+    names = actor_names({row.actor for row in rows} - {user.pk.hex})
     return [
         {
             "row": row,
@@ -57,7 +56,7 @@ def _by(row: AuditEvent, user: User, names: dict[str, str]) -> str:
     """Who acted; whoever failed to prove who they are may have been anybody."""
     if row.actor == user.pk.hex:
         return "the owner" if row.outcome == AuditEvent.Outcome.OK else "somebody"
-    return names.get(row.actor, row.actor)
+    return names[row.actor]
 
 
 def _flags(user: User) -> dict[str, Any]:

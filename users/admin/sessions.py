@@ -12,12 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.filters import TableFilter
+from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link
 from lib.admin.verbs import FROM, Verb
 from lib.text import normal_email
-from notifications.admin.common import WINDOW, ReadOnly, chip
 from users import services
-from users.admin.common import actor, link, reader, refuse_out_of_reach, short
-from users.models import UserSession
+from users.admin.common import SECONDS, actor, reader, refuse_out_of_reach
+from users.models import User, UserSession
 from users.models.sessions import idle_since
 
 #: Where the button stood when it was pressed on the page of the person.
@@ -47,22 +48,17 @@ END = Verb(
 )
 
 
-class LiveFilter(admin.SimpleListFilter):
+class LiveFilter(TableFilter):
     title = _("state")
     parameter_name = "live"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("1", _("Live")), ("0", _("Ended"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[UserSession]) -> QuerySet[UserSession]:
-        sessions: Any = queryset
-        if self.value() == "1":
-            return sessions.live(timezone.now())  # type: ignore[no-any-return]
-        return sessions.ended(timezone.now()) if self.value() == "0" else queryset
+    options = {
+        "1": (_("Live"), lambda sessions: sessions.live(timezone.now())),
+        "0": (_("Ended"), lambda sessions: sessions.ended(timezone.now())),
+    }
 
 
 @admin.register(UserSession)
-class SessionAdmin(ReadOnly):
+class SessionAdmin(GrowingTableAdmin):
     verbs = (END,)
     list_display = ("person", "state", "verb_buttons", "kind", "program", "ip", "began", "seen")
     list_filter = (LiveFilter, "kind")
@@ -84,7 +80,7 @@ class SessionAdmin(ReadOnly):
         begin = newest[WINDOW : WINDOW + 1].first()
         return queryset if begin is None else queryset.filter(created_at__gte=begin)
 
-    def meaning(self, term: str) -> Q:
+    def search_query(self, term: str) -> Q:
         try:
             return Q(pk=uuid.UUID(term))
         except ValueError:
@@ -116,7 +112,7 @@ class SessionAdmin(ReadOnly):
 
     @admin.display(description=_("person"))
     def whose(self, session: UserSession) -> str:
-        return link("users_user", session.user_id, session.user.email)
+        return object_link(User, session.user_id, session.user.email)
 
     @admin.display(description=_("state"))
     def state(self, session: UserSession) -> str:
@@ -134,12 +130,12 @@ class SessionAdmin(ReadOnly):
 
     @admin.display(description=_("since"))
     def began(self, session: UserSession) -> str:
-        return short(session.created_at)
+        return local_time(session.created_at, SECONDS)
 
     @admin.display(description=_("last seen"))
     def seen(self, session: UserSession) -> str:
-        return short(session.last_seen_at)
+        return local_time(session.last_seen_at, SECONDS)
 
     @admin.display(description=_("last proof"))
     def proved_at(self, session: UserSession) -> str:
-        return short(session.auth_at)
+        return local_time(session.auth_at, SECONDS)

@@ -1,0 +1,211 @@
+"""What lists of the admin share: tables that grow, rows no form writes, and the look of a cell."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth import get_user_model
+from django.core.paginator import Paginator
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+
+from lib.admin.verbs import VerbAdmin
+from lib.text import is_storable, normal_email
+
+if TYPE_CHECKING:
+    AnyPaginator = Paginator[Any]
+else:
+    AnyPaginator = Paginator
+
+#: Rows counted at most: counting them all would read the whole table, and no one leafs through more pages.
+COUNT_LIMIT = 1_000
+#: How many of the newest rows a filter looks at whose column has no index.
+WINDOW = 100_000
+
+
+# --- Counts -----------------------------------------------------------------------------------------------------------
+
+
+class CappedPaginator(AnyPaginator):
+    """Counts to 1,000 and no further; `count_label` is "1,000+" then."""
+
+    @cached_property
+    def _counted(self) -> int:
+        rows = cast("QuerySet[Any]", self.object_list)
+        return rows.order_by()[: COUNT_LIMIT + 1].count()
+
+    @cached_property
+    def count(self) -> int:
+        return min(self._counted, COUNT_LIMIT)
+
+    @property
+    def count_label(self) -> str:
+        return count_label(self._counted)
+
+
+def count_label(count: int) -> str:
+    return f"{COUNT_LIMIT:,}+" if count > COUNT_LIMIT else f"{count:,}"
+
+
+def capped_counts(querysets: Mapping[str, QuerySet[Any]]) -> dict[str, int]:
+    """How many rows each query finds, up to 1,001, all in one statement."""
+    columns: list[str] = []
+    params: list[Any] = []
+    for queryset in querysets.values():
+        sql, more = queryset.order_by().values_list("pk")[: COUNT_LIMIT + 1].query.sql_with_params()
+        columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS found)")  # noqa: S608  (made by the ORM)
+        params += more
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(columns)}", params)
+        found = cursor.fetchone()
+    return dict(zip(querysets, found, strict=True))
+
+
+# --- Rows -------------------------------------------------------------------------------------------------------------
+
+
+class ReadOnlyAdmin(VerbAdmin):
+    """Rows that no form adds, changes or deletes: to be looked at, found, filtered, and changed by verbs alone."""
+
+    show_facets = admin.ShowFacets.NEVER
+    empty_value_display = ""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class GrowingChangeList(ChangeList):
+    """A filter without an index looks at the newest 100,000 rows; a search looks at all, by an index."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        queryset = super().get_queryset(request, exclude_parameters)
+        model_admin = cast(GrowingTableAdmin, self.model_admin)
+        return queryset if self.query else model_admin.bounded(queryset, self.get_filters_params())
+
+
+class GrowingTableAdmin(ReadOnlyAdmin):
+    """Read-only rows of a table without end: capped counts, and only queries that an index answers."""
+
+    paginator = CappedPaginator
+    sortable_by = ()
+    ordering = ("-pk",)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return GrowingChangeList
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Only what the filters beside the list ask: anything else is one no index answers, or an expression."""
+        offered: set[str] = set()
+        filters: Any = self.get_list_filter(request)
+        for each in filters:
+            if isinstance(each, str):
+                offered.add(f"{each}__exact")
+            elif isinstance(each, tuple):
+                offered.add(f"{each[0]}__isempty")
+            else:
+                offered.add(each.parameter_name)
+        return lookup in offered
+
+    def bounded(self, queryset: QuerySet[Any], filters: dict[str, list[str]]) -> QuerySet[Any]:
+        """What a list without a search reads at most."""
+        return newest(queryset) if filters else queryset
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not (term and self.search_fields):
+            return queryset, False
+        return (queryset.filter(self.search_query(term)) if is_storable(term) else queryset.none()), False
+
+    def search_query(self, term: str) -> Q:
+        """What a search looks for; an index has to answer it."""
+        raise NotImplementedError
+
+
+def newest(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """Only the newest rows: a range of the primary key."""
+    last = queryset.model._default_manager.order_by("-pk").values_list("pk", flat=True).first()
+    return queryset if last is None else queryset.filter(pk__gt=last - WINDOW)
+
+
+def starts_with(field: str, text: str) -> Q:
+    """The values that start with this text, asked so that an index of this database can answer."""
+    if connection.vendor == "postgresql":
+        return Q(**{f"{field}__startswith": text})  # a *_pattern_ops index
+    # LIKE ignores case on SQLite, which no index of ours does.
+    return Q(**{f"{field}__gte": text, f"{field}__lt": f"{text}\U0010ffff"})
+
+
+def user_starts_with(term: str) -> Q:
+    """Rows of the users whose sign-in address starts so."""
+    return starts_with(f"user__{get_user_model().USERNAME_FIELD}", normal_email(term))
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------
+
+
+def chip(kind: str, text: Any) -> str:
+    return chips([(kind, text)])
+
+
+def chips(marks: Iterable[tuple[str, Any]]) -> str:
+    return format_html_join(" ", '<span class="chip chip-{}">{}</span>', marks)
+
+
+def two_lines(text: str, below: str) -> str:
+    return format_html('{}<span class="below">{}</span>', text, below) if below else text
+
+
+def local_time(at: datetime, style: str = "j M Y H:i e") -> str:
+    """In the reader's time zone; `style` is one of Django's date formats."""
+    return date_format(timezone.localtime(at), style)
+
+
+def object_link(model: Any, pk: Any, text: Any) -> str:
+    """To the page of one object; the text alone where the admin has none."""
+    try:
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
+    except NoReverseMatch:
+        return str(text)
+    return format_html('<a href="{}">{}</a>', url, text)
+
+
+def actor_names(labels: Iterable[str]) -> dict[str, str]:
+    """Names for the labels of actors, by one query: users are kept by their id and shown by address.
+
+    Labels such as `command:activate_user`, and those of accounts that are gone, stand for themselves.
+    """
+    names = {label: label for label in labels}
+    ids = {}
+    for label in names:
+        try:
+            ids[uuid.UUID(label)] = label
+        except ValueError:
+            continue
+    if ids:
+        model = get_user_model()
+        users = model._default_manager.filter(pk__in=ids).values_list("pk", model.USERNAME_FIELD)
+        names |= {ids[pk]: name for pk, name in users}
+    return names
+
+
+def actor_name(label: str) -> str:
+    return actor_names([label])[label]
