@@ -1,4 +1,4 @@
-"""`EMAIL_URL` to Django's mail settings: the only place that knows the spelling. No message repeats the address."""
+"""`EMAIL_URL` to Django's mail settings, and the mail backend they describe. No message repeats the address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+import django
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 _DJANGO, _ANYMAIL = "django.core.mail.backends", "anymail.backends"
 _LOCAL = {"consolemail": "console", "filemail": "filebased", "memorymail": "locmem", "dummymail": "dummy"}
@@ -93,7 +96,7 @@ _NEEDED = {"project"}
 
 
 def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
-    """Django's settings for the address of a way out.
+    """`MAILERS` (Django 6.1) with a `default`, and `ANYMAIL` where django-anymail sends.
 
     `consolemail://`, `filemail:///abs/dir`, `memorymail://`, `dummymail://`; `smtp://`, `smtp+tls://user:pass@host:587`,
     `smtp+ssl://…:465`, `smtps://` (TLS on port 465, else STARTTLS); with django-anymail those of _APIS, `ses://?region=…`
@@ -125,15 +128,15 @@ def mailersend(token: str) -> str:
 
 def _local(parts: SplitResult) -> dict[str, Any]:
     _options(parts)
-    settings = {"EMAIL_BACKEND": f"{_DJANGO}.{_LOCAL[parts.scheme]}.EmailBackend"}
+    backend = f"{_DJANGO}.{_LOCAL[parts.scheme]}.EmailBackend"
     path = unquote(parts.path)
     if parts.scheme == "filemail":
         if parts.netloc or not path.strip("/") or "\0" in path:
             raise ImproperlyConfigured("EMAIL_URL=filemail:// needs a directory: filemail:///var/mail/outbox.")
-        return {**settings, "EMAIL_FILE_PATH": path}
+        return _mailers(backend, file_path=path)
     if parts.netloc or path.strip("/"):
         raise ImproperlyConfigured(f"EMAIL_URL={parts.scheme}:// takes nothing after it.")
-    return settings
+    return _mailers(backend)
 
 
 def _smtp(parts: SplitResult, timeout: int) -> dict[str, Any]:
@@ -146,16 +149,16 @@ def _smtp(parts: SplitResult, timeout: int) -> dict[str, Any]:
         raise ImproperlyConfigured("EMAIL_URL holds a user without a password, or a password without a user.")
     implicit_tls = parts.scheme == "smtp+ssl" or (parts.scheme == "smtps" and parts.port in (None, 465))
     starttls = parts.scheme == "smtp+tls" or (parts.scheme == "smtps" and not implicit_tls)
-    return {
-        "EMAIL_BACKEND": f"{_DJANGO}.smtp.EmailBackend",
-        "EMAIL_HOST": parts.hostname,
-        "EMAIL_PORT": parts.port or (465 if implicit_tls else 587 if starttls else 25),
-        "EMAIL_HOST_USER": user,
-        "EMAIL_HOST_PASSWORD": password,
-        "EMAIL_USE_SSL": implicit_tls,
-        "EMAIL_USE_TLS": starttls,
-        "EMAIL_TIMEOUT": timeout,
-    }
+    return _mailers(
+        f"{_DJANGO}.smtp.EmailBackend",
+        host=parts.hostname,
+        port=parts.port or (465 if implicit_tls else 587 if starttls else 25),
+        username=user,
+        password=password,
+        use_ssl=implicit_tls,
+        use_tls=starttls,
+        timeout=timeout,
+    )
 
 
 def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
         else:
             raise wrong
     backend = parts.scheme.replace("-", "_")
-    return {"EMAIL_BACKEND": f"{_ANYMAIL}.{backend}.EmailBackend", "ANYMAIL": anymail}
+    return {**_mailers(f"{_ANYMAIL}.{backend}.EmailBackend"), "ANYMAIL": anymail}
 
 
 def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:
@@ -203,9 +206,49 @@ def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:
     if user:
         client |= {"aws_access_key_id": user, "aws_secret_access_key": password}
     return {
-        "EMAIL_BACKEND": f"{_ANYMAIL}.amazon_ses.EmailBackend",
+        **_mailers(f"{_ANYMAIL}.amazon_ses.EmailBackend"),
         "ANYMAIL": {"AMAZON_SES_CLIENT_PARAMS": client},
     }
+
+
+def _mailers(backend: str, **options: Any) -> dict[str, Any]:
+    return {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": options}}}
+
+
+#: Where Django before 6.1 looks for the options of a backend.
+_BEFORE_MAILERS = {
+    "host": "EMAIL_HOST",
+    "port": "EMAIL_PORT",
+    "username": "EMAIL_HOST_USER",
+    "password": "EMAIL_HOST_PASSWORD",
+    "use_ssl": "EMAIL_USE_SSL",
+    "use_tls": "EMAIL_USE_TLS",
+    "timeout": "EMAIL_TIMEOUT",
+    "file_path": "EMAIL_FILE_PATH",
+}
+
+
+def for_django(mailers: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by which Django's own functions (`send_mail`, `mail_admins`) find the default mailer."""
+    if django.VERSION >= (6, 1):
+        return {}
+    mailer = mailers["default"]
+    options = {_BEFORE_MAILERS[name]: value for name, value in mailer["OPTIONS"].items()}
+    return {"EMAIL_BACKEND": mailer["BACKEND"], **options}
+
+
+def mailer() -> tuple[str, dict[str, Any]]:
+    """The dotted path of the configured mail backend, and its options."""
+    configured = settings.MAILERS["default"]
+    return configured["BACKEND"], configured["OPTIONS"]
+
+
+def create_backend(backend_class: Any = None) -> Any:
+    """A mail backend with the options of the default mailer, not yet open, of its class or of a subclass of it."""
+    path, options = mailer()
+    # Django 6.1 takes a backend without an alias for one that the deprecated settings describe.
+    alias = {"alias": "default"} if django.VERSION >= (6, 1) else {}
+    return (backend_class or import_string(path))(**alias, **options)
 
 
 def _options(parts: SplitResult, *known: str) -> dict[str, str]:

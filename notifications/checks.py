@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connection
 
+from lib import email_url
 from notifications import providers, registry, render
 
 
@@ -17,7 +18,7 @@ def refuse_start() -> list[CheckMessage]:
 
 def lease_outlives_timeout(**kwargs: Any) -> list[CheckMessage]:
     """E001: a lease that ends while a mail server still answers would let a second worker send a copy."""
-    timeout = max(settings.NOTIFICATIONS_TIMEOUT, settings.EMAIL_TIMEOUT or 0)
+    timeout = max(settings.NOTIFICATIONS_TIMEOUT, email_url.mailer()[1].get("timeout", 0))
     least = 2 * timeout + 10
     if least <= settings.NOTIFICATIONS_LEASE:
         return []

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 
+from lib import email_url
 from lib.addresses import ascii_form
 from notifications import checks, outcomes, providers
 from notifications.models import Attempt
@@ -91,7 +92,8 @@ def _way(provider: Provider) -> Steps:
 
 
 def _smtp(provider: SmtpProvider) -> Steps:
-    host, port = settings.EMAIL_HOST, settings.EMAIL_PORT
+    options = email_url.mailer()[1]
+    host, port = options["host"], options["port"]
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError) as error:
@@ -112,11 +114,11 @@ def _smtp(provider: SmtpProvider) -> Steps:
         yield Line("TLS", f"{line.version()}, certificate valid until {until}.")
     elif all(ipaddress.ip_address(address.split("%")[0]).is_loopback for address in found):
         yield Line("TLS", "none, and none is needed on this machine.")
-    elif settings.EMAIL_HOST_USER:
+    elif options["username"]:
         yield Line("TLS", "none: the password travels in the clear. Use smtp+tls:// or smtp+ssl://.", True)
     else:
         yield Line("TLS", "none: mail, codes and links travel in the clear. Use smtp+tls:// or smtp+ssl://.", True)
-    yield Line("Login", "accepted." if settings.EMAIL_HOST_USER else "none is used.")
+    yield Line("Login", "accepted." if options["username"] else "none is used.")
     return True
 
 

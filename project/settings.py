@@ -280,9 +280,12 @@ if not all("@" in pattern or "*" in pattern for pattern in NOTIFICATIONS_ALLOW_T
 # What reports of the provider are proved with: its signing key, or `user:password` where it has none.
 NOTIFICATIONS_WEBHOOK_SECRET = read.raw("NOTIFICATIONS_WEBHOOK_SECRET")
 NOTIFICATIONS_UNSUBSCRIBE_MAILTO = parseaddr(read.sender("NOTIFICATIONS_UNSUBSCRIBE_MAILTO", ""))[1]
+# Without an EMAIL_URL nothing is sent; Django wants a mailer all the same.
+_mail = email_url.parse(EMAIL_URL or "smtp://localhost", timeout=NOTIFICATIONS_TIMEOUT)
+MAILERS = _mail.pop("MAILERS")
+globals().update(_mail | email_url.for_django(MAILERS))
 if EMAIL_URL:
-    globals().update(email_url.parse(EMAIL_URL, timeout=NOTIFICATIONS_TIMEOUT))
-    if NOTIFICATIONS_WEBHOOK_SECRET and globals()["EMAIL_BACKEND"].startswith("anymail."):
+    if NOTIFICATIONS_WEBHOOK_SECRET and MAILERS["default"]["BACKEND"].startswith("anymail."):
         _provider = EMAIL_URL.partition(":")[0].lower()
         if _trouble := webhook_signatures.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET):
             raise ImproperlyConfigured(_trouble)

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import django
 import pytest
 from anymail import backends
 from django.core.exceptions import ImproperlyConfigured
@@ -10,25 +11,44 @@ SECRET = "hunter2hunter2"
 
 
 @pytest.mark.parametrize(
-    ("url", "wanted"),
+    ("url", "backend", "wanted"),
     [
-        ("consolemail://", {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}),
-        ("memorymail://", {"EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend"}),
-        ("dummymail://", {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}),
-        ("filemail:///var/a%20b", {"EMAIL_FILE_PATH": "/var/a b"}),
-        ("smtp://mail", {"EMAIL_HOST": "mail", "EMAIL_PORT": 25, "EMAIL_USE_TLS": False, "EMAIL_USE_SSL": False}),
-        ("smtp+tls://mail", {"EMAIL_PORT": 587, "EMAIL_USE_TLS": True, "EMAIL_TIMEOUT": 7}),
-        ("smtp+ssl://mail", {"EMAIL_PORT": 465, "EMAIL_USE_SSL": True}),
-        ("smtps://mail", {"EMAIL_PORT": 465, "EMAIL_USE_SSL": True}),
-        ("smtps://mail:587", {"EMAIL_PORT": 587, "EMAIL_USE_TLS": True, "EMAIL_USE_SSL": False}),
-        ("smtp://u%40x:p%2F%23%25@[::1]:2525", {"EMAIL_HOST": "::1", "EMAIL_HOST_USER": "u@x", "EMAIL_PORT": 2525}),
-        ("smtp://u%40x:p%2F%23%25@mail", {"EMAIL_HOST_PASSWORD": "p/#%"}),
+        ("consolemail://", "console", {}),
+        ("memorymail://", "locmem", {}),
+        ("dummymail://", "dummy", {}),
+        ("filemail:///var/a%20b", "filebased", {"file_path": "/var/a b"}),
+        ("smtp://mail", "smtp", {"host": "mail", "port": 25, "use_tls": False, "use_ssl": False}),
+        ("smtp+tls://mail", "smtp", {"port": 587, "use_tls": True, "timeout": 7}),
+        ("smtp+ssl://mail", "smtp", {"port": 465, "use_ssl": True}),
+        ("smtps://mail", "smtp", {"port": 465, "use_ssl": True}),
+        ("smtps://mail:587", "smtp", {"port": 587, "use_tls": True, "use_ssl": False}),
+        ("smtp://u%40x:p%2F%23%25@[::1]:2525", "smtp", {"host": "::1", "username": "u@x", "port": 2525}),
+        ("smtp://u%40x:p%2F%23%25@mail", "smtp", {"password": "p/#%"}),
     ],
 )
-def test_an_address_becomes_settings(url, wanted):
-    settings = email_url.parse(url, timeout=7)
+def test_an_address_becomes_settings(url, backend, wanted):
+    mailer = email_url.parse(url, timeout=7)["MAILERS"]["default"]
 
-    assert {name: settings[name] for name in wanted} == wanted
+    assert mailer["BACKEND"] == f"django.core.mail.backends.{backend}.EmailBackend"
+    assert {name: mailer["OPTIONS"][name] for name in wanted} == wanted
+
+
+@pytest.mark.skipif(django.VERSION >= (6, 1), reason="Django reads MAILERS itself")
+def test_djangos_own_functions_find_the_mailer():
+    mailers = email_url.parse("smtp+tls://u:p@mail", timeout=7)["MAILERS"]
+
+    found = email_url.for_django(mailers)
+
+    assert found == {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": "mail",
+        "EMAIL_PORT": 587,
+        "EMAIL_HOST_USER": "u",
+        "EMAIL_HOST_PASSWORD": "p",
+        "EMAIL_USE_SSL": False,
+        "EMAIL_USE_TLS": True,
+        "EMAIL_TIMEOUT": 7,
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,7 +103,7 @@ def test_an_address_becomes_settings(url, wanted):
 )
 def test_a_providers_address_becomes_anymails_settings(url, backend, anymail):
     assert email_url.parse(url, timeout=7) == {
-        "EMAIL_BACKEND": f"anymail.backends.{backend}.EmailBackend",
+        "MAILERS": {"default": {"BACKEND": f"anymail.backends.{backend}.EmailBackend", "OPTIONS": {}}},
         "ANYMAIL": {"REQUESTS_TIMEOUT": 7, **anymail},
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
+from lib import email_url
 from notifications.providers.anymail import ALIASES, ESPS, AnymailProvider
 from notifications.providers.base import Capabilities, Payload, Provider
 from notifications.providers.local import LOCAL, LocalProvider
@@ -16,7 +17,7 @@ __all__ = ["Capabilities", "Payload", "Provider", "aliases", "configured", "cred
 
 def module() -> str:
     """`django.core.mail.backends.smtp` or `anymail.backends.postmark`."""
-    return str(settings.EMAIL_BACKEND).rpartition(".")[0]
+    return email_url.mailer()[0].rpartition(".")[0]
 
 
 def configured() -> Provider:
@@ -44,4 +45,4 @@ def credentials() -> list[str]:
     anymail: dict[str, Any] = getattr(settings, "ANYMAIL", {})
     keys = [value for name, value in anymail.items() if name.endswith(("_KEY", "_TOKEN")) and isinstance(value, str)]
     ses = anymail.get("AMAZON_SES_CLIENT_PARAMS", {}).get("aws_secret_access_key", "")
-    return [word for word in (settings.EMAIL_HOST_PASSWORD, ses, *keys) if word]
+    return [word for word in (email_url.mailer()[1].get("password"), ses, *keys) if word]

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail import EmailMultiAlternatives
 
+from lib import email_url
 from notifications.models import Attempt
 from notifications.outcomes import UNVERIFIED, Result, TransportDown, retry_after
 from notifications.providers.base import Capabilities, Payload, Provider
@@ -107,7 +108,7 @@ class AnymailProvider(Provider):
     def ready(self) -> None:
         if self.backend is None:
             try:
-                self.backend = get_connection(fail_silently=False)
+                self.backend = email_url.create_backend()
                 self.backend.open()
             except Exception as error:
                 self.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail import EmailMultiAlternatives
 
+from lib import email_url
 from notifications.models import Attempt
 from notifications.outcomes import Result, TransportDown
 from notifications.providers.base import Payload, Provider
@@ -23,7 +24,7 @@ class LocalProvider(Provider):
     def ready(self) -> None:
         if self.backend is None:
             try:
-                self.backend = get_connection(fail_silently=False)
+                self.backend = email_url.create_backend()
                 self.backend.open()
             except Exception as error:
                 self.close()

@@ -9,19 +9,21 @@ import smtplib
 import socket
 import time
 from datetime import timedelta
+from email.utils import parseaddr
 from enum import IntEnum
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, cast
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.core.mail.backends.smtp import EmailBackend
-from django.core.mail.message import sanitize_address
 
+from lib import email_url
 from notifications.models import Attempt
 from notifications.outcomes import Result, TransportDown
 from notifications.providers.base import Payload, Provider
 from notifications.refusals import by_status
+from notifications.rendering.mail import to_bytes
 
 #: Servers limit the messages of one connection, commonly at 100.
 PER_CONNECTION = 100
@@ -32,9 +34,6 @@ Reply = tuple[int, bytes]
 _UNAUTHENTICATED = {530, 534, 535, 538}
 #: Replies about the conversation (RFC 5321, 4.2.2 and 4.2.4; RFC 4954, 6): no message is to blame for them.
 CONVERSATION = {421, 500, 502, 503, 504} | _UNAUTHENTICATED
-
-# The same with every mail.
-_sender = lru_cache(maxsize=16)(sanitize_address)
 
 #: Seconds after which a connection counts as idle; and how long it may take to part.
 IDLE = PARTING = 1.0
@@ -103,11 +102,12 @@ class SmtpProvider(Provider):
         self.accepted_at = 0.0
 
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
-        envelope = _sender(mail.from_email, "utf-8"), sanitize_address(mail.to[0], "utf-8")
+        envelope = parseaddr(mail.from_email)[1], parseaddr(mail.to[0])[1]
+        "".join(envelope).encode("ascii")  # raises UnicodeEncodeError for what no mail server can take
         message = mail.message()
         # Every try sends the same bytes; and looking for a boundary that no text holds compiles a pattern each time.
         message.set_boundary(f"={uid}=")
-        data = re.sub(rb"(?m)^\.", b"..", message.as_bytes(linesep="\r\n"))  # type: ignore[call-arg]
+        data = re.sub(rb"(?m)^\.", b"..", to_bytes(message))
         return Payload(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
 
     def ready(self) -> None:
@@ -116,7 +116,7 @@ class SmtpProvider(Provider):
         if self.backend is None:
             self.carried = 0
             try:
-                self.backend = _Backend(fail_silently=False)
+                self.backend = email_url.create_backend(_Backend)
                 self.backend.open()
                 self.backend.connection.ehlo_or_helo_if_needed()
             except Exception as error:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from email.generator import BytesGenerator
+from email.message import Message as MimeMessage
+from email.policy import EmailPolicy
 from email.utils import format_datetime, formataddr, parseaddr
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import django
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 
@@ -18,10 +23,42 @@ if TYPE_CHECKING:
     from notifications.models import Message
 
 
+class MailPolicy(EmailPolicy):
+    """Folds no header that is ASCII and fits a line of 998 characters (RFC 5322, 2.1.1).
+
+    Python would turn a word longer than its line, such as the address in List-Unsubscribe, into encoded words, which
+    that header does not allow (RFC 8058).
+    """
+
+    def fold(self, name: str, value: Any) -> str:
+        return f"{name}: {value}{self.linesep}" if _fits(name, value) else super().fold(name, value)
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode() if _fits(name, value) else super().fold_binary(name, value)
+
+
+def _fits(name: str, value: Any) -> bool:
+    line = f"{name}: {value}"
+    return line.isascii() and len(line) <= 998
+
+
 class Mail(EmailMultiAlternatives):
     """A mail that knows what it was made of."""
 
     rendered: Rendered
+
+    def message(self, **options: Any) -> Any:
+        """The MIME message: Python's EmailMessage from Django 6.0 on, its older kind before."""
+        if django.VERSION >= (6, 0):
+            options.setdefault("policy", MailPolicy())
+        return super().message(**options)
+
+
+def to_bytes(message: MimeMessage) -> bytes:
+    """A MIME message as it travels: lines end in CRLF, and “From” at the start of one is left alone."""
+    buffer = BytesIO()
+    BytesGenerator(buffer, mangle_from_=False).flatten(message, linesep="\r\n")
+    return buffer.getvalue()
 
 
 def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Mail:

@@ -31,7 +31,7 @@ class Provider:
 
     def __init__(self, settings):
         backend = {"ses": "amazon_ses"}.get(self.name, self.name)
-        settings.EMAIL_BACKEND = f"anymail.backends.{backend}.EmailBackend"
+        settings.MAILERS = {"default": {"BACKEND": f"anymail.backends.{backend}.EmailBackend", "OPTIONS": {}}}
         settings.NOTIFICATIONS_WEBHOOK_SECRET = self.secret
         self.path = f"/api/notifications/webhooks/{self.name}"
         self.client = Client(enforce_csrf_checks=True)

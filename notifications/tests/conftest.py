@@ -1,5 +1,6 @@
 import pytest
 
+from lib import email_url
 from notifications import engine
 from notifications.tests import kinds
 from notifications.tests.sink import Sink, free_port
@@ -18,9 +19,9 @@ def _types(settings):
 @pytest.fixture
 def mail_server(settings):
     """Where mail goes in this test; nobody listens there until `start()`."""
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", free_port(), 2
-    server = Sink(settings.EMAIL_PORT)
+    port = free_port()
+    settings.MAILERS = email_url.parse(f"smtp://127.0.0.1:{port}", timeout=2)["MAILERS"]
+    server = Sink(port)
     yield server
     server.is_holding = False
     server.stop()

@@ -103,7 +103,7 @@ def test_nobody_answers(mail_server, zone, check):
 
 
 def test_a_name_that_does_not_exist(mail_server, zone, check, settings):
-    settings.EMAIL_HOST = "no-such-host.invalid"
+    settings.MAILERS["default"]["OPTIONS"]["host"] = "no-such-host.invalid"
 
     assert "! Name: no-such-host.invalid cannot be resolved" in check()[1]
 

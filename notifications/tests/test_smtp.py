@@ -147,7 +147,7 @@ def test_a_server_that_takes_nothing_burns_no_attempt(sink, reply, lasts):
 
 @pytest.mark.parametrize("words", ["421 busy", None])
 def test_a_greeting_that_is_none_is_nobodys_fault(mail_server, settings, words):
-    settings.EMAIL_TIMEOUT = 0.3
+    settings.MAILERS["default"]["OPTIONS"]["timeout"] = 0.3
     MessageFactory.create()
 
     with greeting(mail_server.port, words):
@@ -179,7 +179,7 @@ def greeting(port, words):
 @pytest.mark.parametrize("stage", ["connect", "EHLO", "MAIL", "RCPT", "DATA", "body", "QUIT"])
 @pytest.mark.parametrize("words", [b"250 a byte now and then", b"250-line after line\r\n"])
 def test_an_answer_that_never_ends_holds_no_worker(mail_server, settings, stage, words):
-    settings.EMAIL_TIMEOUT = 0.3
+    settings.MAILERS["default"]["OPTIONS"]["timeout"] = 0.3
     message = MessageFactory.create()
 
     with endless(mail_server.port, stage, words):
@@ -357,7 +357,7 @@ def test_a_type_that_must_not_come_twice_is_not_tried_again_after_a_cut(sink):
 
 
 def test_silence_costs_one_timeout(sink, settings):
-    settings.EMAIL_TIMEOUT = 0.2
+    settings.MAILERS["default"]["OPTIONS"]["timeout"] = 0.2
     sink.is_holding = True
     message = MessageFactory.create()
 

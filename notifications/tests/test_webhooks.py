@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from lib import email_url
 from notifications.models import Attempt, DeliveryEvent, Message, Preference, Suppression
 from notifications.services import suppressions
 from notifications.tests import offers
@@ -106,10 +107,8 @@ def test_only_the_configured_provider_has_an_address(mailersend, settings):
     settings.NOTIFICATIONS_WEBHOOK_SECRET = ""
     assert mailersend.post(report).status_code == 404
     assert mailersend.client.head(mailersend.path).status_code == 404
-    settings.NOTIFICATIONS_WEBHOOK_SECRET, settings.EMAIL_BACKEND = (
-        SECRET,
-        "django.core.mail.backends.smtp.EmailBackend",
-    )
+    settings.NOTIFICATIONS_WEBHOOK_SECRET = SECRET
+    settings.MAILERS = email_url.parse("smtp://127.0.0.1")["MAILERS"]
     assert mailersend.post(report).status_code == 404
 
 

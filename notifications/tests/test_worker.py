@@ -27,8 +27,9 @@ from django.conf import settings
 django.setup()
 name, port, templates = sys.argv[1:]
 settings.DATABASES["default"]["NAME"] = name
-settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-settings.EMAIL_HOST, settings.EMAIL_PORT, settings.NOTIFICATIONS_ENGINE = "127.0.0.1", int(port), "worker"
+from lib import email_url
+settings.MAILERS = email_url.parse(f"smtp://127.0.0.1:{port}")["MAILERS"]
+settings.NOTIFICATIONS_ENGINE = "worker"
 settings.TEMPLATES[0]["DIRS"].append(templates)
 from notifications.tests import kinds
 kinds.declare()
