@@ -110,7 +110,7 @@ def test_a_name_that_does_not_exist(mail_server, zone, check, settings):
 
 def test_a_login_that_is_refused(mail_server, zone, check, settings):
     mail_server.password = "right"
-    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "switchboard", "wrong-horse"
+    settings.MAILERS["default"]["OPTIONS"] |= {"username": "switchboard", "password": "wrong-horse"}
     mail_server.start()
 
     code, output = check()
@@ -121,13 +121,13 @@ def test_a_login_that_is_refused(mail_server, zone, check, settings):
 
 
 def test_tls_that_is_not_offered(sink, zone, check, settings):
-    settings.EMAIL_USE_TLS = True
+    settings.MAILERS["default"]["OPTIONS"]["use_tls"] = True
 
     assert "! Conversation: refused: SMTPNotSupportedError" in check()[1]
 
 
 def test_tls_that_is_none(sink, zone, check, settings):
-    settings.EMAIL_USE_SSL = True
+    settings.MAILERS["default"]["OPTIONS"]["use_ssl"] = True
 
     code, output = check()
 

@@ -111,7 +111,7 @@ def test_the_pause_doubles_and_one_message_tries_the_way(mail_server):
 
 
 def test_a_login_that_fails_is_nobodys_fault(sink, settings):
-    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "switchboard", "wrong"
+    settings.MAILERS["default"]["OPTIONS"] |= {"username": "switchboard", "password": "wrong"}
     MessageFactory.create()
 
     deliver()

@@ -95,7 +95,7 @@ def test_a_message_that_comes_to_nothing_leaves_the_try_to_the_next(mail_server)
 @pytest.fixture
 def refused_login(mail_server, settings):
     mail_server.password = "right"
-    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "switchboard", "wrong-horse"
+    settings.MAILERS["default"]["OPTIONS"] |= {"username": "switchboard", "password": "wrong-horse"}
     settings.EMAIL_URL = "smtp://switchboard:wrong-horse@127.0.0.1"
     MessageFactory.create_batch(2)
     mail_server.start()
@@ -114,7 +114,7 @@ def test_a_refused_login_waits_for_people(refused_login):
 
 
 def test_staff_resume_after_a_refused_login(refused_login, settings):
-    settings.EMAIL_HOST_PASSWORD = "right"
+    settings.MAILERS["default"]["OPTIONS"]["password"] = "right"
 
     assert services.resume_provider("email", by_label="1")
 
@@ -123,7 +123,7 @@ def test_staff_resume_after_a_refused_login(refused_login, settings):
 
 
 def test_another_email_url_is_tried_without_staff(refused_login, settings):
-    settings.EMAIL_HOST_PASSWORD = "right"
+    settings.MAILERS["default"]["OPTIONS"]["password"] = "right"
     settings.EMAIL_URL = "smtp://switchboard:right@127.0.0.1"
 
     assert services.QueueWorker().deliver_due() == 2
