@@ -21,14 +21,14 @@ class FeatureFlagsConfig(AppConfig):
 
 def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
     """Give every declared flag its row. Also runs after `flush`, which the tests of transactions end with."""
-    from feature_flags import services
     from feature_flags.runtime import store
+    from feature_flags.services import declaring, tokens
 
     store.forget()
     if using == DEFAULT_DB_ALIAS and _is_migrated(apps):
-        services.ensure_declared()
+        declaring.ensure_declared()
         if settings.DEBUG:
-            _print_development_tokens(services.create_development_tokens())
+            _print_development_tokens(tokens.create_development_tokens())
 
 
 def _print_development_tokens(secrets: dict[str, str]) -> None:

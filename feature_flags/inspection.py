@@ -7,12 +7,12 @@ from typing import Any
 
 from django.db.models import Max
 
-from feature_flags import portable, words
-from feature_flags.document import definition
+from feature_flags import descriptions, flag_document
 from feature_flags.engine import compile_flag
+from feature_flags.flag_document import Document, Problem, wire_constraint
 from feature_flags.models import FlagRevision, Segment
-from feature_flags.portable import Document, Problem, wire_constraint
 from feature_flags.services.segments import segment_document
+from feature_flags.unleash_feature import definition
 
 _BATCH = 500
 NO_HISTORY = "it has no history: no verb has written it"
@@ -34,7 +34,7 @@ def ambiguous(documents: Mapping[int, Document]) -> dict[str, str]:
     """By codename (or `segment NAME`), what SDKs read in two ways, and what to write instead."""
     living = {document["codename"]: document for document in documents.values() if not document["is_archived"]}
     segments = {f"segment {segment.name}": segment_document(segment) for segment in Segment.objects.all()}
-    found = {name: list(portable.ambiguities(document)) for name, document in {**living, **segments}.items()}
+    found = {name: list(flag_document.ambiguities(document)) for name, document in {**living, **segments}.items()}
     return {
         name: " ".join(str(Problem(one.place, one.message)) for one in listed)
         for name, listed in found.items()
@@ -85,8 +85,8 @@ def _differences(
         snapshot = {member: last[member] for member in document if member in last}
         if "prerequisites" in snapshot:
             snapshot["prerequisites"] = names.renewed(snapshot["prerequisites"], newest[pk])
-        if changes := portable.diff(snapshot, {member: document[member] for member in snapshot}):
-            yield name, "; ".join(words.changes(changes))
+        if changes := flag_document.diff(snapshot, {member: document[member] for member in snapshot}):
+            yield name, "; ".join(descriptions.describe_changes(changes))
 
 
 def _snapshots(pks: list[int]) -> dict[int, Document]:

@@ -41,9 +41,9 @@ def something_to_see(email: str) -> dict[str, str]:
 
 
 def flag_tokens() -> dict[str, str]:
-    from feature_flags import services
+    from feature_flags.services import tokens
 
-    return {kind: services.create_token("benchmark", kind=kind, **WHO)[1] for kind in ("server", "frontend")}
+    return {kind: tokens.create_token("benchmark", kind=kind, **WHO)[1] for kind in ("server", "frontend")}
 
 
 def chains() -> dict[str, int]:

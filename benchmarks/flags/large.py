@@ -25,11 +25,11 @@ def main() -> None:
     from django.utils import timezone
 
     from feature_flags import evaluation as flags
-    from feature_flags import services
     from feature_flags.runtime import snapshot, store
+    from feature_flags.services import editing
 
     # The first query opens the connection, which is no part of a build.
-    flag, was_on = services.get(flagset.PLAIN), True
+    flag, was_on = editing.get(flagset.PLAIN), True
     figures = {"first_build": milliseconds(lambda: store.put(snapshot.build(None, timezone.now())))}
     known = store.snapshot
     person = flagset.context(1)
@@ -37,9 +37,9 @@ def main() -> None:
     figures["one_user"] = min(one_user)
     # Written behind this process's back, so that the next build is ours to time.
     store.forget()
-    services.switch(flag, on=not was_on, **seed.WHO)
+    editing.switch(flag, on=not was_on, **seed.WHO)
     figures["one_change"] = milliseconds(lambda: snapshot.build(known, timezone.now()))
-    services.switch(flag, on=was_on, **seed.WHO)
+    editing.switch(flag, on=was_on, **seed.WHO)
     print(json.dumps(figures))
 
 

@@ -32,13 +32,13 @@ def write(codename: str) -> None:
     """Each line is the wanted state; the answer is when its COMMIT was sent."""
     from django.db import transaction
 
-    from feature_flags import services
+    from feature_flags.services import editing
 
-    flag = services.get(codename)
+    flag = editing.get(codename)
     _say("ready")
     for line in sys.stdin:
         with transaction.atomic():
-            services.switch(flag, on=json.loads(line), **seed.WHO)
+            editing.switch(flag, on=json.loads(line), **seed.WHO)
             at = time.monotonic()
         _say(at)
 

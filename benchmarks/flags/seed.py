@@ -15,16 +15,16 @@ def fill(count: int) -> dict[str, str]:
     """`count` flags with those that are declared in code; return a secret of each kind of token."""
     from django.db import transaction
 
-    from feature_flags import portable, services
+    from feature_flags import flag_document
     from feature_flags.models import FeatureFlag, FlagRule, FlagVariant
-    from feature_flags.services import rows
+    from feature_flags.services import storage, tokens
 
     missing = range(count - FeatureFlag.objects.count())
-    documents = {number: portable.checked(flagset.document(number)) for number in missing}
+    documents = {number: flag_document.checked(flagset.document(number)) for number in missing}
     flags, rules, variants = {}, {}, []
     for number, document in documents.items():
         flags[number] = FeatureFlag()
-        rows.fill(flags[number], document)
+        storage.fill(flags[number], document)
         for position, rule in enumerate(document["rules"]):
             own = {key: value for key, value in rule.items() if key not in {"segments", "variants"}}
             rules[number] = FlagRule(flag=flags[number], position=position, **own)
@@ -35,7 +35,7 @@ def fill(count: int) -> dict[str, str]:
         FeatureFlag.objects.bulk_create(flags.values(), batch_size=1000)
         FlagRule.objects.bulk_create(rules.values(), batch_size=1000)
         FlagVariant.objects.bulk_create(variants, batch_size=1000)
-    return {kind: services.create_token("benchmark", kind=kind, **WHO)[1] for kind in ("server", "frontend")}
+    return {kind: tokens.create_token("benchmark", kind=kind, **WHO)[1] for kind in ("server", "frontend")}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest
 
 from feature_flags.models import FlagRevision
-from feature_flags.services import Who
+from feature_flags.services.revisions import Who
 from lib.admin.verbs import staff
 
 

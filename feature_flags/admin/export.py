@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from feature_flags import portable
+from feature_flags import flag_document
 from feature_flags.admin.common import may_see_segments
 from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
@@ -31,7 +31,7 @@ def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[Fe
     if len(pks) > LIMIT:
         model_admin.message_user(request, f"Select at most {LIMIT:,} at once.", messages.ERROR)
         return None
-    documents = portable.read(pks) if pks else {}
+    documents = flag_document.read(pks) if pks else {}
     used = {name for document in documents.values() for rule in document["rules"] for name in rule["segments"]}
     shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
     segments = [segment_document(segment) for segment in shown.order_by("name")]
@@ -41,5 +41,5 @@ def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[Fe
     return HttpResponse(text, content_type="application/json", headers=headers)
 
 
-def _names(documents: Mapping[int, portable.Document]) -> list[str]:
+def _names(documents: Mapping[int, flag_document.Document]) -> list[str]:
     return [document["codename"] for document in documents.values()]

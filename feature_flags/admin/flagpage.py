@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Sum
 from django.utils import timezone
 
-from feature_flags import declarations, lifecycle, portable, services
+from feature_flags import declarations, flag_document, lifecycle
 from feature_flags.admin import texts
 from feature_flags.admin.common import who
 from feature_flags.admin.forms import FLAG, NEW_FLAG
 from feature_flags.admin.pages import DocumentPage
 from feature_flags.admin.tree import Node
+from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagUsage
-from feature_flags.portable import Document
 from feature_flags.runtime import store
-from feature_flags.services.flags import unknown
+from feature_flags.services import editing
+from feature_flags.services.editing import unknown
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -36,7 +37,7 @@ class FlagPage(DocumentPage):
         if self.obj is None:
             # "Create from here" of an unknown name.
             return {"codename": self.request.GET.get("codename", "")}
-        document = portable.read([self.obj.pk]).get(self.obj.pk)
+        document = flag_document.read([self.obj.pk]).get(self.obj.pk)
         if document is None:
             raise unknown()
         return document
@@ -48,10 +49,10 @@ class FlagPage(DocumentPage):
         if not document["is_protected"]:
             # Not asked for: the kind decides.
             del document["is_protected"]
-        return services.create(document.pop("codename"), **document, **who(self.request, reason))
+        return editing.create(document.pop("codename"), **document, **who(self.request, reason))
 
     def edit(self, changes: Document, base: int, reason: str) -> bool:
-        return services.edit(self.obj, changes, base=base, **who(self.request, reason))
+        return editing.edit(self.obj, changes, base=base, **who(self.request, reason))
 
     @property
     def may_save(self) -> bool:
@@ -61,7 +62,7 @@ class FlagPage(DocumentPage):
         return {"stickiness": suggested_stickiness(self.obj.codename if self.obj else self.data.get("codename", ""))}
 
     def risks(self, before: Document, changes: Document) -> list[str]:
-        return risks(before, portable.checked({**before, **changes}, stored=before))
+        return risks(before, flag_document.checked({**before, **changes}, stored=before))
 
     def context(self, node: Node) -> dict[str, Any]:
         parents = FeatureFlag.objects.filter(archived_at=None, prerequisites=None).order_by("codename")
@@ -99,7 +100,7 @@ class FlagPage(DocumentPage):
         compiled = snapshot.flags.get(flag.codename) if snapshot else None
         document = self.stored()
         return {
-            "ambiguities": [portable.Problem(*found[:2]) for found in portable.ambiguities(document)],
+            "ambiguities": [flag_document.Problem(*found[:2]) for found in flag_document.ambiguities(document)],
             "context_notes": texts.context_notes(document),
             "life": lifecycle.lives([flag], now)[flag.pk],
             "broken": compiled.error if compiled else "",

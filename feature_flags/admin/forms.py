@@ -11,8 +11,8 @@ from feature_flags import names
 from feature_flags.admin import texts
 from feature_flags.admin.parts import CONSTRAINT, RULE, VARIANT, PrerequisiteForm, percent, stickiness
 from feature_flags.admin.tree import PartForm, Shape
+from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag
-from feature_flags.portable import Document
 
 _TEXT = {"class": "vTextField"}
 _LARGE = {"class": "vLargeTextField", "rows": 3}

@@ -17,10 +17,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import portable, services, words
+from feature_flags import descriptions, flag_document
 from feature_flags.admin.common import because, who
+from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
-from feature_flags.portable import Document
+from feature_flags.services import editing
 from lib.admin.lists import ReadOnlyAdmin, local_time, two_lines
 from lib.admin.verbs import ReasonForm
 from lib.errors import ProductError
@@ -100,19 +101,19 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         revision: FlagRevision | None = self.get_object(request, unquote(object_id))
         if revision is None or not revision.snapshot or revision.subject != FlagRevision.Subject.FLAG:
             raise Http404
-        now = portable.read_one(revision.flag_id) if revision.flag_id else None
+        now = flag_document.read_one(revision.flag_id) if revision.flag_id else None
         changed = _differences(now, revision.snapshot)
         if not request.user.has_perms(_needed(now, changed)):
             raise PermissionDenied
         form = _reason_form(request, now, changed)
         if form.is_valid():
             return self._restore(request, revision, form.cleaned_data["reason"])
-        return self._restore_page(request, revision, form, words.changes(changed))
+        return self._restore_page(request, revision, form, descriptions.describe_changes(changed))
 
     def _restore(self, request: HttpRequest, revision: FlagRevision, reason: str) -> HttpResponse:
         try:
             with transaction.atomic():
-                changed = services.restore(revision, **who(request, reason))
+                changed = editing.restore(revision, **who(request, reason))
                 if changed and revision.flag:
                     note = f"Restored the version of {revision.at:%Y-%m-%d %H:%M:%S} UTC."
                     flag_admin = self.admin_site.get_model_admin(type(revision.flag))
@@ -165,10 +166,10 @@ def _divisions(lines: list[str]) -> str:
 
 def _differences(now: Document | None, then: Document) -> dict[str, list[Any]]:
     """What a restore would change: the name stays, and a plan is no part of a flag."""
-    wanted = {name: value for name, value in then.items() if name in portable.Flag.model_fields}
+    wanted = {name: value for name, value in then.items() if name in flag_document.Flag.model_fields}
     if now is None:
-        return portable.diff(dict.fromkeys(wanted), wanted)
-    return portable.diff(now, {**now, **wanted, "codename": now["codename"]})
+        return flag_document.diff(dict.fromkeys(wanted), wanted)
+    return flag_document.diff(now, {**now, **wanted, "codename": now["codename"]})
 
 
 def _needed(now: Document | None, changed: dict[str, list[Any]]) -> list[str]:

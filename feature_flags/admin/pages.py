@@ -13,12 +13,12 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from feature_flags import portable, words
+from feature_flags import descriptions, flag_document
 from feature_flags.admin.common import because
 from feature_flags.admin.parts import FIELDS, STICKINESS
 from feature_flags.admin.tree import PRESS, Node, Raw, Shape, draw, press, read
+from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FlagRevision, Segment
-from feature_flags.portable import Document, InvalidFlag
 from lib.admin.verbs import VerbAdmin
 from lib.errors import ProductError
 
@@ -166,7 +166,9 @@ class DocumentPage:
         node = self.node(draw(self.used_shape, {**now, **kept}), is_sent=False)
         theirs = {name for revision in newer for name in revision.diff}
         self.extra["newer"] = newer
-        self.extra["kept"] = words.changes(portable.diff({name: now.get(name) for name in kept}, kept))
+        self.extra["kept"] = descriptions.describe_changes(
+            flag_document.diff({name: now.get(name) for name in kept}, kept)
+        )
         self.extra["both"] = sorted(theirs & kept.keys())
         return self.render(node)
 

@@ -14,10 +14,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.admin.common import because, who
+from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
-from feature_flags.portable import InvalidFlag
+from feature_flags.services import schedules
 from lib.admin.verbs import VerbAdmin, staff
 from lib.errors import ProductError
 
@@ -82,7 +82,7 @@ class ScheduleViews(VerbAdmin):
         reason = given.pop("reason")
         try:
             with transaction.atomic():
-                entry = services.schedule(flag, **given, **who(request, reason))
+                entry = schedules.schedule(flag, **given, **who(request, reason))
                 self.log_change(request, flag, f"Planned: {entry}." + because(reason))
         except ProductError as error:
             problem = error.problems[0] if isinstance(error, InvalidFlag) else None
@@ -105,7 +105,7 @@ class ScheduleViews(VerbAdmin):
     def _forget(self, request: HttpRequest, flag: FeatureFlag, planned: FlagSchedule) -> None:
         try:
             with transaction.atomic():
-                is_cancelled = services.cancel_schedule(planned, **who(request))
+                is_cancelled = schedules.cancel_schedule(planned, **who(request))
                 if is_cancelled:
                     self.log_change(request, flag, f"Cancelled: {planned}.")
         except ProductError as error:

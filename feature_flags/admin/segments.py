@@ -11,14 +11,15 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.admin import texts
 from feature_flags.admin.common import who
 from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
 from feature_flags.admin.pages import DocumentPage
 from feature_flags.admin.tree import Node
+from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, Segment
-from feature_flags.portable import Document
+from feature_flags.services import segments
 from feature_flags.services.segments import segment_document
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.errors import ProductError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _delete(segment: Segment, /, *, request: HttpRequest, reason: str) -> bool:
-    services.delete_segment(segment, **who(request, reason))
+    segments.delete_segment(segment, **who(request, reason))
     return True
 
 
@@ -52,10 +53,10 @@ class SegmentPage(DocumentPage):
         return FlagRevision.objects.filter(segment=self.obj)
 
     def create(self, document: Document, reason: str) -> Segment:
-        return services.create_segment(document.pop("name"), **document, **who(self.request, reason))
+        return segments.create_segment(document.pop("name"), **document, **who(self.request, reason))
 
     def edit(self, changes: Document, base: int, reason: str) -> bool:
-        return services.edit_segment(self.obj, changes, base=base, **who(self.request, reason))
+        return segments.edit_segment(self.obj, changes, base=base, **who(self.request, reason))
 
     def context(self, node: Node) -> dict[str, Any]:
         if not self.obj:
@@ -63,7 +64,7 @@ class SegmentPage(DocumentPage):
         document = self.stored()
         return {
             "users": users_of(self.obj),
-            "ambiguities": [portable.Problem(*found[:2]) for found in portable.ambiguities(document)],
+            "ambiguities": [flag_document.Problem(*found[:2]) for found in flag_document.ambiguities(document)],
             "context_notes": texts.context_notes(document),
         }
 

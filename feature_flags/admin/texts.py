@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feature_flags.engine import agreement
-from feature_flags.portable import readable
+from feature_flags.flag_document import readable
 
 
 def lines(text: str) -> list[str]:

@@ -13,11 +13,11 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import services
 from feature_flags.admin.common import because, who
 from feature_flags.admin.texts import lines
+from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken
-from feature_flags.portable import InvalidFlag
+from feature_flags.services import tokens
 from lib import audit
 from lib.admin.lists import ReadOnlyAdmin, chip
 from lib.admin.pages import has_fresh_proof
@@ -61,7 +61,7 @@ def _about(token: FlagToken) -> dict[str, Any]:
 
 
 def _revoke(token: FlagToken, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.revoke_token(token, **who(request, reason))
+    return tokens.revoke_token(token, **who(request, reason))
 
 
 @admin.register(FlagToken)
@@ -151,7 +151,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
         reason = given.pop("reason")
         try:
             with transaction.atomic():
-                token, secret = services.create_token(given.pop("name"), **given, **who(request, reason))
+                token, secret = tokens.create_token(given.pop("name"), **given, **who(request, reason))
                 self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
                 audit.note(request, "flag_token.created", **_about(token), reason=reason)
         except InvalidFlag as error:

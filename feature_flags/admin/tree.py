@@ -1,7 +1,7 @@
 """Forms in forms without script: rows that are added, moved and removed by submit buttons.
 
 A `Shape` says which form a part has and which lists of parts it holds. Field names carry the way to the part:
-`rules-0-constraints-1-values`. Problems that the services find (`portable.Problem`) are put beside the very field.
+`rules-0-constraints-1-values`. Problems that the services find (`flag_document.Problem`) are put beside the very field.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from django import forms
 
-from feature_flags.portable import Document, Problem
+from feature_flags.flag_document import Document, Problem
 
 #: The name of the buttons that change rows; their values are `add rules`, `up rules-1`, `remove rules-0-constraints-2`.
 PRESS = "_rows"

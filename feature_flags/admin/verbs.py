@@ -5,9 +5,10 @@ from __future__ import annotations
 from django import forms
 from django.http import HttpRequest
 
-from feature_flags import declarations, names, services
+from feature_flags import declarations, names
 from feature_flags.admin.common import who
 from feature_flags.models import FeatureFlag, FlagSeen
+from feature_flags.services import editing
 from lib.admin.verbs import ReasonForm, Verb
 
 SWITCH, ARCHIVE = "feature_flags.switch_featureflag", "feature_flags.archive_featureflag"
@@ -25,28 +26,28 @@ class RenameForm(ReasonForm):
 
 
 def _switch_on(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.switch(flag, on=True, **who(request, reason))
+    return editing.switch(flag, on=True, **who(request, reason))
 
 
 def _switch_off(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.switch(flag, on=False, **who(request, reason))
+    return editing.switch(flag, on=False, **who(request, reason))
 
 
 def _archive(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.archive(flag, **who(request, reason))
+    return editing.archive(flag, **who(request, reason))
 
 
 def _unarchive(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.unarchive(flag, **who(request, reason))
+    return editing.unarchive(flag, **who(request, reason))
 
 
 def _delete(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    services.delete(flag, **who(request, reason))
+    editing.delete(flag, **who(request, reason))
     return True
 
 
 def _rename(flag: FeatureFlag, /, *, request: HttpRequest, reason: str, codename: str) -> bool | str:
-    return services.rename(flag, codename, **who(request, reason)) and f"renamed to {flag.codename}"
+    return editing.rename(flag, codename, **who(request, reason)) and f"renamed to {flag.codename}"
 
 
 def _is_declared(flag: FeatureFlag) -> bool:

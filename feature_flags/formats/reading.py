@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
-from feature_flags.portable import Document, InvalidFlag, Place, Problem
+from feature_flags.flag_document import Document, InvalidFlag, Place, Problem
 from lib.errors import ProductError
 
 #: Told what comes in otherwise than it stood in the file.

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from feature_flags.flag_document import Constraint, Document
 from feature_flags.formats.reading import Contents, listed, parse, refuse
-from feature_flags.portable import Constraint, Document
 
 FORMAT, VERSION = "switchboard", 1
 

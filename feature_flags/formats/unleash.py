@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from feature_flags import names
-from feature_flags.document import definition
 from feature_flags.engine import DISABLED, Definition, compile_flag
+from feature_flags.flag_document import Document, InvalidFlag, Problem, readable, wire_constraint
 from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse
 from feature_flags.formats.unleash_parts import Dependency, Feature, Part, Segment, constraints
 from feature_flags.formats.unleash_rules import Reader
-from feature_flags.portable import Document, InvalidFlag, Problem, readable, wire_constraint
+from feature_flags.unleash_feature import definition
 
 Model = TypeVar("Model", bound=Part)
 _KINDS = {"release", "experiment", "operational", "kill-switch", "permission"}

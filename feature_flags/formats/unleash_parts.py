@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 
 from feature_flags.engine import OPERATORS
-from feature_flags.portable import Document
+from feature_flags.flag_document import Document
 
 _OPERATORS = {operator.name: operator for operator in OPERATORS}
 

@@ -10,9 +10,9 @@ from feature_flags import names
 from feature_flags.engine import read_payload
 from feature_flags.engine.networks import read_network
 from feature_flags.engine.text import split
+from feature_flags.flag_document import MAX_TARGETS, Document, InvalidFlag, Place, Problem, payload_problem
 from feature_flags.formats.reading import Warn
 from feature_flags.formats.unleash_parts import Feature, Strategy, Variant, constraints
-from feature_flags.portable import MAX_TARGETS, Document, InvalidFlag, Place, Problem, payload_problem
 
 _NOBODY: Document = {"rollout_percent": 0}
 _PERCENT = re.compile(r"\+?[0-9]+", re.ASCII)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from feature_flags import names
+from feature_flags.flag_document import Document, InvalidFlag, Problem
 from feature_flags.formats.reading import Contents, Findings, Warn, ignore, name_of, parse, refuse
-from feature_flags.portable import Document, InvalidFlag, Problem
 
 Model = TypeVar("Model", bound="_Named")
 

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import names, words
+from feature_flags import descriptions, names
 from feature_flags.models.flags import ACTOR_LABEL_LENGTH, FeatureFlag, Segment, validate_storable
 
 
@@ -98,7 +98,7 @@ class FlagRevision(models.Model):
     @property
     def changes(self) -> list[str]:
         """The diff in words, member by member: `active: off → on`."""
-        return words.changes(self.diff)
+        return descriptions.describe_changes(self.diff)
 
 
 class FlagSchedule(models.Model):

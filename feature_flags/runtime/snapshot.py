@@ -16,11 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from feature_flags import portable
-from feature_flags.document import UNREADABLE, definition
+from feature_flags import flag_document
 from feature_flags.engine import CompiledFlag, compile_flag
-from feature_flags.portable import Document, wire_constraint
+from feature_flags.flag_document import Document, wire_constraint
 from feature_flags.runtime import usage
+from feature_flags.unleash_feature import UNREADABLE, definition
 
 _STATE_SQL = "SELECT revision, full_revision FROM feature_flags_flagsetstate WHERE id = 1"
 
@@ -164,7 +164,7 @@ def _build(previous: Snapshot | None, revision: int, full_revision: int, now: da
         pks = {*changed, *due, *previous.due}
     entries: dict[int, Entry] = dict(previous.entries) if previous else {}
     ids = {name: pk for pk, name in names.items()}
-    for pk, document in (portable.read(pks) if pks is None or pks else {}).items():
+    for pk, document in (flag_document.read(pks) if pks is None or pks else {}).items():
         entries.pop(pk, None)
         if not document["is_archived"]:
             entries[pk] = _entry(pk, _by_the_clock(document, pending.get(pk, ()), now), ids, segments)

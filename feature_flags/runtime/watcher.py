@@ -257,8 +257,8 @@ def _is_due() -> bool:
 
 def _apply_due() -> None:
     """The clock first, so that all processes switch in the same moment; then the rows, by the first to get there."""
-    from feature_flags import services
+    from feature_flags.services import schedules
 
     store.refresh(due=True)
-    services.apply_due(datetime.now(UTC))
+    schedules.apply_due(datetime.now(UTC))
     store.refresh(due=True)

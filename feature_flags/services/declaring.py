@@ -6,10 +6,10 @@ import logging
 
 from django.db import transaction
 
-from feature_flags import declarations, portable
+from feature_flags import declarations, flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
-from feature_flags.services.flags import insert
-from feature_flags.services.recording import touch
+from feature_flags.services.editing import insert
+from feature_flags.services.revisions import touch
 from lib.errors import ProductError
 
 logger = logging.getLogger("switchboard.flags")
@@ -33,7 +33,7 @@ def ensure_declared() -> list[str]:
 
 
 def _insert(declaration: declarations.Flag) -> list[FeatureFlag]:
-    document = portable.checked(
+    document = flag_document.checked(
         {
             "codename": declaration.codename,
             "label": declaration.label or None,

@@ -9,12 +9,12 @@ from typing import Any, Unpack
 
 from django.db import transaction
 
-from feature_flags import declarations, portable, words
+from feature_flags import declarations, descriptions, flag_document
+from feature_flags.flag_document import Document, InvalidFlag, Problem
 from feature_flags.formats.reading import Findings, key, name_of, twice
 from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRevision, FlagSchedule, Segment, Tag
-from feature_flags.portable import Document, InvalidFlag, Problem
-from feature_flags.services import flags, rows, segments
-from feature_flags.services.recording import Who, touch
+from feature_flags.services import editing, segments, storage
+from feature_flags.services.revisions import Who, touch
 from lib.errors import ProductError
 
 Action = FlagRevision.Action
@@ -81,7 +81,7 @@ class _Import:
         self.who, self.strict = who, strict
         self.findings = Findings(problems)
         self.report = Report()
-        # Not only those named: parents, and what prune puts away. Always in the order of keys, see rows.lock.
+        # Not only those named: parents, and what prune puts away. Always in the order of keys, see storage.lock.
         locked = FeatureFlag.objects.select_for_update(no_key=True).order_by("pk")
         self.flags = {flag.codename: flag for flag in locked}
         self.segments = {row.name: row for row in Segment.objects.select_for_update(no_key=True).order_by("pk")}
@@ -125,13 +125,13 @@ class _Import:
     def _segment(self, name: str, given: Mapping[str, Any]) -> Document:
         stored = self.segments.get(name)
         before = segments.segment_document(stored) if stored else {}
-        return portable.checked_segment({**before, **_mapping(given)}, stored=before)
+        return flag_document.checked_segment({**before, **_mapping(given)}, stored=before)
 
     def _flag(self, name: str, given: Mapping[str, Any]) -> Document:
         before = self.before.get(name) or _protected(given)
         document = {**before, "is_archived": False, **_mapping(given)}
         # One that is as it was is not measured by rules that may be newer than it is.
-        return document if document == before else portable.checked(document, stored=before)
+        return document if document == before else flag_document.checked(document, stored=before)
 
     def _refuse_chain(self, name: str) -> None:
         """Asked of the file first: while writing, a parent that comes later would be said not to exist."""
@@ -139,7 +139,7 @@ class _Import:
             parent = prerequisite["parent"]
             document = self.wanted.get(parent) or self.before.get(parent)
             if document and document["prerequisites"]:
-                raise rows.chain(f"{parent} requires another flag itself.")
+                raise storage.chain(f"{parent} requires another flag itself.")
 
     # --- Writing ------------------------------------------------------------------------------------------------------
 
@@ -187,14 +187,14 @@ class _Import:
         before = segments.segment_document(stored)
         if segments.write(stored, before, document, **self.who):
             self.moved_segments.append(stored.pk)
-            self._tell(f"segment {name}", portable.diff(before, document))
+            self._tell(f"segment {name}", flag_document.diff(before, document))
 
     def _write_flag(self, name: str, document: Document) -> None:
         stored = self.flags.get(name)
         if document["is_archived"] and declarations.is_declared(name):
             raise ProductError("FLAG_DECLARED", "It is declared in code and cannot be archived.")
         if stored is None:
-            self.flags[name] = flags.insert(document, Action.CREATE, **self.who)
+            self.flags[name] = editing.insert(document, Action.CREATE, **self.who)
             self.moved.append(self.flags[name].pk)
             self.report.created += 1
             self.report.lines.append(f"{name}: created")
@@ -203,10 +203,10 @@ class _Import:
 
     def _change(self, stored: FeatureFlag, document: Document) -> bool:
         before = self.before[stored.codename]
-        changes = portable.diff(before, document)
+        changes = flag_document.diff(before, document)
         if document["is_archived"] and not before["is_archived"]:
             _refuse_required(stored)
-        if not flags.write(stored, before, document, _action(changes), **self.who):
+        if not editing.write(stored, before, document, _action(changes), **self.who):
             return False
         self.moved.append(stored.pk)
         is_archived = changes.pop("is_archived", [False, False])[1]
@@ -225,7 +225,7 @@ class _Import:
         return True
 
     def _tell(self, name: str, changes: Mapping[str, Any]) -> None:
-        self.report.lines += [f"{name}: {line}" for line in words.changes(changes)]
+        self.report.lines += [f"{name}: {line}" for line in descriptions.describe_changes(changes)]
 
     def prune(self) -> None:
         for name, before in sorted(self.before.items(), key=lambda item: (not item[1]["prerequisites"], item[0])):
@@ -247,7 +247,7 @@ def _read(pks: Sequence[int]) -> dict[int, Document]:
     """Those that are locked and no others: a flag made at this moment is half there. In batches, as databases want."""
     documents: dict[int, Document] = {}
     for start in range(0, len(pks), _MANY):
-        documents.update(portable.read(pks[start : start + _MANY]))
+        documents.update(flag_document.read(pks[start : start + _MANY]))
     return documents
 
 

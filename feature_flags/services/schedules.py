@@ -8,11 +8,11 @@ from typing import Unpack
 
 from django.db import transaction
 
-from feature_flags import portable
+from feature_flags import flag_document
+from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule
-from feature_flags.portable import InvalidFlag, Problem
-from feature_flags.services import flags, rows
-from feature_flags.services.recording import Who, label_of, record, touch
+from feature_flags.services import editing, storage
+from feature_flags.services.revisions import Who, label_of, record, touch
 from lib.errors import ProductError
 
 logger = logging.getLogger("switchboard.flags")
@@ -28,7 +28,7 @@ def schedule(
 
     FLAG_INVALID, FLAG_ARCHIVED, REASON_REQUIRED for a protected flag.
     """
-    stored = flags.lock(flag)
+    stored = editing.lock(flag)
     if stored.is_archived:
         raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
     if stored.is_protected and action != "percent" and not who.get("reason", "").strip():
@@ -50,7 +50,7 @@ def schedule(
 @transaction.atomic
 def cancel_schedule(entry: FlagSchedule, **who: Unpack[Who]) -> bool:
     """Forget a planned change; False when it was applied or cancelled already."""
-    stored = flags.lock(entry.flag)
+    stored = editing.lock(entry.flag)
     if not FlagSchedule.objects.filter(pk=entry.pk, state=State.PENDING).update(state=State.CANCELLED):
         return False
     _note(stored, Action.CANCEL, [str(entry), None], who)
@@ -70,7 +70,7 @@ def apply_due(now: datetime) -> int:
 def _apply(pk: int) -> bool:
     entry = FlagSchedule.objects.filter(pk=pk).select_related("flag").first()
     # Flag first, entry second, as everywhere. The first process wins; the next finds the entry applied.
-    if entry is None or not rows.lock([entry.flag_id]):
+    if entry is None or not storage.lock([entry.flag_id]):
         return False
     entry = FlagSchedule.objects.select_for_update().filter(pk=pk, state=State.PENDING).first()
     if entry is None:
@@ -95,14 +95,14 @@ def _act(entry: FlagSchedule) -> None:
         "reason": entry.reason or "schedule",
     }
     if entry.action == FlagSchedule.Action.PERCENT:
-        flags.edit(entry.flag, {"rollout_percent": entry.percent}, **who)
+        editing.edit(entry.flag, {"rollout_percent": entry.percent}, **who)
     else:
-        flags.switch(entry.flag, on=entry.action == FlagSchedule.Action.ON, **who)
+        editing.switch(entry.flag, on=entry.action == FlagSchedule.Action.ON, **who)
 
 
 def _note(flag: FeatureFlag, action: FlagRevision.Action, change: list[str | None], who: Who) -> None:
     """A plan changes nothing yet; the history tells of it beside the flag as it stays."""
-    document = portable.read_one(flag.pk)
+    document = flag_document.read_one(flag.pk)
     noted = {"schedule": change}
     record(flag, action, codename=flag.codename, before=document, after=document, noted=noted, **who)
 

@@ -8,10 +8,10 @@ from typing import Any, Unpack
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from feature_flags import portable
+from feature_flags import flag_document
+from feature_flags.flag_document import Document
 from feature_flags.models import FlagRevision, Segment
-from feature_flags.portable import Document
-from feature_flags.services.recording import Who, label_of, record, touch
+from feature_flags.services.revisions import Who, label_of, record, touch
 from lib.errors import ProductError
 
 Action = FlagRevision.Action
@@ -22,7 +22,9 @@ def create_segment(
     name: str, *, constraints: Sequence[Mapping[str, Any]] = (), description: str = "", **who: Unpack[Who]
 ) -> Segment:
     """A named group; SEGMENT_EXISTS, FLAG_INVALID."""
-    document = portable.checked_segment({"name": name, "description": description, "constraints": list(constraints)})
+    document = flag_document.checked_segment(
+        {"name": name, "description": description, "constraints": list(constraints)}
+    )
     segment = insert(document, **who)
     touch(segments=[segment.pk])
     return segment
@@ -35,7 +37,7 @@ def edit_segment(segment: Segment, changes: Mapping[str, Any], *, base: int | No
     before = segment_document(stored)
     if base is not None and stored.revisions.filter(pk__gt=base).exists():
         raise ProductError("FLAG_CHANGED", "Somebody changed this segment in the meantime: look at it again.")
-    document = portable.checked_segment({**before, **changes, "name": stored.name}, stored=before)
+    document = flag_document.checked_segment({**before, **changes, "name": stored.name}, stored=before)
     if not write(stored, before, document, **who):
         return False
     touch(segments=[stored.pk])

@@ -11,9 +11,9 @@ from typing import Any, Unpack
 from django.db import transaction
 from django.utils import timezone
 
+from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FlagRevision, FlagToken
-from feature_flags.portable import InvalidFlag, Problem
-from feature_flags.services.recording import Who, label_of, record, touch
+from feature_flags.services.revisions import Who, label_of, record, touch
 from lib.origins import is_origin, spelled
 from lib.text import is_storable
 

@@ -2,9 +2,9 @@ import factory
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.runtime import store
+from feature_flags.services import editing
 
 COMMAND = {"by": None, "by_label": "command:test", "door": FlagRevision.Door.COMMAND}
 
@@ -19,9 +19,9 @@ class FeatureFlagFactory(factory.django.DjangoModelFactory):
 
     @classmethod
     def _create(cls, model_class, *args, on=False, **kwargs):
-        flag = services.create(**kwargs, **COMMAND)
+        flag = editing.create(**kwargs, **COMMAND)
         if on:
-            services.switch(flag, on=True, **COMMAND)
+            editing.switch(flag, on=True, **COMMAND)
         return flag
 
 

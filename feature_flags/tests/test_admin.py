@@ -7,8 +7,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagSetState, FlagUsage
+from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, break_flag, make_staff
 from feature_flags.tests.pages import FLAGS, page, told
 
@@ -168,13 +168,13 @@ def test_a_selection_is_switched_flag_by_flag(staff_client):
 
 
 def test_a_protected_flag_says_what_will_happen_and_insists_on_a_reason(staff_client):
-    flag = services.get("FF_ENABLE_REGISTRATION")
+    flag = editing.get("FF_ENABLE_REGISTRATION")
 
     asked = staff_client.post(page(flag, "switch/off"), {"_from": "list"})
     refused = staff_client.post(page(flag, "switch/off"), {"_from": "list", "reason": " "})
     assert "It goes off for everybody" in asked.content.decode()
     assert "Say why." in refused.content.decode()
-    assert services.get("FF_ENABLE_REGISTRATION").is_active
+    assert editing.get("FF_ENABLE_REGISTRATION").is_active
     done = staff_client.post(page(flag, "switch/off"), {"_from": "list", "reason": "Spam"}, follow=True)
 
     assert told(done) == ["“FF_ENABLE_REGISTRATION”: switched off."]
@@ -218,10 +218,10 @@ def test_nothing_is_offered_to_undo_once_somebody_else_has_switched_or_deleted(s
     switched, gone = FeatureFlagFactory.create(), FeatureFlagFactory.create()
 
     staff_client.post(page(switched, "switch/on"), {"_from": "list"})
-    services.switch(switched, on=False, **COMMAND)
+    editing.switch(switched, on=False, **COMMAND)
     first = staff_client.get(LIST)
     staff_client.post(page(gone, "switch/on"), {"_from": "list"})
-    services.delete(gone, **COMMAND)
+    editing.delete(gone, **COMMAND)
     second = staff_client.get(LIST)
 
     assert first.context["undo"] is None
@@ -277,11 +277,11 @@ def test_renaming_asks_for_the_name(chief_client):
     assert "A codename starts with" in refused[1]
     assert nul.status_code == 200
     assert told(done) == ["“FF_A”: renamed to FF_C."]
-    assert services.get("FF_C").revisions.latest("id").reason == "typo"
+    assert editing.get("FF_C").revisions.latest("id").reason == "typo"
 
 
 def test_declared_flags_cannot_be_renamed_archived_or_deleted(chief_client):
-    flag = services.get("FF_ENABLE_REGISTRATION")
+    flag = editing.get("FF_ENABLE_REGISTRATION")
 
     html = chief_client.get(page(flag)).content.decode()
     answers = [
@@ -427,12 +427,12 @@ def test_a_flag_that_cannot_be_read_is_marked_and_named(staff_client):
 
 def test_a_selection_is_exported_with_the_segments_it_uses(chief_client):
     for name in ("Invited", "Other"):
-        services.create_segment(name, **COMMAND)
+        segments.create_segment(name, **COMMAND)
     flags = [
-        services.create("FF_A", rules=[{"segments": ["Invited"]}], **COMMAND),
-        services.create("FF_B", **COMMAND),
+        editing.create("FF_A", rules=[{"segments": ["Invited"]}], **COMMAND),
+        editing.create("FF_B", **COMMAND),
     ]
-    services.create("FF_C", **COMMAND)
+    editing.create("FF_C", **COMMAND)
     data = {"action": "export_json", "_selected_action": [flag.pk for flag in flags], "index": "0"}
 
     response = chief_client.post(LIST, data)

@@ -7,8 +7,9 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagUsage
+from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, break_flag, make_staff
 from feature_flags.tests.pages import FLAGS, filled, page, told
 
@@ -57,9 +58,9 @@ EVERYTHING = {
 
 
 def everything():
-    services.create("FF_PARENT", **COMMAND)
-    services.create_segment("Invited", **COMMAND)
-    return services.create("FF_ALL", **EVERYTHING, **COMMAND)
+    editing.create("FF_PARENT", **COMMAND)
+    segments.create_segment("Invited", **COMMAND)
+    return editing.create("FF_ALL", **EVERYTHING, **COMMAND)
 
 
 def save(client, flag, **changes):
@@ -97,12 +98,12 @@ def test_a_save_that_changes_nothing_writes_nothing_whatever_the_flag_holds(staf
 
 def test_changing_one_member_leaves_the_others_as_they_are(staff_client):
     flag = everything()
-    before = portable.read_one(flag.pk)
+    before = flag_document.read_one(flag.pk)
 
     save(staff_client, flag, **{"rules-0-constraints-0-values": "IT\r\nFR", "rules-1-label": "two"})
 
-    after = portable.read_one(flag.pk)
-    assert portable.diff(before, after).keys() == {"rules"}
+    after = flag_document.read_one(flag.pk)
+    assert flag_document.diff(before, after).keys() == {"rules"}
     expected = {"field": "country", "operator": "IN", "values": ["IT", "FR"], "inverted": True}
     assert after["rules"][0]["constraints"][0] == {**expected, "case_insensitive": False}
     assert after["rules"][0]["constraints"][1:] == before["rules"][0]["constraints"][1:]
@@ -112,7 +113,7 @@ def test_changing_one_member_leaves_the_others_as_they_are(staff_client):
 
 def test_what_a_form_cannot_spell_stays_as_it_is_stored(staff_client):
     constraint = {"field": "age", "operator": "NUM_GT", "value": "7", "values": []}
-    flag = services.create("FF_A", description=" a ", rules=[{"constraints": [constraint]}], **COMMAND)
+    flag = editing.create("FF_A", description=" a ", rules=[{"constraints": [constraint]}], **COMMAND)
 
     save(staff_client, flag, label="New")
 
@@ -120,7 +121,7 @@ def test_what_a_form_cannot_spell_stays_as_it_is_stored(staff_client):
 
 
 def test_a_whole_flag_can_be_typed_in_one_save(staff_client):
-    services.create_segment("Invited", **COMMAND)
+    segments.create_segment("Invited", **COMMAND)
     FeatureFlagFactory.create(codename="FF_PARENT")
     data = filled(staff_client.get(ADD))
     for button in ("add rules", "add rules-0-constraints", "add rules-0-variants", "add variants", "add prerequisites"):
@@ -148,10 +149,10 @@ def test_a_whole_flag_can_be_typed_in_one_save(staff_client):
 
     response = staff_client.post(ADD, {**data, **typed, "_save": "1"}, follow=True)
 
-    flag = services.get("FF_NEW")
+    flag = editing.get("FF_NEW")
     assert told(response) == ["“FF_NEW”: created."]
     assert response.redirect_chain == [(page(flag), 302)]
-    document = portable.read_one(flag.pk)
+    document = flag_document.read_one(flag.pk)
     rule = document["rules"][0]
     assert (rule["segments"], rule["rollout_percent"], rule["group_id"]) == (["Invited"], 20, "FF_NEW")
     assert rule["constraints"][0]["values"] == ["IT", "FR"]
@@ -167,7 +168,7 @@ def test_adding_creates_through_the_verb(staff_client, staff):
 
     staff_client.post(ADD, {**data, "codename": "FF_NEW", "is_active": "on", "_save": "1"})
 
-    flag = services.get("FF_NEW")
+    flag = editing.get("FF_NEW")
     assert (flag.is_active, flag.created_by) == (False, staff.pk.hex)
     assert flag.revisions.get().door == FlagRevision.Door.ADMIN
     assert LogEntry.objects.get().object_id == str(flag.pk)
@@ -188,7 +189,7 @@ def test_adding_shows_what_is_wrong_and_keeps_the_rest(staff_client, codename):
 def test_a_kill_switch_is_protected_from_the_start(staff_client):
     staff_client.post(ADD, {**filled(staff_client.get(ADD)), "codename": "FF_K", "kind": "kill_switch", "_save": "1"})
 
-    assert services.get("FF_K").is_protected
+    assert editing.get("FF_K").is_protected
 
 
 # --- Rows -------------------------------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ def test_values_are_read_as_they_look(staff_client):
     def stored(text, operator="IN"):
         names = {"values": text, "operator": operator}
         save(staff_client, flag, **{f"rules-0-constraints-0-{name}": given for name, given in names.items()})
-        constraint = portable.read_one(flag.pk)["rules"][0]["constraints"][0]
+        constraint = flag_document.read_one(flag.pk)["rules"][0]["constraints"][0]
         return constraint.get("values", constraint.get("value"))
 
     assert stored("IT, FR,") == ["IT", "FR"]
@@ -270,7 +271,7 @@ def test_operators_are_offered_by_kind_and_fields_by_name(staff_client):
 
 
 def test_a_percentage_of_registration_is_placed_by_email(staff_client):
-    flag = services.get("FF_ENABLE_REGISTRATION")
+    flag = editing.get("FF_ENABLE_REGISTRATION")
 
     response = staff_client.post(page(flag), {**filled(staff_client.get(page(flag))), "_rows": "add rules"})
 
@@ -348,19 +349,19 @@ def test_payloads_are_read_by_the_type_of_the_flag(staff_client):
         assert response.context["has_errors"], bad
     save(staff_client, flag, **{"variants-0-payload": '{"a": [1, 2.5, "ü"]}'})
 
-    assert portable.read_one(flag.pk)["variants"][0]["payload"] == {"a": [1, 2.5, "ü"]}
+    assert flag_document.read_one(flag.pk)["variants"][0]["payload"] == {"a": [1, 2.5, "ü"]}
 
 
 def test_a_refusal_while_saving_is_shown(staff_client, monkeypatch):
     flag = FeatureFlagFactory.create()
     # Somebody deletes the row between the page's look-up and the verb.
-    edit = services.edit
+    edit = editing.edit
 
     def late(flag, changes, **more):
         FeatureFlag.objects.filter(pk=flag.pk).delete()
         return edit(flag, changes, **more)
 
-    monkeypatch.setattr(services, "edit", late)
+    monkeypatch.setattr(editing, "edit", late)
     response = staff_client.post(page(flag), {**filled(staff_client.get(page(flag))), "label": "New", "_save": "1"})
 
     assert response.status_code == 200
@@ -368,9 +369,9 @@ def test_a_refusal_while_saving_is_shown(staff_client, monkeypatch):
 
 
 def test_chains_of_prerequisites_are_refused_in_words(staff_client):
-    services.create("FF_A", **COMMAND)
-    services.create("FF_B", prerequisites=[{"parent": "FF_A"}], **COMMAND)
-    flag = services.create("FF_C", prerequisites=[{"parent": "FF_A"}], **COMMAND)
+    editing.create("FF_A", **COMMAND)
+    editing.create("FF_B", prerequisites=[{"parent": "FF_A"}], **COMMAND)
+    flag = editing.create("FF_C", prerequisites=[{"parent": "FF_A"}], **COMMAND)
 
     response = save(staff_client, flag, **{"prerequisites-0-parent": "FF_B"})
 
@@ -383,7 +384,7 @@ def test_chains_of_prerequisites_are_refused_in_words(staff_client):
 def test_a_stale_form_is_refused_shows_what_happened_and_keeps_what_was_typed(staff_client):
     flag = FeatureFlagFactory.create(codename="FF_A")
     mine = {**filled(staff_client.get(page(flag))), "label": "Mine", "owner": "me", "_continue": "1"}
-    services.edit(flag, {"label": "Theirs", "description": "New"}, **COMMAND, reason="in a hurry")
+    editing.edit(flag, {"label": "Theirs", "description": "New"}, **COMMAND, reason="in a hurry")
 
     response = staff_client.post(page(flag), mine)
 
@@ -405,7 +406,7 @@ def test_a_stale_form_is_refused_shows_what_happened_and_keeps_what_was_typed(st
 def test_a_switch_by_somebody_else_makes_a_form_stale_too(staff_client):
     flag = FeatureFlagFactory.create()
     mine = {**filled(staff_client.get(page(flag))), "label": "Mine", "_save": "1"}
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     html = staff_client.post(page(flag), mine).content.decode()
 
@@ -495,15 +496,15 @@ def test_whoever_may_only_look_sees_fields_that_are_off_and_cannot_save(client, 
 def test_an_archived_flag_is_shown_and_not_changed(staff_client):
     flag = FeatureFlagFactory.create()
     data = filled(staff_client.get(page(flag)))
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
 
     assert '<fieldset class="plain" disabled>' in staff_client.get(page(flag)).content.decode()
     assert staff_client.post(page(flag), {**data, "label": "New", "_save": "1"}).status_code == 403
 
 
 def test_the_page_says_who_depends_on_it(staff_client):
-    flag = services.create("FF_A", **COMMAND)
-    child = services.create("FF_B", prerequisites=[{"parent": "FF_A"}], **COMMAND)
+    flag = editing.create("FF_A", **COMMAND)
+    child = editing.create("FF_B", prerequisites=[{"parent": "FF_A"}], **COMMAND)
 
     html = staff_client.get(page(flag)).content.decode()
 
@@ -511,7 +512,7 @@ def test_the_page_says_who_depends_on_it(staff_client):
 
 
 def test_a_broken_flag_says_so_and_can_be_repaired(staff_client):
-    flag = break_flag(services.create("FF_A", rules=[{}], is_active=True, **COMMAND))
+    flag = break_flag(editing.create("FF_A", rules=[{}], is_active=True, **COMMAND))
 
     shown = staff_client.get(page(flag))
     refused = save(staff_client, flag, label="New")
@@ -535,8 +536,8 @@ def test_the_page_shows_the_use_of_a_day(staff_client):
 
 
 def test_a_page_of_many_rules_costs_as_many_queries_as_one_of_few(staff_client, django_assert_max_num_queries):
-    few = services.create("FF_FEW", rules=[{}], **COMMAND)
-    many = services.create("FF_MANY", rules=[{"variants": [{"name": "v"}]}] * 60, **COMMAND)
+    few = editing.create("FF_FEW", rules=[{}], **COMMAND)
+    many = editing.create("FF_MANY", rules=[{"variants": [{"name": "v"}]}] * 60, **COMMAND)
     staff_client.get(page(few))
 
     with django_assert_max_num_queries(40) as counted:

@@ -3,8 +3,9 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
 from feature_flags.tests.pages import FLAGS, REVISIONS, page, told
 
@@ -17,7 +18,7 @@ def restore(revision):
 
 def test_the_page_tells_the_history_newest_first(staff_client, staff):
     flag = FeatureFlagFactory.create(codename="FF_A")
-    services.switch(flag, on=True, by=staff, reason="a & b", door=ADMIN)
+    editing.switch(flag, on=True, by=staff, reason="a & b", door=ADMIN)
 
     response = staff_client.get(page(flag))
 
@@ -33,7 +34,7 @@ def test_a_long_history_is_cut(staff_client, monkeypatch):
     monkeypatch.setattr("feature_flags.admin.pages.HISTORY_SHOWN", 3)
     flag = FeatureFlagFactory.create()
     for state in (True, False, True, False):
-        services.switch(flag, on=state, **COMMAND)
+        editing.switch(flag, on=state, **COMMAND)
 
     response = staff_client.get(page(flag))
 
@@ -42,9 +43,9 @@ def test_a_long_history_is_cut(staff_client, monkeypatch):
 
 
 def test_restoring_shows_the_difference_and_leaves_a_revision(staff_client, staff):
-    flag = services.create("FF_A", label="Then", rules=[{"rollout_percent": 10}], **COMMAND)
+    flag = editing.create("FF_A", label="Then", rules=[{"rollout_percent": 10}], **COMMAND)
     then = flag.revisions.latest("id")
-    services.edit(flag, {"label": "Now", "rules": [{"rollout_percent": 90}]}, **COMMAND)
+    editing.edit(flag, {"label": "Now", "rules": [{"rollout_percent": 90}]}, **COMMAND)
 
     asked = staff_client.get(restore(then))
     html = asked.content.decode()
@@ -55,7 +56,7 @@ def test_restoring_shows_the_difference_and_leaves_a_revision(staff_client, staf
 
     assert told(done) == ["“FF_A”: restored."]
     assert done.redirect_chain == [(page(flag), 302)]
-    assert portable.read_one(flag.pk) == then.snapshot
+    assert flag_document.read_one(flag.pk) == then.snapshot
     newest = flag.revisions.latest("id")
     assert (newest.action, newest.actor, newest.reason) == ("restore", staff, "it was better")
     entry = LogEntry.objects.get()
@@ -79,7 +80,7 @@ def test_restoring_what_is_there_already_changes_nothing(staff_client):
 def test_restoring_a_switch_needs_what_the_switch_needs(client, db):
     flag = FeatureFlagFactory.create(codename="FF_A", is_protected=True)
     then = flag.revisions.latest("id")
-    services.switch(flag, on=True, **COMMAND, reason="x")
+    editing.switch(flag, on=True, **COMMAND, reason="x")
     client.force_login(make_staff("editor@example.org", "view_featureflag", "change_featureflag"))
 
     assert client.get(restore(then)).status_code == 403
@@ -94,22 +95,22 @@ def test_restoring_a_switch_needs_what_the_switch_needs(client, db):
 
 def test_a_deleted_flag_comes_back_from_its_history(chief_client):
     flag = FeatureFlagFactory.create(codename="FF_A", label="Then")
-    services.delete(flag, **COMMAND)
+    editing.delete(flag, **COMMAND)
     created, deleted = FlagRevision.objects.filter(codename="FF_A").order_by("id")
 
     done = chief_client.post(restore(created), {"reason": ""}, follow=True)
 
     assert told(done) == ["“FF_A”: restored."]
-    assert services.get("FF_A").label == "Then"
+    assert editing.get("FF_A").label == "Then"
     assert chief_client.get(restore(deleted)).status_code == 404
 
 
 def test_a_version_that_cannot_be_restored_says_why(staff_client):
-    services.create_segment("Invited", **COMMAND)
-    flag = services.create("FF_A", rules=[{"segments": ["Invited"]}], **COMMAND)
+    segments.create_segment("Invited", **COMMAND)
+    flag = editing.create("FF_A", rules=[{"segments": ["Invited"]}], **COMMAND)
     then = flag.revisions.latest("id")
-    services.edit(flag, {"rules": []}, **COMMAND)
-    services.delete_segment(flag_segment(), **COMMAND)
+    editing.edit(flag, {"rules": []}, **COMMAND)
+    segments.delete_segment(flag_segment(), **COMMAND)
 
     done = staff_client.post(restore(then), {"reason": ""}, follow=True)
 
@@ -124,8 +125,8 @@ def flag_segment():
 
 def test_the_history_of_everything_can_be_looked_through_and_not_changed(chief_client):
     flag = FeatureFlagFactory.create(codename="FF_A", label="<b>")
-    services.switch(flag, on=True, by=chief_client.chief, reason="spring", door=ADMIN)
-    services.create_token("shop", kind="server", **COMMAND)
+    editing.switch(flag, on=True, by=chief_client.chief, reason="spring", door=ADMIN)
+    tokens.create_token("shop", kind="server", **COMMAND)
     newest = flag.revisions.latest("id")
 
     def found(**query):
@@ -159,13 +160,13 @@ def test_rows_of_another_shape_are_shown_all_the_same(chief_client, diff):
 def test_the_history_costs_the_same_however_long_it_is(chief_client, django_assert_max_num_queries):
     flag = FeatureFlagFactory.create()
     for state in (True, False) * 3:
-        services.switch(flag, on=state, by=chief_client.chief, door=ADMIN)
+        editing.switch(flag, on=state, by=chief_client.chief, door=ADMIN)
     chief_client.get(REVISIONS)
 
     with django_assert_max_num_queries(12) as counted:
         chief_client.get(REVISIONS)
     for state in (True, False) * 10:
-        services.switch(flag, on=state, by=chief_client.chief, door=ADMIN)
+        editing.switch(flag, on=state, by=chief_client.chief, door=ADMIN)
     with django_assert_max_num_queries(len(counted)):
         chief_client.get(REVISIONS)
 

@@ -7,8 +7,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.models import FlagSchedule
+from feature_flags.services import editing, schedules
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
 from feature_flags.tests.pages import page, told
 
@@ -88,7 +88,7 @@ def test_a_protected_flag_wants_a_reason(staff_client):
 
 def test_planning_needs_the_permission_of_doing(client, db):
     flag = FeatureFlagFactory.create()
-    entry = services.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
+    entry = schedules.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
     client.force_login(make_staff("editor@example.org", "view_featureflag", "change_featureflag"))
 
     assert plan(client, flag).status_code == 403
@@ -102,7 +102,7 @@ def test_planning_needs_the_permission_of_doing(client, db):
 
 def test_a_plan_is_cancelled_on_its_own_flag_and_by_post_only(staff_client):
     flag, other = FeatureFlagFactory.create(), FeatureFlagFactory.create()
-    entry = services.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
+    entry = schedules.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
 
     assert staff_client.get(cancel(entry)).status_code == 405
     assert staff_client.get(page(flag, "schedule")).status_code == 405
@@ -127,11 +127,11 @@ def test_a_time_that_is_over_is_asked_about(staff_client, at):
     plan(staff_client, flag, at="2021-01-01T00:00", now=now)
     assert not FlagSchedule.objects.exists(), "asked about another time"
     plan(staff_client, flag, at=at, now=now)
-    assert services.apply_due(timezone.now()) == 1
+    assert schedules.apply_due(timezone.now()) == 1
 
 
 def test_an_archived_flag_is_not_planned(staff_client):
     flag = FeatureFlagFactory.create()
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
 
     assert "It is archived" in plan(staff_client, flag).content.decode()

@@ -3,8 +3,8 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from feature_flags import services
 from feature_flags.models import Segment
+from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND, make_staff
 from feature_flags.tests.pages import SEGMENTS, filled, page, told
 
@@ -18,7 +18,7 @@ def change(segment, end="change"):
 
 @pytest.fixture
 def segment(db):
-    return services.create_segment("Invited", constraints=INVITED, **COMMAND)
+    return segments.create_segment("Invited", constraints=INVITED, **COMMAND)
 
 
 def save(client, segment, **changes):
@@ -50,7 +50,7 @@ def test_a_name_that_is_none_or_taken_is_refused(chief_client, segment, name):
 
 
 def test_editing_says_which_flags_it_changes(chief_client, segment):
-    flag = services.create("FF_A", rules=[{"segments": ["Invited"]}, {"segments": ["Invited"]}], **COMMAND)
+    flag = editing.create("FF_A", rules=[{"segments": ["Invited"]}, {"segments": ["Invited"]}], **COMMAND)
 
     html = chief_client.get(change(segment)).content.decode()
     response = save(chief_client, segment, **{"constraints-0-values": "grace@example.org"})
@@ -71,7 +71,7 @@ def test_a_mistake_stands_beside_its_row(chief_client, segment):
 
 def test_a_stale_page_keeps_what_was_typed(chief_client, segment):
     data = filled(chief_client.get(change(segment)), FORM)
-    services.edit_segment(segment, {"description": "Theirs"}, **COMMAND)
+    segments.edit_segment(segment, {"description": "Theirs"}, **COMMAND)
 
     response = chief_client.post(change(segment), {**data, "constraints-0-values": "x", "_save": "1"})
     kept = filled(response, FORM)
@@ -89,11 +89,11 @@ def test_nothing_changed_is_nothing_written(chief_client, segment):
 
 
 def test_deleting_is_refused_while_a_flag_uses_it(chief_client, segment):
-    flag = services.create("FF_A", rules=[{"segments": ["Invited"]}], **COMMAND)
+    flag = editing.create("FF_A", rules=[{"segments": ["Invited"]}], **COMMAND)
 
     used = chief_client.get(change(segment)).content.decode()
     refused = chief_client.post(change(segment, "delete"), {"reason": ""}, follow=True)
-    services.edit(flag, {"rules": []}, **COMMAND)
+    editing.edit(flag, {"rules": []}, **COMMAND)
     free = chief_client.get(change(segment)).content.decode()
     done = chief_client.post(change(segment, "delete"), {"reason": ""}, follow=True)
 
@@ -105,24 +105,24 @@ def test_deleting_is_refused_while_a_flag_uses_it(chief_client, segment):
 
 
 def test_a_segment_that_is_gone_meanwhile_is_no_failure(chief_client, segment, monkeypatch):
-    edit = services.edit_segment
+    edit = segments.edit_segment
 
     def late(segment, changes, **more):
         Segment.objects.filter(pk=segment.pk).delete()
         return edit(segment, changes, **more)
 
-    monkeypatch.setattr(services, "edit_segment", late)
+    monkeypatch.setattr(segments, "edit_segment", late)
 
     assert "There is no such segment." in save(chief_client, segment, description="x").content.decode()
 
 
 def test_the_list_counts_users_at_a_constant_cost(chief_client, segment, django_assert_max_num_queries):
-    services.create("FF_A", rules=[{"segments": ["Invited"]}, {"segments": ["Invited"]}], **COMMAND)
+    editing.create("FF_A", rules=[{"segments": ["Invited"]}, {"segments": ["Invited"]}], **COMMAND)
 
     with django_assert_max_num_queries(9) as counted:
         html = chief_client.get(SEGMENTS).content.decode()
     for number in range(5):
-        services.create_segment(f"S{number}", **COMMAND)
+        segments.create_segment(f"S{number}", **COMMAND)
     with django_assert_max_num_queries(len(counted)):
         chief_client.get(SEGMENTS)
 

@@ -9,8 +9,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.models import FlagRevision, FlagToken
+from feature_flags.services import tokens
 from feature_flags.services.tokens import secret_hash
 from feature_flags.tests.factories import COMMAND, make_staff
 from feature_flags.tests.pages import TOKENS, told
@@ -71,7 +71,7 @@ def test_a_token_expires_when_it_was_told_to(chief_client):
 
 
 def test_revoking_asks_and_is_for_good(chief_client):
-    token, _secret = services.create_token("shop", kind="server", **COMMAND)
+    token, _secret = tokens.create_token("shop", kind="server", **COMMAND)
 
     asked = chief_client.post(change(token, "revoke"), {"_from": "list"})
     done = chief_client.post(change(token, "revoke"), {"_from": "list", "reason": "leaked"}, follow=True)
@@ -88,8 +88,8 @@ def test_revoking_asks_and_is_for_good(chief_client):
 
 
 def test_the_list_says_when_a_token_was_last_used_and_what_state_it_is_in(chief_client):
-    used, _ = services.create_token("used", kind="server", **COMMAND)
-    over, _ = services.create_token("over", kind="server", **COMMAND)
+    used, _ = tokens.create_token("used", kind="server", **COMMAND)
+    over, _ = tokens.create_token("over", kind="server", **COMMAND)
     FlagToken.objects.filter(pk=used.pk).update(last_used_on="2026-01-31")
     FlagToken.objects.filter(pk=over.pk).update(expires_at=timezone.now() - timedelta(days=1))
 
@@ -101,14 +101,14 @@ def test_the_list_says_when_a_token_was_last_used_and_what_state_it_is_in(chief_
 
 
 def test_nothing_about_a_token_can_be_edited(chief_client):
-    token, _secret = services.create_token("shop", kind="server", **COMMAND)
+    token, _secret = tokens.create_token("shop", kind="server", **COMMAND)
 
     assert chief_client.post(change(token), {"name": "other"}).status_code == 403
     assert chief_client.post(change(token, "delete"), {"post": "yes"}).status_code == 403
 
 
 def test_making_and_revoking_need_their_permission(client, db):
-    token, _secret = services.create_token("shop", kind="server", **COMMAND)
+    token, _secret = tokens.create_token("shop", kind="server", **COMMAND)
     client.force_login(make_staff("viewer@example.org", "view_flagtoken"))
 
     assert client.get(TOKENS).status_code == 200

@@ -5,8 +5,8 @@ import json
 import pytest
 from django.contrib.auth.models import Permission
 
-from feature_flags import services
 from feature_flags.runtime import usage
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, break_flag, make_staff
 from feature_flags.tests.pages import page
 from users.tests.factories import UserFactory
@@ -16,7 +16,7 @@ BETA = {"label": "Beta", "constraints": [{"field": "emailDomain", "operator": "I
 
 @pytest.fixture
 def flag(db):
-    return services.create("FF_A", rules=[BETA], is_active=True, **COMMAND)
+    return editing.create("FF_A", rules=[BETA], is_active=True, **COMMAND)
 
 
 def ask(client, flag, **query):
@@ -102,8 +102,8 @@ def test_what_is_typed_counts_before_what_is_known(chief_client, flag):
 
 def test_a_thousand_made_up_ids_show_the_share(chief_client):
     weights = [{"name": "blue", "weight": 1}, {"name": "red", "weight": 1}]
-    services.create("FF_A", rollout_percent=30, stickiness="email", variants=weights, is_active=True, **COMMAND)
-    flag = services.get("FF_A")
+    editing.create("FF_A", rollout_percent=30, stickiness="email", variants=weights, is_active=True, **COMMAND)
+    flag = editing.get("FF_A")
 
     share = ask(chief_client, flag).context["share"]
 
@@ -115,7 +115,7 @@ def test_a_thousand_made_up_ids_show_the_share(chief_client):
 
 def test_values_of_other_types_are_shown(chief_client):
     variants = [{"name": "only", "payload": {"a": "<b>"}}]
-    flag = services.create("FF_A", value_type="object", variants=variants, is_active=True, **COMMAND)
+    flag = editing.create("FF_A", value_type="object", variants=variants, is_active=True, **COMMAND)
 
     html = ask(chief_client, flag, context="userId=1").content.decode()
 
@@ -123,9 +123,9 @@ def test_values_of_other_types_are_shown(chief_client):
 
 
 def test_broken_and_archived_flags_say_so(chief_client):
-    broken = break_flag(services.create("FF_A", rules=[{}], is_active=True, **COMMAND))
+    broken = break_flag(editing.create("FF_A", rules=[{}], is_active=True, **COMMAND))
     archived = FeatureFlagFactory.create()
-    services.archive(archived, **COMMAND)
+    editing.archive(archived, **COMMAND)
 
     assert "cannot be read" in ask(chief_client, broken, context="a=b").content.decode()
     assert "It is archived" in ask(chief_client, archived).content.decode()
@@ -157,8 +157,8 @@ def test_people_are_for_those_who_may_see_people(client, flag):
 
 def test_the_page_of_a_person_lists_the_flags_they_get(chief_client, flag):
     user = UserFactory.create(email="ada@example.org")
-    services.create("FF_B", value_type="string", variants=[{"name": "v", "payload": "<i>"}], is_active=True, **COMMAND)
-    services.create("FF_OFF", **COMMAND)
+    editing.create("FF_B", value_type="string", variants=[{"name": "v", "payload": "<i>"}], is_active=True, **COMMAND)
+    editing.create("FF_OFF", **COMMAND)
 
     response = chief_client.get(f"/admin/users/user/{user.pk}/change/")
 
@@ -185,7 +185,7 @@ def test_many_flags_of_a_person_are_cut(chief_client, monkeypatch):
     monkeypatch.setattr("users.admin.person.FLAGS_SHOWN", 2)
     user = UserFactory.create()
     for name in ("FF_A", "FF_B"):
-        services.create(name, is_active=True, **COMMAND)
+        editing.create(name, is_active=True, **COMMAND)
 
     html = chief_client.get(f"/admin/users/user/{user.pk}/change/").content.decode()
 

@@ -1,8 +1,8 @@
 import pytest
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag
 from feature_flags.runtime import store
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 PATH = "/api/feature-flags/feature-flags"
@@ -62,7 +62,7 @@ def test_a_switch_shows_at_the_next_call(client):
     flag = FeatureFlagFactory.create(codename="FF_A")
     assert not listed(client)[0]["is_active"]
 
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     assert listed(client)[0]["is_active"]
 

@@ -103,10 +103,10 @@ def test_a_request_keeps_its_answer_while_a_flag_is_switched(in_request):
     flag = FeatureFlagFactory.create()
     assert not feature_flags.is_enabled(flag.codename)
 
-    from feature_flags import services
+    from feature_flags.services import editing
     from feature_flags.tests.factories import COMMAND
 
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     assert not feature_flags.is_enabled(flag.codename)
     scope.leave_request()
@@ -141,13 +141,13 @@ def test_an_unknown_name_raises_in_tests_and_is_counted_elsewhere(settings, capl
 
 
 def test_an_archived_flag_is_unknown(settings):
-    from feature_flags import services
+    from feature_flags.services import editing
     from feature_flags.tests.factories import COMMAND
 
     settings.FLAGS_STRICT = False
     flag = FeatureFlagFactory.create(on=True)
 
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
 
     assert feature_flags.is_enabled(flag.codename, default=True)
     assert not feature_flags.is_enabled(flag.codename)
@@ -163,7 +163,7 @@ def test_an_archived_flag_is_unknown(settings):
     ],
 )
 def test_values_have_the_declared_type(value_type, payload, off, getter):
-    from feature_flags import services
+    from feature_flags.services import editing
     from feature_flags.tests.factories import COMMAND
 
     variants = [{"name": "one", "payload": payload}]
@@ -171,7 +171,7 @@ def test_values_have_the_declared_type(value_type, payload, off, getter):
     ask = getattr(feature_flags, getter)
 
     on = ask(flag.codename)
-    services.switch(flag, on=False, **COMMAND)
+    editing.switch(flag, on=False, **COMMAND)
 
     assert (on, type(on)) == (payload, type(payload))
     assert ask(flag.codename) == off

@@ -6,8 +6,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision, FlagRule, FlagSeen, FlagTarget, Segment, UnknownFlag
+from feature_flags.services import editing, schedules, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +33,7 @@ def test_sound_flags_pass():
 
 
 def test_every_verb_leaves_rows_and_history_that_agree():
-    services.create_segment("Beta", **COMMAND)
+    segments.create_segment("Beta", **COMMAND)
     parent = FeatureFlagFactory.create(codename="FF_P")
     flag = FeatureFlagFactory.create(
         codename="FF_A",
@@ -43,25 +43,25 @@ def test_every_verb_leaves_rows_and_history_that_agree():
         prerequisites=[{"parent": "FF_P"}],
         targets={"on": ["b", "a"]},
     )
-    services.edit_segment(Segment.objects.get(), {"description": "x"}, **COMMAND)
-    entry = services.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
+    segments.edit_segment(Segment.objects.get(), {"description": "x"}, **COMMAND)
+    entry = schedules.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
     assert check()[0] == 0
-    services.cancel_schedule(entry, **COMMAND)
-    services.schedule(flag, at=timezone.now() + timedelta(days=1), action="off", **COMMAND)
-    services.rename(parent, "FF_Q", **COMMAND)
+    schedules.cancel_schedule(entry, **COMMAND)
+    schedules.schedule(flag, at=timezone.now() + timedelta(days=1), action="off", **COMMAND)
+    editing.rename(parent, "FF_Q", **COMMAND)
     assert check()[0] == 0, "a child of a renamed parent has not drifted"
-    services.edit(flag, {"label": "x"}, **COMMAND)
-    services.rename(flag, "FF_B", **COMMAND)
-    services.archive(flag, **COMMAND)
+    editing.edit(flag, {"label": "x"}, **COMMAND)
+    editing.rename(flag, "FF_B", **COMMAND)
+    editing.archive(flag, **COMMAND)
     assert check()[0] == 0
-    services.unarchive(flag, **COMMAND)
-    services.delete_segment(services.create_segment("Gone", **COMMAND), **COMMAND)
+    editing.unarchive(flag, **COMMAND)
+    segments.delete_segment(segments.create_segment("Gone", **COMMAND), **COMMAND)
 
     assert check() == (0, ["Flags: 3. Broken: 0, drifted: 0, ambiguous: 0, stale: 0, unknown names: 0."], "")
 
 
 def test_a_name_that_another_flag_had_before_is_not_confused():
-    services.rename(FeatureFlagFactory.create(codename="FF_P"), "FF_Q", **COMMAND)
+    editing.rename(FeatureFlagFactory.create(codename="FF_P"), "FF_Q", **COMMAND)
     FeatureFlagFactory.create(codename="FF_P")
     FeatureFlagFactory.create(codename="FF_C", prerequisites=[{"parent": "FF_P"}])
 
@@ -80,7 +80,7 @@ def test_rows_changed_behind_the_verbs_have_drifted():
     assert lines[0].startswith("drifted: FF_A: rollout: 100 % → 70 %; ")
     assert "eve" in lines[0]
     assert "10 %" in lines[0]
-    services.edit(flag, {"label": "seen"}, **COMMAND)
+    editing.edit(flag, {"label": "seen"}, **COMMAND)
     assert check()[0] == 0, "the next verb puts it on record"
 
 
@@ -97,7 +97,7 @@ def test_a_row_without_history_has_drifted():
 
 
 def test_segments_drift_too():
-    segment = services.create_segment("Beta", description="old", **COMMAND)
+    segment = segments.create_segment("Beta", description="old", **COMMAND)
     Segment.objects.filter(pk=segment.pk).update(description="new")
 
     assert check()[1][0] == "drifted: segment Beta: description: old → new"
@@ -138,7 +138,7 @@ def test_flags_that_cannot_be_compiled_are_broken(constraints):
 
 @pytest.mark.parametrize("constraints", [[{"a": 1}], 7])
 def test_a_broken_segment_breaks_the_flags_that_use_it(constraints):
-    services.create_segment("Beta", **COMMAND)
+    segments.create_segment("Beta", **COMMAND)
     FeatureFlagFactory.create(codename="FF_A", rules=[{"segments": ["Beta"]}])
     FeatureFlagFactory.create(codename="FF_B")
     Segment.objects.update(constraints=constraints)
@@ -148,7 +148,7 @@ def test_a_broken_segment_breaks_the_flags_that_use_it(constraints):
 
 def test_archived_flags_are_nobodys_concern():
     flag = FeatureFlagFactory.create(codename="FF_A", rules=[{}])
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
     FlagRule.objects.update(constraints=[7])
 
     assert check()[2] == "1 drifted."
@@ -206,7 +206,7 @@ def test_the_check_asks_as_often_for_one_flag_as_for_many(django_assert_max_num_
 
 def test_what_sdks_read_in_two_ways_is_told_and_does_not_fail():
     """Such rows are older than the rule: they answer as before."""
-    services.create_segment("Beta", constraints=[{"field": "x", "operator": "IN", "values": ["a"]}], **COMMAND)
+    segments.create_segment("Beta", constraints=[{"field": "x", "operator": "IN", "values": ["a"]}], **COMMAND)
     for codename in ("FF_A", "FF_ARCHIVED", "FF_GOOD"):
         FeatureFlagFactory.create(codename=codename, rules=[{}])
     for rows in (FlagRule.objects.exclude(flag__codename="FF_GOOD"), Segment.objects):
@@ -214,7 +214,7 @@ def test_what_sdks_read_in_two_ways_is_told_and_does_not_fail():
     FlagRule.objects.filter(flag__codename="FF_GOOD").update(
         constraints=[{"field": "x", "operator": "REGEX", "value": r"\d"}]
     )
-    services.archive(FeatureFlag.objects.get(codename="FF_ARCHIVED"), **COMMAND)
+    editing.archive(FeatureFlag.objects.get(codename="FF_ARCHIVED"), **COMMAND)
 
     found = [line for line in check()[1] if line.startswith("ambiguous: ")]
 

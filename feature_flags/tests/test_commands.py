@@ -10,8 +10,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagSeen, FlagToken, FlagUsage
+from feature_flags.services import editing
 from feature_flags.services.tokens import secret_hash
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from project.tests.processes import ROOT, database, environment, manage
@@ -34,7 +34,7 @@ def failure(*words):
 def test_create_makes_a_flag_that_is_off():
     assert run("create_feature_flag", "FF_NEW", "--label", "New") == "FF_NEW created, off.\n"
 
-    flag = services.get("FF_NEW")
+    flag = editing.get("FF_NEW")
     assert (flag.is_active, flag.label, flag.description) == (False, "New", None)
     revision = flag.revisions.get()
     assert (revision.door, revision.who, revision.reason) == ("command", "command:create_feature_flag", "command line")
@@ -59,7 +59,7 @@ def test_toggle_says_the_new_state_each_time():
     assert run("toggle_feature_flag", "FF_A") == "FF_A new active status: True\n"
     assert run("toggle_feature_flag", "FF_A", "--reason", "calm") == "FF_A new active status: False\n"
 
-    assert services.get("FF_A").revisions.latest("id").reason == "calm"
+    assert editing.get("FF_A").revisions.latest("id").reason == "calm"
 
 
 @pytest.mark.parametrize("name", ["FF_NOBODY_KNOWS", "ff_enable_registration", "a\x00b", "\udcff", ""])
@@ -147,7 +147,7 @@ def test_the_list_is_json_for_programs():
 
 
 def test_the_list_can_be_of_stale_or_of_archived_flags():
-    services.archive(FeatureFlagFactory.create(codename="FF_AWAY"), **COMMAND)
+    editing.archive(FeatureFlagFactory.create(codename="FF_AWAY"), **COMMAND)
     flag = FeatureFlagFactory.create(codename="FF_OLD")
     FeatureFlag.objects.filter(pk=flag.pk).update(created_at=timezone.now() - timedelta(days=100))
 

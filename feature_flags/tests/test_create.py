@@ -1,8 +1,9 @@
 import pytest
 from django.db import transaction
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
 from lib.errors import ProductError
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.django_db
 def refused(code, codename, **fields):
     before = FlagSetState.objects.get().revision
     with pytest.raises(ProductError) as caught:
-        services.create(codename, **fields, **COMMAND)
+        editing.create(codename, **fields, **COMMAND)
     assert FlagSetState.objects.get().revision == before
     return caught.value.code == code
 
@@ -20,18 +21,18 @@ def refused(code, codename, **fields):
 def test_a_new_flag_is_off_and_says_who_made_it():
     user = make_staff()
 
-    flag = services.create("beta", label="Beta", by=user, reason="trial", door=FlagRevision.Door.ADMIN)
+    flag = editing.create("beta", label="Beta", by=user, reason="trial", door=FlagRevision.Door.ADMIN)
 
     assert not FeatureFlag.objects.get(codename="beta").is_active
     assert flag.created_by == flag.updated_by == user.pk.hex
     revision = FlagRevision.objects.get(flag=flag)
     assert (revision.action, revision.door, revision.actor, revision.reason) == ("create", "admin", user, "trial")
     assert revision.diff == {"codename": [None, "beta"], "label": [None, "Beta"], "is_active": [None, False]}
-    assert revision.snapshot == portable.read_one(flag.pk)
+    assert revision.snapshot == flag_document.read_one(flag.pk)
 
 
 def test_what_is_left_out_stays_null():
-    services.create("beta", description="", **COMMAND)
+    editing.create("beta", description="", **COMMAND)
 
     assert FeatureFlag.objects.filter(codename="beta", label=None, description=None).exists()
 
@@ -39,7 +40,7 @@ def test_what_is_left_out_stays_null():
 def test_creating_raises_the_revision_by_one():
     before = FlagSetState.objects.get().revision
 
-    services.create("beta", **COMMAND)
+    editing.create("beta", **COMMAND)
 
     assert FlagSetState.objects.get().revision == before + 1
 
@@ -66,7 +67,7 @@ def test_text_that_cannot_be_stored_is_refused(fields):
 
 def test_a_reason_that_cannot_be_stored_is_refused():
     with pytest.raises(ProductError):
-        services.create("beta", **COMMAND, reason="a\x00b")
+        editing.create("beta", **COMMAND, reason="a\x00b")
 
     assert not FeatureFlag.objects.filter(codename="beta").exists()
 
@@ -76,8 +77,8 @@ def test_a_refusal_leaves_the_callers_transaction_usable():
 
     with transaction.atomic():
         with pytest.raises(ProductError):
-            services.create("beta", **COMMAND)
-        services.create("gamma", **COMMAND)
+            editing.create("beta", **COMMAND)
+        editing.create("gamma", **COMMAND)
 
     assert FeatureFlag.objects.filter(codename="gamma").exists()
 
@@ -95,7 +96,7 @@ def test_history_cannot_be_changed_or_deleted():
 
 def test_history_outlives_the_flag_and_the_person():
     user = make_staff()
-    flag = services.create("beta", by=user, door=FlagRevision.Door.ADMIN)
+    flag = editing.create("beta", by=user, door=FlagRevision.Door.ADMIN)
     label = user.pk.hex
 
     flag.delete()

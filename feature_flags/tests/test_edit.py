@@ -1,7 +1,7 @@
 import pytest
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagSetState
+from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from lib.errors import ProductError
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 def test_editing_records_only_what_changed():
     flag = FeatureFlagFactory.create(label="Old", description="same")
 
-    changed = services.edit(flag, {"label": "New", "description": "same"}, **COMMAND)
+    changed = editing.edit(flag, {"label": "New", "description": "same"}, **COMMAND)
 
     assert changed
     assert FeatureFlag.objects.get(pk=flag.pk).label == flag.label == "New"
@@ -22,7 +22,7 @@ def test_editing_to_the_same_records_nothing():
     flag = FeatureFlagFactory.create()
     before = FlagSetState.objects.get().revision
 
-    assert not services.edit(flag, {"label": "", "description": None}, **COMMAND)
+    assert not editing.edit(flag, {"label": "", "description": None}, **COMMAND)
     assert flag.revisions.count() == 1
     assert FlagSetState.objects.get().revision == before
 
@@ -30,9 +30,9 @@ def test_editing_to_the_same_records_nothing():
 def test_editing_a_stale_object_keeps_the_switch():
     flag = FeatureFlagFactory.create()
     stale = FeatureFlag.objects.get(pk=flag.pk)
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
-    services.edit(stale, {"label": "New", "description": None}, **COMMAND)
+    editing.edit(stale, {"label": "New", "description": None}, **COMMAND)
 
     assert stale.is_active
     assert FeatureFlag.objects.get(pk=flag.pk).is_active
@@ -43,7 +43,7 @@ def test_text_that_cannot_be_stored_is_refused(label):
     flag = FeatureFlagFactory.create()
 
     with pytest.raises(ProductError, match="label"):
-        services.edit(flag, {"label": label, "description": None}, **COMMAND)
+        editing.edit(flag, {"label": label, "description": None}, **COMMAND)
 
     assert flag.revisions.count() == 1
 
@@ -53,7 +53,7 @@ def test_a_flag_that_is_gone_is_unknown():
     FeatureFlag.objects.filter(pk=flag.pk).delete()
 
     with pytest.raises(ProductError) as caught:
-        services.edit(flag, {"label": "New", "description": None}, **COMMAND)
+        editing.edit(flag, {"label": "New", "description": None}, **COMMAND)
 
     assert caught.value.code == "FLAG_UNKNOWN"
 
@@ -84,7 +84,7 @@ def test_what_sdks_read_in_two_ways_is_refused(changes, place):
     flag = FeatureFlagFactory.create()
 
     with pytest.raises(ProductError) as caught:
-        services.edit(flag, changes, **COMMAND)
+        editing.edit(flag, changes, **COMMAND)
 
     assert place in [".".join(map(str, problem.place)) for problem in caught.value.problems]
     assert flag.revisions.count() == 1
@@ -92,14 +92,14 @@ def test_what_sdks_read_in_two_ways_is_refused(changes, place):
 
 def test_a_segment_is_measured_as_rules_are():
     with pytest.raises(ProductError, match="takes blanks off"):
-        services.create_segment("S", constraints=[{"field": "x", "operator": "IN", "values": ["a "]}], **COMMAND)
+        segments.create_segment("S", constraints=[{"field": "x", "operator": "IN", "values": ["a "]}], **COMMAND)
 
 
 def test_a_pattern_is_saved_in_the_form_that_all_read_alike():
     flag = FeatureFlagFactory.create(**with_constraint(operator="REGEX", value=r"^\d+$"))
 
     assert flag.rules.get().constraints[0]["value"] == "^[0-9]+$"
-    assert not services.edit(flag, with_constraint(operator="REGEX", value=r"^\d+$"), **COMMAND)
+    assert not editing.edit(flag, with_constraint(operator="REGEX", value=r"^\d+$"), **COMMAND)
 
 
 def test_what_was_stored_before_can_be_switched_and_edited():
@@ -107,9 +107,9 @@ def test_what_was_stored_before_can_be_switched_and_edited():
     old = {"field": "x", "operator": "IN", "values": [" a", ""], "inverted": False, "case_insensitive": False}
     flag.rules.update(constraints=[old])
 
-    services.switch(flag, on=True, **COMMAND)
-    services.edit(flag, {"label": "Old", "rules": [{"constraints": [old]}, {}]}, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
+    editing.edit(flag, {"label": "Old", "rules": [{"constraints": [old]}, {}]}, **COMMAND)
 
     assert flag.rules.first().constraints == [old]
     with pytest.raises(ProductError, match="takes blanks off"):
-        services.edit(flag, {"rules": [{"constraints": [{**old, "values": [" b"]}]}]}, **COMMAND)
+        editing.edit(flag, {"rules": [{"constraints": [{**old, "values": [" b"]}]}]}, **COMMAND)

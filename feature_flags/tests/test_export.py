@@ -4,10 +4,11 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, FlagRevision, FlagRule, Segment
 from feature_flags.runtime import store
+from feature_flags.services import editing, importing, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 pytestmark = pytest.mark.django_db
@@ -23,10 +24,10 @@ def exported(*words):
 def everything():
     """One flag of every sort, with all that can hang on one."""
     beta = [{"field": "email", "operator": "STR_ENDS_WITH", "values": ["@example.org"], "case_insensitive": True}]
-    services.create_segment("Beta", constraints=beta, description="Ärzte & Co.", **COMMAND)
+    segments.create_segment("Beta", constraints=beta, description="Ärzte & Co.", **COMMAND)
     FeatureFlagFactory.create(codename="FF_PARENT", on=True)
     FeatureFlagFactory.create(codename="FF_AWAY", tags=["old"])
-    services.archive(services.get("FF_AWAY"), **COMMAND)
+    editing.archive(editing.get("FF_AWAY"), **COMMAND)
     FeatureFlagFactory.create(
         codename="FF_BIG",
         label="Größe",
@@ -63,7 +64,7 @@ def test_the_file_is_the_same_after_a_way_through_an_empty_database(everything):
     for model in (FeatureFlag.prerequisites.rel.related_model, FeatureFlag, Segment):
         model._base_manager.all().delete()
 
-    services.import_flags(*switchboard.load(before), by=None, door="import")
+    importing.import_flags(*switchboard.load(before), by=None, door="import")
 
     assert exported() == before
 
@@ -106,7 +107,7 @@ def test_the_order_of_keys_is_ours_and_not_the_databases():
     constraint = {"values": ["a"], "operator": "IN", "case_insensitive": False, "inverted": False, "field": "n"}
     payload = {"b": [{"d": 1, "c": 2}], "a": 3}
     flag = {"codename": "FF_A", "value_type": "object", "off_value": {"z": 1, "y": 2}}
-    document = portable.checked({**flag, "variants": [{"name": "v", "payload": payload}]})
+    document = flag_document.checked({**flag, "variants": [{"name": "v", "payload": payload}]})
     rule = {"constraints": [constraint], "variants": []}
 
     text = switchboard.dump([{**document, "rules": [rule]}], [{"name": "Beta", "constraints": [constraint]}])
@@ -124,8 +125,8 @@ def test_a_document_without_flags_is_a_file_too():
 
 
 def test_what_comes_out_is_what_the_forms_know(everything):
-    for document in portable.read().values():
-        assert portable.checked(document) == document
+    for document in flag_document.read().values():
+        assert flag_document.checked(document) == document
 
 
 @pytest.mark.parametrize("constraints", [[7], 7, [{"a": 1}]])

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags import portable, services
-from feature_flags.document import definition
+from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagSetState
 from feature_flags.runtime import store
+from feature_flags.services import editing, schedules, segments, tokens
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
+from feature_flags.unleash_feature import definition
 from lib.errors import ProductError
 
 pytestmark = pytest.mark.django_db
@@ -45,9 +46,9 @@ WHOLE = {
 
 @pytest.fixture
 def whole():
-    services.create_segment("Invited", constraints=[{"field": "email", "operator": "IN", "values": ["a"]}], **COMMAND)
+    segments.create_segment("Invited", constraints=[{"field": "email", "operator": "IN", "values": ["a"]}], **COMMAND)
     parent = FeatureFlagFactory.create()
-    return services.create("FF_WHOLE", **WHOLE, prerequisites=[{"parent": parent.codename}], **COMMAND)
+    return editing.create("FF_WHOLE", **WHOLE, prerequisites=[{"parent": parent.codename}], **COMMAND)
 
 
 def refused(code, call):
@@ -60,7 +61,7 @@ def refused(code, call):
 
 
 def test_a_document_comes_back_as_it_was_given(whole):
-    document = portable.read_one(whole.pk)
+    document = flag_document.read_one(whole.pk)
 
     assert document["rules"][0] == {
         **RULE,
@@ -70,7 +71,7 @@ def test_a_document_comes_back_as_it_was_given(whole):
         "constraints": document["rules"][0]["constraints"],
         "variants": [{**variant, "written_as": None} for variant in RULE["variants"]],
     }
-    assert portable.checked(document) == document
+    assert flag_document.checked(document) == document
     assert {key: document[key] for key in WHOLE if key not in {"rules", "tags", "variants"}} == {
         key: value for key, value in WHOLE.items() if key not in {"rules", "tags", "variants"}
     }
@@ -94,41 +95,41 @@ def test_a_document_comes_back_as_it_was_given(whole):
     ids=lambda changes: "-".join(changes),
 )
 def test_one_edit_is_one_revision_and_can_be_undone(whole, changes):
-    first = portable.read_one(whole.pk)
+    first = flag_document.read_one(whole.pk)
     made, base = definition(first, {"Invited": 1}), whole.revisions.latest("id")
     count = whole.revisions.count()
 
-    assert services.edit(whole, changes, **COMMAND)
-    assert not services.edit(whole, changes, **COMMAND)
+    assert editing.edit(whole, changes, **COMMAND)
+    assert not editing.edit(whole, changes, **COMMAND)
     edited = whole.revisions.latest("id")
     assert whole.revisions.count() == count + 1
-    assert edited.snapshot == portable.read_one(whole.pk) != first
+    assert edited.snapshot == flag_document.read_one(whole.pk) != first
     assert set(edited.diff) == set(changes)
 
-    assert services.restore(base, **COMMAND)
-    assert portable.read_one(whole.pk) == first
-    assert definition(portable.read_one(whole.pk), {"Invited": 1}) == made
+    assert editing.restore(base, **COMMAND)
+    assert flag_document.read_one(whole.pk) == first
+    assert definition(flag_document.read_one(whole.pk), {"Invited": 1}) == made
     assert whole.revisions.latest("id").action == "restore"
     assert whole.revisions.count() == count + 2
 
 
 def test_every_verb_leaves_one_revision_and_raises_the_number():
     flag = FeatureFlagFactory.create(codename="FF_A")
-    segment = services.create_segment("S", **COMMAND)
-    token, _ = services.create_token("T", kind="server", **COMMAND)
-    entry = services.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
+    segment = segments.create_segment("S", **COMMAND)
+    token, _ = tokens.create_token("T", kind="server", **COMMAND)
+    entry = schedules.schedule(flag, at=timezone.now() + timedelta(days=1), action="on", **COMMAND)
     verbs = {
-        "switch": lambda: services.switch(flag, on=True, **COMMAND),
-        "edit": lambda: services.edit(flag, {"rules": [RULE | {"variants": []}]}, **COMMAND),
-        "cancel": lambda: services.cancel_schedule(entry, **COMMAND),
-        "rename": lambda: services.rename(flag, "FF_B", **COMMAND),
-        "archive": lambda: services.archive(flag, **COMMAND),
-        "unarchive": lambda: services.unarchive(flag, **COMMAND),
-        "schedule": lambda: services.schedule(flag, at=timezone.now() + timedelta(days=1), action="off", **COMMAND),
-        "segment": lambda: services.edit_segment(segment, {"description": "x"}, **COMMAND),
-        "segment gone": lambda: services.delete_segment(segment, **COMMAND),
-        "revoke": lambda: services.revoke_token(token, **COMMAND),
-        "delete": lambda: services.delete(flag, **COMMAND),
+        "switch": lambda: editing.switch(flag, on=True, **COMMAND),
+        "edit": lambda: editing.edit(flag, {"rules": [RULE | {"variants": []}]}, **COMMAND),
+        "cancel": lambda: schedules.cancel_schedule(entry, **COMMAND),
+        "rename": lambda: editing.rename(flag, "FF_B", **COMMAND),
+        "archive": lambda: editing.archive(flag, **COMMAND),
+        "unarchive": lambda: editing.unarchive(flag, **COMMAND),
+        "schedule": lambda: schedules.schedule(flag, at=timezone.now() + timedelta(days=1), action="off", **COMMAND),
+        "segment": lambda: segments.edit_segment(segment, {"description": "x"}, **COMMAND),
+        "segment gone": lambda: segments.delete_segment(segment, **COMMAND),
+        "revoke": lambda: tokens.revoke_token(token, **COMMAND),
+        "delete": lambda: editing.delete(flag, **COMMAND),
     }
     for name, verb in verbs.items():
         before = FlagSetState.objects.get().revision, FlagRevision.objects.count()
@@ -140,9 +141,9 @@ def test_every_verb_leaves_one_revision_and_raises_the_number():
 def test_a_stale_form_is_refused_and_told_who_and_what():
     flag, user = FeatureFlagFactory.create(), make_staff()
     base = flag.revisions.latest("id").pk
-    services.edit(flag, {"label": "Theirs"}, by=user, door=FlagRevision.Door.ADMIN)
+    editing.edit(flag, {"label": "Theirs"}, by=user, door=FlagRevision.Door.ADMIN)
 
-    error = refused("FLAG_CHANGED", lambda: services.edit(flag, {"label": "Mine"}, base=base, **COMMAND))
+    error = refused("FLAG_CHANGED", lambda: editing.edit(flag, {"label": "Mine"}, base=base, **COMMAND))
 
     assert "staff@example.org" in error.message
     assert "label" in error.message
@@ -151,11 +152,11 @@ def test_a_stale_form_is_refused_and_told_who_and_what():
 def test_a_protected_flag_wants_a_reason_for_each_switch():
     flag = FeatureFlagFactory.create(is_protected=True)
 
-    refused("REASON_REQUIRED", lambda: services.switch(flag, on=True, **COMMAND))
-    refused("REASON_REQUIRED", lambda: services.edit(flag, {"is_active": True}, **COMMAND, reason="  "))
-    refused("REASON_REQUIRED", lambda: services.schedule(flag, at=timezone.now(), action="on", **COMMAND))
-    assert services.edit(flag, {"label": "x"}, **COMMAND)
-    assert services.switch(flag, on=True, **COMMAND, reason="launch")
+    refused("REASON_REQUIRED", lambda: editing.switch(flag, on=True, **COMMAND))
+    refused("REASON_REQUIRED", lambda: editing.edit(flag, {"is_active": True}, **COMMAND, reason="  "))
+    refused("REASON_REQUIRED", lambda: schedules.schedule(flag, at=timezone.now(), action="on", **COMMAND))
+    assert editing.edit(flag, {"label": "x"}, **COMMAND)
+    assert editing.switch(flag, on=True, **COMMAND, reason="launch")
 
 
 def test_kill_switches_are_born_protected():
@@ -165,45 +166,45 @@ def test_kill_switches_are_born_protected():
 def test_archiving_hides_and_keeps_the_name():
     flag = FeatureFlagFactory.create(codename="FF_A", on=True)
 
-    assert services.archive(flag, **COMMAND)
-    assert not services.archive(flag, **COMMAND)
+    assert editing.archive(flag, **COMMAND)
+    assert not editing.archive(flag, **COMMAND)
 
     assert not flag.is_active
     assert "FF_A" not in store.snapshot.flags
-    refused("FLAG_EXISTS", lambda: services.create("ff_a", **COMMAND))
-    refused("FLAG_ARCHIVED", lambda: services.switch(flag, on=True, **COMMAND))
-    refused("FLAG_ARCHIVED", lambda: services.edit(flag, {"label": "x"}, **COMMAND))
-    assert services.unarchive(flag, **COMMAND)
+    refused("FLAG_EXISTS", lambda: editing.create("ff_a", **COMMAND))
+    refused("FLAG_ARCHIVED", lambda: editing.switch(flag, on=True, **COMMAND))
+    refused("FLAG_ARCHIVED", lambda: editing.edit(flag, {"label": "x"}, **COMMAND))
+    assert editing.unarchive(flag, **COMMAND)
     assert not store.snapshot.flags["FF_A"].constant.enabled
 
 
 def test_declared_flags_stay():
-    flag = services.get("FF_ENABLE_REGISTRATION")
+    flag = editing.get("FF_ENABLE_REGISTRATION")
 
-    refused("FLAG_DECLARED", lambda: services.archive(flag, **COMMAND, reason="x"))
-    refused("FLAG_DECLARED", lambda: services.delete(flag, **COMMAND))
-    refused("FLAG_DECLARED", lambda: services.rename(flag, "FF_X", **COMMAND))
+    refused("FLAG_DECLARED", lambda: editing.archive(flag, **COMMAND, reason="x"))
+    refused("FLAG_DECLARED", lambda: editing.delete(flag, **COMMAND))
+    refused("FLAG_DECLARED", lambda: editing.rename(flag, "FF_X", **COMMAND))
 
 
 def test_what_was_asked_for_is_archived_before_it_is_deleted():
     flag = FeatureFlagFactory.create(codename="FF_A")
     FlagSeen.objects.create(codename="FF_A")
 
-    refused("FLAG_IN_USE", lambda: services.delete(flag, **COMMAND))
-    services.archive(flag, **COMMAND)
-    services.delete(flag, **COMMAND)
+    refused("FLAG_IN_USE", lambda: editing.delete(flag, **COMMAND))
+    editing.archive(flag, **COMMAND)
+    editing.delete(flag, **COMMAND)
 
     assert not FeatureFlag.objects.filter(codename="FF_A").exists()
     assert FlagRevision.objects.filter(codename="FF_A").latest("id").action == "delete"
 
 
 def test_a_deleted_flag_comes_back(whole):
-    before, revision = portable.read_one(whole.pk), whole.revisions.latest("id")
-    services.delete(whole, **COMMAND)
+    before, revision = flag_document.read_one(whole.pk), whole.revisions.latest("id")
+    editing.delete(whole, **COMMAND)
 
-    services.restore(FlagRevision.objects.get(pk=revision.pk), **COMMAND)
+    editing.restore(FlagRevision.objects.get(pk=revision.pk), **COMMAND)
 
-    assert portable.read_one(services.get("FF_WHOLE").pk) == before
+    assert flag_document.read_one(editing.get("FF_WHOLE").pk) == before
 
 
 def test_a_renamed_flag_keeps_its_places_and_its_children():
@@ -212,26 +213,26 @@ def test_a_renamed_flag_keeps_its_places_and_its_children():
     people = [{"userId": str(number)} for number in range(50)]
     before = [store.snapshot.flags["FF_A"].evaluate(person, store.snapshot.flags).enabled for person in people]
 
-    assert services.rename(parent, "FF_B", **COMMAND)
+    assert editing.rename(parent, "FF_B", **COMMAND)
 
     flags = store.snapshot.flags
     assert [flags["FF_B"].evaluate(person, flags).enabled for person in people] == before
     assert [flags["FF_CHILD"].evaluate(person, flags).enabled for person in people] == before
-    refused("FLAG_EXISTS", lambda: services.rename(parent, "ff_child", **COMMAND))
+    refused("FLAG_EXISTS", lambda: editing.rename(parent, "ff_child", **COMMAND))
 
 
 def test_prerequisites_have_one_level():
     for name in ("FF_A", "FF_B", "FF_C"):
         FeatureFlagFactory.create(codename=name)
-    a, b = services.get("FF_A"), services.get("FF_B")
-    services.edit(a, {"prerequisites": [{"parent": "FF_B"}]}, **COMMAND)
+    a, b = editing.get("FF_A"), editing.get("FF_B")
+    editing.edit(a, {"prerequisites": [{"parent": "FF_B"}]}, **COMMAND)
 
-    refused("PREREQUISITE_CHAIN", lambda: services.edit(b, {"prerequisites": [{"parent": "FF_C"}]}, **COMMAND))
-    c = services.get("FF_C")
-    refused("PREREQUISITE_CHAIN", lambda: services.edit(c, {"prerequisites": [{"parent": "FF_A"}]}, **COMMAND))
-    refused("FLAG_INVALID", lambda: services.edit(c, {"prerequisites": [{"parent": "FF_NONE"}]}, **COMMAND))
-    refused("FLAG_INVALID", lambda: services.edit(c, {"prerequisites": [{"parent": "FF_C"}]}, **COMMAND))
-    refused("FLAG_IN_USE", lambda: services.archive(b, **COMMAND))
+    refused("PREREQUISITE_CHAIN", lambda: editing.edit(b, {"prerequisites": [{"parent": "FF_C"}]}, **COMMAND))
+    c = editing.get("FF_C")
+    refused("PREREQUISITE_CHAIN", lambda: editing.edit(c, {"prerequisites": [{"parent": "FF_A"}]}, **COMMAND))
+    refused("FLAG_INVALID", lambda: editing.edit(c, {"prerequisites": [{"parent": "FF_NONE"}]}, **COMMAND))
+    refused("FLAG_INVALID", lambda: editing.edit(c, {"prerequisites": [{"parent": "FF_C"}]}, **COMMAND))
+    refused("FLAG_IN_USE", lambda: editing.archive(b, **COMMAND))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_prerequisites_have_one_level():
 def test_what_cannot_be_is_refused_at_its_place(changes, place):
     flag = FeatureFlagFactory.create()
 
-    error = refused("FLAG_INVALID", lambda: services.edit(flag, changes, **COMMAND))
+    error = refused("FLAG_INVALID", lambda: editing.edit(flag, changes, **COMMAND))
 
     assert place in [problem.place for problem in error.problems]
 
@@ -281,20 +282,20 @@ def test_payloads_that_no_database_or_client_holds_are_refused(payload):
     changes = {"value_type": value_type, "variants": [{"name": "a", "payload": payload}]}
     flag = FeatureFlagFactory.create()
 
-    refused("FLAG_INVALID", lambda: services.edit(flag, changes, **COMMAND))
+    refused("FLAG_INVALID", lambda: editing.edit(flag, changes, **COMMAND))
 
 
 @pytest.mark.parametrize("payload", ["C:\\u0000dir", "\\ud800", "a\\\\u0000", ""])
 def test_a_text_that_only_looks_like_an_escape_is_kept(payload):
     flag = FeatureFlagFactory.create(value_type="string", variants=[{"name": "a", "payload": payload}])
 
-    assert portable.read_one(flag.pk)["variants"][0]["payload"] == payload
+    assert flag_document.read_one(flag.pk)["variants"][0]["payload"] == payload
 
 
 def test_the_type_stays_once_there_are_variants(whole):
     refused(
         "FLAG_INVALID",
-        lambda: services.edit(
+        lambda: editing.edit(
             whole, {"value_type": "integer", "variants": [], "rules": [], "off_value": None}, **COMMAND
         ),
     )
@@ -303,7 +304,7 @@ def test_the_type_stays_once_there_are_variants(whole):
 def test_segments_in_use_are_not_deleted(whole):
     from feature_flags.models import Segment
 
-    error = refused("SEGMENT_IN_USE", lambda: services.delete_segment(Segment.objects.get(), **COMMAND))
+    error = refused("SEGMENT_IN_USE", lambda: segments.delete_segment(Segment.objects.get(), **COMMAND))
 
     assert "FF_WHOLE" in error.message
 
@@ -312,6 +313,6 @@ def test_all_rules_disabled_is_off_and_not_everybody():
     flag = FeatureFlagFactory.create(on=True, rules=[{"is_enabled": False}])
     assert not store.snapshot.flags[flag.codename].constant.enabled
 
-    services.edit(flag, {"rules": []}, **COMMAND)
+    editing.edit(flag, {"rules": []}, **COMMAND)
 
     assert store.snapshot.flags[flag.codename].constant.enabled

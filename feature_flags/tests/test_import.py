@@ -6,9 +6,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState, Segment
 from feature_flags.runtime import snapshot, store
+from feature_flags.services import editing, importing, schedules
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_switch import together
 
@@ -19,11 +20,11 @@ BETA = {"name": "Beta", "constraints": [{"field": "email", "operator": "IN", "va
 
 
 def bring(flags, segments=(), **options):
-    return services.import_flags(flags, segments, **{**IMPORT, **options})
+    return importing.import_flags(flags, segments, **{**IMPORT, **options})
 
 
 def problems(flags, segments=(), **options):
-    with pytest.raises(portable.InvalidFlag) as caught:
+    with pytest.raises(flag_document.InvalidFlag) as caught:
         bring(flags, segments, **options)
     return [(".".join(map(str, problem.place)), problem.message) for problem in caught.value.problems]
 
@@ -66,7 +67,7 @@ def test_new_flags_come_in_with_one_revision_each():
     assert report.lines == ["segment Beta: created", "FF_Z: created", "FF_A: created"]
     assert (report.created, report.changed, report.archived, report.unchanged) == (2, 0, 0, 0)
     for name in ("FF_A", "FF_Z"):
-        revision = services.get(name).revisions.get()
+        revision = editing.get(name).revisions.get()
         assert (revision.action, revision.door, revision.who) == ("create", "import", "command:import_feature_flags")
     assert Segment.objects.get().revisions.get().door == "import"
     assert FlagSetState.objects.get().revision == before + 1
@@ -94,12 +95,12 @@ def test_a_change_is_told_and_recorded_with_its_reason():
     assert (revision.action, revision.reason, revision.diff) == ("switch", "test", {"is_active": [False, True]})
     flag.refresh_from_db()
     assert (flag.label, flag.rollout_percent, flag.owner) == ("Keep me", 10, "team")
-    assert services.get("FF_ENABLE_REGISTRATION").revisions.latest("id").action == "edit"
+    assert editing.get("FF_ENABLE_REGISTRATION").revisions.latest("id").action == "edit"
 
 
 def test_an_archived_flag_that_is_named_comes_back():
     flag = FeatureFlagFactory.create(codename="FF_A", on=True)
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
 
     report = bring([{"codename": "FF_A", "is_active": True}])
 
@@ -112,7 +113,7 @@ def test_an_archived_flag_that_is_named_comes_back():
 def test_prune_archives_what_the_file_lacks_but_for_declared_flags():
     FeatureFlagFactory.create(codename="FF_PARENT")
     child = FeatureFlagFactory.create(codename="FF_CHILD", prerequisites=[{"parent": "FF_PARENT"}], on=True)
-    plan = services.schedule(child, at=timezone.now() + timezone.timedelta(days=1), action="on", **COMMAND)
+    plan = schedules.schedule(child, at=timezone.now() + timezone.timedelta(days=1), action="on", **COMMAND)
 
     report = bring([{"codename": "FF_NEW"}], prune=True)
 
@@ -133,13 +134,13 @@ def test_what_prune_has_put_away_goes_through_a_file_unchanged():
     FeatureFlagFactory.create(codename="FF_PARENT")
     FeatureFlagFactory.create(codename="FF_CHILD", prerequisites=[{"parent": "FF_PARENT"}])
     bring([], prune=True)
-    documents = list(portable.read().values())
+    documents = list(flag_document.read().values())
     FeatureFlag.objects.get(codename="FF_CHILD").delete()
     FeatureFlag.objects.get(codename="FF_PARENT").delete()
 
     bring(documents)
 
-    assert list(portable.read().values()) == documents
+    assert list(flag_document.read().values()) == documents
 
 
 def test_a_flag_that_one_in_use_requires_is_not_put_away(declarations):
@@ -148,7 +149,7 @@ def test_a_flag_that_one_in_use_requires_is_not_put_away(declarations):
     declarations.declare("FF_CODE", default=True)
 
     assert problems([], prune=True) == [("FF_PARENT", "FF_CODE requires it.")]
-    assert services.get("FF_PARENT").is_active
+    assert editing.get("FF_PARENT").is_active
     assert problems([{"codename": "FF_CODE", "is_archived": True, "is_active": False}]) == [
         ("FF_CODE", "It is declared in code and cannot be archived.")
     ]
@@ -156,12 +157,12 @@ def test_a_flag_that_one_in_use_requires_is_not_put_away(declarations):
 
 def test_a_dry_run_tells_the_same_and_writes_nothing():
     FeatureFlagFactory.create(codename="FF_B")
-    flags, before = [{"codename": "FF_A"}, {"codename": "FF_B", "is_active": True}], list(portable.read().values())
+    flags, before = [{"codename": "FF_A"}, {"codename": "FF_B", "is_active": True}], list(flag_document.read().values())
     state = FlagSetState.objects.get().revision, FlagRevision.objects.count()
 
     report = bring(flags, [BETA], dry_run=True, prune=True)
 
-    assert list(portable.read().values()) == before
+    assert list(flag_document.read().values()) == before
     assert (FlagSetState.objects.get().revision, FlagRevision.objects.count()) == state
     assert not Segment.objects.exists()
     assert "FF_A" not in store.current().flags
@@ -246,7 +247,7 @@ def test_a_flag_stops_being_a_child_before_its_parent_becomes_one():
 
     bring([{"codename": "FF_P", "prerequisites": [{"parent": "FF_C"}]}, {"codename": "FF_C", "prerequisites": []}])
 
-    assert portable.read_one(services.get("FF_P").pk)["prerequisites"][0]["parent"] == "FF_C"
+    assert flag_document.read_one(editing.get("FF_P").pk)["prerequisites"][0]["parent"] == "FF_C"
 
 
 def test_a_new_kill_switch_is_protected():
@@ -257,8 +258,8 @@ def test_a_new_kill_switch_is_protected():
         ]
     )
 
-    assert services.get("FF_STOP").is_protected
-    assert not services.get("FF_EASY").is_protected
+    assert editing.get("FF_STOP").is_protected
+    assert not editing.get("FF_EASY").is_protected
 
 
 def test_a_changed_segment_reaches_the_flags_that_use_it():
@@ -297,11 +298,11 @@ def test_an_import_and_other_verbs_wait_for_each_other_in_one_order():
 
     def switching():
         for number in range(24):
-            services.switch(child, on=number % 2 == 0, **COMMAND)
+            editing.switch(child, on=number % 2 == 0, **COMMAND)
 
     def creating():
         for number in range(24):
-            services.create(f"FF_{number}", rules=[{}], tags=["b", str(number)], **COMMAND)
+            editing.create(f"FF_{number}", rules=[{}], tags=["b", str(number)], **COMMAND)
 
     def importing(*tags):
         for number in range(12):
@@ -326,7 +327,7 @@ def test_the_command_prints_the_difference(file):
     assert run(path, "--format", "switchboard") == (difference + summary, "")
     assert run(path, "--format", "switchboard")[0] == "0 created, 0 changed, 0 archived, 2 as before.\n"
 
-    assert services.get("FF_A").revisions.get().reason == "command line"
+    assert editing.get("FF_A").revisions.get().reason == "command line"
 
 
 def test_the_command_reads_stdin(monkeypatch):
@@ -427,13 +428,13 @@ def test_a_file_is_taken_but_for_what_cannot_be(file):
     ]
     kept = FeatureFlag.objects.filter(archived_at=None).values_list("codename", flat=True)
     assert set(kept) == {"FF_ENABLE_REGISTRATION", "FF_BAD", "FF_GOOD"}
-    assert services.get("FF_BAD").rollout_percent == 10
+    assert editing.get("FF_BAD").rollout_percent == 10
 
 
 def test_what_fails_while_it_is_written_leaves_nothing_of_itself(file):
     flag = FeatureFlagFactory.create(codename="FF_B", value_type="string", variants=[{"name": "a", "payload": "x"}])
     protected = FeatureFlagFactory.create(codename="FF_P", is_protected=True)
-    before = portable.read_one(flag.pk)
+    before = flag_document.read_one(flag.pk)
     flags = [
         {"codename": "FF_B", "label": "New", "value_type": "boolean", "variants": []},
         {"codename": "FF_P", "is_active": True},
@@ -450,9 +451,9 @@ def test_what_fails_while_it_is_written_leaves_nothing_of_itself(file):
         "Not taken: FF_C: It needs FF_P, which cannot be taken.",
         "Not taken: FF_D: prerequisites.0.parent: There is no flag FF_NONE.",
     ]
-    assert portable.read_one(flag.pk) == before
+    assert flag_document.read_one(flag.pk) == before
     assert [row.codename for row in FeatureFlag.objects.all()].count("FF_D") == 0
-    assert not services.get(protected.codename).is_active
+    assert not editing.get(protected.codename).is_active
 
 
 @pytest.mark.parametrize("name", ["/nowhere/flags.json", "/", "a\0b", "\udcff"])

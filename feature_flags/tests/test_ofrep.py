@@ -2,12 +2,12 @@
 
 import pytest
 
-from feature_flags import services
 from feature_flags.engine import Definition, compile_flag
 from feature_flags.http import cache as prepared
 from feature_flags.http import pieces
 from feature_flags.models import FlagToken, FlagUsage, UnknownFlag
 from feature_flags.runtime import store, usage
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, break_flag
 from feature_flags.tests.wire import BULK, ask, constraint, make_flag
 from project.asgi import application
@@ -78,7 +78,7 @@ def test_whatever_follows_is_the_key_and_unknown_is_a_json_404(key, evaluate):
 
 def test_an_archived_flag_is_unknown(evaluate):
     flag = make_flag("FF_GONE")
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
 
     assert evaluate("FF_GONE").status == 404
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.http import ofrep, pieces, streams, tickets
 from feature_flags.runtime import snapshot, store
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import BULK, make_flag, make_token
 
@@ -76,7 +76,7 @@ def test_a_client_that_has_heard_of_a_newer_revision_waits_for_it(is_edge, bulk,
     settings.FLAGS_EDGE = is_edge
     before = store.snapshot
     tag = bulk().headers["etag"]
-    services.switch(make_flag("FF_LATE", on=False), on=True, **COMMAND)
+    editing.switch(make_flag("FF_LATE", on=False), on=True, **COMMAND)
     newest = store.snapshot
     store.put(before)
     waited = []

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_flags import services
 from feature_flags.http import callers
+from feature_flags.services import tokens
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, BULK, ask, constraint, make_flag, make_token
 from project.asgi import application
@@ -41,7 +41,7 @@ def test_a_token_ends_by_the_clock_and_by_revocation(scene, bulk, monkeypatch):
         patch.setattr(callers, "time", lambda: later)
         assert bulk(token=secret).status == 401
 
-    services.revoke_token(token, **COMMAND)
+    tokens.revoke_token(token, **COMMAND)
 
     assert bulk(token=secret).status == 401
 

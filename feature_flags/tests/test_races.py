@@ -4,9 +4,9 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from feature_flags import services
 from feature_flags.models import FlagPrerequisite, FlagSetState, Segment
 from feature_flags.runtime import snapshot, store
+from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_switch import together
 
@@ -18,8 +18,8 @@ def test_two_flags_that_require_each_other_at_once_leave_one_requirement():
         one, two = FeatureFlagFactory.create(), FeatureFlagFactory.create()
 
         results = together(
-            lambda one=one, two=two: services.edit(one, {"prerequisites": [{"parent": two.codename}]}, **COMMAND),
-            lambda one=one, two=two: services.edit(two, {"prerequisites": [{"parent": one.codename}]}, **COMMAND),
+            lambda one=one, two=two: editing.edit(one, {"prerequisites": [{"parent": two.codename}]}, **COMMAND),
+            lambda one=one, two=two: editing.edit(two, {"prerequisites": [{"parent": one.codename}]}, **COMMAND),
         )
 
         assert sorted(results, key=str) == ["PREREQUISITE_CHAIN", True]
@@ -28,11 +28,11 @@ def test_two_flags_that_require_each_other_at_once_leave_one_requirement():
 
 def test_a_segment_is_used_or_deleted_and_never_both():
     for number in range(5):
-        segment, flag = services.create_segment(f"S{number}", **COMMAND), FeatureFlagFactory.create()
+        segment, flag = segments.create_segment(f"S{number}", **COMMAND), FeatureFlagFactory.create()
 
         results = together(
-            lambda flag=flag, name=segment.name: services.edit(flag, {"rules": [{"segments": [name]}]}, **COMMAND),
-            lambda segment=segment: services.delete_segment(segment, **COMMAND),
+            lambda flag=flag, name=segment.name: editing.edit(flag, {"rules": [{"segments": [name]}]}, **COMMAND),
+            lambda segment=segment: segments.delete_segment(segment, **COMMAND),
         )
 
         assert sorted(results, key=str) in ([None, "FLAG_INVALID"][::-1], ["SEGMENT_IN_USE", True])
@@ -44,7 +44,7 @@ def test_two_forms_saved_at_once_leave_one_change_and_one_refusal():
     base = flag.revisions.latest("id").pk
 
     results = together(
-        *[lambda label=label: services.edit(flag, {"label": label}, base=base, **COMMAND) for label in ("a", "b", "c")]
+        *[lambda label=label: editing.edit(flag, {"label": label}, base=base, **COMMAND) for label in ("a", "b", "c")]
     )
 
     assert sorted(results, key=str) == ["FLAG_CHANGED", "FLAG_CHANGED", True]
@@ -57,7 +57,7 @@ def test_a_reader_meets_no_half_written_flag(settings):
 
     def write():
         for number in range(1, 15):
-            services.edit(flag, {"label": str(number), "rules": [{"label": str(number)}]}, **COMMAND)
+            editing.edit(flag, {"label": str(number), "rules": [{"label": str(number)}]}, **COMMAND)
 
     def read():
         from django.utils import timezone
@@ -84,7 +84,7 @@ def test_flags_of_the_first_version_keep_working():
         MigrationExecutor(connection).migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
 
     store.forget()
-    flag = services.get("FF_OLD")
+    flag = editing.get("FF_OLD")
     assert flag.group_id == "FF_OLD"
     assert store.current().flags["FF_OLD"].constant.enabled
-    assert services.edit(flag, {"rollout_percent": 50}, **COMMAND)
+    assert editing.edit(flag, {"rollout_percent": 50}, **COMMAND)

@@ -3,9 +3,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.models import FlagRevision, FlagSchedule
 from feature_flags.runtime import snapshot, store
+from feature_flags.services import editing, schedules
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_switch import together
 from lib.errors import ProductError
@@ -17,7 +18,7 @@ SECOND = timedelta(seconds=1)
 @pytest.mark.django_db
 def test_the_clock_switches_before_the_row_does():
     flag = FeatureFlagFactory.create()
-    services.schedule(flag, at=NOON, action="on", **COMMAND)
+    schedules.schedule(flag, at=NOON, action="on", **COMMAND)
 
     early, late = (snapshot.build(None, at) for at in (NOON - SECOND, NOON))
 
@@ -31,12 +32,12 @@ def test_the_clock_switches_before_the_row_does():
 @pytest.mark.django_db
 def test_due_entries_are_written_with_their_door_and_reason():
     flag = FeatureFlagFactory.create()
-    services.schedule(flag, at=NOON, action="percent", percent=20, **COMMAND, reason="slowly")
-    services.schedule(flag, at=NOON + SECOND, action="on", **COMMAND)
-    services.schedule(flag, at=NOON + 2 * SECOND, action="off", **COMMAND)
+    schedules.schedule(flag, at=NOON, action="percent", percent=20, **COMMAND, reason="slowly")
+    schedules.schedule(flag, at=NOON + SECOND, action="on", **COMMAND)
+    schedules.schedule(flag, at=NOON + 2 * SECOND, action="off", **COMMAND)
 
-    assert services.apply_due(NOON + SECOND) == 2
-    assert services.apply_due(NOON + SECOND) == 0
+    assert schedules.apply_due(NOON + SECOND) == 2
+    assert schedules.apply_due(NOON + SECOND) == 0
 
     flag.refresh_from_db()
     assert (flag.rollout_percent, flag.is_active) == (20, True)
@@ -49,12 +50,12 @@ def test_due_entries_are_written_with_their_door_and_reason():
 @pytest.mark.django_db
 def test_a_cancelled_entry_does_nothing():
     flag = FeatureFlagFactory.create()
-    entry = services.schedule(flag, at=NOON, action="on", **COMMAND)
+    entry = schedules.schedule(flag, at=NOON, action="on", **COMMAND)
 
-    assert services.cancel_schedule(entry, **COMMAND)
-    assert not services.cancel_schedule(entry, **COMMAND)
+    assert schedules.cancel_schedule(entry, **COMMAND)
+    assert not schedules.cancel_schedule(entry, **COMMAND)
 
-    assert services.apply_due(NOON) == 0
+    assert schedules.apply_due(NOON) == 0
     assert store.snapshot.next_due is None
     assert not snapshot.build(None, NOON).flags[flag.codename].constant.enabled
 
@@ -62,20 +63,20 @@ def test_a_cancelled_entry_does_nothing():
 @pytest.mark.django_db
 def test_archiving_forgets_the_plans():
     flag = FeatureFlagFactory.create()
-    services.schedule(flag, at=NOON, action="on", **COMMAND)
+    schedules.schedule(flag, at=NOON, action="on", **COMMAND)
 
-    services.archive(flag, **COMMAND)
+    editing.archive(flag, **COMMAND)
 
-    assert services.apply_due(NOON) == 0
+    assert schedules.apply_due(NOON) == 0
 
 
 @pytest.mark.django_db
 def test_what_became_impossible_is_dropped_and_does_not_stop_the_others(caplog):
     broken, fine = FeatureFlagFactory.create(value_type="string"), FeatureFlagFactory.create()
     for flag in (broken, fine):
-        services.schedule(flag, at=NOON, action="on", **COMMAND)
+        schedules.schedule(flag, at=NOON, action="on", **COMMAND)
 
-    assert services.apply_due(NOON) == 1
+    assert schedules.apply_due(NOON) == 1
 
     assert set(FlagSchedule.objects.values_list("state", flat=True)) == {"cancelled", "applied"}
     assert "scheduled change refused" in caplog.text
@@ -90,7 +91,7 @@ def test_plans_that_mean_nothing_are_refused(plan):
     flag = FeatureFlagFactory.create()
 
     with pytest.raises(ProductError, match=r"action|percent"):
-        services.schedule(flag, at=NOON, **plan, **COMMAND)
+        schedules.schedule(flag, at=NOON, **plan, **COMMAND)
 
 
 @pytest.mark.django_db
@@ -98,17 +99,17 @@ def test_a_flag_with_rules_has_no_rollout_of_its_own():
     flag = FeatureFlagFactory.create(rules=[{}])
 
     with pytest.raises(ProductError, match="rules"):
-        services.schedule(flag, at=NOON, action="percent", percent=5, **COMMAND)
+        schedules.schedule(flag, at=NOON, action="percent", percent=5, **COMMAND)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_processes_apply_an_entry_once():
     flag = FeatureFlagFactory.create()
     now = timezone.now()
-    services.schedule(flag, at=now, action="on", **COMMAND)
+    schedules.schedule(flag, at=now, action="on", **COMMAND)
 
-    results = together(*[lambda: services.apply_due(now)] * 4)
+    results = together(*[lambda: schedules.apply_due(now)] * 4)
 
     assert sorted(results) == [0, 0, 0, 1]
     assert flag.revisions.filter(door="schedule").count() == 1
-    assert portable.read_one(flag.pk)["is_active"]
+    assert flag_document.read_one(flag.pk)["is_active"]

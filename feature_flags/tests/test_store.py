@@ -6,8 +6,8 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import JSONField, Value
 
 import feature_flags
-from feature_flags import services
 from feature_flags.runtime import snapshot, store
+from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 
@@ -64,7 +64,7 @@ def test_a_switch_is_seen_by_this_process_at_its_commit(committed):
     flag = FeatureFlagFactory.create()
 
     with transaction.atomic():
-        services.switch(flag, on=True, **COMMAND)
+        editing.switch(flag, on=True, **COMMAND)
         assert not feature_flags.is_enabled(flag.codename)
 
     assert feature_flags.is_enabled(flag.codename)
@@ -75,10 +75,10 @@ def test_what_is_rolled_back_was_never_seen(committed):
     flag, other = FeatureFlagFactory.create(), FeatureFlagFactory.create()
 
     with transaction.atomic():
-        services.switch(flag, on=True, **COMMAND)
+        editing.switch(flag, on=True, **COMMAND)
         transaction.set_rollback(True)
     # The same revision number now belongs to another change.
-    services.switch(other, on=True, **COMMAND)
+    editing.switch(other, on=True, **COMMAND)
 
     assert not feature_flags.is_enabled(flag.codename)
     assert feature_flags.is_enabled(other.codename)
@@ -89,7 +89,7 @@ def test_only_what_changed_is_compiled_again(committed):
     flag, other = FeatureFlagFactory.create(), FeatureFlagFactory.create()
     before = store.snapshot
 
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     after = store.snapshot
     assert after is not before
@@ -101,18 +101,18 @@ def test_only_what_changed_is_compiled_again(committed):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("change", ["rename", "archive", "delete", "segment"])
 def test_step_by_step_leads_to_the_same_as_starting_anew(committed, change):
-    segment = services.create_segment("Invited", constraints=[constraint("a@example.org")], **COMMAND)
+    segment = segments.create_segment("Invited", constraints=[constraint("a@example.org")], **COMMAND)
     flag = FeatureFlagFactory.create(on=True, rules=[{"segments": ["Invited"]}])
     FeatureFlagFactory.create(prerequisites=[{"parent": flag.codename}]) if change in {"rename", "segment"} else None
 
     if change == "rename":
-        services.rename(flag, "FF_RENAMED", **COMMAND)
+        editing.rename(flag, "FF_RENAMED", **COMMAND)
     elif change == "archive":
-        services.archive(flag, **COMMAND)
+        editing.archive(flag, **COMMAND)
     elif change == "delete":
-        services.delete(flag, **COMMAND)
+        editing.delete(flag, **COMMAND)
     else:
-        services.edit_segment(segment, {"constraints": [constraint("b@example.org")]}, **COMMAND)
+        segments.edit_segment(segment, {"constraints": [constraint("b@example.org")]}, **COMMAND)
         assert feature_flags.is_enabled(flag.codename, {"email": "b@example.org"})
 
     stepwise = store.snapshot
@@ -159,7 +159,7 @@ def test_a_rebuild_that_fails_keeps_the_snapshot_and_is_tried_again(committed, m
     before = store.snapshot
     with monkeypatch.context() as patch:
         patch.setattr(snapshot, "_build", lambda *args: 1 / 0)
-        services.switch(flag, on=True, **COMMAND)
+        editing.switch(flag, on=True, **COMMAND)
     assert store.snapshot is before
     assert "flags cannot be rebuilt" in caplog.text
 
@@ -174,8 +174,8 @@ def test_listeners_hear_every_swap(committed):
     store.listen(heard.append)
     flag = FeatureFlagFactory.create()
 
-    services.switch(flag, on=True, **COMMAND)
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     store.unlisten(heard.append)
     assert heard[-1] is store.snapshot
@@ -196,7 +196,7 @@ def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, cap
     with transaction.atomic():
         FlagRule.objects.filter(flag=broken).update(constraints=Value(written, JSONField()))
 
-    services.switch(fine, on=True, **COMMAND)
+    editing.switch(fine, on=True, **COMMAND)
     store.forget()
     store.refresh()
 
@@ -205,7 +205,7 @@ def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, cap
     assert store.snapshot.flags[broken.codename].error
     assert "flag cannot be compiled" in caplog.text
     # And it can still be switched off.
-    assert services.switch(broken, on=False, **COMMAND)
+    assert editing.switch(broken, on=False, **COMMAND)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -213,11 +213,11 @@ def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, cap
 def test_a_token_written_behind_the_verbs_stops_no_flag(committed, origins):
     from feature_flags.models import FlagToken
 
-    token, _ = services.create_token("T", kind="frontend", **COMMAND)
+    token, _ = tokens.create_token("T", kind="frontend", **COMMAND)
     flag = FeatureFlagFactory.create()
     FlagToken.objects.filter(pk=token.pk).update(allowed_origins=Value(origins, JSONField()))
 
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     assert feature_flags.is_enabled(flag.codename)
     (known,) = store.snapshot.tokens.values()

@@ -9,9 +9,9 @@ from functools import wraps
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from feature_flags import services
 from feature_flags.http import callers, streams, tickets
 from feature_flags.runtime import store
+from feature_flags.services import editing, tokens
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, BULK, ask, make_flag, make_token, scope_of
 from project.asgi import application
@@ -85,7 +85,7 @@ class Listener:
 
 
 def switch(flag, on):
-    return sync_to_async(services.switch)(flag, on=on, **COMMAND)
+    return sync_to_async(editing.switch)(flag, on=on, **COMMAND)
 
 
 def event(revision):
@@ -138,7 +138,7 @@ def test_a_change_between_the_answer_and_the_opening_of_its_stream_is_not_missed
     _, secret = make_token("frontend", name="page")
     reply = ask(application, "POST", BULK, {"authorization": secret})
     (stream,) = reply.json()["eventStreams"]
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
     @async_to_sync
     async def run():
@@ -179,7 +179,7 @@ async def test_a_quiet_stream_is_kept_open_by_comments(token):
 async def test_a_revoked_token_ends_its_streams_and_no_others(token, flag):
     other = (await sync_to_async(make_token)("server", name="other"))[0]
     async with Listener(target(token)) as listener, Listener(target(other)) as stays:
-        await sync_to_async(services.revoke_token)(token, **COMMAND)
+        await sync_to_async(tokens.revoke_token)(token, **COMMAND)
 
         while (message := await listener.next()).get("more_body"):
             pass
@@ -230,7 +230,7 @@ def test_a_bad_ticket_opens_nothing(token):
 
 def test_the_ticket_of_a_revoked_token_opens_nothing(token):
     address = target(token)
-    services.revoke_token(token, **COMMAND)
+    tokens.revoke_token(token, **COMMAND)
 
     assert ask(application, "GET", address).status == 401
 

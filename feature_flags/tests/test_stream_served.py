@@ -36,9 +36,10 @@ def stream_of(server, secret):
 
 
 REVOKE = """
-from feature_flags import models, services
+from feature_flags import models
+from feature_flags.services import tokens
 token = models.FlagToken.objects.get()
-services.revoke_token(token, by=None, by_label="command:test", door=models.FlagRevision.Door.COMMAND)
+tokens.revoke_token(token, by=None, by_label="command:test", door=models.FlagRevision.Door.COMMAND)
 """
 
 

@@ -3,8 +3,8 @@ from threading import Barrier, Thread
 import pytest
 from django.db import connection
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
 from lib.errors import ProductError
 
@@ -34,7 +34,7 @@ def together(*calls):
 def test_switching_writes_state_and_history():
     flag, user = FeatureFlagFactory.create(), make_staff()
 
-    changed = services.switch(flag, on=True, by=user, reason="launch", door=FlagRevision.Door.ADMIN)
+    changed = editing.switch(flag, on=True, by=user, reason="launch", door=FlagRevision.Door.ADMIN)
 
     assert changed
     assert flag.is_active
@@ -50,7 +50,7 @@ def test_a_repeat_changes_and_records_nothing():
     flag = FeatureFlagFactory.create(on=True)
     before = FlagSetState.objects.get().revision
 
-    changed = services.switch(flag, on=True, **COMMAND)
+    changed = editing.switch(flag, on=True, **COMMAND)
 
     assert not changed
     assert flag.revisions.filter(action="switch").count() == 1
@@ -61,9 +61,9 @@ def test_a_repeat_changes_and_records_nothing():
 def test_a_stale_object_asks_for_a_state_and_never_flips():
     flag = FeatureFlagFactory.create()
     stale = FeatureFlag.objects.get(pk=flag.pk)
-    services.switch(flag, on=True, **COMMAND)
+    editing.switch(flag, on=True, **COMMAND)
 
-    changed = services.switch(stale, on=True, **COMMAND)
+    changed = editing.switch(stale, on=True, **COMMAND)
 
     assert not changed
     assert stale.is_active
@@ -75,7 +75,7 @@ def test_a_flag_that_is_gone_is_unknown():
     FeatureFlag.objects.filter(pk=flag.pk).delete()
 
     with pytest.raises(ProductError) as caught:
-        services.switch(flag, on=True, **COMMAND)
+        editing.switch(flag, on=True, **COMMAND)
 
     assert caught.value.message == "Invalid FF selected, codename does not exist."
 
@@ -86,7 +86,7 @@ def test_two_people_switching_at_once_leave_one_change():
     before = FlagSetState.objects.get().revision
 
     def press():
-        return services.switch(FeatureFlag.objects.get(pk=flag.pk), on=True, **COMMAND)
+        return editing.switch(FeatureFlag.objects.get(pk=flag.pk), on=True, **COMMAND)
 
     results = together(press, press, press, press)
 
@@ -97,7 +97,7 @@ def test_two_people_switching_at_once_leave_one_change():
 
 @pytest.mark.django_db(transaction=True)
 def test_two_people_creating_at_once_leave_one_flag():
-    results = together(*[lambda name=name: str(services.create(name, **COMMAND)) for name in ("beta", "BETA", "Beta")])
+    results = together(*[lambda name=name: str(editing.create(name, **COMMAND)) for name in ("beta", "BETA", "Beta")])
 
     assert sorted(results)[-2:] == ["FLAG_EXISTS", "FLAG_EXISTS"] or results.count("FLAG_EXISTS") == 2
     assert FeatureFlag.objects.filter(codename__iexact="beta").count() == 1
@@ -108,6 +108,6 @@ def test_changes_of_different_flags_at_once_are_all_counted():
     flags = [FeatureFlagFactory.create() for _ in range(4)]
     before = FlagSetState.objects.get().revision
 
-    together(*[lambda flag=flag: services.switch(flag, on=True, **COMMAND) for flag in flags])
+    together(*[lambda flag=flag: editing.switch(flag, on=True, **COMMAND) for flag in flags])
 
     assert FlagSetState.objects.get().revision == before + 4

@@ -4,9 +4,9 @@ from hashlib import sha256
 import pytest
 from django.utils import timezone
 
-from feature_flags import services
 from feature_flags.models import FlagRevision, FlagToken
 from feature_flags.runtime import store
+from feature_flags.services import tokens
 from feature_flags.tests.factories import COMMAND
 from lib.errors import ProductError
 from project.tests import processes
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize(("kind", "prefix"), [("server", "sbs_"), ("frontend", "sbf_")])
 def test_the_secret_is_told_once_and_stored_as_a_hash(kind, prefix):
-    token, secret = services.create_token("shop", kind=kind, **COMMAND)
+    token, secret = tokens.create_token("shop", kind=kind, **COMMAND)
 
     assert secret.startswith(prefix)
     assert len(secret) > 40
@@ -30,7 +30,7 @@ def test_the_secret_is_told_once_and_stored_as_a_hash(kind, prefix):
 def test_origins_are_normal():
     origins = ["https://App.example.org:443/", "http://localhost:3000"]
 
-    token, secret = services.create_token("shop", kind="frontend", allowed_origins=origins, **COMMAND)
+    token, secret = tokens.create_token("shop", kind="frontend", allowed_origins=origins, **COMMAND)
 
     assert token.allowed_origins == ["http://localhost:3000", "https://app.example.org"]
     assert store.snapshot.tokens[sha256(secret.encode()).digest()].origins == set(token.allowed_origins)
@@ -54,16 +54,16 @@ def test_what_is_no_token_is_refused(fields):
     wanted = {"name": "shop", "kind": "frontend", **fields}
 
     with pytest.raises(ProductError):
-        services.create_token(wanted.pop("name"), **wanted, **COMMAND)
+        tokens.create_token(wanted.pop("name"), **wanted, **COMMAND)
 
     assert not FlagToken.objects.exists()
 
 
 def test_a_revoked_token_is_out_of_every_snapshot():
-    token, secret = services.create_token("shop", kind="server", **COMMAND)
+    token, secret = tokens.create_token("shop", kind="server", **COMMAND)
 
-    assert services.revoke_token(token, **COMMAND)
-    assert not services.revoke_token(token, **COMMAND)
+    assert tokens.revoke_token(token, **COMMAND)
+    assert not tokens.revoke_token(token, **COMMAND)
 
     assert not store.snapshot.tokens
 

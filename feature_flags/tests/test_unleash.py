@@ -7,10 +7,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from feature_flags import services
 from feature_flags.http import unleash
 from feature_flags.models import FlagUsage, UnknownFlag
 from feature_flags.runtime import store, usage
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, ask, make_flag, make_token
 from project.asgi import application
@@ -123,7 +123,7 @@ def test_a_known_tag_is_a_304(form, features):
 
 def test_a_switch_makes_a_new_tag(features):
     tag = features().headers["etag"]
-    services.switch(make_flag("FF_LATE", on=False), on=True, **COMMAND)
+    editing.switch(make_flag("FF_LATE", on=False), on=True, **COMMAND)
 
     assert features(if_none_match=tag).status == 200
 

@@ -8,10 +8,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as configured
 from django.db import transaction
 
-from feature_flags import services
 from feature_flags.http import deltas as module
 from feature_flags.models import FlagUsage, Segment
 from feature_flags.runtime import store, usage
+from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.test_stream import Listener, driven, switch
 from feature_flags.tests.wire import ask, make_flag, make_token, scope_of
@@ -53,10 +53,10 @@ def test_everything_comes_first_and_then_what_changed(delta):
     assert delta(tag).status == 304
     assert delta(f"W/{tag}").status == 304
 
-    services.switch(services.get("FF_ON"), on=False, **COMMAND)
+    editing.switch(editing.get("FF_ON"), on=False, **COMMAND)
     second = delta(tag)
-    services.archive(services.get("FF_HIDDEN"), **COMMAND)
-    services.edit_segment(Segment.objects.get(), {"constraints": []}, **COMMAND)
+    editing.archive(editing.get("FF_HIDDEN"), **COMMAND)
+    segments.edit_segment(Segment.objects.get(), {"constraints": []}, **COMMAND)
     third = delta(tag)
 
     assert second.json()["events"][0]["feature"]["enabled"] is False
@@ -76,7 +76,7 @@ def test_a_client_that_was_away_for_long_gets_everything(delta, monkeypatch):
     monkeypatch.setattr(module, "_MAX_STEPS", 2)
     tag = delta().headers["etag"]
     for on in (False, True, False):
-        services.switch(services.get("FF_ON"), on=on, **COMMAND)
+        editing.switch(editing.get("FF_ON"), on=on, **COMMAND)
         recent = delta().headers["etag"]
 
     assert events(delta(tag))[0][0] == "hydration"
@@ -86,14 +86,14 @@ def test_a_client_that_was_away_for_long_gets_everything(delta, monkeypatch):
 def test_a_client_that_knows_the_future_of_restored_database_is_led_back(delta):
     delta()
     with transaction.atomic():
-        services.switch(services.get("FF_ON"), on=False, **COMMAND)
+        editing.switch(editing.get("FF_ON"), on=False, **COMMAND)
         tag = delta().headers["etag"]
         transaction.set_rollback(True)
     store.refresh(due=True)
     delta()
-    services.archive(services.get("FF_HIDDEN"), **COMMAND)
+    editing.archive(editing.get("FF_HIDDEN"), **COMMAND)
     delta()
-    services.archive(services.get("FF_COLOUR"), **COMMAND)
+    editing.archive(editing.get("FF_COLOUR"), **COMMAND)
 
     found = delta(tag).json()["events"]
     assert [event["featureName"] for event in found[1:]] == ["FF_HIDDEN", "FF_COLOUR"]
@@ -102,13 +102,13 @@ def test_a_client_that_knows_the_future_of_restored_database_is_led_back(delta):
 
 def test_changes_that_are_longer_than_everything_are_not_kept(delta):
     tag = delta().headers["etag"]
-    flag = services.get("FF_ON")
-    services.edit(flag, {"description": "x" * 900}, **COMMAND)
+    flag = editing.get("FF_ON")
+    editing.edit(flag, {"description": "x" * 900}, **COMMAND)
     delta()
-    services.edit(services.get("FF_ON"), {"description": ""}, **COMMAND)
+    editing.edit(editing.get("FF_ON"), {"description": ""}, **COMMAND)
 
     for on in [False, True] * 20:
-        services.switch(services.get("FF_ON"), on=on, **COMMAND)
+        editing.switch(editing.get("FF_ON"), on=on, **COMMAND)
         delta()
 
     assert events(delta(tag))[0][0] == "hydration"
@@ -188,14 +188,14 @@ async def test_a_slow_reader_holds_a_piece_and_ends_with_its_token():
     for number in range(20):
         await sync_to_async(make_flag)(f"FF_{number}", description="ü" * 500, group_id="x" * 100)
     many = [{"field": "country", "operator": "IN", "values": ["x" * 90 + str(n) for n in range(900)]}]
-    await sync_to_async(services.create_segment)("many", constraints=many, **COMMAND)
+    await sync_to_async(segments.create_segment)("many", constraints=many, **COMMAND)
     token, secret = await sync_to_async(make_token)("server")
 
     async with Listener(STREAM, {"authorization": secret}) as listener:
         assert len(listener.first["body"]) <= 64 * 1024
         assert len((await listener.next())["body"]) == 64 * 1024
         listener.may_send.clear()
-        await sync_to_async(services.revoke_token)(token, **COMMAND)
+        await sync_to_async(tokens.revoke_token)(token, **COMMAND)
         listener.may_send.set()
         pieces = [await listener.next()]
         while pieces[-1].get("more_body"):
@@ -243,7 +243,7 @@ def test_tokens_that_are_good_are_told_and_nothing_of_the_others(path, is_edge_o
         ]
     }
     assert ask(application, "GET", "/api/client/features", {"authorization": edge}).status == 200
-    services.revoke_token(scene.server_token, **COMMAND)
+    tokens.revoke_token(scene.server_token, **COMMAND)
     assert ask(application, "GET", "/api/client/features", {"authorization": edge}).status == 401
     assert len(ask(application, "POST", "/edge/validate", body={"tokens": asked}).json()["tokens"]) == 1
 

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, Segment
+from feature_flags.services import editing
 from feature_flags.tests.pages import filled, page
 from feature_flags.tests.test_export import exported
 from feature_flags.tests.test_import import run
@@ -93,7 +94,7 @@ def test_payloads_side_by_side_keep_their_types(given, value_type, served, bring
     bring(document(feature(*given)))
 
     assert payloads(served("/api/client/features")) == [one and {"type": one[0], "value": one[1]} for one in given]
-    assert portable.read_one(services.get("FF_A").pk)["value_type"] == value_type
+    assert flag_document.read_one(editing.get("FF_A").pk)["value_type"] == value_type
 
 
 def test_a_variant_without_a_payload_answers_the_value_when_off(evaluate):
@@ -169,13 +170,13 @@ def _without_ids(one):
 
 def test_a_page_saved_for_another_reason_keeps_how_payloads_are_spelled(staff_client, served, bring):
     bring(document(feature(("number", "1.10"), None, ("number", "1e3"))))
-    flag = services.get("FF_A")
+    flag = editing.get("FF_A")
 
     data = filled(staff_client.get(page(flag)))
     staff_client.post(page(flag), {**data, "label": "New", "variants-2-payload": "7", "_save": "1"})
 
     assert data["variants-0-payload"] == "1.10"
-    assert portable.read_one(flag.pk)["label"] == "New"
+    assert flag_document.read_one(flag.pk)["label"] == "New"
     spelled = [{"type": "number", "value": "1.10"}, None, {"type": "number", "value": "7.0"}]
     assert payloads(served("/api/client/features")) == spelled
 
@@ -185,9 +186,9 @@ def test_a_page_saved_for_another_reason_keeps_how_payloads_are_spelled(staff_cl
 )
 def test_a_spelling_that_somebody_makes_up_is_not_taken(stored, staff_client, bring):
     bring(document(feature(("number", "1.10"))))
-    flag = services.get("FF_A")
+    flag = editing.get("FF_A")
 
     data = filled(staff_client.get(page(flag)))
     staff_client.post(page(flag), {**data, "variants-0-stored": stored, "_save": "1"})
 
-    assert portable.read_one(flag.pk)["variants"][0]["payload"] == 1.1
+    assert flag_document.read_one(flag.pk)["variants"][0]["payload"] == 1.1

@@ -3,17 +3,18 @@ import random
 
 import pytest
 
-from feature_flags import portable, services
-from feature_flags.document import definition
+from feature_flags import flag_document
 from feature_flags.engine import DRAW, Definition, compile_flag, normal_context
+from feature_flags.flag_document import wire_constraint
 from feature_flags.formats import unleash
 from feature_flags.models import FlagRevision
-from feature_flags.portable import wire_constraint
 from feature_flags.runtime import store
+from feature_flags.services import editing, segments
 from feature_flags.tests.engine.generator import Generator
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 from feature_flags.tests.test_export import exported
 from feature_flags.tests.test_import import failure, run
+from feature_flags.unleash_feature import definition
 from lib.errors import ProductError
 
 NOON = 1_700_000_000
@@ -33,7 +34,7 @@ def text(*features, segments=()):
 
 def load(*features, segments=(), notes=None):
     contents = unleash.load(text(*features, segments=segments), None, [].append if notes is None else notes.append)
-    return [portable.checked(document) for document in contents.flags]
+    return [flag_document.checked(document) for document in contents.flags]
 
 
 def refusal(*features, segments=()):
@@ -117,7 +118,7 @@ def test_segments_go_by_id_or_name():
 
     assert [rule["segments"] for rule in contents.flags[0]["rules"]] == [["Beta"], ["Beta", "segment 8"]]
     assert [segment["name"] for segment in contents.segments] == ["Beta", "segment 8"]
-    assert portable.checked_segment(contents.segments[0])["constraints"][0]["values"] == ["a"]
+    assert flag_document.checked_segment(contents.segments[0])["constraints"][0]["values"] == ["a"]
 
 
 # --- Values -----------------------------------------------------------------------------------------------------------
@@ -257,8 +258,8 @@ def _through_the_import(one, segments):
     used = {key for part in one["strategies"] for key in part.get("segments") or ()}
     contents = unleash.load(text(one, segments=[segment for segment in segments if segment["id"] in used]))
     try:
-        documents = [portable.checked_segment(segment) for segment in contents.segments]
-        flags = [portable.checked(flag) for flag in contents.flags if not contents.problems]
+        documents = [flag_document.checked_segment(segment) for segment in contents.segments]
+        flags = [flag_document.checked(flag) for flag in contents.flags if not contents.problems]
     except ProductError:
         return None
     ids = {segment["name"]: number for number, segment in enumerate(documents, start=1)}
@@ -343,7 +344,7 @@ class Flags:
             parent, required = self.rng.choice(parents), self.rng.random() < 0.8
             variants = self.some("ab", 1) if required else []
             flag["prerequisites"] = [{"parent": parent, "required": required, "variants": variants}]
-        return portable.checked(flag)
+        return flag_document.checked(flag)
 
     def context(self):
         context = {DRAW: str(self.rng.random())}
@@ -365,7 +366,7 @@ def compiled(documents, segments):
 def test_our_own_export_answers_as_before(seed):
     generator = Flags(random.Random(seed))
     segments = [
-        portable.checked_segment({"name": name, "constraints": generator.constraints(2)}) for name in ("S1", "S2")
+        flag_document.checked_segment({"name": name, "constraints": generator.constraints(2)}) for name in ("S1", "S2")
     ]
     parents = [generator.flag(f"FF_P{number}", []) for number in range(3)]
     children = [generator.flag(f"FF_C{number}", ["FF_P0", "FF_P1", "FF_P2"]) for number in range(12)]
@@ -379,8 +380,8 @@ def test_our_own_export_answers_as_before(seed):
     contents = unleash.load(text(*features, segments=named))
 
     after, *_ = compiled(
-        [portable.checked(document) for document in contents.flags],
-        [portable.checked_segment(segment) for segment in contents.segments],
+        [flag_document.checked(document) for document in contents.flags],
+        [flag_document.checked_segment(segment) for segment in contents.segments],
     )
     assert before.keys() == after.keys()
     for _ in range(150):
@@ -393,7 +394,7 @@ def test_our_own_export_answers_as_before(seed):
 
 
 def test_a_parent_without_a_variant_is_named_for_the_sdk_that_compares_names():
-    document = portable.checked({"codename": "FF_C", "prerequisites": [{"parent": "FF_P", "variants": ["red"]}]})
+    document = flag_document.checked({"codename": "FF_C", "prerequisites": [{"parent": "FF_P", "variants": ["red"]}]})
     made = definition(document, {}).feature
 
     contents = unleash.load(text(made))
@@ -420,7 +421,7 @@ def test_what_is_written_anew_is_told():
 
 @pytest.fixture
 def flags(db):
-    services.create_segment("Beta", constraints=[{"field": "n", "operator": "NUM_GT", "value": "7"}], **COMMAND)
+    segments.create_segment("Beta", constraints=[{"field": "n", "operator": "NUM_GT", "value": "7"}], **COMMAND)
     FeatureFlagFactory.create(codename="FF_P", on=True, rollout_percent=50, owner="team", tags=["web"])
     FeatureFlagFactory.create(
         codename="FF_C",
@@ -438,12 +439,12 @@ def flags(db):
 def test_our_own_export_changes_nothing_where_it_comes_from(flags, tmp_path):
     file = tmp_path / "unleash.json"
     file.write_text(exported("--format", "unleash"))
-    before = portable.read(), FlagRevision.objects.count()
+    before = flag_document.read(), FlagRevision.objects.count()
 
     out, notes = run(str(file), "--format", "unleash", "--prune")
 
     assert (out, notes) == ("0 created, 0 changed, 0 archived, 3 as before.\n", "")
-    assert (portable.read(), FlagRevision.objects.count()) == before
+    assert (flag_document.read(), FlagRevision.objects.count()) == before
 
 
 def test_a_change_made_elsewhere_keeps_what_the_format_does_not_know(flags, tmp_path):
@@ -455,7 +456,7 @@ def test_a_change_made_elsewhere_keeps_what_the_format_does_not_know(flags, tmp_
 
     run(str(file), "--format", "unleash")
 
-    child, parent = (portable.read_one(services.get(name).pk) for name in ("FF_C", "FF_P"))
+    child, parent = (flag_document.read_one(editing.get(name).pk) for name in ("FF_C", "FF_P"))
     assert (child["label"], child["off_value"], child["description"]) == ("Child", 7, "New")
     assert (parent["owner"], parent["tags"]) == ("team", ["web"])
     assert run(str(file), "--format", "unleash")[0].endswith("3 as before.\n")

@@ -163,10 +163,10 @@ def test_a_failed_flush_is_tried_again_twice_and_then_dropped(monkeypatch):
 
 
 def test_tokens_keep_the_day_they_were_last_used():
-    from feature_flags import services
+    from feature_flags.services import tokens
     from feature_flags.tests.factories import COMMAND
 
-    token, _ = services.create_token("T", kind="server", **COMMAND)
+    token, _ = tokens.create_token("T", kind="server", **COMMAND)
     usage.token_used(token.pk)
 
     usage.flush(NOW)

@@ -6,8 +6,8 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.urls import path
 
-from feature_flags import services
 from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.services import editing
 from feature_flags.tests.factories import FeatureFlagFactory
 from lib.admin.verbs import ReasonForm, Verb, VerbAdmin, staff
 from lib.errors import ProductError
@@ -19,7 +19,7 @@ def _retire(flag, /, *, request, reason):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_INVALID", "This one stays.")
     who = {"by": staff(request), "reason": reason, "door": FlagRevision.Door.ADMIN}
-    return services.edit(flag, {"label": "retired", "description": None}, **who)
+    return editing.edit(flag, {"label": "retired", "description": None}, **who)
 
 
 def _count(flag, /, *, request, reason):
@@ -28,13 +28,13 @@ def _count(flag, /, *, request, reason):
 
 def _describe(flag, /, *, request, reason, description):
     who = {"by": staff(request), "reason": reason, "door": FlagRevision.Door.ADMIN}
-    return services.edit(flag, {"description": description}, **who)
+    return editing.edit(flag, {"description": description}, **who)
 
 
 def _drop(flag, /, *, request, reason):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_IN_USE", "This one stays.")
-    services.delete(flag, by=staff(request), reason=reason, door=FlagRevision.Door.ADMIN)
+    editing.delete(flag, by=staff(request), reason=reason, door=FlagRevision.Door.ADMIN)
     return True
 
 

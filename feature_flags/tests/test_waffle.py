@@ -7,9 +7,10 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 
 import feature_flags
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.formats import waffle
 from feature_flags.models import FeatureFlag
+from feature_flags.services import editing, importing
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.test_import import failure, outcome, run
 from users.tests.factories import UserFactory
@@ -23,7 +24,7 @@ def flag(**fields):
 
 def load(*rows):
     notes = []
-    return [portable.checked(document) for document in waffle.load(json.dumps(rows), notes.append).flags], notes
+    return [flag_document.checked(document) for document in waffle.load(json.dumps(rows), notes.append).flags], notes
 
 
 def refusal(*rows):
@@ -34,7 +35,7 @@ def refusal(*rows):
 
 @pytest.fixture
 def dumped(db):
-    services.import_flags(*waffle.load((DATA / "waffle.json").read_text()), **COMMAND)
+    importing.import_flags(*waffle.load((DATA / "waffle.json").read_text()), **COMMAND)
 
 
 def enabled(name, context=None):
@@ -72,12 +73,12 @@ def test_percentages_are_kept_with_whom_they_hold_to(dumped):
 
     assert 440 < sum(quarter) < 560
     assert quarter == [enabled("quarter", {"userId": str(number)}) for number in range(2_000)]
-    document = portable.read_one(services.get("trace").pk)
+    document = flag_document.read_one(editing.get("trace").pk)
     assert (document["rollout_percent"], document["stickiness"], document["is_active"]) == (1, "random", True)
 
 
 def test_conditions_and_a_percentage_are_rules_side_by_side(dumped):
-    document = portable.read_one(services.get("beta.team").pk)
+    document = flag_document.read_one(editing.get("beta.team").pk)
 
     assert [(rule["label"], rule["rollout_percent"]) for rule in document["rules"]] == [
         ("superusers", 100),
@@ -94,7 +95,7 @@ def test_users_become_targets_and_nobody_else_is_let_in(dumped):
 
 
 def test_a_flag_that_is_off_keeps_its_rules_for_later(dumped):
-    services.switch(services.get("everyone_off"), on=True, **COMMAND)
+    editing.switch(editing.get("everyone_off"), on=True, **COMMAND)
 
     assert enabled("everyone_off", {"isStaff": "true"})
     assert not enabled("everyone_off", {"userId": "1"})
@@ -173,8 +174,8 @@ def test_a_little_stays_a_little(percent, whole):
 def test_one_name_in_two_of_waffles_lists_is_refused():
     switch = {"model": "waffle.switch", "fields": {"name": "X", "active": True}}
 
-    with pytest.raises(portable.InvalidFlag, match="X: It differs from x in letter case only."):
-        services.import_flags(*waffle.load(json.dumps([flag(), switch])), **COMMAND)
+    with pytest.raises(flag_document.InvalidFlag, match="X: It differs from x in letter case only."):
+        importing.import_flags(*waffle.load(json.dumps([flag(), switch])), **COMMAND)
 
 
 def test_other_models_are_left_out_and_named():

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from asgiref.sync import async_to_sync
 
-from feature_flags import services
 from feature_flags.runtime import store
+from feature_flags.services import segments, tokens
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 BULK = "/ofrep/v1/evaluate/flags"
@@ -89,7 +89,7 @@ def make_flag(codename, **fields):
 
 
 def make_token(kind, **fields):
-    return services.create_token(fields.pop("name", kind), kind=kind, **fields, **COMMAND)
+    return tokens.create_token(fields.pop("name", kind), kind=kind, **fields, **COMMAND)
 
 
 def make_scene():
@@ -102,7 +102,7 @@ def make_scene():
 
 
 def _make_scene():
-    services.create_segment("italy", constraints=[constraint("country", "IN", "IT")], **COMMAND)
+    segments.create_segment("italy", constraints=[constraint("country", "IN", "IT")], **COMMAND)
     make_flag("FF_ON", label="On")
     make_flag("FF_OFF", on=False)
     make_flag("FF_HIDDEN", exposed=False)

@@ -21,7 +21,7 @@ IMAGES = processes.ROOT / "docs" / "images"
 PEOPLE = f"""
 from datetime import timedelta
 from django.utils import timezone
-from feature_flags import services as flags
+from feature_flags.services import editing, segments
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, UnknownFlag
 from users import services
 from users.models import User, UserSession
@@ -50,7 +50,7 @@ for _ in range(5):
     limiter.reserve(signin.login_bucket("ada@example.org", Caller("203.0.113.7")))
 how = {{"by": None, "by_label": "example", "door": FlagRevision.Door.COMMAND}}
 invited = [{{"field": "emailDomain", "operator": "IN", "values": ["example.org", "example.com"]}}]
-flags.create_segment("Invited", constraints=invited, **how)
+segments.create_segment("Invited", constraints=invited, **how)
 italy = {{"field": "country", "operator": "IN", "values": ["IT", "SM"]}}
 recent = {{"field": "appVersion", "operator": "SEMVER_GTE", "value": "2.4.0"}}
 rules = [
@@ -64,8 +64,8 @@ for codename, label, on, more in (
     ("FF_SIGN_IN_BY_LINK", "Sign in by a link in a mail", False, {{"kind": "permission"}}),
     ("FF_WEEKLY_DIGEST", "The digest on Monday mornings", True, {{"kind": "operational", "owner": "team mail"}}),
 ):
-    flag = flags.create(codename, label=label, **more, **how)
-    flags.switch(flag, on=on, **how)
+    flag = editing.create(codename, label=label, **more, **how)
+    editing.switch(flag, on=on, **how)
 hour = now.replace(minute=0, second=0, microsecond=0)
 for codename, yes, no in (("FF_DARK_MODE", 18204, 0), ("FF_RECOMMENDATIONS", 2911, 6802), ("FF_WEEKLY_DIGEST", 412, 0)):
     FlagSeen.objects.create(codename=codename, first_seen_at=now - timedelta(days=2))
@@ -324,9 +324,9 @@ def test_without_a_mouse(server, chromium):
 
 def meanwhile(server, codename):
     """Somebody else changes the flag."""
-    shell = "from feature_flags import services; from feature_flags.models import FlagRevision; "
+    shell = "from feature_flags.services import editing; from feature_flags.models import FlagRevision; "
     shell += "how = {'by': None, 'by_label': 'example', 'door': FlagRevision.Door.COMMAND}; "
-    shell += f"services.edit(services.get('{codename}'), {{'label': 'Theirs'}}, **how)"
+    shell += f"editing.edit(editing.get('{codename}'), {{'label': 'Theirs'}}, **how)"
     printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
     assert printed.returncode == 0, printed.stderr
 

@@ -8,8 +8,8 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from feature_flags import services as flags
 from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
 from notifications.models import DeliveryEvent, ProviderState, Worker
 from notifications.tests.factories import MessageFactory
@@ -35,10 +35,10 @@ def scene():
     from users.services import Actor, Caller, audit, sessions
 
     values = [{"field": "email", "operator": "IN", "values": [MARKS["segment"]]}]
-    segment = flags.create_segment("Invited", constraints=values, **COMMAND)
-    flag = flags.create("FF_A", is_active=True, rules=[{"segments": ["Invited"]}], **COMMAND)
-    flags.edit_segment(segment, {"description": "Ours"}, **COMMAND)
-    flags.create_token("shop", kind="frontend", allowed_origins=[MARKS["flagtoken"]], **COMMAND)
+    segment = segments.create_segment("Invited", constraints=values, **COMMAND)
+    flag = editing.create("FF_A", is_active=True, rules=[{"segments": ["Invited"]}], **COMMAND)
+    segments.edit_segment(segment, {"description": "Ours"}, **COMMAND)
+    tokens.create_token("shop", kind="frontend", allowed_origins=[MARKS["flagtoken"]], **COMMAND)
     person = UserFactory.create()
     message = MessageFactory.create(user=person, to_address=MARKS["message"])
     event = {"provider": "mailersend", "event_id": "1", "kind": "bounced", "recipient": "x@example.org"}

@@ -50,8 +50,8 @@ def test_a_plan_switches_every_worker_and_is_written_once(server):
     at = time.time() + 1
     shell(
         server,
-        "from datetime import UTC, datetime; from feature_flags import services as s; "
-        f"s.schedule(s.get('FF_PLANNED'), at=datetime.fromtimestamp({at}, UTC), action='on', "
+        "from datetime import UTC, datetime; from feature_flags.services import editing, schedules; "
+        f"schedules.schedule(editing.get('FF_PLANNED'), at=datetime.fromtimestamp({at}, UTC), action='on', "
         "by=None, by_label='test', door='command')",
     )
 

@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import URLPattern
 from django.utils import timezone
 
-from feature_flags import services as flags
 from feature_flags.models import FlagRevision, FlagToken
+from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
 from notifications.models import Message, Suppression, TemplateOverride
 from notifications.services import overrides, suppressions
@@ -131,7 +131,7 @@ def words(client):
 
 
 def token():
-    return flags.create_token("shop", kind="server", **COMMAND)[0]
+    return tokens.create_token("shop", kind="server", **COMMAND)[0]
 
 
 def listed():
@@ -145,7 +145,7 @@ def news(client):
 
 
 def switched(client):
-    flag = flags.create("FF_A", **COMMAND)
+    flag = editing.create("FF_A", **COMMAND)
     return {"action": "export_json", "_selected_action": [flag.pk], "index": "0"}
 
 
@@ -246,6 +246,6 @@ def test_words_change_for_a_reason(staff_client, note):
 
 
 def test_the_history_of_flags_names_whoever_changed_a_segment(staff_client, superuser):
-    flags.create_segment("Invited", by=superuser, door="admin", reason="")
+    segments.create_segment("Invited", by=superuser, door="admin", reason="")
 
     assert FlagRevision.objects.get(subject="segment").actor == superuser

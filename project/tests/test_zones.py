@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags import services as flags
 from feature_flags.models import FlagSeen, FlagUsage
+from feature_flags.services import schedules, tokens
 from feature_flags.tests.factories import COMMAND
 from notifications.models import ProviderState, Worker
 from notifications.tests.factories import MessageFactory
@@ -25,8 +25,8 @@ def times(scene):  # noqa: F811
     now = timezone.now()
     FlagUsage.objects.create(codename="FF_A", hour=now.replace(minute=0, second=0), app_name="a", yes=1, no=0)
     FlagSeen.objects.update_or_create(codename="FF_A", defaults={"last_seen_at": now})
-    flags.schedule(scene, at=now + timedelta(days=1), action="off", **COMMAND)
-    flags.create_token("old", kind="server", expires_at=now + timedelta(days=1), **COMMAND)
+    schedules.schedule(scene, at=now + timedelta(days=1), action="off", **COMMAND)
+    tokens.create_token("old", kind="server", expires_at=now + timedelta(days=1), **COMMAND)
     ProviderState.objects.update(paused=True, paused_until=now + timedelta(hours=1), last_ok_at=now)
     Worker.objects.update(started_at=now, beat_at=now)
     MessageFactory.create(finished=True)

@@ -7,7 +7,7 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 
-from feature_flags import portable
+from feature_flags import flag_document
 from lib.text import valid_email
 from notifications import services as notifications
 from notifications.models import Message, Suppression
@@ -142,7 +142,7 @@ def test_lists_hold_whatever_the_spelling(settings, spelling):
 def test_rules_for_a_domain_know_every_spelling(spelling):
     rule = {"field": "emailDomain", "operator": "IN", "values": [spelling.rpartition("@")[2]]}
 
-    document = portable.checked({"codename": "FF_X", "rules": [{"constraints": [rule]}]})
+    document = flag_document.checked({"codename": "FF_X", "rules": [{"constraints": [rule]}]})
 
     assert document["rules"][0]["constraints"][0]["values"] == [
         UserFactory.build(email=READABLE).flag_context()["emailDomain"]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from feature_flags import services as flags
+from feature_flags.services import editing, segments
 from users import answers
 from users.models import OneTimeToken, User
 from users.services import tokens
@@ -33,7 +33,7 @@ def close_registration():
 
 def edit_registration(**changes):
     who = {"by": None, "by_label": "test", "door": "command", "reason": "test"}
-    flags.edit(flags.get("FF_ENABLE_REGISTRATION"), changes, **who)
+    editing.edit(editing.get("FF_ENABLE_REGISTRATION"), changes, **who)
 
 
 def only(field, operator, *values):
@@ -70,7 +70,7 @@ def test_registration_can_be_open_for_one_domain(api):
 def test_registration_can_be_open_for_those_who_are_invited(api):
     who = {"by": None, "by_label": "test", "door": "command"}
     invited = [{"field": "email", "operator": "IN", "values": ["ada@example.org"]}]
-    flags.create_segment("Invited", constraints=invited, **who)
+    segments.create_segment("Invited", constraints=invited, **who)
     edit_registration(rules=[{"segments": ["Invited"]}])
 
     assert register(api).status_code == 201

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from feature_flags import lifecycle
+from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag
-from feature_flags.portable import InvalidFlag, Problem
 from lib.text import printable
 
 _BATCH = 1_000

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import inspection, portable
+from feature_flags import flag_document, inspection
 from feature_flags.management.commands._shared import lives, whole_number
 from feature_flags.models import FeatureFlag, UnknownFlag
 from feature_flags.runtime import snapshot
@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         # One moment: a change between two questions is no drift.
         with snapshot.one_view():
-            documents = portable.read()
+            documents = flag_document.read()
             broken, drifted = inspection.broken(documents), inspection.drifted(documents)
             ambiguous = inspection.ambiguous(documents)
         stale = dict(_stale(timezone.now(), options["max_stale"]))

@@ -1,8 +1,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from feature_flags import services
 from feature_flags.models import FlagRevision
+from feature_flags.services import editing
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
         add_reason(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        flag = services.create(
+        flag = editing.create(
             options["codename"],
             label=options["label"],
             description=options["description"],

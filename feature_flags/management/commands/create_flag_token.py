@@ -2,8 +2,8 @@ from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from feature_flags import services
 from feature_flags.models import FlagRevision, FlagToken
+from feature_flags.services import tokens
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         add_reason(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        _, secret = services.create_token(
+        _, secret = tokens.create_token(
             options["name"],
             kind=options["kind"],
             allowed_origins=options["origin"],

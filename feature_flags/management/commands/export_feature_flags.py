@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from feature_flags import portable
+from feature_flags import flag_document
 from feature_flags.formats import switchboard, unleash
 from feature_flags.models import Segment
 from feature_flags.runtime import snapshot
@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
 def _switchboard() -> str:
     with snapshot.one_view():
-        documents = portable.read()
+        documents = flag_document.read()
         segments = [segment_document(segment) for segment in Segment.objects.all()]
     return switchboard.dump(documents.values(), segments)
 

@@ -5,12 +5,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from feature_flags import portable, services
+from feature_flags import flag_document
 from feature_flags.formats import switchboard, unleash, waffle
 from feature_flags.formats.reading import Contents, Warn
 from feature_flags.management.commands._shared import sentences, told
 from feature_flags.models import FlagRevision
 from feature_flags.runtime import snapshot
+from feature_flags.services import importing
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 from lib.text import printable
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         try:
             notes: list[str] = []
             contents = _FORMATS[options["format"]](_read(options["file"]), notes.append)
-            report = services.import_flags(
+            report = importing.import_flags(
                 *contents,
                 strict=options["strict"],
                 dry_run=options["dry_run"],
@@ -46,7 +47,7 @@ class Command(BaseCommand):
                 door=FlagRevision.Door.IMPORT,
                 reason=options["reason"],
             )
-        except portable.InvalidFlag as error:
+        except flag_document.InvalidFlag as error:
             raise CommandError(told(error)) from error
         for note in notes:
             self.stderr.write(printable(f"Note: {note}."))
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             raise CommandError(lines, returncode=3)
 
 
-def _summary(report: services.Report) -> str:
+def _summary(report: importing.Report) -> str:
     counts = f"{report.created} created, {report.changed} changed, {report.archived} archived"
     refused = len({problem.place[:1] for problem in report.problems})
     return f"{counts}, {report.unchanged} as before{f', {refused} not taken' if refused else ''}."
@@ -89,7 +90,7 @@ def _switchboard(text: str, warn: Warn) -> Contents:
 
 def _unleash(text: str, warn: Warn) -> Contents:
     with snapshot.one_view():
-        known = {document["codename"]: document for document in portable.read().values()}
+        known = {document["codename"]: document for document in flag_document.read().values()}
     return unleash.load(text, known, warn)
 
 

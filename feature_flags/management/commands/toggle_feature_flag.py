@@ -1,8 +1,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from feature_flags import services
 from feature_flags.models import FlagRevision
+from feature_flags.services import editing
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 
@@ -15,8 +15,8 @@ class Command(BaseCommand):
         add_reason(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        flag = services.get(options["codename"])
-        services.switch(
+        flag = editing.get(options["codename"])
+        editing.switch(
             flag,
             on=not flag.is_active,
             by=None,

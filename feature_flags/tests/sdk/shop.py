@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from project.tests.processes import Server, manage, serving, until
 
 _FLAGS = """
-from feature_flags import models, services
+from feature_flags import models
+from feature_flags.services import editing, segments
 who = {"by": None, "by_label": "command:test", "door": models.FlagRevision.Door.COMMAND}
 red_and_blue = [{"name": "red", "payload": "#f00"}, {"name": "blue", "payload": "#00f"}]
 italians = [{"field": "country", "operator": "IN", "values": ["IT"]}]
-services.create_segment("italy", constraints=italians, **who)
-services.create("FF_SWITCH", **who)
-services.create("FF_ITALY", is_active=True, rules=[{"segments": ["italy"]}], **who)
-services.create("FF_HALF", is_active=True, rollout_percent=50, **who)
-services.create("FF_COLOUR", is_active=True, value_type="string", off_value="#000", variants=red_and_blue, **who)
-services.create("FF_COUNT", is_active=True, value_type="integer", variants=[{"name": "n", "payload": 5}], **who)
-services.create("FF_RATIO", is_active=True, value_type="float", variants=[{"name": "n", "payload": 5}], **who)
-services.create("FF_SHAPE", is_active=True, value_type="object", variants=[{"name": "n", "payload": {"a": [1]}}], **who)
-services.create("FF_UNSET", value_type="string", variants=[{"name": "n", "payload": "x"}], **who)
+segments.create_segment("italy", constraints=italians, **who)
+editing.create("FF_SWITCH", **who)
+editing.create("FF_ITALY", is_active=True, rules=[{"segments": ["italy"]}], **who)
+editing.create("FF_HALF", is_active=True, rollout_percent=50, **who)
+editing.create("FF_COLOUR", is_active=True, value_type="string", off_value="#000", variants=red_and_blue, **who)
+editing.create("FF_COUNT", is_active=True, value_type="integer", variants=[{"name": "n", "payload": 5}], **who)
+editing.create("FF_RATIO", is_active=True, value_type="float", variants=[{"name": "n", "payload": 5}], **who)
+editing.create("FF_SHAPE", is_active=True, value_type="object", variants=[{"name": "n", "payload": {"a": [1]}}], **who)
+editing.create("FF_UNSET", value_type="string", variants=[{"name": "n", "payload": "x"}], **who)
 """
 _ANSWERS = """
 import json

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from yggdrasil_engine.engine import UnleashEngine
 
-from feature_flags import portable
-from feature_flags.document import definition
+from feature_flags import flag_document
 from feature_flags.engine import Definition, compile_flag, normal_context
 from feature_flags.tests.engine import pools
 from feature_flags.tests.engine.fuzz import Watched, ours
+from feature_flags.unleash_feature import definition
 from lib.errors import ProductError
 
 pytestmark = pytest.mark.sdk
@@ -160,12 +160,15 @@ class Documents:
 
     def document(self):
         ids = {"S1": 1, "S2": 2}
-        segments = [self.taken(portable.checked_segment, self.segment, name) for name in ids]
+        segments = [self.taken(flag_document.checked_segment, self.segment, name) for name in ids]
         parents = [f"parent-{number}" for number in range(3)]
-        flags = [self.taken(portable.checked, self.flag, name, []) for name in parents]
-        flags += [self.taken(portable.checked, self.flag, f"flag-{number}", parents) for number in range(12)]
+        flags = [self.taken(flag_document.checked, self.flag, name, []) for name in parents]
+        flags += [self.taken(flag_document.checked, self.flag, f"flag-{number}", parents) for number in range(12)]
         wires = [
-            {"id": ids[one["name"]], "constraints": [portable.wire_constraint(part) for part in one["constraints"]]}
+            {
+                "id": ids[one["name"]],
+                "constraints": [flag_document.wire_constraint(part) for part in one["constraints"]],
+            }
             for one in segments
         ]
         return {
@@ -259,7 +262,7 @@ TOP = [
 )
 def test_what_a_context_says_in_two_ways(node, members, context, said):
     """A row that has come to agree may leave the table."""
-    flag = portable.checked({"codename": "FF_A", "is_active": True, "group_id": "g", **members})
+    flag = flag_document.checked({"codename": "FF_A", "is_active": True, "group_id": "g", **members})
     document = {"version": 2, "features": [definition(flag, {}).feature], "segments": []}
 
     _, _, [(_, _, theirs, others, mine)] = differences(node, document, [("FF_A", context)])

@@ -18,18 +18,19 @@ with warnings.catch_warnings():
 
 HERE = Path(__file__).parent
 _WHO = """
-from feature_flags import models, services
+from feature_flags import models
+from feature_flags.services import editing, segments
 who = {"by": None, "by_label": "command:test", "door": models.FlagRevision.Door.COMMAND}
 """
 _MORE = """
-services.create("FF_GONE", is_active=True, **who)
+editing.create("FF_GONE", is_active=True, **who)
 """
 _SEGMENT = """
 french = [{"field": "country", "operator": "IN", "values": ["FR"]}]
-services.edit_segment(models.Segment.objects.get(), {"constraints": french}, **who)
+segments.edit_segment(models.Segment.objects.get(), {"constraints": french}, **who)
 """
 _ARCHIVE = """
-services.archive(services.get("FF_GONE"), **who)
+editing.archive(editing.get("FF_GONE"), **who)
 """
 
 

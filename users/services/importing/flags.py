@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from feature_flags import services as flags
+from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FeatureFlag, FlagRevision
-from feature_flags.portable import InvalidFlag
+from feature_flags.services import importing
 from lib.errors import ProductError
 from users.services.importing.people import BY
 from users.services.importing.report import Options, Report
@@ -45,7 +45,7 @@ def _import(codename: str, row: dict[str, Any], options: Options, report: Report
         "is_active": bool(row["is_active"]),
     }
     try:
-        done = flags.import_flags(
+        done = importing.import_flags(
             [document],
             dry_run=options.dry_run,
             by=None,

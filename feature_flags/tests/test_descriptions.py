@@ -2,18 +2,18 @@
 
 import pytest
 
-from feature_flags import portable, words
+from feature_flags import descriptions, flag_document
 
 IT = {"field": "country", "operator": "IN", "values": ["IT", "FR"]}
 OLD = {"field": "age", "operator": "NUM_GTE", "value": "18", "inverted": True}
 
 
 def document(**members):
-    return portable.checked({"codename": "FF_A", **members})
+    return flag_document.checked({"codename": "FF_A", **members})
 
 
 def lines(before, after):
-    return words.changes(portable.diff(document(**before), document(**after)))
+    return descriptions.describe_changes(flag_document.diff(document(**before), document(**after)))
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_changes_read_like_this(before, after, expected):
 def test_a_rule_reads_as_a_sentence():
     rule = {"constraints": [IT], "segments": ["Invited"], "rollout_percent": 50, "stickiness": "email"}
 
-    assert words.rule(rule) == "country is one of IT, FR and segment Invited and 50 % by email"
-    assert words.rule({"stickiness": "default"}) == "everybody"
+    assert descriptions.describe_rule(rule) == "country is one of IT, FR and segment Invited and 50 % by email"
+    assert descriptions.describe_rule({"stickiness": "default"}) == "everybody"
 
 
 def test_an_end_tells_of_what_there_was_and_not_of_what_there_was_not():
-    gone = words.changes(portable.diff(document(label="Old"), {}))
+    gone = descriptions.describe_changes(flag_document.diff(document(label="Old"), {}))
 
     assert "label: Old → –" in gone
     assert not any(line.startswith(("description", "tags", "targets", "always")) for line in gone)
@@ -105,4 +105,4 @@ def test_long_values_are_cut_and_long_lists_counted():
 @pytest.mark.parametrize("name", ["rules", "variants", "targets", "tags", "prerequisites", "constraints", "segments"])
 def test_any_shape_reads_somehow(name, value):
     for pair in ([value, []], [[], value], [value, value], [None, value]):
-        assert all(isinstance(line, str) for line in words.changes({name: pair}))
+        assert all(isinstance(line, str) for line in descriptions.describe_changes({name: pair}))

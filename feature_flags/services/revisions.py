@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from django.utils import timezone
 
-from feature_flags import portable
+from feature_flags import flag_document
 from feature_flags.models import ACTOR_LABEL_LENGTH, FeatureFlag, FlagRevision, Segment
 from feature_flags.runtime import store
 from lib.errors import ProductError
@@ -58,7 +58,7 @@ def record(
         actor_label=label_of(who),
         door=who["door"],
         reason=who.get("reason", "").strip(),
-        diff={**portable.diff(before, after), **(noted or {})},
+        diff={**flag_document.diff(before, after), **(noted or {})},
         snapshot=dict(after),
         at=timezone.now(),
     )
@@ -67,7 +67,7 @@ def record(
         revision.clean_fields(exclude={"subject", "flag", "segment", "actor", "diff", "snapshot"})
     except ValidationError as error:
         field, problems = next(iter(error.message_dict.items()))
-        raise portable.InvalidFlag([portable.Problem((field,), problems[0])]) from None
+        raise flag_document.InvalidFlag([flag_document.Problem((field,), problems[0])]) from None
     revision.save()
     return revision
 

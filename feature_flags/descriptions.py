@@ -8,8 +8,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from feature_flags.engine import wording
-from feature_flags.portable import diff as differences
-from feature_flags.portable import wire_constraint
+from feature_flags.flag_document import diff as differences
+from feature_flags.flag_document import wire_constraint
 
 Document = Mapping[str, Any]
 
@@ -26,24 +26,24 @@ _SHOWN = 80
 _EMPTY: tuple[Any, ...] = (None, False, "", [], {}, {"on": [], "off": []})
 
 
-def changes(diff: Mapping[str, Any]) -> list[str]:
+def describe_changes(diff: Mapping[str, Any]) -> list[str]:
     """`{member: [before, after]}` as lines: `active: off → on`, `rule 1, rollout: 10 % → 50 %`."""
     return [line for name, (before, after) in diff.items() for line in _lines(name, before, after)]
 
 
-def rule(document: Document) -> str:
+def describe_rule(document: Document) -> str:
     """`country is one of IT, FR and segment Invited and 50 % by userId`."""
-    parts = [constraint(part) for part in document.get("constraints") or ()]
+    parts = [describe_constraint(part) for part in document.get("constraints") or ()]
     parts += [f"segment {name}" for name in document.get("segments") or ()]
     if (percent := document.get("rollout_percent", 100)) != 100 or document.get("stickiness") != "default":
         parts.append(wording.rollout_label(percent, document.get("stickiness", "default")))
     text = " and ".join(parts) or "everybody"
     if variants := document.get("variants"):
-        text += f"; variants {', '.join(map(variant, variants))}"
+        text += f"; variants {', '.join(map(describe_variant, variants))}"
     return text if document.get("is_enabled", True) else f"{text} (disabled)"
 
 
-def constraint(document: Document) -> str:
+def describe_constraint(document: Document) -> str:
     """`country is one of IT, FR`."""
     try:
         return wording.constraint_label(wire_constraint(document))
@@ -51,14 +51,14 @@ def constraint(document: Document) -> str:
         return f"{document.get('field')} {document.get('operator')}"
 
 
-def variant(document: Document) -> str:
+def describe_variant(document: Document) -> str:
     """`blue (weight 1)`, with its payload where it has one."""
     payload = document.get("payload")
     value = "" if payload is None else f", {_word(payload)}"
     return f"{document.get('name')} (weight {document.get('weight', 1)}{value})"
 
 
-def prerequisite(document: Document) -> str:
+def describe_prerequisite(document: Document) -> str:
     """`FF_PARENT on with variant blue or red`."""
     variants = " or ".join(document.get("variants") or ())
     state = "on" if document.get("required", True) else "off"
@@ -93,12 +93,12 @@ def _rules(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
         paired = min(end - start, new_end - new_start)
         for number in range(paired):
             title = _title(after[new_start + number], new_start + number)
-            inner = changes(differences(before[start + number], after[new_start + number]))
+            inner = describe_changes(differences(before[start + number], after[new_start + number]))
             lines += [f"{title}, {line}" for line in inner]
         for number in range(start + paired, end):
-            lines.append(f"{_title(before[number], number)} removed: {rule(before[number])}")
+            lines.append(f"{_title(before[number], number)} removed: {describe_rule(before[number])}")
         for number in range(new_start + paired, new_end):
-            lines.append(f"{_title(after[number], number)} added: {rule(after[number])}")
+            lines.append(f"{_title(after[number], number)} added: {describe_rule(after[number])}")
     return lines
 
 
@@ -107,16 +107,16 @@ def _title(document: Document, number: int) -> str:
 
 
 def _constraints(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
-    lines = _come_and_gone("constraint", before, after, constraint)
+    lines = _come_and_gone("constraint", before, after, describe_constraint)
     return lines or ["constraints: another order or spelling"]
 
 
 def _variants(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
-    return _by_name("variant", "name", before, after, variant) or ["variants: another order"]
+    return _by_name("variant", "name", before, after, describe_variant) or ["variants: another order"]
 
 
 def _prerequisites(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
-    return _by_name("prerequisite", "parent", before, after, prerequisite)
+    return _by_name("prerequisite", "parent", before, after, describe_prerequisite)
 
 
 def _targets(before: Any, after: Any) -> list[str]:
@@ -154,7 +154,7 @@ def _by_name(
         if key not in old:
             lines.append(f"{kind} added: {text(part)}")
         elif part != old[key]:
-            lines += [f"{kind} {key}, {line}" for line in changes(differences(old[key], part))]
+            lines += [f"{kind} {key}, {line}" for line in describe_changes(differences(old[key], part))]
     return lines
 
 

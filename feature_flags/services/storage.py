@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from feature_flags import names
+from feature_flags.flag_document import OWN_FIELDS, Document, InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRule, FlagTarget, FlagVariant, Segment, Tag
-from feature_flags.portable import OWN_FIELDS, Document, InvalidFlag, Problem
 from lib.errors import ProductError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from feature_flags.engine import DISABLED, Definition
-from feature_flags.portable import Document, spelled, wire_constraint
+from feature_flags.flag_document import Document, spelled, wire_constraint
 
 TARGETS = "always on"
 

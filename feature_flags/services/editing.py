@@ -9,11 +9,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from feature_flags import declarations, names, portable
+from feature_flags import declarations, flag_document, names
+from feature_flags.flag_document import Document, InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule, FlagSeen
-from feature_flags.portable import Document, InvalidFlag, Problem
-from feature_flags.services import rows
-from feature_flags.services.recording import Who, label_of, record, touch
+from feature_flags.services import storage
+from feature_flags.services.revisions import Who, label_of, record, touch
 from lib.errors import ProductError
 
 Action = FlagRevision.Action
@@ -30,7 +30,7 @@ def get(codename: str) -> FeatureFlag:
 
 @transaction.atomic
 def create(codename: str, **fields: Any) -> FeatureFlag:
-    """A new flag; `fields` are members of its document (portable.Flag) and who does it. Off unless they say otherwise.
+    """A new flag, off by default; `fields` are members of its document (flag_document.Flag) and who does it.
 
     FLAG_EXISTS also for a name that differs in letter case only; FLAG_INVALID.
     """
@@ -54,7 +54,7 @@ def switch(flag: FeatureFlag, *, on: bool, **who: Unpack[Who]) -> bool:
 
 @transaction.atomic
 def edit(flag: FeatureFlag, changes: Mapping[str, Any], *, base: int | None = None, **who: Unpack[Who]) -> bool:
-    """Write the members of the document (portable.Flag) that are given; return whether anything changed.
+    """Write the members of the document (flag_document.Flag) that are given; return whether anything changed.
 
     `base` is the id of the newest revision the form was drawn from: FLAG_CHANGED when there is a newer one.
     FLAG_INVALID with every problem, FLAG_UNKNOWN, FLAG_ARCHIVED, REASON_REQUIRED, PREREQUISITE_CHAIN.
@@ -69,12 +69,12 @@ def rename(flag: FeatureFlag, codename: str, **who: Unpack[Who]) -> bool:
     if stored.codename == codename:
         return False
     _refuse_declared(stored)
-    before = portable.read_one(stored.pk)
-    portable.checked({**before, "codename": codename}, stored=before)
+    before = flag_document.read_one(stored.pk)
+    flag_document.checked({**before, "codename": codename}, stored=before)
     stored.codename = codename
     _stamp(stored, who)
     _save(stored)
-    record(stored, Action.RENAME, codename=codename, before=before, after=portable.read_one(stored.pk), **who)
+    record(stored, Action.RENAME, codename=codename, before=before, after=flag_document.read_one(stored.pk), **who)
     touch([stored.pk], everything=True)
     flag.refresh_from_db()
     return True
@@ -89,7 +89,7 @@ def archive(flag: FeatureFlag, **who: Unpack[Who]) -> bool:
     _refuse_declared(stored)
     if children := _dependents(stored):
         raise ProductError("FLAG_IN_USE", f"Other flags require it: {children}.")
-    before = portable.read_one(stored.pk)
+    before = flag_document.read_one(stored.pk)
     _require_reason(before, {**before, "is_active": False}, who)
     stored.is_active, stored.archived_at = False, timezone.now()
     _finish(stored, before, Action.ARCHIVE, **who)
@@ -104,7 +104,7 @@ def unarchive(flag: FeatureFlag, **who: Unpack[Who]) -> bool:
     stored = lock(flag)
     if not stored.is_archived:
         return False
-    before = portable.read_one(stored.pk)
+    before = flag_document.read_one(stored.pk)
     stored.archived_at = None
     _finish(stored, before, Action.UNARCHIVE, **who)
     flag.refresh_from_db()
@@ -118,7 +118,7 @@ def delete(flag: FeatureFlag, **who: Unpack[Who]) -> None:
     _refuse_declared(stored)
     if not stored.is_archived and FlagSeen.objects.filter(codename=stored.codename).exists():
         raise ProductError("FLAG_IN_USE", "It has been asked for: archive it first.")
-    before = portable.read_one(stored.pk)
+    before = flag_document.read_one(stored.pk)
     record(stored, Action.DELETE, codename=stored.codename, before=before, after={}, **who)
     try:
         stored.delete()
@@ -138,7 +138,7 @@ def restore(revision: FlagRevision, **who: Unpack[Who]) -> bool:
         raise ProductError("FLAG_INVALID", "This entry holds no flag to go back to.")
     flag = revision.flag
     if flag is None:
-        flag = insert(portable.checked(document, stored=document), Action.RESTORE, **who)
+        flag = insert(flag_document.checked(document, stored=document), Action.RESTORE, **who)
         touch([flag.pk])
         return True
     # Its name may have changed since; code that asks for it may not notice a change back.
@@ -149,20 +149,20 @@ def restore(revision: FlagRevision, **who: Unpack[Who]) -> bool:
 def insert(document: Document, action: FlagRevision.Action, **who: Unpack[Who]) -> FeatureFlag:
     """The rows of a new flag and its revision. The caller touches."""
     flag = FeatureFlag(created_by=label_of(who), created_at=timezone.now())
-    rows.fill(flag, document)
+    storage.fill(flag, document)
     _stamp(flag, who)
-    parents = rows.lock_parents(document)
+    parents = storage.lock_parents(document)
     _save(flag)
-    rows.write_parts(flag, {}, document, parents)
+    storage.write_parts(flag, {}, document, parents)
     # What differs from a new flag's defaults is worth telling; and always its name and state.
-    before = {**portable.checked({"codename": flag.codename}), "codename": None, "is_active": None}
-    record(flag, action, codename=flag.codename, before=before, after=portable.read_one(flag.pk), **who)
+    before = {**flag_document.checked({"codename": flag.codename}), "codename": None, "is_active": None}
+    record(flag, action, codename=flag.codename, before=before, after=flag_document.read_one(flag.pk), **who)
     return flag
 
 
 def lock(flag: FeatureFlag, others: Collection[str] = ()) -> FeatureFlag:
     """The row as it is stored, locked until the end of the transaction, with flags named in `others`; FLAG_UNKNOWN."""
-    return rows.lock([flag.pk], others).get(flag.pk) or _gone()
+    return storage.lock([flag.pk], others).get(flag.pk) or _gone()
 
 
 def write(stored: FeatureFlag, before: Document, document: Document, action: Any, **who: Unpack[Who]) -> bool:
@@ -171,13 +171,13 @@ def write(stored: FeatureFlag, before: Document, document: Document, action: Any
         return False
     _require_reason(before, document, who)
     _check_type(before, document)
-    rows.fill(stored, document)
+    storage.fill(stored, document)
     _stamp(stored, who)
     _save(stored)
     # A link that stands keeps its parent as it is. Locking that again, after the child, could close a ring of waits.
     asks = any(document[name] != before[name] for name in ("prerequisites", "is_archived"))
-    rows.write_parts(stored, before, document, rows.lock_parents(document) if asks else {})
-    record(stored, action, codename=stored.codename, before=before, after=portable.read_one(stored.pk), **who)
+    storage.write_parts(stored, before, document, storage.lock_parents(document) if asks else {})
+    record(stored, action, codename=stored.codename, before=before, after=flag_document.read_one(stored.pk), **who)
     return True
 
 
@@ -190,7 +190,7 @@ def _edit(
     **who: Unpack[Who],
 ) -> bool:
     stored = lock(flag, _parents(changes))
-    before = portable.read_one(stored.pk)
+    before = flag_document.read_one(stored.pk)
     if base is not None:
         _refuse_stale(stored, base)
     if stored.is_archived and action != Action.RESTORE:
@@ -198,7 +198,7 @@ def _edit(
     document = {**before, **changes, "codename": stored.codename}
     # Off always works, whatever somebody has done to the rows by hand.
     if changes != {"is_active": False}:
-        document = portable.checked(document, stored=document if action == Action.RESTORE else before)
+        document = flag_document.checked(document, stored=document if action == Action.RESTORE else before)
     # What cannot be changed here: the archive has verbs of its own.
     if action != Action.RESTORE:
         document["is_archived"] = before["is_archived"]
@@ -219,7 +219,7 @@ def _parents(changes: Mapping[str, Any]) -> list[str]:
 def _finish(stored: FeatureFlag, before: Document, action: FlagRevision.Action, **who: Unpack[Who]) -> None:
     _stamp(stored, who)
     _save(stored)
-    record(stored, action, codename=stored.codename, before=before, after=portable.read_one(stored.pk), **who)
+    record(stored, action, codename=stored.codename, before=before, after=flag_document.read_one(stored.pk), **who)
     touch([stored.pk])
 
 
@@ -271,7 +271,7 @@ def _save(flag: FeatureFlag) -> None:
 
 def _split(fields: dict[str, Any]) -> tuple[Document, Who]:
     who = {key: fields.pop(key) for key in Who.__annotations__ if key in fields}
-    return portable.checked(fields), who  # type: ignore[return-value]
+    return flag_document.checked(fields), who  # type: ignore[return-value]
 
 
 def _gone() -> FeatureFlag:
