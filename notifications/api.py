@@ -23,8 +23,7 @@ from lib.actors import accepted_language
 from lib.errors import ProductError, refusals
 from notifications import registry, render, schemas
 from notifications.models import Message
-from notifications.services import inbox, preferences, reading, unsubscribing, webhooks
-from notifications.services import staff as verbs
+from notifications.services import inbox, messages, preferences, staff_actions, unsubscribing, webhooks
 
 router = Router(tags=["Notifications"])
 
@@ -193,7 +192,7 @@ async def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery
 
     def act() -> schemas.MessagesOut:
         _allowed(request, "view_message")
-        items, rest = reading.page(**asked.model_dump())
+        items, rest = messages.page(**asked.model_dump())
         return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
 
     return await sync_to_async(act)()
@@ -208,13 +207,15 @@ async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[
 
     def act() -> schemas.UidOut:
         user = _allowed(request, "add_message")
-        if verbs.kind_of(payload.type).secrets:
+        if staff_actions.kind_of(payload.type).secrets:
             raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
         said = payload.model_dump()
         key = request.headers.get("Idempotency-Key")
         with transaction.atomic():
             message, is_new = (
-                (verbs.send(**said, by=user), True) if key is None else verbs.send_once(**said, by=user, key=key)
+                (staff_actions.send(**said, by=user), True)
+                if key is None
+                else staff_actions.send_once(**said, by=user, key=key)
             )
             if is_new:
                 _log(user, message, "Sent through the API.", flag=ADDITION)
@@ -230,7 +231,7 @@ async def message_stats(request: HttpRequest) -> schemas.StatsOut:
 
     def act() -> schemas.StatsOut:
         _allowed(request, "view_message")
-        return schemas.StatsOut(**reading.stats())
+        return schemas.StatsOut(**messages.stats())
 
     return await sync_to_async(act)()
 
@@ -241,10 +242,10 @@ async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
 
     def act() -> schemas.MessagePageOut:
         user = _allowed(request, "view_message")
-        message = reading.find(uid)
+        message = messages.find(uid)
         may_read = user.has_perm("notifications.view_message_body")
         shows_reports = user.has_perm("notifications.view_deliveryevent")
-        body = reading.body(message) if may_read else None
+        body = messages.body(message) if may_read else None
         return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
 
     return await sync_to_async(act)()
@@ -254,21 +255,21 @@ async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
 async def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a failed, unknown or expired one again, as it is. Needs `retry_message`."""
     said = ("Retry: queued again.", "message.retried")
-    return await sync_to_async(_change)(request, uid, "retry_message", verbs.retry, *said)
+    return await sync_to_async(_change)(request, uid, "retry_message", staff_actions.retry, *said)
 
 
 @staff.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **_REFUSED})
 async def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Stop one that no mail server was given. Needs `cancel_message`."""
     said = ("Cancel: cancelled.", "message.cancelled")
-    return await sync_to_async(_change)(request, uid, "cancel_message", verbs.cancel, *said)
+    return await sync_to_async(_change)(request, uid, "cancel_message", staff_actions.cancel, *said)
 
 
 @staff.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **_REFUSED})
 async def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a copy of one that is through; the answer is the copy. Needs `resend_message`."""
     said = ("Resend as new: queued.", "message.resent")
-    return await sync_to_async(_change)(request, uid, "resend_message", verbs.resend, *said)
+    return await sync_to_async(_change)(request, uid, "resend_message", staff_actions.resend, *said)
 
 
 @staff.get("/types/{code}/preview", response={200: schemas.PreviewOut, **_REFUSED})
@@ -277,7 +278,7 @@ async def preview_type(request: HttpRequest, code: str, lang: str = "") -> schem
 
     def act() -> schemas.PreviewOut:
         _allowed(request, "view_message")
-        made = reading.preview(code, language=lang)
+        made = messages.preview(code, language=lang)
         return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
 
     return await sync_to_async(act)()
@@ -300,12 +301,12 @@ def _change(
     request: HttpRequest, uid: str, permission: str, verb: Callable[..., Message | None], text: str, event: str
 ) -> schemas.MessageOut:
     user = _allowed(request, permission)
-    message = reading.find(uid)
+    message = messages.find(uid)
     with transaction.atomic():
         made = verb(message, by=user)
         _log(user, message, f"{text[:-1]}, through the API.")
         _note(request, event, message)
-    return schemas.MessageOut.of(reading.find(str((made or message).uid)))
+    return schemas.MessageOut.of(messages.find(str((made or message).uid)))
 
 
 def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:

@@ -8,9 +8,9 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         from notifications import checks, engine, notifications  # noqa: F401  (declare what this app brings)
-        from notifications.services import chores, housekeeping
+        from notifications.services import periodic_jobs, purge
 
         for check in checks.ALL:
             register(check)
-        chores.register("notifications.housekeeping", housekeeping.purge)
+        periodic_jobs.register("notifications.housekeeping", purge.run)
         request_started.connect(engine.request_started, dispatch_uid="notifications.engine")

@@ -20,7 +20,7 @@ from lib import background
 from lib.background import BackgroundThread
 from notifications import checks, metrics
 from notifications.models import Message
-from notifications.services import chores, workers
+from notifications.services import health, periodic_jobs
 from notifications.services.delivery import QueueWorker
 
 logger = logging.getLogger("switchboard.notifications")
@@ -48,7 +48,7 @@ class WorkerPool:
             BackgroundThread("notifications", partial(_deliver, worker), retry=poll, longest_retry=poll)
             for worker in self.workers
         ]
-        self.heartbeat = workers.Heartbeat(engine)
+        self.heartbeat = health.Heartbeat(engine)
         self.next_beat = 0.0
         self.supervisor = BackgroundThread("notifications-supervisor", self._supervise, finish=self.heartbeat.stop)
 
@@ -78,7 +78,7 @@ class WorkerPool:
         if time.monotonic() >= self.next_beat:
             try:
                 self._beat()
-                chores.run_due(self._go_on)
+                periodic_jobs.run_due(self._go_on)
             finally:
                 # One connection less that idles between two beats.
                 connections.close_all()
@@ -91,7 +91,7 @@ class WorkerPool:
         return not self.stopping.is_set()
 
     def _beat(self) -> None:
-        self.next_beat = time.monotonic() + workers.BEAT
+        self.next_beat = time.monotonic() + health.BEAT
         self.heartbeat.beat()
 
 

@@ -22,9 +22,9 @@ from notifications.outcomes import Answer
 from notifications.providers import Provider
 from notifications.providers.anymail import AnymailProvider
 from notifications.providers.smtp import SmtpProvider
-from notifications.services import overrides, recipients, transport
-from notifications.services.queueing import sending_domain
-from notifications.services.why import is_paused
+from notifications.services import circuit_breaker, overrides, recipients
+from notifications.services.outbox import sending_domain
+from notifications.services.status_text import is_paused
 
 # A selector is known to the signer alone: these are the ones that providers commonly use.
 SELECTORS = (
@@ -75,7 +75,7 @@ def _words() -> Iterator[Line]:
 
 
 def _pauses() -> Iterator[Line]:
-    for state in transport.provider_states():
+    for state in circuit_breaker.states():
         if is_paused(state, timezone.now()):
             by = f" by {state.paused_by}" if state.paused_by else ""
             until = f" until {state.paused_until:%H:%M:%S} UTC" if state.paused_until else ", until somebody resumes it"

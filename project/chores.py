@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from feature_flags.runtime import usage
-from notifications.services import chores
+from notifications.services import periodic_jobs
 from users.services import housekeeping
 
 
@@ -27,6 +27,6 @@ def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:
 
 
 def register() -> None:
-    chores.register("users.purge", _accounts)
-    chores.register("feature_flags.usage", _flag_usage)
-    chores.register("admin.sessions", _sessions, every=timedelta(days=1))
+    periodic_jobs.register("users.purge", _accounts)
+    periodic_jobs.register("feature_flags.usage", _flag_usage)
+    periodic_jobs.register("admin.sessions", _sessions, every=timedelta(days=1))

@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
 
 from feature_flags.runtime import store
-from notifications import services as notifications
+from notifications.services import health
 
 
 async def healthz(request: HttpRequest) -> JsonResponse:
@@ -39,7 +39,7 @@ def _checks() -> dict[str, dict[str, Any]]:
     try:
         if missing := _missing_migrations():
             return {"migrations": {"status": "down", "reason": f"{missing} missing: run `manage.py migrate`"}}
-        checks = {"database": {"status": "ok"}, "mail": notifications.health(), "flags": _flags()}
+        checks = {"database": {"status": "ok"}, "mail": health.check(), "flags": _flags()}
     except DatabaseFailure as error:
         reason = f"database unreachable ({type(error).__name__})"
         return {"database": {"status": "degraded" if store.snapshot else "down", "reason": reason}, "flags": _flags()}

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 
 from notifications import metrics as counted
-from notifications import services as notifications
+from notifications.services import health
 from project import errors
 
 
@@ -17,7 +17,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     given = request.headers.get("Authorization", "")
     if not settings.METRICS_TOKEN or not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
         return errors.answer(request, 404)
-    gauges = await sync_to_async(notifications.gauges)()
+    gauges = await sync_to_async(health.gauges)()
     response = HttpResponse(counted.text(gauges), content_type=counted.CONTENT_TYPE)
     response["Cache-Control"] = "no-store"
     return response

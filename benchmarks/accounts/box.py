@@ -28,10 +28,10 @@ def people(first: int, count: int, fields: dict[str, Any]) -> None:
 def something_to_see(email: str) -> dict[str, str]:
     """A notification and a mail for one person, and what stands for them in paths."""
     from notifications.models import InAppNotification, Message
-    from notifications.services import announcing, unsubscribing
+    from notifications.services import announcements, unsubscribing
     from users.models import User
 
-    announcing.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
+    announcements.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
     return {
         "notification_id": str(InAppNotification.objects.latest("pk").pk),
         "uid": str(Message.objects.latest("pk").uid),

@@ -16,11 +16,11 @@ def queue(type: str, names: list[str], **context: Any) -> dict[str, str]:
     """Queue one mail for each name in one transaction; the Message-ID of each address."""
     from django.db import transaction
 
-    from notifications import services
+    from notifications.services import outbox
 
     with transaction.atomic():
         rows = [
-            services.queue(type, to=f"{name}@example.org", context={"number": number, **context})[0]
+            outbox.queue(type, to=f"{name}@example.org", context={"number": number, **context})[0]
             for number, name in enumerate(names)
         ]
     return {row.to_address: row.message_id for row in rows}
@@ -83,14 +83,15 @@ def wake(count: int) -> list[list[Any]]:
     from django.db import transaction
 
     from benchmarks.notifications.types import MAIL
-    from notifications import engine, services
+    from notifications import engine
+    from notifications.services import outbox
 
     def commits() -> Iterator[list[Any]]:
         for number in range(count):
             # At no fixed distance from the last one: pollers would fall into step.
             time.sleep(random.uniform(0.1, 0.5))
             with transaction.atomic():
-                services.queue(MAIL, to=f"wake{number}@example.org", context={"number": number})
+                outbox.queue(MAIL, to=f"wake{number}@example.org", context={"number": number})
                 at = time.monotonic()
             yield [f"wake{number}@example.org", at]
 

@@ -7,12 +7,12 @@ from typing import Any
 def enqueue(count: int) -> list[float]:
     """Milliseconds of each `queue` in autocommit."""
     from benchmarks.notifications.types import MAIL
-    from notifications import services
+    from notifications.services import outbox
 
     taken = []
     for number in range(count):
         start = time.perf_counter()
-        services.queue(MAIL, to=f"enqueue{number}@example.org", context={"number": number})
+        outbox.queue(MAIL, to=f"enqueue{number}@example.org", context={"number": number})
         taken.append((time.perf_counter() - start) * 1000)
     return taken
 
@@ -51,10 +51,10 @@ def fill(kept: int, tomorrow: int = 0, due: int = 10) -> None:
     from django.utils import timezone
 
     from benchmarks.notifications.types import MAIL
-    from notifications import services
     from notifications.models import Message
+    from notifications.services import outbox
 
-    (row,) = services.queue(MAIL, to="first@example.org", context={})
+    (row,) = outbox.queue(MAIL, to="first@example.org", context={})
     table, now = Message._meta.db_table, timezone.now()
     Message.objects.filter(pk=row.pk).update(due_at=now - timedelta(hours=1))
     columns = [field.column for field in Message._meta.local_concrete_fields if not field.primary_key]

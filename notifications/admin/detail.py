@@ -14,7 +14,7 @@ from notifications import registry, render
 from notifications.models import Attempt, Message, ProviderState, Worker
 from notifications.outcomes import MASK
 from notifications.services.claims import lease
-from notifications.services.why import why
+from notifications.services.status_text import why
 
 SHOWN = 100
 #: Of the headers, those whose value lets whoever reads it act for the recipient.

@@ -26,7 +26,7 @@ from lib.errors import ProductError
 from lib.text import is_storable, normal_email
 from notifications.admin.common import TypeFilter, type_label
 from notifications.models import InAppNotification
-from notifications.services.announcing import LIMIT, announce
+from notifications.services.announcements import LIMIT, announce
 
 Severity = InAppNotification.Severity
 CHIPS = {

@@ -23,7 +23,7 @@ from notifications.admin.running import may_see_providers
 from notifications.admin.verbs import RETRY, VERBS
 from notifications.models import Message
 from notifications.preview import preview_response
-from notifications.services.staff import wrongly_failed
+from notifications.services.staff_actions import wrongly_failed
 
 State = Message.State
 CHIPS = {

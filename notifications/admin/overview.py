@@ -21,8 +21,8 @@ from notifications.models import Message, ProviderState, Worker
 from notifications.registry import PRIORITIES
 from notifications.services import overrides
 from notifications.services.clock import moment
-from notifications.services.staff import wrongly_failed
-from notifications.services.why import is_paused, span
+from notifications.services.staff_actions import wrongly_failed
+from notifications.services.status_text import is_paused, span
 
 State = Message.State
 HOUR = timedelta(hours=1)

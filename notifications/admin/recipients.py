@@ -29,7 +29,7 @@ from notifications.admin.common import ProviderFilter, type_label
 from notifications.admin.verbs import SuppressForm, by, put_on_list, scopes
 from notifications.models import DeliveryEvent, Message, Preference, Suppression
 from notifications.services import suppressions
-from notifications.services.staff import require_reach
+from notifications.services.staff_actions import require_reach
 
 
 class AddSuppressionForm(SuppressForm):

@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from lib.admin.lists import GrowingTableAdmin, actor_name, chip
 from lib.admin.verbs import FROM, Verb, staff
 from notifications.models import Message, ProviderState, Worker
-from notifications.services import transport
-from notifications.services.why import SILENT_AFTER, is_paused
+from notifications.services import circuit_breaker
+from notifications.services.status_text import SILENT_AFTER, is_paused
 
 PERMISSION = "notifications.change_providerstate"
 FROM_OVERVIEW = "overview"
@@ -27,7 +27,7 @@ def may_see_providers(request: HttpRequest) -> bool:
 
 
 def _pause(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
-    transport.pause_provider(provider.alias, by_label=str(staff(request).pk), reason=reason)
+    circuit_breaker.pause(provider.alias, by_label=str(staff(request).pk), reason=reason)
     # Without trouble so far it had no row, and the history wants to name one.
     provider.pk = ProviderState.objects.values_list("pk", flat=True).get(alias=provider.alias)
     return True
@@ -36,7 +36,7 @@ def _pause(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> 
 def _resume(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
     if provider.pk is None:
         return False
-    transport.resume_provider(provider.alias, by_label=str(staff(request).pk))
+    circuit_breaker.resume(provider.alias, by_label=str(staff(request).pk))
     return True
 
 

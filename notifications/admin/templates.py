@@ -23,7 +23,7 @@ from notifications.outcomes import MASK
 from notifications.preview import preview_response, problem_response
 from notifications.registry import EMAIL, NotificationType
 from notifications.rendering import engines, overriding
-from notifications.services import overrides, testing
+from notifications.services import overrides, staff_actions
 from notifications.wordings import NoteForm, TemplateForm, Wording, differences, labels, language_name, part_label
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         try:
-            message = testing.send_test(wording.kind, user=staff(request), language=language)  # type: ignore[arg-type]
+            message = staff_actions.send_test(wording.kind, user=staff(request), language=language)  # type: ignore[arg-type]
         except ValueError:
             self.message_user(request, "Your account has no address that mail can be sent to.", messages.ERROR)
         else:

@@ -12,10 +12,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin.verbs import ReasonForm, Verb, staff
-from notifications import registry, services
+from notifications import registry
 from notifications.models import Message, Suppression
-from notifications.services import suppressions
-from notifications.services.staff import RETRIABLE, require_reach
+from notifications.services import staff_actions, suppressions
+from notifications.services.staff_actions import RETRIABLE, require_reach
 
 if TYPE_CHECKING:
     from users.models import User
@@ -72,17 +72,17 @@ def _of(message: Message) -> dict[str, Any]:
 
 
 def _retry(message: Message, /, *, request: HttpRequest, reason: str) -> bool:
-    services.retry(message, by=by(request))
+    staff_actions.retry(message, by=by(request))
     return True
 
 
 def _cancel(message: Message, /, *, request: HttpRequest, reason: str) -> bool:
-    services.cancel(message, by=by(request))
+    staff_actions.cancel(message, by=by(request))
     return True
 
 
 def _resend(message: Message, /, *, request: HttpRequest, reason: str) -> str:
-    copy = services.resend(message, by=by(request))
+    copy = staff_actions.resend(message, by=by(request))
     return f"queued again as {copy.uid}"
 
 

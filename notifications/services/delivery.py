@@ -20,10 +20,10 @@ from notifications.models import Attempt, Message
 from notifications.outcomes import Answer, Result
 from notifications.providers import Payload
 from notifications.registry import EMAIL
-from notifications.services import claims, recipients, transport
+from notifications.services import circuit_breaker, claims, recipients
+from notifications.services.attempts import settle
+from notifications.services.circuit_breaker import Admission
 from notifications.services.claims import Claim
-from notifications.services.settling import settle
-from notifications.services.transport import Admission
 
 logger = logging.getLogger("switchboard.notifications")
 
@@ -108,7 +108,7 @@ class QueueWorker:
     def _admitted(self) -> int:
         """How many messages may be claimed now: none, one that tries the way, or a batch."""
         self._release_probe()
-        self.admission = transport.admit(EMAIL)
+        self.admission = circuit_breaker.admit(EMAIL)
         self.resting_until = time.monotonic() + self.admission.wait
         if self.admission.wait:
             return 0
@@ -117,7 +117,7 @@ class QueueWorker:
     def _release_probe(self) -> None:
         if self.admission.is_probe:
             self.admission = Admission()
-            transport.release_probe(EMAIL)
+            circuit_breaker.release_probe(EMAIL)
 
     def _clean_up(self) -> None:
         self.give_back()
@@ -262,10 +262,10 @@ class QueueWorker:
             self.doubtful.clear()
         is_closed = result.is_doubtful and (self.admission.is_probe or len(self.doubtful) >= SEVERAL)
         if result.outcome == Outcome.TRANSPORT_DOWN or is_closed:
-            self.resting_until = time.monotonic() + transport.failed(EMAIL, result, self.admission)
+            self.resting_until = time.monotonic() + circuit_breaker.failed(EMAIL, result, self.admission)
             self.admission = Admission()
         elif claim.is_handed and not result.is_doubtful and (self.admission.is_probe or self.admission.is_stale):
-            transport.worked(EMAIL, self.admission)
+            circuit_breaker.worked(EMAIL, self.admission)
             self.admission = Admission(is_stale=False)
 
 

@@ -1,24 +1,29 @@
-"""Is mail flowing? What the readiness page, the metrics and `notifications_status` ask; an index answers each."""
+"""Whether mail is delivered: for readiness, metrics and `notifications_status`; each query reads an index."""
 
 from __future__ import annotations
 
+import os
+import socket
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q, QuerySet
 
-from notifications import registry
+from notifications import metrics, registry
 from notifications.metrics import Labels
 from notifications.models import Message, ProviderState, Worker
-from notifications.services import clock, workers
+from notifications.services import clock
 from notifications.services.clock import moment
 
 LATE = timedelta(minutes=5)
-SILENCE = timedelta(seconds=3 * workers.BEAT)
+#: Seconds between two heartbeats of a process; after three missed ones it counts as silent.
+BEAT = 10.0
+SILENCE = timedelta(seconds=3 * BEAT)
 
 
-def health() -> dict[str, str]:
+def check() -> dict[str, str]:
     """`{"status": "ok"}` or `{"status": "degraded", "reason": …}`; mail never takes the product down."""
     if settings.NOTIFICATIONS_ENGINE == "off":
         return _degraded("Mail is off: set EMAIL_URL and NOTIFICATIONS_ENGINE.")
@@ -112,3 +117,33 @@ def _seconds(span: timedelta) -> float:
 
 def _iso(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
+
+
+class Heartbeat:
+    """The Worker row of this process; `engine` is its NOTIFICATIONS_ENGINE."""
+
+    def __init__(self, engine: str) -> None:
+        self.id = uuid.uuid4()
+        self.engine = engine
+
+    def beat(self) -> None:
+        values = {
+            "beat_at": moment(),
+            "sent": metrics.finished(Message.State.SENT),
+            "failed": metrics.finished(Message.State.FAILED),
+        }
+        if Worker.objects.filter(pk=self.id).update(**values):
+            return
+        # New, or silent for so long (a laptop that slept) that the row was purged.
+        Worker.objects.create(
+            id=self.id,
+            host=socket.gethostname()[:255],
+            pid=os.getpid(),
+            version=settings.RELEASE,
+            engine=self.engine,
+            started_at=moment(),
+            **values,
+        )
+
+    def stop(self) -> None:
+        Worker.objects.filter(pk=self.id).delete()

@@ -1,8 +1,8 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from notifications import services
 from notifications.models import Message, Suppression
+from notifications.services import delivery
 from notifications.tests.factories import MessageFactory
 from notifications.tests.staff import MESSAGES, clerk, faults, page, rows, told
 
@@ -241,7 +241,7 @@ def test_suppressing_needs_a_reason_and_a_known_scope(staff):
 
 def test_the_page_of_a_message_tells_its_story_in_one_order(staff, mail_server):
     message = MessageFactory.create()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     message.events.create(provider="smtp", event_id="1", kind="bounced", at=message.created_at, detail="<b>gone</b>")
 
     response = staff.get(page(message))

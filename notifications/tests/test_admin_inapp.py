@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 import notifications
 from notifications import registry
 from notifications.models import InAppNotification, Message, Suppression
-from notifications.services import announcing
+from notifications.services import announcements
 from notifications.tests.staff import IN_APP, clerk, faults, person, rows, told
 
 pytestmark = pytest.mark.django_db
@@ -38,10 +38,10 @@ class Announcement(BaseModel):
 def _announcement():
     """As the product declares it."""
     try:
-        registry.get(announcing.TYPE)
+        registry.get(announcements.TYPE)
     except registry.UnknownType:
         notifications.declare(
-            announcing.TYPE,
+            announcements.TYPE,
             label="Announcement",
             context=Announcement,
             category="announcement",
@@ -49,7 +49,7 @@ def _announcement():
             channels=("in_app", "email"),
         )
         yield
-        registry.forget(announcing.TYPE)
+        registry.forget(announcements.TYPE)
     else:
         yield
 

@@ -7,9 +7,8 @@ import pytest
 from django.utils import timezone
 
 from lib import email_url
-from notifications import services
 from notifications.models import Attempt, Message, ProviderState
-from notifications.services import claims
+from notifications.services import claims, delivery, health
 from notifications.tests import kinds
 from notifications.tests.esp import Esp
 from notifications.tests.factories import MessageFactory
@@ -79,7 +78,7 @@ def use(settings):
 
 
 def deliver():
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     queue_worker.deliver_due()
     return queue_worker
 
@@ -194,7 +193,7 @@ def test_retry_after_wins_over_the_backoff(use, asked, wanted):
     esp = use("postmark")
     esp.answers = [(429, {"Retry-After": asked}, "slow down")] * 8
     message = MessageFactory.create(max_attempts=2)
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     queue_worker.waiting += claims.claim("x", 1)
 
     queue_worker._deliver_waiting()
@@ -243,7 +242,7 @@ def test_what_several_recipients_meet_in_a_row_closes_the_channel_for_a_while(us
 
     assert len(esp.requests) == 3
     assert ProviderState.objects.get().paused_until is not None
-    assert services.health()["status"] == "degraded"
+    assert health.check()["status"] == "degraded"
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])

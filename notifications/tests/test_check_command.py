@@ -12,7 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from lib import email_url
-from notifications import inspection, registry, services
+from notifications import inspection, registry
+from notifications.services import circuit_breaker
 from notifications.tests.esp import Esp
 from notifications.tests.sink import free_port
 
@@ -171,7 +172,7 @@ def test_without_dnspython_it_says_what_was_not_looked_at(sink, check, monkeypat
 
 
 def test_a_pause_and_a_short_lease_are_findings(sink, zone, check, settings):
-    services.pause_provider("email", by_label="7", reason="spring cleaning")
+    circuit_breaker.pause("email", by_label="7", reason="spring cleaning")
     settings.NOTIFICATIONS_LEASE = 20
 
     code, output = check()

@@ -7,9 +7,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from notifications import services
 from notifications.models import Message, ProviderState
 from notifications.providers import smtp
+from notifications.services import delivery, health
 from notifications.tests.factories import MessageFactory
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +18,7 @@ SIZE = 4
 
 
 def deliver():
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
 
 def time_passes():
@@ -122,11 +122,11 @@ def test_a_recipient_that_always_ends_the_conversation_waits_longer_each_time(si
 def test_a_conversation_that_is_broken_for_everybody_closes_the_channel_and_is_told(sink, stage, reply):
     sink.says = {(stage, n): reply for n in range(4)}
     messages = MessageFactory.create_batch(SIZE * 2)
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
 
     queue_worker.deliver_due()
     assert sink.seen[stage] == 3
-    assert services.health()["status"] == "degraded"
+    assert health.check()["status"] == "degraded"
     first_wait = queue_worker.rest()
     time_passes()
     queue_worker.deliver_due()
@@ -136,7 +136,7 @@ def test_a_conversation_that_is_broken_for_everybody_closes_the_channel_and_is_t
     time_passes()
     queue_worker.deliver_due()
     assert [fate(message) for message in messages] == [("sent", 1)] * SIZE * 2
-    assert services.health() == {"status": "ok"}
+    assert health.check() == {"status": "ok"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,9 +9,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from notifications import render, services
+from notifications import render
 from notifications.models import Message
-from notifications.services import claims, delivery, settling
+from notifications.services import attempts, claims, delivery
 from notifications.tests.factories import MessageFactory
 
 pytestmark = [
@@ -44,8 +44,8 @@ def die_at(point):
     elif point == "after 250":
         delivery.settle = kill
     elif point == "finish":
-        write = settling._write
-        settling._write = lambda *args: kill(write(*args))  # the row is written, and nothing committed
+        write = attempts._write
+        attempts._write = lambda *args: kill(write(*args))  # the row is written, and nothing committed
 
 
 def killed_at(point):
@@ -54,7 +54,7 @@ def killed_at(point):
     if child == 0:
         try:
             die_at(point)
-            services.QueueWorker().deliver_due()
+            delivery.QueueWorker().deliver_due()
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -70,7 +70,7 @@ def test_a_kill_loses_nothing_and_leaves_at_most_one_copy(sink, point):
 
     killed_at(point)
     lease_ends()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 3}
     assert set(sink.message_ids) == {message.message_id for message in messages}
@@ -83,7 +83,7 @@ def test_a_message_that_workers_die_of_takes_no_other_with_it(sink):
     for _ in range(2):
         killed_at("render of the first")
         lease_ends()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     deadly.refresh_from_db()
     assert (deadly.state, deadly.reason) == ("failed", "worker_killer")
@@ -96,7 +96,7 @@ def test_what_must_not_be_sent_twice_is_unknown_after_a_kill(sink, point):
 
     killed_at(point)
     lease_ends()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     message.refresh_from_db()
     assert (message.state, message.reason) == ("unknown", "interrupted")

@@ -6,15 +6,14 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from lib.logs import JsonFormatter
-from notifications import services
 from notifications.models import Attempt, Message
 from notifications.outcomes import Result
-from notifications.services import claims
-from notifications.services.settling import settle
+from notifications.services import claims, delivery, outbox
+from notifications.services.attempts import settle
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 def deliver():
-    return services.QueueWorker().deliver_due()
+    return delivery.QueueWorker().deliver_due()
 
 
 def lease_ends():
@@ -187,7 +186,7 @@ def test_a_type_only_a_newer_version_knows_waits_for_it():
 
 def test_who_lost_the_lease_sends_nothing_and_changes_nothing():
     message = MessageFactory.create()
-    late = services.QueueWorker()
+    late = delivery.QueueWorker()
     late.waiting += claims.claim("late", 1)
     lease_ends()
     deliver()
@@ -217,9 +216,9 @@ def test_an_answer_that_comes_after_the_lease_is_noted_and_changes_nothing():
 
 def test_a_message_cancelled_after_the_claim_is_not_sent():
     message = MessageFactory.create(event_key="tests:1")
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     queue_worker.waiting += claims.claim("slow", 1)
-    services.withdraw("tests:1")
+    outbox.cancel_open(Q(event_key="tests:1"), reason="withdrawn")
 
     queue_worker._deliver_waiting()
 
@@ -230,7 +229,7 @@ def test_a_message_cancelled_after_the_claim_is_not_sent():
 
 def test_what_is_given_back_burns_no_attempt_and_stays_due():
     MessageFactory.create_batch(3)
-    queue_worker = services.QueueWorker(stopping=lambda: True)
+    queue_worker = delivery.QueueWorker(stopping=lambda: True)
     queue_worker.waiting += claims.claim("stopping", 10)
     assert Message.objects.filter(state="sending").count() == 3
 
@@ -243,7 +242,7 @@ def test_what_is_given_back_burns_no_attempt_and_stays_due():
 
 def test_a_message_with_too_little_lease_left_is_not_begun():
     MessageFactory.create()
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     claim = claims.claim("slow", 1)[0]
     claim.deadline -= 20
     queue_worker.waiting.append(claim)

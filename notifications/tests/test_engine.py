@@ -9,9 +9,9 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_started
 from django.db import connection, connections, transaction
 
-from notifications import engine, services
+from notifications import engine
 from notifications.models import Message, Worker
-from notifications.services import claims
+from notifications.services import claims, outbox
 from notifications.tests.factories import MessageFactory
 from notifications.tests.sink import eventually
 
@@ -25,7 +25,7 @@ def _embedded(settings):
 
 def queue():
     with transaction.atomic():
-        return services.queue("tests.hello", to="ada@example.org", context={"number": 1})[0]
+        return outbox.queue("tests.hello", to="ada@example.org", context={"number": 1})[0]
 
 
 def state(message):

@@ -5,8 +5,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from notifications import services
 from notifications.models import Message, ProviderState, Worker
+from notifications.services import delivery, health
 from notifications.tests.factories import MessageFactory
 
 pytestmark = pytest.mark.django_db
@@ -16,28 +16,28 @@ def test_mail_that_flows_is_ok(django_assert_num_queries):
     MessageFactory.create()
 
     with django_assert_num_queries(2):
-        assert services.health() == {"status": "ok"}
+        assert health.check() == {"status": "ok"}
 
 
 def test_mail_that_is_off_degrades(settings):
     settings.NOTIFICATIONS_ENGINE = "off"
 
-    assert services.health()["status"] == "degraded"
-    assert "EMAIL_URL" in services.health()["reason"]
+    assert health.check()["status"] == "degraded"
+    assert "EMAIL_URL" in health.check()["reason"]
 
 
 def test_a_message_that_waits_too_long_degrades():
     MessageFactory.create(due_at=timezone.now() - timedelta(minutes=6))
 
-    assert services.health()["status"] == "degraded"
+    assert health.check()["status"] == "degraded"
 
 
 def test_an_outage_is_seen_although_the_message_is_tried_again_and_again(mail_server):
     MessageFactory.create(created_at=timezone.now() - timedelta(minutes=6))
 
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
-    assert services.health()["status"] == "degraded"
+    assert health.check()["status"] == "degraded"
 
 
 def ago(**span):
@@ -48,20 +48,20 @@ def test_a_message_that_is_due_while_no_worker_lives_degrades():
     MessageFactory.create(due_at=ago(seconds=40))
     Worker.objects.create(host="a", pid=1, engine="worker", beat_at=ago(seconds=60))
 
-    assert "sign of life" in services.health()["reason"]
+    assert "sign of life" in health.check()["reason"]
 
     Worker.objects.create(host="b", pid=1, engine="worker")
-    assert services.health() == {"status": "ok"}
+    assert health.check() == {"status": "ok"}
 
 
 def test_a_paused_provider_degrades_until_the_pause_ends():
     state = ProviderState.objects.create(alias="email", paused=True, paused_until=timezone.now() + timedelta(minutes=1))
 
-    assert services.health()["reason"] == "The provider is paused: email."
+    assert health.check()["reason"] == "The provider is paused: email."
 
     state.paused_until = ago(seconds=1)
     state.save()
-    assert services.health() == {"status": "ok"}
+    assert health.check() == {"status": "ok"}
 
 
 def status(capsys, *arguments):

@@ -7,7 +7,6 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from notifications import services
 from notifications.models import (
     Attempt,
     Chore,
@@ -17,7 +16,7 @@ from notifications.models import (
     Suppression,
     Worker,
 )
-from notifications.services import chores, housekeeping
+from notifications.services import periodic_jobs, personal_data, purge
 from notifications.services.claims import claim_these
 from notifications.tests.factories import MessageFactory
 
@@ -34,7 +33,7 @@ def finished(state, days, **fields):
 
 def purged():
     counts = Counter()
-    for what, count in services.purge():
+    for what, count in purge.run():
         counts[what] += count
     return dict(counts)
 
@@ -85,7 +84,7 @@ def test_a_context_is_emptied_after_a_month_and_never_before_the_end():
 def test_the_next_run_looks_only_at_what_came_since():
     long_ago, since_then = finished("sent", 60), finished("sent", 31)
 
-    list(services.purge(since=ago(2)))
+    list(purge.run(since=ago(2)))
 
     assert Message.objects.get(pk=long_ago.pk).context
     assert not Message.objects.get(pk=since_then.pk).context
@@ -104,11 +103,11 @@ def test_attempts_go_with_their_message_and_copies_stay():
 
 
 def test_it_goes_slice_by_slice(monkeypatch):
-    monkeypatch.setattr(housekeeping, "SLICE", 2)
+    monkeypatch.setattr(purge, "SLICE", 2)
     for _ in range(5):
         finished("sent", 91)
 
-    assert [count for what, count in services.purge() if what == "messages"] == [2, 2, 1]
+    assert [count for what, count in purge.run() if what == "messages"] == [2, 2, 1]
     assert not Message.objects.exists()
 
 
@@ -138,23 +137,23 @@ def ran():
         yield "rows", 2
         yield "rows", 3
 
-    before = dict(chores._regular)
-    chores._regular.clear()
-    chores.register("tests.chore", work)
+    before = dict(periodic_jobs._regular)
+    periodic_jobs._regular.clear()
+    periodic_jobs.register("tests.chore", work)
     yield runs
-    chores._regular.clear()
-    chores._regular.update(before)
+    periodic_jobs._regular.clear()
+    periodic_jobs._regular.update(before)
 
 
 def test_a_chore_is_done_once_an_hour(ran):
-    assert chores.run_due() == ["tests.chore"]
-    assert chores.run_due() == []
+    assert periodic_jobs.run_due() == ["tests.chore"]
+    assert periodic_jobs.run_due() == []
 
     row = Chore.objects.get()
     assert row.last_result == "5 rows"
     assert row.lease_until is None
     Chore.objects.update(next_run_at=ago(1))
-    assert chores.run_due() == ["tests.chore"]
+    assert periodic_jobs.run_due() == ["tests.chore"]
     assert ran == [None, row.last_run_at]
 
 
@@ -165,7 +164,7 @@ def test_of_many_processes_that_saw_it_due_one_takes_it():
 
     def take():
         barrier.wait()
-        taken.append(chores._take("tests.chore"))
+        taken.append(periodic_jobs._take("tests.chore"))
         connection.close()
 
     threads = [threading.Thread(target=take) for _ in range(4)]
@@ -179,18 +178,18 @@ def test_of_many_processes_that_saw_it_due_one_takes_it():
 
 def test_a_chore_whose_worker_died_is_done_by_the_next(ran):
     chore = Chore.objects.create(name="tests.chore", lease_until=timezone.now() + timedelta(minutes=5))
-    assert chores.run_due() == []
+    assert periodic_jobs.run_due() == []
 
     Chore.objects.filter(pk=chore.pk).update(lease_until=ago(1))
-    assert chores.run_due() == ["tests.chore"]
+    assert periodic_jobs.run_due() == ["tests.chore"]
 
 
 def test_a_chore_that_is_cut_short_stays_due(ran):
-    assert chores.run_due(iter([True, False]).__next__) == []
+    assert periodic_jobs.run_due(iter([True, False]).__next__) == []
 
     row = Chore.objects.get()
     assert (row.last_run_at, row.lease_until) == (None, None)
-    assert chores.run_due() == ["tests.chore"]
+    assert periodic_jobs.run_due() == ["tests.chore"]
 
 
 def test_a_chore_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, caplog):
@@ -198,9 +197,9 @@ def test_a_chore_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, ca
         yield "rows", 1
         raise ValueError("ada@example.org")
 
-    chores.register("tests.chore", fail)
+    periodic_jobs.register("tests.chore", fail)
 
-    assert chores.run_due() == []
+    assert periodic_jobs.run_due() == []
 
     row = Chore.objects.get()
     assert row.last_result == "failed: ValueError"
@@ -211,7 +210,7 @@ def test_a_chore_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, ca
 def test_the_product_has_its_chores():
     regular = ["admin.sessions", "feature_flags.usage", "notifications.housekeeping", "users.purge"]
 
-    assert chores.run_due() == regular
+    assert periodic_jobs.run_due() == regular
 
 
 # --- Forgetting a user ----------------------------------------------------------------------------------------------
@@ -229,7 +228,7 @@ def test_a_deleted_user_leaves_counts_and_nothing_else(user):
         provider="p", event_id="1", kind="bounced", at=ago(1), message=sent, recipient=user.email, detail=user.email
     )
 
-    assert services.forget_user(user) == 3
+    assert personal_data.forget_user(user) == 3
 
     rows = Message.objects.filter(pk__in=[sent.pk, again.pk, waiting.pk])
     assert sorted(rows.values_list("state", flat=True)) == ["cancelled", "sent", "sent"]
@@ -244,6 +243,6 @@ def test_a_message_in_the_hands_of_a_worker_is_stopped_too(user):
     message = MessageFactory.create(user=user, to_address=user.email)
     (claim,) = claim_these("w", [message.pk])
 
-    services.forget_user(user)
+    personal_data.forget_user(user)
 
     assert not claim.hand_over("smtp")

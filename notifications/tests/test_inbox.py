@@ -3,8 +3,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from notifications import services
 from notifications.models import InAppNotification
+from notifications.services import outbox
 from notifications.tests import offers
 from notifications.tests.factories import InAppFactory
 from users.tests.factories import UserFactory
@@ -29,7 +29,7 @@ def unread_count(api, tag=""):
 
 def test_what_is_queued_for_the_product_is_found_there(inbox, user):
     offers.declare()
-    services.queue("tests.hint", to="", context={"title": "Summer", "url": "/summer", "data": {"n": 1}}, user=user)
+    outbox.queue("tests.hint", to="", context={"title": "Summer", "url": "/summer", "data": {"n": 1}}, user=user)
 
     (item,) = inbox.call("GET", PATH).json()["items"]
 
@@ -62,7 +62,7 @@ def test_what_no_client_could_use_is_not_added(user, context):
     offers.declare()
 
     with pytest.raises(ValueError, match="link|Severity"):
-        services.queue("tests.hint", to="", context=context, user=user)
+        outbox.queue("tests.hint", to="", context=context, user=user)
 
     assert not InAppNotification.objects.exists()
 

@@ -5,11 +5,11 @@ import pytest
 from django.db import connection
 
 from lib.errors import ProductError
-from notifications import registry, render, services
+from notifications import registry, render
 from notifications.models import Message, TemplateOverride
 from notifications.rendering import engines, overriding
-from notifications.services import overrides
-from notifications.services.testing import send_test
+from notifications.services import delivery, outbox, overrides
+from notifications.services.staff_actions import send_test
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 
@@ -306,18 +306,18 @@ def test_a_language_no_mail_is_written_in_is_refused(kind):
 def test_another_process_sends_it_with_its_next_mail(mailoutbox):
     kind = registry.get("tests.hello")
     MessageFactory.create()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     save(kind, text="New words: {{ code }}")
     MessageFactory.create()
 
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert [mail.body.splitlines()[0] for mail in mailoutbox] == ["Hello Ada, 1: 481516", "New words: 481516"]
 
 
 def test_a_test_mail_shows_the_sample_and_no_live_secret(user, mailoutbox):
     message = send_test(registry.get("tests.hello"), user=user, language="de")
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert (message.type, message.context, message.to_address) == (render.TEST, {"about": "tests.hello"}, user.email)
     assert mailoutbox[0].subject == "[Test] Hello from Switchboard"
@@ -326,8 +326,8 @@ def test_a_test_mail_shows_the_sample_and_no_live_secret(user, mailoutbox):
 
 
 def test_a_test_mail_about_nothing_says_that_mail_works(user, mailoutbox):
-    services.queue(render.TEST, to=user.email, context={}, user=user, language="de")
+    outbox.queue(render.TEST, to=user.email, context={}, user=user, language="de")
 
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert mailoutbox[0].subject == "Testnachricht von Switchboard"

@@ -2,8 +2,9 @@ import pytest
 from django.contrib.auth import get_user_model
 
 import notifications
-from notifications import registry, services
+from notifications import registry
 from notifications.models import Preference, Suppression
+from notifications.services import outbox
 from notifications.services.suppressions import suppress
 from notifications.tests import offers
 
@@ -82,7 +83,7 @@ def test_what_is_switched_off_is_not_sent(person, user):
     channels = categories(answer)["announcement"]["channels"]
     assert (channels["email"]["enabled"], channels["in_app"]["enabled"]) == (False, True)
     assert answer.json() == person.call("GET", PATH).json()
-    (message,) = services.queue("tests.offer", to=user.email, context={}, user=user)
+    (message,) = outbox.queue("tests.offer", to=user.email, context={}, user=user)
     assert (message.state, message.reason) == ("suppressed", "preference")
 
 

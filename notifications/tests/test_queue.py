@@ -3,16 +3,18 @@ import threading
 import pytest
 from django.core import mail
 from django.db import connection, transaction
+from django.db.models import Q
 
 from lib import logs
-from notifications import UnknownType, services
+from notifications import UnknownType
 from notifications.models import Message
+from notifications.services import outbox
 from notifications.tests.staff import person
 
 
 def queue(**options):
     options = {"to": "ada@example.org", "context": {"first_name": "Ada", "number": 1}} | options
-    return services.queue(options.pop("type", "tests.hello"), **options)[0]
+    return outbox.queue(options.pop("type", "tests.hello"), **options)[0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -150,9 +152,9 @@ def test_while_mail_is_off_messages_wait(settings, django_capture_on_commit_call
 def test_a_withdrawn_message_is_not_sent(settings, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         message = queue(event_key="tests:1")
-        assert services.withdraw("tests:1") == 1
+        assert outbox.cancel_open(Q(event_key="tests:1"), reason="withdrawn") == 1
 
     message.refresh_from_db()
     assert (message.state, message.reason) == ("cancelled", "withdrawn")
-    assert services.withdraw("tests:1") == 0
+    assert outbox.cancel_open(Q(event_key="tests:1"), reason="withdrawn") == 0
     assert not mail.outbox

@@ -6,9 +6,9 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from notifications import registry, render, services
+from notifications import registry, render
 from notifications.models import Message, TemplateOverride
-from notifications.services import overrides
+from notifications.services import delivery, overrides
 from notifications.tests.factories import MessageFactory
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +102,7 @@ def test_no_address_but_ours_gets_a_secret(staff_client, user, api, mailoutbox, 
 
     stored(part, body)
     api.call("POST", "/auth/forgot-password", {"email": user.email})
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     mail = mailoutbox[0]
     whole = "\n".join([mail.subject, mail.body, mail.alternatives[0].content])
     assert SECRET in mail.body
@@ -152,7 +152,7 @@ def test_what_is_shown_to_some_alone_is_refused_when_it_is_theirs(mailoutbox):
     for name in ("Ada", "Eve"):
         MessageFactory.create(context={"first_name": name, "number": 1})
 
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     ours, theirs = sorted((mail.alternatives[0].content for mail in mailoutbox), key=len)
     assert "<p>481516</p>" in ours

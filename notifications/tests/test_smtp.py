@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from notifications import services
 from notifications.models import Attempt, Message, ProviderState, Suppression
 from notifications.providers.smtp import SmtpProvider
 from notifications.render import build
+from notifications.services import delivery
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 from notifications.tests.sink import eventually
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def deliver():
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     queue_worker.deliver_due()
     return queue_worker
 
@@ -93,7 +93,7 @@ def test_while_the_mail_server_is_away_no_attempt_is_burnt(mail_server):
 
 def test_the_pause_doubles_and_one_message_tries_the_way(mail_server):
     MessageFactory.create_batch(5)
-    queue_worker, pauses = services.QueueWorker(), []
+    queue_worker, pauses = delivery.QueueWorker(), []
 
     for _ in range(9):
         assert queue_worker.deliver_due() == 1

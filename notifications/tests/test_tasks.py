@@ -15,8 +15,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.task_backends import settings_of
-from notifications import checks, engine, metrics, services
+from notifications import checks, engine, metrics
 from notifications.models import Message, Worker
+from notifications.services import delivery, outbox
 from notifications.tests.factories import MessageFactory
 from notifications.tests.sink import eventually, free_port
 from project.tests.processes import environment
@@ -36,7 +37,7 @@ def tasks(settings):
 
 def queue():
     with transaction.atomic():
-        return services.queue("tests.hello", to="ada@example.org", context={"number": 1})[0]
+        return outbox.queue("tests.hello", to="ada@example.org", context={"number": 1})[0]
 
 
 def state(message):
@@ -58,7 +59,7 @@ def test_the_commit_enqueues_and_the_task_sends_exactly_its_message(sink, tasks)
 
 def test_without_a_commit_there_is_no_task(tasks):
     with transaction.atomic():
-        services.queue("tests.hello", to="ada@example.org", context={"number": 1})
+        outbox.queue("tests.hello", to="ada@example.org", context={"number": 1})
         transaction.set_rollback(True)
 
     assert tasks.deliver.get_backend().results == []
@@ -96,14 +97,14 @@ def test_the_sweeper_sends_what_a_task_has_lost_and_leaves_the_rest_to_it(sink, 
 
     eventually(lambda: state(lost) == "sent")
     assert state(young) == "queued"
-    assert services.QueueWorker(overdue=engine.OVERDUE).deliver_due() == 0
+    assert delivery.QueueWorker(overdue=engine.OVERDUE).deliver_due() == 0
 
 
 def test_a_task_that_cannot_reach_the_database_says_so_without_a_row(tasks, monkeypatch):
     def fail(*args):
         raise ValueError("ada@example.org")
 
-    monkeypatch.setattr(services.QueueWorker, "deliver_these", fail)
+    monkeypatch.setattr(delivery.QueueWorker, "deliver_these", fail)
 
     with pytest.raises(tasks.DeliveryFailed, match=r"^ValueError$") as failure:
         tasks.deliver.call(str(queue().uid))
@@ -148,8 +149,8 @@ def test_a_backend_that_is_not_installed_is_named():
 # --- Real workers, by settings alone --------------------------------------------------------------------------------
 
 QUEUE = """
-from notifications import services
-services.queue('users.welcome', to='ada@example.org', context={'first_name': 'Ada'})
+from notifications.services import delivery, outbox
+outbox.queue('users.welcome', to='ada@example.org', context={'first_name': 'Ada'})
 """
 PYTHON = [sys.executable]
 MANAGE = [*PYTHON, "manage.py"]

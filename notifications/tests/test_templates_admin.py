@@ -5,10 +5,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from notifications import registry, render, services
+from notifications import registry, render
 from notifications.models import Message, TemplateOverride
 from notifications.preview import POLICY
-from notifications.services import overrides
+from notifications.services import delivery, overrides
 from notifications.tests import kinds
 from users.tests.factories import UserFactory
 
@@ -206,7 +206,7 @@ def test_somebody_unknown_is_told(staff, address):
 
 def test_a_test_goes_to_whoever_asks(staff, superuser, mailoutbox):
     response = staff.post(f"{PAGE}test/", follow=True)
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert told(response) == [f"A test is on its way to {superuser.email}."]
     assert Message.objects.get().type == render.TEST

@@ -6,10 +6,9 @@ from django.db import connection
 from django.utils import timezone
 
 from lib.errors import ProductError
-from notifications import services
 from notifications.models import Attempt, Message, ProviderState
-from notifications.services import transport
-from notifications.services.why import is_paused
+from notifications.services import circuit_breaker, claims, delivery
+from notifications.services.status_text import is_paused
 from notifications.tests.factories import MessageFactory
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +24,7 @@ def states():
 
 def test_one_workers_failure_closes_the_way_for_all(mail_server):
     MessageFactory.create_batch(3)
-    first, second = services.QueueWorker(), services.QueueWorker()
+    first, second = delivery.QueueWorker(), delivery.QueueWorker()
 
     first.deliver_due()
     mail_server.start()
@@ -38,9 +37,9 @@ def test_one_workers_failure_closes_the_way_for_all(mail_server):
 
 def test_after_the_pause_one_worker_tries_one_message(mail_server):
     MessageFactory.create_batch(3)
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     pause_is_over()
-    prober, other = services.QueueWorker(), services.QueueWorker()
+    prober, other = delivery.QueueWorker(), delivery.QueueWorker()
 
     assert prober._admitted() == 1
     assert other._admitted() == 0
@@ -51,22 +50,22 @@ def test_after_the_pause_one_worker_tries_one_message(mail_server):
 
 def test_a_worker_that_dies_while_it_tries_the_way_is_replaced_after_a_lease(mail_server, settings):
     MessageFactory.create()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     pause_is_over()
-    assert services.QueueWorker()._admitted() == 1
+    assert delivery.QueueWorker()._admitted() == 1
 
     lasts = ProviderState.objects.get().paused_until - timezone.now()
 
     assert timedelta(seconds=20) < lasts <= timedelta(seconds=settings.NOTIFICATIONS_LEASE)
     pause_is_over()
-    assert services.QueueWorker()._admitted() == 1
+    assert delivery.QueueWorker()._admitted() == 1
 
 
 def test_workers_that_fail_together_pause_once(mail_server):
     MessageFactory.create_batch(2)
-    queue_workers = [services.QueueWorker(), services.QueueWorker()]
+    queue_workers = [delivery.QueueWorker(), delivery.QueueWorker()]
     for queue_worker in queue_workers:
-        queue_worker.waiting += services.delivery.claims.claim("x", 1)
+        queue_worker.waiting += claims.claim("x", 1)
 
     for queue_worker in queue_workers:
         queue_worker._deliver_waiting()
@@ -83,7 +82,7 @@ def test_a_message_that_comes_to_nothing_leaves_the_try_to_the_next(mail_server)
     ProviderState.objects.create(alias="email", paused=True, paused_until=timezone.now(), failures=3)
     mail_server.start()
 
-    assert services.QueueWorker().deliver_due() == 3
+    assert delivery.QueueWorker().deliver_due() == 3
 
     fine.refresh_from_db()
     assert fine.state == "sent"
@@ -99,7 +98,7 @@ def refused_login(mail_server, settings):
     settings.EMAIL_URL = "smtp://switchboard:wrong-horse@127.0.0.1"
     MessageFactory.create_batch(2)
     mail_server.start()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     return mail_server
 
 
@@ -110,51 +109,51 @@ def test_a_refused_login_waits_for_people(refused_login):
     assert state.reason.startswith("535")
     assert "wrong-horse" not in str(ProviderState.objects.values())
     assert states() == {("queued", 0)}
-    assert services.QueueWorker().deliver_due() == 0
+    assert delivery.QueueWorker().deliver_due() == 0
 
 
 def test_staff_resume_after_a_refused_login(refused_login, settings):
     settings.MAILERS["default"]["OPTIONS"]["password"] = "right"
 
-    assert services.resume_provider("email", by_label="1")
+    assert circuit_breaker.resume("email", by_label="1")
 
-    assert services.QueueWorker().deliver_due() == 2
-    assert not services.resume_provider("email", by_label="1")
+    assert delivery.QueueWorker().deliver_due() == 2
+    assert not circuit_breaker.resume("email", by_label="1")
 
 
 def test_another_email_url_is_tried_without_staff(refused_login, settings):
     settings.MAILERS["default"]["OPTIONS"]["password"] = "right"
     settings.EMAIL_URL = "smtp://switchboard:right@127.0.0.1"
 
-    assert services.QueueWorker().deliver_due() == 2
+    assert delivery.QueueWorker().deliver_due() == 2
 
     assert not ProviderState.objects.get().paused
 
 
 def test_what_staff_pause_stays_paused(mail_server, settings):
     MessageFactory.create()
-    assert services.pause_provider("email", by_label="7", reason="wrong template")
-    assert not services.pause_provider("email", by_label="8", reason="again")
+    assert circuit_breaker.pause("email", by_label="7", reason="wrong template")
+    assert not circuit_breaker.pause("email", by_label="8", reason="again")
     settings.EMAIL_URL = "smtp://another.example.org"
     mail_server.start()
 
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     assert queue_worker.deliver_due() == 0
     queue_worker.deliver_these([Message.objects.get().pk])
 
     assert not mail_server.mails
     assert queue_worker.rest() == float("inf")
-    state = services.provider_states()[0]
+    state = circuit_breaker.states()[0]
     assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == ("7", "wrong template", True)
 
 
 def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
     MessageFactory.create()
-    queue_worker = services.QueueWorker()
+    queue_worker = delivery.QueueWorker()
     queue_worker._admitted()
-    services.pause_provider("email", by_label="7", reason="")
+    circuit_breaker.pause("email", by_label="7", reason="")
 
-    queue_worker.waiting += services.delivery.claims.claim("x", 1)
+    queue_worker.waiting += claims.claim("x", 1)
     queue_worker._deliver_waiting()
     queue_worker._clean_up()
 
@@ -165,13 +164,13 @@ def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
 @pytest.mark.parametrize("reason", ["x" * 501, "nul\0", "half \ud800"])
 def test_a_reason_that_cannot_be_kept_is_refused(reason):
     with pytest.raises(ProductError, match="500 characters"):
-        services.pause_provider("email", by_label="7", reason=reason)
+        circuit_breaker.pause("email", by_label="7", reason=reason)
 
 
 def test_an_unknown_channel_is_refused():
     for verb in (
-        lambda: services.pause_provider("fax", by_label="7", reason=""),
-        lambda: services.resume_provider("fax", by_label="7"),
+        lambda: circuit_breaker.pause("fax", by_label="7", reason=""),
+        lambda: circuit_breaker.resume("fax", by_label="7"),
     ):
         with pytest.raises(ProductError) as refusal:
             verb()
@@ -179,27 +178,27 @@ def test_an_unknown_channel_is_refused():
 
 
 def test_a_channel_nothing_has_happened_to_is_open():
-    assert [(state.alias, state.paused) for state in services.provider_states()] == [("email", False)]
+    assert [(state.alias, state.paused) for state in circuit_breaker.states()] == [("email", False)]
 
 
 def test_success_is_noted_once_a_minute(django_assert_num_queries):
     MessageFactory.create()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     noted = ProviderState.objects.get().last_ok_at
     MessageFactory.create_batch(2)
 
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert ProviderState.objects.get().last_ok_at == noted
 
 
 def test_a_message_costs_few_statements(queries):
     MessageFactory.create()
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
     MessageFactory.create_batch(10)
 
     with queries() as made:
-        assert services.QueueWorker().deliver_due() == 10
+        assert delivery.QueueWorker().deliver_due() == 10
 
     # Is anything due, the state, the claim, and what is due now; each message: the list, what staff
     # have written, hand-over, finish, attempt.
@@ -219,7 +218,7 @@ def test_workers_that_see_the_pause_end_together_send_one_to_try():
     def ask():
         for _ in range(rounds):
             over.wait()
-            admissions[-1].append(transport.admit("email"))
+            admissions[-1].append(circuit_breaker.admit("email"))
         connection.close()
 
     threads = [threading.Thread(target=ask) for _ in range(workers)]

@@ -6,9 +6,8 @@ from django.contrib.staticfiles import finders
 from django.core import mail
 from django.test import Client
 
-from notifications import services
 from notifications.models import Preference, Suppression
-from notifications.services import unsubscribing
+from notifications.services import outbox, unsubscribing
 from notifications.services.suppressions import suppress
 from notifications.tests import offers
 from notifications.tests.factories import MessageFactory
@@ -126,7 +125,7 @@ def test_the_switch_of_a_known_person_follows_and_is_taken_back(browser, user):
 
     assert Preference.objects.get(user=user).enabled is True
     assert not Suppression.objects.exists()
-    assert services.queue("tests.offer", to=user.email, context={}, user=user)[0].state == "queued"
+    assert outbox.queue("tests.offer", to=user.email, context={}, user=user)[0].state == "queued"
 
 
 def test_undoing_leaves_what_others_put_on_the_list(browser, path):
@@ -143,8 +142,8 @@ def test_only_that_kind_of_mail_ends(browser, path, django_capture_on_commit_cal
     browser.post(path)
 
     with django_capture_on_commit_callbacks(execute=True):
-        (offer,) = services.queue("tests.offer", to=ADDRESS, context={})
-        (code,) = services.queue("tests.hello", to=ADDRESS, context={})
+        (offer,) = outbox.queue("tests.offer", to=ADDRESS, context={})
+        (code,) = outbox.queue("tests.hello", to=ADDRESS, context={})
 
     assert (offer.state, offer.reason) == ("suppressed", "suppressed")
     assert [sent.to for sent in mail.outbox] == [[ADDRESS]]

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notifications.models import ProviderState, Worker
-from notifications.services.why import span, why
+from notifications.services.status_text import span, why
 from notifications.tests.factories import MessageFactory
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

@@ -12,9 +12,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from notifications import services
-from notifications.management.commands import notifications_worker
+from lib import listen
+from notifications import engine
 from notifications.models import Message
+from notifications.services import delivery, outbox
 from notifications.tests.factories import MessageFactory
 from notifications.tests.sink import eventually
 
@@ -84,7 +85,7 @@ def test_a_worker_killed_while_sending_loses_nothing(sink, worker):
     sink.is_holding = False
     assert states() == {"sending": 5}
     Message.objects.update(due_at=timezone.now() - timedelta(seconds=1))  # the lease ends
-    services.QueueWorker().deliver_due()
+    delivery.QueueWorker().deliver_due()
 
     assert states() == {"sent": 5}
     assert set(sink.message_ids) == {message.message_id for message in messages}
@@ -116,7 +117,7 @@ def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, wo
         assert process.stdout.readline() == "Delivering until told to stop.\n"
     with transaction.atomic():
         for number in range(30):
-            services.queue("tests.hello", to=f"ada{number}@example.org", context={"number": number})
+            outbox.queue("tests.hello", to=f"ada{number}@example.org", context={"number": number})
 
     eventually(lambda: states() == {"sent": 30}, within=60)
 
@@ -156,18 +157,16 @@ def test_postgresql_wakes_the_worker(settings):
     if connection.vendor != "postgresql":
         pytest.skip("Elsewhere the worker polls.")
     settings.NOTIFICATIONS_ENGINE = "worker"
-    wait = notifications_worker._waiter(threading.Event())
-    assert wait()
+    heard = threading.Semaphore(0)
+    listen.subscribe(engine.CHANNEL, heard.release)
+    listener = listen._listener
+    assert heard.acquire(timeout=5)  # whatever was queued before is looked for
 
-    def queue():
-        services.queue("tests.hello", to="ada@example.org", context={})
-        connection.close()
+    outbox.queue("tests.hello", to="ada@example.org", context={})
 
-    thread = threading.Thread(target=queue)
-    thread.start()
-
-    eventually(wait)
-    thread.join()
+    assert heard.acquire(timeout=5)
+    listen.unsubscribe(engine.CHANNEL)
+    listener.thread.stop(5)
 
 
 def test_once_sends_with_as_many_threads_as_asked_for(sink, capsys):

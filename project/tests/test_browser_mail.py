@@ -14,7 +14,7 @@ IN_APP = "/admin/notifications/inappnotification/"
 #: One that failed and can be sent again, and one for tomorrow.
 MAIL = """
 from notifications.models import Message
-from notifications.services import queue
+from notifications.services.outbox import queue
 for name, due_at in (("grace", now), ("radia", now + timedelta(days=1))):
     person = services.find(f"{name}@example.org")
     row, = queue("users.welcome", to=person.email, context={"first_name": "A&B"}, user=person, due_at=due_at)

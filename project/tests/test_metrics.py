@@ -4,8 +4,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from notifications import metrics, services
+from notifications import metrics
 from notifications.models import Worker
+from notifications.services import circuit_breaker, health, outbox
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -55,9 +56,9 @@ def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
     user = UserFactory.create()
     with django_capture_on_commit_callbacks(execute=True):
         for _ in range(2):
-            services.queue("users.welcome", to=user.email, context={"first_name": "Ada"}, event_key="once")
+            outbox.queue("users.welcome", to=user.email, context={"first_name": "Ada"}, event_key="once")
     Worker.objects.create(host="a", pid=1, engine="worker")
-    services.pause_provider("email", by_label="test", reason="test")
+    circuit_breaker.pause("email", by_label="test", reason="test")
 
     lines = scrape().content.decode().splitlines()
 
@@ -77,7 +78,7 @@ def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
 
 
 def test_what_is_rolled_back_is_not_counted(scrape):
-    services.queue("users.welcome", to="ada@example.org", context={"first_name": "Ada"})
+    outbox.queue("users.welcome", to="ada@example.org", context={"first_name": "Ada"})
 
     assert "users.welcome" not in scrape().content.decode()
 
@@ -90,7 +91,7 @@ def test_processes_behind_one_address_have_series_of_their_own(scrape, settings)
 
 def test_an_index_answers_each_gauge():
     with CaptureQueriesContext(connection) as made:
-        services.gauges()
+        health.gauges()
 
     for query in made.captured_queries:
         if "notifications_message" not in query["sql"]:

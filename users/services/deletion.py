@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from lib.errors import ProductError
-from notifications import services as notifications
+from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, limiter, notices, proofs, sessions, staff
 from users.services.callers import Actor, Caller
@@ -96,7 +96,7 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
     user = User.objects.select_for_update().filter(pk=key, delete_after_at__lte=now, is_active=False).first()
     if user is None:
         return False
-    notifications.forget_user(user)
+    personal_data.forget_user(user)
     limiter.lift_pause(user.email)
     for rows in (user.sessions, user.one_time_tokens, user.registrations, user.mfa_devices, user.recovery_codes):
         rows.all().delete()

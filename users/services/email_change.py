@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from lib.errors import ProductError
-from notifications import services as notifications
+from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, limiter, mailing, notices, proofs, sessions
 from users.services.callers import Actor, Caller
@@ -125,7 +125,7 @@ def _move(user: User, email: str, caller: Caller) -> None:
     """The mailbox has answered: the address is proved. IntegrityError when somebody else has it."""
     holder = User.objects.select_for_update().filter(email=email).first()
     if holder is not None and _is_mere_wish(holder):
-        notifications.forget_user(holder)
+        personal_data.forget_user(holder)
         audit.record("user.deleted", by=caller, user=holder, why="address_proved_by_another")
         holder.delete()
     limiter.lift_pause(user.email)

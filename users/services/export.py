@@ -15,7 +15,7 @@ from django.utils import timezone
 
 import feature_flags
 from lib import slices
-from notifications.services import holdings
+from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, sessions, trail
 from users.services.callers import Actor, Caller
@@ -76,8 +76,8 @@ def _facts(user: User) -> Iterator[tuple[str, Any]]:
     waiting = OneTimeToken.open(timezone.now()).filter(user=user).order_by("created_at")
     yield "pending", list(waiting.values(*_PROOF))
     yield "flags", feature_flags.exposed(user)
-    yield "preferences", holdings.preferences(user)
-    yield "suppressions", holdings.suppressions(user)
+    yield "preferences", personal_data.preferences(user)
+    yield "suppressions", personal_data.suppressions(user)
 
 
 def _lists(user: User) -> Iterator[tuple[str, Iterable[list[dict[str, Any]]]]]:
@@ -85,8 +85,8 @@ def _lists(user: User) -> Iterator[tuple[str, Iterable[list[dict[str, Any]]]]]:
     yield "security_events", trail.everything(user)
     # A mail to an address that was never theirs would tell whether somebody else has it.
     elsewhere = Q(type="users.email_change_confirm") & ~Q(to_address=user.email)
-    yield "messages", holdings.messages(user, hidden=elsewhere)
-    yield "notifications", holdings.inbox(user)
+    yield "messages", personal_data.messages(user, hidden=elsewhere)
+    yield "notifications", personal_data.inbox(user)
 
 
 def _sessions(user: User) -> Iterator[list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from notifications import services as notifications
+from notifications.services import personal_data
 from users.models import (
     AuditEvent,
     MfaDevice,
@@ -109,7 +109,7 @@ def _delete_refresh_tokens(keys: list[Any], now: datetime) -> None:
 
 def _delete_users(keys: list[Any], now: datetime) -> None:
     for user in _unverified(now).select_for_update(of=("self",)).filter(pk__in=keys):
-        notifications.forget_user(user)
+        personal_data.forget_user(user)
         audit.record("user.deleted", by=_BY, user=user, why="never verified")
         user.delete()
 

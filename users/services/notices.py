@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from lib.text import printable
 from notifications import render
-from notifications import services as notifications
+from notifications.services import outbox
 from users.models import OneTimeToken, User
 from users.notifications import plain_name, printed_name
 from users.services.callers import Caller
@@ -96,7 +96,7 @@ def deletion_scheduled(user: User, *, row: OneTimeToken, delete_after_at: dateti
 
 def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", event: str = "") -> None:
     """`event` tells one occasion from another of this person: the same one is mailed once."""
-    notifications.queue(
+    outbox.queue(
         f"users.{name}",
         to=to or user.email,
         user=user,

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from lib.errors import ProductError
 from lib.text import normal_email
-from notifications import services as notifications
+from notifications.services import outbox
 from users.models import MfaDevice, OneTimeToken, User
 from users.notifications import printed_name
 from users.services import audit, limiter, mailing, notices, passwords, proofs, sessions, tokens
@@ -49,7 +49,7 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
     proofs.void(user, _RESET)
     lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
     row = proofs.issue(user, _RESET, email=user.email, lasts=lasts)
-    notifications.queue(
+    outbox.queue(
         "users.forgot_password",
         to=user.email,
         user=user,

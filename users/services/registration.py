@@ -18,7 +18,7 @@ from django.utils import timezone
 
 import feature_flags
 from lib.errors import ProductError
-from notifications import services as notifications
+from notifications.services import outbox
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
 from users.notifications import plain_name
@@ -203,7 +203,7 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
     row.code_expires_at = now + timedelta(seconds=settings.USERS_CODE_LIFETIME_SECONDS)
     row.save(update_fields=["code_serial", "attempts", "code_expires_at"])
     first_name = row.registration.first_name if row.registration else user.first_name
-    notifications.queue(
+    outbox.queue(
         "users.registration_code",
         to=user.email,
         user=user,
@@ -316,7 +316,7 @@ def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> Non
 
 def welcome(user: User) -> None:
     """Greet somebody whose address is now verified; whoever has no password gets the link that sets one."""
-    notifications.queue(
+    outbox.queue(
         "users.welcome",
         to=user.email,
         user=user,

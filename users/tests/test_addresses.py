@@ -9,9 +9,8 @@ from django.core.management import CommandError, call_command
 
 from feature_flags import flag_document
 from lib.text import valid_email
-from notifications import services as notifications
 from notifications.models import Message, Suppression
-from notifications.services import recipients
+from notifications.services import recipients, suppressions
 from users.models import AuditEvent, User
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -129,7 +128,7 @@ def test_an_address_is_not_changed_to_another_spelling_of_itself(api):
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_lists_hold_whatever_the_spelling(settings, spelling):
-    notifications.suppress(spelling, scope=Suppression.ALL, reason=Suppression.Reason.BOUNCE, source="test")
+    suppressions.suppress(spelling, scope=Suppression.ALL, reason=Suppression.Reason.BOUNCE, source="test")
     assert recipients.is_suppressed(READABLE, Suppression.ALL)
 
     for pattern in (spelling, f"*@{spelling.rpartition('@')[2]}"):

@@ -8,8 +8,8 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.utils import timezone
 
-import notifications
 from notifications.models import InAppNotification, Message, Preference
+from notifications.services import outbox
 from users import services
 from users.models import MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
 from users.services import Actor, deletion, housekeeping, proofs, recovery, tokens
@@ -182,7 +182,7 @@ def test_afterwards_nothing_tells_who_it_was(api, user, signed_in, staff_client,
 def test_mails_that_wait_are_not_sent(api, user, deleted, settings):
     settings.NOTIFICATIONS_ENGINE = "off"
     with_name = {"first_name": "Ada"}
-    notifications.services.queue("users.welcome", to=user.email, user=user, context=with_name)
+    outbox.queue("users.welcome", to=user.email, user=user, context=with_name)
 
     delete_due(timezone.now() + LATER)
 

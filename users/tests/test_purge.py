@@ -165,9 +165,9 @@ def test_many_go_in_slices(user):
 
 
 def test_the_workers_purge_every_hour(user):
-    from notifications.services import chores
+    from notifications.services import periodic_jobs
 
     token(user, expires_at=days(2))
 
-    assert "users.purge" in chores.run_due()
+    assert "users.purge" in periodic_jobs.run_due()
     assert not OneTimeToken.objects.exists()

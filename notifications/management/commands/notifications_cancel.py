@@ -12,7 +12,7 @@ from django.db.models import Q
 from lib.commands import Command as BaseCommand
 from notifications.management.commands import _shared
 from notifications.models import Message
-from notifications.services import cancel_open
+from notifications.services.outbox import cancel_open
 
 _SLICE = 500
 

@@ -13,7 +13,7 @@ from notifications import registry, render
 from notifications.models import Message
 from notifications.registry import EMAIL
 from notifications.rendering.mail import compose
-from notifications.services.queueing import sending_domain
+from notifications.services.outbox import sending_domain
 
 
 class Command(commands.Command):

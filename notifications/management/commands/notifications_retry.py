@@ -10,7 +10,7 @@ from lib.commands import Command as BaseCommand
 from lib.errors import ProductError
 from notifications.management.commands import _shared
 from notifications.models import Message
-from notifications.services import staff
+from notifications.services import staff_actions
 
 _SLICE = 500
 
@@ -48,9 +48,9 @@ class Command(BaseCommand):
 
 def _retry(message: Message, *, is_trial: bool) -> bool:
     if is_trial:
-        return staff.is_alive(message)
+        return staff_actions.is_alive(message)
     try:
-        staff.retry(message)
+        staff_actions.retry(message)
     except ProductError:
         return False
     return True
@@ -60,7 +60,7 @@ def _matching(options: dict[str, Any]) -> Iterator[Message]:
     """By key and in slices: there may be many, and those retried leave the state that is asked for."""
     rows = Message.objects.filter(state=options["state"]).order_by("pk")
     if options["type"]:
-        rows = rows.filter(type=staff.kind_of(options["type"]).code)
+        rows = rows.filter(type=staff_actions.kind_of(options["type"]).code)
     if options["code"]:
         rows = rows.filter(last_code__in=options["code"])
     if options["since"]:

@@ -15,7 +15,8 @@ from django.core.management.base import CommandError
 from lib.commands import Command as BaseCommand
 from lib.text import printable
 from notifications.models import Message
-from notifications.services import QueueWorker, staff
+from notifications.services import staff_actions
+from notifications.services.delivery import QueueWorker
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class Command(BaseCommand):
         waits = sys.stdout.isatty() if options["wait"] is None else options["wait"]
         if waits and settings.NOTIFICATIONS_ENGINE == "off":
             raise CommandError("Mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
-        message = staff.send(
+        message = staff_actions.send(
             options["type"], to=options["to"], context=options["context"], event_key=options["event_key"]
         )
         if waits:

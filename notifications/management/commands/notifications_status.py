@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from lib import commands
-from notifications import services
+from notifications.services import health
 
 
 def _seconds(text: str) -> int:
@@ -33,7 +33,7 @@ class Command(commands.Command):
         )
 
     def handle(self, *args: Any, json: bool, max_age: int, **options: Any) -> None:
-        status = services.status()
+        status = health.status()
         self.stdout.write(_json(status) if json else _text(status))
         self.stdout.flush()
         troubles = [f"The provider {row['alias']} is paused." for row in status["providers"] if row["paused"]]

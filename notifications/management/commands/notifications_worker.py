@@ -18,7 +18,7 @@ from django.db import connections
 from lib import commands, listen
 from notifications import engine
 from notifications.models import Message
-from notifications.services import QueueWorker
+from notifications.services.delivery import QueueWorker
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from lib.errors import ProductError
-from notifications.services.queueing import queue
+from notifications.services.outbox import queue
 
 if TYPE_CHECKING:
     from users.models import User

@@ -108,7 +108,7 @@ def release_probe(channel: str) -> None:
     taken.update(paused_until=moment())
 
 
-def pause_provider(alias: str, *, by_label: str, reason: str) -> bool:
+def pause(alias: str, *, by_label: str, reason: str) -> bool:
     """Send nothing over this channel until somebody resumes it; return whether that is new.
 
     ProductError: 404 `PROVIDER_UNKNOWN`, 400 `REASON_INVALID`.
@@ -125,7 +125,7 @@ def pause_provider(alias: str, *, by_label: str, reason: str) -> bool:
     return bool(changed)
 
 
-def resume_provider(alias: str, *, by_label: str) -> bool:
+def resume(alias: str, *, by_label: str) -> bool:
     """Open the channel, whatever closed it; return whether it was closed. ProductError 404 `PROVIDER_UNKNOWN`."""
     _known(alias)
     changed = ProviderState.objects.filter(alias=alias, paused=True).update(**_OPEN)
@@ -134,7 +134,7 @@ def resume_provider(alias: str, *, by_label: str) -> bool:
     return bool(changed)
 
 
-def provider_states() -> list[ProviderState]:
+def states() -> list[ProviderState]:
     """One per channel, in a fixed order; a channel nothing has happened to yet has an unsaved, open one."""
     rows = {row.alias: row for row in ProviderState.objects.filter(alias__in=Message.Channel.values)}
     return [rows.get(alias) or ProviderState(alias=alias) for alias in Message.Channel.values]

@@ -1,21 +1,18 @@
-"""What is thrown away, and when: old rows, and everything that tells who a deleted user was."""
+"""Deleting old rows, in slices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message, Preference, Suppression, Worker
-
-if TYPE_CHECKING:
-    from users.models import User
+from notifications.models import DeliveryEvent, InAppNotification, Message, Suppression, Worker
 
 SLICE = 1000
 KEEP_CONTEXT = timedelta(days=30)
@@ -45,7 +42,7 @@ class _Rule:
     act: Callable[[QuerySet[Any]], None] = _delete
 
 
-def purge(since: datetime | None = None) -> Iterator[tuple[str, int]]:
+def run(since: datetime | None = None) -> Iterator[tuple[str, int]]:
     """Throw away what is past its time, a slice and a transaction at a time; yields what and how many.
 
     `since` is the time of the last full run: contexts emptied then are not looked at again.
@@ -59,12 +56,12 @@ def purge(since: datetime | None = None) -> Iterator[tuple[str, int]]:
             rows = rule.rows.filter(**{f"{rule.by}__gte": found[-1][1]})
 
 
-def purgeable() -> dict[str, int]:
-    """How many of each `purge` would throw away now."""
-    counts: dict[str, int] = {}
+def counts() -> dict[str, int]:
+    """How many of each `run` would throw away now."""
+    found: dict[str, int] = {}
     for rule in _rules(None):
-        counts[rule.what] = counts.get(rule.what, 0) + rule.rows.count()
-    return counts
+        found[rule.what] = found.get(rule.what, 0) + rule.rows.count()
+    return found
 
 
 def _rules(since: datetime | None) -> Iterator[_Rule]:
@@ -82,41 +79,3 @@ def _rules(since: datetime | None) -> Iterator[_Rule]:
     yield _Rule("in-app notifications", InAppNotification.objects.filter(read_at__lt=now - KEEP_READ), "read_at")
     yield _Rule("suppressions", Suppression.objects.filter(expires_at__lt=now), "expires_at")
     yield _Rule("workers", Worker.objects.filter(beat_at__lt=now - KEEP_SILENT_WORKER), "beat_at")
-
-
-@transaction.atomic
-def forget_user(user: User) -> int:
-    """Stop what waits for this user and blank what tells who it was; the rows stay, so that the counts are right.
-
-    What they found inside the product and what they chose there goes. Call it in the transaction that deletes or
-    anonymises the user, while the address is still there. Returns how many messages were blanked. A suppression of
-    the address stays: whoever asked not to be written to is not written to.
-    """
-    theirs = Q(user=user) | Q(user=None, to_address=user.email)
-    pks = list(Message.objects.filter(theirs).values_list("pk", flat=True))
-    rows = Message.objects.filter(pk__in=pks)
-    # Those handed over, too: a worker that dies now must not send a blank one later.
-    rows.filter(state__in=Message.OPEN).update(
-        state=State.CANCELLED,
-        reason="user_deleted",
-        due_at=None,
-        lease_token=None,
-        lease_owner="",
-        handed_at=None,
-        finished_at=timezone.now(),
-    )
-    Attempt.objects.filter(message__in=pks).update(response="")
-    InAppNotification.objects.filter(user=user).delete()
-    Preference.objects.filter(user=user).delete()
-    DeliveryEvent.objects.filter(Q(message__in=pks) | Q(recipient=user.email)).update(recipient="", detail="")
-    return rows.update(
-        user=None,
-        # It names the user, and two rows of one event may differ by nothing but the address.
-        event_key=None,
-        to_address="",
-        to_name="",
-        subject="",
-        context={},
-        headers={},
-        last_error="",
-    )

@@ -17,7 +17,7 @@ from lib.text import normal_email
 from notifications import registry, render
 from notifications.models import Message
 from notifications.registry import EMAIL
-from notifications.services import staff
+from notifications.services import staff_actions
 from notifications.services.clock import moment
 
 _COUNTED = 10_000
@@ -94,7 +94,7 @@ def body(message: Message) -> render.Rendered | None:
 
 def preview(code: str, *, language: str | None = None) -> render.Rendered:
     """The type filled with its sample; ProductError 404 `UNKNOWN_TYPE`, 409 `RENDER_ERROR`."""
-    language = staff.language_of(language) or settings.LANGUAGE_CODE
+    language = staff_actions.language_of(language) or settings.LANGUAGE_CODE
     try:
         kind = registry.get(code)
     except registry.UnknownType:

@@ -1,4 +1,4 @@
-"""What is held about one person, for their own eyes: messages, the inbox, choices. Slices, for there may be many."""
+"""Exporting and erasing what is stored about one user. Exports come in slices, since there may be many rows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from lib import slices
 from lib.text import normal_email
-from notifications.models import DeliveryEvent, InAppNotification, Message, Preference, Suppression
+from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message, Preference, Suppression
 
 if TYPE_CHECKING:
     from users.models import User
@@ -84,3 +86,40 @@ def _told_item(row: InAppNotification) -> dict[str, Any]:
         "read_at": row.read_at,
         "archived_at": row.archived_at,
     }
+
+
+@transaction.atomic
+def forget_user(user: User) -> int:
+    """Cancel this user's queued messages and blank all personal data in the others; return how many were blanked.
+
+    The rows stay, so that the counts are right. In-app notifications and preferences are deleted. A suppression of the
+    address stays in force. Call it in the transaction that deletes or anonymises the user, before the address goes.
+    """
+    theirs = Q(user=user) | Q(user=None, to_address=user.email)
+    pks = list(Message.objects.filter(theirs).values_list("pk", flat=True))
+    rows = Message.objects.filter(pk__in=pks)
+    # Those handed over, too: a worker that dies now must not send a blank one later.
+    rows.filter(state__in=Message.OPEN).update(
+        state=Message.State.CANCELLED,
+        reason="user_deleted",
+        due_at=None,
+        lease_token=None,
+        lease_owner="",
+        handed_at=None,
+        finished_at=timezone.now(),
+    )
+    Attempt.objects.filter(message__in=pks).update(response="")
+    InAppNotification.objects.filter(user=user).delete()
+    Preference.objects.filter(user=user).delete()
+    DeliveryEvent.objects.filter(Q(message__in=pks) | Q(recipient=user.email)).update(recipient="", detail="")
+    return rows.update(
+        user=None,
+        # It names the user, and two rows of one event may differ by nothing but the address.
+        event_key=None,
+        to_address="",
+        to_name="",
+        subject="",
+        context={},
+        headers={},
+        last_error="",
+    )

@@ -120,11 +120,6 @@ def _once(row: Message) -> Message:
     return row
 
 
-def withdraw(event_key: str) -> int:
-    """Cancel what this event queued and no mail server has been given yet; return how many messages that were."""
-    return cancel_open(Q(event_key=event_key), reason="withdrawn")
-
-
 def cancel_open(which: Q, *, reason: str) -> int:
     """Cancel all of these that no mail server was given; return how many. A worker that holds one sends nothing."""
     return Message.objects.filter(which, state__in=Message.OPEN, handed_at=None).update(

@@ -22,9 +22,9 @@ from notifications import engine, registry, render
 from notifications.models import Message
 from notifications.providers.smtp import CONVERSATION
 from notifications.registry import EMAIL, Rate
-from notifications.services import queueing, recipients
+from notifications.rendering.samples import TEST
+from notifications.services import outbox, recipients
 from notifications.services.clock import moment
-from notifications.services.queueing import cancel_open, insert, sending_domain
 
 if TYPE_CHECKING:
     from users.models import User
@@ -103,7 +103,7 @@ def send(
     user = get_user_model()._default_manager.filter(email=to).first()
     try:
         with transaction.atomic():
-            sent = queueing.queue(
+            sent = outbox.queue(
                 kind.code, to=to, context=context, user=user, language=language_of(language), event_key=event_key
             )
     except ValueError as error:
@@ -158,6 +158,12 @@ def retry(message: Message, *, by: User | None = None) -> None:
     transaction.on_commit(partial(engine.committed, message.pk), robust=True)
 
 
+def send_test(kind: registry.NotificationType, *, user: User, language: str) -> Message:
+    """Queue the sample of a type, marked as a test, to the user's own address; its codes and links are made up."""
+    address = str(getattr(user, user.get_email_field_name()))
+    return outbox.queue(TEST, to=address, context={"about": kind.code}, user=user, language=language)[0]
+
+
 def wrongly_failed() -> QuerySet[Message]:
     """Failed by an answer about the conversation, which no longer happens; the one that ended last first."""
     codes = [str(code) for code in sorted(CONVERSATION)]
@@ -168,7 +174,7 @@ def cancel(message: Message, *, by: User | None = None) -> None:
     """Stop a message no mail server has been given yet. ProductError 409 `MESSAGE_STATE` when it is too late;
     ADMINS_ONLY, SUPERUSERS_ONLY (403)."""
     require_reach(by, address=message.to_address, user_id=message.user_id)
-    if not cancel_open(Q(pk=message.pk), reason="staff"):
+    if not outbox.cancel_open(Q(pk=message.pk), reason="staff"):
         raise ProductError(STATE, "Only a message that waits can be cancelled.", status=409)
 
 
@@ -188,12 +194,12 @@ def resend(message: Message, *, by: User | None = None) -> Message:
     require_rate(kind, message.to_address)
     uid = uuid.uuid4()
     now = moment()
-    return insert(
+    return outbox.insert(
         Message(
             uid=uid,
             parent=message,
             event_key=_key_of_copy(message),
-            message_id=f"<{uid}@{sending_domain()}>",
+            message_id=f"<{uid}@{outbox.sending_domain()}>",
             created_at=now,
             type=message.type,
             category=message.category,
