@@ -1,14 +1,14 @@
-"""What staff did, for the trail that the app of accounts keeps: the apps below it say it here."""
+"""What staff did in the apps below `users`, whose audit log keeps it."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from django.http import HttpRequest
+from lib.actors import Actor
 
 
 class Keeper(Protocol):
-    def __call__(self, request: HttpRequest, event: str, /, **details: Any) -> None: ...
+    def __call__(self, actor: Actor, event: str, /, **details: Any) -> None: ...
 
 
 _keepers: list[Keeper] = []
@@ -19,11 +19,11 @@ def keep(keeper: Keeper) -> None:
     _keepers[:] = [keeper]
 
 
-def note(request: HttpRequest, event: str, /, **details: Any) -> None:
-    """Put on record what whoever sent the request did, in the transaction that does it.
+def note(actor: Actor, event: str, /, **details: Any) -> None:
+    """Record what the actor did, in the transaction that does it.
 
-    `email` or `user_id` says to whom, `reason` is in their own words; what else there may be is listed in
+    `email` or `user_id` is the account concerned, `reason` a text typed by staff; further keys are listed in
     users/services/audit.py.
     """
     for keeper in _keepers:
-        keeper(request, event, **details)
+        keeper(actor, event, **details)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
 
+from lib.actors import Actor
 from lib.errors import ProductError
 
 
@@ -31,9 +32,13 @@ class Command(BaseCommand):
         return parser
 
     @property
+    def actor(self) -> Actor:
+        """Whoever runs the command, for `created_by`, `updated_by` and history rows."""
+        return Actor.command(type(self).__module__.rsplit(".", 1)[-1])
+
+    @property
     def label(self) -> str:
-        """Who did it, for `created_by`, `updated_by` and history rows."""
-        return f"command:{type(self).__module__.rsplit('.', 1)[-1]}"
+        return self.actor.label
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         shell = _stdout() if getattr(self, "_called_from_command_line", False) else None

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router, Status
 
+from lib.actors import Actor
 from lib.errors import refusals
 from lib.streaming import PiecesResponse
 from lib.text import read_id
@@ -14,7 +15,6 @@ from users import schemas
 from users.answers import as_if_mailed, compared, never_store, person
 from users.api import router as profile
 from users.services import (
-    Caller,
     accounts,
     deletion,
     email_change,
@@ -36,17 +36,17 @@ router = Router(tags=["Your own account"])
 )
 async def change_password(request: HttpRequest, payload: schemas.ChangePasswordIn) -> schemas.PasswordChangedOut:
     """Set a new password with the current one; the other sessions end. Wrong tries are counted like sign-ins."""
-    user, caller = person(request), Caller.of(request)
+    user, actor = person(request), Actor.of(request, "api")
     attempt = await sync_to_async(accounts.begin_password_change)(
         user,
         new_password=payload.new_password,
-        caller=caller,
+        actor=actor,
     )
     checked = await compared(attempt, payload.current_password)
     await sync_to_async(reauthentication.check)(user, attempt, checked, why="wrong_at_change")
     password_hash = await hashing.amake(payload.new_password)
     await sync_to_async(accounts.change_password)(
-        user, password_hash=password_hash, attempt=attempt, caller=caller, keep=user.session_id
+        user, password_hash=password_hash, attempt=attempt, actor=actor, keep=user.session_id
     )
     return schemas.PasswordChangedOut()
 
@@ -60,7 +60,7 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
 async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schemas.EmailChangeOut:
     """Mail a link to the new address; an address that somebody has is answered alike."""
     async with as_if_mailed():
-        await sync_to_async(email_change.request)(person(request), email=payload.email, caller=Caller.of(request))
+        await sync_to_async(email_change.request)(person(request), email=payload.email, actor=Actor.of(request, "api"))
     return schemas.EmailChangeOut()
 
 
@@ -71,7 +71,7 @@ async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schema
 )
 async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailChangedOut:
     """Make the new address the account's, with the token mailed there; sessions end but the one that asked."""
-    await sync_to_async(email_change.confirm)(token=payload.token, caller=Caller.of(request))
+    await sync_to_async(email_change.confirm)(token=payload.token, actor=Actor.of(request, "api"))
     return schemas.EmailChangedOut()
 
 
@@ -80,7 +80,7 @@ async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schem
 )
 async def undo_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailUndoneOut:
     """Give the account its old address back, with the token mailed there; every session ends."""
-    await sync_to_async(email_change.undo)(token=payload.token, caller=Caller.of(request))
+    await sync_to_async(email_change.undo)(token=payload.token, actor=Actor.of(request, "api"))
     return schemas.EmailUndoneOut()
 
 
@@ -98,14 +98,14 @@ async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[sc
 @router.delete("/users/sessions", response={204: None, **refusals(401, 403, 503)})
 async def end_other_sessions(request: HttpRequest) -> Status[None]:
     """Sign out everywhere but here."""
-    await sync_to_async(sessions.end_others)(person(request), caller=Caller.of(request))
+    await sync_to_async(sessions.end_others)(person(request), actor=Actor.of(request, "api"))
     return Status(204, None)
 
 
 @router.delete("/users/sessions/{session_id}", response={204: None, **refusals(401, 403, 404, 503)})
 async def end_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Sign out one session; 404 for one that has ended and for anybody else's."""
-    await sync_to_async(sessions.end_own)(person(request), read_id(session_id), caller=Caller.of(request))
+    await sync_to_async(sessions.end_own)(person(request), read_id(session_id), actor=Actor.of(request, "api"))
     return Status(204, None)
 
 
@@ -125,7 +125,7 @@ async def security_events(
 @router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)})
 async def export_account(request: HttpRequest) -> PiecesResponse:
     """Everything held about the person, as one JSON file."""
-    pieces = await sync_to_async(export.begin)(person(request), caller=Caller.of(request))
+    pieces = await sync_to_async(export.begin)(person(request), actor=Actor.of(request, "api"))
     response = PiecesResponse(pieces, content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
     never_store(response)
@@ -139,12 +139,12 @@ async def export_account(request: HttpRequest) -> PiecesResponse:
 @profile.delete("/users/user", response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)})
 async def delete_account(request: HttpRequest) -> Status[schemas.DeletionOut]:
     """Shut the account at once; it goes for good after 30 days, unless the mailed link takes that back."""
-    at = await sync_to_async(deletion.request)(person(request), caller=Caller.of(request))
+    at = await sync_to_async(deletion.request)(person(request), actor=Actor.of(request, "api"))
     return Status(202, schemas.DeletionOut(delete_after_at=at))
 
 
 @router.post("/auth/undelete", auth=None, response={200: schemas.UndeletedOut, **refusals(400, 413, 422, 503)})
 async def undelete(request: HttpRequest, payload: schemas.TokenIn) -> schemas.UndeletedOut:
     """Take a deletion back with the mailed token; then sign in as before."""
-    await sync_to_async(deletion.undelete)(token=payload.token, caller=Caller.of(request))
+    await sync_to_async(deletion.undelete)(token=payload.token, actor=Actor.of(request, "api"))
     return schemas.UndeletedOut()

@@ -12,11 +12,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
 
+from lib.actors import Actor
 from lib.errors import refusals
 from lib.text import normal_email
 from users import auth, schemas, services
 from users.answers import as_if_mailed, compared, never_store, person
-from users.services import Caller, devices, hashing, registration
+from users.services import devices, hashing, registration
 from users.services.refreshing import Tokens
 
 router = Router(tags=["Accounts"])
@@ -42,7 +43,7 @@ async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schem
     """Change the names given; the others stay."""
     user = person(request)
     names = payload.model_dump(exclude_unset=True)
-    return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, by=user.pk.hex))
+    return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, actor=Actor.of(request, "api")))
 
 
 @router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 429, 503)})
@@ -55,7 +56,7 @@ async def register(
     """
     never_store(response)
     await sync_to_async(services.check_register)(
-        email=payload.email, password=payload.password, caller=Caller.of(request)
+        email=payload.email, password=payload.password, actor=Actor.of(request, "api")
     )
     password_hash = await hashing.amake(payload.password, registration.salt(payload.email))
     # Where nobody is to learn who has an account, the clock must not tell either.
@@ -65,7 +66,7 @@ async def register(
             password_hash=password_hash,
             first_name=payload.first_name,
             last_name=payload.last_name,
-            caller=Caller.of(request),
+            actor=Actor.of(request, "api"),
             held=auth.registration_token(request),
         )
     auth.hand_registration_token(request, response, registered.token)
@@ -85,7 +86,7 @@ async def request_verification_token(
     never_store(response)
     async with as_if_mailed():
         requested = await sync_to_async(services.request_code)(
-            email=payload.email, caller=Caller.of(request), held=auth.registration_token(request)
+            email=payload.email, actor=Actor.of(request, "api"), held=auth.registration_token(request)
         )
     code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
     return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
@@ -99,7 +100,7 @@ async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.Ver
         await sync_to_async(services.verify)(
             token=payload.token,
             code=payload.registration_code,
-            caller=Caller.of(request),
+            actor=Actor.of(request, "api"),
             held=auth.registration_token(request),
         )
     return schemas.VerifiedOut()
@@ -113,7 +114,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     auth.check_origin(request)
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
-    made = await _sign_in(email, payload.password, Caller.of(request))
+    made = await _sign_in(email, payload.password, Actor.of(request, "api"))
     auth.set_device_cookie(response, devices.issue(normal_email(email)))
     return signed_in(response, made)
 
@@ -129,7 +130,7 @@ async def refresh_tokens(
 ) -> schemas.RefreshOut:
     """A new access token, and with rotation the refresh token to use next time."""
     auth.check_origin(request)
-    made = await sync_to_async(services.refresh)(token=payload.token, caller=Caller.of(request))
+    made = await sync_to_async(services.refresh)(token=payload.token, actor=Actor.of(request, "api"))
     return schemas.RefreshOut(
         access_token=_hand_over(response, made),
         access_token_expiration=made.access_seconds,
@@ -146,7 +147,7 @@ async def logout(request: HttpRequest, response: HttpResponse) -> schemas.Logout
     await sync_to_async(services.logout)(
         access_tokens=[token for token in (cookie, auth.bearer_token(request)) if token],
         refresh_token=_refresh_token_of(request),
-        caller=Caller.of(request),
+        actor=Actor.of(request, "api"),
     )
     if cookie and settings.USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT:
         auth.delete_cookie(response)
@@ -165,7 +166,7 @@ async def forgot_password(
     """Mail a reset link to an active account; every address is answered alike."""
     never_store(response)
     async with as_if_mailed():
-        token = await sync_to_async(services.forgot)(email=payload.email, caller=Caller.of(request))
+        token = await sync_to_async(services.forgot)(email=payload.email, actor=Actor.of(request, "api"))
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
@@ -176,7 +177,7 @@ async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> sche
     """Set a new password with the token of a mailed link; signs out everywhere."""
     row = await sync_to_async(services.check_reset)(email=payload.email, token=payload.token, password=payload.password)
     await sync_to_async(services.reset)(
-        row, password_hash=await hashing.amake(payload.password), caller=Caller.of(request)
+        row, password_hash=await hashing.amake(payload.password), actor=Actor.of(request, "api")
     )
     return schemas.PasswordResetOut()
 
@@ -191,11 +192,11 @@ def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
     )
 
 
-async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
+async def _sign_in(email: str, password: str, actor: Actor) -> Tokens:
     undecided: list[services.Attempt] = []
 
     def begin() -> services.Attempt:
-        undecided.append(services.begin(email=email, caller=caller))
+        undecided.append(services.begin(email=email, actor=actor))
         return undecided[0]
 
     def finish(attempt: services.Attempt, checked: hashing.Checked) -> Tokens:
@@ -207,7 +208,7 @@ async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
             services.abandon(attempt)
 
     try:
-        attempt = await _patiently(begin, email, caller)
+        attempt = await _patiently(begin, email, actor)
         checked = await compared(attempt, password)
         return await sync_to_async(finish)(attempt, checked)
     except asyncio.CancelledError:
@@ -216,7 +217,7 @@ async def _sign_in(email: str, password: str, caller: Caller) -> Tokens:
         raise
 
 
-async def _patiently(begin: Callable[[], services.Attempt], email: str, caller: Caller) -> services.Attempt:
+async def _patiently(begin: Callable[[], services.Attempt], email: str, actor: Actor) -> services.Attempt:
     """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
     while True:
         try:
@@ -228,7 +229,7 @@ async def _patiently(begin: Callable[[], services.Attempt], email: str, caller: 
         async with _waiting:
             for _ in range(_LOOKS):
                 await asyncio.sleep(_LOOK_AGAIN)
-                if not await sync_to_async(services.is_paused)(email=email, caller=caller):
+                if not await sync_to_async(services.is_paused)(email=email, actor=actor):
                     break
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users import services
 from users.models import User
-from users.services import Caller, hashing
+from users.services import hashing
 
 
 class SignInBackend(ModelBackend):
@@ -22,8 +23,8 @@ class SignInBackend(ModelBackend):
         """The user, or None for a wrong password; a pause and a full queue raise the service's ProductError."""
         if username is None or password is None or "\x00" in username + password:
             return None
-        caller = Caller.of(request, "admin") if request is not None else Caller(door="admin")
-        attempt = services.begin(email=username, caller=caller)
+        actor = Actor.anonymous(request, "admin") if request is not None else Actor("admin")
+        attempt = services.begin(email=username, actor=actor)
         try:
             checked = hashing.check(password, attempt.encoded)
         except ProductError:

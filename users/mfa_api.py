@@ -10,13 +10,14 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router, Status
 
+from lib.actors import Actor
 from lib.errors import refusals
 from lib.text import read_id
 from users import auth, mfa_schemas, schemas
 from users.answers import compared, never_store, person
 from users.api import signed_in
 from users.models import User
-from users.services import Actor, Caller, devices, factors, passkeys, reauthentication, second_factor, sessions
+from users.services import devices, factors, passkeys, reauthentication, second_factor, sessions
 from users.services.opening import Opened
 
 T = TypeVar("T")
@@ -40,8 +41,8 @@ async def _freshly(request: HttpRequest, verb: Callable[..., T], **arguments: An
 async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any) -> T:
     """`_freshly`, for verbs that are put on record and leave this session alone."""
     user = person(request)
-    by = Actor.oneself(user, Caller.of(request))
-    return await _freshly(request, verb, **arguments, by=by, keep=user.session_id)
+    actor = Actor.of(request, "api").as_user(user)
+    return await _freshly(request, verb, **arguments, actor=actor, keep=user.session_id)
 
 
 # --- One's own factors ------------------------------------------------------------------------------------------------
@@ -126,16 +127,16 @@ async def verify_factor(
 ) -> schemas.LoginOut:
     """The second step of a sign-in that `/login` answered with `LOGIN_MFA_REQUIRED`."""
     auth.check_origin(request)
-    opened = await sync_to_async(_second_step)(payload, Caller.of(request))
+    opened = await sync_to_async(_second_step)(payload, Actor.of(request, "api"))
     return _let_in(response, opened)
 
 
-def _second_step(payload: mfa_schemas.MfaVerifyIn, caller: Caller) -> Opened:
+def _second_step(payload: mfa_schemas.MfaVerifyIn, actor: Actor) -> Opened:
     if payload.method == factors.WEBAUTHN:
         return second_factor.verify_passkey(
-            token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, caller=caller
+            token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, actor=actor
         )
-    return second_factor.verify(token=payload.mfa_token, method=payload.method, code=payload.code, caller=caller)
+    return second_factor.verify(token=payload.mfa_token, method=payload.method, code=payload.code, actor=actor)
 
 
 @router.post(
@@ -150,12 +151,14 @@ async def passkey_login_options(
 ) -> mfa_schemas.CeremonyOut:
     """What `navigator.credentials.get` needs: for a sign-in by passkey alone, or as its second step."""
     never_store(response)
-    ceremony, options = await sync_to_async(_login_options)(payload.mfa_token if payload else None, Caller.of(request))
+    ceremony, options = await sync_to_async(_login_options)(
+        payload.mfa_token if payload else None, Actor.of(request, "api")
+    )
     return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
 
 
-def _login_options(mfa_token: str | None, caller: Caller) -> passkeys.Ceremony:
-    passkeys.count_begin(caller)
+def _login_options(mfa_token: str | None, actor: Actor) -> passkeys.Ceremony:
+    passkeys.count_begin(actor)
     return passkeys.login_options(second_factor.waiting(mfa_token).user if mfa_token is not None else None)
 
 
@@ -171,7 +174,7 @@ async def passkey_login(
     """Sign in with a passkey alone: what the person has, and what the authenticator knows them by."""
     auth.check_origin(request)
     opened = await sync_to_async(passkeys.sign_in)(
-        ceremony=payload.ceremony, credential=payload.credential, caller=Caller.of(request)
+        ceremony=payload.ceremony, credential=payload.credential, actor=Actor.of(request, "api")
     )
     return _let_in(response, opened)
 
@@ -193,19 +196,19 @@ async def reauthenticate(
 ) -> mfa_schemas.ReauthenticatedOut:
     """Prove once more who one is; for ten minutes (USERS_REAUTH_SECONDS) this session may make sensitive changes."""
     never_store(response)
-    user, caller = person(request), Caller.of(request)
+    user, actor = person(request), Actor.of(request, "api")
     if payload.password is not None:
-        auth_at = await _by_password(user, payload.password, caller)
+        auth_at = await _by_password(user, payload.password, actor)
     elif payload.code is not None:
-        auth_at = await sync_to_async(reauthentication.by_code)(user, code=payload.code, caller=caller)
+        auth_at = await sync_to_async(reauthentication.by_code)(user, code=payload.code, actor=actor)
     else:
         auth_at = await sync_to_async(reauthentication.by_passkey)(
-            user, ceremony=payload.ceremony or "", credential=payload.credential, caller=caller
+            user, ceremony=payload.ceremony or "", credential=payload.credential, actor=actor
         )
     return mfa_schemas.ReauthenticatedOut(auth_at=auth_at)
 
 
-async def _by_password(user: User, password: str, caller: Caller) -> datetime:
-    attempt = await sync_to_async(reauthentication.begin)(user, caller=caller)
+async def _by_password(user: User, password: str, actor: Actor) -> datetime:
+    attempt = await sync_to_async(reauthentication.begin)(user, actor=actor)
     checked = await compared(attempt, password)
     return await sync_to_async(reauthentication.by_password)(user, attempt, checked)

@@ -9,9 +9,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 
+from lib.actors import Actor
 from users.models import User, UserSession
 from users.services import devices, opening, sessions
-from users.services.callers import Caller
 
 #: Where a Django session keeps the id of its UserSession.
 SESSION_KEY = "users.session"
@@ -19,11 +19,11 @@ SESSION_KEY = "users.session"
 
 @receiver(user_logged_in)
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
-    caller = Caller.of(request, "admin")
-    place = opening.place_of(user, caller)
+    actor = Actor.of(request, "admin")
+    place = opening.place_of(user, actor)
     amr = getattr(request, "proved", ("pwd",))
-    session = sessions.new_session(user, caller, UserSession.Kind.ADMIN, timezone.now(), amr)
-    opening.note_sign_in(user, session, caller, place=place)
+    session = sessions.new_session(user, actor.request, UserSession.Kind.ADMIN, timezone.now(), amr)
+    opening.note_sign_in(user, session, actor, place=place)
     request.session[SESSION_KEY] = session.pk.hex
     user.session_id = session.pk
     # For AdminSessionMiddleware, which has the answer in hand.
@@ -36,4 +36,4 @@ def end_admin_session(sender: type[User], request: HttpRequest, user: User | Non
     if user is None or not session_id:
         return
     if session := UserSession.objects.select_related("user").filter(pk=session_id).first():
-        sessions.end_session(session, reason="logout", by=Caller.of(request, "admin"))
+        sessions.end_session(session, reason="logout", actor=Actor.of(request, "admin"))

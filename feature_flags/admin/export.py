@@ -15,6 +15,7 @@ from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services.segments import segment_document
 from lib import audit
+from lib.actors import Actor
 from lib.admin.verbs import VerbAdmin
 
 LIMIT = 10_000
@@ -35,7 +36,9 @@ def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[Fe
     used = {name for document in documents.values() for rule in document["rules"] for name in rule["segments"]}
     shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
     segments = [segment_document(segment) for segment in shown.order_by("name")]
-    audit.note(request, "flags.exported", count=len(documents), flags=sorted(_names(documents))[:100])
+    audit.note(
+        Actor.of(request, "admin"), "flags.exported", count=len(documents), flags=sorted(_names(documents))[:100]
+    )
     headers = {"Content-Disposition": 'attachment; filename="feature-flags.json"'}
     text = switchboard.dump(documents.values(), segments)
     return HttpResponse(text, content_type="application/json", headers=headers)

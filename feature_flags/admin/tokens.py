@@ -19,6 +19,7 @@ from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken
 from feature_flags.services import tokens
 from lib import audit
+from lib.actors import Actor
 from lib.admin.lists import ReadOnlyAdmin, chip
 from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import Verb, staff
@@ -153,7 +154,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             with transaction.atomic():
                 token, secret = tokens.create_token(given.pop("name"), **given, **who(request, reason))
                 self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
-                audit.note(request, "flag_token.created", **_about(token), reason=reason)
+                audit.note(Actor.of(request, "admin"), "flag_token.created", **_about(token), reason=reason)
         except InvalidFlag as error:
             for problem in error.problems:
                 field = str(problem.place[0]) if problem.place else ""

@@ -21,6 +21,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
 from lib import audit
+from lib.actors import Actor
 from lib.errors import ProductError
 
 if TYPE_CHECKING:
@@ -329,7 +330,9 @@ class VerbAdmin(ModelAdmin):
                     return Outcome(obj, messages.INFO, f"{verb.already}.")
                 self.log_change(request, obj, f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else ""))
                 if verb.event:
-                    audit.note(request, verb.event, **about, **({"reason": reason} if reason else {}))
+                    audit.note(
+                        Actor.of(request, "admin"), verb.event, **about, **({"reason": reason} if reason else {})
+                    )
         except ProductError as error:
             return Outcome(obj, messages.ERROR, error.message)
         return Outcome(obj, messages.SUCCESS, f"{text}.")

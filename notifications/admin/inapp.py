@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
+from lib.actors import Actor
 from lib.admin.lists import GrowingTableAdmin, chip, object_link, user_starts_with
 from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import staff
@@ -215,6 +216,8 @@ class InAppNotificationAdmin(GrowingTableAdmin):
             change_message=f"Announcement {given['key']}: {text}{group}.",
         )
         group_name = str(given["group"] or "")
-        audit.note(request, "announcement.sent", name=given["title"], count=done.people, groups=[group_name])
+        audit.note(
+            Actor.of(request, "admin"), "announcement.sent", name=given["title"], count=done.people, groups=[group_name]
+        )
         self.message_user(request, f"“{given['title']}”: {text}.", messages.SUCCESS)
         return True

@@ -18,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
+from lib.actors import Actor
 from lib.admin.filters import ValueFilter
 from lib.admin.lists import GrowingTableAdmin, chip, object_link, starts_with, user_starts_with
 from lib.admin.pages import has_fresh_proof
@@ -147,7 +148,9 @@ class SuppressionAdmin(GrowingTableAdmin):
                 if is_new:
                     row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
                     self.log_addition(request, row, f"Suppressed. Reason: {reason}")
-                    audit.note(request, "suppression.added", email=address, scope=scope, reason=reason)
+                    audit.note(
+                        Actor.of(request, "admin"), "suppression.added", email=address, scope=scope, reason=reason
+                    )
         except ProductError as error:
             form.add_error(None, error.message)
             return False

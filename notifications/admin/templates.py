@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from lib import audit
+from lib.actors import Actor
 from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import staff
 from lib.errors import ProductError
@@ -329,7 +330,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         """One entry for each part, with no word of the template."""
         if parts:
             name = f"{wording.kind.code} {wording.language}"
-            audit.note(request, event, name=name, changed=parts, reason=note)
+            audit.note(Actor.of(request, "admin"), event, name=name, changed=parts, reason=note)
         for part in parts:
             rows = TemplateOverride.objects.filter(type=wording.kind.code, language=wording.language, part=part)
             row = rows.order_by("-active", "-version").first()

@@ -15,20 +15,22 @@ SHOTS = os.environ.get("SHOTS", "")
 TRAIL = """
 from users.models import MfaDevice
 from users.services import audit
+browsing = Actor("api", request=firefox)
 MfaDevice.objects.create(user=katherine, kind="totp", name="Phone", confirmed_at=now)
 for n in range(12):
-    audit.record("login.failed", by=firefox, user=katherine, outcome="failed", why="wrong")
-audit.record("login.paused", by=firefox, user=katherine, outcome="refused", pause_seconds=60)
-audit.record("login.failed", by=firefox, email="nobody@example.org", outcome="failed", why="unknown")
-services.send_reset(katherine, by=by)
+    audit.record("login.failed", actor=browsing, user=katherine, outcome="failed", why="wrong")
+audit.record("login.paused", actor=browsing, user=katherine, outcome="refused", pause_seconds=60)
+audit.record("login.failed", actor=browsing, email="nobody@example.org", outcome="failed", why="unknown")
+services.send_reset(katherine, actor=actor)
 """
 
 ONE_MORE = """
 from django.utils import timezone
+from lib.actors import RequestInfo
 from users import services
 from users.models import UserSession
-from users.services import Caller, sessions
-sessions.new_session(services.find("alan@example.org"), Caller("203.0.113.8"), UserSession.Kind.API, timezone.now())
+from users.services import sessions
+sessions.new_session(services.find("alan@example.org"), RequestInfo("203.0.113.8"), UserSession.Kind.API, timezone.now())
 """
 
 

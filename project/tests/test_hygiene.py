@@ -16,6 +16,7 @@ from django.urls import resolve
 from django.utils import timezone
 
 from feature_flags.tests import test_stream, wire
+from lib.actors import RequestInfo
 from lib.middleware import JSON_POLICY, PAGE_POLICY
 from notifications.models import Message, Suppression
 from notifications.services import unsubscribing
@@ -25,7 +26,7 @@ from project.api import DOCS_POLICY
 from project.asgi import application
 from project.tests import browser, processes
 from users.models import UserSession
-from users.services import Caller, hashing, sessions, signin
+from users.services import hashing, sessions, signin
 from users.tests.factories import PASSWORD, UserFactory
 
 ON_DATABASE = pytest.mark.django_db(transaction=True)
@@ -291,7 +292,7 @@ def staff_with_much_to_see(staff_client, superuser, some_offers):
     wire.make_scene()
     UserFactory.create(email="a&b@example.org", first_name='<script>x</script>" onclick="x', unverified=True)
     UserFactory.create(inactive=True, deactivated_reason="<b>why</b>")
-    sessions.new_session(superuser, Caller("203.0.113.7", "<i>curl</i>"), UserSession.Kind.API, timezone.now())
+    sessions.new_session(superuser, RequestInfo("203.0.113.7", "<i>curl</i>"), UserSession.Kind.API, timezone.now())
     MessageFactory.create(user=superuser, to_address=superuser.email)
     MessageFactory.create(finished=True, type="users.forgot_password")
     InAppFactory.create(user=superuser)

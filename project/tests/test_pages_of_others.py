@@ -11,6 +11,7 @@ from django.urls import reverse
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
+from lib.actors import Actor, RequestInfo
 from notifications.models import DeliveryEvent, ProviderState, Worker
 from notifications.tests.factories import MessageFactory
 from users.tests.factories import UserFactory
@@ -32,7 +33,7 @@ MARKS = {
 @pytest.fixture
 def scene():
     """One of everything, each with its mark; the pages of none of them are empty."""
-    from users.services import Actor, Caller, audit, sessions
+    from users.services import audit, sessions
 
     values = [{"field": "email", "operator": "IN", "values": [MARKS["segment"]]}]
     segment = segments.create_segment("Invited", constraints=values, **COMMAND)
@@ -45,8 +46,8 @@ def scene():
     DeliveryEvent.objects.create(message=message, at=person.created_at, detail=MARKS["deliveryevent"], **event)
     ProviderState.objects.create(alias="email", paused=True, reason=MARKS["providerstate"], paused_by="command:x")
     Worker.objects.create(host=MARKS["worker"], pid=1, engine="worker")
-    audit.record("user.deactivated", by=Actor("command:x"), user=person, reason=MARKS["auditevent"])
-    sessions.new_session(person, Caller(ip=MARKS["usersession"]), "api", person.created_at)
+    audit.record("user.deactivated", actor=Actor.command("x"), user=person, reason=MARKS["auditevent"])
+    sessions.new_session(person, RequestInfo(ip=MARKS["usersession"]), "api", person.created_at)
     return flag
 
 

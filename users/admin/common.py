@@ -9,14 +9,9 @@ from django.http import HttpRequest
 
 from lib.admin.verbs import staff
 from users.models import AuditEvent, User
-from users.services import Actor
 
 #: A time to the second, as `local_time` writes it.
 SECONDS = "j M Y H:i:s e"
-
-
-def actor(request: HttpRequest) -> Actor:
-    return Actor.staff(reader(request), request)
 
 
 def reader(request: HttpRequest) -> User:

@@ -10,8 +10,9 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
+from lib.actors import Actor
 from users import services
-from users.admin.common import actor, reader
+from users.admin.common import reader
 
 admin.site.unregister(Group)
 
@@ -37,10 +38,10 @@ class GroupAdmin(DjangoGroupAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        services.note_group(form.instance, by=actor(request))
+        services.note_group(form.instance, actor=Actor.of(request, "admin"))
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        services.note_group(obj, by=actor(request), deleted=True)
+        services.note_group(obj, actor=Actor.of(request, "admin"), deleted=True)
         super().delete_model(request, obj)
 
     def _proof(self, request: HttpRequest) -> HttpResponse | None:

@@ -17,12 +17,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
+from lib.actors import Actor
 from lib.admin.lists import CappedPaginator, actor_name, chips, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.streaming import PiecesResponse
 from lib.text import normal_email, valid_email
 from users import services
-from users.admin.common import actor, reader, refuse_out_of_reach
+from users.admin.common import reader, refuse_out_of_reach
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.person import sections
 from users.admin.verbs import VERBS, is_paused
@@ -249,15 +250,15 @@ class UserAdmin(VerbAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        by = actor(request)
+        actor = Actor.of(request, "admin")
         if not change:
-            created = services.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, by=by)
+            created = services.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, actor=actor)
             # The admin goes on with the object of the form.
             obj.pk, obj._state.adding = created.pk, False
         elif form.changed_data:
             if set(form.changed_data) & set(_STAFF_FIELDS) and not self.admin_site.is_fresh(request):  # type: ignore[attr-defined]
                 raise _ProofNeeded
-            services.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, by=by)
+            services.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, actor=actor)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:

@@ -12,12 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.actors import Actor
 from lib.admin.filters import TableFilter
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link
 from lib.admin.verbs import FROM, Verb
 from lib.text import normal_email
 from users import services
-from users.admin.common import SECONDS, actor, reader, refuse_out_of_reach
+from users.admin.common import SECONDS, reader, refuse_out_of_reach
 from users.models import User, UserSession
 from users.models.sessions import idle_since
 
@@ -26,7 +27,7 @@ FROM_PERSON = "person"
 
 
 def _end(session: UserSession, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.end_session(session, by=actor(request))
+    return services.end_session(session, actor=Actor.of(request, "admin"))
 
 
 def is_live(session: UserSession) -> bool:

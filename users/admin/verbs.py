@@ -7,9 +7,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.template.defaultfilters import pluralize
 
+from lib.actors import Actor
 from lib.admin.verbs import Verb
 from users import services
-from users.admin.common import actor
 from users.models import User
 from users.services import limiter
 
@@ -27,45 +27,45 @@ def has_factor(user: User) -> bool:
 
 
 def _activate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.activate(user, by=actor(request))
+    return services.activate(user, actor=Actor.of(request, "admin"))
 
 
 def _deactivate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.deactivate(user, by=actor(request), reason=reason)
+    return services.deactivate(user, actor=Actor.of(request, "admin"), reason=reason)
 
 
 def _mark_verified(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.mark_verified(user, by=actor(request), reason=reason)
+    return services.mark_verified(user, actor=Actor.of(request, "admin"), reason=reason)
 
 
 def _unlock(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.unlock(user, by=actor(request))
+    return services.unlock(user, actor=Actor.of(request, "admin"))
 
 
 def _send_code(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    services.send_code(user, by=actor(request))
+    services.send_code(user, actor=Actor.of(request, "admin"))
     return True
 
 
 def _send_reset(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    services.send_reset(user, by=actor(request))
+    services.send_reset(user, actor=Actor.of(request, "admin"))
     return True
 
 
 def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
-    ended = services.sign_out(user, by=actor(request))
+    ended = services.sign_out(user, actor=Actor.of(request, "admin"))
     return f"{ended} session{pluralize(ended)} ended" if ended else False
 
 
 def _remove_factors(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
-    removed = services.remove_factors(user, by=actor(request), reason=reason)
+    removed = services.remove_factors(user, actor=Actor.of(request, "admin"), reason=reason)
     return f"{removed} second factor{pluralize(removed)} removed, signed out everywhere" if removed else False
 
 
 def _export(user: User, /, *, request: HttpRequest, reason: str) -> bool:
     """The page answers with what is put on the request here."""
     bag: Any = request
-    bag.export = services.export_of(user, by=actor(request), reason=reason)
+    bag.export = services.export_of(user, actor=Actor.of(request, "admin"), reason=reason)
     return True
 
 

@@ -1,7 +1,6 @@
 """The verbs of accounts: the only writers. One module per journey."""
 
 from users.services.accounts import rename
-from users.services.callers import Actor, Caller
 from users.services.recovery import change_password, check_reset, forgot, reset
 from users.services.refreshing import refresh
 from users.services.registration import check_register, register, request_code, verify
@@ -31,9 +30,7 @@ from users.services.staff import (
 
 __all__ = [
     "FIRST_ADMIN",
-    "Actor",
     "Attempt",
-    "Caller",
     "Paused",
     "abandon",
     "activate",

@@ -12,12 +12,12 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
+from lib.actors import Actor
 from lib.logs import request_id
 from lib.text import is_storable, normal_email
 from users import audit_triggers
 from users.models import AuditEvent, User
 from users.services import tokens
-from users.services.callers import Actor, Caller
 
 #: What staff do in the apps below; `lib.audit` brings it.
 OF_STAFF = (
@@ -107,7 +107,7 @@ def event(
     name: str,
     /,
     *,
-    by: Caller | Actor,
+    actor: Actor,
     user: User | None = None,
     user_id: uuid.UUID | None = None,
     email: str = "",
@@ -117,33 +117,31 @@ def event(
 ) -> AuditEvent:
     """A row of the trail, not written yet; ValueError for an event or a key of `data` that is not listed above.
 
-    `by` is the person at the other end (a Caller), or whoever acts on the account (an Actor). `reason` is for words of
-    staff, `why` for our own.
+    While the `actor` is unknown, the account itself is noted as the actor. `reason` is a text typed by staff, `why` one
+    of our own.
     """
     if name not in EVENTS or not data.keys() <= _DATA:
         raise ValueError(f"not to be audited: {name} with {sorted(data)}")
     user_id = user.pk if user is not None else user_id
     email = user.email if user is not None and not email else email
-    caller = by.caller if isinstance(by, Actor) else by
-    actor = by.label if isinstance(by, Actor) else (user_id.hex if user_id else "")
     return AuditEvent(
         event=name,
         outcome=outcome,
         user_id=user_id,
         subject_mac=subject(email) if email else None,
-        actor=actor,
-        door=caller.door,
-        session_id=session_id or caller.session_id,
-        ip=caller.ip,
-        user_agent=caller.user_agent,
+        actor=actor.label or (user_id.hex if user_id else ""),
+        door=actor.door,
+        session_id=session_id or actor.request.session_id,
+        ip=actor.request.ip,
+        user_agent=actor.request.user_agent,
         request_id=request_id.get()[:64],
         data=data,
     )
 
 
-def record(name: str, /, *, by: Caller | Actor, **more: Any) -> None:
+def record(name: str, /, *, actor: Actor, **more: Any) -> None:
     """Write one event; the arguments are those of `event`."""
-    event(name, by=by, **more).save(force_insert=True)
+    event(name, actor=actor, **more).save(force_insert=True)
 
 
 def record_all(events: list[AuditEvent]) -> None:

@@ -12,11 +12,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, limiter, notices, proofs, sessions, staff
-from users.services.callers import Actor, Caller
 
 GRACE = timedelta(days=30)
 _UNDELETE = OneTimeToken.Purpose.UNDELETE
@@ -26,7 +26,7 @@ _BY = Actor.schedule("deletion")
 
 
 @transaction.atomic
-def request(user: User, *, caller: Caller) -> datetime:
+def request(user: User, *, actor: Actor) -> datetime:
     """Shut the account at once and mail the way back; return when it goes for good.
 
     REAUTHENTICATION_REQUIRED (403), LAST_SUPERUSER.
@@ -35,7 +35,7 @@ def request(user: User, *, caller: Caller) -> datetime:
         staff.refuse_last_superuser(user)
     row = User.objects.select_for_update().get(pk=user.pk)
     # Asked with the row in hand: of two calls at once the second finds its session ended.
-    sessions.require_fresh(caller.session_id)
+    sessions.require_fresh(actor.request.session_id)
     now = timezone.now()
     row.is_active, row.deactivated_at, row.deactivated_reason, row.delete_after_at = (
         False,
@@ -47,29 +47,29 @@ def request(user: User, *, caller: Caller) -> datetime:
     row.save()
     proofs.void(row, *_DYING)
     ended = sessions.end_all_sessions(row.pk, reason="deleted")
-    audit.record("user.deletion_requested", by=Actor.oneself(row, caller), user=row, ended=ended)
+    audit.record("user.deletion_requested", actor=actor.as_user(row), user=row, ended=ended)
     link = proofs.issue(row, _UNDELETE, email=row.email, lasts=GRACE)
     notices.deletion_scheduled(row, row=link, delete_after_at=row.delete_after_at)
     return row.delete_after_at
 
 
 @transaction.atomic
-def undelete(*, token: str, caller: Caller) -> None:
+def undelete(*, token: str, actor: Actor) -> None:
     """Open the account again; UNDELETE_BAD_TOKEN."""
     found = proofs.spend(token, _UNDELETE)
-    if found is None or not take_back(found[1], by=Actor.oneself(found[1], caller)):
+    if found is None or not take_back(found[1], actor=actor.as_user(found[1])):
         raise ProductError("UNDELETE_BAD_TOKEN", "The link is wrong, has been used or has expired.")
 
 
-def take_back(user: User, *, by: Actor) -> bool:
+def take_back(user: User, *, actor: Actor) -> bool:
     """Undo the owner's own request on a locked row; return whether there was one. What staff shut stays shut."""
     if user.delete_after_at is None or user.deactivated_reason != staff.DELETION_REQUESTED:
         return False
     staff.make_active(user)
-    user.updated_by = by.label
+    user.updated_by = actor.label
     user.save()
     proofs.void(user, _UNDELETE)
-    audit.record("user.deletion_undone", by=by, user=user)
+    audit.record("user.deletion_undone", actor=actor, user=user)
     return True
 
 
@@ -102,7 +102,7 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
         rows.all().delete()
     user.groups.clear()
     user.user_permissions.clear()
-    audit.record("user.deleted", by=_BY, user=user, why="requested")
+    audit.record("user.deleted", actor=_BY, user=user, why="requested")
     user.email = f"deleted-{user.pk.hex}@invalid"
     _forget_in_history(user)
     user.first_name = user.last_name = user.language = ""

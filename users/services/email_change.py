@@ -8,11 +8,11 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, limiter, mailing, notices, proofs, sessions
-from users.services.callers import Actor, Caller
 from users.services.deletion import take_back
 
 _CHANGE, _UNDO = OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.EMAIL_UNDO
@@ -29,87 +29,91 @@ _DYING = (
 )
 
 
-def request(user: User, *, email: str, caller: Caller) -> None:
+def request(user: User, *, email: str, actor: Actor) -> None:
     """Mail a link to the new address; an earlier link dies.
 
     An address that somebody else has is answered alike, and its owner hears of it. REAUTHENTICATION_REQUIRED (403),
     EMAIL_CHANGE_SAME_ADDRESS, TOO_MANY_REQUESTS (429) beyond the mails of one account or IP address.
     """
-    sessions.require_fresh(caller.session_id)
+    sessions.require_fresh(actor.request.session_id)
     if email == user.email:
         raise ProductError("EMAIL_CHANGE_SAME_ADDRESS", "This is the address of the account already.")
-    mailing.count_mail(caller)
+    mailing.count_mail(actor)
     if block := limiter.reserve(*(limit.of("email_change", user.email) for limit in limiter.MAIL)):
         raise limiter.too_many(block)
     if mailing.may_mail("email_change_confirm", email):
-        _send_link(user, email, caller)
+        _send_link(user, email, actor)
 
 
 @transaction.atomic
-def _send_link(user: User, email: str, caller: Caller) -> None:
+def _send_link(user: User, email: str, actor: Actor) -> None:
     row = User.objects.select_for_update().get(pk=user.pk)
     proofs.void(row, _CHANGE)
     # Made for a taken address, too: what is kept of this account must not tell the one from the other.
     link = proofs.issue(
-        row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, session=caller.session_id.hex if caller.session_id else ""
+        row,
+        _CHANGE,
+        email=email,
+        lasts=CONFIRM_WITHIN,
+        session=actor.request.session_id.hex if actor.request.session_id else "",
     )
-    audit.record("email.change_requested", by=caller, user=row)
+    audit.record("email.change_requested", actor=actor, user=row)
     owner = User.objects.filter(email=email).first()
     if owner is None or _is_mere_wish(owner):
         notices.email_change_confirm(row, row=link)
     else:
-        notices.already_registered(owner, caller=caller)
+        notices.already_registered(owner, info=actor.request)
 
 
-def confirm(*, token: str, caller: Caller) -> None:
+def confirm(*, token: str, actor: Actor) -> None:
     """Make the address the account's; sessions end but the one that asked, and the old address hears of it.
 
     EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
     """
     try:
-        _confirm(token, caller)
+        _confirm(token, actor)
     except IntegrityError:
         raise _taken() from None
 
 
 @transaction.atomic
-def _confirm(token: str, caller: Caller) -> None:
+def _confirm(token: str, actor: Actor) -> None:
     link, user = _spend(token, _CHANGE)
     if not user.is_active:
         raise _bad_token()
     old = user.email
     if old == link.email:
         raise _bad_token()
-    _move(user, link.email, caller)
+    _move(user, link.email, actor)
     back = proofs.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
     ended = sessions.end_all_sessions(user.pk, reason="email", keep=_session_of(link))
-    audit.record("email.changed", by=Actor.oneself(user, caller), user=user, ended=ended)
+    audit.record("email.changed", actor=actor.as_user(user), user=user, ended=ended)
     notices.email_change_notice(user, row=back, new_email=user.email, old_email=old)
     notices.email_changed(user, to=user.email)
 
 
-def undo(*, token: str, caller: Caller) -> None:
+def undo(*, token: str, actor: Actor) -> None:
     """Give the account its old address back; every session ends, and so does a deletion asked for meanwhile.
 
     EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
     """
     try:
-        _undo(token, caller)
+        _undo(token, actor)
     except IntegrityError:
         raise _taken() from None
 
 
 @transaction.atomic
-def _undo(token: str, caller: Caller) -> None:
+def _undo(token: str, actor: Actor) -> None:
     link, user = _spend(token, _UNDO)
     # Whoever changed it to yet another address must not bring back the one in between.
     proofs.void(user, _UNDO, since=link.created_at)
     if user.email != link.email:
-        _move(user, link.email, caller)
-    by = Actor.oneself(user, caller)
+        _move(user, link.email, actor)
+    actor = actor.as_user(user)
     ended = sessions.end_all_sessions(user.pk, reason="email")
-    audit.record("email.undone", by=by, user=user, ended=ended)
-    take_back(user, by=by)
+    audit.record("email.undone", actor=actor, user=user, ended=ended)
+    take_back(user, actor=actor)
     notices.email_changed(user, to=user.email)
 
 
@@ -121,12 +125,12 @@ def _spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, Use
     return found
 
 
-def _move(user: User, email: str, caller: Caller) -> None:
+def _move(user: User, email: str, actor: Actor) -> None:
     """The mailbox has answered: the address is proved. IntegrityError when somebody else has it."""
     holder = User.objects.select_for_update().filter(email=email).first()
     if holder is not None and _is_mere_wish(holder):
         personal_data.forget_user(holder)
-        audit.record("user.deleted", by=caller, user=holder, why="address_proved_by_another")
+        audit.record("user.deleted", actor=actor, user=holder, why="address_proved_by_another")
         holder.delete()
     limiter.lift_pause(user.email)
     user.email, user.email_verified_at, user.updated_by = email, timezone.now(), user.pk.hex

@@ -10,10 +10,10 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import OneTimeToken, User
 from users.services import proofs, recovery, tokens
-from users.services.callers import Actor, Caller
 
 _ENROL = OneTimeToken.Purpose.ENROL
 LIFETIME = timedelta(hours=24)
@@ -44,12 +44,12 @@ def waiting(row_id: uuid.UUID) -> OneTimeToken | None:
 
 
 @transaction.atomic
-def redeem(row: OneTimeToken, *, password_hash: str, caller: Caller) -> User:
+def redeem(row: OneTimeToken, *, password_hash: str, actor: Actor) -> User:
     """Spend the link and set the password, which ends every session; ENROL_BAD_TOKEN."""
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     if not proofs.use_up(row) or not (user.is_active and user.is_staff) or user.email != row.email:
         raise _bad_token()
-    recovery.set_password(user, password_hash, event="password.reset", by=Actor.oneself(user, caller))
+    recovery.set_password(user, password_hash, event="password.reset", actor=actor.as_user(user))
     return user
 
 

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 import feature_flags
 from lib import slices
+from lib.actors import Actor
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, sessions, trail
-from users.services.callers import Actor, Caller
 
 _FORMAT = 1
 _SESSION = (
@@ -35,17 +35,17 @@ _PROFILE = (
 )
 
 
-def begin(user: User, *, caller: Caller) -> Iterator[str]:
+def begin(user: User, *, actor: Actor) -> Iterator[str]:
     """The person's own export; on record. REAUTHENTICATION_REQUIRED (403)."""
-    sessions.require_fresh(caller.session_id)
-    return made(user, by=Actor.oneself(user, caller))
+    sessions.require_fresh(actor.request.session_id)
+    return made(user, actor=actor.as_user(user))
 
 
 @transaction.atomic
-def made(user: User, *, by: Actor, reason: str = "") -> Iterator[str]:
+def made(user: User, *, actor: Actor, reason: str = "") -> Iterator[str]:
     """Put the export on record and return its pieces, which are read from the database as they are asked for."""
     row = User.objects.get(pk=user.pk)
-    audit.record("export.made", by=by, user=row, **({"reason": reason} if reason else {}))
+    audit.record("export.made", actor=actor, user=row, **({"reason": reason} if reason else {}))
     return _pieces(row, timezone.now())
 
 

@@ -16,10 +16,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
 from users.services import audit, limiter, notices, proofs, sessions, tokens, vault
-from users.services.callers import Actor, Caller
 
 TOTP, WEBAUTHN, RECOVERY = "totp", "webauthn", "recovery"
 #: How each is named in `amr` (RFC 8176).
@@ -102,7 +102,7 @@ def confirm_totp(
     *,
     code: str,
     device_id: uuid.UUID | None = None,
-    by: Actor,
+    actor: Actor,
     keep: uuid.UUID | None = None,
     is_first: bool = False,
 ) -> list[str]:
@@ -117,23 +117,23 @@ def confirm_totp(
         raise ProductError("MFA_ALREADY_CONFIRMED", "No authenticator app is waiting to be confirmed.")
     counted = count_try(user)
     if not _is_totp(device, code):
-        raise bad_code(user, counted, method=TOTP, caller=by.caller)
+        raise bad_code(user, counted, method=TOTP, actor=actor)
     limiter.forget(limiter.FACTOR.of(user.email))
-    return take_into_use(device, by=by, keep=keep, is_first=is_first)
+    return take_into_use(device, actor=actor, keep=keep, is_first=is_first)
 
 
 @transaction.atomic
-def take_into_use(device: MfaDevice, *, by: Actor, keep: uuid.UUID | None, is_first: bool = False) -> list[str]:
+def take_into_use(device: MfaDevice, *, actor: Actor, keep: uuid.UUID | None, is_first: bool = False) -> list[str]:
     """Confirm a proved device: on record, mailed, other sessions end. Return recovery codes where there were none."""
     user = _locked(device.user_id, keep)
     if is_first and has_factor(user):
         raise ProductError("MFA_REQUIRED", "There is a second factor by now: sign in with it.")
     if not MfaDevice.objects.filter(pk=device.pk, confirmed_at=None).update(confirmed_at=timezone.now()):
         raise ProductError("MFA_ALREADY_CONFIRMED", "This factor is confirmed already.")
-    audit.record("mfa.added", by=by, user=user, kind=device.kind)
+    audit.record("mfa.added", actor=actor, user=user, kind=device.kind)
     notices.factor_changed(user, change="added", kind=device.kind, name=device.name)
     sessions.end_all_sessions(user.pk, reason="factor", keep=keep)
-    return [] if user.recovery_codes.filter(used_at=None).exists() else _new_codes(user, by)
+    return [] if user.recovery_codes.filter(used_at=None).exists() else _new_codes(user, actor)
 
 
 def _locked(user_id: uuid.UUID, keep: uuid.UUID | None) -> User:
@@ -149,21 +149,21 @@ def _locked(user_id: uuid.UUID, keep: uuid.UUID | None) -> User:
 
 
 @transaction.atomic
-def new_recovery_codes(user: User, *, by: Actor, keep: uuid.UUID | None = None) -> list[str]:
+def new_recovery_codes(user: User, *, actor: Actor, keep: uuid.UUID | None = None) -> list[str]:
     """Ten new codes, to be shown once; the old ones are void and the other sessions end. MFA_NONE without a factor."""
     row = _locked(user.pk, keep)
     if not has_factor(row):
         raise ProductError("MFA_NONE", "Recovery codes stand in for a second factor, and there is none.")
     notices.factor_changed(row, change="recovery_codes", kind="", name="")
     sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
-    return _new_codes(row, by)
+    return _new_codes(row, actor)
 
 
-def _new_codes(user: User, by: Actor) -> list[str]:
+def _new_codes(user: User, actor: Actor) -> list[str]:
     user.recovery_codes.all().delete()
     codes = [_recovery_code() for _ in range(_RECOVERY_CODES)]
     RecoveryCode.objects.bulk_create([RecoveryCode(user=user, hash=_hash(user, code)) for code in codes])
-    audit.record("recovery.made", by=by, user=user, count=len(codes))
+    audit.record("recovery.made", actor=actor, user=user, count=len(codes))
     return codes
 
 
@@ -181,15 +181,15 @@ def _hash(user: User, code: str) -> bytes:
 # --- Codes at sign-in -------------------------------------------------------------------------------------------------
 
 
-def check_code(user: User, *, method: str, code: str, caller: Caller) -> str:
+def check_code(user: User, *, method: str, code: str, actor: Actor) -> str:
     """Spend a code of the person's app or a recovery code; return how `amr` names it. Call it outside a transaction.
 
     Tries are counted before anything is compared. Raises MFA_BAD_CODE; during a pause the same with slug `mfa_paused`
     and a Retry-After. The wrong code that starts a pause makes void what was waiting for a code.
     """
     counted = count_try(user)
-    if not spend(user, method=method, code=code, caller=caller):
-        raise bad_code(user, counted, method=method, caller=caller)
+    if not spend(user, method=method, code=code, actor=actor):
+        raise bad_code(user, counted, method=method, actor=actor)
     limiter.forget(limiter.FACTOR.of(user.email))
     return AMR[method]
 
@@ -208,21 +208,21 @@ def count_try(user: User) -> limiter.Pass:
 
 
 @transaction.atomic
-def spend(user: User, *, method: str, code: str, caller: Caller) -> bool:
+def spend(user: User, *, method: str, code: str, actor: Actor) -> bool:
     """Whether a counted code is right and was never used; it is spent then. Locks the person's row."""
     # Before the rows of the factors, as everybody who changes them does.
     row = User.objects.select_for_update().get(pk=user.pk)
     if method == RECOVERY:
-        return _spend_recovery(row, code, caller)
+        return _spend_recovery(row, code, actor)
     return method == TOTP and _spend_totp(row, code)
 
 
 @transaction.atomic
-def bad_code(user: User, counted: limiter.Pass, *, method: str, caller: Caller) -> ProductError:
+def bad_code(user: User, counted: limiter.Pass, *, method: str, actor: Actor) -> ProductError:
     """Put a wrong code on record; the one that starts a pause takes the sign-ins with it that wait for a code."""
     if counted.pause_seconds:
         proofs.void(user, OneTimeToken.Purpose.MFA_LOGIN)
-    audit.record("mfa.failed", by=caller, user=user, outcome="failed", kind=method if method in AMR else "")
+    audit.record("mfa.failed", actor=actor, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
 
 
@@ -244,15 +244,15 @@ def _is_totp(device: MfaDevice, code: str) -> bool:
     return False
 
 
-def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
+def _spend_recovery(user: User, code: str, actor: Actor) -> bool:
     plain = "".join(character for character in code.upper() if character.isalnum())
     if not plain.isascii():
         return False
     mine = user.recovery_codes.filter(used_at=None)
     if not mine.filter(hash=_hash(user, plain)).update(used_at=timezone.now()):
         return False
-    audit.record("recovery.used", by=caller, user=user)
-    notices.recovery_code_used(user, left=mine.count(), caller=caller)
+    audit.record("recovery.used", actor=actor, user=user)
+    notices.recovery_code_used(user, left=mine.count(), info=actor.request)
     return True
 
 
@@ -260,7 +260,7 @@ def _spend_recovery(user: User, code: str, caller: Caller) -> bool:
 
 
 @transaction.atomic
-def remove(user: User, device_id: uuid.UUID | None, *, by: Actor, keep: uuid.UUID | None = None) -> None:
+def remove(user: User, device_id: uuid.UUID | None, *, actor: Actor, keep: uuid.UUID | None = None) -> None:
     """Drop one factor, and with the last one the recovery codes; the other sessions end.
 
     MFA_UNKNOWN (404); MFA_REQUIRED for the last one of staff who must have one (USERS_STAFF_MFA).
@@ -272,33 +272,33 @@ def remove(user: User, device_id: uuid.UUID | None, *, by: Actor, keep: uuid.UUI
     is_last = not row.mfa_devices.filter(confirmed_at__isnull=False).exclude(pk=device.pk).exists()
     if is_last and device.confirmed_at and row.is_staff and settings.USERS_STAFF_MFA == "required":
         raise ProductError("MFA_REQUIRED", "Staff need a second factor: add another one first.")
-    _drop(row, [device], by)
+    _drop(row, [device], actor)
     if is_last:
         row.recovery_codes.all().delete()
     sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
 
 
 @transaction.atomic
-def remove_all(user: User, *, by: Actor, reason: str) -> int:
+def remove_all(user: User, *, actor: Actor, reason: str) -> int:
     """Drop every factor and all recovery codes, for a person who lost them; every session ends. Return how many went.
 
     CANNOT_RESET_OWN_MFA: nobody takes the own factor away this way.
     """
-    if by.user is not None and by.user.pk == user.pk:
+    if actor.user is not None and actor.user.pk == user.pk:
         raise ProductError("CANNOT_RESET_OWN_MFA", "You cannot take your own second factor away here.")
     row = User.objects.select_for_update().get(pk=user.pk)
     found = list(row.mfa_devices.all())
     row.recovery_codes.all().delete()
-    _drop(row, found, by, reason=reason)
+    _drop(row, found, actor, reason=reason)
     limiter.lift_pause(row.email, factors=True)
     if found:
         sessions.end_all_sessions(row.pk, reason="factor")
     return len(found)
 
 
-def _drop(user: User, found: list[MfaDevice], by: Actor, **why: str) -> None:
+def _drop(user: User, found: list[MfaDevice], actor: Actor, **why: str) -> None:
     for device in found:
         device.delete()
         if device.confirmed_at is not None:
-            audit.record("mfa.removed", by=by, user=user, kind=device.kind, **why)
+            audit.record("mfa.removed", actor=actor, user=user, kind=device.kind, **why)
             notices.factor_changed(user, change="removed", kind=device.kind, name=device.name)

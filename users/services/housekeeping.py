@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from lib.actors import Actor
 from notifications.services import personal_data
 from users.models import (
     AuditEvent,
@@ -24,7 +25,6 @@ from users.models import (
     UserSession,
 )
 from users.services import audit, deletion, vault
-from users.services.callers import Actor
 
 _SLICE = 500
 #: A proof is looked at for a while after it has expired: "the link has been used" beats "no such link".
@@ -110,7 +110,7 @@ def _delete_refresh_tokens(keys: list[Any], now: datetime) -> None:
 def _delete_users(keys: list[Any], now: datetime) -> None:
     for user in _unverified(now).select_for_update(of=("self",)).filter(pk__in=keys):
         personal_data.forget_user(user)
-        audit.record("user.deleted", by=_BY, user=user, why="never verified")
+        audit.record("user.deleted", actor=_BY, user=user, why="never verified")
         user.delete()
 
 

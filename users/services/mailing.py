@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from lib.actors import Actor
 from users.services import limiter
-from users.services.callers import Caller
 
 
-def count_mail(caller: Caller) -> None:
+def count_mail(actor: Actor) -> None:
     """Count a mail asked for from the caller's IP address, sent or not; TOO_MANY_REQUESTS (429)."""
-    limiter.count_ip(limiter.MAIL_IP, caller.ip)
+    limiter.count_ip(limiter.MAIL_IP, actor.request.ip)
 
 
 def may_mail(kind: str, email: str) -> bool:
@@ -16,9 +16,9 @@ def may_mail(kind: str, email: str) -> bool:
     return _reserve(kind, email) is None
 
 
-def require_mail(kind: str, email: str, *, caller: Caller) -> None:
+def require_mail(kind: str, email: str, *, actor: Actor) -> None:
     """Count a mail that staff ask for, by the same counters; TOO_MANY_REQUESTS (429)."""
-    count_mail(caller)
+    count_mail(actor)
     if block := _reserve(kind, email):
         raise limiter.too_many(block)
 

@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 from django.utils import timezone
 
+from lib.actors import RequestInfo
 from lib.text import printable
 from notifications import render
 from notifications.services import outbox
 from users.models import OneTimeToken, User
 from users.notifications import plain_name, printed_name
-from users.services.callers import Caller
 
 
-def already_registered(user: User, *, caller: Caller) -> None:
+def already_registered(user: User, *, info: RequestInfo) -> None:
     """Somebody tried to register this address. Beyond the rate of its type nothing is sent."""
-    _queue("already_registered", user, {**_place(caller), "at": timezone.now()})
+    _queue("already_registered", user, {**_place(info), "at": timezone.now()})
 
 
 def password_changed(user: User, *, by_staff: bool = False) -> None:
@@ -29,14 +29,14 @@ def password_changed(user: User, *, by_staff: bool = False) -> None:
     _queue("password_changed", user, {"at": at, "by_staff": by_staff}, event=at.isoformat())
 
 
-def new_sign_in(user: User, *, caller: Caller, at: datetime) -> None:
+def new_sign_in(user: User, *, info: RequestInfo, at: datetime) -> None:
     """A sign-in from a network and program the account has not seen."""
-    _queue("new_sign_in", user, {**_place(caller), "at": at})
+    _queue("new_sign_in", user, {**_place(info), "at": at})
 
 
-def sign_in_after_failures(user: User, *, count: int, caller: Caller, at: datetime) -> None:
+def sign_in_after_failures(user: User, *, count: int, info: RequestInfo, at: datetime) -> None:
     """A sign-in that `count` wrong passwords came before."""
-    _queue("sign_in_after_failures", user, {**_place(caller), "count": count, "at": at})
+    _queue("sign_in_after_failures", user, {**_place(info), "count": count, "at": at})
 
 
 def session_replay(user: User, *, label: str, at: datetime) -> None:
@@ -44,9 +44,9 @@ def session_replay(user: User, *, label: str, at: datetime) -> None:
     _queue("session_replay", user, {"program": _program(label), "at": at}, event=at.isoformat())
 
 
-def session_resumed(user: User, *, caller: Caller, at: datetime) -> None:
+def session_resumed(user: User, *, info: RequestInfo, at: datetime) -> None:
     """A spent refresh token was answered once more, because its successor had never been used."""
-    _queue("session_resumed", user, {**_place(caller), "at": at}, event=at.isoformat())
+    _queue("session_resumed", user, {**_place(info), "at": at}, event=at.isoformat())
 
 
 def email_change_confirm(user: User, *, row: OneTimeToken) -> None:
@@ -83,9 +83,9 @@ def factor_changed(
     _queue("factor_changed", user, context)
 
 
-def recovery_code_used(user: User, *, left: int, caller: Caller) -> None:
+def recovery_code_used(user: User, *, left: int, info: RequestInfo) -> None:
     """A recovery code stood in for a factor; `left` are unspent."""
-    _queue("recovery_code_used", user, {**_place(caller), "left": left, "at": timezone.now()})
+    _queue("recovery_code_used", user, {**_place(info), "left": left, "at": timezone.now()})
 
 
 def deletion_scheduled(user: User, *, row: OneTimeToken, delete_after_at: datetime) -> None:
@@ -106,8 +106,8 @@ def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", even
     )
 
 
-def _place(caller: Caller) -> dict[str, str]:
-    return {"program": _program(caller.label), "ip": caller.ip}
+def _place(info: RequestInfo) -> dict[str, str]:
+    return {"program": _program(info.client_name), "ip": info.ip}
 
 
 def _program(label: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from lib.actors import Actor
 from users.models import AuditEvent, User, UserSession
-from users.services import audit, devices, notices, sessions
-from users.services.callers import Caller
+from users.services import audit, devices, notices, sessions, tokens
 from users.services.refreshing import Tokens, first_tokens
 
 #: From so many failures on, the next sign-in is told of them by mail.
@@ -34,36 +34,36 @@ class Place(Enum):
     NEW = "new"
 
 
-def place_of(user: User, caller: Caller) -> Place:
+def place_of(user: User, actor: Actor) -> Place:
     """Known by the cookie that a sign-in left; an office shares a network, and a program names itself as it likes."""
-    own = UserSession.objects.filter(user=user)
-    if devices.known(caller.device, user.email) and own.filter(network_mac__in=caller.network_macs).exists():
+    own, macs = UserSession.objects.filter(user=user), tokens.network_macs(actor.request)
+    if devices.known(actor.request.device, user.email) and own.filter(network_mac__in=macs).exists():
         return Place.KNOWN
     return Place.NEW if own.exists() else Place.FIRST
 
 
-def signed_in(user: User, caller: Caller, now: datetime, *, amr: Sequence[str], place: Place) -> Tokens:
+def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], place: Place) -> Tokens:
     """A new API session; the owner hears of a new place, and of many failures before. Call it in a transaction."""
-    session = sessions.new_session(user, caller, UserSession.Kind.API, now, amr)
-    note_sign_in(user, session, caller, place=place)
+    session = sessions.new_session(user, actor.request, UserSession.Kind.API, now, amr)
+    note_sign_in(user, session, actor, place=place)
     return first_tokens(user, session, now)
 
 
-def opened(user: User, caller: Caller, now: datetime, *, amr: Sequence[str]) -> Opened:
+def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Opened:
     """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
-    place = place_of(user, caller)
-    User.objects.filter(pk=user.pk).update(last_login=now, language=caller.language or user.language)
-    return Opened(user, signed_in(user, caller, now, amr=amr, place=place))
+    place = place_of(user, actor)
+    User.objects.filter(pk=user.pk).update(last_login=now, language=actor.request.language or user.language)
+    return Opened(user, signed_in(user, actor, now, amr=amr, place=place))
 
 
-def note_sign_in(user: User, session: UserSession, caller: Caller, *, place: Place) -> None:
+def note_sign_in(user: User, session: UserSession, actor: Actor, *, place: Place) -> None:
     """Put a sign-in on record and tell the owner what is out of the ordinary. `user.last_login` is the one before."""
     failures = _failures_before(user)
-    audit.record("login.ok", by=caller, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
+    audit.record("login.ok", actor=actor, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
     if failures >= _MANY_FAILURES:
-        notices.sign_in_after_failures(user, count=failures, caller=caller, at=session.created_at)
+        notices.sign_in_after_failures(user, count=failures, info=actor.request, at=session.created_at)
     if place is Place.NEW:
-        notices.new_sign_in(user, caller=caller, at=session.created_at)
+        notices.new_sign_in(user, info=actor.request, at=session.created_at)
 
 
 def _failures_before(user: User) -> int:

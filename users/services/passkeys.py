@@ -28,10 +28,10 @@ from webauthn.helpers.structs import (
 )
 from webauthn.registration.verify_registration_response import VerifiedRegistration
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
 from users.services import audit, factors, limiter, opening, proofs, tokens
-from users.services.callers import Actor, Caller
 from users.services.opening import Opened
 
 LIFETIME = timedelta(minutes=5)
@@ -71,7 +71,7 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
 
 
 def register(
-    user: User, *, ceremony: str, credential: Any, by: Actor, keep: uuid.UUID | None = None, is_first: bool = False
+    user: User, *, ceremony: str, credential: Any, actor: Actor, keep: uuid.UUID | None = None, is_first: bool = False
 ) -> list[str]:
     """Take the passkey an authenticator has made into use: on record, mailed, other sessions end.
 
@@ -85,7 +85,7 @@ def register(
     if made is None or len(made.credential_id) > _CREDENTIAL_ID_MAX_LENGTH:
         raise _rejected()
     try:
-        return _store(user, row, made, _transports(credential), by, keep, is_first)
+        return _store(user, row, made, _transports(credential), actor, keep, is_first)
     except IntegrityError:
         raise _rejected() from None  # this credential is registered already
 
@@ -96,7 +96,7 @@ def _store(
     row: OneTimeToken,
     made: VerifiedRegistration,
     transports: list[str],
-    by: Actor,
+    actor: Actor,
     keep: uuid.UUID | None,
     is_first: bool,
 ) -> list[str]:
@@ -111,7 +111,7 @@ def _store(
         sign_count=made.sign_count,
         transports=transports,
     )
-    return factors.take_into_use(device, by=by, keep=keep, is_first=is_first)
+    return factors.take_into_use(device, actor=actor, keep=keep, is_first=is_first)
 
 
 def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegistration | None:
@@ -153,12 +153,12 @@ def login_options(user: User | None = None) -> Ceremony:
     return _token(row), options_to_json_dict(options)
 
 
-def count_begin(caller: Caller) -> None:
+def count_begin(actor: Actor) -> None:
     """Count the beginning of a ceremony by somebody unknown; TOO_MANY_REQUESTS (429)."""
-    limiter.count_ip(limiter.PASSKEY_IP, caller.ip)
+    limiter.count_ip(limiter.PASSKEY_IP, actor.request.ip)
 
 
-def check(*, ceremony: str, credential: Any, caller: Caller, user: User | None = None) -> MfaDevice:
+def check(*, ceremony: str, credential: Any, actor: Actor, user: User | None = None) -> MfaDevice:
     """The passkey that has answered the ceremony; `user`'s where one is given. Call it outside a transaction.
 
     PASSKEY_REJECTED for everything else: a ceremony spent, expired or begun for another person, an unknown passkey, a
@@ -170,7 +170,7 @@ def check(*, ceremony: str, credential: Any, caller: Caller, user: User | None =
     if row is None or device is None:
         raise _rejected()
     if why := _flaw(row, device, credential, user):
-        audit.record("mfa.failed", by=caller, user=device.user, outcome="failed", kind=device.kind, why=why)
+        audit.record("mfa.failed", actor=actor, user=device.user, outcome="failed", kind=device.kind, why=why)
         raise _rejected()
     return device
 
@@ -181,16 +181,16 @@ def require_kept(device: MfaDevice) -> None:
         raise _rejected()
 
 
-def sign_in(*, ceremony: str, credential: Any, caller: Caller) -> Opened:
+def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> Opened:
     """Open a session with a passkey alone, which counts as both factors; PASSKEY_REJECTED."""
-    device = check(ceremony=ceremony, credential=credential, caller=caller)
+    device = check(ceremony=ceremony, credential=credential, actor=actor)
     with transaction.atomic():
         # Asked again, and locked: neither a deactivation nor a removal since the check must be outrun.
         user = User.objects.select_for_update().get(pk=device.user_id)
         require_kept(device)
         if not _may_sign_in(user):
             raise _rejected()
-        return opening.opened(user, caller, timezone.now(), amr=(factors.AMR[factors.WEBAUTHN],))
+        return opening.opened(user, actor, timezone.now(), amr=(factors.AMR[factors.WEBAUTHN],))
 
 
 def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import User
 from users.services import factors, passkeys, sessions, signin
-from users.services.callers import Caller
 from users.services.hashing import Checked
 
 
-def begin(user: User, *, caller: Caller) -> signin.Attempt:
+def begin(user: User, *, actor: Actor) -> signin.Attempt:
     """Count a try at the own password like one at sign-in: compare with `encoded`, then call `check`.
 
     Raises PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
     try:
-        return signin.begin(email=user.email, caller=caller)
+        return signin.begin(email=user.email, actor=actor)
     except signin.Paused as pause:
         raise ProductError("PASSWORD_WRONG", pause.message, slug=pause.slug, retry_after=pause.retry_after) from None
 
@@ -38,27 +38,27 @@ def check(user: User, attempt: signin.Attempt, checked: Checked, *, why: str) ->
 def by_password(user: User, attempt: signin.Attempt, checked: Checked) -> datetime:
     """The proof from a comparison: when it was given; PASSWORD_WRONG."""
     check(user, attempt, checked, why="wrong_at_reauthentication")
-    return _note(user, ("pwd",), attempt.caller)
+    return _note(user, ("pwd",), attempt.actor)
 
 
 def wrong() -> ProductError:
     return ProductError("PASSWORD_WRONG", "The password is wrong.")
 
 
-def by_code(user: User, *, code: str, caller: Caller) -> datetime:
+def by_code(user: User, *, code: str, actor: Actor) -> datetime:
     """The proof from a code of the app (digits) or a recovery code, which is spent; MFA_BAD_CODE."""
     method = factors.TOTP if "".join(code.split()).isdigit() else factors.RECOVERY
-    amr = factors.check_code(user, method=method, code=code, caller=caller)
-    return _note(user, (amr,), caller)
+    amr = factors.check_code(user, method=method, code=code, actor=actor)
+    return _note(user, (amr,), actor)
 
 
-def by_passkey(user: User, *, ceremony: str, credential: Any, caller: Caller) -> datetime:
+def by_passkey(user: User, *, ceremony: str, credential: Any, actor: Actor) -> datetime:
     """The proof from a passkey of the person's; PASSKEY_REJECTED."""
-    passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=user)
-    return _note(user, (factors.AMR[factors.WEBAUTHN],), caller)
+    passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=user)
+    return _note(user, (factors.AMR[factors.WEBAUTHN],), actor)
 
 
-def _note(user: User, amr: Sequence[str], caller: Caller) -> datetime:
+def _note(user: User, amr: Sequence[str], actor: Actor) -> datetime:
     if user.session_id is None:
         raise ValueError("a proof belongs to a session")
-    return sessions.note_proof(user.session_id, amr=amr, by=caller)
+    return sessions.note_proof(user.session_id, amr=amr, actor=actor)

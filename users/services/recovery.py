@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import normal_email
 from notifications.services import outbox
 from users.models import MfaDevice, OneTimeToken, User
 from users.notifications import printed_name
 from users.services import audit, limiter, mailing, notices, passwords, proofs, sessions, tokens
-from users.services.callers import Actor, Caller
 
 _RESET = OneTimeToken.Purpose.RESET
 #: What a new password makes void.
 _DYING = (_RESET, OneTimeToken.Purpose.MFA_LOGIN, OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.ENROL)
 
 
-def forgot(*, email: str, caller: Caller) -> str:
+def forgot(*, email: str, actor: Actor) -> str:
     """Mail a link to an active account and return its token; a decoy for every other address, no mail.
 
     TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
     """
     typed, email = email, normal_email(email)
     now = timezone.now()
-    mailing.count_mail(caller)
+    mailing.count_mail(actor)
     may_mail = mailing.may_mail("forgot_password", email)
     with transaction.atomic():
         user = User.objects.of_address(typed).select_for_update().filter(is_active=True).first()
         if user is None:
             return tokens.decoy_token(_RESET, email, now)
         if may_mail:
-            audit.record("password.reset_requested", by=caller, user=user)
+            audit.record("password.reset_requested", actor=actor, user=user)
         row = send_link(user) if may_mail else _newest(user, now)
     return (row and tokens.one_time_token(row)) or tokens.decoy_token(_RESET, email, now)
 
@@ -82,40 +83,40 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
 
 
 @transaction.atomic
-def reset(row: OneTimeToken, *, password_hash: str, caller: Caller) -> None:
+def reset(row: OneTimeToken, *, password_hash: str, actor: Actor) -> None:
     """Spend the link and set the password; every session ends and the pause is lifted."""
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     if not proofs.use_up(row) or user.email != row.email or not user.is_active:
         raise _bad_token()
-    set_password(user, password_hash, event="password.reset", by=Actor("reset", user, caller))
+    set_password(user, password_hash, event="password.reset", actor=replace(actor, user=user, label="reset"))
 
 
 @transaction.atomic
 def change_password(
-    user: User, *, password_hash: str, compared: str | None = None, by: Actor, keep: uuid.UUID | None = None
+    user: User, *, password_hash: str, compared: str | None = None, actor: Actor, keep: uuid.UUID | None = None
 ) -> User | None:
     """A person's own new password; every other session ends. None when the account is not as it was `compared`."""
     row = User.objects.select_for_update().get(pk=user.pk)
     if not row.is_active or (compared is not None and row.password != compared):
         return None
-    set_password(row, password_hash, event="password.changed", by=by, keep=keep)
+    set_password(row, password_hash, event="password.changed", actor=actor, keep=keep)
     return row
 
 
-def set_password(user: User, password_hash: str, *, event: str, by: Actor, keep: uuid.UUID | None = None) -> int:
+def set_password(user: User, password_hash: str, *, event: str, actor: Actor, keep: uuid.UUID | None = None) -> int:
     """The new password of a locked row: open links and waiting sign-ins die, sessions but the one to `keep` end, the
     pause is lifted, the owner is told. Return how many sessions ended."""
     now = timezone.now()
     user.password = password_hash
     user.password_changed_at = now
     user.must_reset = False
-    user.updated_by = by.label
+    user.updated_by = actor.label
     user.save()
     proofs.void(user, *_DYING)
     limiter.lift_pause(user.email)
     ended = sessions.end_all_sessions(user.pk, reason="password", keep=keep)
-    audit.record(event, by=by, user=user, ended=ended)
-    notices.password_changed(user, by_staff=by.user != user)
+    audit.record(event, actor=actor, user=user, ended=ended)
+    notices.password_changed(user, by_staff=actor.user != user)
     return ended
 
 

@@ -10,12 +10,12 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.sql import adapted
 from users.models import RefreshToken, User, UserSession
 from users.models.sessions import idle_since
 from users.services import audit, limiter, notices, sessions, tokens
-from users.services.callers import Caller
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime
     )
 
 
-def refresh(*, token: str, caller: Caller) -> Tokens:
+def refresh(*, token: str, actor: Actor) -> Tokens:
     """Rotate a refresh token (RFC 9700, 4.14.2): a new access token and the successor of `token`.
 
     All who present one token within the leeway get the same successor, and later, too, while that one was never used
@@ -57,10 +57,10 @@ def refresh(*, token: str, caller: Caller) -> Tokens:
         TOO_MANY_REQUESTS (429): over the session's limit.
     """
     try:
-        result = _refresh(token, caller)
+        result = _refresh(token, actor)
     except IntegrityError:
         # Two callers without row locks between them: the other one wrote the successor, which is now there to read.
-        result = _refresh(token, caller)
+        result = _refresh(token, actor)
     if isinstance(result, limiter.Block):
         raise limiter.too_many(result)
     if result is None:
@@ -99,7 +99,7 @@ def _store(token: str, session: UserSession, now: datetime, parent_id: int | Non
 
 
 @transaction.atomic
-def _refresh(token: str, caller: Caller) -> Tokens | limiter.Block | None:
+def _refresh(token: str, actor: Actor) -> Tokens | limiter.Block | None:
     """Refusals are returned, not raised: what they write must last."""
     now = timezone.now()
     session = _locked(token, now)
@@ -120,13 +120,13 @@ def _refresh(token: str, caller: Caller) -> Tokens | limiter.Block | None:
         return _tokens(user, session, successor, now)
     if session.is_in_leeway:
         return _tokens(user, session, _newest(token), now)
-    if unused := _answered_again(token, session, caller, now):
+    if unused := _answered_again(token, session, actor, now):
         return _tokens(user, session, unused, now)
-    _end_replayed(session, caller, now)
+    _end_replayed(session, actor, now)
     return None
 
 
-def _answered_again(token: str, session: Any, caller: Caller, now: datetime) -> str | None:
+def _answered_again(token: str, session: Any, actor: Actor, now: datetime) -> str | None:
     """The successor of a spent token whose answer was lost on the way: nobody has used it yet.
 
     Not twice in a row. If a thief asked, two hold the successor now; the second of them to use it must be a replay.
@@ -139,15 +139,15 @@ def _answered_again(token: str, session: Any, caller: Caller, now: datetime) -> 
         return None
     if spent.repeated_at is None:
         RefreshToken.objects.filter(pk=spent.pk).update(repeated_at=now)
-        audit.record("session.resumed", by=caller, user=session.user, session_id=session.pk)
-        notices.session_resumed(session.user, caller=caller, at=now)
+        audit.record("session.resumed", actor=actor, user=session.user, session_id=session.pk)
+        notices.session_resumed(session.user, info=actor.request, at=now)
     return successor
 
 
-def _end_replayed(session: UserSession, caller: Caller, now: datetime) -> None:
+def _end_replayed(session: UserSession, actor: Actor, now: datetime) -> None:
     if sessions.end_sessions(UserSession.objects.filter(pk=session.pk), reason="replay"):
         user = session.user
-        audit.record("session.replay", by=caller, user=user, session_id=session.pk, outcome="refused")
+        audit.record("session.replay", actor=actor, user=user, session_id=session.pk, outcome="refused")
         notices.session_replay(user, label=session.label, at=now)
 
 

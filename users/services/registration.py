@@ -17,13 +17,13 @@ from django.db.models import F
 from django.utils import timezone
 
 import feature_flags
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import outbox
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
 from users.notifications import plain_name
 from users.services import audit, limiter, mailing, notices, passwords, recovery, tokens
-from users.services.callers import Caller
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
 _KEPT_PER_USER = 10
@@ -50,15 +50,15 @@ class Requested:
     code: str | None
 
 
-def check_register(*, email: str, password: str, caller: Caller) -> None:
+def check_register(*, email: str, password: str, actor: Actor) -> None:
     """Raise REGISTRATION_DISABLED (404), TOO_MANY_REQUESTS (429), REGISTER_INVALID_PASSWORD; hashing comes after this.
 
     Rules of the flag see `email`, `emailDomain` and `remoteAddress`: staff may open registration for some.
     """
-    context = {"email": email, "emailDomain": email.rpartition("@")[2], "remoteAddress": caller.ip}
+    context = {"email": email, "emailDomain": email.rpartition("@")[2], "remoteAddress": actor.request.ip}
     if not feature_flags.is_enabled(ENABLE_REGISTRATION, context):
         raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
-    limiter.count_ip(limiter.REGISTER_IP, caller.ip)
+    limiter.count_ip(limiter.REGISTER_IP, actor.request.ip)
     passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 
 
@@ -71,7 +71,7 @@ def salt(email: str) -> str:
 
 
 def register(
-    *, email: str, password_hash: str, first_name: str, last_name: str, caller: Caller, held: str = ""
+    *, email: str, password_hash: str, first_name: str, last_name: str, actor: Actor, held: str = ""
 ) -> Registered:
     """Note a registration, in place of the one whose token is `held`; `password_hash` is made with `salt(email)`.
 
@@ -82,21 +82,21 @@ def register(
     """
     pending = Registration(password=password_hash, first_name=first_name, last_name=last_name)
     try:
-        user_id = _register(email, pending, caller, held)
+        user_id = _register(email, pending, actor, held)
     except IntegrityError:
         # Somebody registered the address between our look and our insert: now it is there to be found.
-        user_id = _register(email, pending, caller, held)
+        user_id = _register(email, pending, actor, held)
     return Registered(user_id, email, first_name, last_name, tokens.registration_token(pending.pk))
 
 
 @transaction.atomic
-def _register(email: str, pending: Registration, caller: Caller, held: str) -> uuid.UUID:
+def _register(email: str, pending: Registration, actor: Actor, held: str) -> uuid.UUID:
     user = User.objects.select_for_update().filter(email=email).first()
     if user is None:
         user = User(email=email, created_by="register")
     elif user.is_verified:
         if settings.USERS_REGISTER_ENUMERATION == "safe":
-            return _answer_owner(user, caller)
+            return _answer_owner(user, actor)
         raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
     else:
         pending.is_contested = is_contested(user)
@@ -107,14 +107,14 @@ def _register(email: str, pending: Registration, caller: Caller, held: str) -> u
     if user.created_by == "register" and user.password_changed_at is None:
         # What staff entered, and a password set by a mailed link, stay until the mailbox answers.
         user.password, user.first_name, user.last_name = pending.password, pending.first_name, pending.last_name
-        user.language = caller.language
+        user.language = actor.request.language
         user.updated_by = "register"
         user.save()
     pending.user = user
     pending.save(force_insert=True)
     newest = user.registrations.order_by("-created_at").values_list("pk", flat=True)
     user.registrations.exclude(pk__in=list(newest[:_KEPT_PER_USER])).delete()
-    audit.record("user.registered", by=caller, user=user)
+    audit.record("user.registered", actor=actor, user=user)
     return user.pk
 
 
@@ -123,15 +123,15 @@ def _proved(user: User, held: str) -> Registration | None:
     return user.registrations.filter(pk__in=[tokens.registration_id(held)]).first()
 
 
-def _answer_owner(user: User, caller: Caller) -> uuid.UUID:
+def _answer_owner(user: User, actor: Actor) -> uuid.UUID:
     """Tell the owner that somebody tried to register the address; return an id that nobody has."""
-    audit.record("user.registered", by=caller, user=user, outcome="refused", why="exists")
+    audit.record("user.registered", actor=actor, user=user, outcome="refused", why="exists")
     if mailing.may_mail("already_registered", user.email):
-        notices.already_registered(user, caller=caller)
+        notices.already_registered(user, info=actor.request)
     return uuid.UUID(bytes=tokens.subject_mac("decoy id", user.email)[:16], version=4)
 
 
-def request_code(*, email: str, caller: Caller, held: str = "") -> Requested:
+def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
     """Mail a code to an unverified, active account; every address gets the same kind of answer.
 
     The token is bound to the registration whose token is `held`, and otherwise to none.
@@ -140,7 +140,7 @@ def request_code(*, email: str, caller: Caller, held: str = "") -> Requested:
         TOO_MANY_REQUESTS (429): beyond the mails of one IP address.
     """
     now = timezone.now()
-    mailing.count_mail(caller)
+    mailing.count_mail(actor)
     may_mail = mailing.may_mail("registration_code", email)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(email=email).first()
@@ -213,7 +213,7 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
     )
 
 
-def verify(*, token: str, code: str, caller: Caller, held: str = "") -> None:
+def verify(*, token: str, code: str, actor: Actor, held: str = "") -> None:
     """Take the address as its reader's, with the password of the registration that is proved to be the reader's.
 
     `code` is any that was mailed to the address. The registration is proved by the token in `held`, or by having held
@@ -232,11 +232,11 @@ def verify(*, token: str, code: str, caller: Caller, held: str = "") -> None:
     # stranger who proves a registration of his own and goes on guessing must win nothing.
     is_flooded = limiter.reserve(limiter.CODE.of(row.email)) is not None
     if not _is_right(row, user, token, code, own_only=is_flooded) or (is_flooded and proved is None):
-        audit.record("user.verified", by=caller, user=user, outcome="failed")
+        audit.record("user.verified", actor=actor, user=user, outcome="failed")
         raise _bad_token()
     if not is_flooded:
         limiter.give_back(limiter.CODE.of(row.email))
-    _verify(row, proved, caller, keeps_password=not is_flooded)
+    _verify(row, proved, actor, keeps_password=not is_flooded)
 
 
 def _bad_token() -> ProductError:
@@ -263,7 +263,7 @@ def _is_right(row: OneTimeToken, user: User, token: str, code: str, *, own_only:
 
 
 @transaction.atomic
-def _verify(row: OneTimeToken, proved: Registration | None, caller: Caller, *, keeps_password: bool) -> None:
+def _verify(row: OneTimeToken, proved: Registration | None, actor: Actor, *, keeps_password: bool) -> None:
     now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
@@ -280,7 +280,7 @@ def _verify(row: OneTimeToken, proved: Registration | None, caller: Caller, *, k
     user.updated_by = "verify"
     user.save()
     forget_registrations(user, keep=row)
-    audit.record("user.verified", by=caller, user=user)
+    audit.record("user.verified", actor=actor, user=user)
     welcome(user)
 
 

@@ -11,10 +11,10 @@ from typing import Any, TypeVar, cast
 from django.db import transaction
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
 from users.services import audit, factors, limiter, opening, passkeys, proofs, tokens
-from users.services.callers import Caller
 from users.services.opening import Opened
 
 T = TypeVar("T")
@@ -23,17 +23,17 @@ _MFA_LOGIN = OneTimeToken.Purpose.MFA_LOGIN
 LIFETIME = timedelta(minutes=5)
 
 
-def wait(user: User, caller: Caller, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
+def wait(user: User, actor: Actor, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
     """Remember that the password of this person was right; a new password makes it void."""
     password = tokens.fingerprint(user.password)
     row = proofs.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, password=password)
-    audit.record("login.factor_required", by=caller, user=user)
+    audit.record("login.factor_required", actor=actor, user=user)
     return row
 
 
-def ask(user: User, caller: Caller) -> ProductError:
+def ask(user: User, actor: Actor) -> ProductError:
     """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
-    row = wait(user, caller)
+    row = wait(user, actor)
     return ProductError(
         "LOGIN_MFA_REQUIRED",
         "A second factor is needed.",
@@ -61,13 +61,13 @@ def _is_unchanged(row: OneTimeToken, user: User) -> bool:
     return user.is_active and tokens.is_fingerprint(row.payload["password"], user.password)
 
 
-def verify(*, token: str, method: str, code: str, caller: Caller) -> Opened:
+def verify(*, token: str, method: str, code: str, actor: Actor) -> Opened:
     """Finish a sign-in with a code of `method` (`totp`, `recovery`); MFA_BAD_CODE. Call it outside a transaction."""
     row = waiting(token)
-    return prove(row, method=method, code=code, caller=caller, then=partial(complete, row, caller=caller))
+    return prove(row, method=method, code=code, actor=actor, then=partial(complete, row, actor=actor))
 
 
-def prove(row: OneTimeToken, *, method: str, code: str, caller: Caller, then: Callable[..., T]) -> T:
+def prove(row: OneTimeToken, *, method: str, code: str, actor: Actor, then: Callable[..., T]) -> T:
     """`then(amr=...)`, when the code is right; MFA_BAD_CODE. Call it outside a transaction.
 
     The code and what waited for it are spent together: neither is lost to a parallel try with the same.
@@ -75,25 +75,25 @@ def prove(row: OneTimeToken, *, method: str, code: str, caller: Caller, then: Ca
     user = cast(User, row.user)
     counted = factors.count_try(user)
     with transaction.atomic():
-        is_right = factors.spend(user, method=method, code=code, caller=caller)
+        is_right = factors.spend(user, method=method, code=code, actor=actor)
         result = then(amr=("pwd", factors.AMR[method])) if is_right else None
     if result is None:
-        raise factors.bad_code(user, counted, method=method, caller=caller)
+        raise factors.bad_code(user, counted, method=method, actor=actor)
     limiter.forget(limiter.FACTOR.of(user.email))
     return result
 
 
-def verify_passkey(*, token: str, ceremony: str, credential: Any, caller: Caller) -> Opened:
+def verify_passkey(*, token: str, ceremony: str, credential: Any, actor: Actor) -> Opened:
     """Finish a sign-in with a passkey; MFA_BAD_CODE, PASSKEY_REJECTED."""
     row = waiting(token)
-    device = passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=row.user)
-    return complete(row, amr=("pwd", factors.AMR[factors.WEBAUTHN]), caller=caller, passkey=device)
+    device = passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=row.user)
+    return complete(row, amr=("pwd", factors.AMR[factors.WEBAUTHN]), actor=actor, passkey=device)
 
 
 @transaction.atomic
-def complete(row: OneTimeToken, *, amr: tuple[str, ...], caller: Caller, passkey: MfaDevice | None = None) -> Opened:
+def complete(row: OneTimeToken, *, amr: tuple[str, ...], actor: Actor, passkey: MfaDevice | None = None) -> Opened:
     """Spend the waiting sign-in, whose second factor is proved, and open the session; MFA_BAD_CODE."""
-    return opening.opened(spend(row, passkey=passkey), caller, timezone.now(), amr=amr)
+    return opening.opened(spend(row, passkey=passkey), actor, timezone.now(), amr=amr)
 
 
 def spend(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> User:

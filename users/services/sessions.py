@@ -10,18 +10,18 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from lib.sql import adapted
 from users.models import LiveSessions, RefreshToken, User, UserSession
 from users.models.sessions import idle_since
 from users.services import audit, tokens
-from users.services.callers import Actor, Caller
 
 _SEEN_EVERY = timedelta(minutes=1)
 
 
 def new_session(
-    user: User, caller: Caller, kind: UserSession.Kind, now: datetime, amr: Sequence[str] = ("pwd",)
+    user: User, info: RequestInfo, kind: UserSession.Kind, now: datetime, amr: Sequence[str] = ("pwd",)
 ) -> UserSession:
     """A session from now on; `amr` is how the person proved who they are (RFC 8176: `pwd`, `otp`; `webauthn`)."""
     lives = {
@@ -36,11 +36,11 @@ def new_session(
         auth_at=now,
         amr=list(amr),
         expires_at=now + lives[kind],
-        ip=caller.ip,
-        network=caller.network,
-        network_mac=caller.network_mac,
-        user_agent=caller.user_agent,
-        label=caller.label,
+        ip=info.ip,
+        network=info.network,
+        network_mac=tokens.network_macs(info)[0],
+        user_agent=info.user_agent,
+        label=info.client_name,
     )
 
 
@@ -101,7 +101,7 @@ def require_fresh(session_id: uuid.UUID | None) -> UserSession:
 
 
 @transaction.atomic
-def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], by: Caller | Actor) -> datetime:
+def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], actor: Actor) -> datetime:
     """The person proved again who they are, in the way `amr` names; return when."""
     now = timezone.now()
     session = UserSession.objects.select_related("user").get(pk=session_id)
@@ -109,7 +109,7 @@ def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], by: Caller | Actor)
     session.amr = sorted({*session.amr, *amr})
     session.save(update_fields=["auth_at", "amr"])
     name = "admin.reauthenticated" if session.kind == UserSession.Kind.ADMIN else "user.reauthenticated"
-    audit.record(name, by=by, user=session.user, session_id=session.pk, amr=list(amr))
+    audit.record(name, actor=actor, user=session.user, session_id=session.pk, amr=list(amr))
     return now
 
 
@@ -129,19 +129,19 @@ def own(user: User) -> list[UserSession]:
 
 
 @transaction.atomic
-def end_own(user: User, session_id: uuid.UUID | None, *, caller: Caller) -> None:
+def end_own(user: User, session_id: uuid.UUID | None, *, actor: Actor) -> None:
     """End one of the person's sessions; SESSION_UNKNOWN (404) for an ended one and for somebody else's."""
     session = UserSession.objects.select_related("user").filter(pk__in=[session_id], user_id=user.pk).first()
-    if session is None or not end_session(session, reason="owner", by=Actor.oneself(user, caller)):
+    if session is None or not end_session(session, reason="owner", actor=actor.as_user(user)):
         raise ProductError("SESSION_UNKNOWN", "No such session.", status=404, detail="Not Found")
 
 
 @transaction.atomic
-def end_others(user: User, *, caller: Caller) -> int:
+def end_others(user: User, *, actor: Actor) -> int:
     """End all of the person's sessions but the one they act in; return how many."""
     ended = end_all_sessions(user.pk, reason="owner", keep=user.session_id)
     if ended:
-        audit.record("session.ended", by=Actor.oneself(user, caller), user=user, ended=ended, why="owner")
+        audit.record("session.ended", actor=actor.as_user(user), user=user, ended=ended, why="owner")
     return ended
 
 
@@ -160,19 +160,19 @@ def end_all_sessions(user_id: uuid.UUID, *, reason: str, keep: uuid.UUID | None 
     return end_sessions(sessions.exclude(pk=keep) if keep else sessions, reason=reason)
 
 
-def logout(*, access_tokens: Sequence[str], refresh_token: str | None, caller: Caller) -> None:
+def logout(*, access_tokens: Sequence[str], refresh_token: str | None, actor: Actor) -> None:
     """End the sessions these tokens belong to; unknown ones change nothing."""
     ids = {proved.session_id for proved in filter(None, map(tokens.read_access, access_tokens))}
     if refresh_token:
         owned = RefreshToken.objects.filter(hash=tokens.refresh_hash(refresh_token))
         ids |= set(owned.values_list("session_id", flat=True))
     for session in UserSession.objects.filter(pk__in=ids).select_related("user"):
-        end_session(session, reason="logout", by=caller)
+        end_session(session, reason="logout", actor=actor)
 
 
-def end_session(session: UserSession, *, reason: str, by: Caller | Actor) -> bool:
+def end_session(session: UserSession, *, reason: str, actor: Actor) -> bool:
     """End one session and put it on record; return whether it was live."""
     if not end_sessions(UserSession.objects.filter(pk=session.pk), reason=reason):
         return False
-    audit.record("session.ended", by=by, user=session.user, session_id=session.pk, why=reason, kind=session.kind)
+    audit.record("session.ended", actor=actor, user=session.user, session_id=session.pk, why=reason, kind=session.kind)
     return True

@@ -13,12 +13,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from lib.sql import adapted, marks
 from lib.text import normal_email, typed_email
 from users.models import AuditEvent, User
-from users.services import audit, devices, factors, hashing, limiter, second_factor
-from users.services.callers import Caller
+from users.services import audit, devices, factors, hashing, limiter, second_factor, tokens
 from users.services.hashing import Checked
 from users.services.opening import Place, signed_in
 from users.services.refreshing import Tokens
@@ -43,7 +43,7 @@ class Attempt:
     """A counted try: compare the password with `encoded`, then call `finish`. `has_factor`: a second one follows."""
 
     email: str
-    caller: Caller
+    actor: Actor
     user: User | None
     encoded: str
     counted: tuple[limiter.Bucket, ...] = ()
@@ -65,33 +65,33 @@ class Paused(ProductError):
         self.may_clear = may_clear
 
 
-def login_bucket(email: str, caller: Caller) -> limiter.Bucket:
-    return limiter.LOGIN.of(email, caller.network)
+def login_bucket(email: str, info: RequestInfo) -> limiter.Bucket:
+    return limiter.LOGIN.of(email, info.network)
 
 
-def begin(*, email: str, caller: Caller) -> Attempt:
+def begin(*, email: str, actor: Actor) -> Attempt:
     """Count the try; nothing is hashed for a refused one.
 
     Raises Paused (LOGIN_BAD_CREDENTIALS, slug `login_paused`) or TOO_MANY_REQUESTS (429).
     """
-    user: Any = _look_up(email, caller)
+    user: Any = _look_up(email, actor)
     email = normal_email(email)
-    known = devices.known(caller.device, email)
-    buckets = [login_bucket(email, caller)]
+    known = devices.known(actor.request.device, email)
+    buckets = [login_bucket(email, actor.request)]
     # A network its owner signs in from buys a stranger there nothing: its own counter, the one above, is the narrower.
     if not (user and user.knows_network):
         buckets.append(limiter.LOGIN_DEVICE.of(email, known) if known else limiter.LOGIN_ACCOUNT.of(email))
-    buckets += limiter.of_ip(limiter.LOGIN_IP, caller.ip)
+    buckets += limiter.of_ip(limiter.LOGIN_IP, actor.request.ip)
     failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed")
     counted = limiter.count_try(*buckets, failures=failures)
     if isinstance(counted, limiter.Block):
         raise _refusal(counted)
     noted = (tuple(buckets), counted.pause_seconds)
     if user is None or not hashing.is_comparable(user.password):
-        return Attempt(email, caller, None, hashing.decoy(email), *noted)
+        return Attempt(email, actor, None, hashing.decoy(email), *noted)
     return Attempt(
         email,
-        caller,
+        actor,
         user,
         user.password,
         *noted,
@@ -100,10 +100,10 @@ def begin(*, email: str, caller: Caller) -> Attempt:
     )
 
 
-def _look_up(email: str, caller: Caller) -> User | None:
+def _look_up(email: str, actor: Actor) -> User | None:
     """The account and what is known of the caller's place, by one query."""
-    places, typed = caller.network_macs, typed_email(email)
-    values = adapted(caller.network, timezone.now() - _KNOWN_FOR, *places, typed, normal_email(email), typed)
+    places, typed = tokens.network_macs(actor.request), typed_email(email)
+    values = adapted(actor.request.network, timezone.now() - _KNOWN_FOR, *places, typed, normal_email(email), typed)
     return next(iter(User.objects.raw(_LOOK_UP.format(places=marks(places)), values)), None)
 
 
@@ -115,9 +115,9 @@ def _refusal(block: limiter.Block) -> ProductError:
     return Paused(block.seconds, may_clear=not has_ended and not is_lost)
 
 
-def is_paused(*, email: str, caller: Caller) -> bool:
+def is_paused(*, email: str, actor: Actor) -> bool:
     """Whether `begin` would refuse now; counts nothing."""
-    return limiter.is_blocked(login_bucket(normal_email(email), caller))
+    return limiter.is_blocked(login_bucket(normal_email(email), actor.request))
 
 
 def abandon(attempt: Attempt) -> None:
@@ -132,7 +132,7 @@ def give_up(attempt: Attempt) -> None:
 
 def note_failure(attempt: Attempt, *, why: str) -> None:
     """Put the failed try on record, and the pause it led to."""
-    about: dict[str, Any] = {"by": attempt.caller, "user": attempt.user, "email": attempt.email}
+    about: dict[str, Any] = {"by": attempt.actor, "user": attempt.user, "email": attempt.email}
     events = [audit.event("login.failed", outcome="failed", why=why, **about)]
     if attempt.pause_seconds:
         events.append(audit.event("login.paused", outcome="refused", pause_seconds=attempt.pause_seconds, **about))
@@ -152,7 +152,7 @@ def finish(attempt: Attempt, checked: Checked) -> User:
         raise bad_credentials()
     note_success(attempt)
     if not user.is_verified:
-        audit.record("login.failed", by=attempt.caller, user=user, outcome="refused", why="unverified")
+        audit.record("login.failed", actor=attempt.actor, user=user, outcome="refused", why="unverified")
         raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
     if checked.rehash:
         _renew_hash(user, checked.rehash)
@@ -191,17 +191,17 @@ def open_session(attempt: Attempt, checked: Checked) -> Tokens:
     """
     user = finish(attempt, checked)
     if attempt.has_factor:
-        raise second_factor.ask(user, attempt.caller)
+        raise second_factor.ask(user, attempt.actor)
     now = timezone.now()
     with transaction.atomic():
         # Asked again, and locked: a deactivation or a new password since the comparison must not be outrun.
         unchanged = User.objects.filter(pk=user.pk, is_active=True, password=user.password)
-        if not unchanged.update(last_login=now, language=attempt.caller.language or user.language):
+        if not unchanged.update(last_login=now, language=attempt.actor.request.language or user.language):
             raise bad_credentials()
         # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.
         if factors.has_factor(user):
             raise bad_credentials()
-        return signed_in(user, attempt.caller, now, amr=("pwd",), place=attempt.place)
+        return signed_in(user, attempt.actor, now, amr=("pwd",), place=attempt.place)
 
 
 def bad_credentials() -> ProductError:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
-from django.http import HttpRequest
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable, printable, valid_email
 from users.models import AuditEvent, User, UserSession
@@ -27,7 +27,6 @@ from users.services import (
     registration,
     sessions,
 )
-from users.services.callers import Actor, Caller
 
 FIRST_ADMIN = "admin@example.com"
 _REASON_MAX_LENGTH = 200
@@ -47,14 +46,19 @@ def _locked(user: User) -> User:
     return User.objects.select_for_update().get(pk=user.pk)
 
 
-def create(*, email: str, first_name: str = "", last_name: str = "", by: Actor) -> User:
+def create(*, email: str, first_name: str = "", last_name: str = "", actor: Actor) -> User:
     """An active, unverified account without a password: a mailed reset link sets one. USER_EXISTS."""
     try:
         with transaction.atomic():
             user = User.objects.create_user(
-                email, None, first_name=first_name, last_name=last_name, created_by=by.label, updated_by=by.label
+                email,
+                None,
+                first_name=first_name,
+                last_name=last_name,
+                created_by=actor.label,
+                updated_by=actor.label,
             )
-            audit.record("user.created", by=by, user=user)
+            audit.record("user.created", actor=actor, user=user)
             return user
     except IntegrityError as error:
         raise ProductError("USER_EXISTS", "A user with this address exists.") from error
@@ -67,7 +71,7 @@ _GRANTS = frozenset({"groups", "user_permissions"})
 
 
 @transaction.atomic
-def edit(user: User, *, by: Actor, **fields: Any) -> User:
+def edit(user: User, *, actor: Actor, **fields: Any) -> User:
     """Write names, staff marks, groups and permissions (of the last two, all there shall be); return the row as it is.
 
     CANNOT_DEMOTE_SELF, LAST_SUPERUSER, SUPERUSERS_ONLY, ADMINS_ONLY. For anything but names the proof of the session
@@ -76,23 +80,23 @@ def edit(user: User, *, by: Actor, **fields: Any) -> User:
     unknown = fields.keys() - _NAMES - _MARKS - _GRANTS
     if unknown:
         raise ValueError(f"not editable: {sorted(unknown)}")
-    ranks.require(user, by=by)
+    ranks.require(user, actor=actor)
     if fields.keys() - _NAMES:
-        ranks.require_superuser(by)
-        require_proof(by)
+        ranks.require_superuser(actor)
+        require_proof(actor)
     if fields.get("is_superuser") is False or fields.get("is_staff") is False:
-        if by.user is not None and by.user.pk == user.pk:
+        if actor.user is not None and actor.user.pk == user.pk:
             raise ProductError("CANNOT_DEMOTE_SELF", "You cannot take your own rights away.")
         refuse_last_superuser(user)
     row = _locked(user)
     columns = {name: value for name, value in fields.items() if name not in _GRANTS}
     for name, value in columns.items():
         setattr(row, name, value)
-    row.updated_by = by.label
+    row.updated_by = actor.label
     row.save(update_fields=[*columns, "updated_by", "updated_at"])
     rights = {name: value for name, value in fields.items() if name in _MARKS}
     rights |= _grant(row, {name: value for name, value in fields.items() if name in _GRANTS})
-    audit.record("user.updated", by=by, user=row, changed=sorted(fields), **rights)
+    audit.record("user.updated", actor=actor, user=row, changed=sorted(fields), **rights)
     return row
 
 
@@ -113,28 +117,25 @@ def _names(permissions: Any) -> list[str]:
     return sorted(f"{app}.{codename}" for app, codename in names)
 
 
-def note_group(group: Group, *, by: Actor, deleted: bool = False) -> None:
+def note_group(group: Group, *, actor: Actor, deleted: bool = False) -> None:
     """Put on record what the members of a group may do from now on, or that it goes."""
     if deleted:
-        audit.record("group.deleted", by=by, name=group.name)
+        audit.record("group.deleted", actor=actor, name=group.name)
     else:
-        audit.record("group.saved", by=by, name=group.name, permissions=_names(group.permissions))
+        audit.record("group.saved", actor=actor, name=group.name, permissions=_names(group.permissions))
 
 
-def note(request: HttpRequest, event: str, /, *, email: str = "", **details: Any) -> None:
-    """What `lib.audit` tells of the apps below: who did it, from where and to whom."""
-    bearer = getattr(request, "auth", None)
-    user = cast(User, bearer or request.user)
-    by = Actor(user.pk.hex, user, Caller.of(request, AuditEvent.Door.API if bearer else AuditEvent.Door.ADMIN))
+def note(actor: Actor, event: str, /, *, email: str = "", **details: Any) -> None:
+    """Record what `lib.audit` reports from the apps below; the account is looked up by `email` unless it is given."""
     if email:
         details.setdefault("user_id", User.objects.filter(email=email).values_list("pk", flat=True).first())
-    audit.record(event, by=by, email=email, **details)
+    audit.record(event, actor=actor, email=email, **details)
 
 
-def require_proof(by: Actor) -> None:
+def require_proof(actor: Actor) -> None:
     """Sensitive verbs, from the door of staff: REAUTHENTICATION_REQUIRED (403). Commands are proof of their own."""
-    if by.caller.door == AuditEvent.Door.ADMIN:
-        sessions.require_fresh(by.caller.session_id)
+    if actor.door == AuditEvent.Door.ADMIN:
+        sessions.require_fresh(actor.request.session_id)
 
 
 def refuse_last_superuser(user: User) -> None:
@@ -145,17 +146,17 @@ def refuse_last_superuser(user: User) -> None:
 
 
 @transaction.atomic
-def activate(user: User, *, by: Actor) -> bool:
+def activate(user: User, *, actor: Actor) -> bool:
     """Let the person sign in again and lift the pause; does not verify the address. Return whether it was inactive."""
-    ranks.require(user, by=by)
+    ranks.require(user, actor=actor)
     row = _locked(user)
     limiter.lift_pause(row.email, factors=True)
     if row.is_active:
         return False
     make_active(row)
-    row.updated_by = by.label
+    row.updated_by = actor.label
     row.save()
-    audit.record("user.activated", by=by, user=row)
+    audit.record("user.activated", actor=actor, user=row)
     return True
 
 
@@ -165,34 +166,34 @@ def make_active(user: User) -> None:
 
 
 @transaction.atomic
-def deactivate(user: User, *, by: Actor, reason: str) -> bool:
+def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
     """Sign the person out everywhere and let nobody in; return whether the account was active, or its owner could
     still take a deletion back. That goes on, but can no more be taken back by mail.
 
     Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
     """
-    ranks.require(user, by=by)
-    require_proof(by)
+    ranks.require(user, actor=actor)
+    require_proof(actor)
     reason = _given(reason)
-    if by.user is not None and by.user.pk == user.pk:
+    if actor.user is not None and actor.user.pk == user.pk:
         raise ProductError("CANNOT_DEACTIVATE_SELF", "You cannot deactivate yourself.")
     refuse_last_superuser(user)
     row = _locked(user)
     if not row.is_active and row.deactivated_reason != DELETION_REQUESTED:
         return False
     row.is_active, row.deactivated_at, row.deactivated_reason = False, timezone.now(), reason
-    row.updated_by = by.label
+    row.updated_by = actor.label
     row.save()
     ended = sessions.end_all_sessions(row.pk, reason="deactivated")
-    audit.record("user.deactivated", by=by, user=row, reason=reason, ended=ended)
+    audit.record("user.deactivated", actor=actor, user=row, reason=reason, ended=ended)
     return True
 
 
 @transaction.atomic
-def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
+def mark_verified(user: User, *, actor: Actor, reason: str) -> bool:
     """Take the address as verified without a code, on somebody's word; return whether it was not."""
-    ranks.require(user, by=by)
-    require_proof(by)
+    ranks.require(user, actor=actor)
+    require_proof(actor)
     reason = _given(reason)
     row = _locked(user)
     if row.is_verified:
@@ -201,105 +202,105 @@ def mark_verified(user: User, *, by: Actor, reason: str) -> bool:
     if row.created_by == "register" and row.password_changed_at is None:
         # Staff vouch for the address, not for whoever typed it: nobody who read its mail has set this password.
         registration.disown(row)
-    row.updated_by = by.label
+    row.updated_by = actor.label
     row.save()
     registration.forget_registrations(row)
-    audit.record("user.verified", by=by, user=row, reason=reason)
+    audit.record("user.verified", actor=actor, user=row, reason=reason)
     registration.welcome(row)
     return True
 
 
 @transaction.atomic
-def unlock(user: User, *, by: Actor) -> bool:
+def unlock(user: User, *, actor: Actor) -> bool:
     """Lift the pause after wrong passwords or codes; return whether there was one."""
-    ranks.require(user, by=by)
+    ranks.require(user, actor=actor)
     was_paused = limiter.is_paused(user.email)
     limiter.lift_pause(user.email, factors=True)
     if was_paused:
-        _sign(user, by)
-        audit.record("user.unlocked", by=by, user=user)
+        _sign(user, actor)
+        audit.record("user.unlocked", actor=actor, user=user)
     return was_paused
 
 
 @transaction.atomic
-def send_reset(user: User, *, by: Actor) -> None:
+def send_reset(user: User, *, actor: Actor) -> None:
     """Mail a reset link; USER_INACTIVE for a deactivated account, TOO_MANY_REQUESTS (429) beyond the limits of mail."""
-    ranks.require(user, by=by)
+    ranks.require(user, actor=actor)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
-    mailing.require_mail("forgot_password", row.email, caller=by.caller)
+    mailing.require_mail("forgot_password", row.email, actor=actor)
     recovery.send_link(row)
-    audit.record("password.reset_requested", by=by, user=row)
-    _sign(row, by)
+    audit.record("password.reset_requested", actor=actor, user=row)
+    _sign(row, actor)
 
 
 @transaction.atomic
-def send_code(user: User, *, by: Actor) -> None:
+def send_code(user: User, *, actor: Actor) -> None:
     """Mail a registration code to an unverified, active account; USER_INACTIVE, USER_VERIFIED, TOO_MANY_REQUESTS (429)
     beyond the limits of mail."""
-    ranks.require(user, by=by)
+    ranks.require(user, actor=actor)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
     if row.is_verified:
         raise ProductError("USER_VERIFIED", "The address is verified already.")
-    mailing.require_mail("registration_code", row.email, caller=by.caller)
+    mailing.require_mail("registration_code", row.email, actor=actor)
     registration.send_code(row)
-    audit.record("user.code_sent", by=by, user=row)
-    _sign(row, by)
+    audit.record("user.code_sent", actor=actor, user=row)
+    _sign(row, actor)
 
 
 @transaction.atomic
-def sign_out(user: User, *, by: Actor) -> int:
+def sign_out(user: User, *, actor: Actor) -> int:
     """End every session, the admin's included; return how many."""
-    ranks.require(user, by=by)
+    ranks.require(user, actor=actor)
     ended = sessions.end_all_sessions(user.pk, reason="staff")
     if ended:
-        _sign(user, by)
-        audit.record("session.ended", by=by, user=user, ended=ended, why="staff")
+        _sign(user, actor)
+        audit.record("session.ended", actor=actor, user=user, ended=ended, why="staff")
     return ended
 
 
 @transaction.atomic
-def end_session(session: UserSession, *, by: Actor) -> bool:
+def end_session(session: UserSession, *, actor: Actor) -> bool:
     """End one session; return whether it was live. SUPERUSERS_ONLY, ADMINS_ONLY."""
-    ranks.require(session.user, by=by)
-    return sessions.end_session(session, reason="staff", by=by)
+    ranks.require(session.user, actor=actor)
+    return sessions.end_session(session, reason="staff", actor=actor)
 
 
 @transaction.atomic
-def remove_factors(user: User, *, by: Actor, reason: str) -> int:
+def remove_factors(user: User, *, actor: Actor, reason: str) -> int:
     """Every factor and recovery code of a person who lost them goes, the owner is mailed; return how many factors went.
 
     REASON_REQUIRED, CANNOT_RESET_OWN_MFA, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
     """
     reason = _given(reason)
-    ranks.require(user, by=by)
-    require_proof(by)
-    return factors.remove_all(user, by=by, reason=reason)
+    ranks.require(user, actor=actor)
+    require_proof(actor)
+    return factors.remove_all(user, actor=actor, reason=reason)
 
 
-def export_of(user: User, *, by: Actor, reason: str) -> Iterator[str]:
+def export_of(user: User, *, actor: Actor, reason: str) -> Iterator[str]:
     """Everything held about the person, as JSON in pieces; on record.
 
     REASON_REQUIRED, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
     """
     reason = _given(reason)
-    ranks.require(user, by=by)
-    require_proof(by)
-    return export.made(user, by=by, reason=reason)
+    ranks.require(user, actor=actor)
+    require_proof(actor)
+    return export.made(user, actor=actor, reason=reason)
 
 
 @transaction.atomic
-def sign_out_all(*, by: Actor) -> int:
+def sign_out_all(*, actor: Actor) -> int:
     """End every session of everybody; return how many."""
     ended = sessions.end_sessions(UserSession.objects.all(), reason="staff")
-    audit.record("session.ended", by=by, ended=ended, why="everybody")
+    audit.record("session.ended", actor=actor, ended=ended, why="everybody")
     return ended
 
 
-def create_admin(email: str, *, by: Actor) -> tuple[User, bool]:
+def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
     """A verified, active superuser: a new account, or one that exists; return it and whether it is new. EMAIL_INVALID.
 
     An account nobody had verified keeps no password: it may be a stranger's.
@@ -310,13 +311,13 @@ def create_admin(email: str, *, by: Actor) -> tuple[User, bool]:
         raise ProductError("EMAIL_INVALID", f"{printable(email)} {error}.") from None
     try:
         with transaction.atomic():
-            user, created = User.objects.get_or_create(email=email, defaults={"created_by": by.label})
-            return _raise_up(user, created, by), created
+            user, created = User.objects.get_or_create(email=email, defaults={"created_by": actor.label})
+            return _raise_up(user, created, actor), created
     except IntegrityError as error:
         raise ProductError("USER_EXISTS", "Somebody is registering this address; try again.") from error
 
 
-def _raise_up(user: User, created: bool, by: Actor) -> User:
+def _raise_up(user: User, created: bool, actor: Actor) -> User:
     row = _locked(user)
     if not row.is_verified:
         registration.disown(row)
@@ -324,13 +325,13 @@ def _raise_up(user: User, created: bool, by: Actor) -> User:
         row.email_verified_at = timezone.now()
     make_active(row)
     row.is_staff = row.is_superuser = True
-    row.updated_by = by.label
+    row.updated_by = actor.label
     row.save()
-    audit.record("user.created" if created else "user.updated", by=by, user=row, is_staff=True, is_superuser=True)
+    audit.record("user.created" if created else "user.updated", actor=actor, user=row, is_staff=True, is_superuser=True)
     return row
 
 
-def reset_password(user: User, password: str, *, by: Actor) -> int:
+def reset_password(user: User, password: str, *, actor: Actor) -> int:
     """Set a password, re-activate, end all sessions; return how many ended. Does not verify.
 
     Raises RESET_PASSWORD_INVALID_PASSWORD with the broken rule.
@@ -344,8 +345,8 @@ def reset_password(user: User, password: str, *, by: Actor) -> int:
         row = _locked(user)
         if not row.is_active:
             make_active(row)
-            audit.record("user.activated", by=by, user=row)
-        return recovery.set_password(row, encoded, event="password.reset", by=by)
+            audit.record("user.activated", actor=actor, user=row)
+        return recovery.set_password(row, encoded, event="password.reset", actor=actor)
 
 
 def create_first_admin() -> str | None:
@@ -355,20 +356,20 @@ def create_first_admin() -> str | None:
     password = secrets.token_urlsafe(15)
     encoded = hashing.make(password)
     with transaction.atomic():
-        by = Actor("first start")
-        user, created = create_admin(FIRST_ADMIN, by=by)
+        actor = Actor("command", label="first start")
+        user, created = create_admin(FIRST_ADMIN, actor=actor)
         if created:
             # Nobody to tell: the password is printed, and the address is an example.
             user.password, user.password_changed_at = encoded, timezone.now()
             user.save(update_fields=["password", "password_changed_at", "updated_at"])
         else:
-            recovery.set_password(user, encoded, event="password.reset", by=by)
+            recovery.set_password(user, encoded, event="password.reset", actor=actor)
     return password
 
 
-def _sign(user: User, by: Actor) -> None:
+def _sign(user: User, actor: Actor) -> None:
     """Leave on the row who touched the account last, where nothing else of it changes."""
-    User.objects.filter(pk=user.pk).update(updated_by=by.label, updated_at=timezone.now())
+    User.objects.filter(pk=user.pk).update(updated_by=actor.label, updated_at=timezone.now())
 
 
 def _given(reason: str) -> str:

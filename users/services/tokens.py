@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
+from lib.actors import RequestInfo
 from users.models import OneTimeToken, User
 
 AUDIENCE = "users:ACCESS_TOKEN"
@@ -219,6 +220,11 @@ def subject_mac(*parts: str) -> bytes:
 def subject_macs(*parts: str) -> list[bytes]:
     """`subject_mac` with every key: what was written before a rotation is found by one of them."""
     return [key.mac(*(part.encode() for part in parts)) for key in keys("subject")]
+
+
+def network_macs(info: RequestInfo) -> list[str]:
+    """Stand for one program in one network, one for each key; the first is the one that is written."""
+    return [mac.hex() for mac in subject_macs("place", info.network, info.user_agent)]
 
 
 def is_same(expected: str, given: str) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 from django.db.models import QuerySet
 
 from lib import cursors, slices
+from lib.actors import RequestInfo
 from users.models import AuditEvent, User
 from users.services import audit
-from users.services.callers import Caller
 
 PAGE = 50
 _STAFF_DOORS = (AuditEvent.Door.ADMIN, AuditEvent.Door.COMMAND)
@@ -44,7 +44,7 @@ def told(row: AuditEvent, user: User) -> dict[str, Any]:
         "by": by,
         "door": row.door,
         "ip": "" if is_ours else row.ip,
-        "label": "" if is_ours else Caller(user_agent=row.user_agent).label,
+        "label": "" if is_ours else RequestInfo(user_agent=row.user_agent).client_name,
         "session_id": row.session_id.hex if row.session_id and not is_ours else None,
         "data": {key: value for key, value in row.data.items() if key in _TOLD},
     }

@@ -13,10 +13,11 @@ from django.http import HttpRequest
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users import services
 from users.models import User
-from users.services import Caller, factors, hashing, passwords, reauthentication
+from users.services import factors, hashing, passwords, reauthentication
 
 
 class Refusable(forms.Form):
@@ -133,7 +134,7 @@ class ProofForm(Refusable):
 
     def _password(self, given: str) -> None:
         user = cast(User, self.request.user)
-        attempt = reauthentication.begin(user, caller=Caller.of(self.request, "admin"))
+        attempt = reauthentication.begin(user, actor=Actor.of(self.request, "admin"))
         try:
             checked = hashing.check(given, attempt.encoded)
         except ProductError:
@@ -142,7 +143,7 @@ class ProofForm(Refusable):
         reauthentication.by_password(user, attempt, checked)
 
     def _code(self, code: str) -> None:
-        reauthentication.by_code(cast(User, self.request.user), code=code, caller=Caller.of(self.request, "admin"))
+        reauthentication.by_code(cast(User, self.request.user), code=code, actor=Actor.of(self.request, "admin"))
 
 
 class ChangePasswordForm(AdminPasswordChangeForm):

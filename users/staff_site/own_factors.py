@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import User
-from users.services import Actor, Caller, factors, sessions
+from users.services import factors, sessions
 from users.staff_site import signing_in, waiting
 from users.staff_site.forms import AppCodeForm
 from users.staff_site.pages import page
@@ -47,7 +48,7 @@ def add_app(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     )
     if form.is_valid():
         if user.session_id:
-            sessions.note_proof(user.session_id, amr=("otp",), by=Caller.of(request, "admin"))
+            sessions.note_proof(user.session_id, amr=("otp",), actor=Actor.of(request, "admin"))
         messages.success(request, _("The authenticator app is set up."))
         return signing_in.recovery_codes(request, site, codes=form.answer, back_url=reverse("admin:second_factor"))
     return signing_in.app_page(request, site, form, enrolment, title=_("Add an authenticator app"))
@@ -58,7 +59,7 @@ def remove(request: HttpRequest, *, site: StaffSite, device_id: uuid.UUID) -> Ht
         return HttpResponseNotAllowed(["POST"])
     user = cast(User, request.user)
     try:
-        factors.remove(user, device_id, by=_oneself(request), keep=user.session_id)
+        factors.remove(user, device_id, actor=_oneself(request), keep=user.session_id)
     except ProductError as error:
         return _back(request, error)
     messages.success(request, _("The second factor is removed; you are signed out everywhere else."))
@@ -70,14 +71,14 @@ def new_codes(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         return HttpResponseNotAllowed(["POST"])
     user = cast(User, request.user)
     try:
-        codes = factors.new_recovery_codes(user, by=_oneself(request), keep=user.session_id)
+        codes = factors.new_recovery_codes(user, actor=_oneself(request), keep=user.session_id)
     except ProductError as error:
         return _back(request, error)
     return signing_in.recovery_codes(request, site, codes=codes, back_url=reverse("admin:second_factor"))
 
 
 def _oneself(request: HttpRequest) -> Actor:
-    return Actor.oneself(cast(User, request.user), Caller.of(request, "admin"))
+    return Actor.of(request, "admin").as_user(cast(User, request.user))
 
 
 def _back(request: HttpRequest, error: Any = None) -> HttpResponse:

@@ -14,11 +14,12 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
 from users.models import User
 from users.models.factors import FACTOR_NAME_MAX_LENGTH
-from users.services import Actor, Caller, passkeys, reauthentication
+from users.services import passkeys, reauthentication
 from users.staff_site import signing_in, waiting
 from users.staff_site.pages import next_url, to_start, with_next
 
@@ -35,11 +36,11 @@ def alone(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     """Sign in with a passkey and nothing else: it counts as both factors."""
 
     def begin() -> passkeys.Ceremony:
-        passkeys.count_begin(Caller.of(request, "admin"))
+        passkeys.count_begin(Actor.anonymous(request, "admin"))
         return passkeys.login_options()
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        device = passkeys.check(ceremony=ceremony, credential=credential, caller=Caller.of(request, "admin"))
+        device = passkeys.check(ceremony=ceremony, credential=credential, actor=Actor.anonymous(request, "admin"))
         with transaction.atomic():
             # Asked again, and locked: neither a deactivation nor a removal since the check must be outrun.
             user = User.objects.select_for_update().filter(pk=device.user_id, is_active=True, is_staff=True).first()
@@ -61,8 +62,8 @@ def second(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     user = cast(User, row.user)
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        caller = Caller.of(request, "admin")
-        device = passkeys.check(ceremony=ceremony, credential=credential, caller=caller, user=user)
+        actor = Actor.anonymous(request, "admin")
+        device = passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=user)
         waiting.finish(request, row, amr=("pwd", "webauthn"), passkey=device)
         return HttpResponseRedirect(next_url(request))
 
@@ -77,8 +78,8 @@ def again(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         return to_start(request)
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        caller = Caller.of(request, "admin")
-        reauthentication.by_passkey(user, ceremony=ceremony, credential=credential, caller=caller)
+        actor = Actor.of(request, "admin")
+        reauthentication.by_passkey(user, ceremony=ceremony, credential=credential, actor=actor)
         return signing_in.proved_again(request)
 
     return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:reauthenticate")
@@ -94,8 +95,8 @@ def first(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     keep = None if row else user.session_id
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        by = Actor.oneself(user, Caller.of(request, "admin"))
-        codes = passkeys.register(user, ceremony=ceremony, credential=credential, by=by, keep=keep, is_first=True)
+        actor = Actor.of(request, "admin").as_user(user)
+        codes = passkeys.register(user, ceremony=ceremony, credential=credential, actor=actor, keep=keep, is_first=True)
         signing_in.has_enrolled(request, row, user, amr="webauthn")
         return signing_in.recovery_codes(request, site, codes=codes, back_url=next_url(request))
 
@@ -107,8 +108,8 @@ def add(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     user = cast(User, request.user)
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
-        by = Actor.oneself(user, Caller.of(request, "admin"))
-        codes = passkeys.register(user, ceremony=ceremony, credential=credential, by=by, keep=user.session_id)
+        actor = Actor.of(request, "admin").as_user(user)
+        codes = passkeys.register(user, ceremony=ceremony, credential=credential, actor=actor, keep=user.session_id)
         messages.success(request, _("The passkey is set up."))
         return signing_in.recovery_codes(request, site, codes=codes, back_url=reverse("admin:second_factor"))
 

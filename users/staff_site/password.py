@@ -12,10 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users import services
 from users.models import OneTimeToken, User
-from users.services import Actor, Caller, enrolment, factors, hashing
+from users.services import enrolment, factors, hashing
 from users.staff_site import waiting
 from users.staff_site.forms import ChangePasswordForm, ChoosePasswordForm
 from users.staff_site.pages import page
@@ -41,9 +42,9 @@ class ChangePasswordView(PasswordChangeView):
         except ProductError as error:
             form.add_error(None, error.message)
             return self.form_invalid(form)
-        by = Actor.staff(form.user, self.request)
+        actor = Actor.of(self.request, "admin")
         keep = form.user.session_id
-        if user := services.change_password(form.user, password_hash=encoded, by=by, keep=keep):
+        if user := services.change_password(form.user, password_hash=encoded, actor=actor, keep=keep):
             # Django's session knows the old hash; the UserSession goes on.
             update_session_auth_hash(self.request, user)
         return HttpResponseRedirect(self.get_success_url())
@@ -72,7 +73,7 @@ def choose(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     if form.is_valid():
         try:
             encoded = hashing.make(form.cleaned_data["password"])
-            user = enrolment.redeem(row, password_hash=encoded, caller=Caller.of(request, "admin"))
+            user = enrolment.redeem(row, password_hash=encoded, actor=Actor.of(request, "admin"))
         except ProductError as error:
             if error.code != "BUSY":
                 return _over(request, site, error)

@@ -15,9 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import OneTimeToken, User
-from users.services import Caller, factors, sessions
+from users.services import factors, sessions
 from users.staff_site import gate, waiting
 from users.staff_site.forms import AppCodeForm, CodeForm, ProofForm, method_of
 from users.staff_site.pages import THEN, next_url, page, to_start, with_next
@@ -172,7 +173,7 @@ def has_enrolled(request: HttpRequest, row: OneTimeToken | None, user: User, *, 
         with suppress(ProductError):
             waiting.finish(request, row, amr=("pwd", amr))
     elif user.session_id:
-        sessions.note_proof(user.session_id, amr=(amr,), by=Caller.of(request, "admin"))
+        sessions.note_proof(user.session_id, amr=(amr,), actor=Actor.of(request, "admin"))
 
 
 def recovery_codes(request: HttpRequest, site: StaffSite, *, codes: list[str], back_url: str) -> HttpResponse:

@@ -15,9 +15,10 @@ from django.contrib.auth import login
 from django.db import transaction
 from django.http import HttpRequest
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
-from users.services import Actor, Caller, factors, second_factor
+from users.services import factors, second_factor
 
 _HALF, _APP = "users.half_signed_in", "users.new_app"
 #: Time to install an app, for those who have no factor yet; a code is typed in `second_factor.LIFETIME`.
@@ -27,7 +28,7 @@ ENROL_LIFETIME = timedelta(minutes=15)
 def begin(request: HttpRequest, user: User) -> None:
     """Remember that the password of this person was right."""
     lifetime = second_factor.LIFETIME if factors.has_factor(user) else ENROL_LIFETIME
-    row = second_factor.wait(user, Caller.of(request, "admin"), lifetime=lifetime)
+    row = second_factor.wait(user, Actor.anonymous(request, "admin"), lifetime=lifetime)
     # Whoever planted the session's key in this browser is left with an empty session.
     request.session.cycle_key()
     request.session.pop(_APP, None)
@@ -43,13 +44,13 @@ def current(request: HttpRequest) -> OneTimeToken | None:
 
 def finish_by_code(request: HttpRequest, row: OneTimeToken, *, method: str, code: str) -> bool:
     """Spend code and half sign-in together and sign the person in. MFA_BAD_CODE; a pause has a Retry-After."""
-    caller = Caller.of(request, "admin")
+    actor = Actor.anonymous(request, "admin")
 
     def then(amr: Sequence[str]) -> bool:
         finish(request, row, amr=amr)
         return True
 
-    return second_factor.prove(row, method=method, code=code, caller=caller, then=then)
+    return second_factor.prove(row, method=method, code=code, actor=actor, then=then)
 
 
 def finish(request: HttpRequest, row: OneTimeToken, *, amr: Sequence[str], passkey: MfaDevice | None = None) -> None:
@@ -98,9 +99,9 @@ def confirm_app(
     request: HttpRequest, user: User, *, code: str, keep: uuid.UUID | None, is_first: bool = False
 ) -> list[str]:
     """Take the app being set up into use; return recovery codes where there were none. Raises as `confirm_totp`."""
-    by = Actor.oneself(user, Caller.of(request, "admin"))
+    actor = Actor.of(request, "admin").as_user(user)
     app_id = read_id(request, _APP)
-    codes = factors.confirm_totp(user, code=code, device_id=app_id, by=by, keep=keep, is_first=is_first)
+    codes = factors.confirm_totp(user, code=code, device_id=app_id, actor=actor, keep=keep, is_first=is_first)
     request.session.pop(_APP, None)
     return codes
 

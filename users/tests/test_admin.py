@@ -10,12 +10,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from lib.middleware import PAGE_POLICY
 from notifications.models import Message
 from users import services
 from users.models import User, UserSession
-from users.services import Caller, limiter, sessions, signin
+from users.services import limiter, sessions, signin
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -54,13 +55,13 @@ def person(*, paused=False, signed_in=False, **fields):
     if paused:
         pause(user)
     if signed_in:
-        sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+        sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
     return user
 
 
 def pause(user, address="203.0.113.7"):
     for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, Caller(address)))
+        limiter.reserve(signin.login_bucket(user.email, RequestInfo(address)))
 
 
 def make_staff(*permissions, email="clerk@example.org"):
@@ -560,7 +561,7 @@ def test_the_last_active_superuser_stays(superuser):
 
     assert response.status_code == 403
     with pytest.raises(ProductError, match="last active superuser"):
-        services.deactivate(superuser, by=services.Actor("command:deactivate_user"), reason="coup")
+        services.deactivate(superuser, actor=Actor.command("deactivate_user"), reason="coup")
     superuser.refresh_from_db()
     assert superuser.is_active
 
@@ -684,7 +685,7 @@ def test_a_session_that_ends_meanwhile_does_not_break_saving(staff_client):
     user = person(signed_in=True)
     html = staff_client.get(page(user)).content.decode()
     hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', html))
-    services.sign_out(user, by=services.Actor("test"))
+    services.sign_out(user, actor=Actor("command", label="test"))
 
     response = staff_client.post(page(user), {**hidden, "first_name": "Grace", "last_name": ""})
 
@@ -916,7 +917,7 @@ def test_the_page_costs_the_same_however_much_there_is(staff_client):
     few = cost(staff_client, page(user))
 
     for _ in range(10):
-        sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+        sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
         staff_client.post(page(user, "send-reset"))
     staff_client.get(page(user))
 
@@ -930,7 +931,7 @@ def test_what_people_typed_is_escaped(staff_client):
     evil = '"><script>alert(1)</script>'
     user = person(email="a&b@example.org", first_name=evil, last_name="<i>", inactive=True, deactivated_reason=evil)
     agent = 'Evil"><script>/1'
-    sessions.new_session(user, Caller("203.0.113.7", agent), UserSession.Kind.API, timezone.now())
+    sessions.new_session(user, RequestInfo("203.0.113.7", agent), UserSession.Kind.API, timezone.now())
     Group.objects.create(name=evil)
 
     pages = [LIST, page(user), page(user, "history"), INDEX, f"{LIST}?q={evil}"]

@@ -7,10 +7,11 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from users import services
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import Actor, Caller, sessions
+from users.services import sessions
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +37,7 @@ def page(user, end="change"):
 
 
 def signed_in(user):
-    return sessions.new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+    return sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
 
 
 def with_factor(user):
@@ -107,15 +108,15 @@ def test_a_selection_leaves_out_those_above():
 
 def test_services_refuse_too():
     support, root = member("Support"), UserFactory.create(superuser=True)
-    by = Actor.staff(support)
+    actor = Actor("admin", support)
 
     for verb in (services.unlock, services.send_reset, services.sign_out, services.activate, services.send_code):
         with pytest.raises(ProductError, match="Only superusers"):
-            verb(root, by=by)
+            verb(root, actor=actor)
     with pytest.raises(ProductError, match="Only superusers"):
-        services.edit(root, by=by, first_name="Mallory")
+        services.edit(root, actor=actor, first_name="Mallory")
     with pytest.raises(ProductError, match="Only superusers give"):
-        services.edit(support, by=by, groups=Group.objects.all())
+        services.edit(support, actor=actor, groups=Group.objects.all())
 
 
 def test_nobody_takes_their_own_factor_or_account_away(staff_client, superuser):

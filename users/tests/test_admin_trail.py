@@ -9,9 +9,10 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from users import services
 from users.models import AuditEvent, MfaDevice, UserSession
-from users.services import Actor, Caller, audit, limiter, sessions, signin
+from users.services import audit, limiter, sessions, signin
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -26,8 +27,8 @@ def clerk(*permissions):
     return client
 
 
-def signed_in(user, **caller):
-    return sessions.new_session(user, Caller(**caller), UserSession.Kind.API, timezone.now())
+def signed_in(user, **actor):
+    return sessions.new_session(user, RequestInfo(**actor), UserSession.Kind.API, timezone.now())
 
 
 def rows(response):
@@ -36,7 +37,7 @@ def rows(response):
 
 
 def write(event="login.ok", **more):
-    audit.record(event, by=more.pop("by", Caller("203.0.113.7", "Firefox/1")), **more)
+    audit.record(event, actor=more.pop("actor", Actor("api", request=RequestInfo("203.0.113.7", "Firefox/1"))), **more)
     return AuditEvent.objects.order_by("-pk")[0]
 
 
@@ -76,17 +77,17 @@ def test_nobody_writes_in_the_trail(staff_client, user):
 )
 def test_the_trail_is_searched(staff_client, user, query, found):
     person = UserFactory.create(email="ada@example.org")
-    event = audit.event("login.ok", by=Caller(), user=person)
+    event = audit.event("login.ok", actor=Actor("api"), user=person)
     event.at = datetime(2020, 1, 15, tzinfo=UTC)
     event.save(force_insert=True)
     made = {"old": event.pk}
-    event = audit.event("login.ok", by=Caller(), user=person)
+    event = audit.event("login.ok", actor=Actor("api"), user=person)
     event.request_id = "request-7"
     event.save(force_insert=True)
     made["ok"] = event.pk
     made["failed"] = write("login.failed", outcome="failed", user=person).pk
     made["stranger"] = write("login.failed", outcome="failed", email="nobody@example.org").pk
-    made["staff"] = write("user.deactivated", by=Actor("command:deactivate_user"), user=person, reason="gone").pk
+    made["staff"] = write("user.deactivated", actor=Actor.command("deactivate_user"), user=person, reason="gone").pk
 
     shown = {event.pk for event in rows(staff_client.get(AUDIT, query))}
 
@@ -104,7 +105,7 @@ def test_the_id_of_a_person_or_session_finds_its_events(staff_client, user):
 
 def test_a_row_says_who_and_leads_to_person_session_and_request(staff_client, superuser, user):
     session = signed_in(user)
-    services.end_session(session, by=Actor.staff(superuser))
+    services.end_session(session, actor=Actor("admin", superuser))
     event = AuditEvent.objects.get(event="session.ended")
 
     row = staff_client.get(AUDIT, {"event": "session.ended"}).content.decode()
@@ -176,8 +177,8 @@ def test_the_page_shows_sessions_factors_and_events(staff_client, user):
     MfaDevice.objects.create(
         user=user, kind="totp", name="<Phone>", secret="sealed-secret", confirmed_at=timezone.now()
     )
-    services.deactivate(user, by=Actor("command:deactivate_user"), reason="a&b left")
-    services.activate(user, by=Actor("command:activate_user"))
+    services.deactivate(user, actor=Actor.command("deactivate_user"), reason="a&b left")
+    services.activate(user, actor=Actor.command("activate_user"))
     session = signed_in(user)
 
     html = staff_client.get(f"{LIST}{user.pk}/change/").content.decode()
@@ -251,17 +252,17 @@ def test_the_filters_find_who_needs_a_look(staff_client, client, superuser, quer
 
 def test_a_lifted_pause_leaves_the_filter(staff_client, user):
     for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, Caller("203.0.113.7")))
+        limiter.reserve(signin.login_bucket(user.email, RequestInfo("203.0.113.7")))
     write("login.paused", outcome="refused", user=user)
     assert rows(staff_client.get(LIST, {"look": "paused"})) == [user]
 
-    services.unlock(user, by=Actor("test"))
+    services.unlock(user, actor=Actor("command", label="test"))
 
     assert rows(staff_client.get(LIST, {"look": "paused"})) == []
 
 
 def test_the_first_page_counts_a_day_of_signing_in(staff_client, user):
-    old = audit.event("login.failed", by=Caller(), user=user, outcome="failed")
+    old = audit.event("login.failed", actor=Actor("api"), user=user, outcome="failed")
     old.at = timezone.now() - timedelta(hours=25)
     old.save(force_insert=True)
     write("login.failed", outcome="failed", user=user)
@@ -304,7 +305,7 @@ def test_a_page_is_answered_by_an_index(staff_client, superuser, user, monkeypat
     now = timezone.now()
     people = [User(email=f"n{n}@example.org", email_verified_at=now, password="x") for n in range(4000)]
     User.objects.bulk_create(people)
-    audit.record_all([audit.event("login.ok", by=Caller(), user=one) for one in people])
+    audit.record_all([audit.event("login.ok", actor=Actor("api"), user=one) for one in people])
     UserSession.objects.bulk_create(
         UserSession(user=one, kind="api", created_at=now - timedelta(seconds=n), expires_at=now + timedelta(days=1))
         for n, one in enumerate(people)

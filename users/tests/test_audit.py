@@ -2,6 +2,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
+from lib.actors import Actor
 from users.models import AuditEvent
 from users.services import audit
 
@@ -59,10 +60,9 @@ def test_only_the_purge_takes_events_away_and_only_old_ones(api, user):
 
 
 def test_what_is_not_listed_cannot_be_written(user):
-    from users.services import Caller
 
     with pytest.raises(ValueError, match="not to be audited"):
-        audit.record("login.ok", by=Caller(), user=user, password="Correct-Horse-7")
+        audit.record("login.ok", actor=Actor("api"), user=user, password="Correct-Horse-7")
 
 
 def test_rotated_keys_find_what_was_written_before(api, settings, user, outbox):

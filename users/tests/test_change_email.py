@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from notifications.models import Message
 from users.models import OneTimeToken, User, UserSession
 from users.services import deletion, recovery, tokens
-from users.services.callers import Caller
 from users.tests.factories import UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -260,7 +260,7 @@ def test_an_undo_comes_too_late_when_somebody_else_proved_the_old_address(api, u
 
 def test_whoever_deletes_a_hijacked_account_is_undone_with_it(api, user, changed):
     session = UserSession.objects.get(revoked_at=None)
-    deletion.request(User.objects.get(), caller=Caller(session_id=session.pk))
+    deletion.request(User.objects.get(), actor=Actor("api", request=RequestInfo(session_id=session.pk)))
 
     assert undo(api, changed).status_code == 200
 

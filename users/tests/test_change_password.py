@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.hashers import check_password
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, RateBucket, User, UserSession
 from users.services import recovery
@@ -156,13 +157,12 @@ def test_without_a_bearer_there_is_no_change(api, user):
 def test_a_change_in_the_middle_of_another_is_refused(api, user, signed_in):
     """The hash that was compared must still be there when the new one is written."""
     from users.services import accounts, signin
-    from users.services.callers import Caller
 
-    attempt = signin.begin(email=user.email, caller=Caller())
+    attempt = signin.begin(email=user.email, actor=Actor("api"))
     User.objects.update(password="!another")
 
     with pytest.raises(ProductError) as refused:
-        accounts.change_password(user, password_hash="new", attempt=attempt, caller=Caller(), keep=None)
+        accounts.change_password(user, password_hash="new", attempt=attempt, actor=Actor("api"), keep=None)
 
     assert refused.value.code == "PASSWORD_WRONG"
 

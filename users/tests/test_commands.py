@@ -9,10 +9,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from lib.actors import RequestInfo
 from notifications.models import Message
 from project.tests import processes
 from users.models import AuditEvent, User, UserSession
-from users.services import Caller, limiter, signin
+from users.services import limiter, signin
 from users.services.sessions import new_session
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -30,12 +31,12 @@ def run(name, *arguments, **options):
 
 def sessions(user, count=1):
     for _ in range(count):
-        new_session(user, Caller(), UserSession.Kind.API, timezone.now())
+        new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
 
 
 def pause(user):
     for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, Caller("203.0.113.7")))
+        limiter.reserve(signin.login_bucket(user.email, RequestInfo("203.0.113.7")))
 
 
 def live(user):

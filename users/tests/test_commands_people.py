@@ -8,8 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from lib.actors import RequestInfo
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import Caller, factors, limiter, signin, vault
+from users.services import factors, limiter, signin, vault
 from users.services.sessions import new_session
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -35,7 +36,9 @@ def refusal(name, *arguments):
 
 
 def signed_in(user, ip="203.0.113.7"):
-    return new_session(user, Caller(ip, "Mozilla/5.0 (X11; Linux) Firefox/140.0"), UserSession.Kind.API, timezone.now())
+    return new_session(
+        user, RequestInfo(ip, "Mozilla/5.0 (X11; Linux) Firefox/140.0"), UserSession.Kind.API, timezone.now()
+    )
 
 
 def with_app(user):
@@ -47,7 +50,7 @@ def with_app(user):
 
 def pause(user):
     for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, Caller("203.0.113.7")))
+        limiter.reserve(signin.login_bucket(user.email, RequestInfo("203.0.113.7")))
 
 
 def live(user):

@@ -8,11 +8,12 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.utils import timezone
 
+from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference
 from notifications.services import outbox
 from users import services
 from users.models import MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
-from users.services import Actor, deletion, housekeeping, proofs, recovery, tokens
+from users.services import deletion, housekeeping, proofs, recovery, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -128,7 +129,7 @@ def test_a_reset_link_mailed_before_opens_nothing(api, user, signed_in):
 
 
 def test_staff_who_activate_the_account_take_it_back(api, user, deleted):
-    services.activate(user, by=Actor("f" * 32))
+    services.activate(user, actor=Actor("command", label="f" * 32))
 
     assert User.objects.get().delete_after_at is None
     assert delete_due(timezone.now() + LATER) == 0
@@ -136,7 +137,7 @@ def test_staff_who_activate_the_account_take_it_back(api, user, deleted):
 
 
 def test_what_staff_shut_in_the_meantime_no_link_opens(api, user, deleted):
-    assert services.deactivate(user, by=Actor("f" * 32), reason="Abuse")
+    assert services.deactivate(user, actor=Actor("command", label="f" * 32), reason="Abuse")
 
     assert code_of(undelete(api, deleted)) == BAD
     assert delete_due(timezone.now() + LATER) == 1
@@ -242,7 +243,7 @@ def test_one_who_has_become_the_last_superuser_meanwhile_is_kept(api, superuser)
 
 
 def test_accounts_that_staff_shut_are_never_deleted(user):
-    services.deactivate(user, by=Actor("f" * 32), reason="Abuse")
+    services.deactivate(user, actor=Actor("command", label="f" * 32), reason="Abuse")
 
     assert delete_due(timezone.now() + timedelta(days=3650)) == 0
 

@@ -10,11 +10,11 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from lib import slices
+from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference, Suppression
 from project.asgi import application
 from users.models import AuditEvent, MfaDevice, RecoveryCode, RefreshToken
 from users.services import audit, proofs, vault
-from users.services.callers import Caller
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere
 
@@ -150,7 +150,7 @@ def fill(user, count):
         for n in range(count)
     ]
     Message.objects.bulk_create(rows, batch_size=500)
-    events = [audit.event("session.ended", by=Caller(), user=user, count=n) for n in range(count)]
+    events = [audit.event("session.ended", actor=Actor("api"), user=user, count=n) for n in range(count)]
     AuditEvent.objects.bulk_create(events, batch_size=500)
 
 
@@ -166,11 +166,11 @@ def test_long_lists_are_whole_and_in_order(api, user, signed_in, short_slices):
 
 
 def test_memory_does_not_grow_with_the_lists(user, short_slices):
-    from users.services import Actor, export
+    from users.services import export
 
     def peak():
         tracemalloc.start()
-        length = sum(map(len, export.made(user, by=Actor("test"))))
+        length = sum(map(len, export.made(user, actor=Actor("command", label="test"))))
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return length, size

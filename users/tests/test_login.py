@@ -4,10 +4,11 @@ import jwt
 import pytest
 from django.utils import timezone
 
+from lib.actors import Actor
 from notifications.models import Message
 from users import services
 from users.models import RateBucket, User, UserSession
-from users.services import Actor, hashing
+from users.services import hashing
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -278,10 +279,10 @@ def test_other_sessions_survive_a_sign_out(api, user):
 def test_deactivation_ends_access_at_once(api, user):
     api.sign_in(user)
 
-    services.deactivate(user, by=Actor("test"), reason="gone")
+    services.deactivate(user, actor=Actor("command", label="test"), reason="gone")
 
     assert api.call("GET", "/users/user").status_code == 401
-    services.activate(user, by=Actor("test"))
+    services.activate(user, actor=Actor("command", label="test"))
     assert api.call("GET", "/users/user").status_code == 401
 
 
@@ -371,7 +372,7 @@ def test_public_endpoints_ignore_a_stale_bearer(api, user):
 
 def test_the_greeting_comes_from_the_database(api, user):
     api.sign_in(user)
-    services.rename(user, first_name="Grace", by="test")
+    services.rename(user, first_name="Grace", actor=Actor("command", label="test"))
 
     assert api.call("GET", "/_authenticated").json() == {"message": "Hello Grace!"}
 

@@ -9,18 +9,18 @@ import pytest
 from django.forms.models import model_to_dict
 from django.utils import timezone
 
+from lib.actors import RequestInfo
 from notifications import registry
 from notifications.models import Message, Preference
 from notifications.services import suppressions
 from users.models import OneTimeToken
 from users.services import notices, tokens
-from users.services.callers import Caller
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
 
 AT = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
-FIREFOX = Caller("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+FIREFOX = RequestInfo("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
 NEW, OLD = "new@example.net", "old@example.net"
 FORGOT = "http://localhost:3000/forgot-password"
 LOGIN = "http://localhost:3000/login"
@@ -57,7 +57,7 @@ def send_link(name, user, row=None):
 # Each notice as its callers queue it, whom it reaches (None: the account's own address), and what must be in it.
 NOTICES = {
     "already_registered": (
-        lambda user: notices.already_registered(user, caller=FIREFOX),
+        lambda user: notices.already_registered(user, info=FIREFOX),
         None,
         ["already has an account", LOGIN, FORGOT, "Firefox on Linux", "203.0.113.7"],
     ),
@@ -67,17 +67,17 @@ NOTICES = {
         ["was changed", "other devices were signed out", FORGOT, "Time: "],
     ),
     "new_sign_in": (
-        lambda user: notices.new_sign_in(user, caller=FIREFOX, at=AT),
+        lambda user: notices.new_sign_in(user, info=FIREFOX, at=AT),
         None,
         ["Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
     "sign_in_after_failures": (
-        lambda user: notices.sign_in_after_failures(user, count=12345, caller=FIREFOX, at=AT),
+        lambda user: notices.sign_in_after_failures(user, count=12345, info=FIREFOX, at=AT),
         None,
         ["failed tries: 12345", "Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
     "session_resumed": (
-        lambda user: notices.session_resumed(user, caller=FIREFOX, at=AT),
+        lambda user: notices.session_resumed(user, info=FIREFOX, at=AT),
         None,
         ["asked again for an answer", "Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
@@ -103,7 +103,7 @@ NOTICES = {
         ["a passkey was added", "My phone", FORGOT],
     ),
     "recovery_code_used": (
-        lambda user: notices.recovery_code_used(user, left=2, caller=FIREFOX),
+        lambda user: notices.recovery_code_used(user, left=2, info=FIREFOX),
         None,
         ["Codes left: 2", "Make new recovery codes soon", "Firefox on Linux", "203.0.113.7", FORGOT],
     ),
@@ -247,7 +247,7 @@ def test_a_second_change_of_the_password_is_another_mail(user):
 def test_whoever_types_an_address_again_and_again_sends_few_mails(user, outbox):
     with outbox() as mails:
         for _ in range(10):
-            notices.already_registered(user, caller=FIREFOX)
+            notices.already_registered(user, info=FIREFOX)
 
     assert len(mails) == 3
 
@@ -258,8 +258,8 @@ def test_whoever_types_an_address_again_and_again_sends_few_mails(user, outbox):
 @pytest.mark.parametrize("agent", ["www.example.net", "Win-at.example.net/1.0", "call-0900-123456"])
 def test_a_program_whose_name_would_become_a_link_is_not_printed(user, outbox, agent):
     with outbox() as mails:
-        notices.already_registered(user, caller=Caller("203.0.113.7", agent))
-        notices.session_replay(user, label=Caller("", agent).label, at=AT)
+        notices.already_registered(user, info=RequestInfo("203.0.113.7", agent))
+        notices.session_replay(user, label=RequestInfo("", agent).client_name, at=AT)
 
     for mail in mails:
         assert agent.partition("/")[0] not in mail.body + html(mail)
@@ -268,7 +268,7 @@ def test_a_program_whose_name_would_become_a_link_is_not_printed(user, outbox, a
 
 def test_an_unknown_place_leaves_no_empty_line(user, outbox):
     with outbox() as mails:
-        notices.recovery_code_used(user, left=9, caller=Caller())
+        notices.recovery_code_used(user, left=9, info=RequestInfo())
 
     assert "IP address" not in mails[0].body + html(mails[0])
     assert "Make new recovery codes soon" not in mails[0].body

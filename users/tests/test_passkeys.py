@@ -12,10 +12,11 @@ from django.utils import timezone
 
 from conftest import ApiClient
 from lib import env
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RecoveryCode, User, UserSession
-from users.services import Actor, Caller, factors, passkeys, second_factor
+from users.services import factors, passkeys, second_factor
 from users.tests.authenticator import ORIGIN, Authenticator, b64
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -34,7 +35,9 @@ def registered(user, authenticator=None, **options):
     """An authenticator that holds a passkey of the person's."""
     authenticator = authenticator or Authenticator(**options)
     ceremony, asked = passkeys.registration_options(user, name="Key")
-    passkeys.register(user, ceremony=ceremony, credential=authenticator.create(asked), by=Actor("test"))
+    passkeys.register(
+        user, ceremony=ceremony, credential=authenticator.create(asked), actor=Actor("command", label="test")
+    )
     return authenticator
 
 
@@ -349,13 +352,13 @@ def test_a_removed_passkey_signs_in_no_more(api, user):
 @contextmanager
 def removed_once_it_was_checked(user):
     """The owner removes the passkey between its check and the session it opens."""
-    by = Actor("test")
+    actor = Actor("command", label="test")
 
     def execute(run, sql, params, many, context):
         result = run(sql, params, many, context)
         if sql.startswith('UPDATE "users_mfadevice" SET "sign_count"'):
             for device in MfaDevice.objects.filter(user=user, kind="webauthn"):
-                factors.remove(user, device.pk, by=by)
+                factors.remove(user, device.pk, actor=actor)
         return result
 
     with connection.execute_wrapper(execute):
@@ -363,24 +366,24 @@ def removed_once_it_was_checked(user):
 
 
 def test_a_passkey_removed_during_its_own_sign_in_opens_nothing(user):
-    caller, authenticator = Caller(), registered(user)
+    actor, authenticator = Actor("api"), registered(user)
     ceremony, options = passkeys.login_options()
 
     with removed_once_it_was_checked(user), pytest.raises(ProductError) as refused:
-        passkeys.sign_in(ceremony=ceremony, credential=authenticator.get(options), caller=caller)
+        passkeys.sign_in(ceremony=ceremony, credential=authenticator.get(options), actor=actor)
 
     assert refused.value.code == "PASSKEY_REJECTED"
     assert not user.sessions.exists()
 
 
 def test_a_passkey_removed_during_the_second_step_finishes_nothing(user):
-    caller, authenticator = Caller(), registered(user)
+    actor, authenticator = Actor("api"), registered(user)
     ceremony, options = passkeys.login_options(user)
-    token = second_factor.ask(user, caller).extra["mfa_token"]
+    token = second_factor.ask(user, actor).extra["mfa_token"]
     answer = {"ceremony": ceremony, "credential": authenticator.get(options)}
 
     with removed_once_it_was_checked(user), pytest.raises(ProductError) as refused:
-        second_factor.verify_passkey(token=token, **answer, caller=caller)
+        second_factor.verify_passkey(token=token, **answer, actor=actor)
 
     assert refused.value.code == "PASSKEY_REJECTED"
     assert not user.sessions.exists()

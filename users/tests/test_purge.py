@@ -6,6 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from users.models import (
     AuditEvent,
     MfaDevice,
@@ -16,7 +17,7 @@ from users.models import (
     User,
     UserSession,
 )
-from users.services import Caller, audit, housekeeping
+from users.services import audit, housekeeping
 from users.services.sessions import new_session
 from users.tests.factories import UserFactory
 
@@ -39,7 +40,7 @@ def token(user, **fields):
 
 
 def session(user, created_at, **fields):
-    row = new_session(user, Caller(), UserSession.Kind.API, created_at)
+    row = new_session(user, RequestInfo(), UserSession.Kind.API, created_at)
     UserSession.objects.filter(pk=row.pk).update(**fields)
     return row
 
@@ -133,10 +134,10 @@ def test_an_account_nobody_verified_in_30_days_goes_and_is_on_record(db):
 
 
 def test_audit_events_go_by_age(user, settings):
-    old = audit.event("login.ok", by=Caller(), user=user)
+    old = audit.event("login.ok", actor=Actor("api"), user=user)
     old.at = days(401)
     old.save()
-    audit.record("login.ok", by=Caller(), user=user)
+    audit.record("login.ok", actor=Actor("api"), user=user)
 
     assert housekeeping.purge(NOW) == purged(audit_events=1)
     assert AuditEvent.objects.count() == 1

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from django.utils import timezone
 
+from lib.actors import Actor, RequestInfo
 from users import services
 from users.models import AuditEvent, UserSession
-from users.services import Actor, audit, sessions
-from users.services.callers import Caller
+from users.services import audit, sessions
 from users.tests.factories import UserFactory
 from users.tests.own import code_of
 
@@ -23,7 +23,7 @@ def events(api, before=""):
 
 def fill(user, count):
     AuditEvent.objects.bulk_create(
-        [audit.event("session.ended", by=Caller(), user=user, count=n) for n in range(count)]
+        [audit.event("session.ended", actor=Actor("api"), user=user, count=n) for n in range(count)]
     )
 
 
@@ -66,11 +66,11 @@ def test_fifty_a_page_the_newest_first_and_none_twice(api, user, queries):
 
 
 def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
-    caller = Caller("198.51.100.9", "Mozilla/5.0 Firefox/140.0", door="admin")
-    session = sessions.new_session(superuser, caller, UserSession.Kind.ADMIN, timezone.now())
-    by = Actor("f" * 32, superuser, replace(caller, session_id=session.pk))
-    services.deactivate(user, by=by, reason="Complaint of Bob")
-    services.activate(user, by=by)
+    info = RequestInfo("198.51.100.9", "Mozilla/5.0 Firefox/140.0")
+    session = sessions.new_session(superuser, info, UserSession.Kind.ADMIN, timezone.now())
+    actor = Actor("admin", superuser, "f" * 32, replace(info, session_id=session.pk))
+    services.deactivate(user, actor=actor, reason="Complaint of Bob")
+    services.activate(user, actor=actor)
     api.sign_in(user)
 
     body = events(api).content.decode()
@@ -82,8 +82,8 @@ def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
 
 
 def test_commands_are_staffs_and_chores_the_systems(api, user):
-    audit.record("user.unlocked", by=Actor("command:unlock_user"), user=user)
-    audit.record("user.updated", by=Actor.schedule("x"), user=user)
+    audit.record("user.unlocked", actor=Actor.command("unlock_user"), user=user)
+    audit.record("user.updated", actor=Actor.schedule("x"), user=user)
     api.sign_in(user)
 
     assert [event["by"] for event in events(api).json()] == ["you", "system", "staff"]

@@ -15,11 +15,12 @@ from django.test import Client
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.logs import JsonFormatter
 from lib.middleware import PAGE_POLICY
 from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
-from users.services import Actor, Caller, enrolment, factors, sessions, vault
+from users.services import enrolment, factors, sessions, vault
 from users.tests.authenticator import Authenticator
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -51,8 +52,8 @@ class App(pyotp.TOTP):
 def set_up(user):
     started = factors.start_totp(user)
     app = App(started.secret)
-    by = Actor.oneself(user, Caller(door="admin"))
-    app.codes = factors.confirm_totp(user, code=app.now(), device_id=started.device.pk, by=by)
+    actor = Actor("admin", user)
+    app.codes = factors.confirm_totp(user, code=app.now(), device_id=started.device.pk, actor=actor)
     # The code of this half minute is spent; what the tests type is not.
     MfaDevice.objects.update(last_step=None)
     return app
@@ -246,7 +247,7 @@ def test_it_lives_five_minutes(client, app):
 
 
 def new_password(user):
-    services.reset_password(user, NEW_PASSWORD, by=Actor("test"))
+    services.reset_password(user, NEW_PASSWORD, actor=Actor("command", label="test"))
 
 
 def deactivate(user):
@@ -431,12 +432,12 @@ def test_optional_still_asks_those_who_have_one(client, app, settings):
 def set_up_beside(user):
     """Another window sets an app up as soon as it may once this one has asked whether there is a factor."""
     started = factors.start_totp(user)
-    by, window = Actor.oneself(user, Caller(door="admin")), ThreadPoolExecutor(1)
+    actor, window = Actor("admin", user), ThreadPoolExecutor(1)
     began = []
 
     def set_up():
         try:
-            factors.take_into_use(started.device, by=by, keep=None)
+            factors.take_into_use(started.device, actor=actor, keep=None)
         finally:
             connection.close()
 

@@ -16,7 +16,6 @@ from lib.errors import ProductError
 from lib.text import printable
 from users import services
 from users.models import User
-from users.services import Actor
 
 
 def add_json(parser: CommandParser) -> None:
@@ -35,10 +34,6 @@ def _limit(text: str) -> int:
 
 class AccountCommand(Command):
     """A command about accounts; with `--json` it prints one object."""
-
-    @property
-    def actor(self) -> Actor:
-        return Actor(self.label)
 
     def say(self, options: dict[str, Any], facts: dict[str, Any], *lines: str) -> None:
         """The facts with `--json`, else the lines."""

@@ -16,7 +16,7 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user, created = services.create_admin(options["email"], by=self.actor)
+        user, created = services.create_admin(options["email"], actor=self.actor)
         link = enrolment.link(user)
         facts = {"email": user.email, "created": created, "link": link}
         what = "created" if created else "is a superuser"

@@ -6,10 +6,11 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
+from lib.actors import Actor
 from lib.commands import Command as OurCommand
 from lib.text import is_storable, valid_email
 from users.models import User
-from users.services import Actor, audit
+from users.services import audit
 
 
 class Command(OurCommand, createsuperuser.Command):
@@ -25,7 +26,7 @@ class Command(OurCommand, createsuperuser.Command):
         before = set(superusers.values_list("pk", flat=True))
         super().handle(*args, **options)
         for user in superusers.exclude(pk__in=before):
-            audit.record("user.created", by=Actor(self.label), user=user, is_superuser=True)
+            audit.record("user.created", actor=Actor.command("createsuperuser"), user=user, is_superuser=True)
 
     def _validate_username(self, username: str | None, *args: Any) -> Any:
         """What is wrong with an address, as Django asks before it goes on; also one without the one spelling."""

@@ -16,5 +16,5 @@ class Command(PeopleCommand):
         add_reason(parser)
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        changed = services.deactivate(user, by=self.actor, reason=options["reason"])
+        changed = services.deactivate(user, actor=self.actor, reason=options["reason"])
         return f"{user.email} is deactivated", {"changed": changed}

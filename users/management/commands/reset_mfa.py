@@ -16,5 +16,5 @@ class Command(PeopleCommand):
         add_reason(parser)
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        removed = factors.remove_all(user, by=self.actor, reason=options["reason"])
+        removed = factors.remove_all(user, actor=self.actor, reason=options["reason"])
         return f"{user.email}: {removed} second factor{'' if removed == 1 else 's'} removed", {"removed": removed}

@@ -24,11 +24,11 @@ class Command(AccountCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         user = services.find(options["email"])
         if options["send_link"]:
-            services.send_reset(user, by=self.actor)
+            services.send_reset(user, actor=self.actor)
             self.say(options, {"email": user.email, "link_sent": True}, f"{user.email} gets a reset link.")
             return
         password = self._password(options)
-        ended = services.reset_password(user, password, by=self.actor)
+        ended = services.reset_password(user, password, actor=self.actor)
         made = {"password": password} if options["generate"] else {}
         lines = (f"{user.email} reset, {ended} sessions ended.", *made.values())
         self.say(options, {"email": user.email, "ended": ended, **made}, *lines)

@@ -23,11 +23,11 @@ class Command(PeopleCommand):
             return super().handle(*args, **options)
         if not options["yes"]:
             raise CommandError("--all signs everybody out: add --yes.", returncode=2)
-        ended = services.sign_out_all(by=self.actor)
+        ended = services.sign_out_all(actor=self.actor)
         return self.say(options, {"ended": ended}, f"{_sessions(ended)} ended.")
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        ended = services.sign_out(user, by=self.actor)
+        ended = services.sign_out(user, actor=self.actor)
         return f"{user.email}: {_sessions(ended)} ended", {"ended": ended}
 
 

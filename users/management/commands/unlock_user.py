@@ -9,5 +9,5 @@ class Command(PeopleCommand):
     help = "Lift the pause after wrong passwords or codes. Does not activate."
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        was_paused = services.unlock(user, by=self.actor)
+        was_paused = services.unlock(user, actor=self.actor)
         return f"{user.email} {'is unlocked' if was_paused else 'was not paused'}", {"changed": was_paused}

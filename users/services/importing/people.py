@@ -13,14 +13,14 @@ from django.db import IntegrityError, connection, reset_queries, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.text import NAME_MAX_LENGTH, valid_email
 from users.models import AuditEvent, User
 from users.services import audit, sessions, tokens
-from users.services.callers import Actor, Caller
 from users.services.importing.report import Options, Report
 from users.services.importing.source import Source
 
-BY = Actor("import:compose-stack", None, Caller(door="import"))
+BY = Actor("import", label="import:compose-stack")
 # Up to 2^16 rounds, seconds of a core: one row must not keep a hashing thread for hours.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
 _UUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -197,7 +197,7 @@ class _Batch:
     def _written(self, users: list[User], what: str) -> None:
         audit.record_all(
             [
-                audit.event("user.imported", by=BY, user=user, kind=what, mark=_marks(self.theirs[user.pk])[0])
+                audit.event("user.imported", actor=BY, user=user, kind=what, mark=_marks(self.theirs[user.pk])[0])
                 for user in users
             ]
         )
