@@ -19,7 +19,7 @@ SESSION_KEY = "users.session"
 
 @receiver(user_logged_in)
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
-    actor = Actor.of(request, "admin")
+    actor = Actor.anonymous(request, "admin").as_user(user)
     place = opening.place_of(user, actor)
     amr = getattr(request, "proved", ("pwd",))
     session = sessions.new_session(user, actor.request, UserSession.Kind.ADMIN, timezone.now(), amr)
@@ -36,4 +36,4 @@ def end_admin_session(sender: type[User], request: HttpRequest, user: User | Non
     if user is None or not session_id:
         return
     if session := UserSession.objects.select_related("user").filter(pk=session_id).first():
-        sessions.end_session(session, reason="logout", actor=Actor.of(request, "admin"))
+        sessions.end_session(session, reason="logout", actor=Actor.anonymous(request, "admin").as_user(user))

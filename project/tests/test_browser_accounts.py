@@ -30,7 +30,8 @@ from lib.actors import RequestInfo
 from users import services
 from users.models import UserSession
 from users.services import sessions
-sessions.new_session(services.find("alan@example.org"), RequestInfo("203.0.113.8"), UserSession.Kind.API, timezone.now())
+alan = services.find("alan@example.org")
+sessions.new_session(alan, RequestInfo("203.0.113.8"), UserSession.Kind.API, timezone.now())
 """
 
 

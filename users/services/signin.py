@@ -132,7 +132,7 @@ def give_up(attempt: Attempt) -> None:
 
 def note_failure(attempt: Attempt, *, why: str) -> None:
     """Put the failed try on record, and the pause it led to."""
-    about: dict[str, Any] = {"by": attempt.actor, "user": attempt.user, "email": attempt.email}
+    about: dict[str, Any] = {"actor": attempt.actor, "user": attempt.user, "email": attempt.email}
     events = [audit.event("login.failed", outcome="failed", why=why, **about)]
     if attempt.pause_seconds:
         events.append(audit.event("login.paused", outcome="refused", pause_seconds=attempt.pause_seconds, **about))
