@@ -16,8 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from feature_flags import engine, names
 from feature_flags.engine import agreement
+from lib.addresses import normal_domain
 from lib.errors import ProductError
-from lib.text import Text, is_storable, normal_domain, storable
+from lib.text import Text, is_storable, require_storable
 
 Document = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -62,13 +63,13 @@ def _identifier(value: str) -> str:
         raise ValueError("A user id has no blanks around it.")
     if "," in value:
         raise ValueError("A user id holds no comma.")
-    return storable(value)
+    return require_storable(value)
 
 
 def _named(value: str) -> str:
     if value != value.strip() or not value:
         raise ValueError("A name has no blanks around it.")
-    return storable(value)
+    return require_storable(value)
 
 
 Codename = Annotated[str, AfterValidator(_codename)]

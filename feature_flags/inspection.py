@@ -13,8 +13,8 @@ from feature_flags.flag_document import Document, Problem, wire_constraint
 from feature_flags.models import FlagRevision, Segment
 from feature_flags.services.segments import segment_document
 from feature_flags.unleash_feature import definition
+from lib.db import batches
 
-_BATCH = 500
 NO_HISTORY = "it has no history: no verb has written it"
 
 
@@ -91,8 +91,8 @@ def _differences(
 
 def _snapshots(pks: list[int]) -> dict[int, Document]:
     found: dict[int, Document] = {}
-    for start in range(0, len(pks), _BATCH):
-        rows = FlagRevision.objects.filter(pk__in=pks[start : start + _BATCH])
+    for some in batches(pks):
+        rows = FlagRevision.objects.filter(pk__in=some)
         found.update(rows.values_list("pk", "snapshot"))
     return found
 

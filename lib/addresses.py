@@ -1,14 +1,20 @@
-"""One spelling for one mailbox (RFC 5321; IDNA 2008, RFC 5891, with the mapping of UTS 46).
+"""E-mail addresses, one spelling for one mailbox (RFC 5321; IDNA 2008, RFC 5891, with the mapping of UTS 46).
 
 Stored, compared and shown is the readable form, `ada@bücher.example`. Only what leaves for another machine is ASCII.
 """
 
 import re
 from ipaddress import ip_address
+from typing import Annotated
 
 import idna
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from pydantic import AfterValidator, Field
 
-MAX_LENGTH = 254
+from lib.text import require_storable
+
+EMAIL_MAX_LENGTH = 254
 _LITERAL = re.compile(r"\[([0-9a-f:.]+)\]")
 _ATOMS = re.compile(r"[-!#$%&'*+/=?^_`{}|~0-9a-z]+(\.[-!#$%&'*+/=?^_`{}|~0-9a-z]+)*")
 _QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\[ -~])*)"')
@@ -16,12 +22,12 @@ _JOINERS = re.compile("[\u200c\u200d]")
 
 
 def canonical(address: str) -> str:
-    """The one spelling; ValueError, worded to follow "the address", for what has none."""
+    """The one spelling. ValueError, worded to follow "the address", when there is none."""
     local, at, domain = address.strip().rpartition("@")
     if not at:
         raise ValueError("is not a valid e-mail address")
-    if len(local) > MAX_LENGTH or len(domain) > MAX_LENGTH:
-        raise ValueError(f"must have at most {MAX_LENGTH} characters")
+    if len(local) > EMAIL_MAX_LENGTH or len(domain) > EMAIL_MAX_LENGTH:
+        raise ValueError(f"must have at most {EMAIL_MAX_LENGTH} characters")
     local = local.lower()
     if not (local.isascii() and local.isprintable()):
         raise ValueError("holds characters before the @ that are not ASCII")
@@ -56,7 +62,7 @@ def canonical_domain(domain: str) -> str:
 
 
 def _readable(label: str) -> str:
-    """As IDNA 2008 has it where it is not plain ASCII; the hyphens of other labels are their own affair."""
+    """As IDNA 2008 has it where it is not plain ASCII; other labels keep their hyphens."""
     if label.isascii() and not label.startswith("xn--"):
         return label
     readable = idna.ulabel(label)
@@ -82,3 +88,43 @@ def ascii_form(address: str) -> str:
     """The address as it travels."""
     local, at, domain = address.rpartition("@")
     return f"{local}{at}{ascii_domain(domain)}"
+
+
+def typed_email(address: str) -> str:
+    """Stripped and in lower case, as addresses were stored before there was one spelling for each."""
+    return address.strip().lower()
+
+
+def normal_email(address: str) -> str:
+    """The one spelling; a text that is no address comes back as `typed_email`, to be looked up in vain."""
+    try:
+        return canonical(address)
+    except ValueError:
+        return typed_email(address)
+
+
+def normal_domain(domain: str) -> str:
+    """The one spelling of a domain; a text that is none comes back unchanged."""
+    try:
+        return canonical_domain(domain)
+    except ValueError:
+        return domain
+
+
+def valid_email(address: str) -> str:
+    """The one spelling; ValueError without one, when Django's validator refuses it, or over 254 characters."""
+    address = canonical(require_storable(address))
+    try:
+        validate_email(ascii_form(address))
+    except ValidationError:
+        raise ValueError("is not a valid e-mail address") from None
+    if len(ascii_form(address)) > EMAIL_MAX_LENGTH:
+        raise ValueError(f"must have at most {EMAIL_MAX_LENGTH} characters")
+    return address
+
+
+Email = Annotated[
+    str,
+    AfterValidator(valid_email),
+    Field(json_schema_extra={"format": "email", "maxLength": EMAIL_MAX_LENGTH}),
+]

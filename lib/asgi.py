@@ -21,6 +21,8 @@ from django.http import HttpRequest
 from django.urls import ResolverMatch, set_script_prefix
 from django.utils.module_loading import import_string
 
+from lib.text import whole_number
+
 logger = logging.getLogger("switchboard.request")
 
 Scope = MutableMapping[str, Any]
@@ -186,7 +188,7 @@ async def read_body(receive: Receive, limit: float = inf) -> bytes | None:
 
 def declared_length(value: bytes) -> int:
     """What a Content-Length says; 0 when it is empty or unreadable."""
-    return int(value) if value.isdigit() and len(value) < 19 else 0
+    return whole_number(value) or 0
 
 
 def bounded(app: App, limit: int) -> App:

@@ -4,7 +4,8 @@ import errno
 import os
 import select
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from django.db import Error as DatabaseFailure
 
 from lib.actors import Actor
 from lib.errors import ProductError
+from lib.text import whole_number
 
 
 class _Parser(CommandParser):
@@ -88,6 +90,17 @@ def _is_gone(stdout: TextIOWrapper) -> bool:
     watch = select.poll()
     watch.register(stdout.fileno(), select.POLLOUT)
     return any(seen & (select.POLLERR | select.POLLHUP) for _, seen in watch.poll(0))
+
+
+def whole_number_from(least: int, most: int) -> Callable[[str], int]:
+    """A `type=` for argparse."""
+
+    def read(text: str) -> int:
+        if (number := whole_number(text)) is None or not least <= number <= most:
+            raise ArgumentTypeError(f"give a whole number from {least} to {most}")
+        return number
+
+    return read
 
 
 def add_reason(parser: ArgumentParser) -> None:

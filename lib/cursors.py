@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from lib.errors import ProductError
+from lib.text import whole_number
 
 _MAC_LENGTH = 12
 
@@ -20,10 +21,10 @@ def read(cursor: str, *, of: str) -> int:
     """The key of the last row shown; ProductError 400 `BAD_CURSOR` for a cursor that is not this list's."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        number = urlsafe_b64decode(padded)[_MAC_LENGTH:].decode("ascii")
+        pk = whole_number(urlsafe_b64decode(padded)[_MAC_LENGTH:])
     except (ValueError, binascii.Error):
-        number = ""
+        pk = None
     # Made anew and compared whole: base64 has more than one spelling of the same bytes.
-    if not (number.isdecimal() and len(number) < 20 and constant_time_compare(make(int(number), of=of), cursor)):
+    if pk is None or not constant_time_compare(make(pk, of=of), cursor):
         raise ProductError("BAD_CURSOR", "This is no cursor of this list.")
-    return int(number)
+    return pk

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 import notifications
-from lib.text import storable
+from lib.text import require_storable
 from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
 from notifications.render import TEST
 
@@ -50,7 +50,7 @@ class Announcement(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, _trimmed(150, least=1), AfterValidator(_one_line)]
-    body: Annotated[str, _trimmed(4000, least=1), AfterValidator(storable)]
+    body: Annotated[str, _trimmed(4000, least=1), AfterValidator(require_storable)]
     url: Annotated[str, _trimmed(2000), AfterValidator(_web_address)] = ""
     severity: Literal["info", "success", "warning", "error"] = "info"
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from django.conf import settings
 
+from lib.text import clean_text, whole_number
 from notifications.models import Attempt, Refusal
 from notifications.registry import Backoff
 
@@ -65,12 +66,7 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
         for spelling in (secret, html.escape(secret), *_query_values(secret)):
             if spelling:
                 text = text.replace(spelling, MASK)
-    return storable(text)[:TEXT_LIMIT]
-
-
-def storable(text: str) -> str:
-    """Without what a database or UTF-8 cannot hold."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+    return clean_text(text)[:TEXT_LIMIT]
 
 
 def _query_values(secret: str) -> list[str]:
@@ -92,8 +88,8 @@ def wait_after(attempt: int, backoff: Backoff) -> timedelta:
 def retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:
     """The wait that a Retry-After header asks for, seconds or a date, never more than six hours."""
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return min(timedelta(seconds=int(text[:9])), LONGEST_WAIT)
+    if (seconds := whole_number(text, digits=100)) is not None:
+        return timedelta(seconds=min(seconds, LONGEST_WAIT.total_seconds()))
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError):

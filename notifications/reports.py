@@ -15,7 +15,8 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from lib.text import valid_email
+from lib.addresses import valid_email
+from lib.text import clean_text
 from notifications.models import Refusal
 from notifications.refusals import meaning
 
@@ -84,8 +85,7 @@ def plain(value: Any, limit: int) -> str:
         return ""
     if isinstance(value, int) and value.bit_length() > 128:
         return ""
-    text = str(value)[: 4 * limit]
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
+    return clean_text(str(value)[: 4 * limit])[:limit]
 
 
 def _mailersend(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:

@@ -18,7 +18,8 @@ from pydantic import (
     StringConstraints,
 )
 
-from lib.text import STORABLE, Email, Text, storable
+from lib.addresses import Email
+from lib.text import STORABLE, Text, require_storable
 from notifications import registry
 from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message
 from notifications.render import Rendered
@@ -46,7 +47,7 @@ def _to_the_microsecond(value: datetime) -> str:
 
 Time = Annotated[datetime, PlainSerializer(_to_the_microsecond, return_type=str)]
 TimeIn = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
-Word = Annotated[str, StringConstraints(max_length=100), AfterValidator(storable), STORABLE]
+Word = Annotated[str, StringConstraints(max_length=100), AfterValidator(require_storable), STORABLE]
 State = Literal["queued", "sending", "sent", "failed", "unknown", "cancelled", "suppressed", "expired"]
 
 

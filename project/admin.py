@@ -10,6 +10,7 @@ from django.core.exceptions import BadRequest
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 
+from lib.text import is_storable
 from users.staff_site.site import StaffSite
 
 
@@ -33,7 +34,7 @@ class SwitchboardAdminSite(StaffSite):
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             # The search box words its own refusal.
             filters = (value for key, values in request.GET.lists() if key != "q" for value in (key, *values))
-            if any("\x00" in value for value in filters):
+            if not all(map(is_storable, filters)):
                 raise BadRequest("A query cannot hold NUL characters.")
             if any(key.endswith("regex") for key in request.GET):
                 # Databases refuse bad ones in words of their own, and some good ones take for ever.

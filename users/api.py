@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
 
 from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.errors import refusals
-from lib.text import normal_email
 from users import auth, schemas, services
 from users.answers import as_if_mailed, compared, never_store, person
 from users.services import devices, hashing, registration

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from lib.actors import Actor
 from lib.errors import ProductError
+from lib.text import is_storable
 from users import services
 from users.models import User
 from users.services import hashing
@@ -21,7 +22,7 @@ class SignInBackend(ModelBackend):
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
         """The user, or None for a wrong password; a pause and a full queue raise the service's ProductError."""
-        if username is None or password is None or "\x00" in username + password:
+        if username is None or password is None or not is_storable(username + password):
             return None
         actor = Actor.anonymous(request, "admin") if request is not None else Actor("admin")
         attempt = services.begin(email=username, actor=actor)

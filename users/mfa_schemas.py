@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, StringConstraints, model_validator
 
-from lib.text import STORABLE, Text, storable
+from lib.text import STORABLE, Text, require_storable
 from users.models import MfaDevice
 from users.models.factors import FACTOR_NAME_MAX_LENGTH
 from users.schemas import StrictText
@@ -15,7 +15,7 @@ from users.schemas import StrictText
 FactorName = Annotated[
     StrictStr,
     StringConstraints(max_length=FACTOR_NAME_MAX_LENGTH, strip_whitespace=True),
-    AfterValidator(storable),
+    AfterValidator(require_storable),
     STORABLE,
 ]
 #: A TOTP code or a recovery code, blanks and hyphens allowed.

@@ -7,12 +7,13 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import AfterValidator, BaseModel, Field, StrictStr
 
-from lib.text import STORABLE, Email, Name, Text, storable
+from lib.addresses import Email
+from lib.text import STORABLE, Name, Text, require_storable
 from users.models import User, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
 # A number or a boolean is not a string here: the seed answers 422.
-StrictText = Annotated[StrictStr, AfterValidator(storable), STORABLE]
+StrictText = Annotated[StrictStr, AfterValidator(require_storable), STORABLE]
 
 
 class RegisterIn(BaseModel):

@@ -21,6 +21,7 @@ from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FlagRevision, Segment
 from lib.admin.verbs import VerbAdmin
 from lib.errors import ProductError
+from lib.text import whole_number
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -152,8 +153,7 @@ class DocumentPage:
 
     @property
     def base(self) -> int:
-        given = self.data.get("base", "")
-        return int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else 0
+        return whole_number(self.data.get("base", "")) or 0
 
     # --- Refusals that keep what was typed ----------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,13 +13,11 @@ from feature_flags.engine.operators import BY_NAME, Operator
 from feature_flags.engine.patterns import compile_pattern
 from feature_flags.engine.semver import looks_like_version, read_version
 from feature_flags.engine.text import BLANKS
+from lib.text import is_storable
 
 MAX_VALUES = 5_000
 MAX_FIELD = 100
 MAX_PATTERN = 1_000
-
-# Neither PostgreSQL nor UTF-8 can hold them.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Problem = tuple[str, str]
 
@@ -89,7 +86,7 @@ def _value_problems(constraint: Mapping[str, Any], operator: Operator) -> list[P
 
 
 def _text_problems(text: str, raw_text: bool = False) -> list[str]:
-    if _UNSTORABLE.search(text):
+    if not is_storable(text):
         return ["It holds characters that cannot be stored (NUL or half a pair)."]
     if text.endswith("\\"):
         return ["It cannot end with a backslash: Unleash clients would switch the flag off."]

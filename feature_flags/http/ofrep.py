@@ -29,6 +29,7 @@ from feature_flags.http.wire import (
 from feature_flags.runtime import store, usage
 from feature_flags.runtime.snapshot import Snapshot
 from lib.caches import remember
+from lib.text import whole_number
 
 STEM = "/ofrep/v1/evaluate/flags"
 _COLD = "No flags have been read yet."
@@ -107,8 +108,7 @@ def wanted_revision(query: bytes) -> int:
         named = parse_qs(query.decode("latin-1"), max_num_fields=100).get("flagConfigEtag", [""])[-1]
     except ValueError:
         return 0
-    digits = named.removeprefix("W/").strip('"')
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
+    return whole_number(named.removeprefix("W/").strip('"')) or 0
 
 
 def refuse(request: Request, refused: Refused) -> Answer:

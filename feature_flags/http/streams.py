@@ -23,6 +23,7 @@ from feature_flags.http.wire import SECURITY, VARY, Answer, Refused, Request, sh
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.net import holding, normal_ip
+from lib.text import whole_number
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -40,7 +41,7 @@ _CHUNK_BYTES = 64 * 1024
 def named_revision(tag: bytes | None) -> int:
     """The revision in an entity tag of ours, or in the id of an event; 0 without one."""
     digits = (tag or b"").removeprefix(b"W/").strip(b'"').partition(b":")[0]
-    return int(digits) if digits.isdigit() and len(digits) < 19 else 0
+    return whole_number(digits) or 0
 
 
 def find(path: str) -> str | None:
@@ -86,7 +87,7 @@ def _opened(request: Request) -> Stream:
     if hub.has_its_share(_holder(request)):
         raise Refused(429)
     seen = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode(errors="replace"))
-    return Stream(token.id, int(seen) if seen.isdigit() and len(seen) < 19 else None, request)
+    return Stream(token.id, whole_number(seen), request)
 
 
 def _holder(request: Request) -> str:

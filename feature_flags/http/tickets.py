@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from lib.text import whole_number
+
 # Whoever asks within the same slot gets the same ticket, so that a page need not reconnect for a new one.
 _SLOT_SECONDS = 6 * 3600
 #: Good for at least 12 hours, at most 18.
@@ -25,9 +27,11 @@ def make(token_id: int, issued: int) -> str:
 def token_id(ticket: str, now: float) -> int | None:
     """Whose ticket this is; None for one that is forged, broken or too old."""
     parts = ticket.split(".")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts[:2]):
+    if len(parts) != 3:
         return None
-    owner, issued = int(parts[0]), int(parts[1])
+    owner, issued = whole_number(parts[0]), whole_number(parts[1])
+    if owner is None or issued is None:
+        return None
     is_ours = constant_time_compare(parts[2], _mac(owner, issued))
     return owner if is_ours and slot(now) < issued + _SLOTS else None
 

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from lib.text import normal_domain
+from lib.addresses import normal_domain
 
 
 def respell(apps, schema_editor):

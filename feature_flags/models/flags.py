@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import names
-from lib.text import storable
+from lib.text import require_storable
 
 ACTOR_LABEL_LENGTH = 64
 DEFAULT_STICKINESS = "default"
@@ -25,7 +25,7 @@ def validate_codename(value: str) -> None:
 
 def validate_storable(value: str) -> None:
     try:
-        storable(value)
+        require_storable(value)
     except ValueError as error:
         raise ValidationError(f"This text {error}.") from None
 

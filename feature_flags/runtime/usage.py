@@ -18,7 +18,7 @@ from django.db import Error, connection, transaction
 
 from feature_flags import names
 from feature_flags.engine import Result
-from lib.sql import adapted
+from lib.db import adapted, batches, marks
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Token
@@ -263,9 +263,8 @@ def _write(counts: Mapping[Key, Cell], asked: Mapping[tuple[str, str], int], use
 
 
 def _upsert(statement: str, rows: list[tuple[Any, ...]]) -> None:
-    for start in range(0, len(rows), 500):
-        part = rows[start : start + 500]
-        values = ", ".join(f"({', '.join(['%s'] * len(row))})" for row in part)
+    for part in batches(rows):
+        values = ", ".join(f"({marks(row)})" for row in part)
         with connection.cursor() as cursor:
             cursor.execute(statement.format(values), adapted(*(value for row in part for value in row)))
 

@@ -15,6 +15,7 @@ from feature_flags.formats.reading import Findings, key, name_of, twice
 from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRevision, FlagSchedule, Segment, Tag
 from feature_flags.services import editing, segments, storage
 from feature_flags.services.revisions import Who, touch
+from lib.db import batches
 from lib.errors import ProductError
 
 Action = FlagRevision.Action
@@ -246,8 +247,8 @@ class _Import:
 def _read(pks: Sequence[int]) -> dict[int, Document]:
     """Those that are locked and no others: a flag made at this moment is half there. In batches, as databases want."""
     documents: dict[int, Document] = {}
-    for start in range(0, len(pks), _MANY):
-        documents.update(flag_document.read(pks[start : start + _MANY]))
+    for some in batches(pks, _MANY):
+        documents.update(flag_document.read(some))
     return documents
 
 

@@ -20,8 +20,9 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 
+from lib.addresses import normal_email
 from lib.admin.verbs import VerbAdmin
-from lib.text import is_storable, normal_email
+from lib.text import is_storable
 
 if TYPE_CHECKING:
     AnyPaginator = Paginator[Any]

@@ -20,11 +20,12 @@ from django.utils.translation import gettext_lazy as _
 
 from lib import audit
 from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.admin.lists import GrowingTableAdmin, chip, object_link, user_starts_with
 from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import staff
 from lib.errors import ProductError
-from lib.text import is_storable, normal_email
+from lib.text import is_storable
 from notifications.admin.common import TypeFilter, type_label
 from notifications.models import InAppNotification
 from notifications.services.announcements import LIMIT, announce

@@ -14,9 +14,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from lib.addresses import normal_email
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link, starts_with
 from lib.admin.verbs import BULK_LIMIT, staff
-from lib.text import normal_email
 from notifications.admin import detail
 from notifications.admin.common import CategoryFilter, ProviderFilter, TypeFilter, type_label
 from notifications.admin.running import may_see_providers

@@ -19,12 +19,12 @@ from django.utils.translation import gettext_lazy as _
 
 from lib import audit
 from lib.actors import Actor
+from lib.addresses import normal_email, valid_email
 from lib.admin.filters import ValueFilter
 from lib.admin.lists import GrowingTableAdmin, chip, object_link, starts_with, user_starts_with
 from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import Verb, staff
 from lib.errors import ProductError
-from lib.text import normal_email, valid_email
 from notifications import registry
 from notifications.admin.common import ProviderFilter, type_label
 from notifications.admin.verbs import SuppressForm, by, put_on_list, scopes

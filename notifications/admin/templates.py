@@ -14,10 +14,11 @@ from django.urls import URLPattern, path, reverse
 
 from lib import audit
 from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import staff
 from lib.errors import ProductError
-from lib.text import is_storable, normal_email
+from lib.text import is_storable, whole_number
 from notifications import registry, render
 from notifications.models import TemplateOverride
 from notifications.outcomes import MASK
@@ -300,9 +301,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             raise Http404
         if version == FILE:
             return None
-        if not (version.isascii() and version.isdecimal() and len(version) < 10):
-            raise Http404
-        if (row := rows.filter(version=int(version)).first()) is None:
+        if (row := rows.filter(version=whole_number(version, digits=9) or 0).first()) is None:
             raise Http404
         return row
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
+from lib.db import batches
 from lib.errors import ProductError
 from notifications.services.outbox import queue
 
@@ -41,7 +42,7 @@ def announce(
     people = sorted(people, key=lambda person: str(person.pk))
     refused, cause = 0, ""
     # Not one long transaction: on SQLite nobody else could write meanwhile. A repeat with the same key does the rest.
-    for some in _slices(people):
+    for some in batches(people, _AT_ONCE):
         with transaction.atomic():
             for person in some:
                 try:
@@ -53,8 +54,3 @@ def announce(
     if people and refused == len(people):
         raise ProductError("ANNOUNCEMENT_INVALID", f"It cannot be sent: {cause}")
     return Announced(len(people) - refused, refused)
-
-
-def _slices(people: Sequence[User]) -> Iterator[Sequence[User]]:
-    for start in range(0, len(people), _AT_ONCE):
-        yield people[start : start + _AT_ONCE]

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from lib.sql import adapted
+from lib.db import adapted
 from notifications import outcomes, registry
 from notifications.models import Attempt, Message, Refusal
 from notifications.outcomes import Result

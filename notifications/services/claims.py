@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from lib.sql import adapted
+from lib.db import adapted
 from notifications.models import Message
 from notifications.registry import PRIORITIES
 from notifications.services.clock import moment

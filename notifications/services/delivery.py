@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from lib import logs
+from lib.text import clean_text
 from notifications import metrics, outcomes, providers, registry, render
 from notifications.models import Attempt, Message
 from notifications.outcomes import Answer, Result
@@ -248,7 +249,7 @@ class QueueWorker:
 
     def _scrubbed(self, result: Result, secrets: Iterable[str]) -> Result:
         text = outcomes.scrub(result.text, [*secrets, *providers.credentials()]) if result.text else ""
-        provider_id = outcomes.storable(result.provider_message_id)[:255]
+        provider_id = clean_text(result.provider_message_id)[:255]
         return replace(result, text=text, provider_message_id=provider_id)
 
     def _learn(self, result: Result, claim: Claim) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from lib import cursors
 from lib.errors import ProductError
+from lib.text import whole_number
 from notifications import render
 from notifications.models import InAppNotification
 from notifications.registry import IN_APP, NotificationType
@@ -107,10 +108,8 @@ def _shown(user: User) -> QuerySet[InAppNotification]:
 
 
 def _changed(user: User, pk: str, **fields: Any) -> InAppNotification:
-    # Longer numbers are nobody's, and no database holds them.
-    is_number = pk.isascii() and pk.isdecimal() and len(pk) < 19
-    row = InAppNotification.objects.filter(pk=int(pk), user=user) if is_number else None
-    if row is None or not row.update(**fields):
+    row = InAppNotification.objects.filter(pk=whole_number(pk) or 0, user=user)
+    if not row.update(**fields):
         raise ProductError("NOTIFICATION_NOT_FOUND", "There is no such notification.", status=404)
     return row.get()
 

@@ -12,8 +12,8 @@ from django.db.models import Min, QuerySet
 from django.utils import timezone
 
 from lib import cursors
+from lib.addresses import normal_email
 from lib.errors import ProductError
-from lib.text import normal_email
 from notifications import registry, render
 from notifications.models import Message
 from notifications.registry import EMAIL

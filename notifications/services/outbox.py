@@ -16,8 +16,7 @@ from django.db.models import Q
 from pydantic import ValidationError
 
 from lib import logs
-from lib.addresses import ascii_domain
-from lib.text import valid_email
+from lib.addresses import ascii_domain, valid_email
 from notifications import engine, metrics, registry
 from notifications.models import Message
 from notifications.registry import EMAIL, IN_APP

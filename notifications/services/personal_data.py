@@ -10,8 +10,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from lib import slices
-from lib.text import normal_email
+from lib import db
+from lib.addresses import normal_email
 from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message, Preference, Suppression
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def messages(user: User, *, hidden: Q | None = None) -> Rows:
     """Every message to this person, newest first, with what the provider reported; `hidden` are left out."""
     rows = Message.objects.filter(user=user)
     shown = rows.exclude(hidden) if hidden is not None else rows
-    return map(_told_messages, slices.newest_first(shown, by="created_at"))
+    return map(_told_messages, db.newest_first(shown, by="created_at"))
 
 
 def inbox(user: User) -> Rows:
     """Every in-app notification, the archived ones included, newest first."""
-    for rows in slices.newest_first(InAppNotification.objects.filter(user=user)):
+    for rows in db.newest_first(InAppNotification.objects.filter(user=user)):
         yield [_told_item(row) for row in rows]
 
 

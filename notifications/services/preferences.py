@@ -12,8 +12,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.addresses import normal_email
 from lib.errors import ProductError
-from lib.text import normal_email
 from notifications import registry
 from notifications.models import Preference, Suppression
 from notifications.registry import CHANNELS, EMAIL

@@ -10,9 +10,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from lib.addresses import ascii_form
-from lib.sql import adapted, marks
-from lib.text import normal_email
+from lib.addresses import ascii_form, normal_email
+from lib.db import adapted, marks
 from notifications.models import Message, Preference, Suppression
 from notifications.registry import EMAIL, NotificationType, Rate
 

@@ -16,8 +16,9 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import translation
 
+from lib.addresses import normal_email, valid_email
 from lib.errors import ProductError
-from lib.text import is_storable, normal_email, printable, valid_email
+from lib.text import is_storable, printable
 from notifications import engine, registry, render
 from notifications.models import Message
 from notifications.providers.smtp import CONVERSATION

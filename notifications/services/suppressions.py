@@ -8,8 +8,9 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from lib.addresses import valid_email
 from lib.errors import ProductError
-from lib.text import is_storable, valid_email
+from lib.text import is_storable
 from notifications.models import Message, Suppression
 
 #: A mailbox that does not exist today may be there next month.

@@ -12,8 +12,8 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from lib.addresses import normal_email
 from lib.errors import ProductError
-from lib.text import normal_email
 from notifications import registry
 from notifications.models import Message, Suppression
 from notifications.registry import EMAIL

@@ -21,6 +21,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from lib import webhook_signatures
+from lib.db import batches
 from lib.errors import ProductError
 from notifications import metrics, providers, registry, reports
 from notifications.models import Attempt, DeliveryEvent, Message, Refusal, Suppression
@@ -140,8 +141,7 @@ def _take(provider: str, entries: list[Any], request: HttpRequest) -> None:
                 # Its id is the call's.
                 report = replace(report, event_id=f"{report.event_id} {n}")
             found.append(report)
-    parts = [found[start : start + _SLICE] for start in range(0, len(found), _SLICE)]
-    failures = [failure for part in parts for failure in _note_all(provider, part)]
+    failures = [failure for part in batches(found, _SLICE) for failure in _note_all(provider, part)]
     if failures:
         raise failures[0]
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin.filters import TableFilter
+from lib.db import batches
 from users.models import AuditEvent, MfaDevice, User
 from users.services import limiter
 
@@ -41,8 +42,8 @@ def paused_accounts() -> list[Any]:
     by_email = dict(User.objects.filter(pk__in=ids[:_MOST_PAUSED]).values_list("email", "pk"))
     emails = list(by_email)
     found: set[str] = set()
-    for start in range(0, len(emails), _AT_ONCE):
-        found |= limiter.paused(emails[start : start + _AT_ONCE])
+    for some in batches(emails, _AT_ONCE):
+        found |= limiter.paused(some)
     return [by_email[email] for email in found]
 
 

@@ -18,10 +18,11 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from lib.actors import Actor
+from lib.addresses import normal_email, valid_email
 from lib.admin.lists import CappedPaginator, actor_name, chips, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.streaming import PiecesResponse
-from lib.text import normal_email, valid_email
+from lib.text import is_storable
 from users import services
 from users.admin.common import reader, refuse_out_of_reach
 from users.admin.filters import CareFilter, WaitingFilter
@@ -109,7 +110,7 @@ class UserAdmin(VerbAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if "\x00" in term:
+        if not is_storable(term):
             return queryset.none(), False
         found = Q(email__startswith=normal_email(term))
         if "@" not in term:

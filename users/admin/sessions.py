@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.admin.filters import TableFilter
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link
 from lib.admin.verbs import FROM, Verb
-from lib.text import normal_email
 from users import services
 from users.admin.common import SECONDS, reader, refuse_out_of_reach
 from users.models import User, UserSession

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from lib.text import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, normal_email, typed_email, valid_email
+from lib.addresses import EMAIL_MAX_LENGTH, normal_email, typed_email, valid_email
+from lib.text import NAME_MAX_LENGTH
 
 #: The group whose members act on other members of staff; the name is what carries it.
 ADMINS = "Admin"

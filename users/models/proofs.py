@@ -10,7 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from lib.text import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH
+from lib.addresses import EMAIL_MAX_LENGTH
+from lib.text import NAME_MAX_LENGTH
 from users.models.people import User
 
 

@@ -13,8 +13,9 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.logs import request_id
-from lib.text import is_storable, normal_email
+from lib.text import is_storable
 from users import audit_triggers
 from users.models import AuditEvent, User
 from users.services import tokens

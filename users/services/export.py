@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 import feature_flags
-from lib import slices
+from lib import db
 from lib.actors import Actor
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
@@ -90,7 +90,7 @@ def _lists(user: User) -> Iterator[tuple[str, Iterable[list[dict[str, Any]]]]]:
 
 
 def _sessions(user: User) -> Iterator[list[dict[str, Any]]]:
-    for rows in slices.newest_first(user.sessions.all(), by="created_at"):
+    for rows in db.newest_first(user.sessions.all(), by="created_at"):
         yield [{name: getattr(row, name) for name in _SESSION} for row in rows]
 
 

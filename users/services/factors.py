@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from lib.actors import Actor
 from lib.errors import ProductError
+from lib.text import whole_number
 from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
 from users.services import audit, limiter, notices, proofs, sessions, tokens, vault
 
@@ -234,7 +235,7 @@ def _is_totp(device: MfaDevice, code: str) -> bool:
     """Whether the code is right and newer than any before; it is spent then."""
     secret = vault.unseal(device.secret)
     digits = "".join(code.split())
-    if secret is None or not (digits.isascii() and digits.isdigit()):
+    if secret is None or whole_number(digits) is None:
         return False
     app, now = pyotp.TOTP(secret, interval=_STEP), int(time.time()) // _STEP
     for step in range(now - _DRIFT, now + _DRIFT + 1):

@@ -15,10 +15,10 @@ from django.db import connection, transaction
 from django.db.models import DateTimeField, Q, QuerySet, Subquery, Value
 from django.utils import timezone
 
+from lib.addresses import normal_email
+from lib.db import marks
 from lib.errors import ProductError
 from lib.net import holding
-from lib.sql import marks
-from lib.text import normal_email
 from users.models import AuditEvent, RateBucket
 from users.services import tokens
 

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.errors import ProductError
-from lib.text import normal_email
 from notifications.services import outbox
 from users.models import MfaDevice, OneTimeToken, User
 from users.notifications import printed_name

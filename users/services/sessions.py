@@ -11,8 +11,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
+from lib.db import adapted
 from lib.errors import ProductError
-from lib.sql import adapted
 from users.models import LiveSessions, RefreshToken, User, UserSession
 from users.models.sessions import idle_since
 from users.services import audit, tokens

@@ -14,9 +14,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
+from lib.addresses import normal_email, typed_email
+from lib.db import adapted, marks
 from lib.errors import ProductError
-from lib.sql import adapted, marks
-from lib.text import normal_email, typed_email
 from users.models import AuditEvent, User
 from users.services import audit, devices, factors, hashing, limiter, second_factor, tokens
 from users.services.hashing import Checked

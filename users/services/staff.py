@@ -11,8 +11,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from lib.actors import Actor
+from lib.addresses import valid_email
 from lib.errors import ProductError
-from lib.text import is_storable, printable, valid_email
+from lib.text import is_storable, printable
 from users.models import AuditEvent, User, UserSession
 from users.services import (
     audit,

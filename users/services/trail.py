@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from lib import cursors, slices
+from lib import cursors, db
 from lib.actors import RequestInfo
 from users.models import AuditEvent, User
 from users.services import audit
@@ -28,7 +28,7 @@ def page(user: User, *, before: str = "") -> list[dict[str, Any]]:
 
 def everything(user: User) -> Iterator[list[dict[str, Any]]]:
     """All of them, newest first, a slice at a time."""
-    for rows in slices.newest_first(_rows(user)):
+    for rows in db.newest_first(_rows(user)):
         yield [told(row, user) for row in rows]
 
 

@@ -8,7 +8,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 
 from feature_flags import flag_document
-from lib.text import valid_email
+from lib.addresses import valid_email
 from notifications.models import Message, Suppression
 from notifications.services import recipients, suppressions
 from users.models import AuditEvent, User

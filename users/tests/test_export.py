@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
-from lib import slices
+from lib import db
 from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference, Suppression
 from project.asgi import application
@@ -128,7 +128,7 @@ def test_it_needs_a_bearer(api, db):
 
 @pytest.fixture
 def short_slices(monkeypatch):
-    monkeypatch.setattr(slices, "SLICE", 50)
+    monkeypatch.setattr(db, "SLICE", 50)
 
 
 def fill(user, count):

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from feature_flags import lifecycle
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag
+from lib.db import batches
 from lib.text import printable
 
-_BATCH = 1_000
 _SHOWN = 50
-
-
-def whole_number(least: int, most: int) -> Any:
-    """A type for argparse."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not text.isascii() or len(text) > 9 or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"give a whole number from {least} to {most}")
-        return int(text)
-
-    return read
 
 
 def lives(flags: Sequence[FeatureFlag], now: datetime) -> Iterator[tuple[FeatureFlag, lifecycle.Life]]:
     """Each flag with its life. In batches: a database takes only so many names in one question."""
-    for start in range(0, len(flags), _BATCH):
-        batch = flags[start : start + _BATCH]
+    for batch in batches(flags):
         found = lifecycle.lives(batch, now)
         yield from ((flag, found[flag.pk]) for flag in batch)
 

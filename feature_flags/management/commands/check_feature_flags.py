@@ -7,10 +7,11 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from feature_flags import flag_document, inspection
-from feature_flags.management.commands._shared import lives, whole_number
+from feature_flags.management.commands._shared import lives
 from feature_flags.models import FeatureFlag, UnknownFlag
 from feature_flags.runtime import snapshot
 from lib.commands import Command as BaseCommand
+from lib.commands import whole_number_from
 from lib.text import printable
 
 
@@ -22,7 +23,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--max-stale",
-            type=whole_number(0, 36_500),
+            type=whole_number_from(0, 36_500),
             metavar="DAYS",
             help="exit 1 also when a flag has been stale for so many days",
         )

@@ -5,9 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from feature_flags.management.commands._shared import whole_number
 from feature_flags.runtime import usage
 from lib.commands import Command as BaseCommand
+from lib.commands import whole_number_from
 
 
 class Command(BaseCommand):
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--days",
-            type=whole_number(1, 36_500),
+            type=whole_number_from(1, 36_500),
             default=settings.FLAGS_USAGE_KEEP_DAYS,
             help="how many to keep (default: %(default)s, FLAGS_USAGE_KEEP_DAYS)",
         )

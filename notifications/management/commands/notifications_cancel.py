@@ -10,11 +10,10 @@ from django.core.management.base import CommandError
 from django.db.models import Q
 
 from lib.commands import Command as BaseCommand
+from lib.db import batches
 from notifications.management.commands import _shared
 from notifications.models import Message
 from notifications.services.outbox import cancel_open
-
-_SLICE = 500
 
 
 class Command(BaseCommand):
@@ -33,8 +32,7 @@ class Command(BaseCommand):
         is_broad = options["all_queued"] or options["type"] is not None or options["before"] is not None
         if bool(uids) == is_broad:
             raise CommandError("Give uids, or else --type, --before or --all-queued.", returncode=2)
-        # A database takes only so many values in one question.
-        which = [Q(uid__in=uids[start : start + _SLICE]) for start in range(0, len(uids), _SLICE)] or [_broad(options)]
+        which = [Q(uid__in=some) for some in batches(uids)] or [_broad(options)]
         act = _count if options["dry_run"] else _cancel
         if not (done := sum(map(act, which))):
             raise CommandError("No message that waits matches.")

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from lib import commands
-from lib.text import printable, valid_email
+from lib.addresses import valid_email
+from lib.text import printable
 from notifications import inspection
 
 

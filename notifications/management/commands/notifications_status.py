@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
@@ -13,12 +12,6 @@ from lib import commands
 from notifications.services import health
 
 
-def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ArgumentTypeError("a whole number of seconds")
-    return int(text)
-
-
 class Command(commands.Command):
     help = "Say what waits, who sends and which provider is paused; exit 1 when mail does not flow."
 
@@ -26,7 +19,7 @@ class Command(commands.Command):
         parser.add_argument("--json", action="store_true", help="one object on one line")
         parser.add_argument(
             "--max-age",
-            type=_seconds,
+            type=commands.whole_number_from(0, 999_999_999),
             default=300,
             metavar="SECONDS",
             help="how long a message may have been due (default: %(default)s)",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from argparse import ArgumentTypeError
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -23,15 +21,6 @@ from notifications.services.delivery import QueueWorker
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
-def _number(maximum: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= maximum):
-            raise ArgumentTypeError(f"a whole number from 1 to {maximum}")
-        return int(text)
-
-    return read
-
-
 class Command(commands.Command):
     help = "Deliver queued messages until SIGTERM or SIGINT; any number of workers may run."
 
@@ -39,13 +28,13 @@ class Command(commands.Command):
         parser.add_argument("--once", action="store_true", help="deliver until nothing is due, then exit")
         parser.add_argument(
             "--threads",
-            type=_number(64),
+            type=commands.whole_number_from(1, 64),
             default=max(1, settings.NOTIFICATIONS_THREADS),
             help="how many messages at a time (default: %(default)s, NOTIFICATIONS_THREADS)",
         )
         parser.add_argument(
             "--batch",
-            type=_number(1000),
+            type=commands.whole_number_from(1, 1000),
             default=settings.NOTIFICATIONS_BATCH,
             help="how many a thread takes at a time (default: %(default)s, NOTIFICATIONS_BATCH)",
         )

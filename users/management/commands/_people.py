@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +10,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from lib.commands import Command
+from lib.commands import Command, whole_number_from
 from lib.errors import ProductError
-from lib.text import printable
+from lib.text import printable, whole_number
 from users import services
 from users.models import User
 
@@ -23,13 +22,9 @@ def add_json(parser: CommandParser) -> None:
 
 
 def add_limit(parser: CommandParser) -> None:
-    parser.add_argument("--limit", type=_limit, default=1000, help="at most so many (default: %(default)s)")
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ArgumentTypeError("a whole number from 0 to 999999999")
-    return int(text)
+    parser.add_argument(
+        "--limit", type=whole_number_from(0, 999_999_999), default=1000, help="at most so many (default: %(default)s)"
+    )
 
 
 class AccountCommand(Command):
@@ -88,8 +83,8 @@ def since(text: str) -> datetime:
     units = {"m": "minutes", "h": "hours", "d": "days"}
     number, unit = text[:-1], text[-1:]
     try:
-        if unit in units and number.isascii() and number.isdigit():
-            return timezone.now() - timedelta(**{units[unit]: int(number)})
+        if unit in units and (count := whole_number(number)) is not None:
+            return timezone.now() - timedelta(**{units[unit]: count})
         found = parse_datetime(text)
         if found is None and (day := parse_date(text)):
             found = datetime(day.year, day.month, day.day)

@@ -7,8 +7,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
 from lib.actors import Actor
+from lib.addresses import valid_email
 from lib.commands import Command as OurCommand
-from lib.text import is_storable, valid_email
+from lib.text import is_storable
 from users.models import User
 from users.services import audit
 

@@ -1,22 +1,16 @@
 import json
 import os
-from argparse import ArgumentTypeError
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from lib.commands import whole_number_from
 from users.management.commands._people import AccountCommand, add_json
 from users.services import importing
 
 _SHOWN = 20
-
-
-def _batch(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
-        raise ArgumentTypeError("a whole number from 1 to 10000")
-    return int(text)
 
 
 class Command(AccountCommand):
@@ -43,7 +37,9 @@ class Command(AccountCommand):
             default="release",
             help="whom five wrong passwords deactivated may sign in again, or may not",
         )
-        parser.add_argument("--batch", type=_batch, default=500, metavar="N", help="rows a transaction")
+        parser.add_argument(
+            "--batch", type=whole_number_from(1, 10_000), default=500, metavar="N", help="rows a transaction"
+        )
         parser.add_argument("--report", metavar="FILE", help="write the whole report there, as JSON")
         add_json(parser)
 

@@ -14,7 +14,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from lib.actors import Actor
-from lib.text import NAME_MAX_LENGTH, valid_email
+from lib.addresses import valid_email
+from lib.text import NAME_MAX_LENGTH, clean_text
 from users.models import AuditEvent, User
 from users.services import audit, sessions, tokens
 from users.services.importing.report import Options, Report
@@ -289,7 +290,7 @@ def _email(text: str | None) -> str:
 
 
 def _name(text: str | None) -> str:
-    name = (text or "").replace("\x00", "")
+    name = clean_text(text or "")
     if len(name) > NAME_MAX_LENGTH:
         raise _Invalid(f"a name has over {NAME_MAX_LENGTH} characters")
     return name

@@ -11,6 +11,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
+from lib.text import require_storable
+
 #: Column → type. Those of the first line must be there; an older seed may lack the others.
 USERS = {
     "id": "text",
@@ -133,9 +135,7 @@ def _parts(dsn: str) -> dict[str, Any]:
             r"([?&])ssl=(true|(?P<mode>[\w-]+))", lambda ssl: f"{ssl[1]}sslmode={ssl['mode'] or 'require'}", dsn
         )
     try:
-        if "\x00" in dsn:
-            raise ValueError("NUL")
-        return dict(conninfo_to_dict(dsn))
+        return dict(conninfo_to_dict(require_storable(dsn)))
     except (psycopg.Error, UnicodeError, ValueError):
         # Without the cause: it repeats what it could not read, which may be a password.
         raise SourceError(
