@@ -129,7 +129,6 @@ class InAppNotificationAdmin(GrowingTableAdmin):
         "seen_at",
         "read_at",
         "archived_at",
-        "expires_at",
     )
 
     def search_query(self, term: str) -> Q:

@@ -25,13 +25,10 @@ class InAppNotification(models.Model):
     data = models.JSONField(default=dict, blank=True)
     severity = models.CharField(_("severity"), max_length=8, choices=Severity.choices, default=Severity.INFO)
     key = models.CharField(_("event"), max_length=200, null=True, blank=True)
-    group_key = models.CharField(max_length=100, blank=True)
-    count = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     seen_at = models.DateTimeField(_("seen"), null=True, blank=True)
     read_at = models.DateTimeField(_("read"), null=True, blank=True)
     archived_at = models.DateTimeField(_("archived"), null=True, blank=True)
-    expires_at = models.DateTimeField(_("until"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("in-app notification")

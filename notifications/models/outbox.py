@@ -50,8 +50,6 @@ class Message(models.Model):
     channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices, default=Channel.EMAIL)
     language = models.CharField(_("language"), max_length=16)
     context = models.JSONField(default=dict)
-    headers = models.JSONField(default=dict)
-    group_key = models.CharField(max_length=100, blank=True)
 
     # Its index is (user, created_at).
     user = models.ForeignKey(

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import DateTimeField, Q, QuerySet, Value
+from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -103,8 +103,7 @@ def read_all(user: User, *, before: datetime | None = None) -> int:
 
 
 def _shown(user: User) -> QuerySet[InAppNotification]:
-    lasts = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    return InAppNotification.objects.filter(lasts, user=user, archived_at=None)
+    return InAppNotification.objects.filter(user=user, archived_at=None)
 
 
 def _changed(user: User, pk: str, **fields: Any) -> InAppNotification:

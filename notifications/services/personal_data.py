@@ -120,6 +120,5 @@ def forget_user(user: User) -> int:
         to_name="",
         subject="",
         context={},
-        headers={},
         last_error="",
     )

@@ -1,12 +1,11 @@
-from datetime import timedelta
-
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from notifications.models import InAppNotification
 from notifications.services import outbox
 from notifications.tests import offers
-from notifications.tests.factories import InAppFactory
+from notifications.tests.factories import InAppFactory, MessageFactory
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -81,11 +80,9 @@ def test_pages_follow_each_other_without_gap_or_double(inbox, user):
     assert seen == [row.pk for row in reversed(rows)]
 
 
-def test_others_archived_and_expired_ones_are_not_listed(inbox, user):
-    now = timezone.now()
-    mine = InAppFactory.create(user=user, expires_at=now + timedelta(hours=1))
-    InAppFactory.create(user=user, expires_at=now)
-    InAppFactory.create(user=user, archived_at=now)
+def test_others_and_archived_ones_are_not_listed(inbox, user):
+    mine = InAppFactory.create(user=user)
+    InAppFactory.create(user=user, archived_at=timezone.now())
     InAppFactory.create(user=UserFactory.create())
 
     assert ids(inbox.call("GET", PATH)) == [mine.pk]
@@ -242,3 +239,14 @@ def test_nobody_reads_without_a_bearer(api):
         ("PUT", "/preferences"),
     ):
         assert api.call(method, f"{PATH}{path}").status_code == 401
+
+
+def test_columns_of_the_release_before_have_their_defaults(user):
+    InAppFactory.create(user=user)
+    MessageFactory.create()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT group_key, count, expires_at FROM notifications_inappnotification")
+        assert cursor.fetchall() == [("", 1, None)]
+        cursor.execute("SELECT group_key, headers FROM notifications_message")
+        assert cursor.fetchall() == [("", "{}")]
