@@ -51,9 +51,10 @@ class Sink:
         self.controller = None
 
     def start(self):
-        options = {}
+        # Without a name of its own the server looks one up in the DNS at every connection.
+        options = {"server_hostname": "localhost"}
         if self.password:
-            options = {"authenticator": self.is_right, "auth_require_tls": False}
+            options |= {"authenticator": self.is_right, "auth_require_tls": False}
         self.controller = StrictController(self, hostname="127.0.0.1", port=self.port, **options)
         self.controller.start()
         return self

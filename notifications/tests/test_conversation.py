@@ -14,7 +14,7 @@ from notifications.tests.factories import MessageFactory
 
 pytestmark = pytest.mark.django_db
 
-SIZE = 4
+SIZE = 3
 
 
 def deliver():

@@ -1,5 +1,6 @@
 """What a refusal says of an address: each provider's own words, through its webhook, and the codes of mail servers."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,29 @@ CASES = {
 }
 
 
-def cases():
-    for provider, text in CASES.items():
-        for words, _, meaning in (case.partition(" = ") for case in " ".join(text.split()).split("; ")):
-            kind, _, refusal = meaning.partition(" ")
-            yield provider, words, kind, refusal
+# What the recipient's server answered, as the provider reports it.
+SERVER_ANSWERS = {
+    "550 5.1.90 Your message can't be sent because you've reached your daily limit": "sender",
+    "550 5.1.20 Multiple From addresses": "sender",
+    "550 5.1.8 sender's domain 5.1.1 does not exist": "sender",
+    "550 5.7.1 user unknown on our block list": "sender",
+    "552 5.2.2 over quota": "full",
+    "554 5.6.0 malformed": "content",
+    "450 4.1.1 not yet": "other",
+    "550 5.1.1 no such user": "dead",
+    "550 no code, so the provider's own word counts: not 5.7.1": "dead",
+}
+
+
+def cases(provider):
+    for words, _, meaning in (case.partition(" = ") for case in " ".join(CASES[provider].split()).split("; ")):
+        kind, _, refusal = meaning.partition(" ")
+        yield words, kind, refusal
+
+
+def nothing_is_known():
+    DeliveryEvent.objects.all().delete()
+    Suppression.objects.all().delete()
 
 
 @pytest.fixture(autouse=True)
@@ -97,28 +116,31 @@ def _offers():
 
 @pytest.mark.django_db
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("provider", "words", "kind", "refusal"), list(cases()))
-@pytest.mark.parametrize("is_required", [False, True])
-def test_only_a_dead_mailbox_ends_all_mail(settings, provider, words, kind, refusal, is_required):
-    types = {"type": "tests.hello"} if is_required else {"type": "tests.offer", "category": "announcement"}
-    message = MessageFactory.create(finished=True, to_address=RECIPIENT, **types)
+@pytest.mark.parametrize("provider", CASES)
+def test_only_a_dead_mailbox_ends_all_mail(settings, subtests, provider):
+    caller = PROVIDERS[provider](settings)
+    for (words, kind, refusal), is_required in product(cases(provider), [False, True]):
+        with subtests.test(words, is_required=is_required):
+            nothing_is_known()
+            types = {"type": "tests.hello"} if is_required else {"type": "tests.offer", "category": "announcement"}
+            message = MessageFactory.create(finished=True, to_address=RECIPIENT, **types)
 
-    answer = PROVIDERS[provider](settings).post(report_of(provider, words, uid=str(message.uid)))
+            answer = caller.post(report_of(provider, words, uid=str(message.uid)))
 
-    assert answer.status_code == 200
-    event = DeliveryEvent.objects.get()
-    assert (event.kind, event.refusal, event.message, event.recipient) == (kind, refusal, message, RECIPIENT)
-    category = "optional" if is_required else "announcement"
-    listed = {
-        "dead": [("all", "bounce")],
-        "complained": [(category, "complaint")],
-        "unsubscribed": [(category, "unsubscribe")],
-    }
-    assert list(Suppression.objects.values_list("scope", "reason")) == listed.get(refusal, [])
+            assert answer.status_code == 200
+            event = DeliveryEvent.objects.get()
+            assert (event.kind, event.refusal, event.message, event.recipient) == (kind, refusal, message, RECIPIENT)
+            category = "optional" if is_required else "announcement"
+            listed = {
+                "dead": [("all", "bounce")],
+                "complained": [(category, "complaint")],
+                "unsubscribed": [(category, "unsubscribe")],
+            }
+            assert list(Suppression.objects.values_list("scope", "reason")) == listed.get(refusal, [])
 
 
 def test_every_word_of_the_table_is_tried():
-    tried = {provider: {words.lower() for name, words, *_ in cases() if name == provider} for provider in CASES}
+    tried = {provider: {words.lower() for words, *_ in cases(provider)} for provider in CASES}
 
     for provider, words in WORDS.items():
         missing = {
@@ -140,28 +162,17 @@ def test_every_word_of_the_table_is_tried():
         ("brevo", "hard_bounce"),
     ],
 )
-@pytest.mark.parametrize(
-    ("answer", "refusal"),
-    [
-        ("550 5.1.90 Your message can't be sent because you've reached your daily limit", "sender"),
-        ("550 5.1.20 Multiple From addresses", "sender"),
-        ("550 5.1.8 sender's domain 5.1.1 does not exist", "sender"),
-        ("550 5.7.1 user unknown on our block list", "sender"),
-        ("552 5.2.2 over quota", "full"),
-        ("554 5.6.0 malformed", "content"),
-        ("450 4.1.1 not yet", "other"),
-        ("550 5.1.1 no such user", "dead"),
-        ("550 no code, so the provider's own word counts: not 5.7.1", "dead"),
-    ],
-)
-def test_what_the_recipients_server_said_counts_before_the_providers_word(settings, provider, words, answer, refusal):
-    if provider == "ses" and " no code" in answer:
-        answer = ""
+def test_what_the_recipients_server_said_counts_before_the_providers_word(settings, subtests, provider, words):
+    caller = PROVIDERS[provider](settings)
+    for answer, refusal in SERVER_ANSWERS.items():
+        with subtests.test(answer):
+            nothing_is_known()
 
-    PROVIDERS[provider](settings).post(report_of(provider, words, answer=answer))
+            said = "" if provider == "ses" and " no code" in answer else answer
+            caller.post(report_of(provider, words, answer=said))
 
-    assert DeliveryEvent.objects.get().refusal == refusal
-    assert Suppression.objects.exists() == (refusal == "dead")
+            assert DeliveryEvent.objects.get().refusal == refusal
+            assert Suppression.objects.exists() == (refusal == "dead")
 
 
 @pytest.mark.django_db
