@@ -1,5 +1,7 @@
 """One flag by OpenFeature's remote evaluation protocol: values, refusals, and what is counted."""
 
+from itertools import product
+
 import pytest
 
 from feature_flags.engine import Definition, compile_flag
@@ -15,9 +17,8 @@ from project.asgi import application
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize(
-    ("key", "context", "answer"),
-    [
+def test_one_flag_has_a_value_a_reason_and_a_variant(evaluate, subtests):
+    for key, context, answer in [
         ("FF_ON", {}, {"value": True, "reason": "STATIC", "variant": "on"}),
         ("FF_OFF", {}, {"value": False, "reason": "DISABLED", "variant": "off"}),
         ("FF_RULE", {"country": "IT"}, {"value": True, "reason": "TARGETING_MATCH", "variant": "on"}),
@@ -25,13 +26,12 @@ pytestmark = pytest.mark.django_db
         ("FF_COUNT", {}, {"value": 5, "reason": "STATIC", "variant": "five"}),
         ("FF_SHAPE", {}, {"value": {"a": [1, "é"]}, "reason": "STATIC", "variant": "box"}),
         ("FF_UNSET", {}, {"reason": "DISABLED", "variant": "off"}),
-    ],
-)
-def test_one_flag_has_a_value_a_reason_and_a_variant(key, context, answer, evaluate):
-    reply = evaluate(key, context)
+    ]:
+        with subtests.test(key, context=context):
+            reply = evaluate(key, context)
 
-    assert (reply.status, reply.json()) == (200, {"key": key, **answer})
-    assert reply.headers["content-type"] == "application/json"
+            assert (reply.status, reply.json()) == (200, {"key": key, **answer})
+            assert reply.headers["content-type"] == "application/json"
 
 
 def test_a_float_is_written_as_one(evaluate):
@@ -66,14 +66,15 @@ def test_a_strict_client_is_told_unknown_for_default(evaluate, settings):
     prepared.forget()
 
 
-@pytest.mark.parametrize("key", ["nope", "a/b", "../x", "a%2Fb", "%00", "%FF", "k%22"])
-def test_whatever_follows_is_the_key_and_unknown_is_a_json_404(key, evaluate):
-    reply = evaluate(key)
+def test_whatever_follows_is_the_key_and_unknown_is_a_json_404(evaluate, subtests):
+    for key in ["nope", "a/b", "../x", "a%2Fb", "%00", "%FF", "k%22"]:
+        with subtests.test(key):
+            reply = evaluate(key)
 
-    assert reply.status == 404
-    assert reply.headers["content-type"] == "application/json"
-    document = reply.json()
-    assert (document["errorCode"], set(document)) == ("FLAG_NOT_FOUND", {"key", "errorCode", "errorDetails"})
+            assert reply.status == 404
+            assert reply.headers["content-type"] == "application/json"
+            document = reply.json()
+            assert (document["errorCode"], set(document)) == ("FLAG_NOT_FOUND", {"key", "errorCode", "errorDetails"})
 
 
 def test_an_archived_flag_is_unknown(evaluate):
@@ -83,9 +84,8 @@ def test_an_archived_flag_is_unknown(evaluate):
     assert evaluate("FF_GONE").status == 404
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
+def test_a_body_that_cannot_be_used_is_refused_in_the_words_of_the_protocol(scene, subtests):
+    for body, code in [
         (b"{", "PARSE_ERROR"),
         (b'{"context": {"a": NaN}}', "PARSE_ERROR"),
         (b"\xff", "PARSE_ERROR"),
@@ -95,24 +95,23 @@ def test_an_archived_flag_is_unknown(evaluate):
         (b'{"context": []}', "INVALID_CONTEXT"),
         (b'{"context": {"targetingKey": {}}}', "INVALID_CONTEXT"),
         (b'{"context": {"targetingKey": []}}', "INVALID_CONTEXT"),
-    ],
-)
-def test_a_body_that_cannot_be_used_is_refused_in_the_words_of_the_protocol(body, code, scene):
-    single = ask(application, "POST", f"{BULK}/FF_ON", {"authorization": scene.server}, body)
-    bulk = ask(application, "POST", BULK, {"authorization": scene.server}, body)
+    ]:
+        with subtests.test(body[:30]):
+            single = ask(application, "POST", f"{BULK}/FF_ON", {"authorization": scene.server}, body)
+            bulk = ask(application, "POST", BULK, {"authorization": scene.server}, body)
 
-    assert (single.status, bulk.status) == (400, 400)
-    assert (single.json()["key"], single.json()["errorCode"], bulk.json()["errorCode"]) == ("FF_ON", code, code)
-    assert single.json()["errorDetails"]
-    assert set(bulk.json()) == {"errorCode", "errorDetails"}
+            assert (single.status, bulk.status) == (400, 400)
+            assert (single.json()["key"], single.json()["errorCode"], bulk.json()["errorCode"]) == ("FF_ON", code, code)
+            assert single.json()["errorDetails"]
+            assert set(bulk.json()) == {"errorCode", "errorDetails"}
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b'{"context": null}', b"\xef\xbb\xbf", b"\xef\xbb\xbf{}", b'\xef\xbb\xbf{"context": {"a": "b"}}']
-)
-@pytest.mark.parametrize("path", [f"{BULK}/FF_ON", BULK, "/api/frontend", "/api/frontend/client/metrics"])
-def test_no_context_and_a_byte_order_mark_are_taken(path, body, scene):
-    assert ask(application, "POST", path, {"authorization": scene.frontend}, body).status in {200, 202}
+def test_no_context_and_a_byte_order_mark_are_taken(scene, subtests):
+    paths = [f"{BULK}/FF_ON", BULK, "/api/frontend", "/api/frontend/client/metrics"]
+    bodies = [b"", b'{"context": null}', b"\xef\xbb\xbf", b"\xef\xbb\xbf{}", b'\xef\xbb\xbf{"context": {"a": "b"}}']
+    for path, body in product(paths, bodies):
+        with subtests.test(path, body=body):
+            assert ask(application, "POST", path, {"authorization": scene.frontend}, body).status in {200, 202}
 
 
 def test_evaluations_are_counted(evaluate, bulk, scene):

@@ -79,9 +79,8 @@ def test_no_sdk_finds_a_number_where_a_text_belongs(features):
             assert all(isinstance(value, str) for value in variant.get("payload", {}).values())
 
 
-@pytest.mark.parametrize(
-    ("version", "is_apart"),
-    [
+def test_segments_are_inlined_for_clients_that_do_not_know_them(features, subtests):
+    for version, is_apart in [
         ("4.2.0", True),
         ("5.2.0", True),
         ("6.1.0", True),
@@ -92,15 +91,14 @@ def test_no_sdk_finds_a_number_where_a_text_belongs(features):
         ("", False),
         (None, False),
         ("4", False),
-    ],
-)
-def test_segments_are_inlined_for_clients_that_do_not_know_them(version, is_apart, features):
-    document = features(unleash_client_spec=version).json()
+    ]:
+        with subtests.test(version=version):
+            document = features(unleash_client_spec=version).json()
 
-    (rule,) = [feature for feature in document["features"] if feature["name"] == "FF_RULE"]
-    (strategy,) = rule["strategies"]
-    assert ("segments" in document, bool(strategy.get("segments"))) == (is_apart, is_apart)
-    assert [part["contextName"] for part in strategy["constraints"]] == ([] if is_apart else ["country"])
+            (rule,) = [feature for feature in document["features"] if feature["name"] == "FF_RULE"]
+            (strategy,) = rule["strategies"]
+            assert ("segments" in document, bool(strategy.get("segments"))) == (is_apart, is_apart)
+            assert [part["contextName"] for part in strategy["constraints"]] == ([] if is_apart else ["country"])
 
 
 def test_the_two_forms_have_tags_of_their_own(features):
@@ -112,13 +110,14 @@ def test_the_two_forms_have_tags_of_their_own(features):
     assert apart.headers["cache-control"] == "private, no-cache"
 
 
-@pytest.mark.parametrize("form", ["{}", "W/{}", "*", '"x", {}'])
-def test_a_known_tag_is_a_304(form, features):
+def test_a_known_tag_is_a_304(features, subtests):
     tag = features().headers["etag"]
 
-    reply = features(if_none_match=form.format(tag))
+    for form in ["{}", "W/{}", "*", '"x", {}']:
+        with subtests.test(form):
+            reply = features(if_none_match=form.format(tag))
 
-    assert (reply.status, reply.body, reply.headers["etag"]) == (304, b"", tag)
+            assert (reply.status, reply.body, reply.headers["etag"]) == (304, b"", tag)
 
 
 def test_a_switch_makes_a_new_tag(features):
@@ -128,22 +127,25 @@ def test_a_switch_makes_a_new_tag(features):
     assert features(if_none_match=tag).status == 200
 
 
-@pytest.mark.parametrize(
-    ("accepted", "is_zipped"),
-    [("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=0", False), ("gzip; q=0.000", False), ("identity", False)],
-)
-def test_the_document_is_compressed_for_those_who_accept_it(accepted, is_zipped, features):
-    reply = features(accept_encoding=accepted)
+def test_the_document_is_compressed_for_those_who_accept_it(features, subtests):
+    for accepted, is_zipped in [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("identity", False),
+    ]:
+        with subtests.test(accepted):
+            reply = features(accept_encoding=accepted)
 
-    assert (reply.headers.get("content-encoding") == "gzip") == is_zipped
-    body = gzip.decompress(reply.body) if is_zipped else reply.body
-    assert json.loads(body) == features().json()
-    assert reply.headers["content-length"] == str(len(reply.body))
+            assert (reply.headers.get("content-encoding") == "gzip") == is_zipped
+            body = gzip.decompress(reply.body) if is_zipped else reply.body
+            assert json.loads(body) == features().json()
+            assert reply.headers["content-length"] == str(len(reply.body))
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "wrong"),
-    [
+def test_each_side_needs_its_own_kind_of_token(scene, subtests):
+    for method, path, wrong in [
         ("GET", FEATURES, "frontend"),
         ("POST", "/api/client/register", "frontend"),
         ("POST", "/api/client/metrics", "frontend"),
@@ -151,15 +153,14 @@ def test_the_document_is_compressed_for_those_who_accept_it(accepted, is_zipped,
         ("POST", FRONTEND, "server"),
         ("POST", "/api/frontend/client/register", "server"),
         ("POST", "/api/frontend/client/metrics", "server"),
-    ],
-)
-def test_each_side_needs_its_own_kind_of_token(method, path, wrong, scene):
-    missing = ask(application, method, path)
-    other = ask(application, method, path, {"authorization": getattr(scene, wrong)})
+    ]:
+        with subtests.test(path, method=method):
+            missing = ask(application, method, path)
+            other = ask(application, method, path, {"authorization": getattr(scene, wrong)})
 
-    assert (missing.status, missing.json()["detail"]) == (401, "Unauthorized")
-    assert (other.status, other.json()["detail"]) == (403, "Forbidden")
-    assert missing.headers["www-authenticate"] == "Bearer"
+            assert (missing.status, missing.json()["detail"]) == (401, "Unauthorized")
+            assert (other.status, other.json()["detail"]) == (403, "Forbidden")
+            assert missing.headers["www-authenticate"] == "Bearer"
 
 
 # --- Reports ----------------------------------------------------------------------------------------------------------
@@ -187,9 +188,10 @@ def test_metrics_are_added_to_the_usage(side, scene):
     assert (unknown.codename, unknown.count) == (("FF_TYPO", 1) if side == "client" else ("other", 2))
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"bucket": null}', b'{"appName": 7, "bucket": {"toggles": []}}'])
-def test_metrics_without_counts_are_accepted(body, scene):
-    assert ask(application, "POST", "/api/client/metrics", {"authorization": scene.server}, body).status == 202
+def test_metrics_without_counts_are_accepted(scene):
+    for body in [b"", b"{}", b'{"bucket": null}', b'{"appName": 7, "bucket": {"toggles": []}}']:
+        reply = ask(application, "POST", "/api/client/metrics", {"authorization": scene.server}, body)
+        assert reply.status == 202, body
 
 
 def test_a_registration_is_accepted_whatever_it_says(scene):
@@ -229,11 +231,9 @@ def test_a_browser_gets_what_is_on_for_it(toggles):
     assert variant["payload"] == {"type": "string", "value": {"red": "#f00", "blue": "#00f"}[variant["name"]]}
 
 
-@pytest.mark.parametrize(
-    "query", ["?properties[country]=IT", "?properties%5Bcountry%5D=IT", "?country=IT", "?a&country=IT"]
-)
-def test_properties_come_in_brackets_or_as_they_are(query, toggles):
-    assert "FF_RULE" in {toggle["name"] for toggle in toggles(query).json()["toggles"]}
+def test_properties_come_in_brackets_or_as_they_are(toggles):
+    for query in ["?properties[country]=IT", "?properties%5Bcountry%5D=IT", "?country=IT", "?a&country=IT"]:
+        assert "FF_RULE" in {toggle["name"] for toggle in toggles(query).json()["toggles"]}, query
     assert "FF_RULE" not in {toggle["name"] for toggle in toggles("?properties[country]=FR").json()["toggles"]}
 
 
