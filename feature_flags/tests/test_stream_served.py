@@ -12,17 +12,33 @@ import pytest
 from feature_flags.tests.wire import BULK
 from project.tests.processes import manage, serving, until
 
+PREPARE = """
+from feature_flags.tests.wire import make_flag, make_token
+make_flag("FF_A", on=False)
+for name in ("page", "gone", "many"):
+    print(make_token("frontend", name=name)[1])
+"""
 
-@pytest.fixture(params=["1", "2"])
-def server(request, tmp_path):
-    with serving(tmp_path, WEB_CONCURRENCY=request.param) as server:
+REVOKE = """
+from feature_flags import models
+from feature_flags.services import tokens
+from feature_flags.tests.factories import COMMAND
+tokens.revoke_token(models.FlagToken.objects.get(name="gone"), **COMMAND)
+"""
+
+
+@pytest.fixture(scope="module", params=["1", "2"])
+def server(request, tmp_path_factory):
+    """One for the whole module: the last test stops it."""
+    with serving(tmp_path_factory.mktemp("served"), WEB_CONCURRENCY=request.param) as server:
+        server.tokens = iter(shell(server, PREPARE).split())
         yield server
 
 
-def make_token(server, kind="frontend"):
-    made = manage("create_flag_token", "--name", "page", "--kind", kind, env=server.env)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+def shell(server, program):
+    done = manage("shell", "-v", "0", "-c", program, env=server.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def bulk(server, secret, **options):
@@ -33,14 +49,6 @@ def stream_of(server, secret):
     """A new token is known to every process after a moment."""
     reply = until(lambda: (reply := bulk(server, secret)).status_code == 200 and reply)
     return reply.json()["eventStreams"][0]["url"]
-
-
-REVOKE = """
-from feature_flags import models
-from feature_flags.services import tokens
-token = models.FlagToken.objects.get()
-tokens.revoke_token(token, by=None, by_label="command:test", door=models.FlagRevision.Door.COMMAND)
-"""
 
 
 class Stream:
@@ -85,8 +93,7 @@ def opened(url, count=1):
 
 
 def test_a_switch_from_the_command_line_reaches_every_open_stream(server):
-    assert manage("create_feature_flag", "FF_A", env=server.env).returncode == 0
-    secret = make_token(server)
+    secret = next(server.tokens)
     with opened(stream_of(server, secret), 6) as listeners:
         done = manage("set_feature_flag", "FF_A", "on", env=server.env)
         assert done.returncode == 0, done.stderr
@@ -102,10 +109,9 @@ def test_a_switch_from_the_command_line_reaches_every_open_stream(server):
 
 
 def test_a_revoked_token_loses_its_streams(server):
-    secret = make_token(server)
+    secret = next(server.tokens)
     with opened(stream_of(server, secret), 4) as listeners:
-        done = manage("shell", "-v", "0", "-c", REVOKE, env=server.env)
-        assert done.returncode == 0, done.stderr
+        shell(server, REVOKE)
 
         for listener in listeners:
             listener.read_to_the_end()
@@ -114,7 +120,7 @@ def test_a_revoked_token_loses_its_streams(server):
 
 
 def test_a_stop_does_not_wait_for_open_streams(server):
-    with opened(stream_of(server, make_token(server)), 100) as listeners:
+    with opened(stream_of(server, next(server.tokens)), 100) as listeners:
         seconds = server.stop()
 
         for listener in listeners:
