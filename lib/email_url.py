@@ -240,7 +240,7 @@ def for_django(mailers: Mapping[str, Any]) -> dict[str, Any]:
 def mailer() -> tuple[str, dict[str, Any]]:
     """The dotted path of the configured mail backend, and its options."""
     configured = settings.MAILERS["default"]
-    return configured["BACKEND"], configured["OPTIONS"]
+    return configured["BACKEND"], configured.get("OPTIONS", {})
 
 
 def create_backend(backend_class: Any = None) -> Any:

@@ -216,9 +216,12 @@ class VerbAdmin(ModelAdmin):
             context["verb_buttons"] = self.buttons_for(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions: dict[str, Any] = super().get_actions(request)
-        if IS_POPUP_VAR not in request.GET:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        # Django 6.1 also asks for the actions on the page of one object, where verbs have buttons already.
+        location = {"action_location": action_location} if action_location else {}
+        actions: dict[str, Any] = super().get_actions(request, **location)
+        is_list = not location or action_location.name == "CHANGE_LIST"
+        if is_list and IS_POPUP_VAR not in request.GET:
             for verb in self.pressable(request):
                 if verb.in_bulk:
                     actions[verb.slug] = (_bulk_action(verb), verb.slug, verb.label)
