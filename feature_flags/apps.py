@@ -14,7 +14,10 @@ class FeatureFlagsConfig(AppConfig):
 
     def ready(self) -> None:
         from feature_flags import declarations
+        from feature_flags.runtime import store, watcher
+        from feature_flags.services.schedules import apply_due
 
+        store.watcher, watcher.apply_due = watcher, apply_due
         checks.register(declarations.check_declarations)
         post_migrate.connect(_after_migrate, sender=self)
 

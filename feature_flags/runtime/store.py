@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from django.conf import settings
 from django.db import Error, transaction
@@ -23,6 +24,20 @@ FIRST_SECONDS = 5.0
 STALE_SECONDS = 30.0
 LOG_SECONDS = 60.0
 
+
+class Watcher(Protocol):
+    """The thread that refreshes the snapshot."""
+
+    def start(self) -> None: ...
+
+    def wait_until_loaded(self, seconds: float) -> None: ...
+
+    def is_running(self) -> bool: ...
+
+
+#: Set by `FeatureFlagsConfig.ready`: the watcher itself works on this module.
+watcher: Watcher | None = None
+
 #: Read it, never write it: readers take this name at every evaluation.
 snapshot: Snapshot | None = None
 
@@ -35,7 +50,12 @@ _log_at = 0.0
 def current() -> Snapshot | None:
     """The newest snapshot this process has. The first call of a process waits for it; None: there was no database."""
     if snapshot is None:
-        _first()
+        if _rebuilds_on_write() or watcher is None:
+            refresh()
+        else:
+            # Read by the watcher's thread and on its connection: the caller may stand in an event loop.
+            watcher.start()
+            watcher.wait_until_loaded(FIRST_SECONDS)
     return snapshot
 
 
@@ -84,7 +104,7 @@ def confirm() -> None:
 
 def stale_seconds() -> int:
     """For how long the database has not confirmed the snapshot; 0 while it does. Asks nothing."""
-    if snapshot is None or not _is_watched():
+    if snapshot is None or watcher is None or not watcher.is_running():
         return 0
     silent = time.monotonic() - _confirmed_at
     return int(silent) if silent > 5 else 0
@@ -120,25 +140,8 @@ def _swap(fresh: Snapshot) -> None:
             logger.error("flag cannot be compiled", extra={"flag": name, "reason": fresh.flags[name].error})
 
 
-def _first() -> None:
-    if _rebuilds_on_write():
-        refresh()
-    else:
-        from feature_flags.runtime import watcher
-
-        # Read by the watcher's thread and on its connection: the caller may stand in an event loop.
-        watcher.start()
-        watcher.wait_until_loaded(FIRST_SECONDS)
-
-
 def _rebuilds_on_write() -> bool:
     return settings.FLAGS_REBUILD == "write"
-
-
-def _is_watched() -> bool:
-    from feature_flags.runtime import watcher
-
-    return watcher.is_running()
 
 
 def _lost(error: Error) -> None:

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -25,6 +25,9 @@ from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 from feature_flags.runtime import store, usage
 
 logger = logging.getLogger("switchboard.flags")
+
+#: Applies the scheduled changes that are due; set by `FeatureFlagsConfig.ready`, since services use the store.
+apply_due: Callable[[datetime], object] | None = None
 
 POLL_SECONDS = 1.0
 SELF_TEST_SECONDS = 2.0
@@ -256,9 +259,8 @@ def _is_due() -> bool:
 
 
 def _apply_due() -> None:
-    """The clock first, so that all processes switch in the same moment; then the rows, by the first to get there."""
-    from feature_flags.services import schedules
-
+    """The snapshot first, so that all processes switch in the same moment; then the rows, by the first process."""
     store.refresh(due=True)
-    schedules.apply_due(datetime.now(UTC))
+    if apply_due is not None:
+        apply_due(datetime.now(UTC))
     store.refresh(due=True)
