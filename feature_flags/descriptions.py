@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from feature_flags.engine import wording
+from feature_flags.engine import explain
 from feature_flags.flag_document import diff as differences
 from feature_flags.flag_document import wire_constraint
 
@@ -36,7 +36,7 @@ def describe_rule(document: Document) -> str:
     parts = [describe_constraint(part) for part in document.get("constraints") or ()]
     parts += [f"segment {name}" for name in document.get("segments") or ()]
     if (percent := document.get("rollout_percent", 100)) != 100 or document.get("stickiness") != "default":
-        parts.append(wording.rollout_label(percent, document.get("stickiness", "default")))
+        parts.append(explain.rollout_label(percent, document.get("stickiness", "default")))
     text = " and ".join(parts) or "everybody"
     if variants := document.get("variants"):
         text += f"; variants {', '.join(map(describe_variant, variants))}"
@@ -46,7 +46,7 @@ def describe_rule(document: Document) -> str:
 def describe_constraint(document: Document) -> str:
     """`country is one of IT, FR`."""
     try:
-        return wording.constraint_label(wire_constraint(document))
+        return explain.constraint_label(wire_constraint(document))
     except KeyError:
         return f"{document.get('field')} {document.get('operator')}"
 
@@ -133,7 +133,7 @@ def _names_line(name: str, before: Sequence[str], after: Sequence[str]) -> str:
     """`tags: + new, − old`."""
     old, new = set(before), set(after)
     come, gone = [value for value in after if value not in old], [value for value in before if value not in new]
-    signs = [f"{sign} {wording.enumeration(values)}" for sign, values in (("+", come), ("−", gone)) if values]
+    signs = [f"{sign} {explain.enumeration(values)}" for sign, values in (("+", come), ("−", gone)) if values]
     return f"{name}: {', '.join(signs)}" if signs else ""
 
 

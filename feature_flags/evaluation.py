@@ -12,7 +12,7 @@ from django.conf import settings
 from feature_flags import declarations
 from feature_flags.context import flat
 from feature_flags.declarations import Flag
-from feature_flags.engine import DISABLED, CompiledFlag, Result, Variant
+from feature_flags.engine.model import DISABLED, CompiledFlag, Result, Variant
 from feature_flags.runtime import store, usage
 from feature_flags.scope import Scope, scopes
 

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from feature_flags import engine, names
+from feature_flags import names
 from feature_flags.engine import agreement
+from feature_flags.engine.validation import constraint_problems
+from feature_flags.engine.values import read_payload
 from lib.addresses import normal_domain
 from lib.errors import ProductError
 from lib.text import Text, is_storable, require_storable
@@ -325,7 +327,7 @@ def _says(spelling: Spelling, payload: Any, value_type: str) -> bool:
     if value_type != "string" and spelling.type != _PAYLOAD_TYPES[value_type]:
         return False
     try:
-        return bool(engine.read_payload(spelling.value, value_type) == payload)
+        return bool(read_payload(spelling.value, value_type) == payload)
     except ValueError:
         return False
 
@@ -386,7 +388,7 @@ _PAIRS = r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
 def _constraint_problems(constraints: Sequence[Constraint], place: Place) -> Iterator[Problem]:
     for number, constraint in enumerate(constraints):
-        for key, message in engine.constraint_problems(wire_constraint(_plain(constraint))):
+        for key, message in constraint_problems(wire_constraint(_plain(constraint))):
             yield Problem((*place, "constraints", number, _OURS.get(key, key)), message)
 
 

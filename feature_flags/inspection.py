@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Max
 
 from feature_flags import descriptions, flag_document
-from feature_flags.engine import compile_flag
+from feature_flags.engine.compiler import compile_flag
 from feature_flags.flag_document import Document, Problem, wire_constraint
 from feature_flags.models import FlagRevision, Segment
 from feature_flags.services.segments import segment_document

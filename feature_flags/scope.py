@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction
 
-from feature_flags.engine import DRAW
+from feature_flags.engine.context import RANDOM
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Snapshot
@@ -35,7 +35,7 @@ class Scope:
         if not self.draw:
             self.draw = secrets.token_hex(8)
             self.moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        context[DRAW] = self.draw
+        context[RANDOM] = self.draw
         context.setdefault("currentTime", self.moment)
         return context
 

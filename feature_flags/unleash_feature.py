@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from feature_flags.engine import DISABLED, Definition
+from feature_flags.engine.model import DISABLED, Definition
 from feature_flags.flag_document import Document, spelled, wire_constraint
 
 TARGETS = "always on"

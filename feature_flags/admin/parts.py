@@ -9,7 +9,7 @@ from django import forms
 
 from feature_flags.admin import texts
 from feature_flags.admin.tree import PartForm, Shape
-from feature_flags.engine import OPERATORS
+from feature_flags.engine.constraints import OPERATORS
 from feature_flags.flag_document import Document
 
 #: Offered while typing; any other name may stand in a context, too.

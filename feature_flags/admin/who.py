@@ -17,7 +17,9 @@ from django.template.response import TemplateResponse
 
 from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
-from feature_flags.engine import DRAW, CompiledFlag, Explanation, Result, Step, explain
+from feature_flags.engine.context import RANDOM
+from feature_flags.engine.explain import Explanation, Step, explain
+from feature_flags.engine.model import CompiledFlag, Result
 from feature_flags.runtime import store
 from lib.admin.verbs import VerbAdmin, staff
 from lib.text import is_storable
@@ -116,7 +118,7 @@ def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
     """The same context with a thousand other ids in the place of whom a percentage looks at."""
     fields = {"userId", "sessionId", *_sticky_fields(compiled)}
     results = [
-        compiled.evaluate({**context, **dict.fromkeys(fields, f"synthetic-{n}"), DRAW: str(n)}, snapshot.flags)
+        compiled.evaluate({**context, **dict.fromkeys(fields, f"synthetic-{n}"), RANDOM: str(n)}, snapshot.flags)
         for n in range(SYNTHETIC)
     ]
     on = [result for result in results if result.enabled]

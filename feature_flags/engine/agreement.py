@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feature_flags.engine.constraints import CLOCK_FIELD
-from feature_flags.engine.networks import read_network
-from feature_flags.engine.operators import BY_NAME
+from feature_flags.engine.constraints import BY_NAME, CLOCK_FIELD
 from feature_flags.engine.patterns import Unshared, compile_pattern, shared_pattern
+from feature_flags.engine.values import read_network
 
 # What JavaScript's trim() takes off: unleash-client does so with every value of a list.
 _BLANKS = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))

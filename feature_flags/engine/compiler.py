@@ -5,26 +5,66 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from feature_flags.engine import model
-from feature_flags.engine.fields import fields_of
-from feature_flags.engine.model import DISABLED, Broken, Clock, CompiledFlag, Context, Definition, Result, Variant
-from feature_flags.engine.prerequisites import prerequisites_of
-from feature_flags.engine.rules import Answer, Rule, always, behind, combine
-from feature_flags.engine.strategies import CODES, IN, Decide, Segments, Tools, compile_strategy, is_split
-from feature_flags.engine.text import plain
-from feature_flags.engine.values import value_of
-from feature_flags.engine.variants import Choice, compile_choice, flag_choice, strategy_choice
+from feature_flags.engine.context import RANDOM
+from feature_flags.engine.model import (
+    DISABLED,
+    Broken,
+    Clock,
+    CompiledFlag,
+    Context,
+    Definition,
+    Evaluate,
+    Flags,
+    Result,
+    Variant,
+)
+from feature_flags.engine.strategies import (
+    CODES,
+    IN,
+    SPLIT_OUT,
+    Decide,
+    Outcomes,
+    Segments,
+    Tools,
+    compile_strategy,
+    constraints_of,
+    is_rollout,
+    is_split,
+    rollout_of,
+)
+from feature_flags.engine.values import require_text, value_of
+from feature_flags.engine.variants import Choice, compile_choice, flag_choice, sticky_fields, strategy_choice
+
+# What a matching strategy leads to: a result, or a choice among several.
+Consequence = Result | Callable[..., Result]
+
+
+class Rule(NamedTuple):
+    """A strategy in codes, its consequence, and the strategy with results in place of codes."""
+
+    decide: Decide[int] | int
+    consequence: Consequence
+    outright: Callable[[Outcomes[Result]], Decide[Result] | Result]
+
+
+class Prerequisite(NamedTuple):
+    """`parent` must be on (or off, by `enabled`); with `variants` it must also have chosen one of them."""
+
+    parent: str
+    enabled: bool
+    variants: frozenset[str]
 
 
 def compile_flag(
     definition: Definition, segments: Segments, *, clock: Clock = time.time, hostname: str | None = None
 ) -> CompiledFlag:
-    """A flag ready to be asked. Never raises: a broken one compiles to one that is off and says why in `error`.
+    """A flag ready to be evaluated. Never raises: a broken one compiles to one that is off, with the reason in `error`.
 
     `segments` are constraints by segment id. `clock` gives seconds since 1970, `hostname` is this machine's by default.
     """
@@ -34,7 +74,7 @@ def compile_flag(
     except Broken as problem:
         return _broken(definition, str(problem), tools)
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as problem:
-        # A document of another shape: lists for mappings, numbers for texts. Whatever it is, only this flag is off.
+        # A document of another shape: lists for mappings, numbers for texts. Only this flag is off.
         return _broken(definition, f"cannot be read ({type(problem).__name__}: {problem})", tools)
 
 
@@ -50,21 +90,25 @@ class _Compiler:
     def __init__(self, definition: Definition, segments: Segments, tools: Tools) -> None:
         self.definition, self.segments, self.tools = definition, segments, tools
         self.feature = definition.feature
-        self.name = plain(self.feature.get("name"), "the name of the flag")
+        self.name = require_text(self.feature.get("name"), "the name of the flag")
         self.prerequisites = prerequisites_of(self.feature)
         self.choice = flag_choice(self.feature)
 
     def flag(self) -> CompiledFlag:
-        rules = self.rules()
-        off = self.off(model.DEFAULT)
-        answer = combine(rules, off, self.off(model.SPLIT))
-        constant = answer if isinstance(answer, Result) else None
-        evaluate = always(answer) if isinstance(answer, Result) else answer
+        # A flag without strategies is on for everybody.
+        strategies = enumerate(self.feature.get("strategies") or ())
+        rules = [self.rule(strategy, self.definition.label(index)) for index, strategy in strategies] or [
+            Rule(IN, self.consequence(self.choice, self.reason(IN), None), itemgetter(IN))
+        ]
+        off = _off(self.name, self.definition, model.DEFAULT)
+        combined = _combine(rules, off, _off(self.name, self.definition, model.SPLIT))
+        constant = combined if isinstance(combined, Result) else None
+        evaluate = _always(combined) if isinstance(combined, Result) else combined
         if self.feature.get("enabled") is not True:
-            constant = self.off(model.DISABLED_REASON)
-            evaluate = always(constant)
+            constant = _off(self.name, self.definition, model.DISABLED_REASON)
+            evaluate = _always(constant)
         elif self.prerequisites and constant is not off:
-            constant, evaluate = None, behind(self.prerequisites, evaluate, off)
+            constant, evaluate = None, _behind(self.prerequisites, evaluate, off)
         return CompiledFlag(
             self.name,
             self.definition,
@@ -72,53 +116,42 @@ class _Compiler:
             constant,
             exposed=self.definition.exposed,
             has_parents=bool(self.prerequisites),
-            fields=frozenset() if constant else fields_of(self.feature, self.segments),
+            fields=frozenset() if constant else frozenset(_fields(self.feature, self.segments)),
             variant_while_off=self.variant_while_off(rules),
             clock=self.tools.clock,
             hostname=self.tools.hostname,
         )
-
-    def rules(self) -> list[Rule]:
-        """The strategies in order; a flag without any is on for everybody."""
-        strategies = self.feature.get("strategies") or ()
-        if not strategies:
-            return [Rule(IN, self.answer(self.choice, self.reason(IN), None), itemgetter(IN))]
-        return [self.rule(strategy, self.definition.label(index)) for index, strategy in enumerate(strategies)]
 
     def rule(self, strategy: Mapping[str, Any], label: str) -> Rule:
         try:
             compiled = partial(compile_strategy, strategy, self.name, self.segments, self.tools)
             decide = compiled(CODES)
             reason = model.SPLIT if is_split(strategy, self.name) else self.reason(decide)
-            answer = self.answer(strategy_choice(strategy, self.name) or self.choice, reason, label)
-            return Rule(decide, answer, compiled)
+            choice = strategy_choice(strategy, self.name) or self.choice
+            return Rule(decide, self.consequence(choice, reason, label), compiled)
         except Broken as problem:
             raise Broken(f"{label}: {problem}") from None
 
     def reason(self, decide: Decide[int] | int) -> str:
         return model.TARGETING_MATCH if callable(decide) or self.prerequisites else model.STATIC
 
-    def answer(self, choice: Choice | None, reason: str, label: str | None) -> Answer:
-        """The result of a matching strategy; several variants make it a choice."""
+    def consequence(self, choice: Choice | None, reason: str, label: str | None) -> Consequence:
+        def on(variant: Variant, reason: str) -> Result:
+            return Result(self.name, True, value_of(self.definition, variant), variant, reason, label)
+
         if choice is None:
-            return self.on(DISABLED, reason, label)
+            return on(DISABLED, reason)
         if choice.only is not None:
-            return self.on(choice.variants[choice.only], reason, label)
+            return on(choice.variants[choice.only], reason)
         return compile_choice(
             choice,
-            [self.on(variant, model.SPLIT, label) for variant in choice.variants],
-            [self.on(variant, model.TARGETING_MATCH, label) for variant in choice.variants],
+            [on(variant, model.SPLIT) for variant in choice.variants],
+            [on(variant, model.TARGETING_MATCH) for variant in choice.variants],
         )
 
-    def on(self, variant: Variant, reason: str, label: str | None) -> Result:
-        return Result(self.name, True, value_of(self.definition, variant), variant, reason, label)
-
-    def off(self, reason: str) -> Result:
-        return _off(self.name, self.definition, reason)
-
     def variant_while_off(self, rules: list[Rule]) -> Callable[[Context], Variant | None] | None:
-        """For children of this flag: what it would choose, whether it is on or not."""
-        choosers = [(rule.decide, _variant_of(rule.answer)) for rule in rules]
+        """For children of this flag: the variant it would choose, whether it is on or not."""
+        choosers = [(rule.decide, _variant_of(rule.consequence)) for rule in rules]
         own = _own_variant(self.choice)
         if own is None and not any(choose for _, choose in choosers):
             return None
@@ -132,11 +165,11 @@ class _Compiler:
         return variant
 
 
-def _variant_of(answer: Answer) -> Callable[[Context], Variant | None] | None:
-    if callable(answer):
-        choose = answer
+def _variant_of(consequence: Consequence) -> Callable[[Context], Variant | None] | None:
+    if callable(consequence):
+        choose = consequence
         return lambda context: choose(context).variant
-    variant = answer.variant
+    variant = consequence.variant
     return None if variant is DISABLED else lambda context: variant
 
 
@@ -151,25 +184,158 @@ def _off(name: str, definition: Definition, reason: str, error: str = "") -> Res
 
 def _broken(definition: Definition, error: str, tools: Tools) -> CompiledFlag:
     feature = definition.feature if isinstance(definition.feature, Mapping) else {}
-    switched_off = feature.get("enabled") is False
     name = str(feature.get("name") or "")
-    constant = _off(name, definition, model.DISABLED_REASON if switched_off else model.UNKNOWN, error)
+    reason = model.DISABLED_REASON if feature.get("enabled") is False else model.UNKNOWN
+    constant = _off(name, definition, reason, error)
+    try:
+        own_variant = _own_variant(flag_choice(feature))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        own_variant = None
     return CompiledFlag(
         name,
         definition,
-        always(constant),
+        _always(constant),
         constant,
         error,
         definition.exposed,
         has_parents=bool(feature.get("dependencies")),
-        variant_while_off=_readable_own_variant(feature),
+        variant_while_off=own_variant,
         clock=tools.clock,
         hostname=tools.hostname,
     )
 
 
-def _readable_own_variant(feature: Mapping[str, Any]) -> Callable[[Context], Variant] | None:
-    try:
-        return _own_variant(flag_choice(feature))
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return None
+# --- Rules ------------------------------------------------------------------------------------------------------------
+
+
+def _combine(rules: list[Rule], off: Result, split: Result) -> Evaluate | Result:
+    """The first rule that matches decides; without one the flag is off, with reason SPLIT where a percentage did it."""
+    if any(rule.decide == SPLIT_OUT for rule in rules):
+        off = split
+    # Without those that never match, and those behind one that always does.
+    rules = [rule for rule in rules if callable(rule.decide) or rule.decide == IN]
+    always = [index for index, rule in enumerate(rules) if rule.decide == IN]
+    rules = rules[: always[0] + 1] if always else rules
+    if not rules:
+        return off
+    if len(rules) > 1:
+        return _first(rules, off, split)
+    decide, consequence, outright = rules[0]
+    if not callable(decide):
+        return consequence
+    if not callable(consequence):
+        # The usual flag is one function.
+        return outright((off, split, consequence))
+    choose, outs = consequence, (off, split)
+
+    def evaluate(context: Context, flags: Flags) -> Result:
+        decision = decide(context)
+        return choose(context) if decision == IN else outs[decision]
+
+    return evaluate
+
+
+def _first(rules: list[Rule], off: Result, split: Result) -> Evaluate:
+    def always(context: Context) -> int:
+        return IN
+
+    steps = [
+        (decide if callable(decide) else always, None if callable(found) else found, found)
+        for decide, found, _ in rules
+    ]
+
+    def evaluate(context: Context, flags: Flags) -> Result:
+        out = off
+        for decide, result, choose in steps:
+            decision = decide(context)
+            if decision == IN:
+                return result or choose(context)  # type: ignore[operator]
+            if decision == SPLIT_OUT:
+                out = split
+        return out
+
+    return evaluate
+
+
+def _always(result: Result) -> Evaluate:
+    return lambda context, flags: result
+
+
+# --- Prerequisites: looked up while evaluating, so that no compiled flag holds another --------------------------------
+
+
+def prerequisites_of(feature: Mapping[str, Any]) -> tuple[Prerequisite, ...]:
+    return tuple(_prerequisite(document) for document in feature.get("dependencies") or ())
+
+
+def _prerequisite(document: Mapping[str, Any]) -> Prerequisite:
+    enabled = document.get("enabled")
+    if not isinstance(enabled, bool | None):
+        raise Broken("a prerequisite is neither on nor off")
+    parent = require_text(document.get("feature"), "the name of a prerequisite")
+    return Prerequisite(parent, enabled is not False, frozenset(document.get("variants") or ()))
+
+
+def _behind(prerequisites: Sequence[Prerequisite], evaluate: Evaluate, off: Result) -> Evaluate:
+    def evaluate_behind(context: Context, flags: Flags) -> Result:
+        for prerequisite in prerequisites:
+            if not is_met(prerequisite, context, flags):
+                return off
+        return evaluate(context, flags)
+
+    return evaluate_behind
+
+
+def is_met(prerequisite: Prerequisite, context: Context, flags: Flags) -> bool:
+    """Whether the parent is as required for this context. One level only: a parent with parents satisfies nothing."""
+    parent = flags.get(prerequisite.parent)
+    if parent is None or parent.has_parents:
+        return False
+    result = parent.constant or parent.evaluate(context, flags)
+    if result.enabled is not prerequisite.enabled:
+        return False
+    if not prerequisite.variants:
+        return True
+    chosen: Variant | None = result.variant
+    if not result.enabled:
+        chosen = parent.variant_while_off(context) if parent.variant_while_off else None
+    # A parent without variants has nothing to compare, which counts as met.
+    return chosen is None or chosen is DISABLED or chosen.name in prerequisite.variants
+
+
+# --- Fields -----------------------------------------------------------------------------------------------------------
+
+
+def _fields(feature: Mapping[str, Any], segments: Segments) -> Iterator[str]:
+    """All that can change the result of a flag that compiles; RANDOM where chance can. Parents are not looked at."""
+    yield from _choice_fields(flag_choice(feature))
+    for strategy in feature.get("strategies") or ():
+        for constraint in constraints_of(strategy, segments):
+            yield constraint["contextName"]
+        if is_rollout(strategy):
+            yield from _rollout_fields(strategy, feature["name"])
+        elif strategy["name"] == "userWithId":
+            yield "userId"
+        elif strategy["name"] == "remoteAddress":
+            yield "remoteAddress"
+        yield from _choice_fields(strategy_choice(strategy, feature["name"]))
+
+
+def _rollout_fields(strategy: Mapping[str, Any], flag: str) -> Iterator[str]:
+    rollout = rollout_of(strategy, flag)
+    if rollout is None or rollout.percentage == 0:
+        return
+    if rollout.stickiness not in {"default", "random"}:
+        yield rollout.stickiness
+    elif rollout.percentage < 100:
+        yield RANDOM
+        if rollout.stickiness == "default":
+            yield from ("userId", "sessionId")
+
+
+def _choice_fields(choice: Choice | None) -> Iterator[str]:
+    if choice is not None and choice.only is None:
+        yield RANDOM
+        yield from sticky_fields(choice)
+        for override in choice.overrides:
+            yield override.field

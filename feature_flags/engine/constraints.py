@@ -1,25 +1,77 @@
-"""One constraint as one function: `test(context)` says whether it is met."""
+"""Constraints: the operators they may use, and each compiled to one function `test(context)`."""
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from feature_flags.engine import networks
-from feature_flags.engine.dates import looks_like_date, now, read_date
+from feature_flags.engine import values
 from feature_flags.engine.model import Broken, Clock, Context
-from feature_flags.engine.numbers import equal, read_number, value_number
-from feature_flags.engine.operators import BY_NAME, COMPARE
 from feature_flags.engine.patterns import compile_pattern
-from feature_flags.engine.semver import looks_like_version, read_version
-from feature_flags.engine.text import listed, plain, raw
+
+
+class Operator(NamedTuple):
+    """`label` and `negated` stand between field and value in a sentence. `many` take `values`, the others `value`;
+    `kind` says what a value is: list, text, number, date, semver, regex or cidr.
+    """
+
+    name: str
+    label: str
+    negated: str
+    kind: str
+    many: bool
+    has_case: bool = False  # `caseInsensitive` is looked at
+
+
+# In the order a form offers them.
+OPERATORS = (
+    Operator("IN", "is one of", "is none of", "list", True),
+    Operator("NOT_IN", "is none of", "is one of", "list", True),
+    Operator("STR_CONTAINS", "contains", "does not contain", "text", True, True),
+    Operator("STR_STARTS_WITH", "starts with", "does not start with", "text", True, True),
+    Operator("STR_ENDS_WITH", "ends with", "does not end with", "text", True, True),
+    Operator("NUM_EQ", "is the number", "is not the number", "number", False),
+    Operator("NUM_GT", "is greater than", "is not greater than", "number", False),
+    Operator("NUM_GTE", "is at least", "is not at least", "number", False),
+    Operator("NUM_LT", "is less than", "is not less than", "number", False),
+    Operator("NUM_LTE", "is at most", "is not at most", "number", False),
+    Operator("DATE_AFTER", "is after", "is not after", "date", False),
+    Operator("DATE_BEFORE", "is before", "is not before", "date", False),
+    Operator("SEMVER_EQ", "is version", "is not version", "semver", False),
+    Operator("SEMVER_GT", "is newer than version", "is not newer than version", "semver", False),
+    Operator("SEMVER_GTE", "is at least version", "is not at least version", "semver", False),
+    Operator("SEMVER_LT", "is older than version", "is not older than version", "semver", False),
+    Operator("SEMVER_LTE", "is at most version", "is not at most version", "semver", False),
+    Operator("REGEX", "matches the pattern", "does not match the pattern", "regex", False, True),
+    Operator("IN_CIDR", "is an address in", "is no address in", "cidr", True),
+)
+
+BY_NAME = {known.name: known for known in OPERATORS}
+
+# How each ordering operator compares the given value with the expected one.
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "NUM_EQ": operator.eq,
+    "NUM_GT": operator.gt,
+    "NUM_GTE": operator.ge,
+    "NUM_LT": operator.lt,
+    "NUM_LTE": operator.le,
+    "DATE_AFTER": operator.gt,
+    "DATE_BEFORE": operator.lt,
+    "SEMVER_EQ": operator.eq,
+    "SEMVER_GT": operator.gt,
+    "SEMVER_GTE": operator.ge,
+    "SEMVER_LT": operator.lt,
+    "SEMVER_LTE": operator.le,
+}
+
 
 CLOCK_FIELD = "currentTime"
 
-Test = Callable[[Context], bool]
-Accept = Callable[[str], bool]
+Test = Callable[[Context], bool]  # of a context
+Accept = Callable[[str], bool]  # of a field's text
 
 
 def compile_constraint(constraint: Mapping[str, Any], clock: Clock) -> Test | bool:
@@ -28,18 +80,18 @@ def compile_constraint(constraint: Mapping[str, Any], clock: Clock) -> Test | bo
     if name not in BY_NAME:
         # The specification would let it be "never met"; the reference engine gives up the whole flag, and so do we.
         raise Broken(f"unknown operator {name}")
-    if name.startswith("SEMVER") and plain(constraint.get("value"), "the value").startswith("v"):
+    if name.startswith("SEMVER") and values.require_text(constraint.get("value"), "the value").startswith("v"):
         return False
-    field = raw(constraint.get("contextName"), "the name of the field")
-    inverted = _switch(constraint, "inverted")
+    field = values.require_name(constraint.get("contextName"), "the name of the field")
+    inverted = _boolean(constraint, "inverted")
     if name in ("IN", "NOT_IN"):
         return _membership(field, frozenset(_values(constraint)), inverted != (name == "NOT_IN"), clock)
     if name in COMPARE:
-        return _ordering(field, name, plain(constraint.get("value"), "the value"), inverted, clock)
+        return _ordering(field, name, values.require_text(constraint.get("value"), "the value"), inverted, clock)
     return _tester(field, _ACCEPT[name](constraint), inverted, clock)
 
 
-def given(field: str, context: Context, clock: Clock) -> str | None:
+def field_value(field: str, context: Context, clock: Clock) -> str | None:
     """What a constraint sees of a context: a missing `currentTime` is now."""
     value = context.get(field)
     if value is None and field == CLOCK_FIELD:
@@ -50,7 +102,7 @@ def given(field: str, context: Context, clock: Clock) -> str | None:
 def _tester(field: str, accept: Accept, inverted: bool, clock: Clock) -> Test:
     """A missing field is not accepted, and `inverted` turns that too."""
     if field == CLOCK_FIELD:
-        return lambda context: accept(given(field, context, clock) or "") != inverted
+        return lambda context: accept(field_value(field, context, clock) or "") != inverted
 
     def test(context: Context) -> bool:
         value = context.get(field)
@@ -59,27 +111,29 @@ def _tester(field: str, accept: Accept, inverted: bool, clock: Clock) -> Test:
     return test
 
 
-def _membership(field: str, values: frozenset[str], outside: bool, clock: Clock) -> Test | bool:
+def _membership(field: str, wanted: frozenset[str], outside: bool, clock: Clock) -> Test | bool:
     """IN, or with `outside` NOT_IN; a missing field is outside of every list."""
-    if not values:
+    if not wanted:
         return outside
     if field == CLOCK_FIELD:
-        return _tester(field, values.__contains__, outside, clock)
+        return _tester(field, wanted.__contains__, outside, clock)
     if outside:
-        return lambda context: context.get(field) not in values
-    return lambda context: context.get(field) in values
+        return lambda context: context.get(field) not in wanted
+    return lambda context: context.get(field) in wanted
 
 
 def _ordering(field: str, name: str, value: str, inverted: bool, clock: Clock) -> Test:
     """Numbers, dates and versions. As in the reference engine the value's own form says which, not the operator."""
     text = value.strip(" \t")
     compare = COMPARE[name]
-    if looks_like_date(text):
-        return _date(field, compare, _read(read_date, text), inverted, clock)
-    if looks_like_version(text):
-        return _tester(field, _compared(read_version, compare, _read(read_version, text)), inverted, clock)
-    compare = equal if name.endswith("_EQ") else compare
-    return _tester(field, _number(compare, _read(value_number, text)), inverted, clock)
+    if values.looks_like_date(text):
+        return _date(field, compare, _read(values.read_date, text), inverted, clock)
+    if values.looks_like_version(text):
+        return _tester(
+            field, _compared(values.read_version, compare, _read(values.read_version, text)), inverted, clock
+        )
+    compare = values.equal if name.endswith("_EQ") else compare
+    return _tester(field, _number(compare, _read(values.value_number, text)), inverted, clock)
 
 
 def _read(reader: Callable[[str], Any], text: str) -> Any:
@@ -98,53 +152,39 @@ def _compared(reader: Callable[[str], Any], compare: Callable[[Any, Any], bool],
 
 
 def _number(compare: Callable[[float, float], bool], expected: float) -> Accept:
+    read = values.read_number
+
     def accept(text: str) -> bool:
         # Digits alone need no pattern.
-        value = float(text) if text.isdecimal() and text.isascii() else read_number(text)
+        value = float(text) if text.isdecimal() and text.isascii() else read(text)
         return value is not None and compare(value, expected)
 
     return accept
 
 
 def _date(field: str, compare: Callable[[Any, Any], bool], expected: int, inverted: bool, clock: Clock) -> Test:
-    accept = _compared(read_date, compare, expected)
+    accept = _compared(values.read_date, compare, expected)
     if field != CLOCK_FIELD:
         return _tester(field, accept, inverted, clock)
 
     def test(context: Context) -> bool:
         value = context.get(CLOCK_FIELD)
-        # The usual case compares the clock itself: no text is written to be read again.
-        return (compare(now(clock()), expected) if value is None else accept(value)) != inverted
+        # The usual case compares the time itself: no text is formatted only to be parsed again.
+        return (compare(values.date_of(clock()), expected) if value is None else accept(value)) != inverted
 
     return test
 
 
-def _starts_with(constraint: Mapping[str, Any]) -> Accept:
-    values = tuple(_some_values(constraint))
-    if _ignores_case(constraint):
-        lowered = tuple(value.lower() for value in values)
-        return lambda text: text.lower().startswith(lowered)
-    return lambda text: text.startswith(values)
+def _text_test(method: Callable[[str, tuple[str, ...]], bool], constraint: Mapping[str, Any]) -> Accept:
+    wanted = tuple(_some_values(constraint))
+    if not _boolean(constraint, "caseInsensitive"):
+        return lambda text: method(text, wanted)
+    lowered = tuple(value.lower() for value in wanted)
+    return lambda text: method(text.lower(), lowered)
 
 
-def _ends_with(constraint: Mapping[str, Any]) -> Accept:
-    values = tuple(_some_values(constraint))
-    if _ignores_case(constraint):
-        lowered = tuple(value.lower() for value in values)
-        return lambda text: text.lower().endswith(lowered)
-    return lambda text: text.endswith(values)
-
-
-def _contains(constraint: Mapping[str, Any]) -> Accept:
-    values = _some_values(constraint)
-    if _ignores_case(constraint):
-        lowered = [value.lower() for value in values]
-        return lambda text: _any_in(lowered, text.lower())
-    return partial(_any_in, values)
-
-
-def _any_in(values: list[str], text: str) -> bool:
-    for value in values:  # noqa: SIM110 - any() with a generator takes twice as long
+def _contains_any(text: str, wanted: tuple[str, ...]) -> bool:
+    for value in wanted:  # noqa: SIM110 - any() with a generator takes twice as long
         if value in text:
             return True
     return False
@@ -153,45 +193,37 @@ def _any_in(values: list[str], text: str) -> bool:
 def _matches(constraint: Mapping[str, Any]) -> Accept:
     # A pattern left out matches everything; an invalid one nothing.
     value = constraint.get("value")
-    pattern = compile_pattern("" if value is None else listed(value, "the pattern"), _ignores_case(constraint))
+    text = "" if value is None else values.require_entry(value, "the pattern")
+    pattern = compile_pattern(text, _boolean(constraint, "caseInsensitive"))
     if pattern is None:
         return lambda text: False
     search = pattern.search
     return lambda text: search(text.encode()) is not None
 
 
-def _in_networks(constraint: Mapping[str, Any]) -> Accept:
-    return partial(networks.contains, networks.gather(_some_values(constraint)))
-
-
 _ACCEPT: dict[str, Callable[[Mapping[str, Any]], Accept]] = {
-    "STR_STARTS_WITH": _starts_with,
-    "STR_ENDS_WITH": _ends_with,
-    "STR_CONTAINS": _contains,
+    "STR_STARTS_WITH": partial(_text_test, str.startswith),
+    "STR_ENDS_WITH": partial(_text_test, str.endswith),
+    "STR_CONTAINS": partial(_text_test, _contains_any),
     "REGEX": _matches,
-    "IN_CIDR": _in_networks,
+    "IN_CIDR": lambda constraint: partial(values.contains, values.read_networks(_some_values(constraint))),
 }
 
 
 def _values(constraint: Mapping[str, Any]) -> list[str]:
-    values = constraint.get("values") or ()
-    if not isinstance(values, list | tuple):
+    listed = constraint.get("values") or ()
+    if not isinstance(listed, list | tuple):
         raise Broken("values is no list")
-    return [listed(value, "a value") for value in values]
+    return [values.require_entry(value, "a value") for value in listed]
 
 
 def _some_values(constraint: Mapping[str, Any]) -> list[str]:
-    values = _values(constraint)
-    if not values:
+    if not (listed := _values(constraint)):
         raise Broken("has no values")
-    return values
+    return listed
 
 
-def _ignores_case(constraint: Mapping[str, Any]) -> bool:
-    return _switch(constraint, "caseInsensitive")
-
-
-def _switch(constraint: Mapping[str, Any], key: str) -> bool:
+def _boolean(constraint: Mapping[str, Any], key: str) -> bool:
     value = constraint.get(key, False)
     if not isinstance(value, bool):
         raise Broken(f"{key} is neither true nor false")

@@ -1,21 +1,31 @@
-"""The caller's context, made flat and textual once per request so that evaluation only looks things up."""
+"""The evaluation context, flat and textual: made once per request, so that evaluation only looks fields up."""
 
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# The caller may put a text under this key; random draws then hash it, so that one request keeps one answer.
-# No outside key can be this one: `normal_context` drops keys with a NUL.
-DRAW = "\x00draw"
+# Random decisions hash the text under this key, so that one request keeps one answer.
+# No key from outside can be this one: `normal_context` drops keys with a NUL.
+RANDOM = "\x00random"
 
 # A property never stands in for one of these when the top level names it, be it with null.
 KNOWN_FIELDS = frozenset({"userId", "sessionId", "remoteAddress", "environment", "appName", "currentTime"})
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_INTEGERS = range(-(2**63), 2**64)
+
+
+def random_value(context: Mapping[str, str]) -> str:
+    """The request's random value, else a new one; it is hashed like an id, which keeps one path for both."""
+    value = context.get(RANDOM)
+    return new_random_value() if value is None else value
+
+
+def new_random_value() -> str:
+    return f"{random.getrandbits(64):x}"  # no secret: it decides who sees a button, not who gets in
 
 
 def normal_context(mapping: Mapping[str, Any]) -> dict[str, str]:
@@ -36,7 +46,7 @@ def normal_context(mapping: Mapping[str, Any]) -> dict[str, str]:
 
 def _collect(flat: dict[str, str], mapping: Mapping[str, Any]) -> None:
     for key, value in mapping.items():
-        # A NUL: see DRAW. Half a surrogate pair has no UTF-8 form and could not be shown.
+        # A NUL: see RANDOM. Half a surrogate pair has no UTF-8 form and could not be shown.
         if not isinstance(key, str) or "\x00" in key or not (key.isascii() or _SURROGATE.search(key) is None):
             continue
         if value.__class__ is str and value.isascii():
@@ -51,19 +61,14 @@ def _text(value: Any) -> str | None:
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(int(value)) if value in _INTEGERS else _large(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return _float_text(value)
-    return None
-
-
-def _large(value: int) -> str | None:
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return str(int(value))
     try:
-        return _float_text(float(value))
+        number = float(value) if isinstance(value, int | float) else math.inf
     except OverflowError:
         # Beyond every float there is no text that other engines would agree on.
         return None
+    return _float_text(number) if math.isfinite(number) else None
 
 
 def _float_text(value: float) -> str:

@@ -1,34 +1,31 @@
-"""Why a flag answers what it answers: the walk of the compiler once more, with a trace.
+"""Why a flag has the result it has: the walk of the compiler once more, with a trace.
 
-Every step asks the very function that evaluation asks; only the "all of" and "first of" around them are spelled out
-here, and a test holds them against the result. Draws and the clock are held still, so that both see the same.
+Every step calls the very function that evaluation calls; only the "all of" and "first of" around them are repeated
+here, and a test compares them with the result. Random value and time are fixed, so that both see the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from feature_flags.engine import wording
-from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.constraints import compile_constraint, given
-from feature_flags.engine.context import DRAW
-from feature_flags.engine.hashing import bucket, fresh_draw, variant_bucket
+from feature_flags.engine.compiler import Prerequisite, compile_flag, is_met, prerequisites_of
+from feature_flags.engine.constraints import BY_NAME, compile_constraint, field_value
+from feature_flags.engine.context import RANDOM, new_random_value
 from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
-from feature_flags.engine.operators import BY_NAME
-from feature_flags.engine.prerequisites import Prerequisite, is_met, prerequisites_of
 from feature_flags.engine.strategies import (
     CODES,
     IN,
     Segments,
     Tools,
+    bucket,
     compile_rule,
     is_rollout,
     rollout_of,
     sticky_value,
 )
-from feature_flags.engine.text import split
+from feature_flags.engine.values import split_list
 from feature_flags.engine.variants import (
     Choice,
     choice_value,
@@ -36,12 +33,13 @@ from feature_flags.engine.variants import (
     flag_choice,
     override_of,
     strategy_choice,
+    variant_bucket,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was looked at; a step with children passes when all of them do.
+    """One thing that was checked; a step with children passes when all of them do.
 
     `kind` is switch, dependency, rule, segment, constraint, target, rollout or variant. `note` says what a reader
     might miss. A constraint fills `field` to `inverted`, a rollout `given` and the four after `inverted`; for a
@@ -66,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`steps` end where the answer was found; later rules were not asked."""
+    """`steps` end where the result was found; later rules were not evaluated."""
 
     result: Result
     steps: tuple[Step, ...]
@@ -81,13 +79,13 @@ def explain(
     segment_names: Mapping[int, str] | None = None,
 ) -> Explanation:
     """The result for a normalised context, with the steps that led to it."""
-    fixed = {DRAW: fresh_draw(), **context}
+    fixed = {RANDOM: new_random_value(), **context}
     moment = flag.clock()
     still = compile_flag(flag.definition, segments, clock=lambda: moment, hostname=flag.hostname)
     result = still.evaluate(fixed, flags)
     steps = _Walk(still, fixed, flags, segments, segment_names or {}).steps()
     missed = [step.label for step in steps if step.kind == "dependency" and not step.passed]
-    return Explanation(result, steps, wording.summary(result, missed[0] if missed else None))
+    return Explanation(result, steps, _summary(result, missed[0] if missed else None))
 
 
 class _Walk:
@@ -119,9 +117,9 @@ class _Walk:
         result = None if parent is None else parent.evaluate(self.context, self.flags)
         return Step(
             "dependency",
-            wording.prerequisite_label(prerequisite),
+            _prerequisite_label(prerequisite),
             is_met(prerequisite, self.context, self.flags),
-            wording.prerequisite_note(parent),
+            _prerequisite_note(parent),
             field=prerequisite.parent,
             given=None if result is None else "on" if result.enabled else "off",
         )
@@ -141,7 +139,7 @@ class _Walk:
                 return
 
     def conditions(self, strategy: Mapping[str, Any]) -> Iterable[Step]:
-        """All of them, met or not: who looks for the one that failed may find two."""
+        """All of them, met or not: more than one may have failed."""
         yield from map(self.constraint, strategy.get("constraints") or ())
         yield from map(self.segment, strategy.get("segments") or ())
         yield self.rollout(strategy) if is_rollout(strategy) else self.target(strategy)
@@ -153,15 +151,15 @@ class _Walk:
     def constraint(self, constraint: Mapping[str, Any]) -> Step:
         test = compile_constraint(constraint, self.tools.clock)
         field = constraint["contextName"]
-        value = given(field, self.context, self.tools.clock)
+        value = field_value(field, self.context, self.tools.clock)
         return Step(
             "constraint",
-            wording.constraint_label(constraint),
+            constraint_label(constraint),
             test(self.context) if callable(test) else test,
-            wording.missing(field, value),
+            _missing(field, value),
             field=field,
             operator=BY_NAME[constraint["operator"]].name,
-            expected=wording.expected_of(constraint),
+            expected=_expected_of(constraint),
             given=value,
             inverted=bool(constraint.get("inverted")),
         )
@@ -174,13 +172,13 @@ class _Walk:
         if name not in _TARGET_FIELDS:
             return Step("target", f"Strategy {name}", passed, "This strategy is not known here: it lets nobody in.")
         field, parameter = _TARGET_FIELDS[name]
-        expected = wording.enumeration(split(parameters.get(parameter) or ""))
+        expected = enumeration(split_list(parameters.get(parameter) or ""))
         value = self.tools.hostname if name == "applicationHostname" else self.context.get(field)
         return Step(
             "target",
             f"{field} is one of {expected}",
             passed,
-            wording.missing(field, value),
+            _missing(field, value),
             field=field,
             expected=expected,
             given=value,
@@ -195,9 +193,9 @@ class _Walk:
         number = None if value is None else bucket(rollout.group, value)
         return Step(
             "rollout",
-            wording.rollout_label(rollout.percentage, rollout.stickiness),
+            rollout_label(rollout.percentage, rollout.stickiness),
             passed,
-            wording.bucket_note(number, rollout.percentage, rollout.stickiness),
+            _bucket_note(number, rollout.percentage, rollout.stickiness),
             given=self.shown(value),
             bucket=number,
             percentage=rollout.percentage,
@@ -212,13 +210,13 @@ class _Walk:
         name = compile_choice(choice, names, names)(self.context)
         override = override_of(choice, self.context)
         value = choice_value(choice, self.context)
-        number = variant_bucket(choice.group, value, choice.total)
+        number = variant_bucket(choice, value)
         yield Step(
             "variant",
             f"Variant {name}",
             True,
             f"Chosen by name: {override.field} is listed." if override else f"Bucket {number} of {choice.total}.",
-            expected=wording.weights(choice),
+            expected=_weights(choice),
             given=self.shown(value),
             bucket=None if override else number,
             percentage=choice.total,
@@ -231,8 +229,8 @@ class _Walk:
         return rule(self.context) if callable(rule) else rule
 
     def shown(self, value: str | None) -> str | None:
-        """The value that was hashed; a draw is nobody's business."""
-        return None if value == self.context[DRAW] else value
+        """The value that was hashed, unless it is random."""
+        return None if value == self.context[RANDOM] else value
 
 
 # The field a target looks at, and the parameter with those it lets in.
@@ -245,3 +243,88 @@ _TARGET_FIELDS = {
 
 def _all(steps: Iterable[Step]) -> bool:
     return all(step.passed for step in steps)
+
+
+# --- Sentences --------------------------------------------------------------------------------------------------------
+
+
+def enumeration(values: Sequence[str]) -> str:
+    """`a, b, c`; a long list is cut: `a, b, c, d, e and 12 more`."""
+    quoted = [value if value.strip() == value and value else f'"{value}"' for value in values[:5]]
+    more = len(values) - 5
+    return ", ".join(quoted) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _expected_of(constraint: Mapping[str, Any]) -> str:
+    known = BY_NAME[constraint["operator"]]
+    if known.many:
+        values = constraint.get("values") or ()
+        return enumeration(values) if values else "nothing"
+    return str(constraint.get("value") or "")
+
+
+def constraint_label(constraint: Mapping[str, Any]) -> str:
+    """`country is one of IT, FR`."""
+    known = BY_NAME[constraint["operator"]]
+    verb = known.negated if constraint.get("inverted") else known.label
+    case = " (in upper or lower case)" if known.has_case and constraint.get("caseInsensitive") else ""
+    return f"{constraint['contextName']} {verb} {_expected_of(constraint)}{case}"
+
+
+def _missing(field: str, given: str | None) -> str:
+    return f"The context has no {field}." if given is None else ""
+
+
+def rollout_label(percentage: int, stickiness: str) -> str:
+    if stickiness == "random":
+        return f"{percentage} % of all requests, drawn at random"
+    if stickiness == "default":
+        return f"{percentage} % by userId, else sessionId, else drawn at random"
+    return f"{percentage} % by {stickiness}"
+
+
+def _bucket_note(bucket: int | None, percentage: int, stickiness: str) -> str:
+    if not percentage:
+        return "0 % lets nobody in."
+    if bucket is None:
+        return f"The context has no {stickiness}, so it cannot be placed."
+    return f"Bucket {bucket} is {'within' if bucket <= percentage else 'beyond'} {percentage}."
+
+
+def _prerequisite_label(prerequisite: Prerequisite) -> str:
+    """`checkout is on with variant blue or red`."""
+    state = "on" if prerequisite.enabled else "off"
+    variants = " or ".join(sorted(prerequisite.variants))
+    return f"{prerequisite.parent} is {state}" + (f" with variant {variants}" if variants else "")
+
+
+def _prerequisite_note(parent: CompiledFlag | None) -> str:
+    if parent is None:
+        return "There is no such flag."
+    return "It has prerequisites of its own, so it can satisfy nobody." if parent.has_parents else ""
+
+
+def _weights(choice: Choice) -> str:
+    """`blue 500, red 500`."""
+    before = (0, *choice.cumulative)
+    shares = [
+        f"{variant.name} {upto - start}"
+        for variant, start, upto in zip(choice.variants, before, choice.cumulative, strict=False)
+    ]
+    return ", ".join(shares)
+
+
+def _summary(result: Result, missed: str | None) -> str:
+    """The whole result in a sentence; `missed` is the prerequisite that was not met."""
+    if result.enabled:
+        variant = f" Variant {result.variant.name}." if result.variant.enabled else ""
+        return (f"On, by {result.rule}." if result.rule else "On for everybody.") + variant
+    if result.reason == "DISABLED":
+        return "Off: the flag is switched off."
+    if result.reason == "UNKNOWN":
+        return f"Off: the flag cannot be read: {result.error}."
+    if missed is not None:
+        return f"Off: it needs that {missed}."
+    if result.reason == "SPLIT":
+        return "Off: outside of the percentage."
+    return "Off: no rule lets this context in."

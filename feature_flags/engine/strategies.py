@@ -1,6 +1,6 @@
 """One strategy as one function of a context: in, out, or out only because of a percentage.
 
-What stands for the three is up to the caller: codes, or at once the results they lead to.
+The caller passes what stands for the three: codes, or at once the results they lead to.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import mmh3
 
-from feature_flags.engine import networks
-from feature_flags.engine.constraints import CLOCK_FIELD, Test, compile_constraint, given
-from feature_flags.engine.hashing import draw
+from feature_flags.engine.constraints import CLOCK_FIELD, Test, compile_constraint, field_value
+from feature_flags.engine.context import random_value
 from feature_flags.engine.model import Broken, Clock, Context
-from feature_flags.engine.text import hashable, listed, plain, raw, split
+from feature_flags.engine.values import (
+    contains,
+    read_networks,
+    require_entry,
+    require_hashable,
+    require_name,
+    require_text,
+    split_list,
+)
 
 T = TypeVar("T")
 # What a strategy decides. Numbers, so that they can index a tuple of results.
@@ -37,7 +44,7 @@ _COUNT = re.compile(r"\+?[0-9]+", re.ASCII)
 
 
 class Tools(NamedTuple):
-    """What the outside lends: seconds since 1970, and the name of this machine in lower case."""
+    """What evaluation needs from outside: seconds since 1970, and the name of this machine in lower case."""
 
     clock: Clock
     hostname: str
@@ -80,14 +87,14 @@ def constraints_of(strategy: Mapping[str, Any], segments: Segments) -> list[Mapp
 
 def compile_rule(strategy: Mapping[str, Any], flag: str, tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     """The strategy without its constraints."""
-    name = plain(strategy.get("name"), "the name of the strategy")
+    name = require_text(strategy.get("name"), "the name of the strategy")
     if name == "default":
         return outcomes[IN]
     if name in _PERCENTAGES:
         rollout = rollout_of(strategy, flag)
         return outcomes[OUT] if rollout is None else _rollout(rollout, tools, outcomes)
     compile_target = _TARGETS.get(name)
-    # A strategy of somebody's own lives in his client, not here.
+    # A custom strategy is known to its own client, not here.
     if compile_target is None:
         return outcomes[OUT]
     compiled: Decide[T] | T = compile_target(strategy.get("parameters") or {}, tools, outcomes)
@@ -127,16 +134,16 @@ def _guarded_rule(tests: Sequence[Test], rule: Decide[T], out: T) -> Decide[T]:
 
 
 def rollout_of(strategy: Mapping[str, Any], flag: str) -> Rollout | None:
-    """The percentage of a rollout strategy; None when it lets nobody in for want of a parameter."""
+    """The percentage of a rollout strategy; None when a parameter is missing, so that it matches no context."""
     parameters = strategy.get("parameters") or {}
     name = strategy["name"]
     percentage = _count(parameters.get(_PERCENTAGES[name]))
     if percentage is None:
         return None
     if name == "gradualRolloutRandom":
-        return Rollout(min(percentage, 100), "random", hashable(flag, "the name of the flag"))
+        return Rollout(min(percentage, 100), "random", require_hashable(flag, "the name of the flag"))
     if name == "flexibleRollout":
-        stickiness = raw(parameters.get("stickiness", "default"), "the stickiness")
+        stickiness = require_name(parameters.get("stickiness", "default"), "the stickiness")
         group = parameters.get("groupId", flag)
     else:
         stickiness = "userId" if name == "gradualRolloutUserId" else "sessionId"
@@ -144,14 +151,14 @@ def rollout_of(strategy: Mapping[str, Any], flag: str) -> Rollout | None:
         if group is None:
             return None
     if "groupId" in parameters:
-        group = raw(group, "the group").replace('\\"', '"')
+        group = require_name(group, "the group").replace('\\"', '"')
     if percentage > 100:
         raise Broken(f"a rollout of {percentage} %")
-    return Rollout(percentage, stickiness, hashable(group, "the group"))
+    return Rollout(percentage, stickiness, require_hashable(group, "the group"))
 
 
 def is_split(strategy: Mapping[str, Any], flag: str) -> bool:
-    """Whether a percentage decides: neither nobody nor everybody."""
+    """Whether a percentage between 0 and 100 decides."""
     if not is_rollout(strategy):
         return False
     rollout = rollout_of(strategy, flag)
@@ -163,29 +170,28 @@ def is_rollout(strategy: Mapping[str, Any]) -> bool:
 
 
 def sticky_value(rollout: Rollout, context: Context, tools: Tools) -> str | None:
-    """What of a context goes into the hash; None when it has nothing to be recognised by."""
+    """What of a context goes into the hash; None when the context lacks the field."""
     if rollout.stickiness == "random":
-        return draw(context)
+        return random_value(context)
     if rollout.stickiness == "default":
-        return _default_value(context)
-    return given(rollout.stickiness, context, tools.clock)
+        value = context.get("userId", context.get("sessionId"))
+        return random_value(context) if value is None else value
+    return field_value(rollout.stickiness, context, tools.clock)
 
 
-def _default_value(context: Context) -> str:
-    value = context.get("userId")
-    if value is None:
-        value = context.get("sessionId")
-    return draw(context) if value is None else value
+def bucket(group: str, value: str) -> int:
+    """1 to 100: in when it is at most the percentage."""
+    return mmh3.hash(f"{group}:{value}", 0, False) % 100 + 1
 
 
 def _rollout(rollout: Rollout, tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     percentage, stickiness, group = rollout
     out, split_out, inside = outcomes
-    drawn = stickiness in ("default", "random")
+    always_has_value = stickiness in ("default", "random", CLOCK_FIELD)
     if percentage == 0:
         return split_out
     if percentage == 100:
-        if drawn or stickiness == CLOCK_FIELD:
+        if always_has_value:
             return inside
         return lambda context, flags=None: out if context.get(stickiness) is None else inside
     prefix = f"{group}:"
@@ -197,11 +203,11 @@ def _rollout(rollout: Rollout, tools: Tools, outcomes: Outcomes[T]) -> Decide[T]
             if value is None:
                 value = context.get("sessionId")
                 if value is None:
-                    value = draw(context)
+                    value = random_value(context)
             return inside if murmur(prefix + value, 0, False) % 100 < percentage else split_out
 
         return decide_by_default
-    if drawn or stickiness == CLOCK_FIELD:
+    if always_has_value:
         return lambda context, flags=None: (
             inside
             if murmur(prefix + (sticky_value(rollout, context, tools) or ""), 0, False) % 100 < percentage
@@ -217,11 +223,15 @@ def _rollout(rollout: Rollout, tools: Tools, outcomes: Outcomes[T]) -> Decide[T]
     return decide
 
 
+def _listed(parameters: Mapping[str, Any], key: str) -> list[str]:
+    return split_list(require_text(parameters.get(key, ""), key))
+
+
 def _user_ids(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     out, _, inside = outcomes
     if parameters.get("userIds") is None:
         return out
-    ids = frozenset(listed(piece, "a user id") for piece in split(plain(parameters["userIds"], "userIds")))
+    ids = frozenset(require_entry(piece, "a user id") for piece in _listed(parameters, "userIds"))
     return lambda context, flags=None: inside if context.get("userId") in ids else out
 
 
@@ -229,18 +239,18 @@ def _addresses(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T
     out, _, inside = outcomes
     if parameters.get("IPs") is None:
         return out
-    wanted = networks.gather(raw(piece, "an address") for piece in split(plain(parameters["IPs"], "IPs")))
+    wanted = read_networks(require_name(piece, "an address") for piece in _listed(parameters, "IPs"))
 
     def decide(context: Context, flags: object = None) -> T:
         address = context.get("remoteAddress")
-        return inside if address is not None and networks.contains(wanted, address) else out
+        return inside if address is not None and contains(wanted, address) else out
 
     return decide
 
 
 def _hosts(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> T:
-    names = split(plain(parameters.get("hostNames", ""), "hostNames"))
-    wanted = {raw(name, "a host name").replace('\\"', '"').lower() for name in names}
+    names = _listed(parameters, "hostNames")
+    wanted = {require_name(name, "a host name").replace('\\"', '"').lower() for name in names}
     return outcomes[IN if tools.hostname in wanted else OUT]
 
 
@@ -252,8 +262,8 @@ _TARGETS: dict[str, Callable[[Mapping[str, Any], Tools, Outcomes[Any]], Any]] = 
 
 
 def _count(value: object) -> int | None:
-    """A whole number as the reference engine reads it; None when the text is none, which lets nobody in."""
-    if value is None or not _COUNT.fullmatch(plain(value, "the percentage")):
+    """A whole number as the reference engine reads it; None for another text, which matches no context."""
+    if value is None or not _COUNT.fullmatch(require_text(value, "the percentage")):
         return None
     number = int(str(value).lstrip("+0")[:21] or "0")
     return number if number < 2**64 else None

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from feature_flags.engine.dates import looks_like_date, read_date
-from feature_flags.engine.networks import read_network
-from feature_flags.engine.numbers import value_number
-from feature_flags.engine.operators import BY_NAME, Operator
+from feature_flags.engine.constraints import BY_NAME, Operator
 from feature_flags.engine.patterns import compile_pattern
-from feature_flags.engine.semver import looks_like_version, read_version
-from feature_flags.engine.text import BLANKS
-from lib.text import is_storable
+from feature_flags.engine.values import (
+    BLANKS,
+    looks_like_date,
+    looks_like_version,
+    read_date,
+    read_network,
+    read_version,
+    value_number,
+)
 
 MAX_VALUES = 5_000
 MAX_FIELD = 100
 MAX_PATTERN = 1_000
+
+# Neither PostgreSQL nor UTF-8 can hold them. Not from `lib`, which knows Django: the engine is pure.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Problem = tuple[str, str]
 
@@ -86,7 +93,7 @@ def _value_problems(constraint: Mapping[str, Any], operator: Operator) -> list[P
 
 
 def _text_problems(text: str, raw_text: bool = False) -> list[str]:
-    if not is_storable(text):
+    if _UNSTORABLE.search(text):
         return ["It holds characters that cannot be stored (NUL or half a pair)."]
     if text.endswith("\\"):
         return ["It cannot end with a backslash: Unleash clients would switch the flag off."]

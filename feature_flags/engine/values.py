@@ -1,30 +1,252 @@
-"""Payloads in the type a flag declares."""
+"""What the texts of a flag and of a context stand for: numbers, dates, versions, networks, payloads.
+
+The reference engine writes texts into a rule language of its own and refuses some. A flag it refuses is off in every
+SDK built on it, so it is off here too: the `require_` functions raise Broken.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import date
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
 from feature_flags.engine.model import Broken, Definition, Variant
-from feature_flags.engine.text import plain
 
-_INTEGER = re.compile(r"-?[0-9]{1,4000}", re.ASCII)
+# What counts as blank when lists are split: Unicode's White_Space. Python's own strip() also takes \x1c to \x1f.
+BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+
+_BARE_QUOTE = re.compile(r'(?<!\\)"')
+
+
+def require_text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise Broken(f"{what} is no text")
+    return value
+
+
+def require_entry(value: object, what: str) -> str:
+    """A value of a list: any text without a backslash at its end."""
+    text = require_text(value, what)
+    if text.endswith("\\"):
+        raise Broken(f"{what} ends with a backslash: {text}")
+    return text
+
+
+def require_name(value: object, what: str) -> str:
+    """A name or group: no backslash at its end, and a backslash before every quote."""
+    text = require_entry(value, what)
+    if '"' in text and _BARE_QUOTE.search(text):
+        raise Broken(f"{what} holds a quote: {text}")
+    return text
+
+
+def require_hashable(value: object, what: str) -> str:
+    """A text with a UTF-8 form. Half a surrogate pair has none and would fail at the first evaluation, not here."""
+    text = require_text(value, what)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Broken(f"{what} is no valid Unicode") from None
+    return text
+
+
+def split_list(value: str) -> list[str]:
+    """The pieces between commas, trimmed; an empty text is one empty piece."""
+    return [piece.strip(BLANKS) for piece in value.split(",")]
+
+
+# --- Numbers: strict in a constraint, lenient in a context ------------------------------------------------------------
+
+# No part of it can match the same digits in two ways: a caller's long number must not take quadratic time.
+_CONTEXT_NUMBER = re.compile(
+    r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII
+)
+_VALUE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+
+
+def read_number(text: str) -> float | None:
+    """A number in a context; None when it is none. Python's float() alone would take blanks, `1_0` and other digits."""
+    return float(text) if _CONTEXT_NUMBER.fullmatch(text) else None
+
+
+def value_number(text: str) -> float | None:
+    """A number in a constraint, already trimmed: a digit must come first."""
+    return float(text) if _VALUE_NUMBER.fullmatch(text) else None
+
+
+def equal(given: float, expected: float) -> bool:
+    """Equal numbers may differ by less than epsilon."""
+    return abs(given - expected) < sys.float_info.epsilon
+
+
+# --- Dates: as whole numbers, so that they compare quickly and no year is out of range --------------------------------
+
+_SECOND = 2_000_000_000  # a leap second counts nanoseconds up to two billion
+_EPOCH = 719_163 * 86_400  # 1970-01-01 from the ordinal 0
+_CYCLE = 146_097  # days of 400 years
+
+_VALUE_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_CONTEXT_DATE = re.compile(
+    r"""B*([+-][0-9]+|[0-9]{1,4})B*-B*([0-9]{1,2})B*-B*([0-9]{1,2})[Tt ]
+    B*([0-9]{1,2})B*:B*([0-9]{1,2})B*:B*([0-9]{1,2})(?:\.([0-9]+))?B*
+    (?:[Uu][Tt][Cc]|[Zz]|([+\u2212-])([0-9]{2})[:b]*([0-5][0-9]))B*""".replace("B", f"[{BLANKS}]").replace("b", BLANKS),
+    re.VERBOSE,
+)
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether a constraint's value is written as a date: RFC 3339, upper-case T and Z, no or three fraction digits."""
+    return _VALUE_DATE.fullmatch(text) is not None
+
+
+def date_of(seconds: float) -> int:
+    """The date of a Unix time, in whole seconds."""
+    return (int(seconds) + _EPOCH) * _SECOND
+
+
+def read_date(text: str) -> int | None:
+    """The date a text stands for, or None. Blanks, other fractions and offsets without colon are allowed."""
+    found = _CONTEXT_DATE.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
+    days = _days(year, int(month), int(day))
+    seconds = _seconds(int(hour), int(minute), min(int(second), 59))
+    offset = _seconds(int(offset_hours or 0), int(offset_minutes or 0), 0)
+    if days is None or seconds is None or offset is None or int(second) > 60:
+        return None
+    seconds -= offset if sign == "+" else -offset
+    nanoseconds = int((fraction or "0")[:9].ljust(9, "0")) + (1_000_000_000 if int(second) == 60 else 0)
+    return (days * 86_400 + seconds) * _SECOND + nanoseconds
+
+
+def _days(year: str, month: int, day: int) -> int | None:
+    if len(year) > 8 or not -262_143 <= int(year) <= 262_142:
+        return None
+    cycle, rest = divmod(int(year), 400)
+    try:
+        return date(rest + 400, month, day).toordinal() + (cycle - 1) * _CYCLE
+    except ValueError:
+        return None
+
+
+def _seconds(hours: int, minutes: int, seconds: int) -> int | None:
+    return None if hours > 23 or minutes > 59 else hours * 3600 + minutes * 60 + seconds
+
+
+# --- Semantic versions 2.0: as keys that compare ----------------------------------------------------------------------
+
+Version = tuple[Any, ...]
+
+_LOOSE_VERSION = re.compile(
+    r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+_NUMBER = r"(0|[1-9][0-9]*)"
+_PART = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_STRICT_VERSION = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_PART}(?:\.{_PART})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+
+
+def looks_like_version(text: str) -> bool:
+    """Whether a constraint's value has the form of a version, leading zeros allowed."""
+    return _LOOSE_VERSION.fullmatch(text) is not None
+
+
+def read_version(text: str) -> Version | None:
+    """A key that sorts as versions do, without build metadata; None for a text that is no version."""
+    found = _STRICT_VERSION.fullmatch(text)
+    # Twenty digits first: int() refuses texts of some thousand.
+    if found is None or max(map(len, found.group(1, 2, 3))) > 20:
+        return None
+    key = tuple(map(int, found.group(1, 2, 3)))
+    return (*key, _pre_release(found[4]) if found[4] else (1,)) if max(key) < 2**64 else None
+
+
+def _pre_release(text: str) -> tuple[Any, ...]:
+    """Numbers below words, numbers by size (length first: they may be of any), words by ASCII, shorter lists first."""
+    return (0, *((0, len(part), part) if part.isdigit() else (1, 0, part) for part in text.split(".")))
+
+
+# --- Addresses and networks: a v4 address inside a v6 one stays a v6 address ------------------------------------------
+
+_PREFIX = re.compile(r"\+?[0-9]+")
+
+# By version: for each mask the networks that have it.
+Networks = dict[bool, list[tuple[int, frozenset[int]]]]
+
+
+def read_address(text: str) -> int | None:
+    """The number of an address (its version shows in its colon); None for other texts."""
+    # Not `ipaddress`: it takes twenty times as long, and a zone where none belongs.
+    try:
+        return int.from_bytes(inet_pton(AF_INET6 if ":" in text else AF_INET, text), "big")
+    except (OSError, ValueError):
+        return None
+
+
+def read_network(text: str) -> tuple[bool, int, int] | None:
+    """(is it v6, mask, network) of an address or CIDR, host bits allowed; None for other texts."""
+    address, slash, prefix = text.partition("/")
+    v6 = ":" in address
+    number = read_address(address)
+    mask = _mask(prefix, v6) if slash else _ones(128 if v6 else 32, v6)
+    return None if number is None or mask is None else (v6, mask, number & mask)
+
+
+def read_networks(texts: Iterable[str]) -> Networks:
+    """Networks grouped for `contains`; invalid ones are left out."""
+    groups: dict[bool, dict[int, set[int]]] = {False: defaultdict(set), True: defaultdict(set)}
+    for v6, mask, network in filter(None, map(read_network, texts)):
+        groups[v6][mask].add(network)
+    return {v6: [(mask, frozenset(found)) for mask, found in masks.items()] for v6, masks in groups.items()}
+
+
+def contains(networks: Networks, text: str) -> bool:
+    """Whether a text is an address in one of the networks."""
+    address = read_address(text)
+    return address is not None and any(address & mask in found for mask, found in networks[":" in text])
+
+
+def _mask(prefix: str, v6: bool) -> int | None:
+    """From a length, or for v4 from a mask such as 255.255.0.0."""
+    if _PREFIX.fullmatch(prefix):
+        length = int(prefix.lstrip("+0")[:4] or "0")
+        return _ones(length, v6) if length <= (128 if v6 else 32) else None
+    mask = None if v6 or ":" in prefix else read_address(prefix)
+    return mask if mask in _V4_MASKS else None
+
+
+def _ones(length: int, v6: bool) -> int:
+    width = 128 if v6 else 32
+    return (1 << width) - (1 << (width - length))
+
+
+_V4_MASKS = frozenset(_ones(length, False) for length in range(33))
+
+
+# --- Payloads ---------------------------------------------------------------------------------------------------------
 
 
 def value_of(definition: Definition, variant: Variant) -> Any:
     """The value of a flag that is on with this variant; Broken when the payload is not of the declared type.
 
-    A boolean flag is just on. For the others "on" says too little: without payload they answer their off value, so
-    that a caller never gets another type than the declared one.
+    A boolean flag is True. The others have their off value without payload, so that a caller never gets another type
+    than the declared one.
     """
     if definition.value_type == "boolean":
         return True
     if variant.payload is None:
         return definition.off_value
-    text = plain(variant.payload.get("value"), f"the payload of variant {variant.name}")
+    text = require_text(variant.payload.get("value"), f"the payload of variant {variant.name}")
     if definition.value_type not in _READERS:
         raise Broken(f"unknown type {definition.value_type}")
     try:
@@ -42,7 +264,7 @@ def read_payload(text: str, value_type: str) -> Any:
 
 
 def _integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text):
+    if not re.fullmatch(r"-?[0-9]{1,4000}", text, re.ASCII):
         raise ValueError(text)
     return int(text)
 

@@ -1,4 +1,4 @@
-"""Which variant somebody gets: overrides first, then weights over a hash."""
+"""Which variant a context gets: overrides first, then weights over a hash."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, NamedTuple, TypeVar
 import mmh3
 
 from feature_flags.engine.constraints import CLOCK_FIELD
-from feature_flags.engine.context import DRAW
-from feature_flags.engine.hashing import VARIANT_SEED, draw
+from feature_flags.engine.context import RANDOM, random_value
 from feature_flags.engine.model import Broken, Context, Variant
-from feature_flags.engine.text import hashable, plain
+from feature_flags.engine.values import require_hashable, require_text
 
 T = TypeVar("T")
+
+# A seed of their own, so that a variant does not follow from the rollout bucket.
+VARIANT_SEED = 86028157
 
 
 class Override(NamedTuple):
@@ -25,7 +27,7 @@ class Override(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Everything a choice depends on. `stickiness` is a field or `default`; who lacks it gets a draw."""
+    """Everything a choice depends on. `stickiness` is a field or `default`; without one, a random value is hashed."""
 
     variants: tuple[Variant, ...]
     cumulative: list[int]
@@ -39,19 +41,19 @@ class Choice(NamedTuple):
 
     @property
     def only(self) -> int | None:
-        """The index of the variant everybody gets; None when something has to be decided."""
+        """The index of the variant every context gets; None when something has to be decided."""
         index = bisect_left(self.cumulative, 1)
         return index if self.cumulative[index] == self.total and not self.overrides else None
 
 
 def flag_choice(feature: Mapping[str, Any]) -> Choice | None:
-    """The flag's own variants: grouped by its name, sticky as the first of them says; None without any."""
+    """The flag's own variants: grouped by its name, with the stickiness of the first; None without any."""
     documents = feature.get("variants") or ()
     if not documents:
         return None
     overrides = tuple(
         Override(
-            plain(override.get("contextName"), "the field of an override"),
+            require_text(override.get("contextName"), "the field of an override"),
             frozenset(override.get("values") or ()),
             index,
         )
@@ -73,17 +75,21 @@ def strategy_choice(strategy: Mapping[str, Any], flag: str) -> Choice | None:
 def _choice(
     documents: Sequence[Mapping[str, Any]], overrides: tuple[Override, ...], stickiness: object, group: object
 ) -> Choice | None:
-    variants = tuple(_variant(document) for document in documents)
+    variants = tuple(
+        Variant(require_text(document.get("name"), "the name of a variant"), dict(payload) if payload else None, True)
+        for document in documents
+        for payload in [document.get("payload")]
+    )
     cumulative = list(accumulate(map(_weight, documents)))
     if not cumulative[-1]:
-        # Our form refuses it and the reference engine dies of it: nobody gets a variant.
+        # Our form refuses it and the reference engine fails on it: there is no variant.
         return None
     return Choice(
         variants,
         cumulative,
         overrides,
-        plain("default" if stickiness is None else stickiness, "the stickiness"),
-        hashable(group, "the group"),
+        require_text("default" if stickiness is None else stickiness, "the stickiness"),
+        require_hashable(group, "the group"),
     )
 
 
@@ -92,11 +98,6 @@ def _weight(document: Mapping[str, Any]) -> int:
     if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
         raise Broken("the weight of a variant is no whole number")
     return weight
-
-
-def _variant(document: Mapping[str, Any]) -> Variant:
-    payload = document.get("payload")
-    return Variant(plain(document.get("name"), "the name of a variant"), dict(payload) if payload else None, True)
 
 
 def compile_choice(choice: Choice, outcomes: Sequence[T], overridden: Sequence[T]) -> Callable[..., T]:
@@ -112,7 +113,7 @@ def compile_choice(choice: Choice, outcomes: Sequence[T], overridden: Sequence[T
         if value is None:
             value = context.get(second)
             if value is None:
-                value = draw(context)
+                value = random_value(context)
         return outcomes[bisect_left(cumulative, murmur(prefix + value, VARIANT_SEED, False) % total + 1)]
 
     if not choice.overrides:
@@ -137,13 +138,18 @@ def choice_value(choice: Choice, context: Context) -> str:
     """What goes into the hash."""
     first, second = sticky_fields(choice)
     value = context.get(first, context.get(second))
-    return draw(context) if value is None else value
+    return random_value(context) if value is None else value
+
+
+def variant_bucket(choice: Choice, value: str) -> int:
+    """1 to the total: the first variant whose summed weight reaches it is chosen."""
+    return mmh3.hash(f"{choice.group}:{value}", VARIANT_SEED, False) % choice.total + 1
 
 
 def sticky_fields(choice: Choice) -> tuple[str, str]:
-    """Where to look for whom a choice holds to; without either it draws."""
+    """The fields whose value decides, in their order; without either a random value does."""
     if choice.stickiness == "default":
         return "userId", "sessionId"
-    # The time holds nobody to anything; the reference engine draws.
-    field = DRAW if choice.stickiness == CLOCK_FIELD else choice.stickiness
+    # The time identifies no context; the reference engine takes a random value.
+    field = RANDOM if choice.stickiness == CLOCK_FIELD else choice.stickiness
     return field, field

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from feature_flags import names
-from feature_flags.engine import DISABLED, Definition, compile_flag
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.model import DISABLED, Definition
 from feature_flags.flag_document import Document, InvalidFlag, Problem, readable, wire_constraint
 from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse
 from feature_flags.formats.unleash_parts import Dependency, Feature, Part, Segment, constraints

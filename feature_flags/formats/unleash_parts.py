@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 
-from feature_flags.engine import OPERATORS
+from feature_flags.engine.constraints import OPERATORS
 from feature_flags.flag_document import Document
 
 _OPERATORS = {operator.name: operator for operator in OPERATORS}

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from feature_flags import names
-from feature_flags.engine import read_payload
-from feature_flags.engine.networks import read_network
-from feature_flags.engine.text import split
+from feature_flags.engine.values import read_network, read_payload, split_list
 from feature_flags.flag_document import MAX_TARGETS, Document, InvalidFlag, Place, Problem, payload_problem
 from feature_flags.formats.reading import Warn
 from feature_flags.formats.unleash_parts import Feature, Strategy, Variant, constraints
@@ -217,7 +215,7 @@ def _splits_otherwise(strategy: Strategy) -> bool:
 
 def _split(parameters: Mapping[str, Any] | None, key: str) -> list[str]:
     """What stands between commas, each once; who is called nothing is nobody."""
-    return list(dict.fromkeys(filter(None, split(str((parameters or {}).get(key, ""))))))
+    return list(dict.fromkeys(filter(None, split_list(str((parameters or {}).get(key, ""))))))
 
 
 def _one_of(field: str, operator: str, values: list[str]) -> Document:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from feature_flags.engine import CLOCK_FIELD, DRAW, CompiledFlag, Result
-from feature_flags.engine.model import Context, Flags
+from feature_flags.engine.constraints import CLOCK_FIELD
+from feature_flags.engine.context import RANDOM
+from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
 from feature_flags.http import pieces
 from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Answer, Header, Refused, length
 from feature_flags.runtime.snapshot import Ready, Snapshot, Token
@@ -18,7 +19,7 @@ _GROUP_SIZE = 4
 #: Bytes that all groups of a sheet may remember.
 _ROOM = 4_000_000
 #: Fields that are another's with nearly every caller, or at every moment.
-_PERSONAL = frozenset({"userId", "targetingKey", "sessionId", "remoteAddress", "email", CLOCK_FIELD, DRAW})
+_PERSONAL = frozenset({"userId", "targetingKey", "sessionId", "remoteAddress", "email", CLOCK_FIELD, RANDOM})
 
 _VARY_FEATURES: Header = (b"vary", b"Accept-Encoding, Unleash-Client-Spec, Origin")
 

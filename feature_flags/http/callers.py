@@ -11,7 +11,7 @@ from typing import Any
 
 from feature_flags.conf import live
 from feature_flags.context import flat
-from feature_flags.engine import DRAW, fresh_draw
+from feature_flags.engine.context import RANDOM, new_random_value
 from feature_flags.http.cache import Prepared
 from feature_flags.http.wire import Header, Refused, Request, shared_with
 from feature_flags.runtime import usage
@@ -110,7 +110,7 @@ def told(given: Mapping[str, Any], token: Token, peer: str) -> dict[str, str]:
     """The context to evaluate. A browser's word counts for everything but its address; a server's for everything."""
     context = flat(given)
     # One draw for the whole request, so that flags which hang together agree.
-    context[DRAW] = draw = fresh_draw()
+    context[RANDOM] = draw = new_random_value()
     if token.kind == FRONTEND:
         context.pop("remoteAddress", None)
         if address := _known_address(peer):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from feature_flags.engine import CompiledFlag, Result
+from feature_flags.engine.model import CompiledFlag, Result
 
 
 def evaluation(flag: CompiledFlag, result: Result) -> bytes:

@@ -17,7 +17,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from feature_flags import flag_document
-from feature_flags.engine import CompiledFlag, compile_flag
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.model import CompiledFlag
 from feature_flags.flag_document import Document, wire_constraint
 from feature_flags.runtime import usage
 from feature_flags.unleash_feature import UNREADABLE, definition

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connection, transaction
 
 from feature_flags import names
-from feature_flags.engine import Result
+from feature_flags.engine.model import Result
 from lib.db import adapted, batches, marks
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from feature_flags.engine import Definition, compile_flag
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.model import Definition
 from feature_flags.http import cache as prepared
 from feature_flags.http import pieces
 from feature_flags.models import FlagToken, FlagUsage, UnknownFlag

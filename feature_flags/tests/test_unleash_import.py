@@ -4,7 +4,9 @@ import random
 import pytest
 
 from feature_flags import flag_document
-from feature_flags.engine import DRAW, Definition, compile_flag, normal_context
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.context import RANDOM, normal_context
+from feature_flags.engine.model import Definition
 from feature_flags.flag_document import wire_constraint
 from feature_flags.formats import unleash
 from feature_flags.models import FlagRevision
@@ -238,7 +240,7 @@ def test_features_of_any_kind_answer_as_before(seed):
     generator = Generator(random.Random(seed))
     document = generator.document()
     segments = {segment["id"]: segment["constraints"] for segment in document["segments"]}
-    contexts = [{**normal_context(generator.context()), DRAW: str(number)} for number in range(20)]
+    contexts = [{**normal_context(generator.context()), RANDOM: str(number)} for number in range(20)]
     contexts = [context for context in contexts if context.get("userId") != ""]
     before = {one["name"]: compile_flag(Definition(one), segments, clock=lambda: NOON) for one in document["features"]}
     taken = 0
@@ -347,7 +349,7 @@ class Flags:
         return flag_document.checked(flag)
 
     def context(self):
-        context = {DRAW: str(self.rng.random())}
+        context = {RANDOM: str(self.rng.random())}
         pools = {"userId": range(12), "sessionId": range(30), "country": ["IT", "a", "abc"], "n": range(6)}
         for field, pool in pools.items():
             if self.rng.random() < 0.7:

@@ -6,7 +6,9 @@ import logging
 import random
 import sys
 
-from feature_flags.engine import DRAW, Definition, compile_flag, normal_context
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.context import RANDOM, normal_context
+from feature_flags.engine.model import Definition
 from feature_flags.tests.engine.generator import Generator
 
 CONTEXTS = 12  # asked of each document
@@ -18,7 +20,7 @@ class Watched(dict):
     drawn = False
 
     def get(self, key, default=None):
-        self.drawn = self.drawn or key == DRAW
+        self.drawn = self.drawn or key == RANDOM
         return super().get(key, default)
 
 

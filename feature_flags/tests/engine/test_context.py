@@ -2,7 +2,7 @@
 
 import pytest
 
-from feature_flags.engine import DRAW, normal_context
+from feature_flags.engine.context import RANDOM, normal_context
 
 
 def test_properties_are_flattened_and_the_top_level_wins():
@@ -57,7 +57,7 @@ def test_properties_that_are_no_mapping_are_ignored(properties):
 
 
 def test_nobody_outside_can_set_the_draw():
-    assert normal_context({DRAW: "1", "a\x00b": "1", "properties": {DRAW: "1"}, 7: "x"}) == {}
+    assert normal_context({RANDOM: "1", "a\x00b": "1", "properties": {RANDOM: "1"}, 7: "x"}) == {}
 
 
 def test_a_property_may_be_called_properties():

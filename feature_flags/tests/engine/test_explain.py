@@ -3,7 +3,10 @@
 import random
 from dataclasses import asdict
 
-from feature_flags.engine import DRAW, Definition, compile_flag, explain, normal_context
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.context import RANDOM, normal_context
+from feature_flags.engine.explain import explain
+from feature_flags.engine.model import Definition
 from feature_flags.tests.engine.build import NOON, constraint, flag, rollout, strategy, variant
 from feature_flags.tests.engine.generator import Generator
 
@@ -36,7 +39,7 @@ def test_explain_and_evaluate_never_disagree():
             for feature in document["features"]
         }
         for number, compiled in enumerate([*flags.values()] * 2):
-            context = {DRAW: f"draw {number}", **normal_context(generator.context())}
+            context = {RANDOM: f"draw {number}", **normal_context(generator.context())}
 
             explanation = explain(compiled, context, flags, segments)
 

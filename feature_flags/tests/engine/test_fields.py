@@ -5,7 +5,10 @@ from dataclasses import asdict
 
 import pytest
 
-from feature_flags.engine import CLOCK_FIELD, DRAW, Definition, compile_flag, normal_context
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.constraints import CLOCK_FIELD
+from feature_flags.engine.context import RANDOM, normal_context
+from feature_flags.engine.model import Definition
 from feature_flags.tests.engine.build import NOON, constraint, flag, rollout, strategy, variant
 from feature_flags.tests.engine.generator import Generator
 
@@ -15,15 +18,15 @@ from feature_flags.tests.engine.generator import Generator
     [
         (flag(strategy(constraints=[constraint("IN", ["IT"], "country")])), {"country"}),
         (flag(strategy(segments=[4]), segments={4: [constraint("NUM_GT", "4", "seats")]}), {"seats"}),
-        (flag(rollout(50, "default")), {"userId", "sessionId", DRAW}),
-        (flag(rollout(50, "random")), {DRAW}),
+        (flag(rollout(50, "default")), {"userId", "sessionId", RANDOM}),
+        (flag(rollout(50, "random")), {RANDOM}),
         (flag(rollout(50, "tenant")), {"tenant"}),
         (flag(strategy("userWithId", {"userIds": "7"})), {"userId"}),
         (flag(strategy("remoteAddress", {"IPs": "10.0.0.1"})), {"remoteAddress"}),
-        (flag(variants=[variant("a", stickiness="tenant"), variant("b")]), {"tenant", DRAW}),
+        (flag(variants=[variant("a", stickiness="tenant"), variant("b")]), {"tenant", RANDOM}),
         (
             flag(variants=[variant("a"), variant("b", overrides=[{"contextName": "plan", "values": ["pro"]}])]),
-            {"userId", "sessionId", "plan", DRAW},
+            {"userId", "sessionId", "plan", RANDOM},
         ),
         (flag(rollout(100, "default", constraints=[constraint("IN", ["1"], "a")])), {"a"}),
         (flag(rollout(100, "tenant")), {"tenant"}),
@@ -51,8 +54,8 @@ def test_other_fields_change_nothing():
         for each in compiled:
             if each.has_parents or each.error:
                 continue
-            context = {DRAW: "draw", **normal_context(generator.context())}
-            other = {DRAW: "another", **normal_context(generator.context())}
+            context = {RANDOM: "draw", **normal_context(generator.context())}
+            other = {RANDOM: "another", **normal_context(generator.context())}
             kept = {field: value for field, value in context.items() if field in each.fields}
             mixed = {**{field: value for field, value in other.items() if field not in each.fields}, **kept}
             results = [asdict(each.evaluate(asked, flags)) for asked in (context, kept, mixed)]

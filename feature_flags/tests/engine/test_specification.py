@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_flags.engine import Definition, compile_flag, normal_context
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.context import normal_context
+from feature_flags.engine.model import Definition
 
 SPEC_DIR = os.environ.get("SPEC_DIR")
 if not SPEC_DIR:

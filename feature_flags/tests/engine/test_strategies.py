@@ -3,7 +3,7 @@
 import mmh3
 import pytest
 
-from feature_flags.engine import DRAW
+from feature_flags.engine.context import RANDOM
 from feature_flags.tests.engine.build import ask, breaks, constraint, flag, rollout, strategy
 
 
@@ -175,7 +175,7 @@ def test_a_random_gradual_rollout_draws():
 )
 def test_a_draw_of_the_request_keeps_one_answer(drawing):
     compiled = flag(drawing)
-    answers = {draw: {compiled.evaluate({DRAW: draw}, {}).enabled for _ in range(5)} for draw in map(str, range(40))}
+    answers = {draw: {compiled.evaluate({RANDOM: draw}, {}).enabled for _ in range(5)} for draw in map(str, range(40))}
 
     assert all(len(found) == 1 for found in answers.values())
     assert {True, False} == set.union(*answers.values())

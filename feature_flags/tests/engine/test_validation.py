@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from feature_flags.engine import OPERATORS, constraint_problems
+from feature_flags.engine.constraints import OPERATORS
+from feature_flags.engine.validation import constraint_problems
 from feature_flags.tests.engine.build import constraint, flag, strategy
 from feature_flags.tests.engine.generator import Generator
 

@@ -3,7 +3,8 @@
 import mmh3
 import pytest
 
-from feature_flags.engine import DISABLED, DRAW
+from feature_flags.engine.context import RANDOM
+from feature_flags.engine.model import DISABLED
 from feature_flags.tests.engine.build import ask, breaks, constraint, flag, rollout, strategy, variant
 
 SEED = 86028157
@@ -57,7 +58,7 @@ def test_who_has_no_value_gets_a_draw_and_one_request_keeps_it(stickiness):
 
     assert {chosen(compiled) for _ in range(100)} == {"0", "1"}
     for draw in map(str, range(50)):
-        assert compiled.evaluate({DRAW: draw}, {}).variant.name == expected("flag", draw, 1, 1)
+        assert compiled.evaluate({RANDOM: draw}, {}).variant.name == expected("flag", draw, 1, 1)
 
 
 def test_the_current_time_holds_nobody_to_a_variant():

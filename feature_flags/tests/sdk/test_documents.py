@@ -12,7 +12,9 @@ import pytest
 from yggdrasil_engine.engine import UnleashEngine
 
 from feature_flags import flag_document
-from feature_flags.engine import Definition, compile_flag, normal_context
+from feature_flags.engine.compiler import compile_flag
+from feature_flags.engine.context import normal_context
+from feature_flags.engine.model import Definition
 from feature_flags.tests.engine import pools
 from feature_flags.tests.engine.fuzz import Watched, ours
 from feature_flags.unleash_feature import definition
