@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 
-class Live:
-    """As in settings, also while a test has changed them; read at the first question, not at import."""
+class Conf:
+    """As in settings, also while a test has changed them; read at first use, not at import."""
 
     environment: str
     hosts: tuple[str, ...]
@@ -17,7 +17,7 @@ class Live:
     offers_streams: bool
 
     def __getattr__(self, name: str) -> Any:
-        if name not in Live.__annotations__:
+        if name not in Conf.__annotations__:
             raise AttributeError(name)
         self.environment = settings.FLAGS_ENVIRONMENT
         self.hosts = tuple(settings.ALLOWED_HOSTS)
@@ -29,5 +29,5 @@ class Live:
         self.__dict__.clear()
 
 
-live = Live()
-setting_changed.connect(live.forget)
+conf = Conf()
+setting_changed.connect(conf.forget)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from feature_flags.conf import live
+from feature_flags.conf import conf
 from feature_flags.engine.context import normal_context
 from lib.net import client_ip
 
@@ -30,7 +30,7 @@ def flat(source: Any) -> Flat:
         context = _of_request(source)
     else:
         context = _of_person(source)
-    context.setdefault("environment", live.environment)
+    context.setdefault("environment", conf.environment)
     return context
 
 

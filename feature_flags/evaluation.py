@@ -166,7 +166,7 @@ def _missing(codename: str, default: Any, is_loaded: bool) -> Any:
     if is_loaded:
         if settings.FLAGS_STRICT:
             raise UnknownFlagError(f"No flag is called {codename!r}: declare it, or create it in the admin.")
-        if usage.unknown(codename):
+        if usage.count_unknown(codename):
             _once(f"no flag is called {codename}")
     return default
 

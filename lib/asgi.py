@@ -186,24 +186,22 @@ async def read_body(receive: Receive, limit: float = inf) -> bytes | None:
     return None
 
 
-def declared_length(value: bytes) -> int:
-    """What a Content-Length says; 0 when it is empty or unreadable."""
-    return whole_number(value) or 0
+async def read_bounded(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> tuple[bytes | None, bool]:
+    """The whole body, None when the client has left; and whether it is over `limit`: then empty, the rest not read."""
+    if (whole_number(headers.get(b"content-length", b"")) or 0) > limit:
+        return b"", True
+    body = await read_body(receive, limit)
+    return (b"", True) if body is not None and len(body) > limit else (body, False)
 
 
 def bounded(app: App, limit: int) -> App:
     """`app` with bodies of at most `limit` bytes, in memory before it starts. Larger ones are marked IS_OVERSIZED."""
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
-        if declared_length(dict(scope["headers"]).get(b"content-length", b"")) > limit:
-            body: bytes | None = b""
-            scope[IS_OVERSIZED] = True
-        else:
-            body = await read_body(receive, limit)
+        body, is_oversized = await read_bounded(dict(scope["headers"]), receive, limit)
         if body is None:
             return
-        if len(body) > limit:
-            body = b""
+        if is_oversized:
             scope[IS_OVERSIZED] = True
         whole: list[Mapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -4,6 +4,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+#: `detail` and `code` of an answer with this status, where no refusal brings its own.
+STATUS_WORDS = {
+    307: ("Temporary Redirect", "redirect"),
+    400: ("Bad Request", "bad_request"),
+    401: ("Unauthorized", "unauthorized"),
+    403: ("Forbidden", "forbidden"),
+    404: ("Not Found", "not_found"),
+    405: ("Method Not Allowed", "method_not_allowed"),
+    413: ("Payload Too Large", "payload_too_large"),
+    422: ("Unprocessable Content", "invalid"),
+    429: ("Too Many Requests", "too_many_requests"),
+    500: ("Internal Server Error", "internal"),
+    503: ("Service Unavailable", "unavailable"),
+}
+
 
 class ProductError(Exception):
     """A refusal with a stable code; every door words it for its own callers.

@@ -22,29 +22,15 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
 
 from lib.asgi import IS_OVERSIZED
-from lib.errors import ProductError
+from lib.errors import STATUS_WORDS, ProductError
 from lib.middleware import HookMiddleware
 
 logger = logging.getLogger("switchboard.errors")
 
-_WORDS = {
-    307: ("Temporary Redirect", "redirect"),
-    400: ("Bad Request", "bad_request"),
-    401: ("Unauthorized", "unauthorized"),
-    403: ("Forbidden", "forbidden"),
-    404: ("Not Found", "not_found"),
-    405: ("Method Not Allowed", "method_not_allowed"),
-    413: ("Payload Too Large", "payload_too_large"),
-    422: ("Unprocessable Content", "invalid"),
-    429: ("Too Many Requests", "too_many_requests"),
-    500: ("Internal Server Error", "internal"),
-    503: ("Service Unavailable", "unavailable"),
-}
-
 
 def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "", **extra: Any) -> JsonResponse:
     """`{"detail", "code", "request_id"}` and `extra` with `status`; the words of the status where none are given."""
-    words, slug = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
+    words, slug = STATUS_WORDS.get(status, STATUS_WORDS[400 if status < 500 else 500])
     body = {
         "detail": words if detail is None else detail,
         "code": code or slug,

@@ -1,4 +1,4 @@
-"""The flag answers in front of Django: plain ASGI over `answers`, from memory. All else is handed on untouched."""
+"""The flag endpoints in front of Django: plain ASGI over `dispatch`, from memory. All else is passed on untouched."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from feature_flags.conf import live
-from feature_flags.http import dispatch as answers
-from feature_flags.http import streams
-from feature_flags.http.dispatch import Answer, Request, Route
+from feature_flags.conf import conf
+from feature_flags.http import dispatch, streams
 from feature_flags.http.ofrep import wanted_revision
+from feature_flags.http.wire import Request, Response, Route
 from feature_flags.runtime import store
-from lib.asgi import declared_length, read_body
+from lib.asgi import read_bounded
 from lib.caches import remember
 from lib.logs import request_id
 from lib.middleware import hsts, log_request, normal_request_id
@@ -28,43 +27,45 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: In the scope of what is handed on: streams can be opened at this door.
+#: In the scope of what is passed on: streams can be opened at this entrance.
 HAS_STREAMS = "feature_flags.streams"
 _COUNTS_SECONDS = 60.0
 
 
 def edge(inner: App) -> App:
-    """`inner` with the flag answers in front of it."""
+    """`inner` with the flag endpoints in front of it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
             return
         path = scope["path"]
-        route = answers.find(path)
+        route = dispatch.find(path)
         if route is None:
             if (stream := streams.find(path)) is None:
                 await inner(scope, receive, send)
                 return
             path = stream
         request = _request(scope, path)
-        if not request.origin or (route is not None and not _is_ours(route, request)):
+        # CORS_ORIGINS answers preflights for the site before it looks at a path.
+        is_site_preflight = route is not None and route.is_site and request.method == "OPTIONS"
+        if not request.origin or (route is not None and not conf.is_edge_on) or is_site_preflight:
             scope[HAS_STREAMS] = True
             await inner(scope, receive, send)
             return
         if scope["scheme"] == "https":
             send = _with_hsts(send)
         if route is None:
-            answer = await _stream(request, receive, send)
+            response = await _stream(request, receive, send)
         elif request.method == "POST":
-            answer = await _posted(route, request, receive)
+            response = await _post(route, request, receive)
         else:
             if tag := request.headers.get(b"if-none-match"):
                 # Between two processes a client must not be led back to what it knew before.
-                await streams.reach(streams.named_revision(tag))
-            answer = _answered(route, request, perf_counter())
-        if answer is not None:
-            status, headers, body = answer
+                await streams.wait_for(streams.named_revision(tag))
+            response = _respond(route, request, perf_counter())
+        if response is not None:
+            status, headers, body = response
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
@@ -85,7 +86,7 @@ def _request(scope: Scope, path: str) -> Request:
     headers = dict(scope["headers"])
     if len(headers) != len(scope["headers"]):
         headers = _joined(scope["headers"])
-    origin = _origin(headers.get(b"host"), scope["scheme"], live.hosts)
+    origin = _origin(headers.get(b"host"), scope["scheme"], conf.hosts)
     client = scope.get("client")
     return Request(scope["method"], path, scope["query_string"], headers, b"", client[0] if client else "", origin)
 
@@ -98,11 +99,6 @@ def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return headers
 
 
-def _is_ours(route: Route, request: Request) -> bool:
-    # The house answers preflights for its own origins before it looks at a path.
-    return live.is_edge_on and not (route.is_house and request.method == "OPTIONS")
-
-
 @remember(maxsize=256)
 def _origin(host: bytes | None, scheme: str, allowed: tuple[str, ...]) -> str:
     """`https://host` when the Host header is one of ours, as Django sees it; else empty."""
@@ -113,51 +109,53 @@ def _origin(host: bytes | None, scheme: str, allowed: tuple[str, ...]) -> str:
     return f"{scheme}://{text}" if domain and validate_host(domain, list(allowed)) else ""
 
 
-def _answered(route: Route, request: Request, started: float) -> Answer:
+def _respond(route: Route, request: Request, started: float) -> Response:
     try:
-        answer = answers.respond(route, request, store.snapshot)
-    except Exception as problem:
-        return _noted(route.name, request, answers.failed(route, request), started, problem)
-    return _noted(route.name, request, answer, started)
+        response = dispatch.respond(route, request, store.snapshot)
+    except Exception as error:
+        return _finish(route.name, request, dispatch.refuse(route, request, 500), started, error)
+    return _finish(route.name, request, response, started)
 
 
-async def _posted(route: Route, request: Request, receive: Receive) -> Answer | None:
+async def _post(route: Route, request: Request, receive: Receive) -> Response | None:
     """None when the client has left before its body was here."""
     started = perf_counter()
-    if declared_length(request.headers.get(b"content-length", b"")) > route.limit:
-        return _noted(route.name, request, answers.too_large(route, request), started)
-    body = await read_body(receive, route.limit)
+    body, is_oversized = await read_bounded(request.headers, receive, route.limit)
+    if is_oversized:
+        return _finish(route.name, request, dispatch.refuse(route, request, 413), started)
     if body is None:
         return None
     request.body = body
-    if route is answers.BULK and (revision := wanted_revision(request.query)):
-        await streams.reach(revision)
-    return _answered(route, request, started)
+    if route is dispatch.BULK and (revision := wanted_revision(request.query)):
+        await streams.wait_for(revision)
+    return _respond(route, request, started)
 
 
-async def _stream(request: Request, receive: Receive, send: Send) -> Answer | None:
+async def _stream(request: Request, receive: Receive, send: Send) -> Response | None:
     """None when the stream has been opened and is over."""
     started = perf_counter()
-    await streams.reach(streams.named_revision(request.headers.get(b"last-event-id")))
+    await streams.wait_for(streams.named_revision(request.headers.get(b"last-event-id")))
     opened = streams.open_stream(request)
-    if isinstance(opened, Answer):
-        return _noted("stream", request, opened, started)
+    if isinstance(opened, Response):
+        return _finish("stream", request, opened, started)
     _count("stream", 200)
     await opened.run(receive, send)
     return None
 
 
-def _noted(name: str, request: Request, answer: Answer, started: float, error: Exception | None = None) -> Answer:
-    """The answer as it leaves. A success is counted; a failure can be found again."""
-    _count(name, answer.status)
-    if answer.status < 400:
-        return answer
+def _finish(
+    name: str, request: Request, response: Response, started: float, error: Exception | None = None
+) -> Response:
+    """The response as it leaves. A success is counted; a failure is logged, with the id that it carries."""
+    _count(name, response.status)
+    if response.status < 400:
+        return response
     identity = normal_request_id(request.headers.get(b"x-request-id", b"").decode("latin-1"))
     request_id.set(identity)
     if error is not None:
         logger.error("unhandled error", exc_info=error)
-    log_request(request.method, request.path, answer.status, started)
-    return answer._replace(headers=[*answer.headers, (b"x-request-id", identity.encode())])
+    log_request(request.method, request.path, response.status, started)
+    return response._replace(headers=[*response.headers, (b"x-request-id", identity.encode())])
 
 
 _counts: dict[tuple[str, int], int] = {}
@@ -165,7 +163,7 @@ _counted_at = monotonic()
 
 
 def _count(name: str, status: int) -> None:
-    """In place of a log line each: one for all of a minute."""
+    """One log line for all requests of a minute, in place of one each."""
     global _counted_at
     key = name, status
     _counts[key] = _counts.get(key, 0) + 1

@@ -1,32 +1,68 @@
-"""What answers are made of and a snapshot does not hold: bytes of results, ready answers, tokens by what was sent."""
+"""What responses are made of and a snapshot does not hold: results as bytes, whole responses, tokens by header."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from django.conf import settings
 
 from feature_flags.engine.constraints import CLOCK_FIELD
 from feature_flags.engine.context import RANDOM
 from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
-from feature_flags.http import pieces
-from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Answer, Header, Refused, length
+from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Refused, Response, length
 from feature_flags.runtime.snapshot import Ready, Snapshot, Token
-from feature_flags.runtime.usage import Together
+from feature_flags.runtime.usage import Results
+from lib.origins import Header
 
-#: Flags with fewer of their kind are quicker to ask than to remember.
+#: Smaller groups of flags are quicker to evaluate than to look up.
 _GROUP_SIZE = 4
-#: Bytes that all groups of a sheet may remember.
-_ROOM = 4_000_000
-#: Fields that are another's with nearly every caller, or at every moment.
+#: Bytes that all groups of one bulk may hold.
+_GROUP_BYTES = 4_000_000
+#: Fields that differ with nearly every caller, or at every moment.
 _PERSONAL = frozenset({"userId", "targetingKey", "sessionId", "remoteAddress", "email", CLOCK_FIELD, RANDOM})
 
 _VARY_FEATURES: Header = (b"vary", b"Accept-Encoding, Unleash-Client-Spec, Origin")
 
 
-class Pieces(dict[Result, bytes]):
-    """What is written for a result, made at its first use: results are made while compiling, so there are only so
-    many. Flags that did not change keep their results, so what was made for the last snapshot serves the next one.
+def evaluation(flag: CompiledFlag, result: Result) -> bytes:
+    """OFREP's `{"key", "value"?, "reason", "variant"}`. No value means: the default in the caller's code."""
+    variant = result.variant
+    # Clients insist on a variant, also where a flag has none.
+    name = variant.name if variant.enabled else "on" if result.enabled else "off"
+    document: dict[str, Any] = {"key": flag.name}
+    if result.value is not None:
+        # 5 and 5.0 are two types to some clients, and one to some databases.
+        document["value"] = float(result.value) if flag.definition.value_type == "float" else result.value
+    # Every SDK knows DEFAULT; the protocol's schema does not list it.
+    is_unlisted = result.reason == "DEFAULT" and settings.FLAGS_OFREP_STRICT_REASON
+    document.update(reason="UNKNOWN" if is_unlisted else result.reason, variant=name)
+    if result.error:
+        document["metadata"] = {"error": result.error}
+    return _json(document)
+
+
+def toggle(flag: CompiledFlag, result: Result) -> bytes:
+    """Unleash's frontend toggle; empty for a flag that is off."""
+    if not result.enabled:
+        return b""
+    variant: dict[str, Any] = {"name": result.variant.name, "enabled": result.variant.enabled}
+    if result.variant.payload is not None:
+        variant["payload"] = result.variant.payload
+    variant.update(feature_enabled=True, featureEnabled=True)
+    impression_data = bool(flag.definition.feature.get("impressionData"))
+    return _json({"name": flag.name, "enabled": True, "impressionData": impression_data, "variant": variant})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+class ResultBytes(dict[Result, bytes]):
+    """Each result as a protocol writes it, made at its first use. Results are made while compiling, so there are only
+    so many; flags that did not change keep them, so what was made for the last snapshot serves the next one.
     """
 
     def __init__(
@@ -44,105 +80,112 @@ class Pieces(dict[Result, bytes]):
         return piece
 
     def joined(self, results: Iterable[Result]) -> bytes:
-        """With commas between those that have something to say: a flag that is off is nothing to some protocols."""
+        """With commas between those that are not empty: some protocols leave out a flag that is off."""
         return b",".join(filter(None, [self[result] for result in results]))
 
 
 class Group:
-    """Flags that look at the same fields of a context, none of which tells people apart: what is written for one set of
-    values serves everybody who has them.
+    """Flags that depend on the same fields of a context, none of them personal: the bytes for one set of values serve
+    every caller with these values.
     """
 
-    def __init__(self, fields: Iterable[str], flags: Iterable[CompiledFlag], pieces: Pieces, room: int) -> None:
+    def __init__(
+        self, fields: Iterable[str], flags: Iterable[CompiledFlag], result_bytes: ResultBytes, room: int
+    ) -> None:
         self.fields = sorted(fields)
         self.evaluates = [flag.evaluate for flag in flags]
-        self.pieces = pieces
-        self.known: dict[tuple[str | None, ...], tuple[Together, bytes]] = {}
+        self.result_bytes = result_bytes
+        self.known: dict[tuple[str | None, ...], tuple[Results, bytes]] = {}
         self.room = self.left = room
 
-    def fill(self, context: Context, flags: Flags, given: list[Result | Together], written: list[bytes]) -> None:
+    def evaluate(self, context: Context, flags: Flags, results: list[Result | Results], written: list[bytes]) -> None:
+        """Append to `results` and `written`."""
         values = tuple(map(context.get, self.fields))
         known = self.known.get(values)
         if known is not None:
-            given.append(known[0])
+            results.append(known[0])
             written.append(known[1])
             return
-        results = [evaluate(context, flags) for evaluate in self.evaluates]
-        body = self.pieces.joined(results)
-        # Counted one by one: whatever is counted together lives until the counts are written.
-        given.extend(results)
+        found = [evaluate(context, flags) for evaluate in self.evaluates]
+        body = self.result_bytes.joined(found)
+        # Counted one by one: what is counted together lives until the counts are written.
+        results.extend(found)
         written.append(body)
         self.left -= len(body) + sum(len(value) for value in values if value)
         if self.left < 0:
             self.known.clear()
             self.left = self.room
         else:
-            self.known[values] = Together(results), body
+            self.known[values] = Results(found), body
 
 
-class Sheet:
-    """The answers of many flags at once: first those that no context changes, then groups, then the others."""
+class Bulk:
+    """The evaluation of many flags at once: first those that no context changes, then groups, then the others."""
 
-    def __init__(self, flags: Iterable[CompiledFlag], pieces: Pieces) -> None:
-        self.pieces = pieces
+    def __init__(self, flags: Iterable[CompiledFlag], result_bytes: ResultBytes) -> None:
+        self.result_bytes = result_bytes
         constants: list[Result] = []
-        alike: dict[frozenset[str], list[CompiledFlag]] = {}
+        by_fields: dict[frozenset[str], list[CompiledFlag]] = {}
         for flag in flags:
             if flag.constant:
                 constants.append(flag.constant)
             else:
-                alike.setdefault(_PERSONAL if flag.has_parents else flag.fields, []).append(flag)
+                by_fields.setdefault(_PERSONAL if flag.has_parents else flag.fields, []).append(flag)
         grouped = {
             fields: members
-            for fields, members in alike.items()
+            for fields, members in by_fields.items()
             if len(members) >= _GROUP_SIZE and not fields & _PERSONAL
         }
-        self.constants, self.head = Together(constants), pieces.joined(constants)
-        room = _ROOM // max(len(grouped), 1)
-        self.groups = [Group(fields, members, pieces, room) for fields, members in grouped.items()]
-        self.others = [flag.evaluate for fields, members in alike.items() if fields not in grouped for flag in members]
+        self.constants, self.head = Results(constants), result_bytes.joined(constants)
+        room = _GROUP_BYTES // max(len(grouped), 1)
+        self.groups = [Group(fields, members, result_bytes, room) for fields, members in grouped.items()]
+        self.others = [
+            flag.evaluate for fields, members in by_fields.items() if fields not in grouped for flag in members
+        ]
 
-    def filled(self, context: Context, flags: Flags) -> tuple[list[Result | Together], bytes]:
-        """What is given, to be counted, and as it is written."""
-        given: list[Result | Together] = [self.constants]
+    def evaluate(self, context: Context, flags: Flags) -> tuple[list[Result | Results], bytes]:
+        """The results, to be counted, and their bytes."""
+        results: list[Result | Results] = [self.constants]
         written = [self.head]
         for group in self.groups:
-            group.fill(context, flags, given, written)
-        results = [evaluate(context, flags) for evaluate in self.others]
-        given += results
-        written += map(self.pieces.__getitem__, results)
-        return given, b",".join(filter(None, written))
+            group.evaluate(context, flags, results, written)
+        others = [evaluate(context, flags) for evaluate in self.others]
+        results += others
+        written += map(self.result_bytes.__getitem__, others)
+        return results, b",".join(filter(None, written))
 
 
 class Document(NamedTuple):
     """The features document as it may be sent."""
 
     tag: bytes
-    unchanged: Answer
-    plain: Answer
-    zipped: Answer
+    unchanged: Response
+    plain: Response
+    zipped: Response
 
 
-class Prepared:
-    def __init__(self, snapshot: Snapshot, older: Prepared | None) -> None:
+class ResponseCache:
+    """What belongs to one snapshot; results that did not change are taken over from the cache of the last one."""
+
+    def __init__(self, snapshot: Snapshot, older: ResponseCache | None) -> None:
         self.snapshot = snapshot
         self.tokens = {token.id: token for token in snapshot.tokens.values()}
         #: Tokens by the header they came in, so that a secret is hashed once.
         self.presented: dict[bytes, Token] = {}
-        self.evaluations: Pieces = Pieces(pieces.evaluation, snapshot.flags, older.evaluations if older else {})
-        self.toggles: Pieces = Pieces(pieces.toggle, snapshot.flags, older.toggles if older else {})
+        self.evaluations: ResultBytes = ResultBytes(evaluation, snapshot.flags, older.evaluations if older else {})
+        self.toggles: ResultBytes = ResultBytes(toggle, snapshot.flags, older.toggles if older else {})
 
     @cached_property
-    def all_evaluations(self) -> Sheet:
-        return Sheet(self.snapshot.flags.values(), self.evaluations)
+    def all_evaluations(self) -> Bulk:
+        return Bulk(self.snapshot.flags.values(), self.evaluations)
 
     @cached_property
-    def exposed_evaluations(self) -> Sheet:
-        return Sheet(self.snapshot.exposed, self.evaluations)
+    def exposed_evaluations(self) -> Bulk:
+        return Bulk(self.snapshot.exposed, self.evaluations)
 
     @cached_property
-    def exposed_toggles(self) -> Sheet:
-        return Sheet(self.snapshot.exposed, self.toggles)
+    def exposed_toggles(self) -> Bulk:
+        return Bulk(self.snapshot.exposed, self.toggles)
 
     @cached_property
     def all_variants(self) -> dict[str, frozenset[str]]:
@@ -154,9 +197,9 @@ class Prepared:
         return {flag.name: _variants(flag) for flag in self.snapshot.exposed}
 
     @cached_property
-    def seed_list(self) -> Answer:
+    def seed_list(self) -> Response:
         body = self.snapshot.seed_list
-        return Answer(200, [*SECURITY, PUBLIC, VARY, JSON, length(body)], body)
+        return Response(200, [*SECURITY, PUBLIC, VARY, JSON, length(body)], body)
 
     @cached_property
     def features(self) -> Document:
@@ -178,28 +221,28 @@ def _document(ready: Ready) -> Document:
     headers: list[Header] = [*SECURITY, PRIVATE, _VARY_FEATURES, (b"etag", tag)]
     return Document(
         tag,
-        Answer(304, headers),
-        Answer(200, [*headers, JSON, length(ready.body)], ready.body),
-        Answer(200, [*headers, JSON, length(ready.zipped), (b"content-encoding", b"gzip")], ready.zipped),
+        Response(304, headers),
+        Response(200, [*headers, JSON, length(ready.body)], ready.body),
+        Response(200, [*headers, JSON, length(ready.zipped), (b"content-encoding", b"gzip")], ready.zipped),
     )
 
 
-_last: Prepared | None = None
+_newest: ResponseCache | None = None
 
 
-def prepared(snapshot: Snapshot | None) -> Prepared:
-    """What belongs to this snapshot; Refused (503) before there is one."""
-    global _last
-    known = _last
-    if known is not None and known.snapshot is snapshot:
-        return known
+def cache_of(snapshot: Snapshot | None) -> ResponseCache:
+    """The cache of this snapshot; Refused (503) before there is one."""
+    global _newest
+    cache = _newest
+    if cache is not None and cache.snapshot is snapshot:
+        return cache
     if snapshot is None:
         raise Refused(503)
-    _last = known = Prepared(snapshot, known)
-    return known
+    _newest = cache = ResponseCache(snapshot, cache)
+    return cache
 
 
 def forget() -> None:
     """For tests that change settings: begin anew."""
-    global _last
-    _last = None
+    global _newest
+    _newest = None

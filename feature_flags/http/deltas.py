@@ -1,4 +1,4 @@
-"""What has changed since a revision, in the events of Unleash's delta API: encoded once, for all who ask or listen."""
+"""What has changed since a state, as events of Unleash's delta API: encoded once for every client."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MAX_STEPS = 64
 
 class Step(NamedTuple):
     """Events that lead from one state to the next. States are named by their documents' entity tags: a revision alone
-    would be two states where the clock changes answers, or where a database was restored and counts on."""
+    would be two states where time changes answers, or where a database was restored and counts on."""
 
     before: bytes
     events: bytes
 
 
 class Deltas:
-    """Follows the snapshots from the first question on; what came before is told by sending everything."""
+    """Follows the snapshots from the first request on; a client with an older state is sent everything."""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
@@ -31,38 +31,38 @@ class Deltas:
         self.lock = Lock()
         self.bodies: dict[bytes, bytes] = {}
 
-    def since(self, snapshot: Snapshot, seen: bytes) -> tuple[bytes, bytes, bool]:
-        """The tag of the state, the document `{"events": […]}` for a client that knows the state `seen`, and whether
+    def since(self, snapshot: Snapshot, known: bytes) -> tuple[bytes, bytes, bool]:
+        """The tag of the state, the document `{"events": […]}` for a client that knows the state `known`, and whether
         that is everything. Empty: nothing has changed."""
         with self.lock:
             self._follow(snapshot)
-            if seen == self.tag:
+            if known == self.tag:
                 return self.tag, b"", False
-            is_everything = all(step.before != seen for step in self.steps)
-            key = b"" if is_everything else seen
+            is_everything = all(step.before != known for step in self.steps)
+            key = b"" if is_everything else known
             if key not in self.bodies:
-                self.bodies[key] = _hydration(snapshot) if is_everything else self._body(seen)
+                self.bodies[key] = _hydration(snapshot) if is_everything else self._body(known)
             return self.tag, self.bodies[key], is_everything
 
     def _follow(self, snapshot: Snapshot) -> None:
-        known, self.snapshot = self.snapshot, snapshot
-        if known is snapshot:
+        last, self.snapshot = self.snapshot, snapshot
+        if last is snapshot:
             return
         before, self.tag = self.tag, snapshot.features.tag.strip('"').encode()
         if before == self.tag:
             return
         self.bodies.clear()
-        if known is not None:
-            self.steps.append(Step(before, b",".join(_events(known, snapshot))))
+        if last is not None:
+            self.steps.append(Step(before, b",".join(_events(last, snapshot))))
         # A client that would read more than everything gets everything.
         room = len(snapshot.features.body)
         while self.steps and (len(self.steps) > _MAX_STEPS or sum(len(step.events) for step in self.steps) > room):
             self.steps.popleft()
 
-    def _body(self, seen: bytes) -> bytes:
+    def _body(self, known: bytes) -> bytes:
         before = [step.before for step in self.steps]
-        # The newest: the clock may lead back to where it was.
-        first = len(before) - 1 - before[::-1].index(seen)
+        # The newest: a state may come back, as when a plan switches on and off.
+        first = len(before) - 1 - before[::-1].index(known)
         events = b",".join(step.events for step in list(self.steps)[first:] if step.events)
         return b'{"events":[%s]}' % events if events else b""
 

@@ -1,56 +1,47 @@
-"""The public answers: pure functions from a request and a snapshot to status, headers and body, one per endpoint.
+"""The endpoints by path: pure functions from a request and a snapshot to status, headers and body.
 
-Two doors call them: `edge.py`, in front of Django, and the routes in `api.py`. Nothing here reads a database or waits.
+Two entrances call them: `asgi`, in front of Django, and `routes`, inside it. Nothing here reads a database or waits.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from feature_flags.http import ofrep, unleash
-from feature_flags.http.wire import METRICS_LIMIT, Answer, Refused, Request, Route, preflight
+from feature_flags.http.wire import METRICS_LIMIT, Refused, Request, Response, Route, preflight
 from feature_flags.runtime.snapshot import Snapshot
 
-__all__ = ["ROUTES", "Answer", "Request", "Route", "failed", "find", "respond", "too_large"]
-
-_SEED = Route("seed list", {"GET": unleash.seed_list}, unleash.refuse_house, is_house=True)
-_OFREP = {"OPTIONS": preflight}
-
-BULK = Route("ofrep bulk", {"POST": ofrep.bulk, **_OFREP}, ofrep.refuse)
-SINGLE = Route("ofrep single", {"POST": ofrep.single, **_OFREP}, ofrep.refuse)
+_site = partial(Route, refuse=unleash.refuse_on_site, is_site=True)
+_frontend = partial(Route, refuse=unleash.refuse)
+_SEED = _site("seed list", {"GET": unleash.seed_list})
+BULK = Route("ofrep bulk", {"POST": ofrep.bulk, "OPTIONS": preflight}, ofrep.refuse)
+SINGLE = Route("ofrep single", {"POST": ofrep.single, "OPTIONS": preflight}, ofrep.refuse)
 
 ROUTES = {
     "/api/feature-flags": _SEED,
     "/api/feature-flags/feature-flags": _SEED,
-    "/api/client/features": Route(
-        "client features", {"GET": unleash.client_features}, unleash.refuse_house, is_house=True
+    "/api/client/features": _site("client features", {"GET": unleash.client_features}),
+    "/api/client/delta": _site("client delta", {"GET": unleash.client_delta}),
+    "/api/client/metrics": _site("client metrics", {"POST": unleash.client_metrics}, limit=METRICS_LIMIT),
+    "/api/client/metrics/bulk": _site(
+        "client metrics bulk", {"POST": unleash.client_metrics_bulk}, limit=METRICS_LIMIT
     ),
-    "/api/client/delta": Route("client delta", {"GET": unleash.client_delta}, unleash.refuse_house, is_house=True),
-    "/api/client/metrics/bulk": Route(
-        "client metrics bulk", {"POST": unleash.client_metrics_bulk}, unleash.refuse_house, METRICS_LIMIT, is_house=True
+    "/api/client/register": _site("client register", {"POST": unleash.client_register}),
+    "/edge/validate": _site("edge validate", {"POST": unleash.validate}),
+    "/api/frontend": _frontend("frontend", {"GET": unleash.frontend, "POST": unleash.frontend, "OPTIONS": preflight}),
+    "/api/frontend/client/register": _frontend(
+        "frontend register", {"POST": unleash.frontend_register, "OPTIONS": preflight}
     ),
-    "/edge/validate": Route("edge validate", {"POST": unleash.validate}, unleash.refuse_house, is_house=True),
-    "/api/client/register": Route(
-        "client register", {"POST": unleash.client_register}, unleash.refuse_house, is_house=True
+    "/api/frontend/client/metrics": _frontend(
+        "frontend metrics", {"POST": unleash.frontend_metrics, "OPTIONS": preflight}, limit=METRICS_LIMIT
     ),
-    "/api/client/metrics": Route(
-        "client metrics", {"POST": unleash.client_metrics}, unleash.refuse_house, METRICS_LIMIT, is_house=True
-    ),
-    "/api/frontend": Route(
-        "frontend", {"GET": unleash.frontend, "POST": unleash.frontend, "OPTIONS": preflight}, unleash.refuse
-    ),
-    "/api/frontend/client/register": Route(
-        "frontend register", {"POST": unleash.frontend_register, "OPTIONS": preflight}, unleash.refuse
-    ),
-    "/api/frontend/client/metrics": Route(
-        "frontend metrics", {"POST": unleash.frontend_metrics, "OPTIONS": preflight}, unleash.refuse, METRICS_LIMIT
-    ),
-    ofrep.STEM: BULK,
+    ofrep.PREFIX: BULK,
     # A base address that ends in a slash.
-    f"/{ofrep.STEM}": BULK,
+    f"/{ofrep.PREFIX}": BULK,
 }
-_STEMS = ("/api/", "/edge/", "//edge/", f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
-_SINGLE_STEMS = (f"{ofrep.STEM}/", f"/{ofrep.STEM}/")
+_SINGLE_PREFIXES = (f"{ofrep.PREFIX}/", f"/{ofrep.PREFIX}/")
+_PREFIXES = ("/api/", "/edge/", "//edge/", *_SINGLE_PREFIXES)
 
 
 def find(path: str) -> Route | None:
@@ -60,19 +51,20 @@ def find(path: str) -> Route | None:
     answer with a closing slash, and with two slashes between base and rest, too.
     """
     route = ROUTES.get(path)
-    if route is None and (path.endswith("/") or "//" in path) and path.startswith(_STEMS):
-        route = ROUTES.get(tidy(path))
+    if route is None and (path.endswith("/") or "//" in path) and path.startswith(_PREFIXES):
+        route = ROUTES.get(normal_path(path))
         route = None if route is _SEED else route
-    if route is None and path.startswith(_SINGLE_STEMS):
+    if route is None and path.startswith(_SINGLE_PREFIXES):
         return SINGLE
     return route
 
 
-def tidy(path: str) -> str:
+def normal_path(path: str) -> str:
+    """Without double slashes and without one at the end."""
     return re.sub("//+", "/", path).rstrip("/")
 
 
-def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Answer:
+def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Response:
     try:
         endpoint = route.endpoints.get(request.method)
         if endpoint is None:
@@ -81,21 +73,13 @@ def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Answer
             raise Refused(413)
         return endpoint(request, snapshot)
     except Refused as refused:
-        return _refused(route, request, refused)
+        response = route.refuse(request, refused)
+        if refused.status != 405:
+            return response
+        allowed = ", ".join(sorted(route.endpoints)).encode()
+        return response._replace(headers=[*response.headers, (b"allow", allowed)])
 
 
-def too_large(route: Route, request: Request) -> Answer:
-    """For a door that sees the size before it has read the body."""
-    return _refused(route, request, Refused(413))
-
-
-def failed(route: Route, request: Request) -> Answer:
-    """For a door that has caught what nobody expected."""
-    return _refused(route, request, Refused(500))
-
-
-def _refused(route: Route, request: Request, refused: Refused) -> Answer:
-    answer = route.refuse(request, refused)
-    if refused.status == 405:
-        return answer._replace(headers=[*answer.headers, (b"allow", route.allow)])
-    return answer
+def refuse(route: Route, request: Request, status: int) -> Response:
+    """For an entrance that sees a size before it has read the body (413), or has caught a bug (500)."""
+    return route.refuse(request, Refused(status))

@@ -8,96 +8,104 @@ from urllib.parse import parse_qs
 
 import mmh3
 
-from feature_flags.conf import live
-from feature_flags.http import tickets
-from feature_flags.http.cache import prepared
-from feature_flags.http.callers import SERVER, authorised, given_context, shared, told
+from feature_flags.conf import conf
+from feature_flags.http import wire
+from feature_flags.http.cache import cache_of
+from feature_flags.http.requests import (
+    SERVER,
+    authenticate,
+    evaluation_context,
+    given_context,
+    make_ticket,
+    ticket_slot,
+)
 from feature_flags.http.wire import (
     COMMON,
+    EMPTY,
     JSON,
-    Answer,
     Refused,
     Request,
-    answer,
+    Response,
     dumped,
-    house_refusal,
     is_unchanged,
+    json_response,
     length,
-    refusal_headers,
-    shared_with,
+    token_cors,
+    unchanged,
 )
 from feature_flags.runtime import store, usage
 from feature_flags.runtime.snapshot import Snapshot
 from lib.caches import remember
 from lib.text import whole_number
 
-STEM = "/ofrep/v1/evaluate/flags"
-_COLD = "No flags have been read yet."
+PREFIX = "/ofrep/v1/evaluate/flags"
 #: A page in the background closes its stream after this long, and asks for everything when it comes back.
 _INACTIVITY_SECONDS = 120
+_DETAILS = {
+    413: "The body is too large.",
+    429: "This address holds its share of streams.",
+    500: "The flag could not be evaluated.",
+    503: "No flags have been read yet.",
+}
 
 
-def single(request: Request, snapshot: Snapshot | None) -> Answer:
-    known = prepared(snapshot)
-    token = authorised(request, known)
-    context = told(given_context(request.body), token, request.peer)
-    flags = known.snapshot.flags
+def single(request: Request, snapshot: Snapshot | None) -> Response:
+    cache = cache_of(snapshot)
+    token = authenticate(request, cache)
+    context = evaluation_context(given_context(request.body), token, request.peer)
+    flags = cache.snapshot.flags
     name = key(request)
     flag = flags.get(name)
     if flag is None:
-        usage.unknown(name, usage.OFREP, token)
+        usage.count_unknown(name, usage.OFREP, token)
     if flag is None or not (flag.exposed or token.kind == SERVER):
         raise Refused(404, "FLAG_NOT_FOUND", "No flag has this key.")
     result = flag.constant or flag.evaluate(context, flags)
-    usage.given((result,))
-    body = known.evaluations[result]
+    usage.count((result,))
+    body = cache.evaluations[result]
     if stale := store.stale_seconds():
-        body = _told_stale(body, stale)
-    return Answer(200, [*COMMON, JSON, length(body), *shared(request)], body)
+        # Rare enough to decode the ready bytes again.
+        document = json.loads(body)
+        document["metadata"] = {**document.get("metadata", {}), "stale_seconds": stale}
+        body = dumped(document)
+    return Response(200, [*COMMON, JSON, length(body), *token_cors(request)], body)
 
 
-def bulk(request: Request, snapshot: Snapshot | None) -> Answer:
-    known = prepared(snapshot)
-    token = authorised(request, known)
-    context = told(given_context(request.body), token, request.peer)
-    sheet = known.all_evaluations if token.kind == SERVER else known.exposed_evaluations
-    given, flags = sheet.filled(context, known.snapshot.flags)
-    usage.given(given)
-    slot = tickets.slot(time())
+def bulk(request: Request, snapshot: Snapshot | None) -> Response:
+    cache = cache_of(snapshot)
+    token = authenticate(request, cache)
+    context = evaluation_context(given_context(request.body), token, request.peer)
+    evaluations = cache.all_evaluations if token.kind == SERVER else cache.exposed_evaluations
+    results, flags = evaluations.evaluate(context, cache.snapshot.flags)
+    usage.count(results)
+    slot = ticket_slot(time())
     # The tag is of the values alone, but for the time slot of tickets: clients keep the address of a stream with the
     # values, for weeks, and a 304 would leave them with a ticket that opens nothing any more.
     tag = b'"%s-%x"' % (mmh3.hash_bytes(flags).hex().encode(), slot)
     if is_unchanged(request, tag):
-        return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
+        return unchanged(tag, *token_cors(request))
     stale = store.stale_seconds()
     body = b'{"flags":[%s],"metadata":{"revision":%d%s}%s}' % (
         flags,
-        known.snapshot.revision,
+        cache.snapshot.revision,
         b',"stale_seconds":%d' % stale if stale else b"",
-        _streams(request.origin if live.offers_streams else "", known.snapshot.revision, token.id, slot),
+        _event_streams(request.origin if conf.offers_streams else "", cache.snapshot.revision, token.id, slot),
     )
-    return answer(200, body, (b"etag", tag), *shared(request))
-
-
-def _told_stale(body: bytes, seconds: int) -> bytes:
-    """How long the database has not confirmed this answer. Rare enough to read the ready bytes again."""
-    document = json.loads(body)
-    document["metadata"] = {**document.get("metadata", {}), "stale_seconds": seconds}
-    return dumped(document)
+    return json_response(200, body, (b"etag", tag), *token_cors(request))
 
 
 @remember(maxsize=256)
-def _streams(origin: str, revision: int, token_id: int, slot: int) -> bytes:
+def _event_streams(origin: str, revision: int, token_id: int, slot: int) -> bytes:
     if not origin:
         return b""
-    # `since`: a change between this answer and the opening of the stream is told when it opens.
-    url = f"{origin}/ofrep/v1/stream?ticket={tickets.make(token_id, slot)}&since={revision}"
+    # `since`: a change between this response and the opening of the stream is sent when it opens.
+    url = f"{origin}/ofrep/v1/stream?ticket={make_ticket(token_id, slot)}&since={revision}"
     return b',"eventStreams":' + dumped([{"type": "sse", "url": url, "inactivityDelaySec": _INACTIVITY_SECONDS}])
 
 
 def key(request: Request) -> str:
-    """Whatever follows `/evaluate/flags/`, but for a closing slash: some clients do not encode it."""
-    return request.path.partition(f"{STEM}/")[2].removesuffix("/")
+    """All that follows `/evaluate/flags/`, but for a closing slash: some clients do not encode it."""
+    return request.path.partition(f"{PREFIX}/")[2].removesuffix("/")
 
 
 def wanted_revision(query: bytes) -> int:
@@ -111,25 +119,17 @@ def wanted_revision(query: bytes) -> int:
     return whole_number(named.removeprefix("W/").strip('"')) or 0
 
 
-def refuse(request: Request, refused: Refused) -> Answer:
-    """401 and 403 say nothing; else `{"key"?, "errorCode", "errorDetails"}`."""
+def refuse(request: Request, refused: Refused) -> Response:
+    """401 and 403 have no body; the others `{"key"?, "errorCode", "errorDetails"}`."""
     if refused.status == 405:
-        return house_refusal(request, refused, shared_with)
-    headers = refusal_headers(request, refused, shared_with)
+        return wire.refuse(request, refused, token_cors)
+    headers = wire.refusal_headers(request, refused, token_cors)
     if refused.status in {401, 403}:
-        return Answer(refused.status, [*headers, (b"content-length", b"0")])
+        return Response(refused.status, [*headers, EMPTY])
     # Before the first snapshot: 500, the only failure of a server that the protocol knows.
     status = 500 if refused.status == 503 else refused.status
     document = {"errorCode": refused.code or "GENERAL", "errorDetails": refused.details or _DETAILS[refused.status]}
     if key(request):
         document = {"key": key(request), **document}
     body = dumped(document)
-    return Answer(status, [*headers, JSON, length(body)], body)
-
-
-_DETAILS = {
-    413: "The body is too large.",
-    429: "This address holds its share of streams.",
-    500: "The flag could not be evaluated.",
-    503: _COLD,
-}
+    return Response(status, [*headers, JSON, length(body)], body)

@@ -1,4 +1,4 @@
-"""The answers as routes of Django: described in OpenAPI, and served where no edge stands in front."""
+"""The endpoints as routes of Django: described in OpenAPI, and served where no `asgi.edge` stands in front."""
 
 from __future__ import annotations
 
@@ -14,55 +14,54 @@ from django.urls.converters import StringConverter
 from ninja import NinjaAPI, Router
 from pydantic import BaseModel
 
-from feature_flags.http import dispatch as answers
-from feature_flags.http import schemas, streams, wire
+from feature_flags.http import dispatch, schemas, streams, wire
 from feature_flags.http.asgi import HAS_STREAMS
-from feature_flags.http.dispatch import Answer, Request
 from feature_flags.http.ofrep import wanted_revision
+from feature_flags.http.wire import Request, Response
 from feature_flags.runtime import store
 
 logger = logging.getLogger("switchboard.flags")
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
 
 class KeyConverter(StringConverter):
-    """Whatever follows, slashes and line breaks included."""
+    """Any text, slashes and line breaks included."""
 
     regex = r"[\s\S]+"
 
 
 register_converter(KeyConverter, "key")
 
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-
 
 async def answer(request: HttpRequest) -> HttpResponse:
-    """The answer of the route at this path, whatever the method: `answers` knows which it takes."""
-    route = answers.find(request.path)
+    """The response of the route at this path, for any method: `dispatch` knows which it takes."""
+    route = dispatch.find(request.path)
     if route is None:
-        raise LookupError(f"{request.path} is routed here, and no answer is.")
-    asked = _asked(request)
+        raise LookupError(f"{request.path} is routed here, and no endpoint is.")
+    given = _request(request)
     try:
-        asked.body = request.body if request.method == "POST" else b""
+        given.body = request.body if request.method == "POST" else b""
     except RequestDataTooBig:
-        return _response(answers.too_large(route, asked))
+        return _response(dispatch.refuse(route, given, 413))
     if store.snapshot is None:
         # No lifespan has read it where there is none, as under WSGI.
         await sync_to_async(store.current)()
-    if route is answers.BULK and (revision := wanted_revision(asked.query)):
-        await streams.reach(revision)
+    if route is dispatch.BULK and (revision := wanted_revision(given.query)):
+        await streams.wait_for(revision)
     try:
-        return _response(answers.respond(route, asked, store.snapshot))
+        return _response(dispatch.respond(route, given, store.snapshot))
     except Exception:
         logger.exception("unhandled error")
-        return _response(answers.failed(route, asked))
+        return _response(dispatch.refuse(route, given, 500))
 
 
 def preflight(request: HttpRequest) -> HttpResponse:
-    """The answer to a browser that asks before it calls; any page may."""
-    return _response(wire.preflight(_asked(request), None))
+    """The response to a browser's preflight; any page may call."""
+    return _response(wire.preflight(_request(request), None))
 
 
-def _asked(request: HttpRequest) -> Request:
+def _request(request: HttpRequest) -> Request:
     scope = request.scope if isinstance(request, ASGIRequest) else {}
     return Request(
         method=request.method or "",
@@ -75,7 +74,7 @@ def _asked(request: HttpRequest) -> Request:
     )
 
 
-def _response(found: Answer) -> HttpResponse:
+def _response(found: Response) -> HttpResponse:
     response = HttpResponse(found.body, status=found.status)
     del response["Content-Type"]
     for name, value in found.headers:
@@ -83,7 +82,7 @@ def _response(found: Answer) -> HttpResponse:
     return response
 
 
-# --- Description ------------------------------------------------------------------------------------------------------
+# --- Description: requests are read by `dispatch`, which refuses them in the form of each protocol --------------------
 
 _TOKEN = {
     "in": "header",
@@ -100,28 +99,15 @@ _UNCHANGED = {
 
 
 def _described(*parameters: dict[str, Any], body: type[BaseModel] | None = None) -> dict[str, Any]:
-    """What stands in the description only: `answers` reads requests, and refuses in the words of each protocol."""
     extra: dict[str, Any] = {"parameters": [_TOKEN, *parameters]}
     if body is not None:
         extra["requestBody"] = {"content": {"application/json": {"schema": body.model_json_schema()}}}
     return extra
 
 
-def refusals(*statuses: int) -> dict[int, Any]:
+def _refusals(*statuses: int) -> dict[int, Any]:
     return dict.fromkeys(statuses, schemas.RefusalOut)
 
-
-_TAKEN: dict[int, Any] = {202: None, **refusals(400, 401, 403, 413, 503)}
-_FAILED: dict[int, Any] = {401: None, 403: None, 413: schemas.FailureOut, 500: schemas.FailureOut}
-
-
-def _close(router: Router, *paths: str) -> None:
-    """The other methods of these paths: preflights, and what is not allowed."""
-    for path in paths:
-        router.api_operation(_METHODS, path, auth=None, include_in_schema=False)(answer)
-
-
-# --- The seed's list --------------------------------------------------------------------------------------------------
 
 router = Router(tags=["Feature flags"])
 
@@ -133,92 +119,99 @@ async def list_flags(request: HttpRequest) -> HttpResponse:
     return await answer(request)
 
 
-# --- Unleash ----------------------------------------------------------------------------------------------------------
-
 unleash = Router(tags=["Unleash"])
 
+_ACCEPTED: dict[int, Any] = {202: None, **_refusals(400, 401, 403, 413, 503)}
+_READ = _refusals(401, 403, 503)
+_FRONTEND = {200: schemas.TogglesOut, 304: None}
 
-@unleash.get(
-    "/client/features",
-    response={200: schemas.FeaturesOut, 304: None, **refusals(401, 403, 503)},
-    auth=None,
-    openapi_extra=_described(_UNCHANGED),
-)
-async def client_features(request: HttpRequest) -> HttpResponse:
-    """All flags as server SDKs evaluate them. Needs a server token."""
-    return await answer(request)
-
-
-@unleash.get(
-    "/client/delta",
-    response={200: schemas.DeltaOut, 304: None, **refusals(401, 403, 503)},
-    auth=None,
-    openapi_extra=_described(_UNCHANGED),
-)
-async def client_delta(request: HttpRequest) -> HttpResponse:
-    """All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them. Needs a server token."""
-    return await answer(request)
-
-
-@unleash.post("/client/metrics/bulk", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.BulkMetricsIn))
-async def client_metrics_bulk(request: HttpRequest) -> HttpResponse:
-    """What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token."""
-    return await answer(request)
-
-
-@unleash.post("/client/register", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.RegistrationIn))
-async def client_register(request: HttpRequest) -> HttpResponse:
-    """Accepted and not kept. Needs a server token."""
-    return await answer(request)
-
-
-@unleash.post("/client/metrics", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.MetricsIn))
-async def client_metrics(request: HttpRequest) -> HttpResponse:
-    """What a server SDK has answered, to be added to the usage of flags. Needs a server token."""
-    return await answer(request)
-
-
-@unleash.get(
-    "/frontend",
-    response={200: schemas.TogglesOut, 304: None, **refusals(400, 401, 403, 503)},
-    auth=None,
-    openapi_extra=_described(_UNCHANGED),
-)
-async def frontend_toggles(request: HttpRequest) -> HttpResponse:
-    """The flags that are on for the context in the query: `userId=7&properties[country]=IT`. Needs a frontend token."""
-    return await answer(request)
-
-
-@unleash.post(
-    "/frontend",
-    response={200: schemas.TogglesOut, 304: None, **refusals(400, 401, 403, 413, 503)},
-    auth=None,
-    openapi_extra=_described(_UNCHANGED, body=schemas.FrontendIn),
-)
-async def frontend_toggles_post(request: HttpRequest) -> HttpResponse:
-    """The same for a context in the body. Needs a frontend token."""
-    return await answer(request)
-
-
-@unleash.post(
-    "/frontend/client/register", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.RegistrationIn)
-)
-async def frontend_register(request: HttpRequest) -> HttpResponse:
-    """Accepted and not kept. Needs a frontend token."""
-    return await answer(request)
-
-
-@unleash.post("/frontend/client/metrics", response=_TAKEN, auth=None, openapi_extra=_described(body=schemas.MetricsIn))
-async def frontend_metrics(request: HttpRequest) -> HttpResponse:
-    """What a browser has answered, to be added to the usage of flags. Needs a frontend token."""
-    return await answer(request)
-
-
-_close(unleash, "/frontend", "/frontend/client/register", "/frontend/client/metrics")
-_close(unleash, "/client/features", "/client/register", "/client/metrics", "/client/metrics/bulk", "/client/delta")
-_close(router, "/feature-flags", "")
-
-# --- OFREP ------------------------------------------------------------------------------------------------------------
+#: Method, path, name, description, responses, what the OpenAPI document says of the request.
+_UNLEASH_ROUTES: list[tuple[str, str, str, str, dict[int, Any], dict[str, Any]]] = [
+    (
+        "GET",
+        "/client/features",
+        "client_features",
+        "All flags as server SDKs evaluate them. Needs a server token.",
+        {200: schemas.FeaturesOut, 304: None, **_READ},
+        _described(_UNCHANGED),
+    ),
+    (
+        "GET",
+        "/client/delta",
+        "client_delta",
+        "All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them. Needs a server token.",
+        {200: schemas.DeltaOut, 304: None, **_READ},
+        _described(_UNCHANGED),
+    ),
+    (
+        "POST",
+        "/client/metrics/bulk",
+        "client_metrics_bulk",
+        "What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token.",
+        _ACCEPTED,
+        _described(body=schemas.BulkMetricsIn),
+    ),
+    (
+        "POST",
+        "/client/register",
+        "client_register",
+        "Accepted and not kept. Needs a server token.",
+        _ACCEPTED,
+        _described(body=schemas.RegistrationIn),
+    ),
+    (
+        "POST",
+        "/client/metrics",
+        "client_metrics",
+        "What a server SDK has answered, to be added to the usage of flags. Needs a server token.",
+        _ACCEPTED,
+        _described(body=schemas.MetricsIn),
+    ),
+    (
+        "GET",
+        "/frontend",
+        "frontend_toggles",
+        "The flags that are on for the context in the query: `userId=7&properties[country]=IT`. "
+        "Needs a frontend token.",
+        {**_FRONTEND, **_refusals(400, 401, 403, 503)},
+        _described(_UNCHANGED),
+    ),
+    (
+        "POST",
+        "/frontend",
+        "frontend_toggles_post",
+        "The same for a context in the body. Needs a frontend token.",
+        {**_FRONTEND, **_refusals(400, 401, 403, 413, 503)},
+        _described(_UNCHANGED, body=schemas.FrontendIn),
+    ),
+    (
+        "POST",
+        "/frontend/client/register",
+        "frontend_register",
+        "Accepted and not kept. Needs a frontend token.",
+        _ACCEPTED,
+        _described(body=schemas.RegistrationIn),
+    ),
+    (
+        "POST",
+        "/frontend/client/metrics",
+        "frontend_metrics",
+        "What a browser has answered, to be added to the usage of flags. Needs a frontend token.",
+        _ACCEPTED,
+        _described(body=schemas.MetricsIn),
+    ),
+]
+for method, path, name, description, responses, extra in _UNLEASH_ROUTES:
+    unleash.api_operation(
+        [method],
+        path,
+        response=responses,
+        auth=None,
+        operation_id=f"feature_flags_api_{name}",
+        summary=name.replace("_", " ").title(),
+        description=description,
+        openapi_extra=extra,
+    )(answer)
 
 # An API of its own: the protocol fixes its path, outside of `/api`.
 ofrep = NinjaAPI(
@@ -228,12 +221,14 @@ ofrep = NinjaAPI(
     urls_namespace="ofrep",
     docs_url=None,
 )
+_FAILURES: dict[int, Any] = {401: None, 403: None, 413: schemas.FailureOut, 500: schemas.FailureOut}
 
 
 @ofrep.post(
     "/evaluate/flags",
-    response={200: schemas.BulkOut, 304: None, 400: schemas.FailureOut, **_FAILED},
+    response={200: schemas.BulkOut, 304: None, 400: schemas.FailureOut, **_FAILURES},
     tags=["OFREP"],
+    operation_id="feature_flags_api_evaluate_flags",
     openapi_extra=_described(_UNCHANGED, body=schemas.EvaluationIn),
 )
 async def evaluate_flags(request: HttpRequest) -> HttpResponse:
@@ -243,13 +238,9 @@ async def evaluate_flags(request: HttpRequest) -> HttpResponse:
 
 @ofrep.post(
     "/evaluate/flags/{key:key}",
-    response={
-        200: schemas.EvaluationOut,
-        400: schemas.FlagFailureOut,
-        404: schemas.FlagFailureOut,
-        **_FAILED,
-    },
+    response={200: schemas.EvaluationOut, 400: schemas.FlagFailureOut, 404: schemas.FlagFailureOut, **_FAILURES},
     tags=["OFREP"],
+    operation_id="feature_flags_api_evaluate_flag",
     openapi_extra=_described(body=schemas.EvaluationIn),
 )
 async def evaluate_flag(request: HttpRequest, key: str) -> HttpResponse:
@@ -262,4 +253,11 @@ async def evaluate_flag_otherwise(request: HttpRequest, key: str) -> HttpRespons
     return await answer(request)
 
 
-_close(ofrep.default_router, "/evaluate/flags", "/evaluate/flags/")
+# The other methods of these paths: preflights, and what is not allowed.
+for part, paths in (
+    (unleash, dict.fromkeys(path for _, path, *_ in _UNLEASH_ROUTES)),
+    (router, ("/feature-flags", "")),
+    (ofrep.default_router, ("/evaluate/flags", "/evaluate/flags/")),
+):
+    for path in paths:
+        part.api_operation(_METHODS, path, auth=None, include_in_schema=False)(answer)

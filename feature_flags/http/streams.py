@@ -1,4 +1,4 @@
-"""Server-sent events that say “ask again”: OFREP's eventStreams. They carry a revision, never a value."""
+"""Server-sent events. OFREP's eventStreams carry a revision and say “ask again”; Unleash's stream carries changes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from feature_flags.http import ofrep, tickets, unleash
-from feature_flags.http.cache import prepared
-from feature_flags.http.callers import SERVER, authorised, has_expired, require_origin
+from feature_flags.http import ofrep, unleash
+from feature_flags.http.cache import cache_of
 from feature_flags.http.deltas import deltas
-from feature_flags.http.dispatch import tidy
-from feature_flags.http.wire import SECURITY, VARY, Answer, Refused, Request, shared_with, shared_with_house
+from feature_flags.http.dispatch import normal_path
+from feature_flags.http.requests import SERVER, authenticate, has_expired, require_origin, ticket_token_id
+from feature_flags.http.wire import SECURITY, VARY, Refused, Request, Response, site_cors, token_cors
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.net import holding, normal_ip
@@ -34,7 +34,7 @@ HEARTBEAT_SECONDS = 15.0
 #: How long a client that has heard of a newer revision waits for this process to have it.
 REACH_SECONDS = 0.2
 _FULL_SECONDS = b"30"
-#: What is handed to one connection at a time: a slow reader holds no more than this of what all are sent.
+#: What is passed to one connection at a time: a slow reader holds no more than this of what all are sent.
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -45,40 +45,49 @@ def named_revision(tag: bytes | None) -> int:
 
 
 def find(path: str) -> str | None:
-    """The path of a stream as it is known here; a base address may end in a slash, as for `answers.find`."""
-    tidied = tidy(path)
-    return tidied if tidied in _PATHS else None
+    """The normal path of a stream; a base address may end in a slash, as for `dispatch.find`."""
+    path = normal_path(path)
+    return path if path in _PATHS else None
 
 
-async def reach(revision: int) -> None:
+async def wait_for(revision: int) -> None:
     """Until this process has the revision; no longer than REACH_SECONDS."""
     end = monotonic() + REACH_SECONDS
-    # Asked, not told: a few clients wait a few milliseconds, on whichever event loop they are.
+    # Polled: a few clients wait a few milliseconds, on whichever event loop they are.
     while (known := store.snapshot) is not None and known.revision < revision and monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
-def open_stream(request: Request) -> Stream | Answer:
-    """The stream a ticket opens, ready to run; else the refusal to send."""
+def open_stream(request: Request) -> Stream | Response:
+    """The stream a token or ticket opens, ready to run; else the refusal to send."""
     try:
         if request.method != "GET":
             raise Refused(405)
-        return _opened(request)
+        return _updates(request) if request.path == UPDATES else _stream(request)
     except Refused as refused:
-        return _refusal(request, refused)
+        refuse = unleash.refuse_on_site if request.path == UPDATES else ofrep.refuse
+        response = refuse(request, refused)
+        if refused.status in {429, 503}:
+            headers = [*response.headers, (b"retry-after", _FULL_SECONDS)]
+            return response._replace(status=refused.status, headers=headers)
+        if refused.status == 405:
+            return response._replace(headers=[*response.headers, (b"allow", b"GET")])
+        return response
 
 
-def _opened(request: Request) -> Stream:
-    known = prepared(store.snapshot)
-    if request.path == UPDATES:
-        server = authorised(request, known, SERVER)
-        if hub.is_full() or hub.has_its_share(_holder(request)):
-            # Unleash's clients know that this means: poll.
-            raise Refused(503 if hub.is_stopping else 429)
-        return Updates(server.id, request.headers.get(b"last-event-id", b""), request)
+def _updates(request: Request) -> Updates:
+    token = authenticate(request, cache_of(store.snapshot), SERVER)
+    if hub.is_full() or hub.has_its_share(_holder(request)):
+        # Unleash's clients know that this means: poll.
+        raise Refused(503 if hub.is_stopping else 429)
+    return Updates(token.id, request.headers.get(b"last-event-id", b""), request)
+
+
+def _stream(request: Request) -> Stream:
+    cache = cache_of(store.snapshot)
     query = parse_qs(request.query.decode("latin-1"))
-    owner = tickets.token_id(query.get("ticket", [""])[-1], time())
-    token = known.tokens.get(owner) if owner is not None else None
+    token_id = ticket_token_id(query.get("ticket", [""])[-1], time())
+    token = cache.tokens.get(token_id) if token_id is not None else None
     if token is None or has_expired(token):
         raise Refused(401)
     require_origin(token, request.headers.get(b"origin"))
@@ -86,34 +95,22 @@ def _opened(request: Request) -> Stream:
         raise Refused(503)
     if hub.has_its_share(_holder(request)):
         raise Refused(429)
-    seen = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode(errors="replace"))
-    return Stream(token.id, whole_number(seen), request)
+    known = request.headers.get(b"last-event-id", query.get("since", [""])[-1].encode(errors="replace"))
+    return Stream(token.id, whole_number(known), request)
 
 
 def _holder(request: Request) -> str:
-    """What one caller has of addresses; empty where none is known, as on a unix socket."""
+    """The address, or network, that one caller holds; empty where none is known, as on a unix socket."""
     return holding(normal_ip(request.peer))
 
 
-def _refusal(request: Request, refused: Refused) -> Answer:
-    if request.path == UPDATES:
-        answer = unleash.refuse_house(request, refused)
-    else:
-        answer = ofrep.refuse(request, refused)
-    if refused.status in {429, 503}:
-        return answer._replace(status=refused.status, headers=[*answer.headers, (b"retry-after", _FULL_SECONDS)])
-    if refused.status == 405:
-        return answer._replace(headers=[*answer.headers, (b"allow", b"GET")])
-    return answer
-
-
 class Stream:
-    """One open connection. `seen` is the newest revision its client knows; None for whatever there is now."""
+    """One open connection. `known` is the newest revision its client has; None for the one there is now."""
 
-    def __init__(self, token_id: int, seen: int | None, request: Request) -> None:
+    def __init__(self, token_id: int, known: int | None, request: Request) -> None:
         self.token_id = token_id
         self.holder = _holder(request)
-        self.seen = seen
+        self.known = known
         self.headers = [
             *SECURITY,
             VARY,
@@ -121,76 +118,76 @@ class Stream:
             (b"cache-control", b"no-store"),
             # nginx would collect events until a buffer is full.
             (b"x-accel-buffering", b"no"),
-            *(shared_with_house if request.path == UPDATES else shared_with)(request.headers.get(b"origin")),
+            *(site_cors if request.path == UPDATES else token_cors)(request),
         ]
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
         self.is_over = False
 
     async def run(self, receive: Receive, send: Send) -> None:
         hub.add(self)
-        leaving = asyncio.ensure_future(self._watch(receive))
+        leaving = asyncio.ensure_future(self._end_with_client(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-            await self._talk(send)
+            await self._send_events(send)
             await send({"type": "http.response.body", "body": b""})
         finally:
             leaving.cancel()
-            hub.remove(self)
+            hub.streams.discard(self)
 
-    async def _talk(self, send: Send) -> None:
-        piece = self._first()
+    async def _send_events(self, send: Send) -> None:
+        parts = self._first()
         while not self.is_over:
-            for chunk in _chunks(piece):
-                # Waits while the client reads slowly; what happens meanwhile is one event afterwards, the newest.
+            for chunk in _chunks(parts):
+                # Waits while the client reads slowly; all that happens meanwhile is one event afterwards, the newest.
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 if self.is_over or self._token() is None:
                     return
             try:
                 async with asyncio.timeout(self._seconds()):
-                    await self.news.wait()
+                    await self.changed.wait()
             except TimeoutError:
-                piece = [b":\n\n"]
+                parts = [b":\n\n"]
             else:
-                self.news.clear()
-                piece = self._next()
+                self.changed.clear()
+                parts = self._next()
             self.is_over = self.is_over or self._token() is None
 
     def _first(self) -> list[bytes]:
-        """An event when the client has missed something. Else only where it stands, which is no event: when the
+        """An event when the client has missed something. Else only the current id, which is no event: when the
         connection breaks, its browser names it, and learns what changed in between."""
-        known = store.snapshot
-        if known is None:
+        snapshot = store.snapshot
+        if snapshot is None:
             return []
-        has_missed = self.seen is not None and self.seen < known.revision
-        self.seen = known.revision
-        return [_event(known) if has_missed else b"id: %d\n\n" % known.revision]
+        has_missed = self.known is not None and self.known < snapshot.revision
+        self.known = snapshot.revision
+        return [_event(snapshot) if has_missed else b"id: %d\n\n" % snapshot.revision]
 
     def _next(self) -> list[bytes]:
-        known = store.snapshot
-        if known is None or known.revision == self.seen:
+        snapshot = store.snapshot
+        if snapshot is None or snapshot.revision == self.known:
             return []
-        self.seen = known.revision
-        return [_event(known)]
+        self.known = snapshot.revision
+        return [_event(snapshot)]
 
     def _seconds(self) -> float:
-        """To the next sign of life, or to the end of the token."""
+        """To the next heartbeat, or to the end of the token."""
         token = self._token()
         left = token.expires_at - time() if token and token.expires_at is not None else HEARTBEAT_SECONDS
         return max(0.0, min(HEARTBEAT_SECONDS, left))
 
     def _token(self) -> Token | None:
-        known = store.snapshot
-        token = prepared(known).tokens.get(self.token_id) if known is not None else None
+        snapshot = store.snapshot
+        token = cache_of(snapshot).tokens.get(self.token_id) if snapshot is not None else None
         return None if token is None or has_expired(token) else token
 
-    async def _watch(self, receive: Receive) -> None:
+    async def _end_with_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.end()
 
     def end(self) -> None:
         self.is_over = True
-        self.news.set()
+        self.changed.set()
 
 
 class Updates(Stream):
@@ -204,10 +201,10 @@ class Updates(Stream):
         return self._next() or [b":\n\n"]
 
     def _next(self) -> list[bytes]:
-        known = store.snapshot
-        if known is None:
+        snapshot = store.snapshot
+        if snapshot is None:
             return []
-        self.state, body, is_everything = deltas.since(known, self.state)
+        self.state, body, is_everything = deltas.since(snapshot, self.state)
         name = b"unleash-connected" if is_everything else b"unleash-updated"
         return [b"id: %s\nevent: %s\ndata: " % (self.state, name), body, b"\n\n"] if body else []
 
@@ -222,29 +219,25 @@ def _chunks(parts: list[bytes]) -> Iterator[bytes]:
 
 
 def _event(snapshot: Snapshot) -> bytes:
-    data = {
-        "type": "refetchEvaluation",
-        "etag": f'"{snapshot.revision}"',
-        "lastModified": int(snapshot.built_at),
-    }
+    data = {"type": "refetchEvaluation", "etag": f'"{snapshot.revision}"', "lastModified": int(snapshot.built_at)}
     text = json.dumps(data, separators=(",", ":"))
     return f"id: {snapshot.revision}\nevent: message\ndata: {text}\n\n".encode()
 
 
 class Hub:
-    """The open streams of this process. Lives on the event loop; swaps and signals come from elsewhere."""
+    """The open streams of this process. Lives on the event loop; new snapshots and signals come from elsewhere."""
 
     def __init__(self) -> None:
         self.streams: set[Stream] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_stopping = False
-        self.heeds_signals = False
+        self.handles_signals = False
 
     def is_full(self) -> bool:
         return self.is_stopping or len(self.streams) >= settings.FLAGS_STREAMS_MAX
 
     def has_its_share(self, holder: str) -> bool:
-        """Whether an address holds a tenth of the places: nobody keeps everybody else out."""
+        """Whether an address holds a tenth of the places: no caller keeps the others out."""
         share = max(1, settings.FLAGS_STREAMS_MAX // 10)
         return bool(holder) and sum(stream.holder == holder for stream in self.streams) >= share
 
@@ -252,12 +245,9 @@ class Hub:
         loop = asyncio.get_running_loop()
         if self.loop is not loop:
             self.loop, self.is_stopping = loop, False
-            store.listen(self._swapped)
-            self._heed_signals()
+            store.listen(self._snapshot_changed)
+            self._handle_signals()
         self.streams.add(stream)
-
-    def remove(self, stream: Stream) -> None:
-        self.streams.discard(stream)
 
     def stop(self) -> None:
         """End all streams: clients come back, to another process or to the next one."""
@@ -265,35 +255,35 @@ class Hub:
         for stream in self.streams:
             stream.end()
 
-    def _swapped(self, snapshot: Snapshot) -> None:
+    def _snapshot_changed(self, snapshot: Snapshot) -> None:
         if self.streams:
-            self._soon(self._tell)
+            self._on_loop(self._wake)
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         for stream in self.streams:
-            stream.news.set()
+            stream.changed.set()
 
-    def _soon(self, call: Callable[[], None]) -> None:
+    def _on_loop(self, call: Callable[[], None]) -> None:
         # A loop that was closed in this moment has no streams left.
         with contextlib.suppress(RuntimeError):
             if self.loop is not None:
                 self.loop.call_soon_threadsafe(call)
 
-    def _heed_signals(self) -> None:
-        """Before the server's own handlers: it waits for open connections first and says goodbye afterwards."""
-        if self.heeds_signals:
+    def _handle_signals(self) -> None:
+        """Before the server's own handlers: it waits for open connections first and ends the lifespan afterwards."""
+        if self.handles_signals:
             return
-        self.heeds_signals = True
+        self.handles_signals = True
         for number in (signal.SIGTERM, signal.SIGINT):
             former = signal.getsignal(number)
             if not callable(former):
                 continue
 
             def stop(number: int, frame: FrameType | None, former: Callable[..., Any] = former) -> None:
-                self._soon(self.stop)
+                self._on_loop(self.stop)
                 former(number, frame)
 
-            # Elsewhere than in the main thread nobody may; a server there is stopped by other means.
+            # Only the main thread may; a server elsewhere is stopped by other means.
             with contextlib.suppress(ValueError):
                 signal.signal(number, stop)
 

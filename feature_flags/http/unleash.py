@@ -7,35 +7,34 @@ from urllib.parse import unquote
 
 import mmh3
 
-from feature_flags.conf import live
-from feature_flags.http.cache import prepared
-from feature_flags.http.callers import (
+from feature_flags.conf import conf
+from feature_flags.http import wire
+from feature_flags.http.cache import cache_of
+from feature_flags.http.deltas import deltas
+from feature_flags.http.requests import (
     FRONTEND,
     SERVER,
-    authorised,
+    authenticate,
+    evaluation_context,
     find_token,
     given_context,
     has_expired,
     read_object,
-    shared,
-    told,
 )
-from feature_flags.http.deltas import deltas
 from feature_flags.http.wire import (
     COMMON,
     EMPTY,
-    Answer,
-    Header,
     Refused,
     Request,
-    answer,
+    Response,
     dumped,
-    house_refusal,
     is_unchanged,
+    json_response,
     knows_segments,
-    shared_with,
-    shared_with_house,
+    site_cors,
     takes_gzip,
+    token_cors,
+    unchanged,
 )
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot
@@ -43,99 +42,95 @@ from feature_flags.runtime.snapshot import Snapshot
 _MAX_FIELDS = 1000
 
 
-def seed_list(request: Request, snapshot: Snapshot | None) -> Answer:
+def seed_list(request: Request, snapshot: Snapshot | None) -> Response:
     """Public: exposed flags with their stored switch."""
-    return _for_house(prepared(snapshot).seed_list, request)
+    return _with_site_cors(cache_of(snapshot).seed_list, request)
 
 
-def client_features(request: Request, snapshot: Snapshot | None) -> Answer:
-    known = prepared(snapshot)
-    authorised(request, known, SERVER)
+def client_features(request: Request, snapshot: Snapshot | None) -> Response:
+    cache = cache_of(snapshot)
+    authenticate(request, cache, SERVER)
     headers = request.headers
-    document = known.features if knows_segments(headers.get(b"unleash-client-spec")) else known.features_inlined
+    document = cache.features if knows_segments(headers.get(b"unleash-client-spec")) else cache.features_inlined
     if is_unchanged(request, document.tag):
-        return _for_house(document.unchanged, request)
+        return _with_site_cors(document.unchanged, request)
     found = document.zipped if takes_gzip(headers.get(b"accept-encoding")) else document.plain
-    return _for_house(found, request)
+    return _with_site_cors(found, request)
 
 
-def client_delta(request: Request, snapshot: Snapshot | None) -> Answer:
-    """Everything, or with the entity tag of an earlier answer the changes since."""
-    known = prepared(snapshot)
-    authorised(request, known, SERVER)
-    seen = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
-    tag, body, _ = deltas.since(known.snapshot, seen)
-    if not body:
-        return _for_house(Answer(304, [*COMMON, (b"etag", b'"%s"' % tag)]), request)
-    return _for_house(answer(200, body, (b"etag", b'"%s"' % tag)), request)
+def client_delta(request: Request, snapshot: Snapshot | None) -> Response:
+    """Everything, or with the entity tag of an earlier response the changes since."""
+    cache = cache_of(snapshot)
+    authenticate(request, cache, SERVER)
+    known = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
+    tag, body, _ = deltas.since(cache.snapshot, known)
+    tag = b'"%s"' % tag
+    return _with_site_cors(json_response(200, body, (b"etag", tag)) if body else unchanged(tag), request)
 
 
-def validate(request: Request, snapshot: Snapshot | None) -> Answer:
-    """Which of the tokens in the body are good, and for what: as Unleash Edge asks. Of the others nothing is said."""
-    known = prepared(snapshot)
-    asked = read_object(request.body).get("tokens")
-    if not isinstance(asked, list) or not all(isinstance(secret, str) for secret in asked):
+def validate(request: Request, snapshot: Snapshot | None) -> Response:
+    """Which of the tokens in the body are valid, and for what, as Unleash Edge wants it; the others are left out."""
+    cache = cache_of(snapshot)
+    given = read_object(request.body).get("tokens")
+    if not isinstance(given, list) or not all(isinstance(secret, str) for secret in given):
         raise Refused(400)
-    found = [(secret, find_token(known.snapshot, secret.encode(errors="replace"))) for secret in asked]
-    good = [
+    found = [(secret, find_token(cache.snapshot, secret.encode(errors="replace"))) for secret in given]
+    valid = [
         {
             "token": secret,
             "type": "client" if token.kind == SERVER else FRONTEND,
-            "environment": live.environment,
+            "environment": conf.environment,
             "projects": ["*"],
         }
         for secret, token in found
         if token is not None and not has_expired(token)
     ]
-    return answer(200, dumped({"tokens": good}))
+    return json_response(200, dumped({"tokens": valid}))
 
 
-def client_register(request: Request, snapshot: Snapshot | None) -> Answer:
-    authorised(request, prepared(snapshot), SERVER)
-    return _accepted(shared_with_house(request.headers.get(b"origin")))
+def client_register(request: Request, snapshot: Snapshot | None) -> Response:
+    authenticate(request, cache_of(snapshot), SERVER)
+    return _accepted(request, SERVER)
 
 
-def client_metrics(request: Request, snapshot: Snapshot | None) -> Answer:
-    _report(request, snapshot, SERVER)
-    return _accepted(shared_with_house(request.headers.get(b"origin")))
+def client_metrics(request: Request, snapshot: Snapshot | None) -> Response:
+    return _report(request, snapshot, SERVER)
 
 
-def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Answer:
+def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Response:
     """What many SDKs have counted, collected by one proxy: `{"metrics": [{"featureName", "appName", "yes", "no"}]}`."""
-    known = prepared(snapshot)
-    token = authorised(request, known, SERVER)
+    cache = cache_of(snapshot)
+    token = authenticate(request, cache, SERVER)
     metrics = read_object(request.body).get("metrics") or []
     if not isinstance(metrics, list):
         raise Refused(400)
     for metric in metrics:
         if isinstance(metric, dict) and isinstance(metric.get("featureName"), str):
-            usage.report(metric.get("appName"), {metric["featureName"]: metric}, known.all_variants, token)
-    return _accepted(shared_with_house(request.headers.get(b"origin")))
+            usage.report(metric.get("appName"), {metric["featureName"]: metric}, cache.all_variants, token)
+    return _accepted(request, SERVER)
 
 
-def frontend_register(request: Request, snapshot: Snapshot | None) -> Answer:
-    authorised(request, prepared(snapshot), FRONTEND)
-    return _accepted(shared(request))
+def frontend_register(request: Request, snapshot: Snapshot | None) -> Response:
+    authenticate(request, cache_of(snapshot), FRONTEND)
+    return _accepted(request, FRONTEND)
 
 
-def frontend_metrics(request: Request, snapshot: Snapshot | None) -> Answer:
-    _report(request, snapshot, FRONTEND)
-    return _accepted(shared(request))
+def frontend_metrics(request: Request, snapshot: Snapshot | None) -> Response:
+    return _report(request, snapshot, FRONTEND)
 
 
-def frontend(request: Request, snapshot: Snapshot | None) -> Answer:
+def frontend(request: Request, snapshot: Snapshot | None) -> Response:
     """The flags that are on for one context, with their variants. SDKs count for themselves: nothing is counted."""
-    known = prepared(snapshot)
-    token = authorised(request, known, FRONTEND)
+    cache = cache_of(snapshot)
+    token = authenticate(request, cache, FRONTEND)
     given = given_context(request.body) if request.method == "POST" else _query_context(request.query)
-    context = told(given, token, request.peer)
-    sheet = known.exposed_toggles
-    _, toggles = sheet.filled(context, known.snapshot.flags)
+    context = evaluation_context(given, token, request.peer)
+    _, toggles = cache.exposed_toggles.evaluate(context, cache.snapshot.flags)
     body = b'{"toggles":[%s]}' % toggles
     tag = b'"%s"' % mmh3.hash_bytes(body).hex().encode()
     if is_unchanged(request, tag):
-        return Answer(304, [*COMMON, (b"etag", tag), *shared(request)])
-    return answer(200, body, (b"etag", tag), *shared(request))
+        return unchanged(tag, *token_cors(request))
+    return json_response(200, body, (b"etag", tag), *token_cors(request))
 
 
 def _query_context(query: bytes) -> dict[str, Any]:
@@ -165,35 +160,36 @@ def _unquoted(text: str) -> str:
     return unquote(text.replace("+", " ")) if "%" in text or "+" in text else text
 
 
-def _report(request: Request, snapshot: Snapshot | None, kind: str) -> None:
-    known = prepared(snapshot)
-    token = authorised(request, known, kind)
+def _report(request: Request, snapshot: Snapshot | None, kind: str) -> Response:
+    cache = cache_of(snapshot)
+    token = authenticate(request, cache, kind)
     document = read_object(request.body)
     bucket = document.get("bucket")
     toggles = bucket.get("toggles") if isinstance(bucket, dict) else None
     if isinstance(toggles, dict):
-        variants = known.all_variants if kind == SERVER else known.exposed_variants
+        variants = cache.all_variants if kind == SERVER else cache.exposed_variants
         usage.report(document.get("appName"), toggles, variants, token)
+    return _accepted(request, kind)
 
 
-def _accepted(cors: tuple[Header, ...]) -> Answer:
-    """202: reports are taken, and nothing is said about them."""
-    return Answer(202, [*COMMON, EMPTY, *cors])
+def _accepted(request: Request, kind: str) -> Response:
+    """202: reports are taken, whatever is in them."""
+    return Response(202, [*COMMON, EMPTY, *(site_cors if kind == SERVER else token_cors)(request)])
 
 
-def _for_house(found: Answer, request: Request) -> Answer:
-    origin = request.headers.get(b"origin")
-    return found if origin is None else found._replace(headers=[*found.headers, *shared_with_house(origin)])
+def _with_site_cors(found: Response, request: Request) -> Response:
+    return found if b"origin" not in request.headers else found._replace(headers=[*found.headers, *site_cors(request)])
 
 
-def refuse(request: Request, refused: Refused) -> Answer:
-    # Unleash's clients know one word for a body that cannot be read.
-    if refused.status == 400:
-        refused = Refused(400, "PARSE_ERROR")
-    return house_refusal(request, refused, shared_with)
+def refuse(request: Request, refused: Refused) -> Response:
+    """On the frontend API, where the token decides which pages may read."""
+    return wire.refuse(request, _parse_error(refused), token_cors)
 
 
-def refuse_house(request: Request, refused: Refused) -> Answer:
-    if refused.status == 400:
-        refused = Refused(400, "PARSE_ERROR")
-    return house_refusal(request, refused, shared_with_house)
+def refuse_on_site(request: Request, refused: Refused) -> Response:
+    return wire.refuse(request, _parse_error(refused), site_cors)
+
+
+def _parse_error(refused: Refused) -> Refused:
+    """Unleash's clients know one code for a body that cannot be read."""
+    return Refused(400, "PARSE_ERROR") if refused.status == 400 else refused

@@ -1,4 +1,4 @@
-"""What comes in, what goes out, and the headers of every answer: the same ones whichever door it leaves by."""
+"""Requests and responses of the flag endpoints, and the headers of every response, the same at both entrances."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.conf import settings
-
 from feature_flags.runtime.snapshot import Snapshot
 from lib.caches import remember
+from lib.errors import STATUS_WORDS
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS
-from lib.origins import is_listed
+from lib.origins import Header, cors_headers, preflight_headers, site_cors_headers
 
-Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
 
-#: Bodies over these sizes are refused.
+#: Larger bodies are refused.
 BODY_LIMIT, METRICS_LIMIT = 64 * 1024, 1_000_000
 
 
@@ -36,7 +34,7 @@ class Request:
     origin: str = ""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: Headers
     body: bytes = b""
@@ -50,22 +48,18 @@ class Refused(Exception):
         self.status, self.code, self.details, self.is_shared = status, code, details, is_shared
 
 
-Endpoint = Callable[[Request, Snapshot | None], Answer]
+Endpoint = Callable[[Request, Snapshot | None], Response]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One path. `refuse` words a refusal as its clients expect; `is_house`: CORS_ORIGINS hold, not those of a token."""
+    """One path. `refuse` writes a refusal as its clients expect; `is_site`: CORS_ORIGINS hold, not those of a token."""
 
     name: str
     endpoints: Mapping[str, Endpoint]
-    refuse: Callable[[Request, Refused], Answer]
+    refuse: Callable[[Request, Refused], Response]
     limit: int = BODY_LIMIT
-    is_house: bool = False
-
-    @property
-    def allow(self) -> bytes:
-        return ", ".join(sorted(self.endpoints)).encode()
+    is_site: bool = False
 
 
 JSON: Header = (b"content-type", b"application/json")
@@ -77,7 +71,7 @@ PUBLIC: Header = (b"cache-control", b"no-cache")
 PRIVATE: Header = (b"cache-control", b"private, no-cache")
 VARY: Header = (b"vary", b"Origin")
 EMPTY: Header = (b"content-length", b"0")
-#: On every answer that hangs on a token.
+#: On every response that depends on a token.
 COMMON: list[Header] = [*SECURITY, PRIVATE, VARY]
 
 
@@ -85,88 +79,51 @@ def length(body: bytes) -> Header:
     return b"content-length", b"%d" % len(body)
 
 
-def answer(status: int, body: bytes, *more: Header) -> Answer:
-    return Answer(status, [*COMMON, JSON, length(body), *more], body)
+def json_response(status: int, body: bytes, *more: Header) -> Response:
+    return Response(status, [*COMMON, JSON, length(body), *more], body)
+
+
+def unchanged(tag: bytes, *more: Header) -> Response:
+    return Response(304, [*COMMON, (b"etag", tag), *more])
 
 
 def dumped(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-# --- Refusals ---------------------------------------------------------------------------------------------------------
-
-# As project/errors.py words them.
-_WORDS = {
-    400: ("Bad Request", "bad_request"),
-    401: ("Unauthorized", "unauthorized"),
-    403: ("Forbidden", "forbidden"),
-    405: ("Method Not Allowed", "method_not_allowed"),
-    413: ("Payload Too Large", "payload_too_large"),
-    429: ("Too Many Requests", "too_many_requests"),
-    500: ("Internal Server Error", "internal"),
-    503: ("Service Unavailable", "unavailable"),
-}
+def token_cors(request: Request) -> tuple[Header, ...]:
+    """For a page whose origin the token allows. Without credentials: the token is the credential."""
+    return cors_headers(request.headers.get(b"origin"))
 
 
-def refusal_headers(request: Request, refused: Refused, cors: Callable[[bytes | None], Headers]) -> list[Header]:
-    headers = [*COMMON, *(cors(request.headers.get(b"origin")) if refused.is_shared else ())]
+def site_cors(request: Request) -> tuple[Header, ...]:
+    """For a page that CORS_ORIGINS lists."""
+    return site_cors_headers(request.headers.get(b"origin"))
+
+
+def refusal_headers(request: Request, refused: Refused, cors: Callable[[Request], Headers]) -> list[Header]:
+    headers = [*COMMON, *(cors(request) if refused.is_shared else ())]
     if refused.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers
 
 
-def house_refusal(request: Request, refused: Refused, cors: Callable[[bytes | None], Headers]) -> Answer:
+def refuse(request: Request, refused: Refused, cors: Callable[[Request], Headers]) -> Response:
     """`{"detail", "code"}`, as everywhere under `/api`."""
-    words, slug = _WORDS[refused.status]
-    body = dumped({"detail": refused.code or words, "code": refused.code.lower() or slug})
+    words, code = STATUS_WORDS[refused.status]
+    body = dumped({"detail": refused.code or words, "code": refused.code.lower() or code})
     headers = [*refusal_headers(request, refused, cors), JSON, length(body)]
     if refused.status == 503:
         headers.append((b"retry-after", b"1"))
-    return Answer(refused.status, headers, body)
+    return Response(refused.status, headers, body)
 
 
-# --- CORS -------------------------------------------------------------------------------------------------------------
-
-
-@remember(maxsize=1024)
-def shared_with(origin: bytes | None) -> tuple[Header, ...]:
-    """For a page whose origin the token allows. Without credentials: the token is the credential."""
-    if origin is None:
-        return ()
-    exposed = ", ".join(settings.CORS_EXPOSE_HEADERS).encode()
-    return (b"access-control-allow-origin", origin), (b"access-control-expose-headers", exposed)
-
-
-def shared_with_house(origin: bytes | None) -> tuple[Header, ...]:
-    """What django-cors-headers writes for CORS_ORIGINS."""
-    if origin is None or not is_listed(origin.decode("latin-1")):
-        return ()
-    return (*shared_with(origin), (b"access-control-allow-credentials", b"true"))
-
-
-_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-def preflight(request: Request, snapshot: Snapshot | None) -> Answer:
-    """Any page may ask; whether it may read is said with the answer, when the token is known."""
+def preflight(request: Request, snapshot: Snapshot | None) -> Response:
+    """Any page may call; whether it may read depends on the token, which a preflight does not bring."""
     headers = request.headers
     if b"access-control-request-method" not in headers:
         raise Refused(405)
-    asked = [name.strip() for name in headers.get(b"access-control-request-headers", b"").split(b",")]
-    return Answer(
-        200,
-        [
-            *COMMON,
-            EMPTY,
-            *shared_with(headers.get(b"origin")),
-            (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-            (b"access-control-allow-headers", b", ".join(name for name in asked if _HEADER_NAME.fullmatch(name))),
-            (b"access-control-max-age", str(settings.CORS_PREFLIGHT_MAX_AGE).encode()),
-        ],
-    )
-
-
-# --- Entity tags and encodings ----------------------------------------------------------------------------------------
+    return Response(200, [*COMMON, EMPTY, *token_cors(request), *preflight_headers(headers)])
 
 
 def is_unchanged(request: Request, tag: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Who asked for which flag, and what they were told: added up in memory, written in batches by the watcher.
+"""How often flags were evaluated, by application and result: counted in memory, written in batches by the watcher.
 
 A cell is `[yes, no]` and only ever grows; a flush writes what has come since the last one. `cell[0] += 1` needs no
 lock: CPython switches threads at calls and jumps, and there is none between its read and its write.
@@ -27,12 +27,12 @@ logger = logging.getLogger("switchboard.flags")
 
 MAX_KEYS = 10_000
 MAX_UNKNOWN = 200
-#: Names that one token may bring in an hour: of applications, and of flags that nobody has. A frontend token is
-#: public: what it calls a flag is not kept.
+#: Names that one token may bring in an hour: of applications, and of unknown flags. A frontend token is public: its
+#: names of unknown flags are not kept.
 MAX_NAMES = {"server": 50, "frontend": 5}
 #: What all further names are counted as.
 OTHER = "other"
-#: The variant of a flag without variants, in the words of Unleash's SDKs.
+#: The variant of a flag without variants, as Unleash's SDKs call it.
 _NO_VARIANT = "disabled"
 #: No count of an hour goes beyond; sums of many such hours fit into a column, too.
 MAX_COUNT = 10**12
@@ -44,8 +44,8 @@ Cell = list[int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Together:
-    """Results that are given as one and counted as one."""
+class Results:
+    """Results that are returned together and counted as one."""
 
     results: Sequence[Result]
 
@@ -61,7 +61,7 @@ class Key:
 #: By name and variant (empty: the total); they live as long as the process.
 _cells: dict[tuple[str, str], Cell] = {}
 _flushed: dict[tuple[str, str], tuple[int, int]] = {}
-_given: Counter[Result | Together] = Counter()
+_evaluated: Counter[Result | Results] = Counter()
 _lock = Lock()
 _counts: dict[Key, Cell] = {}
 _unknown: dict[tuple[str, str], int] = {}
@@ -75,16 +75,16 @@ def cell(codename: str, variant: str = "") -> Cell:
     return _cells.setdefault((codename, variant), [0, 0])
 
 
-#: Count results given to OFREP clients. No lock either: the whole of an update is one step of the interpreter.
-given = _given.update
+#: Count results returned to OFREP clients. No lock either: the whole of an update is one step of the interpreter.
+count = _evaluated.update
 
 
 def token_used(token_id: int) -> None:
     _tokens.add(token_id)
 
 
-def unknown(codename: str, app_name: str = IN_PROCESS, token: Token | None = None) -> bool:
-    """Count a name that no flag has; True when it is asked for the first time since the last flush."""
+def count_unknown(codename: str, app_name: str = IN_PROCESS, token: Token | None = None) -> bool:
+    """Count a name that no flag has; True for its first time since the last flush."""
     if names.problem(codename):
         return False
     if token is not None:
@@ -104,20 +104,22 @@ def report(
     token: Token,
     at: datetime | None = None,
 ) -> None:
-    """Take over what an SDK counted: `{name: {"yes", "no", "variants": {name: count}}}` (Unleash metrics bucket).
+    """Add what an SDK counted: `{name: {"yes", "no", "variants": {name: count}}}` (Unleash metrics bucket).
 
     `known` are the flags the token may see, each with the names of its variants; other variants are counted as one.
     What cannot be counted is left out: other shapes, negative numbers, names that no flag can have.
     """
     hour = _hour(at or datetime.now(UTC))
-    app_name = _admitted(_app(app_name), "app", token)
+    text = app_name if isinstance(app_name, str) else ""
+    app_name = text.encode(errors="ignore").decode().replace("\0", "").strip()[:_APP_LENGTH] or "unnamed"
+    app_name = _admitted(app_name, "app", token)
     for codename, counted in toggles.items():
         if names.problem(codename) or not isinstance(counted, dict):
             continue
         yes, no = _number(counted.get("yes")), _number(counted.get("no"))
         if codename not in known:
             if yes or no:
-                unknown(codename, app_name, token)
+                count_unknown(codename, app_name, token)
             continue
         _add(codename, hour, app_name, "", yes, no)
         variants = counted.get("variants")
@@ -133,13 +135,13 @@ def flush(now: datetime | None = None) -> int:
     _collect(_hour(now))
     with _lock:
         counts, _counts = _counts, {}
-    asked, _unknown = _unknown, {}
+    unknown, _unknown = _unknown, {}
     used, _tokens = _tokens, set()
-    if not counts and not asked and not used:
+    if not counts and not unknown and not used:
         return 0
     try:
         with transaction.atomic():
-            _write(counts, asked, used, now)
+            _write(counts, unknown, used, now)
     except Error as error:
         _failures += 1
         logger.warning("usage of flags not written", extra={"error": type(error).__name__, "tries": _failures})
@@ -156,12 +158,12 @@ def flush(now: datetime | None = None) -> int:
 
 
 def forget() -> None:
-    """Start from nothing: for tests, whose flags come and go."""
+    """Begin anew, for tests."""
     global _failures, dropped
     with _lock:
         _counts.clear()
     _flushed.update({key: (counted[0], counted[1]) for key, counted in list(_cells.items())})
-    _given.clear()
+    _evaluated.clear()
     _unknown.clear()
     _tokens.clear()
     _admitted_names.clear()
@@ -176,9 +178,9 @@ def _collect(hour: datetime) -> None:
             _flushed[key] = (yes, no)
             codename, variant = key
             _add(codename, hour, IN_PROCESS, variant, yes - before[0], no - before[1])
-    for given in list(_given):
-        times = _given.pop(given)
-        for result in given.results if isinstance(given, Together) else (given,):
+    for evaluated in list(_evaluated):
+        times = _evaluated.pop(evaluated)
+        for result in evaluated.results if isinstance(evaluated, Results) else (evaluated,):
             _add(result.flag, hour, OFREP, "", *((times, 0) if result.enabled else (0, times)))
             if result.variant.enabled:
                 _add(result.flag, hour, OFREP, result.variant.name, times, 0)
@@ -218,11 +220,6 @@ def _admitted(name: str, kind: str, token: Token) -> str:
     return name
 
 
-def _app(app_name: Any) -> str:
-    text = app_name if isinstance(app_name, str) else ""
-    return text.encode(errors="ignore").decode().replace("\0", "").strip()[:_APP_LENGTH] or "unnamed"
-
-
 def _number(value: Any) -> int:
     is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
     return int(value) if is_count else 0
@@ -232,7 +229,7 @@ def _hour(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-# The most is MAX_COUNT. Compared before they are added: a sum beyond the column would fail everybody's counts.
+# The most is MAX_COUNT. Compared before they are added: a sum beyond the column would fail the whole statement.
 _USAGE_SQL = """
 INSERT INTO feature_flags_flagusage AS u (codename, hour, app_name, variant, yes, no) VALUES {}
 ON CONFLICT (codename, hour, app_name, variant) DO UPDATE SET
@@ -249,16 +246,19 @@ ON CONFLICT (codename, app_name) DO UPDATE SET count = u.count + excluded.count,
 """
 
 
-def _write(counts: Mapping[Key, Cell], asked: Mapping[tuple[str, str], int], used: set[int], now: datetime) -> None:
+def _write(counts: Mapping[Key, Cell], unknown: Mapping[tuple[str, str], int], used: set[int], now: datetime) -> None:
     # Sorted: two processes that write the same rows in different orders would wait for each other.
     _upsert(_USAGE_SQL, [(k.codename, k.hour, k.app_name, k.variant, *counts[k]) for k in sorted(counts)])
     _upsert(_SEEN_SQL, [(codename, now, now) for codename in sorted({key.codename for key in counts})])
-    _upsert(_UNKNOWN_SQL, [(*key, times, now) for key, times in sorted(asked.items())])
-    if asked:
-        _forget_oldest()
-    if used:
-        from feature_flags.models import FlagToken
+    _upsert(_UNKNOWN_SQL, [(*key, times, now) for key, times in sorted(unknown.items())])
+    # Models are not loaded yet when apps import this module to declare flags.
+    from feature_flags.models import FlagToken, UnknownFlag
 
+    if unknown:
+        newest = UnknownFlag.objects.order_by("-last_seen_at", "-pk").values_list("pk", flat=True)
+        if oldest := list(newest[MAX_UNKNOWN : MAX_UNKNOWN + 500]):
+            UnknownFlag.objects.filter(pk__in=oldest).delete()
+    if used:
         FlagToken.objects.filter(pk__in=used).exclude(last_used_on=now.date()).update(last_used_on=now.date())
 
 
@@ -267,14 +267,6 @@ def _upsert(statement: str, rows: list[tuple[Any, ...]]) -> None:
         values = ", ".join(f"({marks(row)})" for row in part)
         with connection.cursor() as cursor:
             cursor.execute(statement.format(values), adapted(*(value for row in part for value in row)))
-
-
-def _forget_oldest() -> None:
-    from feature_flags.models import UnknownFlag
-
-    kept = UnknownFlag.objects.order_by("-last_seen_at", "-pk")
-    if oldest := list(kept.values_list("pk", flat=True)[MAX_UNKNOWN : MAX_UNKNOWN + 500]):
-        UnknownFlag.objects.filter(pk__in=oldest).delete()
 
 
 def prune(before: datetime) -> int:

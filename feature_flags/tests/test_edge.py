@@ -8,9 +8,8 @@ import tracemalloc
 import pytest
 from django.core.asgi import get_asgi_application
 
-from feature_flags.conf import live
-from feature_flags.http import asgi as edge
-from feature_flags.http import dispatch as answers
+from feature_flags.conf import conf
+from feature_flags.http import asgi, dispatch, ofrep, unleash
 from feature_flags.runtime import store
 from feature_flags.tests.wire import APP, BULK, ask, make_token
 from project.asgi import application
@@ -221,8 +220,8 @@ def test_a_bug_is_a_json_500_with_an_id_and_a_traceback_in_the_log(
     def explode(*args):
         raise RuntimeError("boom")
 
-    for module in (answers.ofrep, answers.unleash):
-        monkeypatch.setattr(module, "prepared", explode)
+    for module in (ofrep, unleash):
+        monkeypatch.setattr(module, "cache_of", explode)
     settings.FLAGS_EDGE = is_edge
     reply = ask(application, *asked(name, scene))
 
@@ -247,10 +246,10 @@ def test_a_success_leaves_no_line_and_a_failure_leaves_one(scene, caplog):
 
 def test_successes_are_counted_and_told_once_a_minute(scene, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(edge, "_counts", {})
+    monkeypatch.setattr(asgi, "_counts", {})
     for _ in range(3):
         ask(application, *asked("bulk", scene))
-    monkeypatch.setattr(edge, "_counted_at", edge._counted_at - 3600)
+    monkeypatch.setattr(asgi, "_counted_at", asgi._counted_at - 3600)
     ask(application, *asked("features, 304", scene))
 
     (record,) = [record for record in caplog.records if record.message == "served from memory"]
@@ -284,7 +283,7 @@ def test_a_body_without_a_length_is_read_up_to_its_limit(scene):
 
 def test_nothing_a_caller_sends_fills_the_memory(scene, settings, subtests):
     settings.ALLOWED_HOSTS = [".example.org"]
-    live.forget()
+    conf.forget()
 
     def request(name, number):
         odd = f"{number}.{'x.' * 30_000}example.org"
@@ -328,11 +327,11 @@ def test_other_paths_and_other_kinds_of_connection_are_handed_on():
         seen.append(scope.get("path", scope["type"]))
         await send({"type": "http.response.start", "status": 418, "headers": []})
 
-    app = edge.edge(inner)
+    app = asgi.edge(inner)
     for path in ("/", "/admin/", "/api/_status", "/api/client", "/ofrep/v1", "//api/client/features", f"{SEED}/x"):
         assert ask(app, "GET", path).status == 418
 
-    @edge.edge
+    @asgi.edge
     async def other(scope, receive, send):
         seen.append(scope["type"])
         await send({"type": "x", "status": 0, "headers": []})
@@ -359,7 +358,7 @@ def test_the_description_names_every_route(client):
     described = {(path, method) for path, methods in {**paths, **ofrep}.items() for method in methods}
     served = {
         (path, method.lower())
-        for path, route in answers.ROUTES.items()
+        for path, route in dispatch.ROUTES.items()
         for method in route.endpoints
         # The descriptions are of two trees; what Unleash Edge asks stands beside them.
         if method != "OPTIONS" and path.startswith(("/api/", "/ofrep/"))

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from feature_flags.http import cache as prepared
+from feature_flags.http import cache
 from feature_flags.models import FlagUsage
 from feature_flags.runtime import store, usage
 from feature_flags.tests.wire import constraint, make_flag
@@ -50,7 +50,7 @@ def test_all_at_once_says_what_each_alone_says(alike, bulk, evaluate):
 
 
 def sheet():
-    return prepared.prepared(store.snapshot).all_evaluations
+    return cache.cache_of(store.snapshot).all_evaluations
 
 
 def test_what_comes_from_memory_is_counted(alike, bulk, scene):
@@ -69,8 +69,8 @@ def test_what_comes_from_memory_is_counted(alike, bulk, scene):
 
 
 def test_a_flood_of_values_fills_no_memory(alike, bulk, monkeypatch):
-    monkeypatch.setattr(prepared, "_ROOM", 20_000)
-    prepared.forget()
+    monkeypatch.setattr(cache, "_GROUP_BYTES", 20_000)
+    cache.forget()
     (group,) = sheet().groups
 
     for number in range(100):

@@ -6,8 +6,7 @@ import pytest
 
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.model import Definition
-from feature_flags.http import cache as prepared
-from feature_flags.http import pieces
+from feature_flags.http import cache
 from feature_flags.models import FlagToken, FlagUsage, UnknownFlag
 from feature_flags.runtime import store, usage
 from feature_flags.services import editing
@@ -60,11 +59,11 @@ def test_a_user_id_stands_before_the_targeting_key(evaluate):
 
 def test_a_strict_client_is_told_unknown_for_default(evaluate, settings):
     settings.FLAGS_OFREP_STRICT_REASON = True
-    prepared.forget()
+    cache.forget()
 
     assert evaluate("FF_RULE").json()["reason"] == "UNKNOWN"
     assert evaluate("FF_OFF").json()["reason"] == "DISABLED"
-    prepared.forget()
+    cache.forget()
 
 
 def test_whatever_follows_is_the_key_and_unknown_is_a_json_404(evaluate, subtests):
@@ -142,7 +141,7 @@ def test_a_float_stays_one_whatever_the_database_made_of_it():
     feature = {"name": "FF_A", "enabled": False, "strategies": []}
     flag = compile_flag(Definition(feature, value_type="float", off_value=1), {})
 
-    assert b'"value":1.0,' in pieces.evaluation(flag, flag.constant)
+    assert b'"value":1.0,' in cache.evaluation(flag, flag.constant)
 
 
 def test_a_flag_that_cannot_be_compiled_says_so(evaluate):

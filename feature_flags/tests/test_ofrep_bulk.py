@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from django.utils import timezone
 
-from feature_flags.http import ofrep, pieces, streams, tickets
+from feature_flags.http import cache, ofrep, requests, streams
 from feature_flags.runtime import snapshot, store
 from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND
@@ -105,8 +105,8 @@ def test_a_revision_that_never_comes_is_waited_for_only_so_long(bulk, monkeypatc
 def test_what_was_written_for_an_unchanged_flag_serves_the_next_snapshot(bulk, monkeypatch):
     bulk()
     made = []
-    original = pieces.evaluation
-    monkeypatch.setattr(pieces, "evaluation", lambda flag, result: made.append(flag.name) or original(flag, result))
+    original = cache.evaluation
+    monkeypatch.setattr(cache, "evaluation", lambda flag, result: made.append(flag.name) or original(flag, result))
     before = store.snapshot
     make_flag("FF_NEW")
     # As the watcher does it; here a write reads everything anew.
@@ -118,10 +118,10 @@ def test_what_was_written_for_an_unchanged_flag_serves_the_next_snapshot(bulk, m
 
 
 def test_tickets_are_signed_and_end():
-    ticket = tickets.make(7, tickets.slot(0.0))
+    ticket = requests.make_ticket(7, requests.ticket_slot(0.0))
 
-    assert tickets.token_id(ticket, 0.0) == 7
-    assert tickets.token_id(ticket, 12 * 3600) == 7
-    assert tickets.token_id(ticket, 18 * 3600) is None
+    assert requests.ticket_token_id(ticket, 0.0) == 7
+    assert requests.ticket_token_id(ticket, 12 * 3600) == 7
+    assert requests.ticket_token_id(ticket, 18 * 3600) is None
     for forged in (ticket[:-1], ticket.replace("7.", "8.", 1), "7.0", "", "a.b.c", "7.0.é", "..", "٣.0.x"):
-        assert tickets.token_id(forged, 0.0) is None
+        assert requests.ticket_token_id(forged, 0.0) is None

@@ -135,7 +135,7 @@ def test_a_flood_of_keys_is_dropped_and_counted(monkeypatch):
 def test_unknown_names_are_capped():
     for start in (0, 150):
         for number in range(start, start + 150):
-            usage.unknown(f"FF_{number:03}")
+            usage.count_unknown(f"FF_{number:03}")
         usage.flush(NOW + timedelta(seconds=start))
 
     assert UnknownFlag.objects.count() == usage.MAX_UNKNOWN
