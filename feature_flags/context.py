@@ -1,4 +1,4 @@
-"""The evaluation context: a request, a person or a mapping, made flat for the engine. Asks no database."""
+"""The evaluation context: a request, a user or a mapping, made flat for the engine. Reads no database."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Flat = dict[str, str]
 
 
 def flat(source: Any) -> Flat:
-    """The context of a mapping (Unleash or OpenFeature names), a request, a person, or of nobody (None).
+    """The context of a mapping (Unleash or OpenFeature names), a request, a user, or None.
 
-    Without `userId`, `targetingKey` stands in for it. A request is its person (`request.auth`, else `request.user`)
-    with `remoteAddress` and `sessionId`. A person brings `flag_context()`, else `userId`.
+    Without `userId`, `targetingKey` stands in for it. A request is its user (`request.auth`, else `request.user`)
+    with `remoteAddress` and `sessionId`. A user has `flag_context()`, else `userId`.
     """
     if source is None:
         context: Flat = {}
@@ -29,23 +29,23 @@ def flat(source: Any) -> Flat:
     elif isinstance(source, HttpRequest):
         context = _of_request(source)
     else:
-        context = _of_person(source)
+        context = _of_user(source)
     context.setdefault("environment", conf.environment)
     return context
 
 
-def _of_person(person: Any) -> Flat:
-    if hasattr(person, "flag_context"):
-        return normal_context(person.flag_context())
-    if getattr(person, "is_anonymous", False) or getattr(person, "pk", None) is None:
+def _of_user(user: Any) -> Flat:
+    if hasattr(user, "flag_context"):
+        return normal_context(user.flag_context())
+    if getattr(user, "is_anonymous", False) or getattr(user, "pk", None) is None:
         return {}
-    return {"userId": str(person.pk)}
+    return {"userId": str(user.pk)}
 
 
 def _of_request(request: HttpRequest) -> Flat:
     # `request.user` is lazy: in an async view await `request.auser()` first, as for every other use of it.
-    person = getattr(request, "auth", None) or getattr(request, "user", None)
-    context = _of_person(person) if person is not None else {}
+    user = getattr(request, "auth", None) or getattr(request, "user", None)
+    context = _of_user(user) if user is not None else {}
     if address := client_ip(request):
         context["remoteAddress"] = address
     if key := getattr(getattr(request, "session", None), "session_key", None):

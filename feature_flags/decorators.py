@@ -1,4 +1,4 @@
-"""Views that exist only while a flag is on for the caller; sync, async, and ninja operations alike."""
+"""Views that exist only while a flag is on for the request; sync, async, and ninja operations alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fallback = int | str | View
 def flag_required(flag: Flag | str, *, fallback: Fallback = 404) -> Callable[[View], View]:
     """Let a request through while the flag is on for it.
 
-    `fallback` says what happens otherwise: 404 (Http404), a view of the same kind and arguments, or anything
+    `fallback` is what happens otherwise: 404 (Http404), a view of the same kind and arguments, or anything
     `redirect()` takes.
     """
     if isinstance(fallback, int) and fallback != 404:
@@ -31,7 +31,9 @@ def flag_required(flag: Flag | str, *, fallback: Fallback = 404) -> Callable[[Vi
 
             @wraps(view)
             async def awaited(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                await _know_person(request)
+                # `request.user` is lazy and would read the database; here it may be awaited.
+                if getattr(request, "auth", None) is None and hasattr(request, "auser"):
+                    request.user = await request.auser()
                 if is_enabled(flag, request):
                     return await view(request, *args, **kwargs)
                 answer = _otherwise(fallback, request, args, kwargs)
@@ -59,12 +61,6 @@ class FlagRequiredMixin:
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         view = super().dispatch  # type: ignore[misc]
         return flag_required(self.flag, fallback=self.flag_fallback)(view)(request, *args, **kwargs)
-
-
-async def _know_person(request: HttpRequest) -> None:
-    """`request.user` is lazy and would ask the database; here it may be awaited."""
-    if getattr(request, "auth", None) is None and hasattr(request, "auser"):
-        request.user = await request.auser()
 
 
 def _otherwise(fallback: Fallback, request: HttpRequest, args: Any, kwargs: Any) -> Any:

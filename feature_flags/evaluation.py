@@ -14,7 +14,7 @@ from feature_flags.context import flat
 from feature_flags.declarations import Flag
 from feature_flags.engine.model import DISABLED, CompiledFlag, Result, Variant
 from feature_flags.runtime import store, usage
-from feature_flags.scope import Scope, scopes
+from feature_flags.scope import scopes
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Snapshot
@@ -29,18 +29,18 @@ class UnknownFlagError(LookupError):
 
 
 def is_enabled(flag: Flag | str, context: Any = None, *, default: bool | None = None) -> bool:
-    """Whether the flag is on for this context: a mapping, a request, a person, or None for nobody in particular.
+    """Whether the flag is on for this context: a mapping, a request, a user, or None.
 
     Without a row or a snapshot: the declared default, then `default`, then False. UnknownFlagError with FLAGS_STRICT
-    for a name that nobody declared and no flag has.
+    for a name that is not declared and that no flag has.
     """
     codename = flag if type(flag) is str else flag.codename if type(flag) is Flag else str(flag)
     if scopes.get() is not None:
-        return bool(_in_scope(codename, context, default, _enabled))
+        return bool(_evaluate(codename, context, default, _enabled))
     snapshot = store.snapshot
     compiled = snapshot.flags.get(codename) if snapshot is not None else None
     if compiled is None:
-        return bool(_outside(codename, context, default, _enabled))
+        return bool(_evaluate(codename, context, default, _enabled))
     result = compiled.constant
     if result is None:
         result = compiled.evaluate(flat(context), snapshot.flags)  # type: ignore[union-attr]
@@ -54,7 +54,7 @@ def is_enabled(flag: Flag | str, context: Any = None, *, default: bool | None = 
 def variant(flag: Flag | str, context: Any = None) -> Variant:
     """The variant for this context: `name`, `payload` (`{"type", "value"}` or None), `enabled`; “disabled” for none."""
     codename = str(flag)
-    found = _ask(codename, context, None, lambda compiled, result: result.variant)
+    found = _evaluate(codename, context, None, lambda compiled, result: result.variant)
     if not hasattr(found, "payload"):
         return DISABLED
     if found.enabled:
@@ -87,59 +87,48 @@ def exposed(context: Any = None) -> dict[str, Any]:
     snapshot = _pinned()
     if snapshot is None:
         return {}
-    return {flag.name: _ask(flag.name, context, None, _just_value) for flag in snapshot.exposed}
+    return {
+        flag.name: _evaluate(flag.name, context, None, lambda compiled, result: result.value)
+        for flag in snapshot.exposed
+    }
 
 
 def _value(flag: Flag | str, context: Any, default: T, value_type: str) -> T:
     def pick(compiled: CompiledFlag | None, result: Result) -> Any:
         if compiled is not None and compiled.definition.value_type != value_type:
-            _once(f"{compiled.name} is {compiled.definition.value_type}, asked for as {value_type}")
+            _warn_once(f"{compiled.name} is {compiled.definition.value_type}, asked for as {value_type}")
             return None
         return result.value
 
-    found = _ask(str(flag), context, None, pick)
+    found = _evaluate(str(flag), context, None, pick)
     return default if found is None else cast(T, found)
-
-
-def _ask(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
-    if scopes.get() is not None:
-        return _in_scope(codename, context, default, pick)
-    return _outside(codename, context, default, pick)
 
 
 def _enabled(compiled: Any, result: Any) -> Any:
     return result.enabled
 
 
-def _just_value(compiled: Any, result: Any) -> Any:
-    return result.value
-
-
-def _outside(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
-    snapshot = store.current()
-    compiled = snapshot.flags.get(codename) if snapshot is not None else None
-    if snapshot is None or compiled is None:
-        return _missing(codename, default, snapshot is not None)
-    result = compiled.constant or compiled.evaluate(flat(context), snapshot.flags)
-    compiled.cell[0 if result.enabled else 1] += 1
-    return pick(compiled, result)
-
-
-def _in_scope(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
-    scope = cast(Scope, scopes.get())
-    if codename in scope.overrides:
+def _evaluate(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
+    """What `pick` takes of the flag (None for an override) and its result; without a flag the declared default, else
+    `default`. A request keeps its snapshot, time and random value, and records what it was answered."""
+    scope = scopes.get()
+    if scope is not None and codename in scope.overrides:
         return pick(None, _overridden(codename, scope.overrides[codename]))
-    if not scope.is_request:
-        return _outside(codename, context, default, pick)
+    request = scope if scope is not None and scope.is_request else None
     snapshot = _pinned()
     compiled = snapshot.flags.get(codename) if snapshot is not None else None
     if snapshot is None or compiled is None:
         answer = _missing(codename, default, snapshot is not None)
-        scope.seen[codename] = answer
+        if request is not None:
+            request.seen[codename] = answer
         return answer
-    result = compiled.constant or compiled.evaluate(scope.fixed(flat(context)), snapshot.flags)
+    result = compiled.constant
+    if result is None:
+        flat_context = flat(context)
+        result = compiled.evaluate(request.fixed(flat_context) if request is not None else flat_context, snapshot.flags)
     compiled.cell[0 if result.enabled else 1] += 1
-    scope.seen[codename] = result.enabled if compiled.definition.value_type == "boolean" else result.value
+    if request is not None:
+        request.seen[codename] = result.enabled if compiled.definition.value_type == "boolean" else result.value
     return pick(compiled, result)
 
 
@@ -167,16 +156,17 @@ def _missing(codename: str, default: Any, is_loaded: bool) -> Any:
         if settings.FLAGS_STRICT:
             raise UnknownFlagError(f"No flag is called {codename!r}: declare it, or create it in the admin.")
         if usage.count_unknown(codename):
-            _once(f"no flag is called {codename}")
+            _warn_once(f"no flag is called {codename}")
     return default
 
 
-_said: dict[str, float] = {}
-_SAY_AGAIN_SECONDS = 3600.0
+_warned: dict[str, float] = {}
+_WARN_AGAIN_SECONDS = 3600.0
 
 
-def _once(message: str) -> None:
+def _warn_once(message: str) -> None:
+    """Once an hour for each message."""
     now = time.monotonic()
-    if len(_said) < 1000 and now - _said.get(message, -_SAY_AGAIN_SECONDS) >= _SAY_AGAIN_SECONDS:
-        _said[message] = now
+    if len(_warned) < 1000 and now - _warned.get(message, -_WARN_AGAIN_SECONDS) >= _WARN_AGAIN_SECONDS:
+        _warned[message] = now
         logger.warning(message)

@@ -1,4 +1,4 @@
-"""One request, one answer: from its first question on, a request keeps its snapshot, its moment and its luck."""
+"""From its first evaluation on, a request keeps its snapshot, its time and its random value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.middleware import HookMiddleware
 
 
 class FlagsMiddleware(HookMiddleware):
-    """`request.flags.seen` lists what was asked and answered, `{codename: answer}`, for error reports."""
+    """`request.flags.seen` lists what was evaluated, `{codename: answer}`, for error reports."""
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
         request.flags = enter_request()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What holds while one request is answered, and what tests put in place of real answers."""
+"""What holds while one request is answered, and what tests override."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Scope:
-    """What holds while one request is answered: its snapshot, its moment, its luck; and what tests put in place."""
+    """What holds while one request is answered: its snapshot, time and random value; and what tests override."""
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     is_request: bool = False
     snapshot: Snapshot | None = None
     seen: dict[str, Any] = field(default_factory=dict)
-    draw: str = ""
-    moment: str = ""
+    random_value: str = ""
+    time: str = ""
 
     def fixed(self, context: dict[str, str]) -> dict[str, str]:
-        """The context with the clock stopped and the dice cast."""
-        if not self.draw:
-            self.draw = secrets.token_hex(8)
-            self.moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        context[RANDOM] = self.draw
-        context.setdefault("currentTime", self.moment)
+        """The context with this request's time and random value."""
+        if not self.random_value:
+            self.random_value = secrets.token_hex(8)
+            self.time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        context[RANDOM] = self.random_value
+        context.setdefault("currentTime", self.time)
         return context
 
 
@@ -52,7 +52,7 @@ def enter_request() -> Scope:
 
 
 def leave_request() -> None:
-    """What comes next in this thread is no part of the request."""
+    """End a request: what follows in this thread is no part of it."""
     scope = scopes.get()
     scopes.set(Scope(overrides=scope.overrides) if scope and scope.overrides else None)
 

@@ -13,8 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags.admin import export
-from feature_flags.admin.columns import FlagColumns
-from feature_flags.admin.filters import ArchivedFilter, OwnerFilter, StaleFilter
+from feature_flags.admin.flag_list import ArchivedFilter, FlagColumns, OwnerFilter, StaleFilter
 from feature_flags.admin.flagpage import FlagPage
 from feature_flags.admin.schedule import ScheduleViews
 from feature_flags.admin.verbs import FLAG_VERBS

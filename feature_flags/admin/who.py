@@ -1,10 +1,10 @@
-"""Who gets a flag, and why: a person or a context in, the answer with its trace out, from the snapshot readers use."""
+"""Who gets a flag, and why: the result for a user or a context, explained, from the snapshot that readers use."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
 from feature_flags.engine.context import RANDOM
-from feature_flags.engine.explain import Explanation, Step, explain
+from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import CompiledFlag, Result
 from feature_flags.runtime import store
 from lib.admin.verbs import VerbAdmin, staff
@@ -31,7 +31,7 @@ SYNTHETIC = 1_000
 
 
 class WhoForm(forms.Form):
-    """A GET form, so that an answer can be linked."""
+    """A GET form, so that a result can be linked."""
 
     use_required_attribute = False
     user = forms.CharField(
@@ -66,7 +66,7 @@ class WhoForm(forms.Form):
 
 
 def find_user(given: str) -> Any:
-    """By primary key, in any spelling, or by what people sign in with."""
+    """By primary key, in any spelling, or by the name that users sign in with."""
     model = get_user_model()
     if not is_storable(given):
         return None
@@ -82,7 +82,7 @@ def find_user(given: str) -> Any:
 
 
 def read_context(text: str) -> dict[str, Any]:
-    """`key=value` lines or a JSON object; ValueError says what is wrong."""
+    """`key=value` lines or a JSON object; ValueError with what is wrong."""
     text = text.strip()
     if text.startswith(("{", "[")):
         try:
@@ -115,8 +115,12 @@ class Share:
 
 
 def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
-    """The same context with a thousand other ids in the place of whom a percentage looks at."""
-    fields = {"userId", "sessionId", *_sticky_fields(compiled)}
+    """The same context with a thousand other ids in the fields that a percentage goes by."""
+    fields = {"userId", "sessionId"}
+    for strategy in compiled.definition.feature.get("strategies") or ():
+        field = (strategy.get("parameters") or {}).get("stickiness")
+        if field not in (None, "default", "random"):
+            fields.add(field)
     results = [
         compiled.evaluate({**context, **dict.fromkeys(fields, f"synthetic-{n}"), RANDOM: str(n)}, snapshot.flags)
         for n in range(SYNTHETIC)
@@ -126,36 +130,24 @@ def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
     return Share(SYNTHETIC, len(on), tuple(sorted(variants.items())))
 
 
-def _sticky_fields(compiled: CompiledFlag) -> Iterator[str]:
-    for strategy in compiled.definition.feature.get("strategies") or ():
-        field = (strategy.get("parameters") or {}).get("stickiness")
-        if field not in (None, "default", "random"):
-            yield field
-
-
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Evaluation:
     pk: int
     codename: str
     result: Result
 
 
-def answers(person: Any) -> list[Answer]:
-    """Every flag's answer for a person, in codename order; nothing is counted as use."""
+def evaluations(user: Any) -> list[Evaluation]:
+    """Every flag's result for a user, in codename order; nothing is counted as use."""
     snapshot = store.current()
     if snapshot is None:
         return []
-    context = flat(person)
-    return [
-        Answer(entry.pk, entry.compiled.name, _result(entry.compiled, context, snapshot)) for entry in snapshot.ordered
-    ]
+    context = flat(user)
+    compiled = [(entry.pk, entry.compiled) for entry in snapshot.ordered]
+    return [Evaluation(pk, flag.name, flag.constant or flag.evaluate(context, snapshot.flags)) for pk, flag in compiled]
 
 
-def _result(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Result:
-    return compiled.constant or compiled.evaluate(context, snapshot.flags)
-
-
-def may_see_people(request: HttpRequest) -> bool:
+def may_see_users(request: HttpRequest) -> bool:
     opts = get_user_model()._meta
     return bool(staff(request).has_perm(f"{opts.app_label}.{get_permission_codename('view', opts)}"))  # type: ignore[attr-defined]
 
@@ -167,7 +159,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
     snapshot = store.current()
     compiled = snapshot.flags.get(flag.codename) if snapshot else None
     form = WhoForm(request.GET) if request.GET else WhoForm()
-    if not may_see_people(request):
+    if not may_see_users(request):
         del form.fields["user"]
     request.current_app = model_admin.admin_site.name
     context = {
@@ -178,31 +170,32 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
         "original": flag,
         "form": form,
         "known": compiled is not None,
-        **(_answer(request, form, compiled, snapshot) if compiled and snapshot else {}),
+        **(_evaluate(request, form, compiled, snapshot) if compiled and snapshot else {}),
     }
     return TemplateResponse(request, "admin/feature_flags/featureflag/who.html", context)
 
 
-def _answer(request: HttpRequest, form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:
-    """The share for whoever is meant; the trace once somebody is named."""
+def _evaluate(request: HttpRequest, form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:
+    """The share of all ids; the explanation once a user or a context is given."""
     if form.is_bound and not form.is_valid():
         return {}
     given = form.cleaned_data if form.is_bound else {}
-    person, typed = given.get("user"), given.get("context") or {}
-    context = {**(flat(person) if person else {}), **flat(typed)}
+    user, typed = given.get("user"), given.get("context") or {}
+    context = {**(flat(user) if user else {}), **flat(typed)}
     found: dict[str, Any] = {"share": share(compiled, context, snapshot)}
-    if person or typed:
-        found |= {"explanation": _explain(request, compiled, context, snapshot)}
-        found |= {"context_lines": sorted(context.items())}
-        found["value"] = json.dumps(found["explanation"].result.value, ensure_ascii=False)
+    if user or typed:
+        found["explanation"] = explanation = explain(
+            compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names
+        )
+        if not may_see_segments(request):
+            found["explanation"] = replace(explanation, steps=_without_segments(explanation.steps))
+        found["context_lines"] = sorted(context.items())
+        found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
     return found
 
 
-def _explain(request: HttpRequest, compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Explanation:
-    found = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
-    return found if may_see_segments(request) else replace(found, steps=_named(found.steps))
-
-
-def _named(steps: Iterable[Step]) -> tuple[Step, ...]:
+def _without_segments(steps: Iterable[Step]) -> tuple[Step, ...]:
     """The steps with the names of segments, and nothing of what is in them."""
-    return tuple(replace(step, children=() if step.kind == "segment" else _named(step.children)) for step in steps)
+    return tuple(
+        replace(step, children=() if step.kind == "segment" else _without_segments(step.children)) for step in steps
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from feature_flags.admin.who import answers
+from feature_flags.admin.who import evaluations
 from lib.admin.lists import actor_names, chip
 from notifications.admin.person import messages_of
 from users.admin.common import OUTCOMES, may, reader, told
@@ -61,6 +61,6 @@ def _by(row: AuditEvent, user: User, names: dict[str, str]) -> str:
 
 def _flags(user: User) -> dict[str, Any]:
     """The flags this person gets, and how many there are."""
-    found = answers(user)
+    found = evaluations(user)
     got = [(entry, json.dumps(entry.result.value, ensure_ascii=False)) for entry in found if entry.result.enabled]
     return {"flags": got[:FLAGS_SHOWN], "flags_on": len(got), "flags_total": len(found)}

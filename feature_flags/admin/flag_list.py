@@ -1,12 +1,13 @@
-"""What the list of flags says in each row. Facts of a page of rows are read together, not row by row."""
+"""The list of flags: its columns and filters. Facts of a page of rows are read together, not row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -109,3 +110,56 @@ def _bar(percent: int, text: str) -> str:
         percent,
         text,
     )
+
+
+# --- Filters ----------------------------------------------------------------------------------------------------------
+
+OWNERS_OFFERED = 50
+
+
+class ArchivedFilter(admin.SimpleListFilter):
+    """Archived flags are shown on demand only."""
+
+    title = _("archive")
+    parameter_name = "archived"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Archived")), ("all", _("All"))]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        choices = super().choices(changelist)
+        yield {**next(choices), "display": _("In use")}
+        yield from choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
+        if self.value() == "all":
+            return queryset
+        return queryset.filter(archived_at__isnull=self.value() != "yes")
+
+
+class StaleFilter(admin.SimpleListFilter):
+    title = _("stale")
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        # Use and age are in three tables; `lifecycle` alone knows when they mean stale.
+        lives = lifecycle.lives(list(FeatureFlag.objects.filter(archived_at=None)), timezone.now())
+        stale = [pk for pk, life in lives.items() if life.stale]
+        return queryset.filter(pk__in=stale) if self.value() == "yes" else queryset.exclude(pk__in=stale)
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    title = _("owner")
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        owners = FeatureFlag.objects.exclude(owner="").order_by("owner").values_list("owner", flat=True).distinct()
+        return [(owner, owner) for owner in owners[:OWNERS_OFFERED]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
+        return queryset.filter(owner=self.value()) if self.value() else queryset
