@@ -1,4 +1,4 @@
-"""The current snapshot of this process: swapped by one assignment, read without lock, kept without a database."""
+"""The current snapshot of this process: replaced by one assignment, read without lock, kept without a database."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def current() -> Snapshot | None:
 
 
 def refresh(*, due: bool = False) -> Snapshot | None:
-    """Read what is committed if the revision has moved or, with `due`, the clock has; else keep the last one."""
+    """Read what is committed if the revision has changed, or with `due` in any case; else keep the last one."""
     with _lock:
         try:
             known = snapshot
@@ -74,21 +74,21 @@ def refresh(*, due: bool = False) -> Snapshot | None:
                 # Before the swap and in this thread: no request waits for a compressed document.
                 fresh.warm()
         except Error as error:
-            _lost(error)
+            _log_lost(error)
             return snapshot
         except Exception:
-            # The old snapshot answers on; the next tick tries again.
+            # The old snapshot stays; the next poll tries again.
             logger.exception("flags cannot be rebuilt", extra={"revision": known.revision if known else None})
             return snapshot
         confirm()
-        _swap(fresh)
+        _replace(fresh)
     for listener in list(_listeners):
         listener(fresh)
     return fresh
 
 
 def changed() -> None:
-    """A verb has written: this process sees it at its commit, before anybody is answered."""
+    """A service has written: this process sees it at its commit, before the caller has its response."""
     if _rebuilds_on_write():
         # Tests run in a transaction that never commits.
         refresh(due=True)
@@ -97,13 +97,13 @@ def changed() -> None:
 
 
 def confirm() -> None:
-    """The database was asked just now, and the snapshot is what it says."""
+    """The database has just confirmed the snapshot's revision."""
     global _confirmed_at
     _confirmed_at = time.monotonic()
 
 
 def stale_seconds() -> int:
-    """For how long the database has not confirmed the snapshot; 0 while it does. Asks nothing."""
+    """For how long the database has not confirmed the snapshot; 0 while it does. Reads nothing."""
     if snapshot is None or watcher is None or not watcher.is_running():
         return 0
     silent = time.monotonic() - _confirmed_at
@@ -111,12 +111,8 @@ def stale_seconds() -> int:
 
 
 def listen(listener: Callable[[Snapshot], None]) -> None:
-    """Call `listener` after every swap, in the thread that swapped: it must not block."""
+    """Call `listener` with every new snapshot, in the thread that made it: it must not block."""
     _listeners.add(listener)
-
-
-def unlisten(listener: Callable[[Snapshot], None]) -> None:
-    _listeners.discard(listener)
 
 
 def put(known: Snapshot | None) -> None:
@@ -130,7 +126,7 @@ def forget() -> None:
     put(None)
 
 
-def _swap(fresh: Snapshot) -> None:
+def _replace(fresh: Snapshot) -> None:
     global snapshot
     broken = [name for name, flag in fresh.flags.items() if flag.error]
     known = {name for name, flag in snapshot.flags.items() if flag.error} if snapshot else set()
@@ -144,7 +140,7 @@ def _rebuilds_on_write() -> bool:
     return settings.FLAGS_REBUILD == "write"
 
 
-def _lost(error: Error) -> None:
+def _log_lost(error: Error) -> None:
     global _log_at
     now = time.monotonic()
     if now >= _log_at:
