@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiling product and tests takes longer than running a wing's tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What docker-compose.yml sets, with secrets of one use.
 PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://app.example.org \
@@ -16,10 +18,11 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 run: $(VENV)/.run .env
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
 
-# SQLite first; then the same suite on the PostgreSQL that TEST_DATABASE_URL points to.
+# SQLite first; then what touches a database once more, on the PostgreSQL that TEST_DATABASE_URL points to.
 test: $(VENV)/.dev
 	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS)
-	@if [ -n "$$TEST_DATABASE_URL" ]; then $(BIN)/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS); fi
+	@if [ -n "$$TEST_DATABASE_URL" ]; then \
+		$(BIN)/python -m pytest -n 2 -m "database and not e2e and not sdk" $(PYTEST_ARGS); fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -31,6 +31,14 @@ class ApiClient(Client):
         return answer.json()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what touches the database: the rest runs on one database only, see `make test`."""
+    for item in items:
+        if item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(item.fixturenames):
+            item.add_marker("database")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def close_lanes(django_db_setup):
     """Connections of other threads would keep PostgreSQL from dropping the test database."""

@@ -12,6 +12,8 @@ import pytest
 from feature_flags.tests.wire import BULK
 from project.tests.processes import manage, serving, until
 
+pytestmark = pytest.mark.database
+
 PREPARE = """
 from feature_flags.tests.wire import make_flag, make_token
 make_flag("FF_A", on=False)

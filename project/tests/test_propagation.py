@@ -9,6 +9,8 @@ import pytest
 
 from project.tests.processes import manage, serving, until
 
+pytestmark = pytest.mark.database
+
 FLAG = "FF_ENABLE_REGISTRATION"
 SEEN_SECONDS = 5  # the benchmark measures how fast; here it must only arrive
 

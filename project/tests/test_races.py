@@ -12,6 +12,8 @@ import pytest
 
 from project.tests.processes import manage, serving, until
 
+pytestmark = pytest.mark.database
+
 PASSWORD = "Correct-Horse-7"
 ROUNDS = 5
 

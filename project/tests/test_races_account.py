@@ -8,6 +8,8 @@ import pytest
 from project.tests.processes import Server, database, environment, manage, serving, until
 from project.tests.test_races import PASSWORD, at_once, login, post, send, statuses, verified
 
+pytestmark = pytest.mark.database
+
 ROUNDS = 3
 OLD, NEW = "process-token-secret-0123456789-abcdefghijkl", "another-token-secret-0123456789-abcdefghijk"
 

@@ -135,6 +135,7 @@ def test_every_setting_is_explained_in_the_example():
     assert len(read) > 40
 
 
+@pytest.mark.database
 def test_readiness_is_down_until_the_database_is_migrated(tmp_path):
     with database(tmp_path) as url:
         env = environment(url)
@@ -151,6 +152,7 @@ def test_readiness_is_down_until_the_database_is_migrated(tmp_path):
     assert (after.status_code, after.json()["status"]) == (200, "ok")
 
 
+@pytest.mark.database
 @pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite has no server to lose")
 def test_a_lost_database_degrades_and_flags_go_on(tmp_path):
     import psycopg
@@ -213,6 +215,7 @@ def calls(url, count):
         yield clients
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_it_stops_while_calls_wait_for_the_database(tmp_path, processes):
     with (
@@ -226,6 +229,7 @@ def test_it_stops_while_calls_wait_for_the_database(tmp_path, processes):
     assert seconds < 10
 
 
+@pytest.mark.database
 @pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="only PostgreSQL tells who waits")
 def test_after_a_stall_and_clients_that_hung_up_every_lane_is_used(tmp_path):
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -243,6 +247,7 @@ def test_after_a_stall_and_clients_that_hung_up_every_lane_is_used(tmp_path):
             until(lambda: watching.execute(waiting).fetchone()[0] >= settings.API_LANES)
 
 
+@pytest.mark.database
 @pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite is for one host")
 def test_hosts_that_start_together_migrate_one_after_the_other(tmp_path):
     with database(tmp_path) as url:
@@ -255,6 +260,7 @@ def test_hosts_that_start_together_migrate_one_after_the_other(tmp_path):
                 server.kill()
 
 
+@pytest.mark.database
 def test_the_first_admin_is_printed_once(tmp_path):
     with database(tmp_path) as url:
         prints = []

@@ -3,6 +3,7 @@
 import json
 
 import httpx
+import pytest
 
 from project.tests.processes import manage, serving, until
 
@@ -13,6 +14,7 @@ def workers(env):
     return json.loads(manage("notifications_status", "--json", env=env).stdout)["workers"]
 
 
+@pytest.mark.database
 def test_each_process_has_one_pool_and_none_is_left_after_a_stop(tmp_path):
     with serving(tmp_path, WEB_CONCURRENCY="2", METRICS_TOKEN=TOKEN) as server:
         pool = until(lambda: len(found := workers(server.env)) == 2 and found)
