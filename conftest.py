@@ -6,6 +6,7 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
+from project.tests import processes
 from users.tests.factories import PASSWORD, UserFactory
 
 
@@ -37,6 +38,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(item.fixturenames):
             item.add_marker("database")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases_of_processes(django_db_setup, django_db_blocker):
+    """Keep a migrated database to copy for processes of their own."""
+    processes.blocker = django_db_blocker
+    with django_db_blocker.unblock():
+        processes.keep_template()
+    yield
+    processes.drop_template()
 
 
 @pytest.fixture(scope="session", autouse=True)

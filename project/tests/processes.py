@@ -3,19 +3,30 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
+import warnings
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import psycopg
 from django.conf import settings
+from django.db import connections
+from django.urls import get_resolver
 
 ROOT = Path(settings.BASE_DIR)
-DEADLINE = 20
+DEADLINE = 60
+#: pytest-django's, without which no test reaches a database; conftest.py puts it here.
+blocker = None
 
 
 def until(condition, deadline=DEADLINE):
@@ -28,20 +39,61 @@ def until(condition, deadline=DEADLINE):
     raise AssertionError(f"never came true: {condition}")
 
 
+def keep_template():
+    """Copy the test database as migrations leave it, before the first test: copying again takes no time."""
+    name = connections["default"].settings_dict["NAME"]
+    connections["default"].close()
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        drop_template()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}_template TEMPLATE {name}")
+    else:
+        target = f"{name}.template"
+        with contextlib.closing(sqlite3.connect(name)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+
+
+def drop_template():
+    name = connections["default"].settings_dict["NAME"]
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name}_template")
+    else:
+        Path(f"{name}.template").unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def database(tmp_path):
-    """The URL of an empty database of the kind the suite runs on."""
+def database(tmp_path, *, migrated=True):
+    """The URL of a new database of the kind the suite runs on."""
+    template = connections["default"].settings_dict["NAME"]
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
-        yield f"sqlite:///{tmp_path}/process.sqlite3"
+        path = tmp_path / "process.sqlite3"
+        if migrated:
+            shutil.copy(f"{template}.template", path)
+        yield f"sqlite:///{path}"
         return
     name = f"switchboard_process_{secrets.token_hex(4)}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}_template" if migrated else ""))
         try:
             yield f"{url.rpartition('/')[0]}/{name}"
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def connected(url):
+    """In this block the ORM, services and `call_command` of this process use another database."""
+    name = url.removeprefix("sqlite:///") if url.startswith("sqlite") else url.rpartition("/")[2]
+    before = connections["default"]
+    with blocker.unblock():
+        connections["default"] = type(before)({**before.settings_dict, "NAME": name}, "default")
+        try:
+            yield
+        finally:
+            connections["default"].close()
+            connections["default"] = before
 
 
 def environment(database_url, **changes):
@@ -50,8 +102,9 @@ def environment(database_url, **changes):
         "ENV_FILE": "",
         "DEBUG": "0",
         "ENVIRONMENT": "test",
-        "SECRET_KEY": "process-0123456789-abcdefghijklmnopqrstuvwxyz",
-        "USERS_TOKEN_SECRET": "process-token-secret-0123456789-abcdefghijkl",
+        # Those of this process: what one signs, the other reads.
+        "SECRET_KEY": os.environ["SECRET_KEY"],
+        "USERS_TOKEN_SECRET": os.environ["USERS_TOKEN_SECRET"],
         "DATABASE_URL": database_url,
         "BASE_URL": "http://127.0.0.1",
         "APP_URL": "https://app.example.org",
@@ -67,6 +120,7 @@ def environment(database_url, **changes):
 
 
 def manage(*arguments, env, **options):
+    """Start Python anew for a command: where the start, or a setting of `env`, is what is tested."""
     return subprocess.run(
         [sys.executable, str(ROOT / "manage.py"), *arguments],
         env=env,
@@ -78,16 +132,69 @@ def manage(*arguments, env, **options):
     )
 
 
-class Server:
-    """A running `manage.py serve`; `url` is where it answers."""
+def command(url, *arguments, input="", stdout=None, closed=()):
+    """Run `manage.py` on another database in a fork of this process: real streams and exit codes without the seconds
+    that a start of Python and Django takes.
 
-    def __init__(self, env, *, log, arguments=("--migrate",)):
+    `stdout`: a descriptor to write to instead of the result. `closed`: of 0, 1 and 2, those the command starts without.
+    """
+    get_resolver().url_patterns  # noqa: B018  (imported here, no fork has to)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(input.encode())
+        given.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads of this process, which the fork leaves
+            child = os.fork()
+        if child == 0:
+            for number, target in enumerate((given.fileno(), stdout or out.fileno(), err.fileno())):
+                os.close(number) if number in closed else os.dup2(target, number)
+            run_forked(url, *arguments, closed=closed)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return SimpleNamespace(returncode=code, stdout=out.read().decode(), stderr=err.read().decode())
+
+
+def run_forked(url, *arguments, closed=()):
+    """`manage.py` in a process that was just forked; it ends with the exit code that Python would give."""
+    code = 1
+    try:
+        for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+            errors = "backslashreplace" if name == "stderr" else "surrogateescape"
+            setattr(sys, name, None if number in closed else os.fdopen(number, mode, encoding="utf-8", errors=errors))
+        sys.argv = [str(ROOT / "manage.py"), *arguments]
+        os.chdir(ROOT)
+        settings.NOTIFICATIONS_ENGINE = "embedded"  # a command leaves the mails to a worker
+        with connected(url):
+            import_module("manage").main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str) and sys.stderr:
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream:
+                    stream.flush()
+        except OSError:
+            code = 120
+        os._exit(code)
+
+
+class Server:
+    """A running `manage.py serve`; `url` is where it answers, `database_url` where its rows are."""
+
+    def __init__(self, env, *, log, arguments=()):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         self.env = {**env, "PORT": str(port)}
+        self.database_url = env["DATABASE_URL"]
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "serve", *arguments],
@@ -112,6 +219,12 @@ class Server:
             self.process.send_signal(sent)
             self.process.wait(DEADLINE)
         return time.monotonic() - started
+
+    def command(self, *arguments, **options):
+        return command(self.database_url, *arguments, **options)
+
+    def connected(self):
+        return connected(self.database_url)
 
     def kill(self):
         with contextlib.suppress(ProcessLookupError):

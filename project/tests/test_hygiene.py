@@ -1,6 +1,5 @@
 """What every answer brings along for the browser, whichever door it leaves by; and what no request may forge."""
 
-import json
 import re
 from html.parser import HTMLParser
 from itertools import count
@@ -454,9 +453,8 @@ def production(tmp_path_factory):
     proxies = "127.0.0.0/8, 10.0.0.0/8, 2001:db8:1::/64"
     folder = tmp_path_factory.mktemp("production")
     with processes.serving(folder, TRUSTED_PROXIES=proxies, ENVIRONMENT="prod", **switches) as server:
-        made = f"from users.models import User; User.objects.create_superuser('root@example.org', {PASSWORD!r})"
-        shown = processes.manage("shell", "--no-imports", "-c", made, env=server.env)
-        assert shown.returncode == 0, shown.stderr
+        with server.connected():
+            UserFactory.create(superuser=True, email="root@example.org")
         yield server
 
 
@@ -533,11 +531,8 @@ def test_the_first_address_that_is_no_proxy_of_ours_counts(production):
 
 
 def addresses_seen(server):
-    program = (
-        "from users.models import UserSession; import json\n"
-        "print(json.dumps(list(UserSession.objects.order_by('created_at').values_list('ip', flat=True))))"
-    )
-    return json.loads(processes.manage("shell", "--no-imports", "-c", program, env=server.env).stdout)
+    with server.connected():
+        return list(UserSession.objects.order_by("created_at").values_list("ip", flat=True))
 
 
 def test_nothing_forwarded_is_believed_without_a_proxy(tmp_path):
@@ -545,3 +540,8 @@ def test_nothing_forwarded_is_believed_without_a_proxy(tmp_path):
         headers = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.7", "x-forwarded-host": "evil.example"}
         for path in ("/api/_status", "/api/feature-flags/feature-flags", "/admin/login/"):
             assert_hardened(httpx.get(server.url + path, headers=headers), is_https=False)
+        with server.connected():
+            UserFactory.create(email="root@example.org")
+        form = {"username": "root@example.org", "password": PASSWORD}
+        assert httpx.post(server.url + "/api/login", data=form, headers=headers).status_code == 200
+        assert addresses_seen(server) == ["127.0.0.1"]

@@ -2,12 +2,15 @@
 
 import os
 import time
+from datetime import UTC, datetime
 
 import httpx
 import psycopg
 import pytest
 
-from project.tests.processes import manage, serving, until
+from feature_flags.models import FlagRevision, FlagUsage
+from feature_flags.services import editing, schedules
+from project.tests.processes import serving, until
 
 pytestmark = pytest.mark.database
 
@@ -31,13 +34,12 @@ def answers(server, codename=FLAG, connections=12):
 
 
 def put(server, state, codename=FLAG):
-    assert manage("set_feature_flag", codename, state, env=server.env).returncode == 0
+    assert server.command("set_feature_flag", codename, state).returncode == 0
 
 
-def shell(server, code):
-    done = manage("shell", "--verbosity=0", "--command", code, env=server.env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def count(server, rows):
+    with server.connected():
+        return rows.count()
 
 
 def test_a_command_reaches_every_worker(server):
@@ -48,31 +50,26 @@ def test_a_command_reaches_every_worker(server):
 
 
 def test_a_plan_switches_every_worker_and_is_written_once(server):
-    assert manage("create_feature_flag", "FF_PLANNED", env=server.env).returncode == 0
+    assert server.command("create_feature_flag", "FF_PLANNED").returncode == 0
     at = time.time() + 1
-    shell(
-        server,
-        "from datetime import UTC, datetime; from feature_flags.services import editing, schedules; "
-        f"schedules.schedule(editing.get('FF_PLANNED'), at=datetime.fromtimestamp({at}, UTC), action='on', "
-        "by=None, by_label='test', door='command')",
-    )
+    with server.connected():
+        plan = {"at": datetime.fromtimestamp(at, UTC), "action": "on"}
+        schedules.schedule(editing.get("FF_PLANNED"), **plan, by=None, by_label="test", door="command")
 
     until(lambda: answers(server, "FF_PLANNED") == [True] * 12)
 
     assert time.time() >= at
-    count = "from feature_flags.models import FlagRevision as R; print(R.objects.filter(door='schedule').count())"
-    until(lambda: shell(server, count).strip() == "1")
+    switched = FlagRevision.objects.filter(door="schedule")
+    until(lambda: count(server, switched) == 1)
     assert answers(server, "FF_PLANNED") == [True] * 12
-    assert shell(server, count).strip() == "1"
+    assert count(server, switched) == 1
 
 
 def test_what_workers_counted_is_written(server):
     body = {"email": "used@example.org", "password": "Correct-Horse-7", "first_name": "A", "last_name": "B"}
     assert httpx.post(f"{server.url}/api/register", json=body).status_code == 201
 
-    used = f"U.objects.filter(codename='{FLAG}', yes__gt=0)"
-    count = f"from feature_flags.models import FlagUsage as U; print({used}.count())"
-    until(lambda: shell(server, count).strip() != "0")
+    until(lambda: count(server, FlagUsage.objects.filter(codename=FLAG, yes__gt=0)))
 
 
 @pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite has no connections to cut")

@@ -10,7 +10,8 @@ import bcrypt
 import httpx
 import pytest
 
-from project.tests.processes import manage, serving, until
+from project.tests.processes import serving, until
+from users.models import AuditEvent, User
 
 pytestmark = pytest.mark.database
 
@@ -147,9 +148,8 @@ def test_right_passwords_at_once_do_not_pause_their_account(server):
 def test_an_aged_hash_is_renewed_by_one_of_many_sign_ins_and_refuses_none(server):
     verified(server, "imported@example.org")
     seed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
-    imported = "from users.models import User; User.objects.filter(email='imported@example.org')"
-    code = f"{imported}.update(password='bcrypt${seed}')"
-    assert manage("shell", "--verbosity=0", "--command", code, env=server.env).returncode == 0
+    with server.connected():
+        User.objects.filter(email="imported@example.org").update(password=f"bcrypt${seed}")
 
     assert statuses(at_once([login(server, "imported@example.org")] * 4)) == {200: 4}
     assert send(login(server, "imported@example.org")).status_code == 200
@@ -157,9 +157,9 @@ def test_an_aged_hash_is_renewed_by_one_of_many_sign_ins_and_refuses_none(server
 
 def test_a_switch_by_command_reaches_every_worker(server):
     body = {"email": "late@example.org", "password": PASSWORD, "first_name": "A", "last_name": "B"}
-    off = manage("set_feature_flag", "FF_ENABLE_REGISTRATION", "off", env=server.env)
+    off = server.command("set_feature_flag", "FF_ENABLE_REGISTRATION", "off")
     closed = at_once([post(server, "/register", body)] * 12)
-    on = manage("set_feature_flag", "FF_ENABLE_REGISTRATION", "on", env=server.env)
+    on = server.command("set_feature_flag", "FF_ENABLE_REGISTRATION", "on")
 
     assert (off.returncode, on.returncode) == (0, 0)
     assert statuses(closed) == {404: 12}
@@ -208,13 +208,15 @@ def test_a_mail_server_that_hangs_delays_no_request(tmp_path):
 
 def test_callers_who_leave_keep_nobody_waiting(server):
     verified(server, "left@example.org")
-    program = "from users.models import AuditEvent; print(AuditEvent.objects.filter(event='login.failed').count())"
+    with server.connected():
+        failed = AuditEvent.objects.filter(event="login.failed", user_id=User.objects.get(email="left@example.org").pk)
 
     def have_been_noted():
         # Whoever leaves before the try is counted made none.
         for _ in range(5):
             leave(server, "left@example.org")
-        return int(manage("shell", "--no-imports", "-c", program, env=server.env).stdout) >= 5
+        with server.connected():
+            return failed.count() >= 5
 
     # Every try that was counted is known to be over, so whoever comes next is told of the pause at once.
     until(have_been_noted)
@@ -226,7 +228,7 @@ def test_callers_who_leave_put_no_more_on_record_than_they_may_try(tmp_path):
             leave(server, "gone@example.org")
         for _ in range(6):
             answer = send(login(server, "gone@example.org", "Wrong-Horse-7"))
-        shown = manage("audit_log", "--event", "login.failed", "--json", "--limit", "100", env=server.env)
+        shown = server.command("audit_log", "--event", "login.failed", "--json", "--limit", "100")
 
     assert answer.json()["code"] == "login_paused"
     assert len(json.loads(shown.stdout)["events"]) == 5

@@ -9,6 +9,8 @@ import pytest
 from django.conf import settings as ours
 from django.core.exceptions import ImproperlyConfigured
 
+from project.tests.processes import environment
+
 ROOT = Path(ours.BASE_DIR)
 KNOWN = re.findall(r"^([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
 SOUND = {
@@ -105,6 +107,38 @@ NAMED = [
     ("BASE_URL", "https://api.example.org/switchboard", "no path"),
     ("NOTIFICATIONS_LANGUAGES", "fr", "fr"),
 ]
+#: Beside the settings that the process tests start with; the sentence names what to mend.
+TOGETHER = [
+    ({"SECRET_KEY": ""}, "SECRET_KEY"),
+    ({"SECRET_KEY": "a" * 40}, "SECRET_KEY"),
+    ({"USERS_TOKEN_SECRET": ""}, "USERS_TOKEN_SECRET"),
+    ({"USERS_TOKEN_SECRET": "SetMeInEnvVars!"}, "USERS_TOKEN_SECRET"),
+    ({"ACCESS_TOKEN_SECRET": "super-secret-token"}, "ACCESS_TOKEN_SECRET"),
+    ({"USERS_TOKEN_SECRET_FALLBACKS": "short-6b1f"}, "USERS_TOKEN_SECRET_FALLBACKS"),
+    ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS"),
+    ({"ENVIRONMENT": "production"}, "USERS_RETURN_VERIFICATION_TOKENS"),
+    ({"APP_URL": ""}, "APP_URL"),
+    ({"BASE_URL": "ftp://x"}, "BASE_URL"),
+    ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS"),
+    ({"EMAIL_URL": "pigeon://user:hunter2@loft"}, "EMAIL_URL"),
+    ({"EMAIL_URL": "smtp://mail", "DEFAULT_FROM_EMAIL": ""}, "DEFAULT_FROM_EMAIL"),
+    ({"PORT": "eighty"}, "PORT"),
+    ({"APP_URL": "http://["}, "APP_URL"),
+    ({"BASE_URL": "http://x:99999"}, "BASE_URL"),
+    ({"TRUSTED_PROXIES": "10.0.0.0/99"}, "TRUSTED_PROXIES"),
+    ({"DEFAULT_FROM_EMAIL": "a\nb@example.org"}, "DEFAULT_FROM_EMAIL"),
+    ({"DATABASE_URL": "postgres://u:Secr/etPw#1@127.0.0.1:5432/x"}, "DATABASE_URL"),
+    ({"DATABASE_URL": "garbage"}, "DATABASE_URL"),
+    ({"DATABASE_URL": "postgres://u@127.0.0.1/x?pgbouncer=true"}, "pgbouncer"),
+    ({"USERS_REFRESH_ROTATION": "maybe"}, "USERS_REFRESH_ROTATION"),
+    ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
+    ({"EMAIL_URL": "postal://k@mail.example.org", "NOTIFICATIONS_WEBHOOK_SECRET": "u:p"}, "No reports of postal"),
+    ({"EMAIL_URL": "RESEND://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "whsec_no!key"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
+    ({"EMAIL_URL": "sendgrid://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "no-such-key"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
+    ({"EMAIL_URL": "resend://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "whsec_no!key"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
+    ({"EMAIL_URL": "brevo://k@", "NOTIFICATIONS_WEBHOOK_SECRET": "no-password"}, "NOTIFICATIONS_WEBHOOK_SECRET"),
+    ({"USERS_ARGON2_MEMORY": "8", "USERS_ARGON2_PARALLELISM": "2"}, "USERS_ARGON2_MEMORY"),
+]
 IN_EFFECT = [
     ("CORS_ORIGINS", "https://App.example.org:443/", "CORS_ALLOWED_ORIGINS", ["https://app.example.org"]),
     ("CORS_ORIGINS", "https://bücher.example", "CORS_ALLOWED_ORIGINS", ["https://xn--bcher-kva.example"]),
@@ -181,6 +215,17 @@ def test_the_sentence_names_what_is_wrong(start, name, value, word):
         start(**{name: value})
 
 
+@pytest.mark.parametrize(("changes", "word"), TOGETHER)
+def test_what_the_start_refuses_in_an_environment_that_works(start, changes, word):
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        start(**environment("sqlite:////tmp/never-opened.sqlite3", **changes))
+
+    sentence = str(refusal.value)
+    assert word in sentence
+    assert "\n" not in sentence
+    assert not any(len(value) >= 8 and value in sentence for value in changes.values())
+
+
 def test_a_cookie_for_foreign_pages_must_be_secure(start):
     with pytest.raises(ImproperlyConfigured, match="USERS_ACCESS_TOKEN_COOKIE_SECURE=1"):
         start(USERS_ACCESS_TOKEN_COOKIE_SAME_SITE="none", USERS_ACCESS_TOKEN_COOKIE_SECURE="0")
@@ -199,6 +244,14 @@ def test_options_of_the_database_reach_it(start, url, options, others):
 
     assert {name: database["OPTIONS"][name] for name in options} == options
     assert {name: database[name] for name in others} == others
+
+
+def test_the_seeds_address_of_the_database_is_read(start):
+    found = start(POSTGRES_URL="postgresql+asyncpg://u:p%40ss@db.example:5433/product")["DATABASES"]["default"]
+
+    assert [found[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")] == [
+        *("db.example", 5433, "u", "p@ss", "product")
+    ]
 
 
 def test_the_seeds_parts_of_the_database_make_one_address(start):

@@ -5,24 +5,24 @@ import json
 import httpx
 import pytest
 
-from project.tests.processes import manage, serving, until
+from project.tests.processes import serving, until
 
 TOKEN = "metrics-0123456789-abcdefghijklmnopqrstuv"
 
 
-def workers(env):
-    return json.loads(manage("notifications_status", "--json", env=env).stdout)["workers"]
+def workers(server):
+    return json.loads(server.command("notifications_status", "--json").stdout)["workers"]
 
 
 @pytest.mark.database
 def test_each_process_has_one_pool_and_none_is_left_after_a_stop(tmp_path):
     with serving(tmp_path, WEB_CONCURRENCY="2", METRICS_TOKEN=TOKEN) as server:
-        pool = until(lambda: len(found := workers(server.env)) == 2 and found)
+        pool = until(lambda: len(found := workers(server)) == 2 and found)
         figures = httpx.get(server.url + "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         hidden = httpx.get(server.url + "/metrics")
         server.stop()
 
-        assert workers(server.env) == []
+        assert workers(server) == []
 
     assert len({worker["pid"] for worker in pool}) == 2
     assert {worker["engine"] for worker in pool} == {"embedded"}

@@ -2,6 +2,7 @@ import contextlib
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 
@@ -375,21 +376,12 @@ def test_wrong_arguments(name, arguments):
 def shell(tmp_path_factory):
     """`manage.py` on a migrated database of its own."""
     with processes.database(tmp_path_factory.mktemp("commands")) as url:
-        env = processes.environment(url)
-        migrated = processes.manage("migrate", "--verbosity=0", env=env)
-        assert migrated.returncode == 0, migrated.stderr
-        made = processes.manage(
-            "shell",
-            "--verbosity=0",
-            "--command",
-            "from users.models import User; "
-            f"[User.objects.create_user(f'{{name}}@example.org', '{PASSWORD}') for name in ('ada', 'bob', 'eve')]",
-            env=env,
-        )
-        assert made.returncode == 0, made.stderr
+        with processes.connected(url):
+            for name in ("ada", "bob", "eve"):
+                UserFactory.create(email=f"{name}@example.org", unverified=True)
 
         def manage(*arguments, stdin=""):
-            done = processes.manage(*arguments, env=env, input=stdin)
+            done = processes.command(url, *arguments, input=stdin)
             assert "Traceback" not in done.stderr
             assert "Traceback" not in done.stdout
             return done.returncode, done.stdout, done.stderr
@@ -479,93 +471,93 @@ def test_help_is_exit_0(shell, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unmigrated_database_is_one_line(tmp_path, name):
     more = ["--generate"] if name == "reset_user_password" else []
-    with processes.database(tmp_path) as url:
-        done = processes.manage(name, "ada@example.org", *more, env=processes.environment(url))
+    with processes.database(tmp_path, migrated=False) as url:
+        done = processes.command(url, name, "ada@example.org", *more)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "migrate" in done.stderr
 
 
-def test_bytes_that_are_no_text_are_an_unknown_person(shell, tmp_path):
+def test_bytes_that_are_no_text_are_an_unknown_person(tmp_path):
+    """As a new process, which has to decode them."""
     with processes.database(tmp_path) as url:
-        env = processes.environment(url)
-        assert processes.manage("migrate", "--verbosity=0", env=env).returncode == 0
-        done = subprocess.run(
-            [sys.executable, "manage.py", "activate_user", b"\xff@example.org"],
-            env=env,
-            cwd=processes.ROOT,
-            capture_output=True,
-            timeout=60,
-        )
+        done = processes.manage("activate_user", b"\xff@example.org", env=processes.environment(url))
 
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1, done.stderr.decode()
-    assert done.stderr.startswith(b"No user")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("No user")
 
 
 # --- A shell in all its moods -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory):
-    """A line of bash in which `manage` is `manage.py`; its exit code, and what went to stderr."""
-    folder = tmp_path_factory.mktemp("lines")
-    with processes.database(folder) as url:
-        env = processes.environment(url)
-        assert processes.manage("migrate", "--verbosity=0", env=env).returncode == 0
-        events = "AuditEvent(event='login.ok', door='api', data={'n': n}) for n in range(2000)"
-        made = f"from users.models import AuditEvent; AuditEvent.objects.bulk_create([{events}])"
-        assert processes.manage("shell", "--verbosity=0", "--command", made, env=env).returncode == 0
-        start = f'manage() {{ "{sys.executable}" "{processes.ROOT}/manage.py" "$@"; }}; '
-
-        def run(text):
-            done = subprocess.run(
-                ["bash", "-c", start + text], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
-            )
-            return done.returncode, done.stderr
-
-        yield run
+def busy(tmp_path_factory):
+    """The address of a database with 2,000 events in it."""
+    with processes.database(tmp_path_factory.mktemp("busy")) as url:
+        with processes.connected(url):
+            AuditEvent.objects.bulk_create(AuditEvent(event="login.ok", door="api", data={"n": n}) for n in range(2000))
+        yield url
 
 
-@pytest.mark.parametrize("options", ["", "--json"])
-def test_a_reader_that_has_seen_enough_of_much(line, options):
-    assert line(f"manage audit_log --limit 2000 {options} | head -c 20; exit ${{PIPESTATUS[0]}}") == (0, "")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_has_seen_enough_of_much(busy, options):
+    with subprocess.Popen(["head", "-c", "20"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as head:
+        done = processes.command(busy, "audit_log", "--limit", "2000", *options, stdout=head.stdin.fileno())
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_is_one_line(line):
-    assert line("manage audit_log > /dev/full") == (1, "No space is left to write to.\n")
-    assert line("manage list_sessions --json > /dev/full") == (1, "No space is left to write to.\n")
+def test_a_full_disk_is_one_line(busy):
+    with open("/dev/full", "w") as full:
+        for arguments in (["audit_log"], ["list_sessions", "--json"]):
+            done = processes.command(busy, *arguments, stdout=full.fileno())
+
+            assert (done.returncode, done.stderr) == (1, "No space is left to write to.\n")
 
 
-@pytest.mark.parametrize("command", ["audit_log", "purge_accounts", "list_sessions --json"])
-def test_closed_streams_are_no_hindrance(line, command):
-    assert line(f"manage {command} <&- >&-") == (0, "")
-    assert line(f"manage {command} <&- >&- 2>&-") == (0, "")
+@pytest.mark.parametrize("arguments", [["audit_log"], ["purge_accounts"], ["list_sessions", "--json"]])
+def test_closed_streams_are_no_hindrance(busy, arguments):
+    for closed in ((0, 1), (0, 1, 2)):
+        done = processes.command(busy, *arguments, closed=closed)
+
+        assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_refusal_with_every_stream_closed_is_exit_1(line):
-    assert line("manage activate_user nobody@example.org <&- >&- 2>&-") == (1, "")
+def test_streams_closed_by_a_shell_are_no_hindrance(busy):
+    command = f'"{sys.executable}" "{processes.ROOT}/manage.py" audit_log <&- >&- 2>&-'
+
+    assert subprocess.run(["bash", "-c", command], env=processes.environment(busy)).returncode == 0
 
 
-def test_no_standard_input_is_no_password(line):
-    with_it = "manage create_admin ida@example.org > /dev/null; manage reset_user_password ida@example.org"
-    assert line(f"{with_it} --stdin <&-") == (1, "The password is too short.\n")
-    assert line(f"{with_it} <&-") == (2, "Give PASSWORD, --stdin, --generate or --send-link.\n")
+def test_a_refusal_with_every_stream_closed_is_exit_1(busy):
+    assert processes.command(busy, "activate_user", "nobody@example.org", closed=(0, 1, 2)).returncode == 1
+
+
+def test_no_standard_input_is_no_password(busy):
+    assert processes.command(busy, "create_admin", "ida@example.org").returncode == 0
+
+    for option, wanted in (
+        (["--stdin"], (1, "The password is too short.\n")),
+        ([], (2, "Give PASSWORD, --stdin, --generate or --send-link.\n")),
+    ):
+        done = processes.command(busy, "reset_user_password", "ida@example.org", *option, closed=(0,))
+        assert (done.returncode, done.stderr) == wanted
 
 
 @pytest.mark.parametrize("command", ["reset_user_password", "changepassword"])
 @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 1)])
 def test_leaving_at_the_question(tmp_path, command, key, code):
     with processes.database(tmp_path) as url:
-        env = processes.environment(url)
-        assert processes.manage("migrate", "--verbosity=0", env=env).returncode == 0
-        assert processes.manage("create_admin", "ada@example.org", env=env).returncode == 0
+        with processes.connected(url):
+            UserFactory.create(email="ada@example.org")
         child, terminal = pty.fork()
         if child == 0:
-            os.execve(sys.executable, [sys.executable, f"{processes.ROOT}/manage.py", command, "ada@example.org"], env)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            processes.run_forked(url, command, "ada@example.org")
         said = b""
-        with contextlib.suppress(OSError):  # what a terminal says when its last user has left
+        with contextlib.suppress(OSError):  # the error of a terminal whose last user has left
             while piece := os.read(terminal, 1024):
                 said += piece
                 if said.endswith(b"New password: "):
