@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from project.tests.processes import Server, environment, manage, until
+from project.tests.processes import Server, command, environment, until
 
 ROOT = Path(settings.BASE_DIR)
 WRITE = "from django.db import connection; c = connection.cursor(); c.execute('CREATE TABLE t (a)')"
@@ -57,7 +57,7 @@ def test_files_of_a_server_are_private(tmp_path):
     env = environment(f"sqlite:///{tmp_path / 'db' / 'x.sqlite3'}")
     before = os.umask(0o022)
     try:
-        server = Server(env, log=tmp_path / "server.log")
+        server = Server(env, log=tmp_path / "server.log", arguments=("--migrate",))
     finally:
         os.umask(before)
     try:
@@ -68,9 +68,9 @@ def test_files_of_a_server_are_private(tmp_path):
 
 
 def test_an_older_database_that_others_can_read_is_named(tmp_path):
-    env = environment(f"sqlite:///{tmp_path / 'db.sqlite3'}")
-    manage("migrate", env=env)
-    assert "open-database" not in manage("check_accounts", env=env).stdout
+    url = f"sqlite:///{tmp_path / 'db.sqlite3'}"
+    command(url, "migrate")
+    assert "open-database" not in command(url, "check_accounts").stdout
     (tmp_path / "db.sqlite3").chmod(0o644)
 
-    assert "Other users of this machine can read db.sqlite3" in manage("check_accounts", env=env).stdout
+    assert "Other users of this machine can read db.sqlite3" in command(url, "check_accounts").stdout

@@ -19,17 +19,11 @@ PASSWORD = "Correct-Horse-7"
 ROUNDS = 5
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("races"), WEB_CONCURRENCY="2") as running:
-        yield running
-
-
 def at_once(calls):
     """Send all requests at the same moment, each on a connection of its own; return the answers."""
 
     async def send():
-        clients = [httpx.AsyncClient(timeout=30) for _ in calls]
+        clients = [httpx.AsyncClient(timeout=30, verify=False) for _ in calls]
         try:
             return await asyncio.gather(*(client.send(call) for client, call in zip(clients, calls, strict=True)))
         finally:
@@ -56,7 +50,7 @@ def leave(server, email):
 
 
 def send(request):
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=30, verify=False) as client:
         return client.send(request)
 
 

@@ -5,7 +5,7 @@ import collections
 import httpx
 import pytest
 
-from project.tests.processes import Server, database, environment, serving, until
+from project.tests.processes import Server, database, environment, until
 from project.tests.test_races import PASSWORD, at_once, login, post, send, statuses, verified
 from users.models import OneTimeToken
 from users.services import tokens
@@ -14,12 +14,6 @@ pytestmark = pytest.mark.database
 
 ROUNDS = 3
 NEW = "another-token-secret-0123456789-abcdefghijk"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("own"), WEB_CONCURRENCY="2", USERS_IP_LIMITS="0") as running:
-        yield running
 
 
 def signed_in(server, email):
