@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from django.db import transaction
 from django.test import Client
 
-from project.tests import processes
+from project.tests import processes, restoring
 from users.tests.factories import PASSWORD, UserFactory
 
 
@@ -41,11 +40,12 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def databases_of_processes(django_db_setup, django_db_blocker):
-    """Keep a migrated database to copy for processes of their own."""
+def keep_migrated_database(django_db_setup, django_db_blocker):
+    """Keep what migrations leave: a copy for processes of their own, and rows to bring back after each test."""
     processes.blocker = django_db_blocker
     with django_db_blocker.unblock():
         processes.keep_template()
+        restoring.keep()
     yield
     processes.drop_template()
 
@@ -58,24 +58,6 @@ def close_lanes(django_db_setup):
 
     api_lanes.close()
     admin_lanes.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def flush_may_empty_the_audit_trail():
-    """Tests that commit end with a flush, which deletes every row; SQLite's triggers would refuse."""
-    from django.db import connection
-
-    from users.services import audit
-
-    flush = connection.ops.execute_sql_flush
-
-    def execute_sql_flush(statements):
-        with transaction.atomic(), audit.purging():
-            flush(statements)
-
-    connection.ops.execute_sql_flush = execute_sql_flush
-    yield
-    connection.ops.execute_sql_flush = flush
 
 
 @pytest.fixture(scope="session", autouse=True)

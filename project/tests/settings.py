@@ -42,5 +42,10 @@ DATABASES["default"]["TEST"] = (
     if os.environ.get("TEST_DATABASE_URL")
     else {"NAME": str(Path(tempfile.gettempdir()) / f"switchboard-test-{os.getuid()}-{BASE_DIR.name}.sqlite3")}
 )
+# Nothing here has to survive a power cut.
+if os.environ.get("TEST_DATABASE_URL"):
+    DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off"
+else:
+    DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "sessionid", "csrftoken"
