@@ -20,9 +20,9 @@ run: $(VENV)/.run .env
 
 # SQLite first; then what touches a database once more, on the PostgreSQL that TEST_DATABASE_URL points to.
 test: $(VENV)/.dev
-	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS)
+	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not e2e and not sdk" $(PYTEST_ARGS)
 	@if [ -n "$$TEST_DATABASE_URL" ]; then \
-		$(BIN)/python -m pytest -n 2 -m "database and not e2e and not sdk" $(PYTEST_ARGS); fi
+		$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "database and not e2e and not sdk" $(PYTEST_ARGS); fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
