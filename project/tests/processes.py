@@ -64,7 +64,7 @@ def drop_template():
 
 
 @contextlib.contextmanager
-def database(tmp_path, *, migrated=True):
+def database(tmp_path, *, migrated=False):
     """The URL of a new database of the kind the suite runs on."""
     template = connections["default"].settings_dict["NAME"]
     url = os.environ.get("TEST_DATABASE_URL")
@@ -244,7 +244,7 @@ class Server:
 @contextlib.contextmanager
 def serving(tmp_path, *, path="/readyz", **changes):
     """A migrated, ready server on a database of its own."""
-    with database(tmp_path) as url:
+    with database(tmp_path, migrated=True) as url:
         server = Server(environment(url, **changes), log=tmp_path / "server.log")
         try:
             until(lambda: server.is_up(path))

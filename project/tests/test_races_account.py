@@ -101,7 +101,7 @@ def test_fifty_guesses_at_the_current_password_are_compared_five_times(server):
 
 
 def test_a_restart_with_a_new_key_signs_nobody_out(tmp_path):
-    with database(tmp_path) as url:
+    with database(tmp_path, migrated=True) as url:
         env = environment(url)
         first = Server(env, log=tmp_path / "first.log")
         try:

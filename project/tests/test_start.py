@@ -92,7 +92,7 @@ def test_every_setting_is_explained_in_the_example():
 
 @pytest.mark.database
 def test_readiness_is_down_until_the_database_is_migrated(tmp_path):
-    with database(tmp_path, migrated=False) as url:
+    with database(tmp_path) as url:
         server = Server(environment(url), log=tmp_path / "log")
         try:
             until(server.is_up)
@@ -193,7 +193,7 @@ def test_after_a_stall_and_clients_that_hung_up_every_lane_is_used(tmp_path):
 @pytest.mark.database
 @pytest.mark.skipif(not os.environ.get("TEST_DATABASE_URL"), reason="SQLite is for one host")
 def test_hosts_that_start_together_migrate_one_after_the_other(tmp_path):
-    with database(tmp_path, migrated=False) as url:
+    with database(tmp_path) as url:
         servers = [Server(environment(url), log=tmp_path / f"log{n}", arguments=("--migrate",)) for n in range(2)]
         try:
             for server in servers:
@@ -207,7 +207,7 @@ def test_hosts_that_start_together_migrate_one_after_the_other(tmp_path):
 def test_from_an_empty_database_to_a_clean_stop(tmp_path):
     """The first admin is printed once, every other line of the log is JSON, and both signals end it cleanly."""
     logs = []
-    with database(tmp_path, migrated=False) as url:
+    with database(tmp_path) as url:
         for sent in (signal.SIGINT, signal.SIGTERM):
             server = Server(environment(url), log=tmp_path / "log", arguments=("--migrate", "--first-admin"))
             try:

@@ -375,7 +375,7 @@ def test_wrong_arguments(name, arguments):
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
     """`manage.py` on a migrated database of its own."""
-    with processes.database(tmp_path_factory.mktemp("commands")) as url:
+    with processes.database(tmp_path_factory.mktemp("commands"), migrated=True) as url:
         with processes.connected(url):
             for name in ("ada", "bob", "eve"):
                 UserFactory.create(email=f"{name}@example.org", unverified=True)
@@ -471,7 +471,7 @@ def test_help_is_exit_0(shell, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unmigrated_database_is_one_line(tmp_path, name):
     more = ["--generate"] if name == "reset_user_password" else []
-    with processes.database(tmp_path, migrated=False) as url:
+    with processes.database(tmp_path) as url:
         done = processes.command(url, name, "ada@example.org", *more)
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -481,7 +481,7 @@ def test_an_unmigrated_database_is_one_line(tmp_path, name):
 
 def test_bytes_that_are_no_text_are_an_unknown_person(tmp_path):
     """As a new process, which has to decode them."""
-    with processes.database(tmp_path) as url:
+    with processes.database(tmp_path, migrated=True) as url:
         done = processes.manage("activate_user", b"\xff@example.org", env=processes.environment(url))
 
     assert done.returncode == 1
@@ -495,7 +495,7 @@ def test_bytes_that_are_no_text_are_an_unknown_person(tmp_path):
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory):
     """The address of a database with 2,000 events in it."""
-    with processes.database(tmp_path_factory.mktemp("busy")) as url:
+    with processes.database(tmp_path_factory.mktemp("busy"), migrated=True) as url:
         with processes.connected(url):
             AuditEvent.objects.bulk_create(AuditEvent(event="login.ok", door="api", data={"n": n}) for n in range(2000))
         yield url
@@ -549,7 +549,7 @@ def test_no_standard_input_is_no_password(busy):
 @pytest.mark.parametrize("command", ["reset_user_password", "changepassword"])
 @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 1)])
 def test_leaving_at_the_question(tmp_path, command, key, code):
-    with processes.database(tmp_path) as url:
+    with processes.database(tmp_path, migrated=True) as url:
         with processes.connected(url):
             UserFactory.create(email="ada@example.org")
         child, terminal = pty.fork()
