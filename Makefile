@@ -13,7 +13,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test lint e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
+.PHONY: run test lint picture e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
 
 run: $(VENV)/.run .env
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
@@ -30,6 +30,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy .
 	$(BIN)/python manage.py makemigrations --check --dry-run --settings project.tests.settings
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# docs/images/architecture.svg, from the imports of the code.
+picture: $(VENV)/.dev
+	$(BIN)/python -m docs.draw_architecture
 
 e2e: $(VENV)/.dev
 	$(BIN)/python -m pytest -m e2e

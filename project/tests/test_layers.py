@@ -1,12 +1,9 @@
-"""Imports point down: project, users, feature_flags and notifications, lib."""
-
-import ast
-from pathlib import Path
+"""Imports point down and never in a circle: project, users, feature_flags and notifications, lib."""
 
 import pytest
-from django.conf import settings
 
-ROOT = Path(settings.BASE_DIR)
+from project.tests import structure
+
 MAY_IMPORT = {
     "lib": set(),
     "feature_flags": {"lib"},
@@ -16,45 +13,30 @@ MAY_IMPORT = {
 }
 
 
-def run_time_imports(source):
-    """The top-level packages a module imports, those under TYPE_CHECKING aside."""
-    found = []
-
-    class Visitor(ast.NodeVisitor):
-        def visit_If(self, node):
-            if ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
-                for child in node.orelse:
-                    self.visit(child)
-            else:
-                self.generic_visit(node)
-
-        def visit_Import(self, node):
-            found.extend((alias.name.split(".")[0], node.lineno) for alias in node.names)
-
-        def visit_ImportFrom(self, node):
-            if node.module and not node.level:
-                found.append((node.module.split(".")[0], node.lineno))
-
-    Visitor().visit(ast.parse(source))
-    return found
-
-
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_no_arrow_turns_round(room):
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_down(package):
     wrong = [
-        f"{path.relative_to(ROOT)}:{line} imports {package}"
-        for path in (ROOT / room).rglob("*.py")
-        if "tests" not in path.parts
-        for package, line in run_time_imports(path.read_text())
-        if package in MAY_IMPORT and package != room and package not in MAY_IMPORT[room]
+        f"{module}:{line} imports {name}"
+        for module, path in structure.files().items()
+        if module.partition(".")[0] == package
+        for name, line in structure.imports(path.read_text())
+        if (other := name.partition(".")[0]) in MAY_IMPORT and other != package and other not in MAY_IMPORT[package]
     ]
 
     assert wrong == []
 
 
-def test_an_arrow_that_turns_round_is_seen():
+def test_no_modules_import_each_other_in_a_circle():
+    assert structure.circles(structure.graph()) == []
+
+
+def test_late_imports_count_and_those_of_type_checkers_do_not():
     source = (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import project\ndef f():\n    from users import api\n"
     )
 
-    assert run_time_imports(source) == [("typing", 1), ("users", 5)]
+    assert structure.imports(source) == [("typing.TYPE_CHECKING", 1), ("users.api", 5)]
+
+
+def test_a_circle_is_found():
+    assert structure.circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
