@@ -21,8 +21,9 @@ from ninja import Query, Router, Status
 from lib import audit
 from lib.actors import Actor, accepted_language
 from lib.errors import ProductError, refusals
-from notifications import registry, render, schemas
+from notifications import registry, schemas
 from notifications.models import Message
+from notifications.rendering import engines
 from notifications.services import inbox, messages, preferences, staff_actions, unsubscribing, webhooks
 
 router = Router(tags=["Notifications"])
@@ -55,7 +56,7 @@ async def put_preferences(request: HttpRequest, payload: list[schemas.Preference
 
 def _choices(request: HttpRequest, act: Callable[[Any], preferences.Choices]) -> schemas.PreferencesOut:
     choices = act(_of(request))
-    with translation.override(render.written(_asked_language(request) or _of(request).language)):
+    with translation.override(engines.written(_asked_language(request) or _of(request).language)):
         return schemas.PreferencesOut.of(choices)
 
 
@@ -115,7 +116,7 @@ def _page(
         "has_changed": has_changed,
         "is_blocked": is_blocked,
     }
-    with translation.override(render.written(_asked_language(request) or unsubscribing.language(link))):
+    with translation.override(engines.written(_asked_language(request) or unsubscribing.language(link))):
         response = HttpResponse(render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context))
     response["Cache-Control"] = "no-store"
     response["X-Robots-Tag"] = "noindex"

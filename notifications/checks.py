@@ -8,7 +8,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connection
 
 from lib import email_url
-from notifications import providers, registry, render
+from notifications import providers, registry
+from notifications.rendering import engines, render, samples
 
 
 def refuse_start() -> list[CheckMessage]:
@@ -70,11 +71,11 @@ def types_have_templates(**kwargs: Any) -> list[CheckMessage]:
     E010: the text lacks a link. W010: the HTML is long."""
     found: list[CheckMessage] = []
     for kind in registry.declared_types():
-        if missing := render.missing_files(kind):
+        if missing := engines.missing_files(kind):
             told = f"{kind.code} lacks {', '.join(missing)} in the template directories."
             found.append(Error(told, id="notifications.E004"))
         elif registry.EMAIL in kind.channels:
-            for language in render.languages():
+            for language in engines.languages():
                 found += _sample_trouble(kind, language)
     return found
 
@@ -90,8 +91,8 @@ def optional_types_can_be_ended(**kwargs: Any) -> list[CheckMessage]:
 def _sample_trouble(kind: registry.NotificationType, language: str) -> list[CheckMessage]:
     """What is wrong with a type's files, told from its sample, without the database."""
     try:
-        sample = render.sample(kind)
-    except render.InvalidSample as error:
+        sample = samples.sample(kind)
+    except samples.InvalidSample as error:
         return [Error(str(error), id="notifications.E004")]
     try:
         made = render.fill(kind, sample, language=language, overrides={})

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 import notifications
 from lib.text import require_storable
 from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
-from notifications.render import TEST
+from notifications.rendering.samples import TEST
 
 #: Staff write to one address as often as a stranger makes us do.
 _BY_STAFF = ("3/1m", "5/10m", "20/1d")

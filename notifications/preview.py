@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 
-from notifications.render import Rendered
+from notifications.rendering.render import Rendered
 
 #: Mails bring their styles with them; the admin's own policy would drop these. Nothing is loaded and no script runs.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"

@@ -22,7 +22,7 @@ from lib.addresses import Email
 from lib.text import STORABLE, Text, require_storable
 from notifications import registry
 from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message
-from notifications.render import Rendered
+from notifications.rendering.render import Rendered
 from notifications.services.preferences import Choices
 
 

@@ -23,8 +23,9 @@ def render(count: int) -> dict[str, float]:
 
     from benchmarks.notifications.types import MAIL
     from notifications import registry
-    from notifications import render as rendering
     from notifications.models import Message
+    from notifications.rendering import render
+    from notifications.rendering.mail import build
 
     kind, now = registry.get(MAIL), timezone.now()
     context = {"first_name": "Ada", "number": 1, "poisoned": False}
@@ -38,8 +39,8 @@ def render(count: int) -> dict[str, float]:
         return (time.process_time() - start) / count * 1000
 
     return {
-        "render": cost(lambda: rendering.render(kind, {**context, "code": "481516"}, language="en")),
-        "build": cost(lambda: rendering.build(row, {"code": "481516"}, date=now).message().as_bytes()),
+        "render": cost(lambda: render.render(kind, {**context, "code": "481516"}, language="en")),
+        "build": cost(lambda: build(row, {"code": "481516"}, date=now).message().as_bytes()),
     }
 
 

@@ -10,9 +10,11 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from notifications import registry, render
+from notifications import registry
 from notifications.models import Attempt, Message, ProviderState, Worker
 from notifications.outcomes import MASK
+from notifications.rendering import render
+from notifications.rendering.mail import compose
 from notifications.services.claims import lease
 from notifications.services.status_text import why
 
@@ -94,7 +96,7 @@ def content(message: Message) -> Content:
         return Content(_("What it said was deleted when its time to be kept was over."))
     try:
         found = render.masked(message)
-        mail = render.compose(message, found, date=message.sent_at or message.created_at).message()
+        mail = compose(message, found, date=message.sent_at or message.created_at).message()
     except Exception as error:
         # Whatever a template, a context of an older version or a header runs into is what the page has to say.
         return Content(_("It cannot be rendered today: %(error)s.") % {"error": type(error).__name__})

@@ -19,12 +19,12 @@ from lib.admin.pages import has_fresh_proof
 from lib.admin.verbs import staff
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
-from notifications import registry, render
+from notifications import registry
 from notifications.models import TemplateOverride
 from notifications.outcomes import MASK
 from notifications.preview import preview_response, problem_response
 from notifications.registry import EMAIL, NotificationType
-from notifications.rendering import engines, overriding
+from notifications.rendering import engines, overriding, render, samples
 from notifications.services import overrides, staff_actions
 from notifications.wordings import NoteForm, TemplateForm, Wording, differences, labels, language_name, part_label
 
@@ -137,7 +137,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         return True
 
     def _warn_of_length(self, request: HttpRequest, kind: NotificationType, language: str) -> None:
-        size = len(render.render(kind, render.sample(kind), language=language).html.encode())
+        size = len(render.render(kind, samples.sample(kind), language=language).html.encode())
         if size > render.HTML_WARNING:
             told = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
             self.message_user(request, told, messages.WARNING)
@@ -147,7 +147,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         try:
             preview = self._preview(request, wording)
         except ProductError as error:
-            preview = render.render(kind, render.sample(kind), language=language)
+            preview = render.render(kind, samples.sample(kind), language=language)
             self.message_user(request, error.message, messages.ERROR)
         history = list(
             TemplateOverride.objects.filter(type=kind.code, language=language)
@@ -222,7 +222,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
 
     def _preview(self, request: HttpRequest, wording: Wording) -> render.Rendered:
         """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
-        values = render.sample(wording.kind)
+        values = samples.sample(wording.kind)
         if address := _chosen(request):
             if not self._may_choose_people(request):
                 raise PermissionDenied

@@ -17,7 +17,7 @@ from django.core.mail import EmailMultiAlternatives
 
 from lib.addresses import ascii_form
 from notifications import registry
-from notifications.rendering.content import Rendered, of_message
+from notifications.rendering.render import Rendered, of_message
 
 if TYPE_CHECKING:
     from notifications.models import Message

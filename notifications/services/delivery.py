@@ -16,11 +16,13 @@ from django.db import InterfaceError, OperationalError, connection
 
 from lib import logs
 from lib.text import clean_text
-from notifications import metrics, outcomes, providers, registry, render
+from notifications import metrics, outcomes, providers, registry
 from notifications.models import Attempt, Message
 from notifications.outcomes import Answer, Result
 from notifications.providers import Payload
 from notifications.registry import EMAIL
+from notifications.rendering import render
+from notifications.rendering.mail import build
 from notifications.services import circuit_breaker, claims, recipients
 from notifications.services.attempts import settle
 from notifications.services.circuit_breaker import Admission
@@ -226,7 +228,7 @@ class QueueWorker:
         if not message.to_address.rpartition("@")[0].isascii():
             raise Answer(Result(Outcome.PERMANENT, "smtputf8", "What stands before the @ must be ASCII."))
         first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
-        mail = render.build(message, secrets, date=message.handed_at or (first.created_at if first else now))
+        mail = build(message, secrets, date=message.handed_at or (first.created_at if first else now))
         payload = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
         subject = outcomes.scrub(str(mail.subject), secrets.values())
         claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}

@@ -14,9 +14,9 @@ from django.utils import timezone
 from lib import cursors
 from lib.errors import ProductError
 from lib.text import whole_number
-from notifications import render
 from notifications.models import InAppNotification
 from notifications.registry import IN_APP, NotificationType
+from notifications.rendering import render
 from notifications.services import recipients
 
 if TYPE_CHECKING:

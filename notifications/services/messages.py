@@ -14,9 +14,10 @@ from django.utils import timezone
 from lib import cursors
 from lib.addresses import normal_email
 from lib.errors import ProductError
-from notifications import registry, render
+from notifications import registry
 from notifications.models import Message
 from notifications.registry import EMAIL
+from notifications.rendering import render, samples
 from notifications.services import staff_actions
 from notifications.services.clock import moment
 
@@ -101,7 +102,7 @@ def preview(code: str, *, language: str | None = None) -> render.Rendered:
         raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404) from None
     try:
         if EMAIL in kind.channels:
-            return render.render(kind, render.sample(kind), language=language)
+            return render.render(kind, samples.sample(kind), language=language)
         title, text = render.in_app(kind, {}, language=language)
         return render.Rendered(title, text, "")
     except (DatabaseError, InterfaceError):

@@ -10,10 +10,10 @@ from django.db import IntegrityError, transaction
 
 from lib.errors import ProductError
 from lib.text import is_storable
-from notifications import registry, render
+from notifications import registry
 from notifications.models import TemplateOverride
 from notifications.registry import NotificationType
-from notifications.rendering import engines, overriding
+from notifications.rendering import engines, overriding, render, samples
 from notifications.rendering.overriding import Override, Refused
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def check(kind: NotificationType, *, language: str, bodies: Mapping[str, str]) -
     if problems:
         raise InvalidTemplate(problems)
     overrides = {**overriding.active(kind, language), **{part: Override(body) for part, body in bodies.items()}}
-    sample = render.sample(kind)
+    sample = samples.sample(kind)
     for part in bodies:
         try:
             # Alone and strictly: the others give way to their files.
@@ -146,8 +146,8 @@ def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Overr
     found = {}
     for part, override in overrides.items():
         try:
-            render.fill(kind, render.sample(kind), language=language, overrides={part: override}, strict=True)
-        except (Refused, render.InvalidSample) as error:
+            render.fill(kind, samples.sample(kind), language=language, overrides={part: override}, strict=True)
+        except (Refused, samples.InvalidSample) as error:
             found[part] = str(error)
     return found
 

@@ -9,7 +9,6 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from notifications import render
 from notifications.models import Message
 from notifications.services import attempts, claims, delivery
 from notifications.tests.factories import MessageFactory
@@ -32,10 +31,10 @@ def die_at(point):
         take = claims.claim
         claims.claim = lambda *args, **kwargs: kill(take(*args, **kwargs))
     elif point == "render":
-        render.build = kill
+        delivery.build = kill
     elif point == "render of the first":
-        build, first = render.build, min(Message.objects.values_list("pk", flat=True))
-        render.build = lambda message, *args, **kwargs: (kill if message.pk == first else build)(
+        build, first = delivery.build, min(Message.objects.values_list("pk", flat=True))
+        delivery.build = lambda message, *args, **kwargs: (kill if message.pk == first else build)(
             message, *args, **kwargs
         )
     elif point == "hand-over":

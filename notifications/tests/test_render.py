@@ -12,8 +12,9 @@ from django.utils.translation.template import templatize
 from pydantic import ValidationError
 
 import notifications
-from notifications import checks, registry, render
-from notifications.rendering import engines
+from notifications import checks, registry
+from notifications.rendering import engines, render, samples
+from notifications.rendering.mail import build
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 
@@ -23,7 +24,7 @@ LANGUAGES = ["en", "de"]
 
 def rendered(code, language="en", **variables):
     kind = registry.get(code)
-    return render.fill(kind, {**render.sample(kind), **variables}, language=language, overrides={})
+    return render.fill(kind, {**samples.sample(kind), **variables}, language=language, overrides={})
 
 
 class Strict(str):
@@ -76,7 +77,7 @@ def test_every_type_renders_its_sample_in_every_language_with_no_variable_missin
 def test_a_mail_is_written_in_the_readers_language_or_in_the_first(language, greeting, asked):
     kind = registry.get("users.registration_code")
 
-    mail = render.render(kind, render.sample(kind), language=language)
+    mail = render.render(kind, samples.sample(kind), language=language)
 
     assert greeting in mail.text
     assert asked in mail.text
@@ -240,7 +241,7 @@ DATE = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
 
 
 def parsed(message, secrets=None):
-    return render.build(message, secrets or {}, date=DATE).message()
+    return build(message, secrets or {}, date=DATE).message()
 
 
 def announcement(**fields):
@@ -272,7 +273,7 @@ def test_only_what_may_be_switched_off_offers_to_be():
     )
     optional = announcement(to_address="ada@example.org")
 
-    fixed, ended = render.build(required, {}, date=DATE), render.build(optional, {}, date=DATE)
+    fixed, ended = build(required, {}, date=DATE), build(optional, {}, date=DATE)
 
     assert "List-Unsubscribe" not in fixed.message()
     assert "nsubscribe" not in fixed.body
@@ -327,7 +328,7 @@ def test_domains_travel_in_ascii_whatever_they_are_written_in(settings):
     settings.DEFAULT_FROM_EMAIL = "Käse <post@käse.example>"
     message = MessageFactory.build(to_name="Zoë", to_address="zoe@müller.example")
 
-    mail = render.build(message, {"code": kinds.CODE}, date=DATE)
+    mail = build(message, {"code": kinds.CODE}, date=DATE)
 
     assert mail.to == ["=?utf-8?q?Zo=C3=AB?= <zoe@xn--mller-kva.example>"]
     assert mail.from_email == "=?utf-8?b?S8Okc2U=?= <post@xn--kse-qla.example>"
@@ -336,7 +337,7 @@ def test_domains_travel_in_ascii_whatever_they_are_written_in(settings):
 
 @pytest.mark.django_db
 def test_an_address_no_server_can_take_is_left_for_the_transport_to_refuse():
-    mail = render.build(MessageFactory.build(to_address="zoë@example.org"), {"code": kinds.CODE}, date=DATE)
+    mail = build(MessageFactory.build(to_address="zoë@example.org"), {"code": kinds.CODE}, date=DATE)
 
     assert mail.to == ["zoë@example.org"]
 
@@ -433,13 +434,13 @@ def test_all_overrides_of_a_mail_are_one_question(django_assert_num_queries):
     kind = registry.get("users.registration_code")
 
     with django_assert_num_queries(1):
-        render.render(kind, render.sample(kind), language="de")
+        render.render(kind, samples.sample(kind), language="de")
 
 
 @pytest.mark.django_db
 def test_rendering_stays_cheap():
     kind = registry.get("users.registration_code")
-    values = render.sample(kind)
+    values = samples.sample(kind)
     render.render(kind, values, language="en")
 
     best = min(_cpu(lambda: render.render(kind, values, language="en")) for _ in range(5))
@@ -490,6 +491,6 @@ def test_what_cannot_be_written_is_told_in_one_line(arguments, code, told):
 
 
 def test_the_test_type_needs_no_consent():
-    assert registry.get(render.TEST).required
+    assert registry.get(samples.TEST).required
     assert not registry.get("notifications.announcement").required
     assert registry.get("notifications.announcement").priority == notifications.BULK

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from notifications.models import Attempt, Message, ProviderState, Suppression
 from notifications.providers.smtp import SmtpProvider
-from notifications.render import build
+from notifications.rendering.mail import build
 from notifications.services import delivery
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory

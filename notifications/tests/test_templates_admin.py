@@ -5,9 +5,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from notifications import registry, render
+from notifications import registry
 from notifications.models import Message, TemplateOverride
 from notifications.preview import POLICY
+from notifications.rendering import samples
 from notifications.services import delivery, overrides
 from notifications.tests import kinds
 from users.tests.factories import UserFactory
@@ -209,7 +210,7 @@ def test_a_test_goes_to_whoever_asks(staff, superuser, mailoutbox):
     delivery.QueueWorker().deliver_due()
 
     assert told(response) == [f"A test is on its way to {superuser.email}."]
-    assert Message.objects.get().type == render.TEST
+    assert Message.objects.get().type == samples.TEST
     assert mailoutbox[0].to == [superuser.email]
     assert mailoutbox[0].subject == "[Test] Hello from Switchboard"
     assert staff.get(f"{PAGE}test/").status_code == 405

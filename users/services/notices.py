@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from lib.actors import RequestInfo
 from lib.text import printable
-from notifications import render
+from notifications.rendering import render
 from notifications.services import outbox
 from users.models import OneTimeToken, User
 from users.notifications import plain_name, printed_name

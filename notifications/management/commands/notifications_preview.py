@@ -9,9 +9,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from lib import commands
-from notifications import registry, render
+from notifications import registry
 from notifications.models import Message
 from notifications.registry import EMAIL
+from notifications.rendering import engines, render, samples
 from notifications.rendering.mail import compose
 from notifications.services.outbox import sending_domain
 
@@ -21,7 +22,7 @@ class Command(commands.Command):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("type", metavar="TYPE", help="such as users.welcome")
-        parser.add_argument("--lang", choices=render.languages(), default=render.languages()[0])
+        parser.add_argument("--lang", choices=engines.languages(), default=engines.languages()[0])
         parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="made when it is not there")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -53,7 +54,7 @@ def _files(kind: registry.NotificationType, language: str) -> dict[str, bytes]:
         message_id=f"<sample@{sending_domain()}>",
     )
     try:
-        body = render.render(kind, render.sample(kind), language=language)
+        body = render.render(kind, samples.sample(kind), language=language)
         mail = compose(message, body, date=timezone.now()).message()
     except Exception as error:
         # Whatever a template or sample does wrong; it holds made-up values only.
