@@ -1,6 +1,7 @@
-# `make run` and `make test` need Python 3.11 or newer and make; the rest is installed into .venv.
+# `make run` and `make test` need Python 3.11 to 3.14 and make; the rest is installed into .venv.
 SHELL := /bin/sh
 PYTHON ?= python3
+NEWEST_PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,7 +14,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test lint picture e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
+.PHONY: run test test-newest lint picture e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
 
 run: $(VENV)/.run .env
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
@@ -23,6 +24,10 @@ test: $(VENV)/.dev
 	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not e2e and not sdk" $(PYTEST_ARGS)
 	@if [ -n "$$TEST_DATABASE_URL" ]; then \
 		$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "database and not e2e and not sdk" $(PYTEST_ARGS); fi
+
+# The suite on the newest Django, 6.1, which needs Python 3.12 or newer: `make test-newest NEWEST_PYTHON=python3.13`.
+test-newest: $(VENV)-newest/.dev
+	TEST_DATABASE_URL= $(VENV)-newest/bin/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -63,7 +68,7 @@ lock: $(VENV)/.dev
 	done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache staticfiles
+	rm -rf $(VENV) $(VENV)-newest .mypy_cache .ruff_cache staticfiles
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Switchboard needs Python 3.11 or newer.")'
@@ -76,6 +81,12 @@ $(VENV)/.run: requirements.txt | $(BIN)/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
 	@touch $(VENV)/.run $@
+
+$(VENV)-newest/.dev: requirements-dev.txt
+	$(NEWEST_PYTHON) -m venv $(VENV)-newest
+	grep -v '^django==' requirements-dev.txt > $(VENV)-newest/requirements.txt
+	$(VENV)-newest/bin/python -m pip install --quiet --requirement $(VENV)-newest/requirements.txt 'django~=6.1.0'
+	@touch $@
 
 # Never overwritten: sessions and sign-ins hang on the key.
 .env: | $(BIN)/python
