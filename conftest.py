@@ -35,14 +35,24 @@ class ApiClient(Client):
 def pytest_collection_modifyitems(items):
     """Mark what touches the database: the rest runs on one database only, see `make test`."""
     for item in items:
-        if item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(item.fixturenames):
+        if uses_test_database(item):
             item.add_marker("database")
 
 
+def uses_test_database(item):
+    return item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(item.fixturenames)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def keep_migrated_database(django_db_setup, django_db_blocker):
-    """Keep what migrations leave: a copy for processes of their own, and rows to bring back after each test."""
+def keep_migrated_database(request, django_db_setup, django_db_blocker):
+    """Keep what migrations leave: a copy for processes of their own, and rows to bring back after each test.
+
+    pytest-django makes a test database only if one of the chosen tests uses it.
+    """
     processes.blocker = django_db_blocker
+    if not any(map(uses_test_database, request.session.items)):
+        yield
+        return
     with django_db_blocker.unblock():
         processes.keep_template()
         restoring.keep()

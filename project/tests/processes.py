@@ -28,6 +28,8 @@ ROOT = Path(settings.BASE_DIR)
 DEADLINE = 60
 #: pytest-django's, without which no test reaches a database; conftest.py puts it here.
 blocker = None
+#: The name of the database that migrated ones are copies of, once there is one.
+_template = ""
 
 
 def until(condition, deadline=DEADLINE):
@@ -42,41 +44,50 @@ def until(condition, deadline=DEADLINE):
 
 def keep_template():
     """Copy the test database as migrations leave it, before the first test: copying again takes no time."""
+    global _template
     name = connections["default"].settings_dict["NAME"]
+    _template = f"{name}_template"
     connections["default"].close()
     if url := os.environ.get("TEST_DATABASE_URL"):
-        drop_template()
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}_template TEMPLATE {name}")
+            connection.execute(f"DROP DATABASE IF EXISTS {_template}")
+            connection.execute(f"CREATE DATABASE {_template} TEMPLATE {name}")
     else:
-        target = f"{name}.template"
-        with contextlib.closing(sqlite3.connect(name)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+        with contextlib.closing(sqlite3.connect(name)) as source:
+            copy = sqlite3.connect(_template)
             source.backup(copy)
+            copy.close()
 
 
 def drop_template():
-    name = connections["default"].settings_dict["NAME"]
     if url := os.environ.get("TEST_DATABASE_URL"):
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name}_template")
+            connection.execute(f"DROP DATABASE IF EXISTS {_template}")
     else:
-        Path(f"{name}.template").unlink(missing_ok=True)
+        Path(_template).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def database(tmp_path, *, migrated=False):
     """The URL of a new database of the kind the suite runs on."""
-    template = connections["default"].settings_dict["NAME"]
+    with _empty_or_copied(tmp_path, _template if migrated else "") as url:
+        if migrated and not _template:
+            manage("migrate", "--verbosity=0", env=environment(url)).check_returncode()
+        yield url
+
+
+@contextlib.contextmanager
+def _empty_or_copied(tmp_path, template):
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
         path = tmp_path / "process.sqlite3"
-        if migrated:
-            shutil.copy(f"{template}.template", path)
+        if template:
+            shutil.copy(template, path)
         yield f"sqlite:///{path}"
         return
     name = f"switchboard_process_{secrets.token_hex(4)}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}_template" if migrated else ""))
+        connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         try:
             yield f"{url.rpartition('/')[0]}/{name}"
         finally:
