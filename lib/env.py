@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+from collections.abc import Callable, Iterable
 from email.utils import getaddresses
 from urllib.parse import quote, urlsplit
 
@@ -10,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from lib.origins import DEFAULT_PORTS, bracketed, normal_host, normal_netloc, normal_origin, pattern
 
-#: Values printed in documentation somewhere: whoever knows one can sign tokens for anybody.
+#: Values printed in documentation somewhere: anyone can sign tokens with them.
 WELL_KNOWN_SECRETS = frozenset(
     {
         "SetMeInEnvVars!",
@@ -24,6 +25,8 @@ WELL_KNOWN_SECRETS = frozenset(
 )
 SECRET_MIN_LENGTH = 32
 
+_NO_ORIGIN = "holds something that is no origin like"
+_NO_HOST = "must be a host like api.example.org: no scheme, no port, no `*`."
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]*[^@\s<>,;.]")
 
 
@@ -32,14 +35,25 @@ def raw(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def secret(name: str, *, debug: bool, fallback: str = "") -> str:
+def secret(name: str, *, debug: bool, fallback: str) -> str:
     """A secret of at least 32 characters; in debug `fallback` stands in for a missing one."""
     value = raw(name)
-    if debug:
-        return value or fallback
-    if not value:
+    if not value and not debug:
         raise ImproperlyConfigured(f"Set {name} to a random value of at least {SECRET_MIN_LENGTH} characters.")
-    return strong(name, value)
+    return optional_secret(name, debug=debug) or fallback
+
+
+def optional_secret(*names: str, debug: bool) -> str:
+    """The secret under the first of the names that is set, or nothing; in debug it may be weak."""
+    for name in names:
+        if value := raw(name):
+            return value if debug else strong(name, value)
+    return ""
+
+
+def secrets(name: str, *, debug: bool) -> list[str]:
+    """A list of secrets; in debug they may be weak."""
+    return [value if debug else strong(name, value) for value in words(name)]
 
 
 def strong(name: str, value: str) -> str:
@@ -92,81 +106,71 @@ def choice(name: str, allowed: tuple[str, ...], default: str) -> str:
     return value
 
 
-_ANDROID = re.compile(r"android:apk-key-hash:[A-Za-z0-9_-]{43}")
-
-
 def words(name: str) -> list[str]:
     """A list separated by `;`, `,` or blanks."""
     return [part for part in re.split(r"[;,\s]+", raw(name)) if part]
 
 
+def _each(name: str, parts: Iterable[str], read: Callable[[str], str], refusal: str) -> list[str]:
+    """What `read` makes of each part; its ValueError stops the start with `refusal`."""
+    try:
+        return [read(part) for part in parts]
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} {refusal}") from None
+
+
 def origins(name: str) -> list[str]:
     """Web origins (`scheme://host[:port]`) as browsers spell them; trailing slashes are stripped."""
-    try:
-        return [normal_origin(part) for part in words(name)]
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} holds something that is no origin like https://app.example.org.") from None
+    return _each(name, words(name), normal_origin, f"{_NO_ORIGIN} https://app.example.org.")
 
 
 def webauthn_origins(name: str) -> list[str]:
     """The same, and native Android apps (`android:apk-key-hash:` and the base64url of a SHA-256), whose case counts."""
-    try:
-        return [part if _ANDROID.fullmatch(part) else normal_origin(part) for part in words(name)]
-    except ValueError:
-        raise ImproperlyConfigured(
-            f"{name} holds something that is no origin like https://app.example.org or android:apk-key-hash:…."
-        ) from None
+
+    def origin(part: str) -> str:
+        return part if re.fullmatch(r"android:apk-key-hash:[A-Za-z0-9_-]{43}", part) else normal_origin(part)
+
+    return _each(name, words(name), origin, f"{_NO_ORIGIN} https://app.example.org or android:apk-key-hash:….")
 
 
 def origins_and_patterns(name: str) -> tuple[list[str], list[str]]:
     """The same, and regular expressions for those whose first label is a `*`."""
-    try:
-        starred = [pattern(part.rstrip("/")) for part in words(name) if "*" in part]
-        return [normal_origin(part) for part in words(name) if "*" not in part], starred
-    except ValueError:
-        raise ImproperlyConfigured(
-            f"{name} holds something that is no origin like https://app.example.org or https://*.example.org."
-        ) from None
+    refusal = f"{_NO_ORIGIN} https://app.example.org or https://*.example.org."
+    plain = [part for part in words(name) if "*" not in part]
+    starred = [part.rstrip("/") for part in words(name) if "*" in part]
+    return _each(name, plain, normal_origin, refusal), _each(name, starred, pattern, refusal)
 
 
 def hosts(name: str) -> list[str]:
     """Hosts to answer to, as a Host header has them: names, `.example.org` with all below it, addresses, or `*`."""
-    return [part if part == "*" else _host_of_list(name, part) for part in words(name)]
 
+    def host(part: str) -> str:
+        dot = "." if part.startswith(".") else ""
+        return part if part == "*" else dot + bracketed(normal_host(part.removeprefix(".")))
 
-def _host_of_list(name: str, part: str) -> str:
-    dot = "." if part.startswith(".") else ""
-    return dot + bracketed(_host(name, part.removeprefix(".")))
+    return _each(name, words(name), host, _NO_HOST)
 
 
 def host(name: str, fallback: str) -> str:
     """One host: a name or an address, without scheme, port and path."""
     value = raw(name)
-    return _host(name, value) if value else fallback
-
-
-def _host(name: str, value: str) -> str:
-    try:
-        return normal_host(value)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a host like api.example.org: no scheme, no port, no `*`.") from None
+    return _each(name, [value], normal_host, _NO_HOST)[0] if value else fallback
 
 
 def networks(name: str) -> list[str]:
     """Addresses and networks (`10.0.0.1`, `10.0.0.0/8`)."""
-    found = words(name)
-    for part in found:
-        try:
-            ipaddress.ip_network(part)
-        except ValueError:
-            raise ImproperlyConfigured(f"{name} holds something that is no address or network.") from None
-    return found
+
+    def network(part: str) -> str:
+        ipaddress.ip_network(part)
+        return part
+
+    return _each(name, words(name), network, "holds something that is no address or network.")
 
 
 def sender(name: str, fallback: str) -> str:
     """The From of a mail: one address, with or without a name before it."""
     value = raw(name) or fallback
-    found = [address for _, address in getaddresses([value])] if value else []
+    found = [address for _, address in getaddresses([value])]
     if value and ("\n" in value or "\r" in value or len(found) != 1 or not _ADDRESS.fullmatch(found[0])):
         raise ImproperlyConfigured(f"{name} must be an address like Switchboard <noreply@example.org>.")
     return value
@@ -222,5 +226,5 @@ def database_url() -> str:
         return ""
     user, password = (quote(raw(name), safe="") for name in ("POSTGRES_USER", "POSTGRES_PASSWORD"))
     port = integer("POSTGRES_PORT", 5432, minimum=1, maximum=65535)
-    host = f"{bracketed(_host('POSTGRES_HOST', raw('POSTGRES_HOST')))}:{port}"
-    return f"postgres://{user}:{password}@{host}/{quote(raw('POSTGRES_DATABASE') or 'postgres', safe='')}"
+    netloc = f"{bracketed(host('POSTGRES_HOST', ''))}:{port}"
+    return f"postgres://{user}:{password}@{netloc}/{quote(raw('POSTGRES_DATABASE') or 'postgres', safe='')}"

@@ -38,32 +38,16 @@ ENVIRONMENT = read.raw("ENVIRONMENT") or "dev"
 
 SECRET_KEY = read.secret("SECRET_KEY", debug=DEBUG, fallback="debug-only-secret-key-that-signs-nothing-of-worth")
 # Read, never written with: unsubscribe links in old mails stay good.
-SECRET_KEY_FALLBACKS = [
-    value if DEBUG else read.strong("SECRET_KEY_FALLBACKS", value) for value in read.words("SECRET_KEY_FALLBACKS")
-]
+SECRET_KEY_FALLBACKS = read.secrets("SECRET_KEY_FALLBACKS", debug=DEBUG)
 USERS_TOKEN_SECRET = read.secret("USERS_TOKEN_SECRET", debug=DEBUG, fallback=SECRET_KEY)
-USERS_TOKEN_SECRET_FALLBACKS = [
-    value if DEBUG else read.strong("USERS_TOKEN_SECRET_FALLBACKS", value)
-    for value in read.words("USERS_TOKEN_SECRET_FALLBACKS")
-]
-
-
-def _purpose_secret(*names: str) -> str:
-    """A secret of one purpose, under the first of its names that is set; empty: derived from USERS_TOKEN_SECRET."""
-    for name in names:
-        if value := read.raw(name):
-            return value if DEBUG else read.strong(name, value)
-    return ""
-
-
-USERS_ACCESS_TOKEN_SECRET = _purpose_secret("USERS_ACCESS_TOKEN_SECRET", "ACCESS_TOKEN_SECRET")
-USERS_REFRESH_TOKEN_SECRET = _purpose_secret("USERS_REFRESH_TOKEN_SECRET")
-USERS_VERIFICATION_TOKEN_SECRET = _purpose_secret("USERS_VERIFICATION_TOKEN_SECRET")
-USERS_FORGOT_PASSWORD_TOKEN_SECRET = _purpose_secret("USERS_FORGOT_PASSWORD_TOKEN_SECRET")
+USERS_TOKEN_SECRET_FALLBACKS = read.secrets("USERS_TOKEN_SECRET_FALLBACKS", debug=DEBUG)
+# Secrets of one purpose each; empty: derived from USERS_TOKEN_SECRET.
+USERS_ACCESS_TOKEN_SECRET = read.optional_secret("USERS_ACCESS_TOKEN_SECRET", "ACCESS_TOKEN_SECRET", debug=DEBUG)
+USERS_REFRESH_TOKEN_SECRET = read.optional_secret("USERS_REFRESH_TOKEN_SECRET", debug=DEBUG)
+USERS_VERIFICATION_TOKEN_SECRET = read.optional_secret("USERS_VERIFICATION_TOKEN_SECRET", debug=DEBUG)
+USERS_FORGOT_PASSWORD_TOKEN_SECRET = read.optional_secret("USERS_FORGOT_PASSWORD_TOKEN_SECRET", debug=DEBUG)
 # The first encrypts the secrets of authenticator apps, all read; empty: derived from USERS_TOKEN_SECRET.
-USERS_ENCRYPTION_KEYS = [
-    value if DEBUG else read.strong("USERS_ENCRYPTION_KEYS", value) for value in read.words("USERS_ENCRYPTION_KEYS")
-]
+USERS_ENCRYPTION_KEYS = read.secrets("USERS_ENCRYPTION_KEYS", debug=DEBUG)
 
 # --- Where it is reached ----------------------------------------------------------------------------------------------
 
@@ -85,9 +69,9 @@ ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS") or (
 if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts this serves: `*` accepts forged ones.")
 
-# `https://*.example.org` stands for one label. lib/origins.py asks both lists for what answers in front of Django.
+# `https://*.example.org` stands for one label. lib/origins.py checks both lists for what answers in front of Django.
 CORS_ALLOWED_ORIGINS, CORS_ALLOWED_ORIGIN_REGEXES = read.origins_and_patterns("CORS_ORIGINS")
-# Where a flag token says which pages may read, feature_flags/http writes the headers.
+# Where a flag token lists the pages that may read, feature_flags/http writes the headers.
 CORS_URLS_REGEX = r"^/api(?!/frontend(/|$))(/|$)"
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -249,7 +233,7 @@ FLAGS_ENVIRONMENT = read.raw("FLAGS_ENVIRONMENT") or "default"
 _token = read.token("NOTIFICATIONS_API_TOKEN")
 EMAIL_URL = read.raw("EMAIL_URL") or ("consolemail://" if DEBUG else "")
 if EMAIL_URL in {"", "consolemail://"}:
-    # The seed knows a token of MailerSend and no address; whoever has one wants no mail on the console.
+    # The seed knows a token of MailerSend and no address; with one, no mail should end on the console.
     EMAIL_URL = email_url.mailersend(_token) or EMAIL_URL
 NOTIFICATIONS_ENGINE = read.choice("NOTIFICATIONS_ENGINE", ("embedded", "worker", "tasks", "inline", "off"), "embedded")
 NOTIFICATIONS_THREADS = read.integer("NOTIFICATIONS_THREADS", 1, maximum=64)
@@ -262,7 +246,7 @@ NOTIFICATIONS_MAX_ATTEMPTS = read.integer("NOTIFICATIONS_MAX_ATTEMPTS", 8, minim
 NOTIFICATIONS_BATCH = read.integer("NOTIFICATIONS_BATCH", 10, minimum=1, maximum=1000)
 NOTIFICATIONS_BACKOFF_SCALE = read.decimal("NOTIFICATIONS_BACKOFF_SCALE", 1.0, minimum=0, maximum=100)
 NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
-# What mails are written in; whoever reads another language gets the first.
+# What mails are written in; readers of other languages get the first.
 NOTIFICATIONS_LANGUAGES = [code.lower() for code in read.words("NOTIFICATIONS_LANGUAGES")] or ["en", "de"]
 if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", code, re.ASCII) for code in NOTIFICATIONS_LANGUAGES):
     raise ImproperlyConfigured("NOTIFICATIONS_LANGUAGES must be codes such as en, de or pt-br.")
@@ -290,7 +274,7 @@ if EMAIL_URL:
         if _trouble := webhook_signatures.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET):
             raise ImproperlyConfigured(_trouble)
 else:
-    # Nobody to hand mail to: accounts work, messages wait, the admin says what to set.
+    # No provider: accounts work, messages wait, the admin shows what to set.
     NOTIFICATIONS_ENGINE = "off"
 if NOTIFICATIONS_TASKS_BACKEND:
     # Whatever the engine: the tables of a backend should not come and go with a switch.
@@ -349,8 +333,8 @@ SILENCED_SYSTEM_CHECKS = [
 logging.captureWarnings(True)
 # whitenoise hands files over as plain iterators; they are small, and read once.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
-# Who asks for /metrics with this bearer gets them; unset, there is no such page.
-METRICS_TOKEN = _purpose_secret("METRICS_TOKEN")
+# The bearer of /metrics; unset, there is no such page.
+METRICS_TOKEN = read.optional_secret("METRICS_TOKEN", debug=DEBUG)
 # What was deployed, such as the tag of the image; workers show it.
 RELEASE = read.raw("RELEASE")[:40]
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
