@@ -29,7 +29,9 @@ ROUTES = {
     ),
     "/api/client/register": _site("client register", {"POST": unleash.client_register}),
     "/edge/validate": _site("edge validate", {"POST": unleash.validate}),
-    "/api/frontend": _frontend("frontend", {"GET": unleash.frontend, "POST": unleash.frontend, "OPTIONS": preflight}),
+    "/api/frontend": _frontend(
+        "frontend", {"GET": unleash.frontend, "POST": unleash.frontend_post, "OPTIONS": preflight}
+    ),
     "/api/frontend/client/register": _frontend(
         "frontend register", {"POST": unleash.frontend_register, "OPTIONS": preflight}
     ),

@@ -122,86 +122,32 @@ async def list_flags(request: HttpRequest) -> HttpResponse:
 unleash = Router(tags=["Unleash"])
 
 _ACCEPTED: dict[int, Any] = {202: None, **_refusals(400, 401, 403, 413, 503)}
-_READ = _refusals(401, 403, 503)
-_FRONTEND = {200: schemas.TogglesOut, 304: None}
+_TOGGLES: dict[int, Any] = {200: schemas.TogglesOut, 304: None, **_refusals(400, 401, 403, 503)}
 
-#: Method, path, name, description, responses, what the OpenAPI document says of the request.
-_UNLEASH_ROUTES: list[tuple[str, str, str, str, dict[int, Any], dict[str, Any]]] = [
-    (
-        "GET",
-        "/client/features",
-        "client_features",
-        "All flags as server SDKs evaluate them. Needs a server token.",
-        {200: schemas.FeaturesOut, 304: None, **_READ},
-        _described(_UNCHANGED),
-    ),
-    (
-        "GET",
-        "/client/delta",
-        "client_delta",
-        "All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them. Needs a server token.",
-        {200: schemas.DeltaOut, 304: None, **_READ},
-        _described(_UNCHANGED),
-    ),
-    (
-        "POST",
-        "/client/metrics/bulk",
-        "client_metrics_bulk",
-        "What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token.",
-        _ACCEPTED,
-        _described(body=schemas.BulkMetricsIn),
-    ),
-    (
-        "POST",
-        "/client/register",
-        "client_register",
-        "Accepted and not kept. Needs a server token.",
-        _ACCEPTED,
-        _described(body=schemas.RegistrationIn),
-    ),
-    (
-        "POST",
-        "/client/metrics",
-        "client_metrics",
-        "What a server SDK has answered, to be added to the usage of flags. Needs a server token.",
-        _ACCEPTED,
-        _described(body=schemas.MetricsIn),
-    ),
-    (
-        "GET",
-        "/frontend",
-        "frontend_toggles",
-        "The flags that are on for the context in the query: `userId=7&properties[country]=IT`. "
-        "Needs a frontend token.",
-        {**_FRONTEND, **_refusals(400, 401, 403, 503)},
-        _described(_UNCHANGED),
-    ),
+
+def _read(schema: type[BaseModel]) -> dict[int, Any]:
+    return {200: schema, 304: None, **_refusals(401, 403, 503)}
+
+
+#: Method, path, name, responses, and what the description tells of the request.
+_UNLEASH_ROUTES: list[tuple[str, str, str, dict[int, Any], dict[str, Any]]] = [
+    ("GET", "/client/features", "client_features", _read(schemas.FeaturesOut), _described(_UNCHANGED)),
+    ("GET", "/client/delta", "client_delta", _read(schemas.DeltaOut), _described(_UNCHANGED)),
+    ("POST", "/client/metrics/bulk", "client_metrics_bulk", _ACCEPTED, _described(body=schemas.BulkMetricsIn)),
+    ("POST", "/client/register", "client_register", _ACCEPTED, _described(body=schemas.RegistrationIn)),
+    ("POST", "/client/metrics", "client_metrics", _ACCEPTED, _described(body=schemas.MetricsIn)),
+    ("GET", "/frontend", "frontend_toggles", _TOGGLES, _described(_UNCHANGED)),
     (
         "POST",
         "/frontend",
         "frontend_toggles_post",
-        "The same for a context in the body. Needs a frontend token.",
-        {**_FRONTEND, **_refusals(400, 401, 403, 413, 503)},
+        {**_TOGGLES, **_refusals(413)},
         _described(_UNCHANGED, body=schemas.FrontendIn),
     ),
-    (
-        "POST",
-        "/frontend/client/register",
-        "frontend_register",
-        "Accepted and not kept. Needs a frontend token.",
-        _ACCEPTED,
-        _described(body=schemas.RegistrationIn),
-    ),
-    (
-        "POST",
-        "/frontend/client/metrics",
-        "frontend_metrics",
-        "What a browser has answered, to be added to the usage of flags. Needs a frontend token.",
-        _ACCEPTED,
-        _described(body=schemas.MetricsIn),
-    ),
+    ("POST", "/frontend/client/register", "frontend_register", _ACCEPTED, _described(body=schemas.RegistrationIn)),
+    ("POST", "/frontend/client/metrics", "frontend_metrics", _ACCEPTED, _described(body=schemas.MetricsIn)),
 ]
-for method, path, name, description, responses, extra in _UNLEASH_ROUTES:
+for method, path, name, responses, extra in _UNLEASH_ROUTES:
     unleash.api_operation(
         [method],
         path,
@@ -209,7 +155,7 @@ for method, path, name, description, responses, extra in _UNLEASH_ROUTES:
         auth=None,
         operation_id=f"feature_flags_api_{name}",
         summary=name.replace("_", " ").title(),
-        description=description,
+        description=dispatch.ROUTES[f"/api{path}"].endpoints[method].__doc__,
         openapi_extra=extra,
     )(answer)
 

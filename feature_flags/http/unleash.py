@@ -1,7 +1,8 @@
-"""The Unleash client and frontend APIs, and the seed's own list."""
+"""The Unleash client and frontend APIs, and the seed's own list. The API's description shows these docstrings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,7 +10,7 @@ import mmh3
 
 from feature_flags.conf import conf
 from feature_flags.http import wire
-from feature_flags.http.cache import cache_of
+from feature_flags.http.cache import ResponseCache, cache_of
 from feature_flags.http.deltas import deltas
 from feature_flags.http.requests import (
     FRONTEND,
@@ -37,7 +38,7 @@ from feature_flags.http.wire import (
     unchanged,
 )
 from feature_flags.runtime import usage
-from feature_flags.runtime.snapshot import Snapshot
+from feature_flags.runtime.snapshot import Snapshot, Token
 
 _MAX_FIELDS = 1000
 
@@ -48,6 +49,7 @@ def seed_list(request: Request, snapshot: Snapshot | None) -> Response:
 
 
 def client_features(request: Request, snapshot: Snapshot | None) -> Response:
+    """All flags as server SDKs evaluate them. Needs a server token."""
     cache = cache_of(snapshot)
     authenticate(request, cache, SERVER)
     headers = request.headers
@@ -59,7 +61,7 @@ def client_features(request: Request, snapshot: Snapshot | None) -> Response:
 
 
 def client_delta(request: Request, snapshot: Snapshot | None) -> Response:
-    """Everything, or with the entity tag of an earlier response the changes since."""
+    """All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them. Needs a server token."""
     cache = cache_of(snapshot)
     authenticate(request, cache, SERVER)
     known = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
@@ -89,16 +91,18 @@ def validate(request: Request, snapshot: Snapshot | None) -> Response:
 
 
 def client_register(request: Request, snapshot: Snapshot | None) -> Response:
+    """Accepted and not kept. Needs a server token."""
     authenticate(request, cache_of(snapshot), SERVER)
     return _accepted(request, SERVER)
 
 
 def client_metrics(request: Request, snapshot: Snapshot | None) -> Response:
+    """What a server SDK has answered, to be added to the usage of flags. Needs a server token."""
     return _report(request, snapshot, SERVER)
 
 
 def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Response:
-    """What many SDKs have counted, collected by one proxy: `{"metrics": [{"featureName", "appName", "yes", "no"}]}`."""
+    """What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token."""
     cache = cache_of(snapshot)
     token = authenticate(request, cache, SERVER)
     metrics = read_object(request.body).get("metrics") or []
@@ -111,19 +115,32 @@ def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Response
 
 
 def frontend_register(request: Request, snapshot: Snapshot | None) -> Response:
+    """Accepted and not kept. Needs a frontend token."""
     authenticate(request, cache_of(snapshot), FRONTEND)
     return _accepted(request, FRONTEND)
 
 
 def frontend_metrics(request: Request, snapshot: Snapshot | None) -> Response:
+    """What a browser has answered, to be added to the usage of flags. Needs a frontend token."""
     return _report(request, snapshot, FRONTEND)
 
 
 def frontend(request: Request, snapshot: Snapshot | None) -> Response:
-    """The flags that are on for one context, with their variants. SDKs count for themselves: nothing is counted."""
+    """The flags that are on for the context in the query: `userId=7&properties[country]=IT`. Needs a frontend token."""
     cache = cache_of(snapshot)
     token = authenticate(request, cache, FRONTEND)
-    given = given_context(request.body) if request.method == "POST" else _query_context(request.query)
+    return _toggles(request, cache, token, _query_context(request.query))
+
+
+def frontend_post(request: Request, snapshot: Snapshot | None) -> Response:
+    """The same for a context in the body. Needs a frontend token."""
+    cache = cache_of(snapshot)
+    token = authenticate(request, cache, FRONTEND)
+    return _toggles(request, cache, token, given_context(request.body))
+
+
+def _toggles(request: Request, cache: ResponseCache, token: Token, given: Mapping[str, Any]) -> Response:
+    """SDKs count for themselves: nothing is counted."""
     context = evaluation_context(given, token, request.peer)
     _, toggles = cache.exposed_toggles.evaluate(context, cache.snapshot.flags)
     body = b'{"toggles":[%s]}' % toggles
