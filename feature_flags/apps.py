@@ -31,14 +31,11 @@ def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
     if using == DEFAULT_DB_ALIAS and _is_migrated(apps):
         declaring.ensure_declared()
         if settings.DEBUG:
-            _print_development_tokens(tokens.create_development_tokens())
-
-
-def _print_development_tokens(secrets: dict[str, str]) -> None:
-    if secrets:
-        print("Flag tokens for development (shown only now):")
-        for kind, secret in secrets.items():
-            print(f"  {kind:8}  {secret}")
+            secrets = tokens.create_development_tokens()
+            if secrets:
+                print("Flag tokens for development (shown only now):")
+            for kind, secret in secrets.items():
+                print(f"  {kind:8}  {secret}")
 
 
 def _is_migrated(migrated: Apps) -> bool:

@@ -1,8 +1,7 @@
-"""Selected flags as a file that `import_feature_flags` reads. It leaves the house: freshly proved, and on record."""
+"""Selected flags as a file that `import_feature_flags` reads: after a fresh proof of identity, and audited."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -22,7 +21,7 @@ LIMIT = 10_000
 
 
 def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:
-    """The chosen flags and, for whoever may see them, the segments their rules refer to."""
+    """The selected flags and, for staff who may see them, the segments their rules refer to."""
     site: Any = model_admin.admin_site
     if not site.is_fresh(request):
         then = "Thank you. Now export once more."
@@ -37,12 +36,11 @@ def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[Fe
     shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
     segments = [segment_document(segment) for segment in shown.order_by("name")]
     audit.note(
-        Actor.of(request, "admin"), "flags.exported", count=len(documents), flags=sorted(_names(documents))[:100]
+        Actor.of(request, "admin"),
+        "flags.exported",
+        count=len(documents),
+        flags=sorted(document["codename"] for document in documents.values())[:100],
     )
     headers = {"Content-Disposition": 'attachment; filename="feature-flags.json"'}
     text = switchboard.dump(documents.values(), segments)
     return HttpResponse(text, content_type="application/json", headers=headers)
-
-
-def _names(documents: Mapping[int, flag_document.Document]) -> list[str]:
-    return [document["codename"] for document in documents.values()]

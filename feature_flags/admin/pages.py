@@ -1,4 +1,4 @@
-"""One page for a whole document: drawn, its rows changed, saved by one verb, refused when somebody was quicker."""
+"""One page for a whole document: its rows are changed, it is saved by one service, refused when it is out of date."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HISTORY_SHOWN = 50
 
 
 class SaveForm(forms.Form):
-    """What goes with a save: why, and what the page was drawn from."""
+    """What goes with a save: the reason."""
 
     use_required_attribute = False
     reason = forms.CharField(
@@ -73,7 +73,7 @@ class DocumentPage:
         return {}
 
     def risks(self, before: Document, changes: Document) -> list[str]:
-        """What a save would do that asks for a second look; InvalidFlag when it cannot be saved at all."""
+        """What a save would do that has to be confirmed; InvalidFlag when it cannot be saved at all."""
         return []
 
     def context(self, node: Node) -> dict[str, Any]:
@@ -121,7 +121,9 @@ class DocumentPage:
                 return self.stale(document)
             node.form.add_error(None, error.message)
         except _AtRisk as risk:
-            return self._second_look(node, risk)
+            # Asked once more, with the cursor where the reason goes.
+            self.extra["risks"], self.extra["confirmed"] = risk.sentences, " | ".join(risk.sentences)
+            self.save_form.fields["reason"].widget.attrs["autofocus"] = True
         return self.render(node)
 
     def _write(self, document: Document) -> HttpResponse:
@@ -138,8 +140,8 @@ class DocumentPage:
                 raise _AtRisk(risks)
             if not self.edit(changes, self.base, reason):
                 return self.leave(self.obj, f"“{self.obj}”: nothing to save.", level=messages.INFO)
-            told = ", ".join(sorted(changes))
-            self.admin.log_change(self.request, self.obj, f"Saved: {told}." + because(reason))
+            saved = ", ".join(sorted(changes))
+            self.admin.log_change(self.request, self.obj, f"Saved: {saved}." + because(reason))
         return self.leave(self.obj, f"“{self.obj}”: saved.")
 
     def changes(self, document: Document, drawn_from: Document) -> Document:
@@ -158,7 +160,7 @@ class DocumentPage:
     # --- Refusals that keep what was typed ----------------------------------------------------------------------------
 
     def stale(self, mine: Document) -> HttpResponse:
-        """Somebody was quicker: their changes are shown, ours stay in the form upon what is there now."""
+        """Changed by others meanwhile: their changes are shown, ours stay in the form on top of what is stored now."""
         newer = list(self.revisions().filter(pk__gt=self.base).select_related("actor").order_by("pk"))
         base = self.revisions().filter(pk=self.base).first()
         kept = self.changes(mine, base.snapshot) if base and base.snapshot else mine
@@ -170,11 +172,6 @@ class DocumentPage:
             flag_document.diff({name: now.get(name) for name in kept}, kept)
         )
         self.extra["both"] = sorted(theirs & kept.keys())
-        return self.render(node)
-
-    def _second_look(self, node: Node, risk: _AtRisk) -> HttpResponse:
-        self.extra["risks"], self.extra["confirmed"] = risk.sentences, " | ".join(risk.sentences)
-        self.save_form.fields["reason"].widget.attrs["autofocus"] = True
         return self.render(node)
 
     # --- Answers ------------------------------------------------------------------------------------------------------

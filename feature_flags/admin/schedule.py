@@ -1,4 +1,4 @@
-"""Changes that the clock makes, planned and cancelled on the flag's page."""
+"""Scheduled changes, planned and cancelled on the flag's page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ScheduleForm(forms.Form):
 
 
 class ScheduleViews(VerbAdmin):
-    """`<flag>/schedule/` plans, `<flag>/schedule/<entry>/cancel/` forgets."""
+    """`<flag>/schedule/` plans, `<flag>/schedule/<entry>/cancel/` cancels."""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view

@@ -1,4 +1,4 @@
-"""Segments: groups with a name. A change reaches every flag that uses one, so the page says which."""
+"""Segments: groups with a name. A change reaches every flag that uses one, so the page lists them."""
 
 from __future__ import annotations
 

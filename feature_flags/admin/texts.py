@@ -1,4 +1,4 @@
-"""Lists and payloads as the text of a form field, and back: whatever is stored survives a save that changes nothing."""
+"""Lists and payloads as the text of a form field, and back: all that is stored survives a save without changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feature_flags.flag_document import readable
 
 
 def lines(text: str) -> list[str]:
-    """One name per line or between commas; blanks around them are nobody's intention."""
+    """One name per line or between commas, without the blanks around them."""
     return [name for part in text.replace(",", "\n").splitlines() if (name := part.strip())]
 
 

@@ -1,4 +1,4 @@
-"""Tokens: the secret stands on one page, once, and nowhere else."""
+"""Tokens: the secret is shown once, on one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SDKs that evaluate for themselves read in one document: the same, or not.
+"""Where the SDKs that evaluate for themselves read one document in different ways.
 
 Measured with unleash-client 6.12.1 (Node, an evaluator of its own) and yggdrasil-engine 2.0.0 (in the SDKs for Python,
 Ruby, .NET and Java, and in Edge). Table and versions: docs/flags.md.
@@ -48,7 +48,7 @@ def shared_constraint(constraint: Constraint) -> dict[str, Any]:
         elif constraint.get("operator") == "IN_CIDR":
             shared["values"] = [_plain_network(value) for value in constraint["values"]]
     except (Unshared, AttributeError, KeyError, TypeError):
-        pass  # It stays what it is: validation says what is wrong with it.
+        pass  # It stays as it is: validation refuses it.
     return shared
 
 
@@ -130,20 +130,12 @@ def _value_problem(kind: str, value: str) -> str:
     if kind == "date" and value[17:19] == "60":
         return "Unleash's Node SDK knows no leap second."
     if kind == "semver":
-        return _version_problem(value)
-    return _pattern_problem(value) if kind == "regex" else ""
-
-
-def _version_problem(value: str) -> str:
-    numbers = re.findall(r"[0-9]+", value.partition("+")[0])
-    if len(value) > _MAX_VERSION or any(len(number) > 20 or int(number) >= _SAFE_INTEGER for number in numbers):
-        return f"A version has at most {_MAX_VERSION} characters, and no number in it beyond {_SAFE_INTEGER - 1}."
-    return ""
-
-
-def _pattern_problem(value: str) -> str:
-    try:
-        shared_pattern(value)
-    except Unshared as problem:
-        return str(problem)
+        numbers = re.findall(r"[0-9]+", value.partition("+")[0])
+        if len(value) > _MAX_VERSION or any(len(number) > 20 or int(number) >= _SAFE_INTEGER for number in numbers):
+            return f"A version has at most {_MAX_VERSION} characters, and no number in it beyond {_SAFE_INTEGER - 1}."
+    if kind == "regex":
+        try:
+            shared_pattern(value)
+        except Unshared as problem:
+            return str(problem)
     return ""

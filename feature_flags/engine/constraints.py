@@ -15,7 +15,7 @@ from feature_flags.engine.patterns import compile_pattern
 
 class Operator(NamedTuple):
     """`label` and `negated` stand between field and value in a sentence. `many` take `values`, the others `value`;
-    `kind` says what a value is: list, text, number, date, semver, regex or cidr.
+    `kind` is that of a value: list, text, number, date, semver, regex or cidr.
     """
 
     name: str
@@ -123,7 +123,7 @@ def _membership(field: str, wanted: frozenset[str], outside: bool, clock: Clock)
 
 
 def _ordering(field: str, name: str, value: str, inverted: bool, clock: Clock) -> Test:
-    """Numbers, dates and versions. As in the reference engine the value's own form says which, not the operator."""
+    """Numbers, dates and versions. As in the reference engine the value's own form decides which, not the operator."""
     text = value.strip(" \t")
     compare = COMPARE[name]
     if values.looks_like_date(text):

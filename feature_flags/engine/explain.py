@@ -41,7 +41,7 @@ from feature_flags.engine.variants import (
 class Step:
     """One thing that was checked; a step with children passes when all of them do.
 
-    `kind` is switch, dependency, rule, segment, constraint, target, rollout or variant. `note` says what a reader
+    `kind` is switch, dependency, rule, segment, constraint, target, rollout or variant. `note` is what a reader
     might miss. A constraint fills `field` to `inverted`, a rollout `given` and the four after `inverted`; for a
     variant `percentage` is the sum of all weights.
     """
@@ -114,12 +114,17 @@ class _Walk:
 
     def dependency(self, prerequisite: Prerequisite) -> Step:
         parent = self.flags.get(prerequisite.parent)
+        state = "on" if prerequisite.enabled else "off"
+        variants = " or ".join(sorted(prerequisite.variants))
+        note = "There is no such flag." if parent is None else ""
+        if parent is not None and parent.has_parents:
+            note = "It has prerequisites of its own, so it can satisfy nobody."
         result = None if parent is None else parent.evaluate(self.context, self.flags)
         return Step(
             "dependency",
-            _prerequisite_label(prerequisite),
+            f"{prerequisite.parent} is {state}" + (f" with variant {variants}" if variants else ""),
             is_met(prerequisite, self.context, self.flags),
-            _prerequisite_note(parent),
+            note,
             field=prerequisite.parent,
             given=None if result is None else "on" if result.enabled else "off",
         )
@@ -289,19 +294,6 @@ def _bucket_note(bucket: int | None, percentage: int, stickiness: str) -> str:
     if bucket is None:
         return f"The context has no {stickiness}, so it cannot be placed."
     return f"Bucket {bucket} is {'within' if bucket <= percentage else 'beyond'} {percentage}."
-
-
-def _prerequisite_label(prerequisite: Prerequisite) -> str:
-    """`checkout is on with variant blue or red`."""
-    state = "on" if prerequisite.enabled else "off"
-    variants = " or ".join(sorted(prerequisite.variants))
-    return f"{prerequisite.parent} is {state}" + (f" with variant {variants}" if variants else "")
-
-
-def _prerequisite_note(parent: CompiledFlag | None) -> str:
-    if parent is None:
-        return "There is no such flag."
-    return "It has prerequisites of its own, so it can satisfy nobody." if parent.has_parents else ""
 
 
 def _weights(choice: Choice) -> str:

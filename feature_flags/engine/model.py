@@ -78,16 +78,12 @@ class Result:
 Evaluate = Callable[[Context, "Flags"], Result]
 
 
-def _fresh_cell() -> list[int]:
-    return [0, 0]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledFlag:
-    """A flag ready to be asked. Immutable but for `cell`, which is the caller's: [yes, no], never touched here.
+    """A flag ready to be evaluated. Immutable but for `cell`, which is the caller's: [yes, no], never touched here.
 
-    `constant` is the answer when it depends on nothing; ask it first and spare the call. `evaluate(context, flags)`
-    answers for a normalised context; `flags` holds the other flags by name, for prerequisites. `error` says why the
+    `constant` is the result when it depends on nothing; look at it first and spare the call. `evaluate(context, flags)`
+    is the result for a normalised context; `flags` holds the other flags by name, for prerequisites. `error` is why the
     flag could not be compiled.
     """
 
@@ -97,10 +93,10 @@ class CompiledFlag:
     constant: Result | None = None
     error: str = ""
     exposed: bool = True
-    cell: list[int] = field(default_factory=_fresh_cell)
-    # For children: a parent with parents of its own satisfies nobody, and its variant counts even while it is off.
+    cell: list[int] = field(default_factory=lambda: [0, 0])
+    # For children: a parent with parents of its own satisfies no context, and its variant counts even while it is off.
     has_parents: bool = False
-    # What of a context the answer can hang on, but for its parents; DRAW among them when chance decides.
+    # The fields of a context that the result depends on, but for its parents; RANDOM among them when chance decides.
     fields: frozenset[str] = frozenset()
     variant_while_off: Callable[[Context], Variant | None] | None = None
     # What explain needs to walk exactly as the compiler did.

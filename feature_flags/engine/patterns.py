@@ -26,7 +26,7 @@ _PROPERTY = re.compile(r"\\([pP])\{?(\^?)([^}]*)\}?", re.DOTALL)
 
 
 class Unshared(ValueError):
-    """A pattern that the regular expressions of two SDKs read in different ways; says what to write instead."""
+    """A pattern that the regular expressions of two SDKs read in different ways; with what to write instead."""
 
 
 def compile_pattern(pattern: str, ignore_case: bool = False) -> Any | None:
@@ -76,14 +76,12 @@ class _Rewriting:
             # Nothing looks at groups, and engines disagree about their names.
             return "(?:"
         if found["options"] is not None:
-            self._refuse_options(found[0])
+            group = found[0]
+            if not _OPTIONS.fullmatch(group):
+                raise Unshared(f"Clients disagree about {group}. Of the options use i, m, s and U.")
+            if group.endswith(")") and self.pattern[self.at : self.at + 1] in {"*", "+", "?", "{"}:
+                raise Unshared(f"Clients disagree about what {self.pattern[self.at]} repeats after {group}.")
         return r"\{" if found["other"] == "{" else found[0]
-
-    def _refuse_options(self, group: str) -> None:
-        if not _OPTIONS.fullmatch(group):
-            raise Unshared(f"Clients disagree about {group}. Of the options use i, m, s and U.")
-        if group.endswith(")") and self.pattern[self.at : self.at + 1] in {"*", "+", "?", "{"}:
-            raise Unshared(f"Clients disagree about what {self.pattern[self.at]} repeats after {group}.")
 
     def _escape(self, escape: str) -> str:
         letter = escape[1]

@@ -125,4 +125,4 @@ class DeltaOut(_Open):
 
 
 class RegistrationIn(RootModel[Any]):
-    """Read by nobody: every application may ask."""
+    """Not read: every application may register."""

@@ -20,7 +20,7 @@ logger = logging.getLogger("switchboard.flags")
 CHANNEL = "feature_flags"
 #: How long the first reader of a process waits for the first snapshot.
 FIRST_SECONDS = 5.0
-#: Without contact to the database for this long, readiness says so.
+#: Without contact to the database for this long, the process is not ready.
 STALE_SECONDS = 30.0
 LOG_SECONDS = 60.0
 
