@@ -105,7 +105,7 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
 
     # --- Undo ---------------------------------------------------------------------------------------------------------
 
-    def pressed(self, request: HttpRequest, verb: Verb, obj: FeatureFlag) -> None:
+    def after_verb(self, request: HttpRequest, verb: Verb, obj: FeatureFlag) -> None:
         if verb.name.startswith("switch/") and not obj.is_protected:
             request.session[UNDO] = [obj.pk, "off" if obj.is_active else "on"]
 
@@ -116,7 +116,7 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
         pk, state = request.session.pop(UNDO)
         flag = FeatureFlag.objects.filter(pk=pk).first()
         verb = next(verb for verb in self.verbs if verb.name == f"switch/{state}")
-        if flag is None or not verb.applies(flag) or not self.may_press(request, verb):
+        if flag is None or not verb.applies(flag) or not self.has_verb_permission(request, verb):
             return None
         url = self.page_url(f"verb_{verb.slug}", quote(pk))
         filters = self.get_preserved_filters(request)

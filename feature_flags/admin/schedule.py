@@ -18,7 +18,7 @@ from feature_flags.admin.common import because, who
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.services import schedules
-from lib.admin.verbs import VerbAdmin, staff
+from lib.admin.verbs import VerbAdmin
 from lib.errors import ProductError
 
 
@@ -125,4 +125,4 @@ def may_plan(request: HttpRequest, action: Any) -> bool:
     """The same permission as for doing it now."""
     switches = action in (FlagSchedule.Action.ON, FlagSchedule.Action.OFF)
     permission = "switch_featureflag" if switches else "change_featureflag"
-    return bool(staff(request).has_perm(f"feature_flags.{permission}"))  # type: ignore[attr-defined]
+    return request.user.has_perm(f"feature_flags.{permission}")

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from feature_flags import flag_document
 from feature_flags.admin import texts
-from feature_flags.admin.common import who
+from feature_flags.admin.common import by_staff, who
 from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
 from feature_flags.admin.pages import DocumentPage
 from feature_flags.admin.tree import Node
@@ -26,15 +26,6 @@ from lib.errors import ProductError
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet as Revisions
-
-
-def _delete(segment: Segment, /, *, request: HttpRequest, reason: str) -> bool:
-    segments.delete_segment(segment, **who(request, reason))
-    return True
-
-
-def _says_delete(segment: Segment) -> str:
-    return "Rules can no longer refer to it; its history stays."
 
 
 class SegmentPage(DocumentPage):
@@ -84,12 +75,12 @@ class SegmentAdmin(VerbAdmin):
             name="delete",
             label="Delete",
             permission="feature_flags.delete_segment",
-            run=_delete,
+            run=by_staff(segments.delete_segment),
             done="deleted",
             asks_reason=True,
             reason_required=False,
-            says=_says_delete,
-            ends=True,
+            explain=lambda segment: "Rules can no longer refer to it; its history stays.",
+            deletes=True,
             in_bulk=False,
             applies=lambda segment: not segment.rules.exists(),
         ),

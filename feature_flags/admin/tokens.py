@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.common import because, who
+from feature_flags.admin.common import because, by_staff, who
 from feature_flags.admin.texts import lines
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken
@@ -22,7 +22,7 @@ from lib import audit
 from lib.actors import Actor
 from lib.admin.lists import ReadOnlyAdmin, chip
 from lib.admin.pages import has_fresh_proof
-from lib.admin.verbs import Verb, staff
+from lib.admin.verbs import Verb
 
 MANAGE = "feature_flags.manage_flagtoken"
 
@@ -61,10 +61,6 @@ def _about(token: FlagToken) -> dict[str, Any]:
     return {"name": token.name, "kind": str(token.kind)}
 
 
-def _revoke(token: FlagToken, /, *, request: HttpRequest, reason: str) -> bool:
-    return tokens.revoke_token(token, **who(request, reason))
-
-
 @admin.register(FlagToken)
 class FlagTokenAdmin(ReadOnlyAdmin):
     list_display = ("name", "state", "kind", "begins_with", "verb_buttons", "last_used_on", "expires_at", "created_at")
@@ -87,15 +83,15 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             name="revoke",
             label="Revoke",
             permission=MANAGE,
-            run=_revoke,
+            run=by_staff(tokens.revoke_token),
             sensitive=True,
-            event="flag_token.revoked",
-            about=_about,
+            audit_event="flag_token.revoked",
+            audit_details=_about,
             done="revoked",
             already="revoked already",
             asks_reason=True,
             reason_required=False,
-            says=lambda token: "Whoever uses it is refused from now on; this is for good.",
+            explain=lambda token: "Whoever uses it is refused from now on; this is for good.",
             in_row=True,
             applies=lambda token: token.revoked_at is None,
         ),
@@ -108,7 +104,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
         return super().has_view_permission(request, obj) or self.has_add_permission(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(staff(request).has_perm(MANAGE))  # type: ignore[attr-defined]
+        return request.user.has_perm(MANAGE)
 
     @admin.display(description=_("state"))
     def state(self, token: FlagToken) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from django import forms
-from django.http import HttpRequest
 
 from feature_flags import declarations, names
-from feature_flags.admin.common import who
+from feature_flags.admin.common import by_staff
 from feature_flags.models import FeatureFlag, FlagSeen
 from feature_flags.services import editing
 from lib.admin.verbs import ReasonForm, Verb
@@ -25,31 +24,6 @@ class RenameForm(ReasonForm):
     field_order = ("codename", "reason")
 
 
-def _switch_on(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return editing.switch(flag, on=True, **who(request, reason))
-
-
-def _switch_off(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return editing.switch(flag, on=False, **who(request, reason))
-
-
-def _archive(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return editing.archive(flag, **who(request, reason))
-
-
-def _unarchive(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    return editing.unarchive(flag, **who(request, reason))
-
-
-def _delete(flag: FeatureFlag, /, *, request: HttpRequest, reason: str) -> bool:
-    editing.delete(flag, **who(request, reason))
-    return True
-
-
-def _rename(flag: FeatureFlag, /, *, request: HttpRequest, reason: str, codename: str) -> bool | str:
-    return editing.rename(flag, codename, **who(request, reason)) and f"renamed to {flag.codename}"
-
-
 def _is_declared(flag: FeatureFlag) -> bool:
     return declarations.is_declared(flag.codename)
 
@@ -60,7 +34,7 @@ def _may_be_deleted(flag: FeatureFlag) -> bool:
     return flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
 
 
-def _says_on(flag: FeatureFlag) -> str:
+def _explain_on(flag: FeatureFlag) -> str:
     if flag.is_active:
         return "It is on already."
     narrowed = flag.rules.exists() or flag.rollout_percent < 100
@@ -68,16 +42,16 @@ def _says_on(flag: FeatureFlag) -> str:
     return f"It goes on for {to}, within a second and everywhere."
 
 
-def _says_off(flag: FeatureFlag) -> str:
+def _explain_off(flag: FeatureFlag) -> str:
     return "It goes off for everybody, within a second and everywhere." if flag.is_active else "It is off already."
 
 
-def _says_archive(flag: FeatureFlag) -> str:
+def _explain_archive(flag: FeatureFlag) -> str:
     goes = "It goes off; whoever" if flag.is_active else "Whoever"
     return f"{goes} asks for it is told that there is no such flag. It can be taken out of the archive again."
 
 
-def _says_delete(flag: FeatureFlag) -> str:
+def _explain_delete(flag: FeatureFlag) -> str:
     return "Only its history stays. Its newest entry brings it back, without the schedule."
 
 
@@ -86,11 +60,11 @@ FLAG_VERBS = (
         name="switch/on",
         label="Switch on",
         permission=SWITCH,
-        run=_switch_on,
+        run=by_staff(editing.switch, on=True),
         done="switched on",
         already="on already",
         asks_reason=lambda flag: flag.is_protected,
-        says=_says_on,
+        explain=_explain_on,
         in_row=True,
         applies=lambda flag: not flag.is_active and not flag.is_archived,
     ),
@@ -98,11 +72,11 @@ FLAG_VERBS = (
         name="switch/off",
         label="Switch off",
         permission=SWITCH,
-        run=_switch_off,
+        run=by_staff(editing.switch, on=False),
         done="switched off",
         already="off already",
         asks_reason=lambda flag: flag.is_protected,
-        says=_says_off,
+        explain=_explain_off,
         in_row=True,
         applies=lambda flag: flag.is_active,
     ),
@@ -110,7 +84,7 @@ FLAG_VERBS = (
         name="rename",
         label="Rename",
         permission="feature_flags.change_featureflag",
-        run=_rename,
+        run=lambda flag, **given: by_staff(editing.rename)(flag, **given) and f"renamed to {flag.codename}",
         done="renamed",
         already="its name is that already",
         asks_reason=True,
@@ -123,19 +97,19 @@ FLAG_VERBS = (
         name="archive",
         label="Archive",
         permission=ARCHIVE,
-        run=_archive,
+        run=by_staff(editing.archive),
         done="archived",
         already="archived already",
         asks_reason=True,
         reason_required=lambda flag: flag.is_protected and flag.is_active,
-        says=_says_archive,
+        explain=_explain_archive,
         applies=lambda flag: not flag.is_archived and not _is_declared(flag),
     ),
     Verb(
         name="unarchive",
         label="Take out of the archive",
         permission=ARCHIVE,
-        run=_unarchive,
+        run=by_staff(editing.unarchive),
         done="taken out of the archive, off",
         already="not archived",
         in_bulk=False,
@@ -145,12 +119,12 @@ FLAG_VERBS = (
         name="delete",
         label="Delete",
         permission=ARCHIVE,
-        run=_delete,
+        run=by_staff(editing.delete),
         done="deleted",
         asks_reason=True,
         reason_required=False,
-        says=_says_delete,
-        ends=True,
+        explain=_explain_delete,
+        deletes=True,
         in_bulk=False,
         applies=_may_be_deleted,
     ),

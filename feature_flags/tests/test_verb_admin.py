@@ -9,32 +9,32 @@ from django.urls import path
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.services import editing
 from feature_flags.tests.factories import FeatureFlagFactory
-from lib.admin.verbs import ReasonForm, Verb, VerbAdmin, staff
+from lib.admin.verbs import ReasonForm, Verb, VerbAdmin
 from lib.errors import ProductError
 
 LIST = "/admin/feature_flags/featureflag/"
 
 
-def _retire(flag, /, *, request, reason):
+def _retire(flag, *, actor, reason=""):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_INVALID", "This one stays.")
-    who = {"by": staff(request), "reason": reason, "door": FlagRevision.Door.ADMIN}
+    who = {"by": actor.user, "reason": reason, "door": FlagRevision.Door.ADMIN}
     return editing.edit(flag, {"label": "retired", "description": None}, **who)
 
 
-def _count(flag, /, *, request, reason):
+def _count(flag, *, actor, reason=""):
     return f"{len(flag.codename)} letters counted"
 
 
-def _describe(flag, /, *, request, reason, description):
-    who = {"by": staff(request), "reason": reason, "door": FlagRevision.Door.ADMIN}
+def _describe(flag, *, actor, description, reason=""):
+    who = {"by": actor.user, "reason": reason, "door": FlagRevision.Door.ADMIN}
     return editing.edit(flag, {"description": description}, **who)
 
 
-def _drop(flag, /, *, request, reason):
+def _drop(flag, *, actor, reason=""):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_IN_USE", "This one stays.")
-    editing.delete(flag, by=staff(request), reason=reason, door=FlagRevision.Door.ADMIN)
+    editing.delete(flag, by=actor.user, reason=reason, door=FlagRevision.Door.ADMIN)
     return True
 
 
@@ -67,7 +67,7 @@ class FlagAdmin(VerbAdmin):
             asks_reason=lambda flag: flag.is_protected,
             reason_required=lambda flag: flag.is_active,
             form=DescribeForm,
-            says=lambda flag: f"It has {len(flag.codename)} letters.",
+            explain=lambda flag: f"It has {len(flag.codename)} letters.",
         ),
         Verb(
             name="drop",
@@ -75,7 +75,7 @@ class FlagAdmin(VerbAdmin):
             permission="feature_flags.change_featureflag",
             run=_drop,
             done="dropped",
-            ends=True,
+            deletes=True,
         ),
     )
 

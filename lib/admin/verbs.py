@@ -1,11 +1,11 @@
-"""Verb buttons: what staff press in lists, on pages and for a selection, always POST, always through a service."""
+"""Verb buttons in lists, on pages and for a selection: always POST, always through a service."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -16,47 +16,31 @@ from django.contrib.admin.utils import model_ngettext, quote, unquote
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 
 from lib import audit
 from lib.actors import Actor
+from lib.admin.pages import render_page
 from lib.errors import ProductError
 
 if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-
     ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin
 
-#: Where a button was pressed, and so where its answer leads back to.
+#: The field that says where a button stood, and so where the answer leads back to.
 FROM, FROM_LIST = "_from", "list"
 BULK_LIMIT = 500
 _SHOWN = 10
 
-
-#: `run(obj, request=..., reason=...)`, and by name whatever else the page in between asked for.
-Run = Callable[..., bool | str]
 #: A fact about every object, or a question to ask of each.
-Asked = bool | Callable[[Any], bool]
+Fact = bool | Callable[[Any], bool]
 
 
-def _always(obj: Any) -> bool:
-    return True
-
-
-def _nothing(obj: Any) -> str:
-    return ""
-
-
-def _of_itself(obj: Any) -> dict[str, Any]:
-    return {"name": str(obj)[:200]}
-
-
-def _holds(asked: Asked, obj: Any) -> bool:
-    return asked(obj) if callable(asked) else asked
+def _holds(fact: Fact, obj: Any) -> bool:
+    return fact(obj) if callable(fact) else fact
 
 
 class ReasonForm(forms.Form):
@@ -73,31 +57,33 @@ class ReasonForm(forms.Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
-    """One button. `run` calls the service and says what came of it.
+    """One button, which calls `run(obj, actor=...)`: a service, with the fields of `form` by name where it is shown.
 
-    True: done, told in the words of `done`. False: it was so already, told in the words of `already`; nothing is
-    logged. A text: done, told in these words ("3 sessions ended"). A ProductError: refused, its message is shown.
+    A result of False, 0 or "": it was so already; `already` is shown and nothing is logged. A text: done, shown instead
+    of `done` ("3 sessions ended"). An HttpResponse: done, sent instead of the way back. Anything else: done. A
+    ProductError: refused, its message is shown.
     """
 
     name: str  #: The end of its address; a slash parts verb and wanted state: `activate`, `switch/on`.
     label: str
     permission: str  #: With the app: `users.activate_user`.
-    run: Run
+    run: Callable[..., Any]
     done: str  #: Completes "“ada@example.org”: …": `activated`.
     already: str = "nothing to do"
-    asks_reason: Asked = False  #: A page asks why before `run` is called; otherwise `reason` is empty.
-    reason_required: Asked = True  #: Whether that page insists on an answer.
-    form: type[ReasonForm] = ReasonForm  #: What that page asks; its fields reach `run` by their names.
-    says: Callable[[Any], str] = _nothing  #: What will happen, in sentences; that page shows it.
-    #: Only with a fresh proof of who presses: the site's `is_fresh(request)` tells, and its
-    #: `ask_proof(request, back_url=, then=)` leads to the page that asks and back to where the button stands.
+    asks_reason: Fact = False  #: Whether a page asks why before `run` is called.
+    reason_required: Fact = True  #: Whether that page insists on an answer.
+    form: type[ReasonForm] = ReasonForm  #: What that page asks.
+    explain: Callable[[Any], str] = lambda obj: ""  #: What will happen, in sentences; that page shows it.
+    #: Whether the user must have proved lately who they are: the site's `is_fresh(request)` answers that, and its
+    #: `ask_proof(request, back_url=, then=)` leads to the page that asks, and back to where the button stands.
     sensitive: bool = False
-    event: str = ""  #: What the audit trail calls it; empty where the service behind `run` notes it there itself.
-    about: Callable[[Any], dict[str, Any]] = _of_itself  #: What it notes of the object; see `lib.audit.note`.
-    ends: bool = False  #: Afterwards the object is no more: the answer leads to the list.
+    audit_event: str = ""  #: Its name in the audit trail; empty where the service records it.
+    #: What the audit trail keeps of the object; see `lib.audit.note`.
+    audit_details: Callable[[Any], dict[str, Any]] = lambda obj: {"name": str(obj)[:200]}
+    deletes: bool = False  #: Afterwards the object is no more: the answer leads to the list.
     in_row: bool = False
     in_bulk: bool = True
-    applies: Callable[[Any], bool] = _always  #: Whether the button makes sense for this object; shown only then.
+    applies: Callable[[Any], bool] = lambda obj: True  #: Whether the button makes sense for this object.
 
     @property
     def slug(self) -> str:
@@ -109,16 +95,12 @@ class Verb:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a press came to; `text` completes a sentence about the object."""
+    """What a verb did to one object; `text` completes a sentence about it."""
 
     obj: models.Model
     level: int
     text: str
-
-
-def staff(request: HttpRequest) -> AbstractBaseUser:
-    """Who is signed in; the admin let nobody else in."""
-    return cast("AbstractBaseUser", request.user)
+    response: HttpResponseBase | None = None
 
 
 class VerbAdmin(ModelAdmin):
@@ -127,21 +109,18 @@ class VerbAdmin(ModelAdmin):
     - a button on the object's page, outside its form;
     - with `in_row`, a button in the list: name the column `verb_buttons` in `list_display`;
     - unless `in_bulk=False`, an action for the selected rows, each row in its own transaction;
-    - with `asks_reason`, a page in between that says what will happen and asks why;
-    - with `sensitive`, a page before that where the person proves who they are, if that was too long ago.
+    - with `asks_reason`, a page in between that explains what will happen and asks why;
+    - with `sensitive`, a page before that where users prove who they are, if that was too long ago.
 
-    Each press is a POST to `<object>/<name>/` (405 otherwise) by somebody who may see the object and has the verb's
-    permission (403 otherwise; the button is absent). Verb and LogEntry are one transaction. The answer leads back to
-    the list as it was filtered, or to the object. A ProductError, also one out of `save_model`, becomes a message.
-
-        def _deactivate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-            return services.deactivate(user, by=Actor(staff(request)), reason=reason)
+    Each is a POST to `<object>/<name>/` (405 otherwise) by a user who may see the object and has the verb's permission
+    (403 otherwise; the button is absent). Verb and LogEntry are one transaction. The answer leads back to the list as
+    it was filtered, or to the object. A ProductError, also one out of `save_model`, becomes a message.
 
         class UserAdmin(VerbAdmin):
             list_display = ("email", "is_active", "verb_buttons")
             verbs = (
                 Verb(
-                    name="deactivate", label="Deactivate", permission="users.deactivate_user", run=_deactivate,
+                    name="deactivate", label="Deactivate", permission="users.deactivate_user", run=staff.deactivate,
                     done="deactivated", already="inactive already", asks_reason=True,
                     applies=lambda user: user.is_active,
                 ),
@@ -156,11 +135,16 @@ class VerbAdmin(ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
 
-    def may_press(self, request: HttpRequest, verb: Verb) -> bool:
-        return staff(request).has_perm(verb.permission) and self.has_view_permission(request)  # type: ignore[attr-defined]
+    def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: Any = None) -> bool:
+        """Whether the user may do this at all; with `obj`, to this object."""
+        return request.user.has_perm(verb.permission) and self.has_view_permission(request)
 
-    def pressable(self, request: HttpRequest) -> list[Verb]:
-        return [verb for verb in self.verbs if self.may_press(request, verb)]
+    def permitted_verbs(self, request: HttpRequest) -> list[Verb]:
+        return [verb for verb in self.verbs if self.has_verb_permission(request, verb)]
+
+    def applicable_verbs(self, request: HttpRequest, obj: Any) -> list[Verb]:
+        verbs = self.permitted_verbs(request)
+        return [verb for verb in verbs if verb.applies(obj) and self.has_verb_permission(request, verb, obj)]
 
     # --- Where the buttons stand --------------------------------------------------------------------------------------
 
@@ -171,36 +155,29 @@ class VerbAdmin(ModelAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = super().get_list_display(request)
-        verbs = [verb for verb in self.pressable(request) if verb.in_row]
-        if not verbs:
+        if not any(verb.in_row for verb in self.permitted_verbs(request)):
             return [column for column in columns if column != "verb_buttons"]
 
         @admin.display(description="")
         def verb_buttons(obj: models.Model) -> str:
-            applicable = [verb for verb in verbs if verb.applies(obj)]
-            return format_html_join(" ", "{}", ((self._row_button(request, verb, obj),) for verb in applicable))
+            verbs = [verb for verb in self.applicable_verbs(request, obj) if verb.in_row]
+            return format_html_join(
+                " ",
+                '<button type="submit" class="verb verb-{}" formaction="{}" formmethod="post" formnovalidate'
+                ' name="{}" value="{}" aria-label="{} {}">{}</button>',
+                (
+                    (verb.slug, self.verb_url(request, verb, obj), FROM, FROM_LIST, verb.label, obj, verb.label)
+                    for verb in verbs
+                ),
+            )
 
         return [verb_buttons if column == "verb_buttons" else column for column in columns]
-
-    def _row_button(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
-        return format_html(
-            '<button type="submit" class="verb verb-{}" formaction="{}" formmethod="post" formnovalidate'
-            ' name="{}" value="{}" aria-label="{} {}">{}</button>',
-            verb.slug,
-            self._verb_url(request, verb, obj),
-            FROM,
-            FROM_LIST,
-            verb.label,
-            obj,
-            verb.label,
-        )
 
     def buttons_for(self, request: HttpRequest, obj: models.Model) -> list[dict[str, Any]]:
         """What `admin/verb_buttons.html` shows on the object's page."""
         return [
-            {"verb": verb, "url": self._verb_url(request, verb, obj), "asks": verb.asks(obj)}
-            for verb in self.pressable(request)
-            if verb.applies(obj)
+            {"verb": verb, "url": self.verb_url(request, verb, obj), "asks": verb.asks(obj)}
+            for verb in self.applicable_verbs(request, obj)
         ]
 
     def render_change_form(
@@ -222,9 +199,11 @@ class VerbAdmin(ModelAdmin):
         actions: dict[str, Any] = super().get_actions(request, **location)
         is_list = not location or action_location.name == "CHANGE_LIST"
         if is_list and IS_POPUP_VAR not in request.GET:
-            for verb in self.pressable(request):
-                if verb.in_bulk:
-                    actions[verb.slug] = (_bulk_action(verb), verb.slug, verb.label)
+            actions |= {
+                verb.slug: (partial(_bulk_action, verb=verb), verb.slug, verb.label)
+                for verb in self.permitted_verbs(request)
+                if verb.in_bulk
+            }
         return actions
 
     # --- Their addresses ----------------------------------------------------------------------------------------------
@@ -246,55 +225,57 @@ class VerbAdmin(ModelAdmin):
     def page_url(self, name: str, *args: Any) -> str:
         return reverse(f"admin:{self._url_name(name)}", args=args, current_app=self.admin_site.name)
 
-    def _verb_url(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
+    def verb_url(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
         url = self.page_url(f"verb_{verb.slug}", quote(obj.pk))
         filters = self.get_preserved_filters(request)
         return f"{url}?{filters}" if filters else url
 
-    def _back_url(self, request: HttpRequest, obj: models.Model, *, is_gone: bool = False) -> str:
+    def back_url(self, request: HttpRequest, obj: models.Model, *, is_gone: bool = False) -> str:
         """The page the button stood on. Made of our own routes, so that no request can lead elsewhere."""
         is_list = is_gone or request.POST.get(FROM) == FROM_LIST
         url = self.page_url("changelist") if is_list else self.page_url("change", quote(obj.pk))
         return add_preserved_filters({"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}, url)
 
-    # --- What a press does --------------------------------------------------------------------------------------------
+    # --- What a button does -------------------------------------------------------------------------------------------
 
-    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponse:
+    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponseBase:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.may_press(request, verb):
+        if not self.has_verb_permission(request, verb):
             raise PermissionDenied
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
-        if self._must_prove(request, verb):
-            return self._ask_proof(request, verb, self._back_url(request, obj))
+        if not self.has_verb_permission(request, verb, obj):
+            raise PermissionDenied
+        if self._needs_proof(request, verb):
+            return self._ask_proof(request, verb, self.back_url(request, obj))
         name, form = str(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
-            back = self._back_url(request, obj)
+            back = self.back_url(request, obj)
             return self._reason_page(request, verb, form, [obj], carried=(FROM,), back_url=back)
-        outcome = self._press(request, verb, obj, form)
+        outcome = self.run_verb(request, verb, obj, form)
         self.message_user(request, f"“{name}”: {outcome.text}", outcome.level)
         is_done = outcome.level == messages.SUCCESS
         if is_done:
-            self.pressed(request, verb, obj)
-        return HttpResponseRedirect(self._back_url(request, obj, is_gone=verb.ends and is_done))
+            self.after_verb(request, verb, obj)
+        return outcome.response or HttpResponseRedirect(self.back_url(request, obj, is_gone=verb.deletes and is_done))
 
-    def _must_prove(self, request: HttpRequest, verb: Verb) -> bool:
+    def _needs_proof(self, request: HttpRequest, verb: Verb) -> bool:
         return verb.sensitive and not self.admin_site.is_fresh(request)  # type: ignore[attr-defined]
 
     def _ask_proof(self, request: HttpRequest, verb: Verb, back_url: str) -> HttpResponse:
-        """A press is not carried over the proof: what was on the page may have changed meanwhile."""
+        """The button has to be pressed again afterwards: what was on the page may have changed meanwhile."""
         then = f"Thank you. Now press “{verb.label}” once more."
         return self.admin_site.ask_proof(request, back_url=back_url, then=then)  # type: ignore[attr-defined, no-any-return]
 
-    def pressed(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
-        """What else follows a single press that changed something; to be overridden."""
+    def after_verb(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
+        """What else follows the change of a single object; to be overridden."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         chosen = request.POST.getlist("action")
-        # Django would treat an action one may not take as none chosen; a forged press is told apart.
-        if any(verb.slug in chosen and not self.may_press(request, verb) for verb in self.verbs):
+        # Django would treat an action one may not take as none chosen; a forged one gets a 403.
+        if any(verb.slug in chosen and not self.has_verb_permission(request, verb) for verb in self.verbs):
             raise PermissionDenied
         for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
             try:
@@ -304,9 +285,9 @@ class VerbAdmin(ModelAdmin):
                 raise BadRequest(f"A selected row has no key of {self.opts.verbose_name_plural}.") from None
         return super().changelist_view(request, extra_context)
 
-    def press_all(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+    def run_in_bulk(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse | None:
         """The verb for each selected object; one object's refusal does not stop the others."""
-        if self._must_prove(request, verb):
+        if self._needs_proof(request, verb):
             return self._ask_proof(request, verb, request.get_full_path())
         count = queryset.count()
         if count > BULK_LIMIT:
@@ -317,36 +298,37 @@ class VerbAdmin(ModelAdmin):
         if form and not form.is_valid():
             carried = ("action", "select_across", ACTION_CHECKBOX_NAME)
             return self._reason_page(request, verb, form, objects, carried=carried, back_url=request.get_full_path())
-        self._tell(request, verb, [self._press(request, verb, obj, form) for obj in objects])
+        self.report(request, verb, [self.run_verb(request, verb, obj, form) for obj in objects])
         return None
 
-    def _press(self, request: HttpRequest, verb: Verb, obj: models.Model, form: ReasonForm | None) -> Outcome:
-        answers: dict[str, Any] = form.cleaned_data if form else {"reason": ""}
-        reason = answers["reason"]
+    def run_verb(self, request: HttpRequest, verb: Verb, obj: models.Model, form: ReasonForm | None = None) -> Outcome:
+        given: dict[str, Any] = form.cleaned_data if form else {}
+        reason = given.get("reason", "")
+        actor = Actor.of(request, "admin")
         try:
             with transaction.atomic():
-                # Before it runs: what it does may be that there is nothing left to speak of.
-                about = verb.about(obj)
-                result = verb.run(obj, request=request, **answers)
-                text = result if isinstance(result, str) else verb.done
-                if not result:
+                # Before it runs: afterwards the object may be gone.
+                details = verb.audit_details(obj)
+                result = verb.run(obj, actor=actor, **given)
+                if result is not None and not result:
                     return Outcome(obj, messages.INFO, f"{verb.already}.")
+                text = result if isinstance(result, str) else verb.done
                 self.log_change(request, obj, f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else ""))
-                if verb.event:
-                    audit.note(
-                        Actor.of(request, "admin"), verb.event, **about, **({"reason": reason} if reason else {})
-                    )
+                if verb.audit_event:
+                    audit.note(actor, verb.audit_event, **details, **({"reason": reason} if reason else {}))
         except ProductError as error:
             return Outcome(obj, messages.ERROR, error.message)
-        return Outcome(obj, messages.SUCCESS, f"{text}.")
+        response = result if isinstance(result, HttpResponseBase) else None
+        return Outcome(obj, messages.SUCCESS, f"{text}.", response)
 
-    def _tell(self, request: HttpRequest, verb: Verb, outcomes: Iterable[Outcome]) -> None:
+    def report(self, request: HttpRequest, verb: Verb, outcomes: Iterable[Outcome]) -> None:
+        """One message for all that were changed, one for all that were so already, and one for each refusal."""
         by_level: dict[int, list[Outcome]] = {}
         for outcome in outcomes:
             by_level.setdefault(outcome.level, []).append(outcome)
-        for level, word in ((messages.SUCCESS, verb.done), (messages.INFO, verb.already)):
+        for level, text in ((messages.SUCCESS, verb.done), (messages.INFO, verb.already)):
             if count := len(by_level.get(level, [])):
-                self.message_user(request, f"{count} {model_ngettext(self.opts, count)}: {word}.", level)
+                self.message_user(request, f"{count} {model_ngettext(self.opts, count)}: {text}.", level)
         refused = by_level.get(messages.ERROR, [])
         for outcome in refused[:_SHOWN]:
             self.message_user(request, f"“{outcome.obj}”: {outcome.text}", messages.ERROR)
@@ -362,39 +344,36 @@ class VerbAdmin(ModelAdmin):
         *,
         carried: Sequence[str],
         back_url: str,
-    ) -> TemplateResponse:
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": verb.label,
-            "opts": self.opts,
-            "media": self.media,
-            "verb": verb,
-            "form": form,
-            "objects": [{"name": str(obj), "says": verb.says(obj)} for obj in objects[:_SHOWN]],
-            "more": max(0, len(objects) - _SHOWN),
-            "carried": [(name, value) for name in carried for value in request.POST.getlist(name)],
-            "back_url": back_url,
-        }
-        return TemplateResponse(request, "admin/verb_reason.html", context)
+    ) -> HttpResponse:
+        return render_page(
+            self,
+            request,
+            "admin/verb_reason.html",
+            title=verb.label,
+            verb=verb,
+            form=form,
+            objects=[{"name": str(obj), "explanation": verb.explain(obj)} for obj in objects[:_SHOWN]],
+            more=max(0, len(objects) - _SHOWN),
+            carried=[(name, value) for name in carried for value in request.POST.getlist(name)],
+            back_url=back_url,
+        )
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "_saveasnew" in request.POST and not self.save_as:
-            # Django would make a copy for whoever forges the press.
+            # Django would make a copy for a forged request.
             raise BadRequest("Nothing is saved as new here.")
         try:
             return super().changeform_view(request, *args, **kwargs)
         except ProductError as error:
-            # Forms check what they can; what is left are races, and there the page has to be drawn anew.
+            # Forms check what they can; what is left are races, and the page has to be shown anew.
             self.message_user(request, error.message, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
 
-def _bulk_action(verb: Verb) -> Callable[..., HttpResponse | None]:
-    def action(model_admin: VerbAdmin, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
-        return model_admin.press_all(request, verb, queryset)
-
-    return action
+def _bulk_action(
+    model_admin: VerbAdmin, request: HttpRequest, queryset: models.QuerySet[Any], *, verb: Verb
+) -> HttpResponse | None:
+    return model_admin.run_in_bulk(request, verb, queryset)
 
 
 def _reason_form(request: HttpRequest, verb: Verb, objects: Sequence[models.Model]) -> ReasonForm | None:

@@ -23,7 +23,6 @@ from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin.lists import GrowingTableAdmin, chip, object_link, user_starts_with
 from lib.admin.pages import has_fresh_proof
-from lib.admin.verbs import staff
 from lib.errors import ProductError
 from lib.text import is_storable
 from notifications.admin.common import TypeFilter, type_label
@@ -135,7 +134,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
         return user_starts_with(term)
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(staff(request).has_perms(PERMISSIONS))  # type: ignore[attr-defined]
+        return request.user.has_perms(PERMISSIONS)
 
     @admin.display(description=_("title"))
     def headline(self, row: InAppNotification) -> str:

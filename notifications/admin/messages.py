@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link, starts_with
-from lib.admin.verbs import BULK_LIMIT, staff
+from lib.admin.verbs import BULK_LIMIT
 from notifications.admin import detail
 from notifications.admin.common import CategoryFilter, ProviderFilter, TypeFilter, type_label
 from notifications.admin.running import may_see_providers
@@ -157,10 +157,11 @@ class MessageAdmin(GrowingTableAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        may: Any = staff(request).has_perm  # type: ignore[attr-defined]
         context["why"] = detail.reason_of(obj, shows_providers=may_see_providers(request))
-        context["timeline"] = detail.timeline(obj, shows_reports=may("notifications.view_deliveryevent"))
-        if staff(request).has_perm(VIEW_BODY):  # type: ignore[attr-defined]
+        context["timeline"] = detail.timeline(
+            obj, shows_reports=request.user.has_perm("notifications.view_deliveryevent")
+        )
+        if request.user.has_perm(VIEW_BODY):
             context["content"] = detail.content(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -176,17 +177,17 @@ class MessageAdmin(GrowingTableAdmin):
         """Retry, for all that failed through no fault of theirs."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.may_press(request, RETRY):
+        if not self.has_verb_permission(request, RETRY):
             raise PermissionDenied
         found = list(wrongly_failed()[: BULK_LIMIT + 1])
-        self._tell(request, RETRY, [self._press(request, RETRY, message, None) for message in found[:BULK_LIMIT]])
+        self.report(request, RETRY, [self.run_verb(request, RETRY, message) for message in found[:BULK_LIMIT]])
         if len(found) > BULK_LIMIT:
             self.message_user(request, "There are more: press again.", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
     def body_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The html alone, for the frame on the page."""
-        if not (self.has_view_permission(request) and staff(request).has_perm(VIEW_BODY)):  # type: ignore[attr-defined]
+        if not (self.has_view_permission(request) and request.user.has_perm(VIEW_BODY)):
             raise PermissionDenied
         message = self.get_object(request, unquote(object_id))
         rendered = detail.content(message).rendered if message else None

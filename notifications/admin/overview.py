@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from lib.admin.lists import COUNT_LIMIT, actor_name, capped_counts, count_label
-from lib.admin.verbs import FROM, staff
+from lib.admin.verbs import FROM
 from notifications.admin.messages import CHIPS
 from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_providers, worker_chip
 from notifications.admin.verbs import RETRY
@@ -31,7 +31,7 @@ WORKERS_SHOWN = WORDS_SHOWN = 10
 
 def overview(request: HttpRequest) -> dict[str, Any] | None:
     """None for whoever may not see messages."""
-    if not _may(request, "notifications.view_message"):
+    if not request.user.has_perm("notifications.view_message"):
         return None
     states = {state.value: Message.objects.filter(state=state) for state in State}
     lately = {
@@ -55,15 +55,17 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         "sent": count_label(counts["sent_lately"]),
         "failed": count_label(counts["failed_lately"]),
         "lost": count_label(counts["lost"]) if counts["lost"] else "",
-        "retry_url": reverse("admin:notifications_message_retry_lost") if _may(request, RETRY.permission) else "",
+        "retry_url": reverse("admin:notifications_message_retry_lost")
+        if request.user.has_perm(RETRY.permission)
+        else "",
         "engine": settings.NOTIFICATIONS_ENGINE,
         "is_off": settings.NOTIFICATIONS_ENGINE == "off",
         "has_way": bool(settings.EMAIL_URL),
         "broken_words": [str(row) for row, _why in islice(overrides.broken(), WORDS_SHOWN)]
-        if _may(request, "notifications.view_templateoverride")
+        if request.user.has_perm("notifications.view_templateoverride")
         else [],
         "words_url": reverse("admin:notifications_templateoverride_changelist"),
-        "shows_workers": (shows_workers := _may(request, "notifications.view_worker")),
+        "shows_workers": (shows_workers := request.user.has_perm("notifications.view_worker")),
         "workers": [_worker(worker) for worker in Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN]]
         if shows_workers
         else [],
@@ -105,7 +107,7 @@ def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
         "last_ok_at": provider.last_ok_at,
         "label": verb.capitalize(),
         "url": reverse(f"admin:notifications_providerstate_verb_{verb}", args=[provider.alias])
-        if _may(request, PERMISSION)
+        if request.user.has_perm(PERMISSION)
         else "",
         "from_name": FROM,
         "from_value": FROM_OVERVIEW,
@@ -121,7 +123,3 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "sent": worker.sent,
         "failed": worker.failed,
     }
-
-
-def _may(request: HttpRequest, permission: str) -> bool:
-    return bool(staff(request).has_perm(permission))  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 
 from lib.admin.lists import chip
-from lib.admin.verbs import staff
 from notifications import registry
 from notifications.admin.common import type_label
 from notifications.admin.messages import CHIPS
@@ -22,8 +21,7 @@ SHOWN = 20
 def messages_of(request: HttpRequest, user: User) -> dict[str, Any]:
     """For `admin/notifications/person.html`: the last 20 messages, and what the person has chosen."""
     found: dict[str, Any] = {}
-    reader: Any = staff(request)
-    if reader.has_perm("notifications.view_message"):
+    if request.user.has_perm("notifications.view_message"):
         last = Message.objects.filter(user=user).order_by("-created_at", "-pk")[:SHOWN]
         found["last_mails"] = [
             {
@@ -33,7 +31,7 @@ def messages_of(request: HttpRequest, user: User) -> dict[str, Any]:
             }
             for message in last
         ]
-    if reader.has_perm("notifications.view_preference"):
+    if request.user.has_perm("notifications.view_preference"):
         found["preferences"] = [
             {"row": chosen, "category": registry.category(chosen.category).label}
             for chosen in Preference.objects.filter(user=user)

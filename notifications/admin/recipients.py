@@ -23,11 +23,11 @@ from lib.addresses import normal_email, valid_email
 from lib.admin.filters import ValueFilter
 from lib.admin.lists import GrowingTableAdmin, chip, object_link, starts_with, user_starts_with
 from lib.admin.pages import has_fresh_proof
-from lib.admin.verbs import Verb, staff
+from lib.admin.verbs import Verb
 from lib.errors import ProductError
 from notifications import registry
 from notifications.admin.common import ProviderFilter, type_label
-from notifications.admin.verbs import SuppressForm, by, put_on_list, scopes
+from notifications.admin.verbs import SuppressForm, put_on_list, scopes
 from notifications.models import DeliveryEvent, Message, Preference, Suppression
 from notifications.services import suppressions
 from notifications.services.staff_actions import require_reach
@@ -51,8 +51,8 @@ class AddSuppressionForm(SuppressForm):
             raise ValidationError(_("Enter a valid email address."), code="invalid") from None
 
 
-def _lift(suppression: Suppression, /, *, request: HttpRequest, reason: str) -> bool:
-    require_reach(by(request), address=suppression.address)
+def _lift(suppression: Suppression, *, actor: Actor, reason: str) -> bool:
+    require_reach(actor.user, address=suppression.address)
     return suppressions.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 
@@ -78,20 +78,20 @@ class SuppressionAdmin(GrowingTableAdmin):
             label="Lift",
             permission="notifications.delete_suppression",
             sensitive=True,
-            event="suppression.lifted",
-            about=lambda suppression: {"email": suppression.address, "scope": suppression.scope},
+            audit_event="suppression.lifted",
+            audit_details=lambda suppression: {"email": suppression.address, "scope": suppression.scope},
             run=_lift,
             done="lifted",
             already="not on the list any more",
             asks_reason=True,
-            says=lambda suppression: "The address is written to again. What bounced before will bounce again.",
-            ends=True,
+            explain=lambda suppression: "The address is written to again. What bounced before will bounce again.",
+            deletes=True,
             in_row=True,
         ),
     )
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(staff(request).has_perm("notifications.add_suppression"))  # type: ignore[attr-defined]
+        return request.user.has_perm("notifications.add_suppression")
 
     def search_query(self, term: str) -> Q:
         return starts_with("address", normal_email(term))
@@ -144,7 +144,9 @@ class SuppressionAdmin(GrowingTableAdmin):
         address, scope, reason = given["address"], given["scope"], given["reason"]
         try:
             with transaction.atomic():
-                is_new = put_on_list(request, address, scope=scope, reason=reason, days=given["days"])
+                is_new = put_on_list(
+                    address, actor=Actor.of(request, "admin"), scope=scope, reason=reason, days=given["days"]
+                )
                 if is_new:
                     row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
                     self.log_addition(request, row, f"Suppressed. Reason: {reason}")

@@ -10,8 +10,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.actors import Actor
 from lib.admin.lists import GrowingTableAdmin, actor_name, chip
-from lib.admin.verbs import FROM, Verb, staff
+from lib.admin.verbs import FROM, Verb
 from notifications.models import Message, ProviderState, Worker
 from notifications.services import circuit_breaker
 from notifications.services.status_text import SILENT_AFTER, is_paused
@@ -22,21 +23,19 @@ FROM_OVERVIEW = "overview"
 
 def may_see_providers(request: HttpRequest) -> bool:
     """Who paused one, and why; others are told that it is."""
-    may: Any = staff(request).has_perm  # type: ignore[attr-defined]
-    return bool(may("notifications.view_providerstate") or may(PERMISSION))
+    return request.user.has_perm("notifications.view_providerstate") or request.user.has_perm(PERMISSION)
 
 
-def _pause(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
-    circuit_breaker.pause(provider.alias, by_label=str(staff(request).pk), reason=reason)
+def _pause(provider: ProviderState, *, actor: Actor, reason: str) -> None:
+    circuit_breaker.pause(provider.alias, by_label=actor.label, reason=reason)
     # Without trouble so far it had no row, and the history wants to name one.
     provider.pk = ProviderState.objects.values_list("pk", flat=True).get(alias=provider.alias)
-    return True
 
 
-def _resume(provider: ProviderState, /, *, request: HttpRequest, reason: str) -> bool:
+def _resume(provider: ProviderState, *, actor: Actor, reason: str) -> bool:
     if provider.pk is None:
         return False
-    circuit_breaker.resume(provider.alias, by_label=str(staff(request).pk))
+    circuit_breaker.resume(provider.alias, by_label=actor.label)
     return True
 
 
@@ -51,11 +50,11 @@ class ProviderStateAdmin(GrowingTableAdmin):
             permission=PERMISSION,
             run=_pause,
             sensitive=True,
-            event="provider.paused",
-            about=lambda provider: {"name": provider.alias},
+            audit_event="provider.paused",
+            audit_details=lambda provider: {"name": provider.alias},
             done="paused until somebody resumes",
             asks_reason=True,
-            says=lambda provider: "Nothing leaves until somebody resumes; messages wait and lose no attempt.",
+            explain=lambda provider: "Nothing leaves until somebody resumes; messages wait and lose no attempt.",
             in_row=True,
             in_bulk=False,
             applies=lambda provider: not is_paused(provider, timezone.now()),
@@ -65,13 +64,13 @@ class ProviderStateAdmin(GrowingTableAdmin):
             label="Resume",
             permission=PERMISSION,
             run=_resume,
-            event="provider.resumed",
-            about=lambda provider: {"name": provider.alias},
+            audit_event="provider.resumed",
+            audit_details=lambda provider: {"name": provider.alias},
             done="resumed",
             already="not paused",
             asks_reason=True,
             reason_required=False,
-            says=lambda provider: "What waits is sent from now on.",
+            explain=lambda provider: "What waits is sent from now on.",
             in_row=True,
             in_bulk=False,
             applies=lambda provider: is_paused(provider, timezone.now()),
@@ -84,10 +83,10 @@ class ProviderStateAdmin(GrowingTableAdmin):
             return ProviderState.objects.filter(alias=object_id).first() or ProviderState(alias=object_id)
         return super().get_object(request, object_id, from_field)
 
-    def _back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
+    def back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
         if request.POST.get(FROM) == FROM_OVERVIEW or obj.pk is None:
             return reverse("admin:index", current_app=self.admin_site.name)
-        return super()._back_url(request, obj, is_gone=is_gone)
+        return super().back_url(request, obj, is_gone=is_gone)
 
     @admin.display(description=_("state"))
     def state(self, provider: ProviderState) -> str:

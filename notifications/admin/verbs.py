@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin.verbs import ReasonForm, Verb, staff
+from lib.actors import Actor
+from lib.admin.verbs import ReasonForm, Verb
 from notifications import registry
 from notifications.models import Message, Suppression
 from notifications.services import staff_actions, suppressions
 from notifications.services.staff_actions import RETRIABLE, require_reach
-
-if TYPE_CHECKING:
-    from users.models import User
 
 FOR_EVER, DAYS = "", (30, 90, 365)
 
@@ -49,10 +46,10 @@ class SuppressForm(ReasonForm):
 
 
 def put_on_list(
-    request: HttpRequest, address: str, *, scope: str, reason: str, days: int | None, user_id: UUID | None = None
+    address: str, *, actor: Actor, scope: str, reason: str, days: int | None, user_id: UUID | None = None
 ) -> bool:
-    """Whose mail is stopped sees no warning any more: it asks for the same rank as acting on the account."""
-    require_reach(by(request), address=address, user_id=user_id)
+    """Suppress an address; ask for the rank to act on its account, since its owner gets no warning any more."""
+    require_reach(actor.user, address=address, user_id=user_id)
     return suppressions.suppress(
         address,
         scope=scope,
@@ -62,33 +59,14 @@ def put_on_list(
     )
 
 
-def by(request: HttpRequest) -> User:
-    return cast("User", staff(request))
-
-
-def _of(message: Message) -> dict[str, Any]:
-    """What the audit trail is told of a message: its type, and whose it is."""
+def _audit_details(message: Message) -> dict[str, Any]:
     return {"kind": message.type, "user_id": message.user_id, "email": message.to_address}
 
 
-def _retry(message: Message, /, *, request: HttpRequest, reason: str) -> bool:
-    staff_actions.retry(message, by=by(request))
-    return True
-
-
-def _cancel(message: Message, /, *, request: HttpRequest, reason: str) -> bool:
-    staff_actions.cancel(message, by=by(request))
-    return True
-
-
-def _resend(message: Message, /, *, request: HttpRequest, reason: str) -> str:
-    copy = staff_actions.resend(message, by=by(request))
-    return f"queued again as {copy.uid}"
-
-
-def _suppress(message: Message, /, *, request: HttpRequest, reason: str, scope: str, days: int | None) -> bool | str:
-    if not put_on_list(request, message.to_address, scope=scope, reason=reason, days=days, user_id=message.user_id):
-        return False
+def _suppress(message: Message, *, actor: Actor, reason: str, scope: str, days: int | None) -> str:
+    address, user_id = message.to_address, message.user_id
+    if not put_on_list(address, actor=actor, scope=scope, reason=reason, days=days, user_id=user_id):
+        return ""
     return f"address suppressed ({scope}{f', {days} days' if days else ''})"
 
 
@@ -96,7 +74,7 @@ def _to(message: Message) -> str:
     return f"{message.type} to {message.to_address}"
 
 
-def _retry_says(message: Message) -> str:
+def _explain_retry(message: Message) -> str:
     twice = " It may have arrived before: then it arrives twice." if message.state == Message.State.UNKNOWN else ""
     return f"{_to(message)} is tried anew, with the same Message-ID.{twice}"
 
@@ -105,13 +83,13 @@ RETRY = Verb(
     name="retry",
     label="Retry",
     permission="notifications.retry_message",
-    event="message.retried",
-    about=_of,
-    run=_retry,
+    audit_event="message.retried",
+    audit_details=_audit_details,
+    run=lambda message, *, actor, reason="": staff_actions.retry(message, by=actor.user),
     done="queued again",
     asks_reason=True,
     reason_required=False,
-    says=_retry_says,
+    explain=_explain_retry,
     in_row=True,
     applies=lambda message: message.state in RETRIABLE,
 )
@@ -121,13 +99,13 @@ VERBS = (
         name="cancel",
         label="Cancel",
         permission="notifications.cancel_message",
-        event="message.cancelled",
-        about=_of,
-        run=_cancel,
+        audit_event="message.cancelled",
+        audit_details=_audit_details,
+        run=lambda message, *, actor, reason="": staff_actions.cancel(message, by=actor.user),
         done="cancelled",
         asks_reason=True,
         reason_required=False,
-        says=lambda message: f"{_to(message)} is not sent.",
+        explain=lambda message: f"{_to(message)} is not sent.",
         in_row=True,
         applies=lambda message: message.state in Message.OPEN,
     ),
@@ -135,13 +113,13 @@ VERBS = (
         name="resend",
         label="Resend as new",
         permission="notifications.resend_message",
-        event="message.resent",
-        about=_of,
-        run=_resend,
+        audit_event="message.resent",
+        audit_details=_audit_details,
+        run=lambda message, *, actor, reason="": f"queued again as {staff_actions.resend(message, by=actor.user).uid}",
         done="queued again as new messages",
         asks_reason=True,
         reason_required=False,
-        says=lambda message: f"A copy of {_to(message)} is queued, with a Message-ID of its own.",
+        explain=lambda message: f"A copy of {_to(message)} is queued, with a Message-ID of its own.",
         applies=lambda message: message.state not in Message.OPEN,
     ),
     Verb(
@@ -149,14 +127,14 @@ VERBS = (
         label="Suppress address",
         permission="notifications.add_suppression",
         sensitive=True,
-        event="suppression.added",
-        about=lambda message: {"email": message.to_address},
+        audit_event="suppression.added",
+        audit_details=lambda message: {"email": message.to_address},
         run=_suppress,
         done="address suppressed",
         already="on the list already, for at least as long",
         asks_reason=True,
         form=SuppressForm,
-        says=lambda message: f"{message.to_address} is written to no more.",
+        explain=lambda message: f"{message.to_address} is written to no more.",
         applies=lambda message: bool(message.to_address),
     ),
 )

@@ -113,7 +113,7 @@ def test_the_way_out_is_paused_and_resumed_from_the_first_page():
     assert "clerk@example.org" in shown
     assert f'action="{RESUME}"' in shown
     state = ProviderState.objects.get()
-    assert (state.paused, state.paused_until, state.paused_by) == (True, None, str(client.user.pk))
+    assert (state.paused, state.paused_until, state.paused_by) == (True, None, client.user.pk.hex)
     assert LogEntry.objects.get().object_id == str(state.pk)
 
     client.post(RESUME, {"_from": "overview", "reason": ""})

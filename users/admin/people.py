@@ -12,8 +12,6 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
@@ -21,16 +19,14 @@ from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
 from lib.admin.lists import CappedPaginator, actor_name, chips, local_time
 from lib.admin.verbs import Verb, VerbAdmin
-from lib.streaming import PiecesResponse
 from lib.text import is_storable
 from users import services
-from users.admin.common import reader, refuse_out_of_reach
+from users.admin.common import reader
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.person import sections
 from users.admin.verbs import VERBS, is_paused
-from users.answers import never_store
 from users.models import MfaDevice, User
-from users.services import export, limiter
+from users.services import limiter
 
 if TYPE_CHECKING:
     UserModelForm = forms.ModelForm[User]
@@ -135,22 +131,13 @@ class UserAdmin(VerbAdmin):
 
     # --- Who may press ------------------------------------------------------------------------------------------------
 
-    def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
-        return super()._row_button(request, verb, obj) if reader(request).reaches(obj) else ""
+    def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: User | None = None) -> bool:
+        return super().has_verb_permission(request, verb) and (obj is None or reader(request).reaches(obj))
 
     def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
-        if not reader(request).reaches(obj):
-            return []
-        # Nobody does these to themselves, so that the buttons would only refuse.
+        # Users cannot do these to themselves: the buttons would only refuse.
         own = {"deactivate", "remove-factors"} if obj.pk == request.user.pk else set()
         return [button for button in super().buttons_for(request, obj) if button["verb"].name not in own]
-
-    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> Any:
-        if request.method == "POST" and self.may_press(request, verb):
-            refuse_out_of_reach(request, self.get_object(request, object_id))
-        response = super().verb_view(request, object_id, verb=verb)
-        pieces = getattr(request, "export", None)
-        return response if pieces is None else _download(pieces)
 
     # --- Columns and facts --------------------------------------------------------------------------------------------
 
@@ -286,13 +273,6 @@ class UserAdmin(VerbAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.
         return False
-
-
-def _download(pieces: Any) -> HttpResponseBase:
-    response = PiecesResponse(pieces, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
-    never_store(response)
-    return response
 
 
 def _when_and_who(when: datetime, label: str) -> str:

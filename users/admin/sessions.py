@@ -7,27 +7,22 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin.filters import TableFilter
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link
 from lib.admin.verbs import FROM, Verb
 from users import services
-from users.admin.common import SECONDS, reader, refuse_out_of_reach
+from users.admin.common import SECONDS, reader
 from users.models import User, UserSession
 from users.models.sessions import idle_since
 
 #: Where the button stood when it was pressed on the page of the person.
 FROM_PERSON = "person"
-
-
-def _end(session: UserSession, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.end_session(session, actor=Actor.of(request, "admin"))
 
 
 def is_live(session: UserSession) -> bool:
@@ -41,7 +36,7 @@ END = Verb(
     name="end",
     label="End",
     permission="users.sign_out_user",
-    run=_end,
+    run=services.end_session,
     done="ended",
     already="had ended already",
     in_row=True,
@@ -89,21 +84,13 @@ class SessionAdmin(GrowingTableAdmin):
 
     # --- Who may end it -----------------------------------------------------------------------------------------------
 
-    def _row_button(self, request: HttpRequest, verb: Verb, obj: Any) -> str:
-        return super()._row_button(request, verb, obj) if reader(request).reaches(obj.user) else ""
+    def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: UserSession | None = None) -> bool:
+        return super().has_verb_permission(request, verb) and (obj is None or reader(request).reaches(obj.user))
 
-    def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
-        return super().buttons_for(request, obj) if reader(request).reaches(obj.user) else []
-
-    def _back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
+    def back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
         if request.POST.get(FROM) == FROM_PERSON:
             return reverse("admin:users_user_change", args=[obj.user_id])
-        return super()._back_url(request, obj, is_gone=is_gone)
-
-    def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponse:
-        if request.method == "POST" and self.may_press(request, verb):
-            refuse_out_of_reach(request, getattr(self.get_object(request, object_id), "user", None))
-        return super().verb_view(request, object_id, verb=verb)
+        return super().back_url(request, obj, is_gone=is_gone)
 
     # --- Columns ------------------------------------------------------------------------------------------------------
 

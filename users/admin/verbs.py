@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
-from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.template.defaultfilters import pluralize
+from django.utils import timezone
 
 from lib.actors import Actor
 from lib.admin.verbs import Verb
+from lib.streaming import PiecesResponse
 from users import services
+from users.answers import never_store
 from users.models import User
-from users.services import limiter
+from users.services import export, limiter
 
 
 def is_paused(user: User) -> bool:
@@ -26,47 +29,21 @@ def has_factor(user: User) -> bool:
     return user.mfa_devices.filter(confirmed_at__isnull=False).exists() if known is None else bool(known)
 
 
-def _activate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.activate(user, actor=Actor.of(request, "admin"))
+def _sign_out(user: User, *, actor: Actor) -> str:
+    ended = services.sign_out(user, actor=actor)
+    return f"{ended} session{pluralize(ended)} ended" if ended else ""
 
 
-def _deactivate(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.deactivate(user, actor=Actor.of(request, "admin"), reason=reason)
+def _remove_factors(user: User, *, actor: Actor, reason: str) -> str:
+    removed = services.remove_factors(user, actor=actor, reason=reason)
+    return f"{removed} second factor{pluralize(removed)} removed, signed out everywhere" if removed else ""
 
 
-def _mark_verified(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.mark_verified(user, actor=Actor.of(request, "admin"), reason=reason)
-
-
-def _unlock(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    return services.unlock(user, actor=Actor.of(request, "admin"))
-
-
-def _send_code(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    services.send_code(user, actor=Actor.of(request, "admin"))
-    return True
-
-
-def _send_reset(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    services.send_reset(user, actor=Actor.of(request, "admin"))
-    return True
-
-
-def _sign_out(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
-    ended = services.sign_out(user, actor=Actor.of(request, "admin"))
-    return f"{ended} session{pluralize(ended)} ended" if ended else False
-
-
-def _remove_factors(user: User, /, *, request: HttpRequest, reason: str) -> bool | str:
-    removed = services.remove_factors(user, actor=Actor.of(request, "admin"), reason=reason)
-    return f"{removed} second factor{pluralize(removed)} removed, signed out everywhere" if removed else False
-
-
-def _export(user: User, /, *, request: HttpRequest, reason: str) -> bool:
-    """The page answers with what is put on the request here."""
-    bag: Any = request
-    bag.export = services.export_of(user, actor=Actor.of(request, "admin"), reason=reason)
-    return True
+def _download(pieces: Iterator[str]) -> HttpResponseBase:
+    response = PiecesResponse(pieces, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
+    never_store(response)
+    return response
 
 
 VERBS = (
@@ -74,7 +51,7 @@ VERBS = (
         name="activate",
         label="Activate",
         permission="users.activate_user",
-        run=_activate,
+        run=services.activate,
         done="activated",
         already="active already; a pause, if there was one, is lifted",
         in_row=True,
@@ -84,7 +61,7 @@ VERBS = (
         name="unlock",
         label="Unlock",
         permission="users.activate_user",
-        run=_unlock,
+        run=services.unlock,
         done="pause lifted",
         already="not paused",
         in_row=True,
@@ -94,7 +71,7 @@ VERBS = (
         name="deactivate",
         label="Deactivate",
         permission="users.deactivate_user",
-        run=_deactivate,
+        run=services.deactivate,
         done="deactivated and signed out",
         already="inactive already",
         asks_reason=True,
@@ -105,7 +82,7 @@ VERBS = (
         name="mark-verified",
         label="Mark verified",
         permission="users.verify_user",
-        run=_mark_verified,
+        run=services.mark_verified,
         done="address taken as verified",
         already="verified already",
         asks_reason=True,
@@ -116,7 +93,7 @@ VERBS = (
         name="send-code",
         label="Send registration code",
         permission="users.verify_user",
-        run=_send_code,
+        run=services.send_code,
         done="registration code on its way",
         applies=lambda user: user.is_active and not user.is_verified,
     ),
@@ -124,7 +101,7 @@ VERBS = (
         name="send-reset",
         label="Send password reset",
         permission="users.send_reset_user",
-        run=_send_reset,
+        run=services.send_reset,
         done="reset link on its way",
         applies=lambda user: user.is_active,
     ),
@@ -147,7 +124,7 @@ VERBS = (
         sensitive=True,
         in_bulk=False,
         applies=has_factor,
-        says=lambda user: (
+        explain=lambda user: (
             "All apps, passkeys and recovery codes go, every session ends, and the owner is told by mail."
         ),
     ),
@@ -155,11 +132,11 @@ VERBS = (
         name="export",
         label="Export",
         permission="users.export_user",
-        run=_export,
+        run=lambda user, **given: _download(services.export_of(user, **given)),
         done="export made",
         asks_reason=True,
         sensitive=True,
         in_bulk=False,
-        says=lambda user: "A JSON file with everything that is held about this person.",
+        explain=lambda user: "A JSON file with everything that is held about this person.",
     ),
 )
