@@ -46,6 +46,6 @@ class AdminSessionMiddleware:
             return False
         sessions.note_seen(session, now)
         user.session_id = session.pk
-        # For the doors of the admin: what was proved in it, and when (staff_site/gate.py).
+        # For staff_site/access.py: what was proved in it, and when.
         request.staff_session = session  # type: ignore[attr-defined]
         return True

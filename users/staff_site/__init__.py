@@ -1,1 +1,1 @@
-"""The doors of the staff's site: signing in by two steps, second factors, proving once more who one is."""
+"""The site of the admin: signing in by two steps, second factors, and a fresh proof before sensitive changes."""

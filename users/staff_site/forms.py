@@ -1,4 +1,4 @@
-"""What the doors of the staff's site ask: address and password, a code, a proof, a new password."""
+"""The forms of the sign-in: address and password, a code, a fresh proof, a new password."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Refusable(forms.Form):
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Address and password; during a pause it says so."""
+    """Address and password; during a pause it shows how long."""
 
     error_messages = {
         **AdminAuthenticationForm.error_messages,

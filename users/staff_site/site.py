@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, reverse
-from django.utils.translation import gettext_lazy as _
 
-from users.staff_site import gate, own_factors, passkey, password, signing_in
+from users.staff_site import access, pages, passkeys, passwords, second_factors, sign_in
 from users.staff_site.forms import SignInForm
-from users.staff_site.pages import THEN, with_next
 
 
 class StaffSite(AdminSite):
@@ -28,23 +25,25 @@ class StaffSite(AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Ours first: the site's own list ends in an address that takes everything."""
         open_to_all = [
-            path("login/code/", partial(signing_in.code, site=self), name="login_code"),
-            path("login/factor/", partial(signing_in.enrol, site=self), name="enrol_factor"),
-            path("login/factor/passkey/", partial(passkey.first, site=self), name="enrol_passkey"),
-            path("enrol/", partial(password.choose, site=self), name="enrol_password"),
-            path("enrol/<str:token>", partial(password.open_link, site=self), name="enrol"),
-            path("login/passkey/", partial(passkey.alone, site=self), name="login_passkey"),
-            path("login/code/passkey/", partial(passkey.second, site=self), name="login_code_passkey"),
-            path("reauthenticate/passkey/", partial(passkey.again, site=self), name="reauthenticate_passkey"),
-            path("reauthenticate/", partial(signing_in.reauthenticate, site=self), name="reauthenticate"),
+            path("login/code/", sign_in.code, name="login_code"),
+            path("login/factor/", second_factors.enrol, name="enrol_factor"),
+            path("login/factor/passkey/", passkeys.first, name="enrol_passkey"),
+            path("enrol/", passwords.choose, name="enrol_password"),
+            path("enrol/<str:token>", passwords.open_link, name="enrol"),
+            path("login/passkey/", passkeys.alone, name="login_passkey"),
+            path("login/code/passkey/", passkeys.second, name="login_code_passkey"),
+            path("reauthenticate/passkey/", passkeys.again, name="reauthenticate_passkey"),
+            path("reauthenticate/", sign_in.reauthenticate, name="reauthenticate"),
         ]
         fresh = [
-            path("second-factor/", self._fresh(own_factors.overview), name="second_factor"),
-            path("second-factor/app/", self._fresh(own_factors.add_app), name="second_factor_app"),
-            path("second-factor/passkey/", self._fresh(passkey.add), name="second_factor_passkey"),
-            path("second-factor/codes/", self._fresh(own_factors.new_codes), name="second_factor_codes"),
+            path("second-factor/", self._fresh(second_factors.overview), name="second_factor"),
+            path("second-factor/app/", self._fresh(second_factors.add_app), name="second_factor_app"),
+            path("second-factor/passkey/", self._fresh(passkeys.add), name="second_factor_passkey"),
+            path("second-factor/codes/", self._fresh(second_factors.new_codes), name="second_factor_codes"),
             path(
-                "second-factor/<uuid:device_id>/remove/", self._fresh(own_factors.remove), name="second_factor_remove"
+                "second-factor/<uuid:device_id>/remove/",
+                self._fresh(second_factors.remove),
+                name="second_factor_remove",
             ),
         ]
         # No object has a page on the front end, and the way to one answers a junk id with an error of ours.
@@ -56,7 +55,7 @@ class StaffSite(AdminSite):
 
         def asked(request: HttpRequest, **kwargs: Any) -> HttpResponse:
             if self.is_fresh(request):
-                return view(request, site=self, **kwargs)
+                return view(request, **kwargs)
             here = request.get_full_path() if request.method == "GET" else reverse("admin:second_factor")
             return self.ask_proof(request, back_url=here)
 
@@ -68,47 +67,39 @@ class StaffSite(AdminSite):
 
     # --- Who passes ---------------------------------------------------------------------------------------------------
 
-    def is_staff(self, request: HttpRequest) -> bool:
-        """Whether a member of staff is signed in, whatever was proved."""
-        return super().has_permission(request)
-
     def has_permission(self, request: HttpRequest) -> bool:
-        return self.is_staff(request) and gate.is_enough(request)
+        return access.is_staff(request) and access.is_enough(request)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         inner = super().admin_view(view, cacheable)
 
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if not self.is_staff(request) or gate.is_enough(request):
+            if not access.is_staff(request) or access.is_enough(request):
                 return inner(request, *args, **kwargs)  # type: ignore[no-any-return]
             if request.path == reverse("admin:logout", current_app=self.name):
                 return self.logout(request)
-            return signing_in.onward(request, request.get_full_path())
+            return pages.to_missing_factor(request, request.get_full_path())
 
         return update_wrapper(checked, inner)
 
     def is_fresh(self, request: HttpRequest) -> bool:
-        return gate.is_fresh(request)
+        return access.is_fresh(request)
 
     def ask_proof(self, request: HttpRequest, *, back_url: str, then: str = "") -> HttpResponse:
-        """Lead to the page that asks who one is, and from there back; `then` is said after that."""
-        if then:
-            request.session[THEN] = then
-        messages.info(request, _("This is a sensitive change: prove once more that it is you."))
-        return HttpResponseRedirect(self.proof_url(back_url))
+        return pages.ask_proof(request, back_url=back_url, then=then)
 
     def proof_url(self, back_url: str) -> str:
         """Where a fresh proof is given; it leads on to `back_url`."""
-        return with_next("admin:reauthenticate", back_url)
+        return pages.with_next("admin:reauthenticate", back_url)
 
     # --- Pages --------------------------------------------------------------------------------------------------------
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return signing_in.sign_in(request, site=self, extra_context=extra_context)
+        return sign_in.sign_in(request, extra_context=extra_context)
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {**self.each_context(request), **(extra_context or {})}
-        return password.ChangePasswordView.as_view(extra_context=context)(request)
+        return passwords.ChangePasswordView.as_view(extra_context=context)(request)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        return {**super().each_context(request), "has_second_factor": gate.has_second(request)}
+        return {**super().each_context(request), "has_second_factor": access.has_second_factor(request)}

@@ -1,4 +1,4 @@
-"""A sign-in half done: the password is right, the second factor is still to come, and nobody is signed in.
+"""A pending sign-in: the password was right, the second factor is still to come.
 
 The browser's Django session holds the id of a OneTimeToken and nothing else; the row dies with its time, a new
 password, a deactivation and a pause after wrong codes.
@@ -20,30 +20,30 @@ from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
 from users.services import factors, second_factor
 
-_HALF, _APP = "users.half_signed_in", "users.new_app"
+_PENDING, _APP = "users.half_signed_in", "users.new_app"
 #: Time to install an app, for those who have no factor yet; a code is typed in `second_factor.LIFETIME`.
 ENROL_LIFETIME = timedelta(minutes=15)
 
 
-def begin(request: HttpRequest, user: User) -> None:
-    """Remember that the password of this person was right."""
+def start(request: HttpRequest, user: User) -> None:
+    """Remember that the password of this user was right."""
     lifetime = second_factor.LIFETIME if factors.has_factor(user) else ENROL_LIFETIME
     row = second_factor.wait(user, Actor.anonymous(request, "admin"), lifetime=lifetime)
-    # Whoever planted the session's key in this browser is left with an empty session.
+    # A session key planted in this browser is left with an empty session.
     request.session.cycle_key()
     request.session.pop(_APP, None)
-    request.session[_HALF] = row.pk.hex
+    request.session[_PENDING] = row.pk.hex
 
 
 def current(request: HttpRequest) -> OneTimeToken | None:
-    """The half sign-in of this browser, while it is good; its `user` is loaded."""
-    row_id = read_id(request, _HALF)
+    """The pending sign-in of this browser, while it is good; its `user` is loaded."""
+    row_id = read_id(request, _PENDING)
     row = second_factor.still_waiting(row_id) if row_id else None
     return row if row and row.user and row.user.is_staff else None
 
 
 def finish_by_code(request: HttpRequest, row: OneTimeToken, *, method: str, code: str) -> bool:
-    """Spend code and half sign-in together and sign the person in. MFA_BAD_CODE; a pause has a Retry-After."""
+    """Spend code and pending sign-in together and sign the user in. MFA_BAD_CODE; a pause has a Retry-After."""
     actor = Actor.anonymous(request, "admin")
 
     def then(amr: Sequence[str]) -> bool:
@@ -54,18 +54,18 @@ def finish_by_code(request: HttpRequest, row: OneTimeToken, *, method: str, code
 
 
 def finish(request: HttpRequest, row: OneTimeToken, *, amr: Sequence[str], passkey: MfaDevice | None = None) -> None:
-    """Spend the half sign-in and sign its person in; MFA_BAD_CODE when it is over, PASSKEY_REJECTED, MFA_REQUIRED."""
+    """Spend the pending sign-in and sign its user in; MFA_BAD_CODE when it is over, PASSKEY_REJECTED, MFA_REQUIRED."""
     with transaction.atomic():
         user = second_factor.spend(row, passkey=passkey)
-        # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.
+        # Adding a factor locks the user, too: it is there by now, or will end the session that opens here.
         if set(amr) == {"pwd"} and factors.has_factor(user):
             raise ProductError("MFA_REQUIRED", "There is a second factor by now: sign in with it.")
-        request.session.pop(_HALF, None)
+        request.session.pop(_PENDING, None)
         request.session.pop(_APP, None)
         sign_in(request, user, amr=amr)
 
 
-def sign_in_alone(request: HttpRequest, user: User) -> bool:
+def sign_in_by_password(request: HttpRequest, user: User) -> bool:
     """Sign in by the password alone; False when there is a factor, or the account has changed since the comparison."""
     as_compared = User.objects.select_for_update().filter(pk=user.pk, password=user.password)
     with transaction.atomic():
@@ -77,7 +77,7 @@ def sign_in_alone(request: HttpRequest, user: User) -> bool:
 
 
 def sign_in(request: HttpRequest, user: User, *, amr: Sequence[str]) -> None:
-    """Django's sign-in; the UserSession that it opens says what was proved."""
+    """Django's sign-in; the UserSession that it opens keeps what was proved."""
     request.proved = tuple(amr)  # type: ignore[attr-defined]
     login(request, user)
 
@@ -85,7 +85,7 @@ def sign_in(request: HttpRequest, user: User, *, amr: Sequence[str]) -> None:
 def new_app(request: HttpRequest, user: User) -> factors.Enrolment:
     """The authenticator app this browser is setting up, the same until it is confirmed.
 
-    Never one begun elsewhere: whoever began it knows its secret. MFA_TOO_MANY.
+    Never one begun elsewhere, where its secret is known. MFA_TOO_MANY.
     """
     own = MfaDevice.objects.filter(user=user, kind=factors.TOTP, confirmed_at=None).select_related("user")
     device_id = read_id(request, _APP)

@@ -1,4 +1,4 @@
-"""Who passes: what the session of a signed-in member of staff has proved, and how long ago. Asks no query."""
+"""What the session of a signed-in member of staff has proved, and how long ago. Makes no query."""
 
 from __future__ import annotations
 
@@ -12,25 +12,30 @@ from django.utils import timezone
 from users.models import UserSession
 
 
-def session_of(request: HttpRequest) -> UserSession | None:
+def _session(request: HttpRequest) -> UserSession | None:
     """The UserSession of the request, as AdminSessionMiddleware found it."""
     return getattr(request, "staff_session", None)
 
 
-def has_second(request: HttpRequest) -> bool:
+def is_staff(request: HttpRequest) -> bool:
+    """Whether a member of staff is signed in, whatever was proved."""
+    return request.user.is_active and request.user.is_staff
+
+
+def has_second_factor(request: HttpRequest) -> bool:
     """Whether a second factor was proved in this session."""
-    session = session_of(request)
+    session = _session(request)
     return session is not None and session.has_second_factor
 
 
 def is_enough(request: HttpRequest) -> bool:
     """Whether what was proved opens the admin: with USERS_STAFF_MFA=required, a second factor."""
-    return settings.USERS_STAFF_MFA != "required" or has_second(request)
+    return settings.USERS_STAFF_MFA != "required" or has_second_factor(request)
 
 
 def is_fresh(request: HttpRequest) -> bool:
-    """Whether the person proved who they are within USERS_REAUTH_SECONDS."""
-    session = session_of(request)
+    """Whether the user proved who they are within USERS_REAUTH_SECONDS."""
+    session = _session(request)
     return session is not None and timezone.now() - session.auth_at <= timedelta(seconds=settings.USERS_REAUTH_SECONDS)
 
 

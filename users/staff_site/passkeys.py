@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.contrib import messages
 from django.db import transaction
@@ -20,11 +20,8 @@ from lib.text import is_storable
 from users.models import User
 from users.models.factors import FACTOR_NAME_MAX_LENGTH
 from users.services import passkeys, reauthentication
-from users.staff_site import signing_in, waiting
-from users.staff_site.pages import next_url, to_start, with_next
-
-if TYPE_CHECKING:
-    from users.staff_site.site import StaffSite
+from users.staff_site import access, pending_sign_in, second_factors
+from users.staff_site.pages import after_proof, next_url, recovery_codes, to_sign_in, with_next
 
 Begin = Callable[[], passkeys.Ceremony]
 #: Given the ceremony and what the authenticator said.
@@ -32,7 +29,7 @@ Finish = Callable[[str, Any], HttpResponse]
 
 
 @never_cache
-def alone(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+def alone(request: HttpRequest) -> HttpResponse:
     """Sign in with a passkey and nothing else: it counts as both factors."""
 
     def begin() -> passkeys.Ceremony:
@@ -47,48 +44,48 @@ def alone(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
             if user is None:
                 raise ProductError("PASSKEY_REJECTED", "This passkey does not belong to an active staff account.")
             passkeys.require_kept(device)
-            waiting.sign_in(request, user, amr=("webauthn",))
+            pending_sign_in.sign_in(request, user, amr=("webauthn",))
         return HttpResponseRedirect(next_url(request))
 
     return _two_halves(request, begin, finish, back="admin:login")
 
 
 @never_cache
-def second(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+def second(request: HttpRequest) -> HttpResponse:
     """A passkey as the second step."""
-    row = waiting.current(request)
+    row = pending_sign_in.current(request)
     if row is None:
-        return to_start(request)
+        return to_sign_in(request)
     user = cast(User, row.user)
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
         actor = Actor.anonymous(request, "admin")
         device = passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=user)
-        waiting.finish(request, row, amr=("pwd", "webauthn"), passkey=device)
+        pending_sign_in.finish(request, row, amr=("pwd", "webauthn"), passkey=device)
         return HttpResponseRedirect(next_url(request))
 
     return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:login_code")
 
 
 @never_cache
-def again(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+def again(request: HttpRequest) -> HttpResponse:
     """A passkey as the proof that it is still the same person."""
     user = request.user
-    if not isinstance(user, User) or not site.is_staff(request) or user.session_id is None:
-        return to_start(request)
+    if not isinstance(user, User) or not access.is_staff(request) or user.session_id is None:
+        return to_sign_in(request)
 
     def finish(ceremony: str, credential: Any) -> HttpResponse:
         actor = Actor.of(request, "admin")
         reauthentication.by_passkey(user, ceremony=ceremony, credential=credential, actor=actor)
-        return signing_in.proved_again(request)
+        return after_proof(request)
 
     return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:reauthenticate")
 
 
 @never_cache
-def first(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+def first(request: HttpRequest) -> HttpResponse:
     """A passkey as the first factor, for whom the admin opens by it."""
-    found = signing_in.enrolling(request, site=site)
+    found = second_factors.enrolling(request)
     if isinstance(found, HttpResponse):
         return found
     row, user = found
@@ -97,13 +94,13 @@ def first(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
     def finish(ceremony: str, credential: Any) -> HttpResponse:
         actor = Actor.of(request, "admin").as_user(user)
         codes = passkeys.register(user, ceremony=ceremony, credential=credential, actor=actor, keep=keep, is_first=True)
-        signing_in.has_enrolled(request, row, user, amr="webauthn")
-        return signing_in.recovery_codes(request, site, codes=codes, back_url=next_url(request))
+        second_factors.has_enrolled(request, row, user, amr="webauthn")
+        return recovery_codes(request, codes=codes, back_url=next_url(request))
 
     return _two_halves(request, _registration(request, user), finish, back="admin:enrol_factor")
 
 
-def add(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+def add(request: HttpRequest) -> HttpResponse:
     """A new passkey of one's own."""
     user = cast(User, request.user)
 
@@ -111,7 +108,7 @@ def add(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
         actor = Actor.of(request, "admin").as_user(user)
         codes = passkeys.register(user, ceremony=ceremony, credential=credential, actor=actor, keep=user.session_id)
         messages.success(request, _("The passkey is set up."))
-        return signing_in.recovery_codes(request, site, codes=codes, back_url=reverse("admin:second_factor"))
+        return recovery_codes(request, codes=codes, back_url=reverse("admin:second_factor"))
 
     return _two_halves(request, _registration(request, user), finish, back="admin:second_factor")
 

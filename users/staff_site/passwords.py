@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.views import PasswordChangeView
@@ -17,12 +17,9 @@ from lib.errors import ProductError
 from users import services
 from users.models import OneTimeToken, User
 from users.services import enrolment, factors, hashing
-from users.staff_site import waiting
+from users.staff_site import pending_sign_in
 from users.staff_site.forms import ChangePasswordForm, ChoosePasswordForm
 from users.staff_site.pages import page
-
-if TYPE_CHECKING:
-    from users.staff_site.site import StaffSite
 
 _LINK = "users.enrol"
 
@@ -51,12 +48,12 @@ class ChangePasswordView(PasswordChangeView):
 
 
 @never_cache
-def open_link(request: HttpRequest, *, token: str, site: StaffSite) -> HttpResponse:
+def open_link(request: HttpRequest, *, token: str) -> HttpResponse:
     """The link leads at once to an address without its token, which no Referer and no history can give away."""
     try:
         row = enrolment.check(token)
     except ProductError as error:
-        return _over(request, site, error)
+        return _over(request, error)
     request.session.cycle_key()
     request.session[_LINK] = row.pk.hex
     return HttpResponseRedirect(reverse("admin:enrol_password"))
@@ -64,11 +61,11 @@ def open_link(request: HttpRequest, *, token: str, site: StaffSite) -> HttpRespo
 
 @never_cache
 @sensitive_post_parameters("password", "again")
-def choose(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
+def choose(request: HttpRequest) -> HttpResponse:
     """Choose the password; the second factor follows as in any sign-in."""
     row = _opened(request)
     if row is None:
-        return _over(request, site)
+        return _over(request)
     form = ChoosePasswordForm(request.POST if request.method == "POST" else None, user=cast(User, row.user))
     if form.is_valid():
         try:
@@ -76,22 +73,22 @@ def choose(request: HttpRequest, *, site: StaffSite) -> HttpResponse:
             user = enrolment.redeem(row, password_hash=encoded, actor=Actor.of(request, "admin"))
         except ProductError as error:
             if error.code != "BUSY":
-                return _over(request, site, error)
+                return _over(request, error)
             form.add_error(None, form.refused(error))
         else:
             request.session.pop(_LINK, None)
-            waiting.begin(request, user)
+            pending_sign_in.start(request, user)
             return HttpResponseRedirect(
                 reverse("admin:login_code" if factors.has_factor(user) else "admin:enrol_factor")
             )
-    return page(request, site, "password", _("Choose a password"), form=form, email=row.email)
+    return page(request, "password", _("Choose a password"), form=form, email=row.email)
 
 
 def _opened(request: HttpRequest) -> OneTimeToken | None:
-    row_id = waiting.read_id(request, _LINK)
+    row_id = pending_sign_in.read_id(request, _LINK)
     return enrolment.waiting(row_id) if row_id else None
 
 
-def _over(request: HttpRequest, site: StaffSite, error: ProductError | None = None) -> HttpResponse:
+def _over(request: HttpRequest, error: ProductError | None = None) -> HttpResponse:
     message = error.message if error else _("The link is wrong, has been used or has expired.")
-    return page(request, site, "over", _("This link is over"), status=410, message=message)
+    return page(request, "over", _("This link is over"), status=410, message=message)
