@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +31,8 @@ else:
 
 #: Rows counted at most: counting them all would read the whole table, and no one leafs through more pages.
 COUNT_LIMIT = 1_000
+#: Formats of `local_time`.
+TO_THE_MINUTE, TO_THE_SECOND = "j M Y H:i e", "j M Y H:i:s e"
 #: How many of the newest rows a filter looks at whose column has no index.
 WINDOW = 100_000
 
@@ -163,6 +165,11 @@ def user_starts_with(term: str) -> Q:
 # --- Cells ------------------------------------------------------------------------------------------------------------
 
 
+def column(label: Any, value: Callable[[Any], Any], **display: Any) -> Any:
+    """A column of a list, or a read-only field of a page; `display` as for Django's `admin.display`."""
+    return admin.display(description=label, **display)(lambda model_admin, obj: value(obj))
+
+
 def chip(kind: str, text: Any) -> str:
     return chips([(kind, text)])
 
@@ -175,9 +182,9 @@ def two_lines(text: str, below: str) -> str:
     return format_html('{}<span class="below">{}</span>', text, below) if below else text
 
 
-def local_time(at: datetime, style: str = "j M Y H:i e") -> str:
-    """In the reader's time zone; `style` is one of Django's date formats."""
-    return date_format(timezone.localtime(at), style)
+def local_time(at: datetime | None, style: str = TO_THE_MINUTE) -> str:
+    """In the reader's time zone, empty for None; `style` is one of Django's date formats."""
+    return date_format(timezone.localtime(at), style) if at else ""
 
 
 def object_link(model: Any, pk: Any, text: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -16,8 +16,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin.filters import ValueFilter
-from lib.admin.lists import WINDOW, GrowingTableAdmin, actor_names, chip, local_time, object_link
-from users.admin.common import OUTCOMES, SECONDS, told
+from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, actor_names, column, local_time, object_link
+from users.admin.common import actor_of, details_line, outcome_chip
 from users.admin.filters import first_id
 from users.models import AuditEvent, User, UserSession
 from users.services import audit
@@ -31,7 +31,7 @@ class EventFilter(ValueFilter):
         return [(name, name) for name in audit.EVENTS]
 
 
-class SpanFilter(admin.ListFilter):
+class TimeRangeFilter(admin.ListFilter):
     """From and until, typed; either may be left out. Works without script, as a form of its own."""
 
     title = _("time")
@@ -44,7 +44,7 @@ class SpanFilter(admin.ListFilter):
         for name in self.expected_parameters():
             if given := params.pop(name, None):
                 self.texts[name] = given[-1]
-                if (at := moment_of(given[-1])) is not None:
+                if (at := parse_time(given[-1])) is not None:
                     self.moments[name] = self.used_parameters[name] = at
 
     def expected_parameters(self) -> list[Any]:
@@ -79,7 +79,7 @@ class SpanFilter(admin.ListFilter):
         return queryset
 
 
-def moment_of(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
     """A date, or a date and a time, in the zone of the product where it names none; None for anything else."""
     try:
         at = parse_datetime(text)
@@ -97,7 +97,7 @@ def _last_id(until: datetime) -> int:
 @admin.register(AuditEvent)
 class AuditAdmin(GrowingTableAdmin):
     list_display = ("when", "badge", "person", "who", "source", "details")
-    list_filter = (EventFilter, "outcome", "door", SpanFilter)
+    list_filter = (EventFilter, "outcome", "door", TimeRangeFilter)
     search_fields = ("user_id",)
     search_help_text = _("A whole address, also one without an account; the id of a person, session or request.")
     ordering = ("-id",)
@@ -115,7 +115,7 @@ class AuditAdmin(GrowingTableAdmin):
         """An event has an index that goes with time; the outcome and the door look at the newest of the span."""
         if not filters.keys() - {"event", "since", "until"}:
             return queryset
-        until = moment_of((filters.get("until") or [""])[-1])
+        until = parse_time((filters.get("until") or [""])[-1])
         last = _last_id(until) if until else _newest_id()
         return queryset.filter(pk__gt=last - WINDOW)
 
@@ -139,63 +139,38 @@ class AuditAdmin(GrowingTableAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         page = super().get_changelist_instance(request)
-        events = list(page.result_list)
-        names = actor_names(
-            {event.actor for event in events} | {event.user_id.hex for event in events if event.user_id}
-        )
+        page.result_list = events = list(page.result_list)
+        names = _names(*events)
         for event in events:
             event.names = names
-        page.result_list = events
         return page
 
     # --- Columns and facts --------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _name(event: AuditEvent, label: str) -> str:
-        names: dict[str, str] = event.names if hasattr(event, "names") else actor_names([label])
-        return names[label]
-
-    @admin.display(description=_("when"))
-    def when(self, event: AuditEvent) -> str:
-        return local_time(event.at, SECONDS)
-
-    @admin.display(description=_("event"))
-    def what(self, event: AuditEvent) -> str:
-        return event.event
+    when = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
+    what = column(_("event"), lambda event: event.event)
 
     @admin.display(description=_("event"))
     def badge(self, event: AuditEvent) -> str:
         return format_html("{} {}", event.event, self.result(event))
 
-    @admin.display(description=_("from"))
-    def source(self, event: AuditEvent) -> str:
-        return f"{event.get_door_display()} {event.ip}"
-
-    @admin.display(description=_("result"))
-    def result(self, event: AuditEvent) -> str:
-        return chip(OUTCOMES[AuditEvent.Outcome(event.outcome)], event.get_outcome_display())
+    source = column(_("from"), lambda event: f"{event.get_door_display()} {event.ip}")
+    result = column(_("result"), outcome_chip)
 
     @admin.display(description=_("whose account"))
     def person(self, event: AuditEvent) -> str:
         if event.user_id is None:
             return str(_("no account")) if event.subject_mac else ""
-        name = self._name(event, event.user_id.hex)
+        name = _names(event)[event.user_id.hex]
         # A name that is still the id belongs to an account that is gone.
         return name if name == event.user_id.hex else object_link(User, event.user_id, name)
 
     @admin.display(description=_("who"))
     def who(self, event: AuditEvent) -> str:
-        if event.user_id and event.actor == event.user_id.hex:
-            return str(_("the owner")) if event.outcome == AuditEvent.Outcome.OK else str(_("somebody"))
-        return self._name(event, event.actor) or str(_("somebody"))
+        return actor_of(event, _names(event))
 
-    @admin.display(description=_("details"))
-    def details(self, event: AuditEvent) -> str:
-        return told(event.data)
-
-    @admin.display(description=_("program"))
-    def program(self, event: AuditEvent) -> str:
-        return event.user_agent
+    details = column(_("details"), lambda event: details_line(event.data))
+    program = column(_("program"), lambda event: event.user_agent)
 
     @admin.display(description=_("session"))
     def session(self, event: AuditEvent) -> str:
@@ -205,9 +180,9 @@ class AuditAdmin(GrowingTableAdmin):
             return str(event.session_id)
         return object_link(UserSession, event.session_id, event.session_id)
 
-    @admin.display(description=_("request"))
-    def request(self, event: AuditEvent) -> str:
-        return _search(event.request_id, event.request_id) if event.request_id else ""
+    request = column(
+        _("request"), lambda event: _search(event.request_id, event.request_id) if event.request_id else ""
+    )
 
     @admin.display(description=_("more"))
     def same(self, event: AuditEvent) -> str:
@@ -218,6 +193,14 @@ class AuditAdmin(GrowingTableAdmin):
         if event.session_id:
             found.append((_search(event.session_id, _("All of this session")),))
         return format_html_join(" · ", "{}", found)
+
+
+def _names(*events: AuditEvent) -> dict[str, str]:
+    """The names of the actors and accounts of events: one query for the whole page of a list."""
+    if len(events) == 1 and hasattr(events[0], "names"):
+        return cast(dict[str, str], events[0].names)
+    labels = {event.actor for event in events} | {event.user_id.hex for event in events if event.user_id}
+    return actor_names(labels)
 
 
 def _search(term: Any, text: Any) -> str:

@@ -1,4 +1,4 @@
-"""Groups and what their members may do: whoever changes that gives rights, so only superusers do, freshly proved."""
+"""Groups and what their members may do: changing them gives rights, so only superusers may, with a fresh proof."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from users import services
-from users.admin.common import reader
 
 admin.site.unregister(Group)
 
@@ -21,14 +20,10 @@ admin.site.unregister(Group)
 class GroupAdmin(DjangoGroupAdmin):
     actions = None  # groups are deleted one by one, on their page
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return reader(request).is_superuser
+    def _is_superuser(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return reader(request).is_superuser
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return reader(request).is_superuser
+    has_add_permission = has_change_permission = has_delete_permission = _is_superuser
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self._proof(request) or super().changeform_view(request, *args, **kwargs)
@@ -47,7 +42,7 @@ class GroupAdmin(DjangoGroupAdmin):
     def _proof(self, request: HttpRequest) -> HttpResponse | None:
         """The page that asks for a fresh proof, before a change; None where there is one."""
         site: Any = self.admin_site
-        if request.method != "POST" or not reader(request).is_superuser or site.is_fresh(request):
+        if request.method != "POST" or not request.user.is_superuser or site.is_fresh(request):
             return None
         then = str(_("Thank you. Now change the rights once more."))
         answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)

@@ -12,7 +12,6 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin.lists import capped_counts, count_label
-from users.admin.common import may
 from users.admin.filters import first_id, without_factor
 from users.models import AuditEvent, User
 
@@ -27,9 +26,9 @@ _EVENTS = (
 def overview(request: HttpRequest) -> dict[str, Any] | None:
     """Each part for those who may see where it leads; None when that is nothing."""
     found: dict[str, Any] = {}
-    if may(request, "users.view_auditevent"):
+    if request.user.has_perm("users.view_auditevent"):
         found["events"] = _events()
-    if may(request, "users.view_user"):
+    if request.user.has_perm("users.view_user"):
         bare = User.objects.filter(without_factor())
         found["bare_staff"] = count_label(capped_counts({"bare": bare})["bare"])
         found["bare_url"] = f"{reverse('admin:users_user_changelist')}?look=no-factor"

@@ -14,10 +14,10 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
 from lib.admin.filters import TableFilter
-from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link
+from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, chip, column, local_time, object_link
 from lib.admin.verbs import FROM, Verb
 from users import services
-from users.admin.common import SECONDS, reader
+from users.admin.common import staff_user
 from users.models import User, UserSession
 from users.models.sessions import idle_since
 
@@ -85,7 +85,7 @@ class SessionAdmin(GrowingTableAdmin):
     # --- Who may end it -----------------------------------------------------------------------------------------------
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: UserSession | None = None) -> bool:
-        return super().has_verb_permission(request, verb) and (obj is None or reader(request).reaches(obj.user))
+        return super().has_verb_permission(request, verb) and (obj is None or staff_user(request).reaches(obj.user))
 
     def back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
         if request.POST.get(FROM) == FROM_PERSON:
@@ -94,13 +94,8 @@ class SessionAdmin(GrowingTableAdmin):
 
     # --- Columns ------------------------------------------------------------------------------------------------------
 
-    @admin.display(description=_("person"))
-    def person(self, session: UserSession) -> str:
-        return session.user.email
-
-    @admin.display(description=_("person"))
-    def whose(self, session: UserSession) -> str:
-        return object_link(User, session.user_id, session.user.email)
+    person = column(_("person"), lambda session: session.user.email)
+    whose = column(_("person"), lambda session: object_link(User, session.user_id, session.user.email))
 
     @admin.display(description=_("state"))
     def state(self, session: UserSession) -> str:
@@ -108,22 +103,8 @@ class SessionAdmin(GrowingTableAdmin):
             return chip("active", _("live"))
         return chip("staff", session.revoked_reason or _("expired"))
 
-    @admin.display(description=_("program"))
-    def program(self, session: UserSession) -> str:
-        return session.label
-
-    @admin.display(description=_("proved by"))
-    def proved(self, session: UserSession) -> str:
-        return ", ".join(session.amr)
-
-    @admin.display(description=_("since"))
-    def began(self, session: UserSession) -> str:
-        return local_time(session.created_at, SECONDS)
-
-    @admin.display(description=_("last seen"))
-    def seen(self, session: UserSession) -> str:
-        return local_time(session.last_seen_at, SECONDS)
-
-    @admin.display(description=_("last proof"))
-    def proved_at(self, session: UserSession) -> str:
-        return local_time(session.auth_at, SECONDS)
+    program = column(_("program"), lambda session: session.label)
+    proved = column(_("proved by"), lambda session: ", ".join(session.amr))
+    began = column(_("since"), lambda session: local_time(session.created_at, TO_THE_SECOND))
+    seen = column(_("last seen"), lambda session: local_time(session.last_seen_at, TO_THE_SECOND))
+    proved_at = column(_("last proof"), lambda session: local_time(session.auth_at, TO_THE_SECOND))

@@ -1,4 +1,4 @@
-"""People, and the form of one: names and rights. All else has verbs."""
+"""The list of users, and the form of one: names and rights. All else has verbs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from django.utils.translation import ngettext_lazy
 
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
-from lib.admin.lists import CappedPaginator, actor_name, chips, local_time
+from lib.admin.lists import CappedPaginator, actor_name, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.text import is_storable
 from users import services
-from users.admin.common import reader
+from users.admin.common import staff_user
 from users.admin.filters import CareFilter, WaitingFilter
-from users.admin.person import sections
+from users.admin.user_page import sections
 from users.admin.verbs import VERBS, is_paused
 from users.models import MfaDevice, User
 from users.services import limiter
@@ -65,7 +65,7 @@ class AddUserForm(UserModelForm):
 
 
 class _ProofNeeded(Exception):
-    """Rights are given only by whoever has just shown who they are."""
+    """Rights are given only by users who have just proved who they are."""
 
 
 @admin.register(User)
@@ -129,10 +129,10 @@ class UserAdmin(VerbAdmin):
             user.is_paused = user.email in paused
         return page
 
-    # --- Who may press ------------------------------------------------------------------------------------------------
+    # --- Verbs --------------------------------------------------------------------------------------------------------
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: User | None = None) -> bool:
-        return super().has_verb_permission(request, verb) and (obj is None or reader(request).reaches(obj))
+        return super().has_verb_permission(request, verb) and (obj is None or staff_user(request).reaches(obj))
 
     def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
         # Users cannot do these to themselves: the buttons would only refuse.
@@ -141,9 +141,7 @@ class UserAdmin(VerbAdmin):
 
     # --- Columns and facts --------------------------------------------------------------------------------------------
 
-    @admin.display(description=_("name"), empty_value="")
-    def full_name(self, user: User) -> str:
-        return user.get_full_name()
+    full_name = column(_("name"), lambda user: user.get_full_name(), empty_value="")
 
     @admin.display(description=_("state"))
     def state(self, user: User) -> str:
@@ -162,21 +160,14 @@ class UserAdmin(VerbAdmin):
             marks.append(("staff", ngettext_lazy("%d factor", "%d factors", count) % count))
         return chips(marks)
 
-    @admin.display(description=_("last sign-in"), empty_value="never")
-    def last_sign_in(self, user: User) -> str | None:
-        return local_time(user.last_login, "DATETIME_FORMAT") if user.last_login else None
-
-    @admin.display(description=_("last sign-in"), ordering="last_login", empty_value="never")
-    def signed_in_on(self, user: User) -> str | None:
-        return local_time(user.last_login, "DATE_FORMAT") if user.last_login else None
-
-    @admin.display(description=_("created"), ordering="created_at")
-    def created_on(self, user: User) -> str:
-        return local_time(user.created_at, "DATE_FORMAT")
-
-    @admin.display(description=_("address verified"), empty_value="not yet")
-    def verified(self, user: User) -> str | None:
-        return local_time(user.email_verified_at, "DATETIME_FORMAT") if user.email_verified_at else None
+    last_sign_in = column(_("last sign-in"), lambda user: local_time(user.last_login, "DATETIME_FORMAT") or _("never"))
+    signed_in_on = column(
+        _("last sign-in"), lambda user: local_time(user.last_login, "DATE_FORMAT") or _("never"), ordering="last_login"
+    )
+    created_on = column(_("created"), lambda user: local_time(user.created_at, "DATE_FORMAT"), ordering="created_at")
+    verified = column(
+        _("address verified"), lambda user: local_time(user.email_verified_at, "DATETIME_FORMAT") or _("not yet")
+    )
 
     @admin.display(description=_("password"))
     def password_state(self, user: User) -> str:
@@ -188,13 +179,8 @@ class UserAdmin(VerbAdmin):
             return kept
         return f"{kept}, {_('set')} {local_time(user.password_changed_at, 'DATE_FORMAT')}"
 
-    @admin.display(description=_("created"))
-    def created(self, user: User) -> str:
-        return _when_and_who(user.created_at, user.created_by)
-
-    @admin.display(description=_("updated"))
-    def updated(self, user: User) -> str:
-        return _when_and_who(user.updated_at, user.updated_by)
+    created = column(_("created"), lambda user: _when_and_who(user.created_at, user.created_by))
+    updated = column(_("updated"), lambda user: _when_and_who(user.updated_at, user.updated_by))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is None:
@@ -220,7 +206,7 @@ class UserAdmin(VerbAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ()
-        # Whoever may give rights away could give them to themselves.
+        # Anyone who may give rights away could give them to themselves.
         return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *_STAFF_FIELDS)
 
     def render_change_form(
@@ -259,7 +245,7 @@ class UserAdmin(VerbAdmin):
         """Groups and permissions were written by the service, with the rest."""
 
     def response_add(self, request: HttpRequest, obj: User, post_url_continue: str | None = None) -> HttpResponse:
-        """To the page with the buttons: without one of them nobody can sign in yet."""
+        """To the page with the buttons: a new account cannot sign in before one of them is used."""
         if "_addanother" not in request.POST and IS_POPUP_VAR not in request.POST:
             posted = request.POST.copy()
             posted["_continue"] = "1"
@@ -268,7 +254,7 @@ class UserAdmin(VerbAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may_change = super().has_change_permission(request, obj)
-        return may_change and (obj is None or reader(request).reaches(obj))
+        return may_change and (obj is None or staff_user(request).reaches(obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.

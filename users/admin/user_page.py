@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from feature_flags.admin.who import evaluations
-from lib.admin.lists import actor_names, chip
+from lib.admin.lists import actor_names
 from notifications.admin.person import messages_of
-from users.admin.common import OUTCOMES, may, reader, told
+from users.admin.common import actor_of, details_line, outcome_chip, staff_user
 from users.admin.sessions import END, FROM_PERSON
 from users.models import AuditEvent, User
 
@@ -22,41 +22,34 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
     """Each for those who may see it. Read beside the form, not as formsets of it: saving a name must not depend on
     what ended meanwhile."""
     found: dict[str, Any] = {}
-    if may(request, "users.view_usersession"):
+    if request.user.has_perm("users.view_usersession"):
         found["live_sessions"] = user.sessions.live(timezone.now()).order_by("-last_seen_at")[:SESSIONS_SHOWN]
-        found["end"] = END if may(request, END.permission) and reader(request).reaches(user) else None
+        found["end"] = END if request.user.has_perm(END.permission) and staff_user(request).reaches(user) else None
         found["from_person"] = FROM_PERSON
-    if may(request, "users.view_mfadevice"):
+    if request.user.has_perm("users.view_mfadevice"):
         found["factors"] = user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at")
         found["recovery_codes"] = user.recovery_codes.filter(used_at=None).count()
-    if may(request, "users.view_auditevent"):
+    if request.user.has_perm("users.view_auditevent"):
         found["events"] = _events(user)
         found["events_shown"] = EVENTS_SHOWN
     found |= messages_of(request, user)
-    if may(request, "feature_flags.view_featureflag"):
+    if request.user.has_perm("feature_flags.view_featureflag"):
         found |= _flags(user)
     return found
 
 
 def _events(user: User) -> list[dict[str, Any]]:
-    rows = list(AuditEvent.objects.filter(user_id=user.pk).order_by("-id")[:EVENTS_SHOWN])
-    names = actor_names({row.actor for row in rows} - {user.pk.hex})
+    events = list(AuditEvent.objects.filter(user_id=user.pk).order_by("-id")[:EVENTS_SHOWN])
+    names = actor_names({event.actor for event in events} - {user.pk.hex})
     return [
         {
-            "row": row,
-            "by": _by(row, user, names),
-            "result": chip(OUTCOMES[AuditEvent.Outcome(row.outcome)], row.get_outcome_display()),
-            "details": told(row.data),
+            "row": event,
+            "by": actor_of(event, names),
+            "result": outcome_chip(event),
+            "details": details_line(event.data),
         }
-        for row in rows
+        for event in events
     ]
-
-
-def _by(row: AuditEvent, user: User, names: dict[str, str]) -> str:
-    """Who acted; whoever failed to prove who they are may have been anybody."""
-    if row.actor == user.pk.hex:
-        return "the owner" if row.outcome == AuditEvent.Outcome.OK else "somebody"
-    return names[row.actor]
 
 
 def _flags(user: User) -> dict[str, Any]:
