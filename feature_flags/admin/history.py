@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
@@ -23,6 +22,7 @@ from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
 from lib.admin.lists import ReadOnlyAdmin, local_time, two_lines
+from lib.admin.pages import render_page
 from lib.admin.verbs import ReasonForm
 from lib.errors import ProductError
 
@@ -132,17 +132,8 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     def _restore_page(
         self, request: HttpRequest, revision: FlagRevision, form: forms.Form, lines: list[str]
     ) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Restore {revision.codename}",
-            "opts": self.opts,
-            "media": self.media,
-            "revision": revision,
-            "lines": lines,
-            "form": form,
-        }
-        return TemplateResponse(request, "admin/feature_flags/flagrevision/restore.html", context)
+        template, title = "admin/feature_flags/flagrevision/restore.html", f"Restore {revision.codename}"
+        return render_page(self, request, template, title=title, revision=revision, lines=lines, form=form)
 
 
 _MODELS = {

@@ -21,6 +21,7 @@ from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, Segment
 from feature_flags.services import segments
 from feature_flags.services.segments import segment_document
+from lib.admin.lists import column
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.errors import ProductError
 
@@ -96,9 +97,7 @@ class SegmentAdmin(VerbAdmin):
         text = segment.description
         return text if len(text) <= 80 else text[:79] + "…"
 
-    @admin.display(description=_("constraints"))
-    def constraint_count(self, segment: Segment) -> int:
-        return len(segment.constraints)
+    constraint_count = column(_("constraints"), lambda segment: len(segment.constraints))
 
     @admin.display(description=_("used by"), ordering="used_by_count")
     def used_by(self, segment: Segment) -> str:

@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -20,8 +19,8 @@ from feature_flags.models import FlagToken
 from feature_flags.services import tokens
 from lib import audit
 from lib.actors import Actor
-from lib.admin.lists import ReadOnlyAdmin, chip
-from lib.admin.pages import has_fresh_proof
+from lib.admin.lists import ReadOnlyAdmin, chip, column
+from lib.admin.pages import has_fresh_proof, render_page
 from lib.admin.verbs import Verb
 
 MANAGE = "feature_flags.manage_flagtoken"
@@ -114,13 +113,8 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             return chip("waiting", _("expired"))
         return chip("active", _("in use"))
 
-    @admin.display(description=_("begins with"))
-    def begins_with(self, token: FlagToken) -> str:
-        return f"{token.prefix}…"
-
-    @admin.display(description=_("allowed origins"))
-    def origins(self, token: FlagToken) -> str:
-        return ", ".join(token.allowed_origins) or str(_("any"))
+    begins_with = column(_("begins with"), lambda token: f"{token.prefix}…")
+    origins = column(_("allowed origins"), lambda token: ", ".join(token.allowed_origins) or str(_("any")))
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
         if not self.has_add_permission(request):
@@ -128,20 +122,13 @@ class FlagTokenAdmin(ReadOnlyAdmin):
         form = TokenForm(request.POST if request.method == "POST" else None)
         is_ready = form.is_valid() and has_fresh_proof(self.admin_site, request, form)
         made = self._create(request, form) if is_ready else None
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Add token") if made is None else str(made[0]),
-            "opts": self.opts,
-            "media": self.media,
-            "form": form,
-        }
         if made is None:
-            return TemplateResponse(request, "admin/feature_flags/flagtoken/add.html", context)
-        # Drawn at once: a redirect would have to keep the secret somewhere. No page of the admin is cached.
+            title, template = _("Add token"), "admin/feature_flags/flagtoken/add.html"
+            return render_page(self, request, template, title=title, form=form)
+        # Shown at once: a redirect would have to keep the secret somewhere. No page of the admin is cached.
         token, secret = made
-        page = {**context, "token": token, "secret": secret}
-        return TemplateResponse(request, "admin/feature_flags/flagtoken/secret.html", page)
+        template = "admin/feature_flags/flagtoken/secret.html"
+        return render_page(self, request, template, title=str(token), token=token, secret=secret)
 
     def _create(self, request: HttpRequest, form: TokenForm) -> tuple[FlagToken, str] | None:
         given = dict(form.cleaned_data)

@@ -13,7 +13,6 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 
 from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
@@ -21,6 +20,7 @@ from feature_flags.engine.context import RANDOM
 from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import CompiledFlag, Result
 from feature_flags.runtime import store
+from lib.admin.pages import render_page
 from lib.admin.verbs import VerbAdmin
 from lib.text import is_storable
 
@@ -161,18 +161,16 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
     form = WhoForm(request.GET) if request.GET else WhoForm()
     if not may_see_users(request):
         del form.fields["user"]
-    request.current_app = model_admin.admin_site.name
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": f"Who gets {flag}, and why",
-        "opts": model_admin.opts,
-        "media": model_admin.media,
-        "original": flag,
-        "form": form,
-        "known": compiled is not None,
+    return render_page(
+        model_admin,
+        request,
+        "admin/feature_flags/featureflag/who.html",
+        title=f"Who gets {flag}, and why",
+        original=flag,
+        form=form,
+        known=compiled is not None,
         **(_evaluate(request, form, compiled, snapshot) if compiled and snapshot else {}),
-    }
-    return TemplateResponse(request, "admin/feature_flags/featureflag/who.html", context)
+    )
 
 
 def _evaluate(request: HttpRequest, form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:

@@ -14,15 +14,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.lists import GrowingTableAdmin, chip, object_link, user_starts_with
-from lib.admin.pages import has_fresh_proof
+from lib.admin.lists import GrowingTableAdmin, chip, column, object_link, user_starts_with
+from lib.admin.pages import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable
 from notifications.admin.common import TypeFilter, type_label
@@ -136,33 +134,15 @@ class InAppNotificationAdmin(GrowingTableAdmin):
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perms(PERMISSIONS)
 
-    @admin.display(description=_("title"))
-    def headline(self, row: InAppNotification) -> str:
-        return row.title
-
-    @admin.display(description=_("user"))
-    def person(self, row: InAppNotification) -> str:
-        return object_link(row.user, row.user.pk, row.user)
-
-    @admin.display(description=_("type"))
-    def kind(self, row: InAppNotification) -> str:
-        return type_label(row.type)
-
-    @admin.display(description=_("severity"))
-    def level(self, row: InAppNotification) -> str:
-        return chip(CHIPS.get(Severity(row.severity), "staff"), row.get_severity_display())
-
-    @admin.display(description=_("created"))
-    def created(self, row: InAppNotification) -> Any:
-        return row.created_at
-
-    @admin.display(description=_("seen"))
-    def seen(self, row: InAppNotification) -> Any:
-        return row.seen_at
-
-    @admin.display(description=_("read"))
-    def was_read(self, row: InAppNotification) -> Any:
-        return row.read_at
+    headline = column(_("title"), lambda row: row.title)
+    person = column(_("user"), lambda row: object_link(row.user, row.user.pk, row.user))
+    kind = column(_("type"), lambda row: type_label(row.type))
+    level = column(
+        _("severity"), lambda row: chip(CHIPS.get(Severity(row.severity), "staff"), row.get_severity_display())
+    )
+    created = column(_("created"), lambda row: row.created_at)
+    seen = column(_("seen"), lambda row: row.seen_at)
+    was_read = column(_("read"), lambda row: row.read_at)
 
     # --- Announcing ---------------------------------------------------------------------------------------------------
 
@@ -178,21 +158,16 @@ class InAppNotificationAdmin(GrowingTableAdmin):
             # Somebody may have joined the group since the number was shown.
             is_confirmed = request.POST.get("confirmed") == str(count)
             if is_confirmed and has_fresh_proof(self.admin_site, request, form) and self._announce(request, form):
-                return HttpResponseRedirect(self._list_url())
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Send an announcement"),
-            "opts": self.opts,
-            "media": self.media,
-            "form": form,
-            "count": count,
-            "button": _("Send") if count else _("Continue"),
-        }
-        return TemplateResponse(request, "admin/notifications/announce.html", context)
-
-    def _list_url(self) -> str:
-        return reverse("admin:notifications_inappnotification_changelist", current_app=self.admin_site.name)
+                return HttpResponseRedirect(self.page_url("changelist"))
+        return render_page(
+            self,
+            request,
+            "admin/notifications/announce.html",
+            title=_("Send an announcement"),
+            form=form,
+            count=count,
+            button=_("Send") if count else _("Continue"),
+        )
 
     def _announce(self, request: HttpRequest, form: AnnounceForm) -> bool:
         given = form.cleaned_data

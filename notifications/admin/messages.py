@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
-from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, local_time, object_link, starts_with
+from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, column, local_time, object_link, starts_with
 from lib.admin.verbs import BULK_LIMIT
 from notifications.admin import detail
 from notifications.admin.common import CategoryFilter, ProviderFilter, TypeFilter, type_label
@@ -109,9 +109,7 @@ class MessageAdmin(GrowingTableAdmin):
             return Q(message_id=term)
         return Q(message_id=f"<{term}>") | starts_with("to_address", normal_email(term))
 
-    @admin.display(description=_("recipient"))
-    def recipient(self, message: Message) -> str:
-        return message.to_address or str(_("forgotten"))
+    recipient = column(_("recipient"), lambda message: message.to_address or str(_("forgotten")))
 
     @admin.display(description=_("state"))
     def badge(self, message: Message) -> str:
@@ -122,31 +120,20 @@ class MessageAdmin(GrowingTableAdmin):
         report = chip("off" if is_bad else "staff", message.get_delivery_state_display())
         return format_html("{} {}", state, report)
 
-    @admin.display(description=_("type"))
-    def kind(self, message: Message) -> str:
-        return type_label(message.type)
-
-    @admin.display(description=_("attempts"))
-    def tried(self, message: Message) -> int:
-        return message.attempts
-
-    @admin.display(description=_("next try"))
-    def next_try(self, message: Message) -> str:
-        return local_time(message.due_at) if message.due_at and message.state == State.QUEUED else ""
-
-    @admin.display(description=_("last code"))
-    def code(self, message: Message) -> str:
-        return message.last_code
-
-    @admin.display(description=_("created"))
-    def created(self, message: Message) -> str:
-        return local_time(message.created_at)
+    kind = column(_("type"), lambda message: type_label(message.type))
+    tried = column(_("attempts"), lambda message: message.attempts)
+    next_try = column(
+        _("next try"),
+        lambda message: local_time(message.due_at) if message.due_at and message.state == State.QUEUED else "",
+    )
+    code = column(_("last code"), lambda message: message.last_code)
+    created = column(_("created"), lambda message: local_time(message.created_at))
 
     # --- The page of one ----------------------------------------------------------------------------------------------
 
-    @admin.display(description=_("user"))
-    def person(self, message: Message) -> str:
-        return object_link(message.user, message.user.pk, message.user) if message.user else ""
+    person = column(
+        _("user"), lambda message: object_link(message.user, message.user.pk, message.user) if message.user else ""
+    )
 
     def render_change_form(
         self,

@@ -11,7 +11,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -21,8 +20,8 @@ from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
 from lib.admin.filters import ValueFilter
-from lib.admin.lists import GrowingTableAdmin, chip, object_link, starts_with, user_starts_with
-from lib.admin.pages import has_fresh_proof
+from lib.admin.lists import GrowingTableAdmin, chip, column, object_link, starts_with, user_starts_with
+from lib.admin.pages import has_fresh_proof, render_page
 from lib.admin.verbs import Verb
 from lib.errors import ProductError
 from notifications import registry
@@ -96,21 +95,10 @@ class SuppressionAdmin(GrowingTableAdmin):
     def search_query(self, term: str) -> Q:
         return starts_with("address", normal_email(term))
 
-    @admin.display(description=_("address"))
-    def address_shown(self, suppression: Suppression) -> str:
-        return suppression.address
-
-    @admin.display(description=_("what"))
-    def what(self, suppression: Suppression) -> str:
-        return str(dict(scopes()).get(suppression.scope, suppression.scope))
-
-    @admin.display(description=_("reason"))
-    def why(self, suppression: Suppression) -> str:
-        return suppression.get_reason_display()
-
-    @admin.display(description=_("source"))
-    def said_by(self, suppression: Suppression) -> str:
-        return suppression.source
+    address_shown = column(_("address"), lambda suppression: suppression.address)
+    what = column(_("what"), lambda suppression: str(dict(scopes()).get(suppression.scope, suppression.scope)))
+    why = column(_("reason"), lambda suppression: suppression.get_reason_display())
+    said_by = column(_("source"), lambda suppression: suppression.source)
 
     @admin.display(description=_("until"))
     def until(self, suppression: Suppression) -> Any:
@@ -118,9 +106,7 @@ class SuppressionAdmin(GrowingTableAdmin):
             return chip("waiting", _("over"))
         return suppression.expires_at or _("for ever")
 
-    @admin.display(description=_("created"))
-    def created(self, suppression: Suppression) -> Any:
-        return suppression.created_at
+    created = column(_("created"), lambda suppression: suppression.created_at)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
         if not self.has_add_permission(request):
@@ -128,16 +114,8 @@ class SuppressionAdmin(GrowingTableAdmin):
         form = AddSuppressionForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._add(request, form):
             return HttpResponseRedirect(self.page_url("changelist"))
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Suppress an address"),
-            "opts": self.opts,
-            "media": self.media,
-            "form": form,
-            "button": _("Suppress"),
-        }
-        return TemplateResponse(request, "admin/notifications/form.html", context)
+        title, button = _("Suppress an address"), _("Suppress")
+        return render_page(self, request, "admin/form_page.html", title=title, form=form, button=button)
 
     def _add(self, request: HttpRequest, form: AddSuppressionForm) -> bool:
         given = form.cleaned_data
@@ -172,25 +150,11 @@ class PreferenceAdmin(GrowingTableAdmin):
     def search_query(self, term: str) -> Q:
         return user_starts_with(term)
 
-    @admin.display(description=_("user"))
-    def person(self, preference: Preference) -> str:
-        return object_link(preference.user, preference.user.pk, preference.user)
-
-    @admin.display(description=_("category"))
-    def category_shown(self, preference: Preference) -> str:
-        return str(registry.category(preference.category).label)
-
-    @admin.display(description=_("channel"))
-    def channel_shown(self, preference: Preference) -> str:
-        return preference.channel
-
-    @admin.display(description=_("wanted"), boolean=True)
-    def wanted(self, preference: Preference) -> bool:
-        return preference.enabled
-
-    @admin.display(description=_("since"))
-    def since(self, preference: Preference) -> Any:
-        return preference.created_at
+    person = column(_("user"), lambda preference: object_link(preference.user, preference.user.pk, preference.user))
+    category_shown = column(_("category"), lambda preference: str(registry.category(preference.category).label))
+    channel_shown = column(_("channel"), lambda preference: preference.channel)
+    wanted = column(_("wanted"), lambda preference: preference.enabled, boolean=True)
+    since = column(_("since"), lambda preference: preference.created_at)
 
 
 class KindFilter(ValueFilter):
@@ -231,29 +195,12 @@ class DeliveryEventAdmin(GrowingTableAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeliveryEvent]:
         return super().get_queryset(request).select_related("message")
 
-    @admin.display(description=_("happened"))
-    def happened(self, event: DeliveryEvent) -> Any:
-        return event.at
-
-    @admin.display(description=_("event"))
-    def reported(self, event: DeliveryEvent) -> str:
-        return event.as_told
-
-    @admin.display(description=_("recipient"))
-    def recipient_shown(self, event: DeliveryEvent) -> str:
-        return event.recipient
-
-    @admin.display(description=_("provider"))
-    def by(self, event: DeliveryEvent) -> str:
-        return event.provider
-
-    @admin.display(description=_("message"))
-    def about(self, event: DeliveryEvent) -> str:
-        return message_link(event.message) if event.message else str(_("none of ours"))
-
-    @admin.display(description=_("detail"))
-    def said(self, event: DeliveryEvent) -> str:
-        return event.detail
+    happened = column(_("happened"), lambda event: event.at)
+    reported = column(_("event"), lambda event: event.as_told)
+    recipient_shown = column(_("recipient"), lambda event: event.recipient)
+    by = column(_("provider"), lambda event: event.provider)
+    about = column(_("message"), lambda event: message_link(event.message) if event.message else str(_("none of ours")))
+    said = column(_("detail"), lambda event: event.detail)
 
 
 def message_link(message: Message) -> str:

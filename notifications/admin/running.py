@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
-from lib.admin.lists import GrowingTableAdmin, actor_name, chip
+from lib.admin.lists import GrowingTableAdmin, actor_name, chip, column
 from lib.admin.verbs import FROM, Verb
 from notifications.models import Message, ProviderState, Worker
 from notifications.services import circuit_breaker
@@ -88,13 +88,8 @@ class ProviderStateAdmin(GrowingTableAdmin):
             return reverse("admin:index", current_app=self.admin_site.name)
         return super().back_url(request, obj, is_gone=is_gone)
 
-    @admin.display(description=_("state"))
-    def state(self, provider: ProviderState) -> str:
-        return state_chip(provider)
-
-    @admin.display(description=_("paused by"))
-    def by(self, provider: ProviderState) -> str:
-        return actor_name(provider.paused_by)
+    state = column(_("state"), lambda provider: state_chip(provider))
+    by = column(_("paused by"), lambda provider: actor_name(provider.paused_by))
 
 
 def state_chip(provider: ProviderState) -> str:
@@ -112,10 +107,5 @@ class WorkerAdmin(GrowingTableAdmin):
     ordering = ("-beat_at",)
     fields = readonly_fields = ("host", "pid", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
 
-    @admin.display(description=_("worker"))
-    def name(self, worker: Worker) -> str:
-        return str(worker)
-
-    @admin.display(description=_("state"))
-    def state(self, worker: Worker) -> str:
-        return worker_chip(worker)
+    name = column(_("worker"), lambda worker: str(worker))
+    state = column(_("state"), lambda worker: worker_chip(worker))

@@ -9,13 +9,12 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.pages import has_fresh_proof
+from lib.admin.pages import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
@@ -336,9 +335,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                 self.log_change(request, row, f"{what}: {part}." + (f" Reason: {note}" if note else ""))
 
     def _page(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
-        return TemplateResponse(request, f"admin/notifications/templates/{name}.html", {**shared, **context})
+        return render_page(self, request, f"admin/notifications/templates/{name}.html", **context)
 
 
 def author(request: HttpRequest) -> User:
