@@ -99,7 +99,7 @@ def hsts() -> str:
 
 
 def secure(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Add the security headers. What says nothing about caching is not kept by anybody."""
+    """Add the security headers; an answer without a Cache-Control is not to be stored."""
     headers = response.headers
     for name, value in SECURITY.items():
         headers.setdefault(name, value)

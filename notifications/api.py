@@ -1,4 +1,4 @@
-"""What people do with their messages, what providers report, and the staff's door. One hop into the lane each."""
+"""Preferences, unsubscribing, webhooks, the inbox, and messages for staff. One hop into the lane each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ router = Router(tags=["Notifications"])
 
 
 def _of(request: HttpRequest) -> Any:
-    """Whose bearer it is."""
+    """The user of the bearer."""
     return request.auth  # type: ignore[attr-defined]
 
 
@@ -94,7 +94,7 @@ def _asks_to_undo(request: HttpRequest) -> bool:
     try:
         return "undo" in request.POST
     except (BadRequest, MultiPartParserError, SuspiciousOperation):
-        # Some program's form that cannot be read: whoever posts it wants no more mail all the same.
+        # A form that cannot be read asks for no more mail all the same.
         return False
 
 
@@ -110,7 +110,7 @@ def _page(
     context = {
         "product_name": settings.PRODUCT_NAME,
         "support_email": settings.SUPPORT_EMAIL,
-        # Enough to know which of one's own it is; a page may be seen by whoever a mail was forwarded to.
+        # Enough to recognise one's own; the mail may have been forwarded, and others see this page.
         "address": f"{name[:1]}•••@{domain}",
         "category": registry.category(link.category).label,
         "has_changed": has_changed,
@@ -210,13 +210,13 @@ async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[
         user = _allowed(request, "add_message")
         if staff_actions.kind_of(payload.type).secrets:
             raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
-        said = payload.model_dump()
+        given = payload.model_dump()
         key = request.headers.get("Idempotency-Key")
         with transaction.atomic():
             message, is_new = (
-                (staff_actions.send(**said, by=user), True)
+                (staff_actions.send(**given, by=user), True)
                 if key is None
-                else staff_actions.send_once(**said, by=user, key=key)
+                else staff_actions.send_once(**given, by=user, key=key)
             )
             if is_new:
                 _log(user, message, "Sent through the API.", flag=ADDITION)
@@ -255,22 +255,25 @@ async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
 @staff.post("/messages/{uid}/retry", response={200: schemas.MessageOut, **_REFUSED})
 async def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a failed, unknown or expired one again, as it is. Needs `retry_message`."""
-    said = ("Retry: queued again.", "message.retried")
-    return await sync_to_async(_change)(request, uid, "retry_message", staff_actions.retry, *said)
+    return await sync_to_async(_change)(
+        request, uid, "retry_message", staff_actions.retry, "Retry: queued again", "message.retried"
+    )
 
 
 @staff.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **_REFUSED})
 async def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Stop one that no mail server was given. Needs `cancel_message`."""
-    said = ("Cancel: cancelled.", "message.cancelled")
-    return await sync_to_async(_change)(request, uid, "cancel_message", staff_actions.cancel, *said)
+    return await sync_to_async(_change)(
+        request, uid, "cancel_message", staff_actions.cancel, "Cancel: cancelled", "message.cancelled"
+    )
 
 
 @staff.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **_REFUSED})
 async def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a copy of one that is through; the answer is the copy. Needs `resend_message`."""
-    said = ("Resend as new: queued.", "message.resent")
-    return await sync_to_async(_change)(request, uid, "resend_message", staff_actions.resend, *said)
+    return await sync_to_async(_change)(
+        request, uid, "resend_message", staff_actions.resend, "Resend as new: queued", "message.resent"
+    )
 
 
 @staff.get("/types/{code}/preview", response={200: schemas.PreviewOut, **_REFUSED})
@@ -286,9 +289,9 @@ async def preview_type(request: HttpRequest, code: str, lang: str = "") -> schem
 
 
 def _allowed(request: HttpRequest, permission: str) -> Any:
-    """Who asks, if they may: staff alone, whatever permissions somebody else was given.
+    """The user, if they are staff and have the permission; PermissionDenied for all others.
 
-    SECOND_FACTOR_REQUIRED (403) where the admin would ask for one, too.
+    Raises: SECOND_FACTOR_REQUIRED (403) where the admin would ask for one, too.
     """
     user = _of(request)
     if not (user.is_staff and user.has_perm(f"notifications.{permission}")):
@@ -305,7 +308,7 @@ def _change(
     message = messages.find(uid)
     with transaction.atomic():
         made = verb(message, by=user)
-        _log(user, message, f"{text[:-1]}, through the API.")
+        _log(user, message, f"{text}, through the API.")
         _note(request, event, message)
     return schemas.MessageOut.of(messages.find(str((made or message).uid)))
 

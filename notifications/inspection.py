@@ -1,4 +1,4 @@
-"""Whether mail would arrive, looked at step by step and told in plain words: what `notifications_check` prints."""
+"""Whether mail would arrive, checked step by step: what `notifications_check` prints."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _http(provider: AnymailProvider) -> Steps:
         status = requests.head(url, timeout=settings.NOTIFICATIONS_TIMEOUT).status_code
     except requests.RequestException as error:
         what = "TLS" if isinstance(error, requests.exceptions.SSLError) else "Connection"
-        yield Line(what, f"{url} cannot be reached: {_told(str(error))}", True)
+        yield Line(what, f"{url} cannot be reached: {_scrubbed(str(error))}", True)
         return False
     yield Line("Connection", f"{url} answers (HTTP {status}).")
     yield Line("Key", "not tried: only a mail shows whether it is accepted. Use --send-to.")
@@ -144,9 +144,9 @@ def _opened(provider: Provider) -> Steps:
     try:
         provider.ready()
     except Answer as answer:
-        said = answer.result
-        what = "Login" if said.needs_staff else "TLS" if said.code.startswith("SSL") else "Conversation"
-        yield Line(what, f"refused: {said.code} {_told(said.text)}", True)
+        result = answer.result
+        what = "Login" if result.needs_staff else "TLS" if result.code.startswith("SSL") else "Conversation"
+        yield Line(what, f"refused: {result.code} {_scrubbed(result.text)}", True)
         return False
     return True
 
@@ -229,11 +229,11 @@ def _sent(provider: Provider, address: str) -> Line:
         result = provider.send(payload)
     except Answer as answer:
         result = answer.result
-    text = f"{result.outcome.label}: {result.code} {_told(result.text or result.provider_message_id)}".rstrip(": ")
+    text = f"{result.outcome.label}: {result.code} {_scrubbed(result.text or result.provider_message_id)}".rstrip(": ")
     return Line("Mail", f"to {address}: {text}", result.outcome != Attempt.Outcome.ACCEPTED)
 
 
-def _told(text: str) -> str:
+def _scrubbed(text: str) -> str:
     return " ".join(outcomes.scrub(text, providers.credentials()).split())
 
 

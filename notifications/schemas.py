@@ -71,15 +71,14 @@ class ItemOut(Schema):
     url: str
     data: Any
     severity: str
-    #: Each stands for itself; promised before there was a use for it.
-    count: int = 1
+    count: int  #: always 1
     created_at: Time
     seen_at: Time | None
     read_at: Time | None
 
     @classmethod
     def of(cls, row: InAppNotification) -> ItemOut:
-        return cls(**{name: getattr(row, name) for name in cls.model_fields if name != "count"})
+        return cls(count=1, **{name: getattr(row, name) for name in cls.model_fields if name != "count"})
 
 
 class InboxOut(Schema):

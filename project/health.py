@@ -47,7 +47,7 @@ def _checks() -> dict[str, dict[str, Any]]:
 
 
 def _flags() -> dict[str, Any]:
-    # Asked anew here: after a first `migrate` nobody need wait for the watcher's next try.
+    # Read here as well: after a first `migrate` readiness does not wait for the watcher's next try.
     if store.snapshot is None and store.refresh() is None:
         return {"status": "down", "reason": "no snapshot yet"}
     if (silent := store.stale_seconds()) > store.STALE_SECONDS:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,18 +16,10 @@ import notifications
 from lib.text import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
+from notifications.rendering.names import greeting_name
 
 if TYPE_CHECKING:
     from users.models import User
-
-# A stranger may type anybody's address and any name beside it: to an unproved address only a plain name is printed.
-# A dot stands after initials and what names abbreviate, and nowhere else: it would end a sentence or part a link.
-_INITIALS = r"(?:[^\W\d_]\.)+[^\W\d_]?"
-_SHORT = r"(?:abp|chas|chr|dr|fr|geo|jos|jr|ma|mlle|mme|mr|mrs|ms|prof|sr|st|sta|ste|sto|th|thos|wm)\."
-# Between letters: apostrophes, the ʻokina typed as ‘, the geresh of Hebrew, the dots of Catalan, Japanese and Tibetan.
-_WORD = r"['’‘]?[^\W\d_]+(?:['’‘׳·・་][^\W\d_]+)*[׳་]?"
-_PART = rf"(?:{_INITIALS}|{_SHORT}|{_WORD})"
-_PLAIN_NAME = re.compile(rf"{_PART}(?:[ \-‐‑]{_PART})*", re.IGNORECASE)
 
 
 class _Context(BaseModel):
@@ -126,23 +116,9 @@ class DeletionScheduled(_Notice):
     delete_after_at: AwareDatetime
 
 
-def plain_name(name: str) -> str:
-    """The name if it is at most 40 characters and cannot be read as a link or another sentence, else nothing.
-
-    Letters of any script, with initials and abbreviations (`J.R.`, `St. John`), apostrophes and hyphens between them.
-    """
-    name = " ".join(name.split())
-    # Accents and vowel signs may be characters of their own, joiners stand in Persian and Indic names, and where people
-    # write from right to left marks stay at the ends.
-    name = name.strip("\u200e\u200f")
-    letters = "".join(sign for sign in name if unicodedata.category(sign)[0] != "M" and sign not in "\u200c\u200d")
-    # A character may stand for several: U+2488 for "1.".
-    return name if len(name) <= 40 and _PLAIN_NAME.fullmatch(unicodedata.normalize("NFKC", letters)) else ""
-
-
 def printed_name(user: User) -> str:
-    """The first name of whoever has proved the address; of others only what cannot be read as anything else."""
-    return user.first_name if user.is_verified else plain_name(user.first_name)
+    """The first name for a greeting; of users who have not proved the address only a plain one."""
+    return greeting_name(user.first_name, is_proved=user.is_verified)
 
 
 def _derive_code(context: dict[str, Any]) -> dict[str, str]:

@@ -26,7 +26,7 @@ def languages() -> list[str]:
 
 
 def written(language: str) -> str:
-    """The language a mail is written in for somebody who reads this one: `de` for `de-at`, the first for others."""
+    """The language of a mail for readers of this one: `de` for `de-at`, the first for others."""
     known = languages()
     for code in (language, language.partition("-")[0]):
         if code in known:

@@ -98,7 +98,7 @@ class Metered(Context):
             raise Refused("It makes too much text, or takes too many steps.")
 
 
-# Filters are not told for which context they work.
+# Filters do not get the context they work for.
 _filling: ContextVar[Metered | None] = ContextVar("filling", default=None)
 
 
@@ -128,7 +128,7 @@ def template(kind: NotificationType, part: str, body: str) -> Template:
 
 
 def problems(kind: NotificationType, part: str, body: str) -> list[str]:
-    """Which rules a body breaks, told without filling it."""
+    """Which rules a body breaks, found without filling it."""
     if len(body) > BODY_LIMIT or len(body.encode(errors="replace")) > BODY_LIMIT:
         return ["It must not be larger than 100 kB."]
     return list(_problems(body, engines.engine(html=part == "html"), part, known(kind), kind.secrets))
@@ -155,8 +155,8 @@ def _broken(nodes: NodeList, part: str, known: frozenset[str], secrets: tuple[st
         found.append(f"There is no variable {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     if part == "subject":
         # Mail servers write subjects into their logs.
-        if told := sorted(used & set(secrets)):
-            found.append(f"A subject must not tell {', '.join(told)}.")
+        if shown := sorted(used & set(secrets)):
+            found.append(f"A subject must not tell {', '.join(shown)}.")
     elif lost := sorted(set(secrets) - used):
         found.append(f"It must hold {', '.join(lost)}.")
     return found + _wrong_files(nodes)

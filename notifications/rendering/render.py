@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from pydantic import AwareDatetime
 from notifications import registry
 from notifications.outcomes import MASK
 from notifications.rendering import engines, overriding
+from notifications.rendering.names import greeting_name
 from notifications.rendering.overriding import Override
 from notifications.rendering.samples import TEST, sample
 from notifications.rendering.stand_ins import Misplaced, StandIns
@@ -32,16 +32,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("switchboard.notifications")
 
 SUBJECT_LIMIT = 200
-NAME_LIMIT = 60
 #: Above it some mail programs cut a message off (at about 102 kB).
 HTML_WARNING = 90_000
 #: Signs of styles times tags: above it putting styles in place may take a second.
 STYLING_LIMIT = 4_000_000
 
-# What mail programs turn into a link although it is none, or ring when touched.
-_LINKED = re.compile(r"://|www\.|@|[^\s.]\.[^\W\d_]{2,}|\d(?:[\s().-]*\d){5}", re.IGNORECASE)
 _STYLES = re.compile(r"<style\b.*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +48,6 @@ class Rendered:
     text: str
     html: str
     source: str = ""
-
-
-def greeting_name(name: str) -> str:
-    """The name as a mail may greet with it, or nothing: nobody sends advertising through a first name."""
-    plain = unicodedata.normalize("NFKC", name.strip()).replace("。", ".")
-    unprintable = any(unicodedata.category(sign) in {"Cc", "Zl", "Zp"} or sign in _BIDI for sign in name.strip())
-    return "" if unprintable or _LINKED.search(plain) else name.strip()[:NAME_LIMIT].rstrip()
 
 
 def derived(message: Message) -> dict[str, str]:
@@ -77,7 +66,7 @@ def render(kind: registry.NotificationType, variables: Mapping[str, Any], *, lan
 
 
 def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: bool = False) -> Rendered:
-    """What a row says. A test shows the sample of the type it is about."""
+    """The mail of a row, rendered. A test mail shows the sample of the type in its context."""
     kind = registry.get(message.type)
     about = message.context.get("about") if kind.code == TEST else None
     shown = registry.get(about) if about else kind
@@ -95,7 +84,7 @@ def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: boo
 
 
 def masked(message: Message) -> Rendered:
-    """What a row says, for staff: each code and link is a row of dots, and `derive` is not asked."""
+    """The mail of a row for staff: each code and link is a row of dots, and `derive` is not called."""
     kind = registry.get(message.type)
     return of_message(message, dict.fromkeys(kind.secrets, MASK), hides_links=True)
 
@@ -122,8 +111,8 @@ def fill(
                     text = _overridden(kind, name, override, context)
                 except Exception as error:
                     if strict:
-                        raise overriding.Refused(_told(error)) from None
-                    # The message matters more than its wording; the page of the template shows why.
+                        raise overriding.Refused(_error_text(error)) from None
+                    # Sending matters more than the text of staff; the page of the template shows what is wrong.
                     extra = {"type": kind.code, "language": language, "part": name, "override": override.id}
                     logger.warning("broken override", extra=extra)
                 else:
@@ -154,7 +143,7 @@ def in_app(kind: registry.NotificationType, variables: Mapping[str, Any], *, lan
 
 
 def missing_links(rendered: Rendered) -> list[str]:
-    """The links of the html that the text lacks: whoever reads the text must be able to do the same."""
+    """The links of the html that the text lacks: readers of the text must be able to do the same."""
     reader = _Links()
     reader.feed(rendered.html)
     return [link for link in dict.fromkeys(reader.found) if link not in rendered.text]
@@ -202,7 +191,7 @@ def _time(stored: str) -> str:
 
 def _overridden(kind: registry.NotificationType, part: str, override: Override, context: Mapping[str, Any]) -> str:
     template = overriding.template(kind, part, override.body)
-    # The link of an unsubscription lets whoever has it act for the recipient, too.
+    # The link of an unsubscription lets anyone who has it act for the recipient, too.
     hidden = {name: str(context[name]) for name in (*kind.secrets, "unsubscribe_url") if context.get(name)}
     stand_ins = StandIns(hidden, required=frozenset(kind.secrets))
     filling = overriding.Metered({**context, **stand_ins.by_name}, autoescape=part == "html")
@@ -221,8 +210,8 @@ def _refuse_large(text: str) -> None:
         raise overriding.Refused("It becomes larger than 100 kB.")
 
 
-def _told(error: Exception) -> str:
-    """What went wrong, in words that hold nothing but the template's own."""
+def _error_text(error: Exception) -> str:
+    """A sentence that holds nothing but the template's own text."""
     if isinstance(error, (overriding.Refused, Misplaced)):
         return str(error)
     return overriding.TOO_DEEP if isinstance(error, RecursionError) else f"It cannot be filled: {error}"[:500]

@@ -20,7 +20,7 @@ from notifications.outcomes import MASK
 
 
 class Misplaced(Exception):
-    """A secret would stand where somebody else could read it; the text is a sentence for staff."""
+    """A secret would stand where others could read it; the text is a sentence for staff."""
 
 
 # All that a mail with a secret is made of, tags and attributes: nothing here fetches, posts or frames anything.

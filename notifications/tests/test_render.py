@@ -15,6 +15,7 @@ import notifications
 from notifications import checks, registry
 from notifications.rendering import engines, render, samples
 from notifications.rendering.mail import build
+from notifications.rendering.names import greeting_name
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 
@@ -173,7 +174,7 @@ def test_a_name_that_advertises_is_not_printed():
     ["Ada", "Jean-Luc", "O'Brien", "Müller", "J. R.", "J.R.", "St. John", "O’Neil", "Σωκράτης", "李小龙", "  Ada  "],
 )
 def test_names_are_names(name):
-    assert render.greeting_name(name) == name.strip()
+    assert greeting_name(name) == name.strip()
 
 
 @pytest.mark.parametrize(
@@ -192,11 +193,11 @@ def test_names_are_names(name):
     ],
 )
 def test_what_a_mail_program_would_link_is_no_name(name):
-    assert render.greeting_name(name) == ""
+    assert greeting_name(name) == ""
 
 
 def test_a_long_name_is_cut():
-    assert render.greeting_name("A" * 61) == "A" * 60
+    assert greeting_name("A" * 61) == "A" * 60
 
 
 def test_a_subject_is_one_short_line(tmp_path, settings):

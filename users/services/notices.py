@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from lib.actors import RequestInfo
 from lib.text import printable
-from notifications.rendering import render
+from notifications.rendering.names import greeting_name
 from notifications.services import outbox
 from users.models import OneTimeToken, User
-from users.notifications import plain_name, printed_name
+from users.notifications import printed_name
 
 
 def already_registered(user: User, *, info: RequestInfo) -> None:
@@ -52,7 +52,11 @@ def session_resumed(user: User, *, info: RequestInfo, at: datetime) -> None:
 def email_change_confirm(user: User, *, row: OneTimeToken) -> None:
     """To `row.email`, the new address: the link that makes it the account's."""
     # Whoever reads it need not be whoever asked: the name is no way to send that person a text.
-    context = {"first_name": plain_name(user.first_name), "token_id": row.pk.hex, "until": row.expires_at}
+    context = {
+        "first_name": greeting_name(user.first_name, is_proved=False),
+        "token_id": row.pk.hex,
+        "until": row.expires_at,
+    }
     _queue("email_change_confirm", user, context, to=row.email, event=row.pk.hex)
 
 
@@ -112,4 +116,4 @@ def _place(info: RequestInfo) -> dict[str, str]:
 
 def _program(label: str) -> str:
     """A program names itself as it likes: nothing that a mail program would make a link of."""
-    return render.greeting_name(label)
+    return greeting_name(label)

@@ -19,10 +19,10 @@ from django.utils import timezone
 import feature_flags
 from lib.actors import Actor
 from lib.errors import ProductError
+from notifications.rendering.names import greeting_name
 from notifications.services import outbox
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
-from users.notifications import plain_name
 from users.services import audit, limiter, mailing, notices, passwords, recovery, tokens
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
@@ -207,7 +207,11 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
         "users.registration_code",
         to=user.email,
         user=user,
-        context={"first_name": plain_name(first_name), "token_id": row.pk.hex, "code_serial": row.code_serial},
+        context={
+            "first_name": greeting_name(first_name, is_proved=False),
+            "token_id": row.pk.hex,
+            "code_serial": row.code_serial,
+        },
         language=user.language or None,
         event_key=f"users.registration_code:{row.pk.hex}:{row.code_serial}",
     )
