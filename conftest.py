@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.template import Template
 from django.test import Client
 
 from project.tests import processes, restoring
@@ -68,6 +69,20 @@ def close_lanes(django_db_setup):
 
     api_lanes.close()
     admin_lanes.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def contexts_of_pages_alone(django_test_environment):
+    """The test client copies the context of every template, also of each widget; tests look at those of pages."""
+    instrumented = Template._render
+
+    def render(template, context):
+        is_page = context.template is template and not (template.name or "").startswith("django/forms/")
+        return instrumented(template, context) if is_page else template.nodelist.render(context)
+
+    Template._render = render
+    yield
+    Template._render = instrumented
 
 
 @pytest.fixture(scope="session", autouse=True)

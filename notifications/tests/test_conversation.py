@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from django.core.management import call_command
@@ -32,30 +33,32 @@ def fate(message):
     return message.state, message.attempts
 
 
-@pytest.fixture(params=[True, False], ids=["reused", "fresh"])
-def is_reused(request, monkeypatch):
-    if not request.param:
+REFUSALS = {
+    "451 4.7.1 greylisted": [("queued", 1), ("sent", 2)],
+    "452 4.2.2 full": [("queued", 1), ("sent", 2)],
+    "550 5.1.1 no such person": [("failed", 1), ("failed", 1)],
+    "554 5.7.1 no": [("failed", 1), ("failed", 1)],
+}
+INTERRUPTIONS = ["421 4.3.2 closing", "503 5.5.1 nested MAIL", "500 5.5.2 what?", "530 5.7.0 log in"]
+
+
+def at_each_place(replies):
+    """Each reply at each stage of each message; over connections that are reused and fresh ones by turns."""
+    turns = product(["MAIL", "RCPT", "DATA", "BODY"], range(SIZE), enumerate(replies))
+    rows = [(stage, n, reply, (n + turn) % 2 == 0) for stage, n, (turn, reply) in turns]
+    return pytest.mark.parametrize(("stage", "n", "reply", "is_reused"), rows)
+
+
+@pytest.fixture
+def connections(is_reused, monkeypatch):
+    if not is_reused:
         monkeypatch.setattr(smtp, "PER_CONNECTION", 1)
-    return request.param
 
 
-each_stage = pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "BODY"])
-each_place = pytest.mark.parametrize("n", [0, 1, SIZE - 1], ids=["first", "middle", "last"])
-
-
-@each_stage
-@each_place
-@pytest.mark.parametrize(
-    ("reply", "first", "last"),
-    [
-        ("451 4.7.1 greylisted", ("queued", 1), ("sent", 2)),
-        ("452 4.2.2 full", ("queued", 1), ("sent", 2)),
-        ("550 5.1.1 no such person", ("failed", 1), ("failed", 1)),
-        ("554 5.7.1 no", ("failed", 1), ("failed", 1)),
-    ],
-    ids=lambda value: value[:3] if isinstance(value, str) else "",
-)
-def test_each_message_ends_as_its_own_recipient_deserves(sink, is_reused, stage, n, reply, first, last):
+@pytest.mark.usefixtures("connections")
+@at_each_place(REFUSALS)
+def test_each_message_ends_as_its_own_recipient_deserves(sink, stage, n, reply):
+    first, last = REFUSALS[reply]
     sink.says = {(stage, n): reply}
     messages = MessageFactory.create_batch(SIZE)
     refused, others = messages[n], messages[:n] + messages[n + 1 :]
@@ -71,10 +74,9 @@ def test_each_message_ends_as_its_own_recipient_deserves(sink, is_reused, stage,
     assert sink.message_ids.count(refused.message_id) == (last[0] == "sent")
 
 
-@each_stage
-@each_place
-@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "503 5.5.1 nested MAIL", "500 5.5.2 what?", "530 5.7.0 log in"])
-def test_an_answer_about_the_conversation_is_held_against_no_message(sink, is_reused, stage, n, reply):
+@pytest.mark.usefixtures("connections")
+@at_each_place(INTERRUPTIONS)
+def test_an_answer_about_the_conversation_is_held_against_no_message(sink, stage, n, reply):
     sink.says = {(stage, n): reply}
     messages = MessageFactory.create_batch(SIZE)
 

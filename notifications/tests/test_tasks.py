@@ -148,6 +148,10 @@ def test_a_backend_that_is_not_installed_is_named():
 
 # --- Real workers, by settings alone --------------------------------------------------------------------------------
 
+MIGRATE = """
+from django.core.management import call_command
+call_command("migrate", "django_tasks_database", verbosity=0)
+"""
 QUEUE = """
 from notifications.services import delivery, outbox
 outbox.queue('users.welcome', to='ada@example.org', context={'first_name': 'Ada'})
@@ -208,9 +212,8 @@ def test_a_worker_of_another_engine_sends_by_settings_alone(backend, request, ma
         NOTIFICATIONS_TASKS_BROKER=request.getfixturevalue("broker") if needs_broker else "",
     )
     run = {"env": env, "cwd": django_settings.BASE_DIR, "text": True}
-    if not needs_broker:
-        subprocess.run([*MANAGE, "migrate", "django_tasks_database", "-v0"], check=True, **run)
-    queued = subprocess.run([*MANAGE, "shell", "-v0", "-c", QUEUE], capture_output=True, check=True, **run)
+    program = QUEUE if needs_broker else MIGRATE + QUEUE
+    queued = subprocess.run([*MANAGE, "shell", "-v0", "-c", program], capture_output=True, check=True, **run)
     assert "not enqueued" not in queued.stderr, queued.stderr
 
     log = (tmp_path / "worker.log").open("w+")

@@ -304,7 +304,7 @@ def test_no_mangled_report_is_an_error_of_ours(settings, name):
     kinds = [DEAD[name], NEVER_LEFT[name], *(["Complaint abuse", "Subscription"] if name == "ses" else [])]
     uid = str(sent().uid)
 
-    for n in range(80):
+    for n in range(40):
         report = report_of(name, kinds[n % len(kinds)], uid=uid)
         if name == "ses" and n % 3:
             event = mangled(json.loads(report["Message"]), chance)

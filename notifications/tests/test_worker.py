@@ -9,17 +9,20 @@ from datetime import timedelta
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from lib import listen
+from lib import email_url, listen
 from notifications import engine
 from notifications.models import Message
 from notifications.services import delivery, outbox
 from notifications.tests.factories import MessageFactory
 from notifications.tests.sink import eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
+]
 
 # The command as an operator runs it, with this suite's database, mail server and types.
 PROGRAM = """
@@ -65,6 +68,49 @@ def worker(mail_server):
         process.communicate()
 
 
+class Forked:
+    """The command in a forked child: a process of its own without another start of Django."""
+
+    def __init__(self):
+        connections.close_all()
+        reading, writing = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                with os.fdopen(writing, "w") as output:
+                    call_command("notifications_worker", stdout=output)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(writing)
+        self.output = os.fdopen(reading)
+        self.code = None
+
+    def end(self, number):
+        """Send a signal, wait for the end and return the exit code."""
+        if self.code is None:
+            os.kill(self.pid, number)
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.output.close()
+        return self.code
+
+
+@pytest.fixture
+def forked(mail_server, settings):
+    running = []
+
+    def start():
+        settings.NOTIFICATIONS_ENGINE = "worker"
+        settings.MAILERS = email_url.parse(f"smtp://127.0.0.1:{mail_server.port}")["MAILERS"]
+        running.append(Forked())
+        return running[-1]
+
+    yield start
+    for worker in running:
+        worker.end(signal.SIGKILL)
+
+
 def ended(process):
     output, errors = process.communicate(timeout=60)
     return process.returncode, output, errors
@@ -74,14 +120,13 @@ def states():
     return Counter(Message.objects.values_list("state", flat=True))
 
 
-def test_a_worker_killed_while_sending_loses_nothing(sink, worker):
+def test_a_worker_killed_while_sending_loses_nothing(sink, forked):
     sink.is_holding = True
     messages = MessageFactory.create_batch(5)
-    process = worker()
+    worker = forked()
     eventually(lambda: sink.mails, within=60)
 
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    worker.end(signal.SIGKILL)
     sink.is_holding = False
     assert states() == {"sending": 5}
     Message.objects.update(due_at=timezone.now() - timedelta(seconds=1))  # the lease ends
@@ -110,11 +155,10 @@ def test_a_worker_told_to_stop_finishes_the_message_in_hand(sink, worker):
     assert Counter(Message.objects.values_list("state", "attempts")) == {("sent", 1): 1, ("queued", 0): 2}
 
 
-def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, worker, settings):
-    settings.NOTIFICATIONS_ENGINE = "worker"
-    workers = [worker(), worker()]
-    for process in workers:
-        assert process.stdout.readline() == "Delivering until told to stop.\n"
+def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, forked):
+    workers = [forked(), forked()]
+    for worker in workers:
+        assert worker.output.readline() == "Delivering until told to stop.\n"
     with transaction.atomic():
         for number in range(30):
             outbox.queue("tests.hello", to=f"ada{number}@example.org", context={"number": number})
@@ -123,9 +167,7 @@ def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, wo
 
     assert Counter(sink.message_ids).most_common(1)[0][1] == 1
     assert len(sink.message_ids) == 30
-    for process in workers:
-        process.send_signal(signal.SIGTERM)
-    assert [ended(process)[0] for process in workers] == [0, 0]
+    assert [worker.end(signal.SIGTERM) for worker in workers] == [0, 0]
 
 
 def test_a_worker_is_refused_while_mail_is_off(settings):
