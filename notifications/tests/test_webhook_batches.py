@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from notifications import metrics
 from notifications.models import DeliveryEvent, Message, Suppression
-from notifications.services import staff, suppressions, unsubscribing
+from notifications.services import staff_actions, suppressions, unsubscribing
 from notifications.tests import offers
 from notifications.tests.callers import (
     PROVIDERS,
@@ -131,7 +131,7 @@ def test_a_message_that_never_left_has_failed_and_can_be_retried(settings, name)
 
     assert now_of(message) == ("failed", "bounced")
     assert message.reason == "not_sent"
-    staff.retry(message)
+    staff_actions.retry(message)
     assert now_of(message) == ("queued", "")
     assert message.provider_message_id == ""
 
