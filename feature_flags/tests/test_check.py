@@ -198,7 +198,7 @@ def test_wrong_days_exit_2(days):
 
 
 def test_the_check_asks_as_often_for_one_flag_as_for_many(django_assert_max_num_queries):
-    FeatureFlagFactory.create_batch(30, rules=[{}], tags=["x"])
+    FeatureFlagFactory.create_batch(12, rules=[{}], tags=["x"])
 
     with django_assert_max_num_queries(20):
         check()

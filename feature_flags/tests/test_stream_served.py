@@ -122,7 +122,7 @@ def test_a_revoked_token_loses_its_streams(server):
 
 
 def test_a_stop_does_not_wait_for_open_streams(server):
-    with opened(stream_of(server, next(server.tokens)), 100) as listeners:
+    with opened(stream_of(server, next(server.tokens)), 40) as listeners:
         seconds = server.stop()
 
         for listener in listeners:

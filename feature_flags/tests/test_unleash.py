@@ -267,11 +267,11 @@ def test_get_and_post_answer_alike(toggles):
     assert toggles("?userId=u1&sessionId=s&country=IT", **{"if-none-match": f"W/{get.headers['etag']}"}).status == 304
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"context": 1}', b'{"context": {"targetingKey": []}}'])
-def test_a_context_that_cannot_be_read_is_a_parse_error(body, scene):
-    reply = ask(application, "POST", FRONTEND, {"authorization": scene.frontend}, body)
+def test_a_context_that_cannot_be_read_is_a_parse_error(scene):
+    for body in [b"{", b"[]", b'{"context": 1}', b'{"context": {"targetingKey": []}}']:
+        reply = ask(application, "POST", FRONTEND, {"authorization": scene.frontend}, body)
 
-    assert (reply.status, reply.json()["detail"]) == (400, "PARSE_ERROR")
+        assert (reply.status, reply.json()["detail"]) == (400, "PARSE_ERROR"), body
 
 
 def test_a_query_of_endless_fields_is_refused(toggles):

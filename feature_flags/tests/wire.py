@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from asgiref.sync import async_to_sync
 
 from feature_flags.runtime import store
-from feature_flags.services import segments, tokens
+from feature_flags.services import importing, tokens
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 BULK = "/ofrep/v1/evaluate/flags"
@@ -94,26 +94,28 @@ def make_token(kind, **fields):
 
 def make_scene():
     """One flag of each kind, and a token of each kind."""
-    # One snapshot in the end, instead of one for each of them.
-    with mock.patch.object(store, "changed"):
-        scene = _make_scene()
-    store.refresh()
-    return scene
-
-
-def _make_scene():
-    segments.create_segment("italy", constraints=[constraint("country", "IN", "IT")], **COMMAND)
-    make_flag("FF_ON", label="On")
-    make_flag("FF_OFF", on=False)
-    make_flag("FF_HIDDEN", exposed=False)
-    make_flag("FF_RULE", rules=[{"segments": ["italy"]}])
+    five = [{"name": "five", "payload": 5}]
     colours = [{"name": "red", "payload": "#f00"}, {"name": "blue", "payload": "#00f"}]
-    make_flag("FF_COLOUR", value_type="string", off_value="#000", variants=colours, impression_data=True)
-    make_flag("FF_COUNT", value_type="integer", off_value=0, variants=[{"name": "five", "payload": 5}])
-    make_flag("FF_RATIO", value_type="float", off_value=1.0, variants=[{"name": "five", "payload": 5}])
-    make_flag("FF_SHAPE", value_type="object", variants=[{"name": "box", "payload": {"a": [1, "é"]}}])
-    make_flag("FF_UNSET", on=False, value_type="object", variants=[{"name": "box", "payload": {}}])
-    (server, server_secret), (_, frontend_secret) = make_token("server"), make_token("frontend")
+    flags = {
+        "FF_ON": {"label": "On"},
+        "FF_OFF": {"is_active": False},
+        "FF_HIDDEN": {"exposed": False},
+        "FF_RULE": {"rules": [{"segments": ["italy"]}]},
+        "FF_COLOUR": {"value_type": "string", "off_value": "#000", "variants": colours, "impression_data": True},
+        "FF_COUNT": {"value_type": "integer", "off_value": 0, "variants": five},
+        "FF_RATIO": {"value_type": "float", "off_value": 1.0, "variants": five},
+        "FF_SHAPE": {"value_type": "object", "variants": [{"name": "box", "payload": {"a": [1, "é"]}}]},
+        "FF_UNSET": {"is_active": False, "value_type": "object", "variants": [{"name": "box", "payload": {}}]},
+    }
+    # One import and one snapshot in the end, instead of one for each of them.
+    with mock.patch.object(store, "changed"):
+        importing.import_flags(
+            [{"codename": codename, "is_active": True, **members} for codename, members in flags.items()],
+            [{"name": "italy", "constraints": [constraint("country", "IN", "IT")]}],
+            **COMMAND,
+        )
+        (server, server_secret), (_, frontend_secret) = make_token("server"), make_token("frontend")
+    store.refresh()
     return SimpleNamespace(server=server_secret, frontend=frontend_secret, server_token=server)
 
 

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from notifications.models import Attempt, Message, ProviderState, Suppression
+from notifications.providers import smtp
 from notifications.providers.smtp import SmtpProvider
 from notifications.rendering.mail import build
 from notifications.services import delivery
@@ -309,12 +310,14 @@ def test_lines_that_begin_with_a_dot_arrive_as_they_are(sink):
     assert sink.mails[0].get_payload()[0].get_payload(decode=True) == b".one\r\n..two\r\nthree\r\n"
 
 
-def test_one_connection_carries_a_hundred_messages(sink):
-    MessageFactory.create_batch(101)
+def test_one_connection_carries_a_hundred_messages(sink, monkeypatch):
+    assert smtp.PER_CONNECTION == 100
+    monkeypatch.setattr(smtp, "PER_CONNECTION", 10)
+    MessageFactory.create_batch(11)
 
     deliver()
 
-    assert len(sink.mails) == 101
+    assert len(sink.mails) == 11
     assert sink.connections == 2
 
 
