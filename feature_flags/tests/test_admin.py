@@ -395,9 +395,11 @@ def test_filters_find_what_they_say(staff_client):
     assert found(archived="all") == ["FF_A", "FF_B"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_no_query_breaks_the_list(staff_client):
+    tagged = FeatureFlagFactory.create(tags=["a"])
+    assert tagged.tags.exists()
+
+    for query in [
         {"q": "a\x00b"},
         {"owner": "a\x00b"},
         {"stale": "perhaps"},
@@ -407,13 +409,8 @@ def test_filters_find_what_they_say(staff_client):
         {"kind__exact": "x" * 5000},
         {"p": "99999999999999999999"},
         {"o": "99.-99"},
-    ],
-)
-def test_no_query_breaks_the_list(staff_client, query):
-    tagged = FeatureFlagFactory.create(tags=["a"])
-    assert tagged.tags.exists()
-
-    assert staff_client.get(LIST, query).status_code in (200, 302, 400)
+    ]:
+        assert staff_client.get(LIST, query).status_code in (200, 302, 400), query
 
 
 def test_a_flag_that_cannot_be_read_is_marked_and_named(staff_client):

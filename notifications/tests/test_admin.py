@@ -37,34 +37,32 @@ def test_the_list_shows_and_finds(staff):
     assert rows(staff.get(MESSAGES, {"q": "b@example.org"})) == []
 
 
-@pytest.mark.parametrize("term", ["\x00", "a_b%", "'", "<>", "9" * 5000, "q\U0010ffff"])
-def test_odd_searches_find_nothing_and_break_nothing(staff, term):
+def test_odd_searches_find_nothing_and_break_nothing(staff):
     MessageFactory.create(to_address="axb@example.org")
 
-    response = staff.get(MESSAGES, {"q": term})
+    for term in ["\x00", "a_b%", "'", "<>", "9" * 5000, "q\U0010ffff"]:
+        response = staff.get(MESSAGES, {"q": term})
 
-    assert response.status_code == 200
-    assert rows(response) == [] or term == "\x00"
-
-
-@pytest.mark.parametrize(
-    "query",
-    [{"to_address__regex": "("}, {"to_address__contains": "a"}, {"lease_token": "x"}, {"state__in": "sent,failed"}],
-)
-def test_the_list_is_asked_nothing_but_its_filters(staff, query):
-    assert staff.get(MESSAGES, query).status_code == 400
+        assert response.status_code == 200, term
+        assert rows(response) == [] or term == "\x00"
 
 
-@pytest.mark.parametrize("page", ["providerstate", "worker"])
-def test_a_list_without_a_search_box_ignores_one(staff, page):
-    assert staff.get(f"/admin/notifications/{page}/", {"q": "x"}).status_code == 200
+def test_the_list_is_asked_nothing_but_its_filters(staff):
+    queries = {"to_address__regex": "(", "to_address__contains": "a", "lease_token": "x", "state__in": "sent,failed"}
+    for name, value in queries.items():
+        assert staff.get(MESSAGES, {name: value}).status_code == 400, name
 
 
-@pytest.mark.parametrize("key", ["x", "\x00", "9" * 30, ""])
-def test_an_action_on_what_is_no_row_is_refused(staff, key):
-    response = staff.post(MESSAGES, {"action": "retry", "_selected_action": [key], **ANSWER})
+def test_a_list_without_a_search_box_ignores_one(staff):
+    for name in ["providerstate", "worker"]:
+        assert staff.get(f"/admin/notifications/{name}/", {"q": "x"}).status_code == 200, name
 
-    assert response.status_code == 400
+
+def test_an_action_on_what_is_no_row_is_refused(staff):
+    for key in ["x", "\x00", "9" * 30, ""]:
+        response = staff.post(MESSAGES, {"action": "retry", "_selected_action": [key], **ANSWER})
+
+        assert response.status_code == 400, key
 
 
 def test_filters_are_by_known_values(staff):

@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
@@ -134,10 +136,9 @@ def test_delivery_events_are_to_be_looked_at(staff_client):
     assert staff_client.post(f"{EVENTS}{stray.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-@pytest.mark.parametrize("address", [SUPPRESSIONS, PREFERENCES, EVENTS])
-@pytest.mark.parametrize("term", ["'", "%", "9" * 3000, "\x00"])
-def test_odd_searches_break_nothing(staff_client, address, term):
-    assert staff_client.get(address, {"q": term}).status_code == 200
+def test_odd_searches_break_nothing(staff_client):
+    for address, term in product([SUPPRESSIONS, PREFERENCES, EVENTS], ["'", "%", "9" * 3000, "\x00"]):
+        assert staff_client.get(address, {"q": term}).status_code == 200, (address, term)
 
 
 @pytest.mark.parametrize("count", [1, 8])

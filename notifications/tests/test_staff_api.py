@@ -69,34 +69,36 @@ ALL = (
 )
 
 
-@pytest.mark.parametrize(("method", "path", "permission"), ALL)
-def test_each_door_needs_a_bearer_of_staff_with_its_permission(api, user, member, method, path, permission):
+def test_each_door_needs_a_bearer_of_staff_with_its_permission(api, user, member, subtests):
     message = failed()
-    path = f"{PATH}{path.format(uid=message.uid)}"
-    body = {"type": "tests.offer", "to": "ada@example.org"} if method == "POST" else None
-    others = Permission.objects.filter(content_type__app_label="notifications").exclude(codename=permission)
-    member.user_permissions.set(others)
-    user.user_permissions.set(Permission.objects.filter(codename=permission))
+    bearers = [api.sign_in(person)["access_token"] for person in (user, member)]
+    prove_second_factor()
 
-    assert api.call(method, path, body).status_code == 401
-    for person in (user, member):
-        api.sign_in(person)
-        prove_second_factor()
-        assert code(api.call(method, path, body)) == (403, "Forbidden")
-        api.bearer = ""
+    for method, end, permission in ALL:
+        with subtests.test(end, method=method):
+            path = f"{PATH}{end.format(uid=message.uid)}"
+            body = {"type": "tests.offer", "to": "ada@example.org"} if method == "POST" else None
+            others = Permission.objects.filter(content_type__app_label="notifications").exclude(codename=permission)
+            member.user_permissions.set(others)
+            user.user_permissions.set(Permission.objects.filter(codename=permission))
+
+            assert api.call(method, path, body, bearer="").status_code == 401
+            for bearer in bearers:
+                assert code(api.call(method, path, body, bearer=bearer)) == (403, "Forbidden")
     assert Message.objects.count() == 1
     assert not LogEntry.objects.exists()
 
 
-@pytest.mark.parametrize(("method", "path", "permission"), ALL)
-def test_a_password_alone_does_not_act_as_staff(api, superuser, method, path, permission):
+def test_a_password_alone_does_not_act_as_staff(api, superuser, subtests):
     message = failed()
     api.sign_in(superuser)
 
-    body = {"type": "tests.offer", "to": "ada@example.org"} if method == "POST" else None
-    answer = api.call(method, PATH + path.format(uid=message.uid), body)
+    for method, path, _ in ALL:
+        with subtests.test(path, method=method):
+            body = {"type": "tests.offer", "to": "ada@example.org"} if method == "POST" else None
+            answer = api.call(method, PATH + path.format(uid=message.uid), body)
 
-    assert code(answer) == (403, "ErrorCode.SECOND_FACTOR_REQUIRED")
+            assert code(answer) == (403, "ErrorCode.SECOND_FACTOR_REQUIRED")
 
 
 def test_where_a_second_factor_is_optional_a_password_does(api, superuser, settings):
