@@ -1,8 +1,7 @@
 import json
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import StringIO
 
 import pytest
@@ -14,7 +13,7 @@ from feature_flags.models import FeatureFlag, FlagSeen, FlagToken, FlagUsage
 from feature_flags.services import editing
 from feature_flags.services.tokens import secret_hash
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
-from project.tests.processes import ROOT, database, environment, manage
+from project.tests.processes import command, database, environment, manage
 
 pytestmark = pytest.mark.django_db
 
@@ -225,12 +224,16 @@ def test_a_token_that_cannot_be_is_refused(words):
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    """`shell("export_feature_flags")` in a process of its own, on a migrated database of its own."""
-    with database(tmp_path_factory.mktemp("shell")) as url:
-        env = environment(url)
-        assert manage("migrate", "-v0", env=env).returncode == 0
-        yield lambda *words, **changes: manage(*words, env={**env, **changes.pop("env", {})}, **changes)
+def url(tmp_path_factory):
+    """A migrated database of these tests' own."""
+    with database(tmp_path_factory.mktemp("shell"), migrated=True) as url:
+        yield url
+
+
+@pytest.fixture
+def shell(url):
+    """`shell("export_feature_flags")` in a process of its own."""
+    return partial(command, url)
 
 
 def test_each_command_runs_from_the_shell(shell, tmp_path):
@@ -278,32 +281,26 @@ def test_a_refusal_is_one_line_on_stderr(shell, code, words):
 def test_without_tables_every_command_says_so(tmp_path):
     with database(tmp_path) as url:
         for name in ("list_feature_flags", "export_feature_flags", "check_feature_flags", "prune_flag_usage"):
-            result = manage(name, env=environment(url))
+            result = command(url, name)
             assert (result.returncode, len(result.stderr.splitlines())) == (1, 1), result.stderr
 
 
-def test_a_terminal_without_our_signs_ends_in_no_traceback(shell):
+def test_a_terminal_without_our_signs_ends_in_no_traceback(shell, url):
     text = '{"format": "switchboard", "version": 1, "segments": [], "flags": [{"codename": "FF_L", "label": "→"}]}'
-    latin = {"env": {"PYTHONIOENCODING": "latin-1"}}
+    latin = {"env": environment(url) | {"PYTHONIOENCODING": "latin-1"}}
     shell("create_feature_flag", "FF_L")
 
-    result = shell("import_feature_flags", "-", "--format", "switchboard", input=text, **latin)
+    result = manage("import_feature_flags", "-", "--format", "switchboard", input=text, **latin)
 
     assert (result.returncode, result.stderr) == (0, "")
     assert "FF_L: label" in result.stdout
-    assert '"→"' in shell("export_feature_flags", **latin).stdout
+    assert '"→"' in manage("export_feature_flags", **latin).stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path):
-    with database(tmp_path) as url:
-        env = environment(url)
-        manage("migrate", "-v0", env=env)
-        command = [sys.executable, str(ROOT / "manage.py"), "export_feature_flags"]
-        reader, writer = os.pipe()
-        os.close(reader)
-        result = subprocess.run(
-            command, env=env, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-        os.close(writer)
+def test_a_reader_that_has_seen_enough_is_no_failure(shell):
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = shell("export_feature_flags", stdout=writer)
+    os.close(writer)
 
     assert (result.returncode, result.stderr) == (0, "")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from feature_flags.tests.wire import BULK
-from project.tests.processes import manage, serving, until
+from project.tests.processes import command, serving, until
 
 pytestmark = pytest.mark.database
 
@@ -33,12 +33,12 @@ tokens.revoke_token(models.FlagToken.objects.get(name="gone"), **COMMAND)
 def server(request, tmp_path_factory):
     """One for the whole module: the last test stops it."""
     with serving(tmp_path_factory.mktemp("served"), WEB_CONCURRENCY=request.param) as server:
-        server.tokens = iter(shell(server, PREPARE).split())
+        server.tokens = iter(run(server, "shell", "-v", "0", "-c", PREPARE).split())
         yield server
 
 
-def shell(server, program):
-    done = manage("shell", "-v", "0", "-c", program, env=server.env)
+def run(server, *words):
+    done = command(server.env["DATABASE_URL"], *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -97,8 +97,7 @@ def opened(url, count=1):
 def test_a_switch_from_the_command_line_reaches_every_open_stream(server):
     secret = next(server.tokens)
     with opened(stream_of(server, secret), 6) as listeners:
-        done = manage("set_feature_flag", "FF_A", "on", env=server.env)
-        assert done.returncode == 0, done.stderr
+        run(server, "set_feature_flag", "FF_A", "on")
 
         for listener in listeners:
             listener.read_until("refetchEvaluation")
@@ -113,7 +112,7 @@ def test_a_switch_from_the_command_line_reaches_every_open_stream(server):
 def test_a_revoked_token_loses_its_streams(server):
     secret = next(server.tokens)
     with opened(stream_of(server, secret), 4) as listeners:
-        shell(server, REVOKE)
+        run(server, "shell", "-v", "0", "-c", REVOKE)
 
         for listener in listeners:
             listener.read_to_the_end()
