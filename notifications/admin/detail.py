@@ -16,7 +16,7 @@ from notifications.outcomes import MASK
 from notifications.rendering import render
 from notifications.rendering.mail import compose
 from notifications.services.claims import lease
-from notifications.services.status_text import why
+from notifications.services.status_text import describe
 
 SHOWN = 100
 #: Of the headers, those whose value lets whoever reads it act for the recipient.
@@ -39,7 +39,7 @@ def reason_of(message: Message, *, shows_providers: bool) -> str:
     providers = list(ProviderState.objects.all())
     for provider in providers:
         provider.reason = provider.reason if shows_providers else ""
-    return why(
+    return describe(
         message,
         providers=providers,
         workers=Worker.objects.order_by("-beat_at")[:1],

@@ -1,4 +1,4 @@
-"""News from staff to many people, in the product and by mail."""
+"""Announcements by staff to many users, in the product and by mail."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Announced:
 def announce(
     people: Sequence[User], *, title: str, body: str, url: str = "", severity: str = "", key: str
 ) -> Announced:
-    """Queue the announcement for each of up to 1,000 people; `key` names it, so that nobody gets it twice.
+    """Queue the announcement for each of up to 1,000 people; each user gets one `key` once.
 
-    ProductError `TOO_MANY_RECIPIENTS`, or `ANNOUNCEMENT_INVALID` when it can be written to nobody.
+    ProductError `TOO_MANY_RECIPIENTS`, or `ANNOUNCEMENT_INVALID` when it cannot be sent to any of them.
     """
     if len(people) > LIMIT:
         raise ProductError("TOO_MANY_RECIPIENTS", f"At most {LIMIT:,} people at a time.")
     context = {"title": title, "body": body, "url": url, "severity": severity}
     context = {name: value for name, value in context.items() if value or name in {"title", "body"}}
-    # In one order: two presses at once wait for each other, and never in a ring.
+    # Sorted, so that two calls at once wait for each other and do not deadlock.
     people = sorted(people, key=lambda person: str(person.pk))
     refused, cause = 0, ""
-    # Not one long transaction: on SQLite nobody else could write meanwhile. A repeat with the same key does the rest.
+    # Not one long transaction: on SQLite no one else could write meanwhile. A repeat with the same key does the rest.
     for some in batches(people, _AT_ONCE):
         with transaction.atomic():
             for person in some:

@@ -1,4 +1,4 @@
-"""Noting what a try came to: the row's next state and the Attempt, in one short transaction."""
+"""Recording the outcome of an attempt: the row's next state and the Attempt, in one short transaction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FINAL = {
 
 
 @transaction.atomic
-def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -> Message.State | None:
+def record(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -> Message.State | None:
     """Write the outcome; None when the message is no longer this worker's, and then only the Attempt is written."""
     message, outcome = claim.message, result.outcome
     fields = {} if outcome == Outcome.LOST_LEASE else claim.as_sent | _next(claim, result)
@@ -60,15 +60,14 @@ def settle(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
             ),
         )
     if result.refusal == Refusal.DEAD:
-        said = f"{result.code} {result.text}"
-        suppressions.suppress_dead(message.to_address, source=said, channel=message.channel)
+        suppressions.suppress_dead(message.to_address, source=f"{result.code} {result.text}", channel=message.channel)
     return fields["state"] if kept else None
 
 
 def _write(claim: Claim, fields: dict[str, Any]) -> bool:
     """Give the row these values; False when the message is no longer this worker's.
 
-    Once for every mail, so the usual values, plain ones and the time of the database, are worded by hand.
+    Runs once for every mail, so plain values and the time of the database are SQL by hand (benchmarks/NOTIFICATIONS.md).
     """
     columns, values = [], []
     for name, value in fields.items():
@@ -91,23 +90,25 @@ def _plain(value: Any) -> Any:
 
 def _next(claim: Claim, result: Result) -> dict[str, Any]:
     """The columns that follow from an outcome."""
-    said = {"last_code": result.code[:64], "last_error": result.text}
+    last = {"last_code": result.code[:64], "last_error": result.text}
     if result.outcome == Outcome.TRANSPORT_DOWN:
-        return said | _unburnt(claim)
+        return last | _retry_uncounted(claim)
     if result.outcome == Outcome.WITHDRAWN:
-        return said | _final(State.CANCELLED, result.code)
+        return last | _final(State.CANCELLED, result.code)
     if result.outcome == Outcome.SUPPRESSED:
-        return said | _final(State.SUPPRESSED, result.code)
+        return last | _final(State.SUPPRESSED, result.code)
     if result.outcome == Outcome.ACCEPTED:
-        # What it said to a message it took is no error; the attempt keeps it.
-        words = result.text if result.reason else ""
-        accepted = {"last_error": words, "provider_message_id": result.provider_message_id}
-        return said | accepted | _final(State.SENT, result.reason)
+        # The text of a plain acceptance is no error; the attempt keeps it.
+        accepted = {
+            "last_error": result.text if result.reason else "",
+            "provider_message_id": result.provider_message_id,
+        }
+        return last | accepted | _final(State.SENT, result.reason)
     if result.outcome == Outcome.AMBIGUOUS and not result.may_repeat:
-        return said | _final(State.UNKNOWN, "ambiguous")
+        return last | _final(State.UNKNOWN, "ambiguous")
     if result.outcome in {Outcome.TEMPORARY, Outcome.AMBIGUOUS}:
-        return said | _again(claim, result)
-    return said | _final(*_FINAL[result.outcome])
+        return last | _retry(claim, result)
+    return last | _final(*_FINAL[result.outcome])
 
 
 def _final(state: Message.State, reason: str) -> dict[str, Any]:
@@ -119,27 +120,24 @@ def _final(state: Message.State, reason: str) -> dict[str, Any]:
     return fields if state == State.UNKNOWN else {**fields, "handed_at": None}
 
 
-def _again(claim: Claim, result: Result) -> dict[str, Any]:
+def _retry(claim: Claim, result: Result) -> dict[str, Any]:
     message = claim.message
     if result.counts and message.attempts >= message.max_attempts:
         return _final(State.FAILED, "attempts_used")
-    # Tries that do not count lengthen the wait all the same.
+    # Attempts that do not count lengthen the wait all the same.
     tries = message.attempts if result.counts else message.tries.count() + 1
-    wait = outcomes.wait_after(tries, _backoff(message)) if result.wait is None else result.wait
+    try:
+        backoff = registry.get(message.type).backoff
+    except registry.UnknownType:
+        backoff = "standard"
+    wait = outcomes.wait_after(tries, backoff) if result.wait is None else result.wait
     # Never past its end: there it is due once more, and expires.
     wait = max(min(wait, message.expires_at - claim.now()), timedelta(0))
     again = {"state": State.QUEUED, "due_at": moment(wait), "handed_at": None}
     return again if result.counts else {**again, "attempts": F("attempts") - 1}
 
 
-def _unburnt(claim: Claim) -> dict[str, Any]:
-    # One the server hung up on goes to the end of the line, lest it keep all others waiting.
+def _retry_uncounted(claim: Claim) -> dict[str, Any]:
+    # One the server hung up on goes to the end of the line, so that it does not keep all others waiting.
     due_at = moment() if claim.is_handed else F("created_at")
     return {"state": State.QUEUED, "due_at": due_at, "handed_at": None, "attempts": F("attempts") - 1}
-
-
-def _backoff(message: Message) -> registry.Backoff:
-    try:
-        return registry.get(message.type).backoff
-    except registry.UnknownType:
-        return "standard"

@@ -1,7 +1,7 @@
-"""Whether a channel is tried at the moment: one row of ProviderState per channel, shared by all processes.
+"""The circuit breaker of a channel: one row of ProviderState per channel, shared by all processes.
 
-A failure closes the channel for a while that doubles; when it ends, one worker takes the one try that may open it
-again. While the login or key is refused, or staff have paused it, only people open it.
+A failure pauses the channel for a time that doubles; when it ends, one worker probes it with one message. While the
+login or key is refused, or staff have paused it, only staff resume it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ REMEMBER_SUCCESS = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a worker may do: nothing for `wait` seconds, one message, or as many as it likes."""
+    """What a worker may do: nothing for `wait` seconds, probe with one message, or send as many as it likes."""
 
     wait: float = 0.0
     is_probe: bool = False
     failures: int = 0
-    #: The last success was noted so long ago that it should be noted again.
+    #: The last success was recorded so long ago that it should be recorded again.
     is_stale: bool = True
 
 
 def admit(channel: str) -> Admission:
-    """Ask before claiming. Who gets the one try must report: `worked`, `failed` or `release_probe`."""
+    """Call this before claiming. A worker that gets the probe must call `worked`, `failed` or `release_probe`."""
     state = _read(channel)
     if state is None:
         return Admission()
@@ -54,7 +54,7 @@ def admit(channel: str) -> Admission:
             return Admission(FOR_EVER)
     elif state.paused_until > now:
         return Admission((state.paused_until - now).total_seconds())
-    # Compare-and-set: of all workers that see the pause end, one tries. If it dies, the next one may after a lease.
+    # Compare-and-set: of all workers that see the pause end, one probes. If it dies, the next one may after a lease.
     same = ProviderState.objects.filter(pk=state.pk, paused=True, paused_until=state.paused_until)
     if not same.update(paused_until=moment(timedelta(seconds=settings.NOTIFICATIONS_LEASE))):
         return Admission(FIRST_PAUSE)
@@ -62,7 +62,7 @@ def admit(channel: str) -> Admission:
 
 
 def failed(channel: str, result: Result, admission: Admission) -> float:
-    """Close the channel; return for how many seconds. Of several workers that fail at once, one does it."""
+    """Pause the channel; return for how many seconds. Of several workers that fail at once, one does it."""
     ProviderState.objects.bulk_create([ProviderState(alias=channel)], ignore_conflicts=True)
     open_to_us = ProviderState.objects.filter(alias=channel, paused_by="")
     reason = f"{result.code}: {result.text}"[:500]
@@ -92,7 +92,7 @@ def failed(channel: str, result: Result, admission: Admission) -> float:
 
 
 def worked(channel: str, admission: Admission) -> None:
-    """The other side answered. Called only when there is something to note: after the one try, or once a minute."""
+    """The provider answered: close the circuit again. Called only after the probe, or once a minute."""
     if admission.is_probe:
         ours = ProviderState.objects.filter(alias=channel, paused=True, paused_by="", paused_until__isnull=False)
         if ours.update(**_OPEN, last_ok_at=moment()):
@@ -103,13 +103,13 @@ def worked(channel: str, admission: Admission) -> None:
 
 
 def release_probe(channel: str) -> None:
-    """The one try was not used, as no message came as far as that: the next worker may have it now."""
+    """The probe was not used, as no message came that far: the next worker may have it now."""
     taken = ProviderState.objects.filter(alias=channel, paused=True, paused_by="", paused_until__isnull=False)
     taken.update(paused_until=moment())
 
 
 def pause(alias: str, *, by_label: str, reason: str) -> bool:
-    """Send nothing over this channel until somebody resumes it; return whether that is new.
+    """Send nothing over this channel until staff resume it; return whether that is new.
 
     ProductError: 404 `PROVIDER_UNKNOWN`, 400 `REASON_INVALID`.
     """
@@ -126,7 +126,7 @@ def pause(alias: str, *, by_label: str, reason: str) -> bool:
 
 
 def resume(alias: str, *, by_label: str) -> bool:
-    """Open the channel, whatever closed it; return whether it was closed. ProductError 404 `PROVIDER_UNKNOWN`."""
+    """End the pause, whatever caused it; return whether there was one. ProductError 404 `PROVIDER_UNKNOWN`."""
     _known(alias)
     changed = ProviderState.objects.filter(alias=alias, paused=True).update(**_OPEN)
     if changed:
@@ -135,13 +135,13 @@ def resume(alias: str, *, by_label: str) -> bool:
 
 
 def states() -> list[ProviderState]:
-    """One per channel, in a fixed order; a channel nothing has happened to yet has an unsaved, open one."""
+    """One per channel, in a fixed order; a channel that was never paused nor used has an unsaved one."""
     rows = {row.alias: row for row in ProviderState.objects.filter(alias__in=Message.Channel.values)}
     return [rows.get(alias) or ProviderState(alias=alias) for alias in Message.Channel.values]
 
 
 def fingerprint() -> str:
-    """Tells that EMAIL_URL was changed, and not to what."""
+    """A keyed hash of EMAIL_URL: it shows a change and not the value."""
     return salted_hmac("notifications.email_url", settings.EMAIL_URL, algorithm="sha256").hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""Who may send a message now: claim, hand-over, give back. Each is one statement, so no crash leaves half of one.
+"""Claiming messages, handing them over and giving them back: one statement each, so that no crash leaves half of one.
 
-`due_at` says when a queued message may leave and, while it is being sent, when its lease ends. A worker that dies
+`due_at` is when a queued message may leave and, while it is being sent, when its lease ends. A worker that dies
 needs no repair: its messages simply become due again.
 """
 
@@ -51,7 +51,7 @@ _HAND_OVER = f"""
 UPDATE {_TABLE} SET handed_at = {{}}, due_at = {{}}, provider = %s
 WHERE id = %s AND lease_token = %s AND state = 'sending'
 """  # noqa: S608
-# Whose clock it is: the server's, or ours where the database is a file here.
+# The server's time, or ours where the database is a local file.
 _HAND_OVER_THERE = _HAND_OVER.format("statement_timestamp()", "statement_timestamp() + %s")
 _HAND_OVER_HERE = _HAND_OVER.format("%s", "%s")
 
@@ -70,11 +70,11 @@ class Claim:
     started: float
     deadline: float
     is_handed: bool = False
-    #: Columns that tell what was handed over: provider, subject, template_source.
+    #: Columns that describe what was handed over: provider, subject, template_source.
     as_sent: dict[str, str] = field(default_factory=dict)
 
     def now(self) -> datetime:
-        """The queue's clock, without asking it."""
+        """The time of the database, without a query."""
         return self.claimed_at + timedelta(seconds=time.monotonic() - self.started)
 
     def time_left(self) -> float:
@@ -91,7 +91,7 @@ class Claim:
         return True
 
     def _hand_over(self, provider: str) -> tuple[str, list[Any]]:
-        # Once for every mail: the ORM takes longer to word it than the database to do it.
+        # Runs once for every mail: the ORM takes longer to build it than the database to run it (benchmarks/NOTIFICATIONS.md).
         if connection.vendor == "postgresql":
             return _HAND_OVER_THERE, [lease(), provider, self.message.pk, self.token]
         now = timezone.now()
@@ -99,7 +99,7 @@ class Claim:
 
 
 def is_anything_due(channels: Sequence[str] = CHANNELS, overdue: timedelta = timedelta(0)) -> bool:
-    """An idle poll asks this: it reads one row of an index and takes no lock."""
+    """What an idle poll runs: it reads one row of an index and takes no lock."""
     due = Message.objects.filter(priority__in=PRIORITIES, due_at__lte=moment(-overdue), channel__in=channels)
     return due.exists()
 
@@ -121,7 +121,7 @@ def claim(
 
 
 def claim_these(worker: str, pks: Sequence[int]) -> list[Claim]:
-    """Take exactly these messages, as far as they are due and nobody else holds them."""
+    """Take exactly these messages, as far as they are due and not claimed by another worker."""
     token, started = uuid.uuid4(), time.monotonic()
     taken = Message.objects.filter(pk__in=pks, due_at__lte=moment()).update(
         state=Message.State.SENDING,
@@ -135,7 +135,7 @@ def claim_these(worker: str, pks: Sequence[int]) -> list[Claim]:
 
 
 def give_back(claims: Iterable[Claim]) -> None:
-    """Return messages nobody began to send: no attempt is burnt, and they keep their place in the line."""
+    """Return messages that were not begun: no attempt is counted, and they keep their place in the queue."""
     by_token: dict[uuid.UUID, list[int]] = {}
     for claimed in claims:
         by_token.setdefault(claimed.token, []).append(claimed.message.pk)
@@ -158,7 +158,7 @@ def statement(
     token: uuid.UUID,
     overdue: timedelta = timedelta(0),
 ) -> tuple[str, list[Any]]:
-    """The claim of one class, in the words of this database."""
+    """The SQL that claims messages of one priority on this database."""
     if connection.vendor == "postgresql":
         return _CLAIM_LOCKING, [priority, overdue, list(channels), limit, token, worker, lease()]
     now = timezone.now()

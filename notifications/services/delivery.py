@@ -1,4 +1,4 @@
-"""Sending what is due: claim, render, hand over, send, note. No transaction is open while a mail server talks."""
+"""Sending what is due: claim, render, hand over, send, record. No transaction is open while a mail server answers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from notifications.providers import Payload
 from notifications.registry import EMAIL
 from notifications.rendering import render
 from notifications.rendering.mail import build
-from notifications.services import circuit_breaker, claims, recipients
-from notifications.services.attempts import settle
+from notifications.services import attempts, circuit_breaker, claims, recipients
 from notifications.services.circuit_breaker import Admission
 from notifications.services.claims import Claim
 
@@ -33,12 +32,12 @@ logger = logging.getLogger("switchboard.notifications")
 Outcome = Attempt.Outcome
 DATABASE_AWAY = (OperationalError, InterfaceError)
 BULK_TURN = 10
-#: Recipients in a row whose mail failed in a way that may be everybody's; then the channel rests.
+#: Recipients in a row whose mail failed in a way that may concern all mail; then the channel is paused.
 SEVERAL = 3
 
 
 class QueueWorker:
-    """One thread's way through the queue; `stopping` is asked before each message.
+    """Delivers messages from the queue, in one thread; `stopping` is called before each message.
 
     It takes `batch` messages at a time (default: NOTIFICATIONS_BATCH), those of one `channel` or of all, and leaves
     alone what is not `overdue` by that much.
@@ -69,7 +68,7 @@ class QueueWorker:
         return max(0.0, self.resting_until - time.monotonic())
 
     def deliver_due(self) -> int:
-        """Deliver until nothing is due, the mail server is away or a stop is asked for; return how many were tried."""
+        """Deliver until nothing is due, the mail server is away or `stopping` is true; return how many were tried."""
         tried = 0
         try:
             while not self.stopping():
@@ -133,8 +132,9 @@ class QueueWorker:
         enough = settings.NOTIFICATIONS_TIMEOUT + 5
         while self.waiting and not self.stopping() and not self.rest() and self.waiting[0].time_left() >= enough:
             claim = self.waiting.popleft()
-            if _lost_its_worker(claim.message):
-                # Should this one die of it as well, then alone: those behind it are not to blame.
+            earlier = claim.message.attempts - 1
+            if earlier and not claim.message.tries.filter(n=earlier).exists():
+                # The worker before died of it. Should this one die as well, the others must not wait for its lease.
                 self.give_back()
             self._deliver(claim)
             tried += 1
@@ -147,9 +147,9 @@ class QueueWorker:
         try:
             began, started = claim.now(), time.monotonic()
             result = self._try(claim, began)
-            state = _note(claim, result, began, int((time.monotonic() - started) * 1000))
+            state = _record(claim, result, began, int((time.monotonic() - started) * 1000))
             metrics.noted(result.outcome, state, self.provider.alias)
-            self._learn(result, claim)
+            self._update_circuit(result, claim)
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
             logger.log(
                 logging.WARNING if is_trouble else logging.INFO,
@@ -186,18 +186,18 @@ class QueueWorker:
         except DATABASE_AWAY:
             raise
         except Exception as error:
-            # What derive itself complains about may hold a secret that nobody could scrub.
+            # An error of derive itself may hold a secret that is not known here, and so cannot be scrubbed.
             text = outcomes.scrub(str(error), secrets.values()) if secrets else ""
             return Result(Outcome.RENDER_ERROR, type(error).__name__, text)
         return self._scrubbed(self._hand_over(claim, payload), secrets.values())
 
     def _refusal(self, message: Message, now: datetime) -> Result | None:
-        """Why this message is not to be sent, told from its row and its tries."""
+        """Why this message is not to be sent, by its row and its attempts."""
         try:
             kind = registry.get(message.type)
         except registry.UnknownType:
             kind = None
-        # Every handled outcome clears `handed_at`: set at a claim, it means the worker died between sending and noting.
+        # Every outcome clears `handed_at`: set at a claim, it means that the worker died between sending and recording.
         is_in_doubt = message.handed_at or (message.attempts > 1 and self.provider.capabilities.remembers_for)
         if kind and is_in_doubt and not self._may_repeat(kind, message, now):
             return Result(Outcome.INTERRUPTED)
@@ -254,10 +254,10 @@ class QueueWorker:
         provider_id = clean_text(result.provider_message_id)[:255]
         return replace(result, text=text, provider_message_id=provider_id)
 
-    def _learn(self, result: Result, claim: Claim) -> None:
-        """A mail server that is away is left alone for a while, by all; one that answers ends the pause.
+    def _update_circuit(self, result: Result, claim: Claim) -> None:
+        """Pause the channel for all workers when the mail server is away; end the pause when it answers.
 
-        So is one that gives no clear answer to several recipients in a row: one alone may be to blame himself.
+        One that gives no clear answer to several recipients in a row counts as away; to one, the recipient may be why.
         """
         if result.is_doubtful:
             self.doubtful.add(claim.message.to_address)
@@ -272,16 +272,11 @@ class QueueWorker:
             self.admission = Admission(is_stale=False)
 
 
-def _lost_its_worker(message: Message) -> bool:
-    """Whether the attempt before this one was begun and never noted."""
-    return message.attempts > 1 and not message.tries.filter(n=message.attempts - 1).exists()
-
-
-def _note(claim: Claim, result: Result, began: datetime, duration_ms: int) -> Message.State | None:
-    """Write the outcome, again and again until the lease ends: nothing else knows what the mail server answered."""
+def _record(claim: Claim, result: Result, began: datetime, duration_ms: int) -> Message.State | None:
+    """Write the outcome, and retry until the lease ends: nothing else knows what the mail server answered."""
     while True:
         try:
-            return settle(claim, result, began=began, duration_ms=duration_ms)
+            return attempts.record(claim, result, began=began, duration_ms=duration_ms)
         except DATABASE_AWAY:
             if connection.in_atomic_block or claim.time_left() <= 0:
                 raise

@@ -1,4 +1,4 @@
-"""What people read inside the product: added with the change that causes it, and theirs alone."""
+"""In-app notifications: written in the transaction of the change that causes them, and read by their user alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from users.models import User
 
 COUNT_LIMIT = 100
-#: Of so many unread ones each change is told apart; nobody has more before they are swept away.
+#: So many unread ones take part in the tag; users have fewer before old ones are purged.
 _WATCHED = 1_000
 
 

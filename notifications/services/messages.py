@@ -1,4 +1,4 @@
-"""What staff look at: lists of messages, how many there are, and what they say with codes and links blotted out."""
+"""What staff read: lists of messages, counts, and bodies with codes and links masked."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def page(
     limit: int = 20,
 ) -> tuple[list[Message], str | None]:
     """The newest messages, or those after the cursor, and the cursor of the rest."""
-    asked = {
+    filters = {
         "state": state,
         "type": type,
         "category": category,
@@ -56,7 +56,7 @@ def page(
         "pk__lt": cursors.read(cursor, of="messages") if cursor else None,
     }
     rows: QuerySet[Message] = Message.objects.select_related("parent").order_by("-pk")
-    found = list(rows.filter(**{name: value for name, value in asked.items() if value is not None})[: limit + 1])
+    found = list(rows.filter(**{name: value for name, value in filters.items() if value is not None})[: limit + 1])
     items = found[:limit]
     return items, cursors.make(items[-1].pk, of="messages") if len(found) > limit else None
 
@@ -77,7 +77,7 @@ def stats() -> dict[str, Any]:
 
 
 def body(message: Message) -> render.Rendered | None:
-    """What the message says, codes and links blotted out; None when that can no longer be told."""
+    """The message as it was sent, codes and links masked; None when it can no longer be rendered."""
     try:
         kind = registry.get(message.type)
     except registry.UnknownType:

@@ -1,4 +1,4 @@
-"""Putting messages into the outbox and taking them out again, in the caller's transaction."""
+"""Queuing and cancelling messages, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ def queue(
         if user is None:
             raise ValueError(f"{kind.code} is read inside the product: it needs a user.")
         return []
+    if any(sign < " " or sign in "\x7f\x85\u2028\u2029" for sign in to_name):
+        raise ValueError("A header value must not hold line breaks or control characters.")
     uid = uuid.uuid4()
     now = moment()
     row = Message(
@@ -74,9 +76,9 @@ def queue(
         language=language,
         context=stored,
         user=user,
-        # An account may have an address that nobody could register now (`check_accounts`).
+        # An account may have an address that could not be registered today (`check_accounts`).
         to_address=to if user is not None and to == user.email else valid_email(to),
-        to_name=_header_value(to_name)[:120],
+        to_name=to_name[:120],
         priority=kind.priority,
         due_at=due_at or now,
         expires_at=(due_at or now) + kind.expires_in,
@@ -102,7 +104,7 @@ def insert(row: Message) -> Message:
         transaction.on_commit(partial(engine.committed, stored.pk), robust=True)
     for name, value in list(stored.__dict__.items()):
         if hasattr(value, "resolve_expression"):
-            # Told by the clock of the database: it is read when somebody asks for it.
+            # A time of the database: it is read when it is needed.
             del stored.__dict__[name]
     return stored
 
@@ -146,12 +148,6 @@ def _checked_context(kind: registry.NotificationType, context: Mapping[str, Any]
     if len(json.dumps(stored)) > CONTEXT_LIMIT:
         raise ValueError(f"The context of {kind.code} is larger than 16 kB.")
     return stored
-
-
-def _header_value(value: str) -> str:
-    if any(ord(sign) < 32 or sign in "\x7f\x85\u2028\u2029" for sign in value):
-        raise ValueError("A header value must not hold line breaks or control characters.")
-    return value
 
 
 def sending_domain() -> str:

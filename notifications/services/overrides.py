@@ -1,4 +1,4 @@
-"""What staff write in place of template files: the only writers of TemplateOverride."""
+"""Versions of mail templates that staff write in place of the files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ InUse = Mapping[str, int | None]
 
 
 class InvalidTemplate(ProductError):
-    """What staff wrote breaks a rule: `problems` tells by part what is wrong."""
+    """The text breaks a rule; `problems` are the reasons by part."""
 
     def __init__(self, problems: dict[str, list[str]]) -> None:
-        told = " ".join(f"{part}: {' '.join(texts)}" for part, texts in problems.items())
-        super().__init__("INVALID_TEMPLATE", told)
+        super().__init__("INVALID_TEMPLATE", " ".join(f"{part}: {' '.join(texts)}" for part, texts in problems.items()))
         self.problems = problems
 
 
@@ -51,7 +50,8 @@ def save(
     a rule is broken; ProductError 409 `TEMPLATE_CHANGED` when other versions are in use than those in `seen`,
     403 `SUPERUSERS_ONLY`.
     """
-    language = _known_language(language)
+    if language not in engines.languages():
+        raise ProductError("UNKNOWN_LANGUAGE", f"Mails are written in {', '.join(engines.languages())}.")
     bodies = {part: body.replace("\r\n", "\n") for part, body in bodies.items() if part in PARTS}
     check_note(note)
     require_author(kind, by)
@@ -106,8 +106,8 @@ def activate(override: TemplateOverride, *, by: User | None) -> bool:
 
 @transaction.atomic
 def revert(kind: NotificationType, *, language: str, part: str, by: User | None) -> bool:
-    """Go back to the file; False when it is in use. `SUPERUSERS_ONLY` (403); the words are not checked: this is the
-    way out of any trouble."""
+    """Go back to the file; False when it is in use. `SUPERUSERS_ONLY` (403); the file is not checked: this is
+    always possible."""
     require_author(kind, by)
     _locked(kind, language)
     return bool(_deactivate(kind, language, part))
@@ -130,7 +130,8 @@ def check(kind: NotificationType, *, language: str, bodies: Mapping[str, str]) -
         raise InvalidTemplate(problems)
     rendered = render.fill(kind, sample, language=language, overrides=overrides)
     for part, text in (("text", rendered.text), ("html", rendered.html)):
-        lost = [name for name in kind.secrets if part in bodies and not _shows(text, str(sample[name]))]
+        values = {name: str(sample[name]) for name in kind.secrets if part in bodies}
+        lost = [name for name, value in values.items() if value not in text and escape(value) not in text]
         if lost:
             problems[part] = [f"It must show {', '.join(lost)}."]
     if missing := render.missing_links(rendered):
@@ -142,7 +143,7 @@ def check(kind: NotificationType, *, language: str, bodies: Mapping[str, str]) -
 
 
 def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Override]) -> dict[str, str]:
-    """Why a version in use is not sent, by part: its file is, until somebody corrects it."""
+    """Why a version in use is not sent, by part; the file is sent until it is corrected."""
     found = {}
     for part, override in overrides.items():
         try:
@@ -153,18 +154,18 @@ def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Overr
 
 
 def may_write(kind: NotificationType, by: User) -> bool:
-    """Whoever writes a mail with a code or link could reach everybody it is sent to."""
+    """Only superusers write mails with secrets: the text could send the code or link elsewhere."""
     return by.is_superuser or not kind.secrets
 
 
 def require_author(kind: NotificationType, by: User | None) -> None:
-    """SUPERUSERS_ONLY (403). Commands, which are nobody's, may."""
+    """SUPERUSERS_ONLY (403). Commands may."""
     if by is not None and not may_write(kind, by):
         raise ProductError("SUPERUSERS_ONLY", "Only superusers write mails with a code or link.", status=403)
 
 
 def broken() -> Iterator[tuple[TemplateOverride, str]]:
-    """The versions in use that are not sent, each with the reason; none of them holds a word of a mail."""
+    """The versions in use that are not sent, each with the reason; no reason repeats text of a mail."""
     for row in TemplateOverride.objects.filter(active=True).order_by("type", "language", "part"):
         try:
             kind = registry.get(row.type)
@@ -189,18 +190,8 @@ def _deactivate(kind: NotificationType, language: str, part: str) -> int:
     return rows.update(active=False)
 
 
-def _shows(text: str, value: str) -> bool:
-    return value in text or escape(value) in text
-
-
 def _same(one: str, other: str) -> bool:
     return one.strip("\n") == other.strip("\n")
-
-
-def _known_language(language: str) -> str:
-    if language not in engines.languages():
-        raise ProductError("UNKNOWN_LANGUAGE", f"Mails are written in {', '.join(engines.languages())}.")
-    return language
 
 
 def _changed() -> ProductError:

@@ -1,6 +1,6 @@
-"""What is done regularly by one process, whichever: each takes the chore's row with one conditional UPDATE.
+"""Periodic jobs: of all processes one takes the job's row, with a lease, by one conditional UPDATE.
 
-So it works behind connection poolers, where a lock that belongs to a session would not.
+That works behind connection poolers, where a session's advisory lock would not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db.models import Q
 from notifications.models import Chore
 from notifications.services.clock import moment
 
-logger = logging.getLogger("switchboard.chores")
+logger = logging.getLogger("switchboard.jobs")
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(minutes=10)
@@ -26,24 +26,24 @@ Work = Callable[[datetime | None], Iterator[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Regular:
+class Job:
     work: Work
     every: timedelta
 
 
-_regular: dict[str, Regular] = {}
+_jobs: dict[str, Job] = {}
 
 
 def register(name: str, work: Work, *, every: timedelta = HOUR) -> None:
-    """Have `work` done every so often. Keep its slices short: between them others get the database."""
-    _regular[name] = Regular(work, every)
+    """Run `work` every `every`. Keep its slices short: between them others can write to the database."""
+    _jobs[name] = Job(work, every)
 
 
 def run_due(go_on: Callable[[], bool] = lambda: True) -> list[str]:
-    """Do what is due and nobody else does; `go_on` is asked after each slice. Return the names of what was done."""
+    """Run the jobs that are due and not taken; `go_on` is called after each slice. Return the names of those done."""
     known = set(Chore.objects.values_list("name", flat=True))
-    Chore.objects.bulk_create([Chore(name=name) for name in _regular if name not in known], ignore_conflicts=True)
-    due = Chore.objects.filter(_free(), name__in=_regular, next_run_at__lte=moment())
+    Chore.objects.bulk_create([Chore(name=name) for name in _jobs if name not in known], ignore_conflicts=True)
+    due = Chore.objects.filter(_free(), name__in=_jobs, next_run_at__lte=moment())
     return [name for name in due.values_list("name", flat=True) if go_on() and _take(name) and _run(name, go_on)]
 
 
@@ -57,10 +57,10 @@ def _take(name: str) -> bool:
 
 
 def _run(name: str, go_on: Callable[[], bool]) -> bool:
-    regular, mine = _regular[name], Chore.objects.filter(name=name)
+    job, mine = _jobs[name], Chore.objects.filter(name=name)
     done: Counter[str] = Counter()
     try:
-        for what, count in regular.work(mine.get().last_run_at):
+        for what, count in job.work(mine.get().last_run_at):
             done[what] += count
             if not go_on():
                 # Still due: another process goes on with it.
@@ -71,11 +71,11 @@ def _run(name: str, go_on: Callable[[], bool]) -> bool:
     except Exception as error:
         # Only the kind: a driver repeats rows in its messages.
         mine.update(
-            lease_until=None, next_run_at=moment(regular.every), last_result=f"failed: {type(error).__name__}"[:200]
+            lease_until=None, next_run_at=moment(job.every), last_result=f"failed: {type(error).__name__}"[:200]
         )
-        logger.error("chore failed", extra={"chore": name, "error": type(error).__name__})
+        logger.error("job failed", extra={"job": name, "error": type(error).__name__})
         return False
     result = ", ".join(f"{count} {what}" for what, count in done.items() if count) or "nothing to do"
-    mine.update(lease_until=None, next_run_at=moment(regular.every), last_run_at=moment(), last_result=result[:200])
-    logger.log(logging.INFO if done.total() else logging.DEBUG, "chore", extra={"chore": name, "result": result})
+    mine.update(lease_until=None, next_run_at=moment(job.every), last_run_at=moment(), last_result=result[:200])
+    logger.log(logging.INFO if done.total() else logging.DEBUG, "job", extra={"job": name, "result": result})
     return True

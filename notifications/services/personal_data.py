@@ -21,32 +21,32 @@ Rows = Iterator[list[dict[str, Any]]]
 
 
 def messages(user: User, *, hidden: Q | None = None) -> Rows:
-    """Every message to this person, newest first, with what the provider reported; `hidden` are left out."""
+    """Every message to this person, newest first, with the provider's reports; `hidden` are left out."""
     rows = Message.objects.filter(user=user)
     shown = rows.exclude(hidden) if hidden is not None else rows
-    return map(_told_messages, db.newest_first(shown, by="created_at"))
+    return map(_message_data, db.newest_first(shown, by="created_at"))
 
 
 def inbox(user: User) -> Rows:
     """Every in-app notification, the archived ones included, newest first."""
     for rows in db.newest_first(InAppNotification.objects.filter(user=user)):
-        yield [_told_item(row) for row in rows]
+        yield [_inbox_data(row) for row in rows]
 
 
 def preferences(user: User) -> list[dict[str, Any]]:
-    """What the person has chosen."""
+    """The choices of this user."""
     chosen = Preference.objects.filter(user=user)
     return [dict(row) for row in chosen.values("category", "channel", "enabled", "created_at")]
 
 
 def suppressions(user: User) -> list[dict[str, Any]]:
-    """Why the person's address is not written to; by whom stays with staff."""
+    """Why the user's address is not written to; who put it on the list is for staff alone."""
     listed = Suppression.objects.filter(address=normal_email(user.email))
     names = ("address", "channel", "scope", "reason", "created_at", "expires_at")
     return [dict(row) for row in listed.values(*names)]
 
 
-def _told_messages(rows: list[Message]) -> list[dict[str, Any]]:
+def _message_data(rows: list[Message]) -> list[dict[str, Any]]:
     events: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for event in DeliveryEvent.objects.filter(message__in=[row.pk for row in rows]):
         events[event.message_id or 0].append({"kind": event.kind, "at": event.at})
@@ -71,7 +71,7 @@ def _told_messages(rows: list[Message]) -> list[dict[str, Any]]:
     ]
 
 
-def _told_item(row: InAppNotification) -> dict[str, Any]:
+def _inbox_data(row: InAppNotification) -> dict[str, Any]:
     return {
         "id": row.pk,
         "type": row.type,

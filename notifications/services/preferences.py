@@ -1,4 +1,4 @@
-"""What people want to be written about, and over which channel."""
+"""Which categories users want to get, over which channel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BLOCKED = _("Mail of this kind to your address is blocked; our support can lift
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Whether somebody gets a category over a channel; `why` they cannot choose, if they cannot."""
+    """Whether a user gets a category over a channel; `why` it cannot be changed, if it cannot."""
 
     enabled: bool
     why: Any = ""
@@ -73,7 +73,7 @@ def choose(user: User, wanted: Mapping[tuple[str, str], bool]) -> Choices:
         if offered[key].is_fixed:
             raise ProductError("PREFERENCE_FIXED", "This cannot be switched.")
     rows = [
-        # In one order, lest two of these at once wait for each other.
+        # Sorted, so that two of these at once do not deadlock.
         Preference(user=user, category=category, channel=channel, enabled=enabled)
         for (category, channel), enabled in sorted(wanted.items())
     ]
@@ -91,13 +91,13 @@ def choose(user: User, wanted: Mapping[tuple[str, str], bool]) -> Choices:
 
 
 def is_off(address: str, category: str) -> bool:
-    """Whether whoever has this address has switched mail of the category off."""
+    """Whether the user with this address has switched mail of the category off."""
     off = Preference.objects.filter(category=category, channel=EMAIL, enabled=False)
     return off.filter(user__email=normal_email(address)).exists()
 
 
 def set_by_address(address: str, category: str, *, enabled: bool) -> None:
-    """The same for whoever has this address, if anybody has."""
+    """Switch mail of a category on or off for the user with this address, if there is one."""
     if (user := get_user_model()._default_manager.filter(email=normal_email(address)).first()) is not None:
         Preference.objects.update_or_create(user=user, category=category, channel=EMAIL, defaults={"enabled": enabled})
 

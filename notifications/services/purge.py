@@ -25,25 +25,17 @@ State = Message.State
 _TROUBLE = (State.FAILED, State.UNKNOWN, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
 
 
-def _delete(rows: QuerySet[Any]) -> None:
-    rows.delete()
-
-
-def _empty(rows: QuerySet[Any]) -> None:
-    rows.update(context={})
-
-
 @dataclass(frozen=True, slots=True)
 class _Rule:
     what: str
     rows: QuerySet[Any]
     #: The column whose index finds them; a slice goes on where the last one ended.
     by: str
-    act: Callable[[QuerySet[Any]], None] = _delete
+    act: Callable[[QuerySet[Any]], object] = QuerySet.delete
 
 
 def run(since: datetime | None = None) -> Iterator[tuple[str, int]]:
-    """Throw away what is past its time, a slice and a transaction at a time; yields what and how many.
+    """Delete what is past its time, a slice and a transaction at a time; yields what and how many.
 
     `since` is the time of the last full run: contexts emptied then are not looked at again.
     """
@@ -57,7 +49,7 @@ def run(since: datetime | None = None) -> Iterator[tuple[str, int]]:
 
 
 def counts() -> dict[str, int]:
-    """How many of each `run` would throw away now."""
+    """How many of each `run` would delete now."""
     found: dict[str, int] = {}
     for rule in _rules(None):
         found[rule.what] = found.get(rule.what, 0) + rule.rows.count()
@@ -74,7 +66,7 @@ def _rules(since: datetime | None) -> Iterator[_Rule]:
         if since is not None:
             # An hour more, for clocks that disagree. Without this each run would read two months of emptied rows.
             full = full.filter(finished_at__gte=since - KEEP_CONTEXT - timedelta(hours=1))
-        yield _Rule("contexts", full, "finished_at", _empty)
+        yield _Rule("contexts", full, "finished_at", lambda rows: rows.update(context={}))
     yield _Rule("delivery events", DeliveryEvent.objects.filter(received_at__lt=now - KEEP_EVENTS), "received_at")
     yield _Rule("in-app notifications", InAppNotification.objects.filter(read_at__lt=now - KEEP_READ), "read_at")
     yield _Rule("suppressions", Suppression.objects.filter(expires_at__lt=now), "expires_at")

@@ -1,4 +1,4 @@
-"""Who may be written to: the allow-list, suppressions, preferences and rates, asked when queuing and when rendering."""
+"""Who may be written to: the allow-list, suppressions, preferences and rates, checked when queuing and when sending."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] 
 def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
     """Whether the list holds this address with one of these scopes, now."""
     with connection.cursor() as cursor:
-        # Asked for every message, when it is queued and when it is sent: the ORM takes ten times as long to word it.
+        # Runs twice for every message; the ORM takes ten times as long to build this query (benchmarks/NOTIFICATIONS.md).
         values = adapted(normal_email(address), channel, *scopes, timezone.now())
         cursor.execute(_LISTED.format(marks(scopes)), values)
         return cursor.fetchone() is not None

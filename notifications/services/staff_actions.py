@@ -1,4 +1,4 @@
-"""What staff and operators do to messages: send one, send it again, send a copy of it, stop it."""
+"""What staff and operators do to messages: send, retry, resend as a copy, cancel."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ STATE, WITHDRAWN = "MESSAGE_STATE", "MESSAGE_WITHDRAWN"
 KEY_LIMIT = 128
 
 
-#: What one address is sent of one type on staff's word: as much as on a stranger's (users/services/limiter.py).
+#: What staff may send of one type to one address: as much as an anonymous client can cause.
 RATES = tuple(Rate(count, timedelta(minutes=minutes)) for count, minutes in ((3, 1), (5, 10), (20, 24 * 60)))
 
 
 def require_reach(by: User | None, *, address: str, user_id: UUID | None = None) -> None:
-    """ADMINS_ONLY, SUPERUSERS_ONLY (403): what is sent to somebody, or kept from them, is theirs. Commands may."""
+    """Refuse staff who may not act on the account with this address; commands (`by` is None) may.
+
+    Raises: ADMINS_ONLY, SUPERUSERS_ONLY (403).
+    """
     if by is None:
         return
     people = get_user_model()._default_manager.filter(Q(pk=user_id) | Q(email=address))
@@ -85,7 +88,7 @@ def send(
     event_key: str | None = None,
     by: User | None = None,
 ) -> Message:
-    """Queue one mail; whoever has the address is its user, whose preferences hold.
+    """Queue one mail; the preferences of the user with this address, if there is one, are respected.
 
     ProductError, each with its reason: `UNKNOWN_TYPE`, `UNKNOWN_LANGUAGE`, `INVALID_MESSAGE`; TOO_MANY_REQUESTS (429)
     for `by`, the member of staff if it is one.
@@ -129,7 +132,7 @@ def send_once(
     earlier = Message.objects.filter(event_key=event_key).first()
     if earlier is None:
         return send(type, to=to, context=context, language=language, event_key=event_key, by=by), True
-    if not _says(earlier, type, to, context, language):
+    if not _is_same(earlier, type, to, context, language):
         raise ProductError("IDEMPOTENCY_KEY_REUSED", "This key was used for another message.", status=409)
     return earlier, False
 
@@ -221,7 +224,7 @@ def resend(message: Message, *, by: User | None = None) -> Message:
 
 
 def _key_of_copy(message: Message) -> str | None:
-    """The next key that nobody has used: not a copy whose elder was thrown away, nor whoever chose a key like this."""
+    """The next unused key: earlier copies may have been purged, and a caller may have chosen a key like this."""
     if message.event_key is None:
         return None
     for n in count(message.copies.count() + 1):
@@ -233,7 +236,7 @@ def _key_of_copy(message: Message) -> str | None:
 
 
 def _alive(message: Message) -> registry.NotificationType:
-    """Its type, if there is still something to say."""
+    """The type of the message. Raises: MESSAGE_WITHDRAWN (409) when its code, link or context is gone."""
     try:
         kind = registry.get(message.type)
         if not message.context and kind.context.model_fields:
@@ -248,7 +251,7 @@ def _alive(message: Message) -> registry.NotificationType:
     except (ProductError, DatabaseError, InterfaceError):
         raise
     except Exception as error:
-        # Only its kind: what derive complains about may hold the secret.
+        # Only its kind: the message of an error of derive may hold the secret.
         raise ProductError(
             WITHDRAWN, f"Its code or link cannot be made ({error.__class__.__name__}).", status=409
         ) from None
@@ -256,7 +259,7 @@ def _alive(message: Message) -> registry.NotificationType:
 
 
 def is_alive(message: Message) -> bool:
-    """Whether there is still something to say: its type is declared, its code or link not dead."""
+    """Whether it can still be sent: its type is declared, its code or link still valid."""
     try:
         _alive(message)
     except ProductError:
@@ -268,7 +271,7 @@ def _refused(code: str, message: str) -> ProductError:
     return ProductError(code, message, reason=message)
 
 
-def _says(message: Message, type: str, to: str, context: Mapping[str, Any], language: str | None) -> bool:
+def _is_same(message: Message, type: str, to: str, context: Mapping[str, Any], language: str | None) -> bool:
     """Whether sending this would have made that message."""
     if (message.type, message.to_address) != (type, normal_email(to)):
         return False
@@ -279,12 +282,12 @@ def _says(message: Message, type: str, to: str, context: Mapping[str, Any], lang
         stored = kind.context.model_validate(dict(context)).model_dump(mode="json")
     except ValueError:
         return False
-    # Old ones have forgotten what they said.
+    # The context of old messages was purged.
     return not message.context or message.context == stored
 
 
 def _refuse_unstorable(value: Any) -> None:
-    """No database holds these in JSON: NUL, half a surrogate pair, a number that is none."""
+    """Refuse what no database holds in JSON: NUL, lone surrogates, infinite numbers."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

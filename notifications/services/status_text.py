@@ -1,4 +1,4 @@
-"""Why a message is not sent yet, or what became of it: one sentence for the people who are asked."""
+"""The status of a message in one sentence, for support staff."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from notifications.models import Message, ProviderState, Worker
 
 State = Message.State
 
-#: Workers say every 10 s that they live.
+#: Workers write a heartbeat every 10 s.
 SILENT_AFTER = timedelta(seconds=30)
 
 _FAILED = {
@@ -36,7 +36,7 @@ _CANCELLED = {
 }
 
 
-def why(
+def describe(
     message: Message,
     *,
     providers: Iterable[ProviderState],
@@ -45,11 +45,14 @@ def why(
     lease: timedelta,
     now: datetime,
 ) -> str:
-    """One sentence, told from the row, the ways out, the workers and NOTIFICATIONS_ENGINE."""
+    """One sentence, from the row, the providers, the workers and NOTIFICATIONS_ENGINE."""
     if message.due_at is None:
         return _ended(message)
     if message.state == State.SENDING and message.due_at > now:
-        return _being_sent(message, message.handed_at or message.due_at - lease)
+        since = {"worker": message.lease_owner or "?", "time": at(message.handed_at or message.due_at - lease)}
+        if message.handed_at:
+            return _("Being sent by %(worker)s, handed to the mail server at %(time)s.") % since
+        return _("Being sent by %(worker)s since %(time)s.") % since
     if engine == "off":
         return _("Nobody sends: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
     if message.expires_at <= now:
@@ -119,16 +122,9 @@ def _silence(workers: Iterable[Worker], now: datetime) -> str | None:
     }
 
 
-def _being_sent(message: Message, since: datetime) -> str:
-    told = {"worker": message.lease_owner or "?", "time": at(since)}
-    if message.handed_at:
-        return _("Being sent by %(worker)s, handed to the mail server at %(time)s.") % told
-    return _("Being sent by %(worker)s since %(time)s.") % told
-
-
 def _ended(message: Message) -> str:
     when = at(message.finished_at or message.created_at)
-    told = {"time": when, "code": f" ({message.last_code})" if message.last_code else ""}
+    values = {"time": when, "code": f" ({message.last_code})" if message.last_code else ""}
     reason = message.reason.replace("_", " ")
     if message.state == State.SENT:
         if message.delivery_state:
@@ -137,10 +133,10 @@ def _ended(message: Message) -> str:
                 "report": message.get_delivery_state_display().lower(),
             }
         if message.reason == "unverified":
-            return _("Sent at %(time)s; the provider's answer could not be read, its report will tell.") % told
-        return _("Sent at %(time)s.") % told
+            return _("Sent at %(time)s; the provider's answer could not be read, its report will tell.") % values
+        return _("Sent at %(time)s.") % values
     if message.state == State.FAILED:
-        return _("Failed at %(time)s: %(reason)s%(code)s.") % {**told, "reason": _FAILED.get(message.reason, reason)}
+        return _("Failed at %(time)s: %(reason)s%(code)s.") % {**values, "reason": _FAILED.get(message.reason, reason)}
     if message.state == State.UNKNOWN:
         return _(
             "Handed over at %(time)s, and no answer was noted: it may have arrived, so nobody but staff sends it again."

@@ -1,4 +1,4 @@
-"""The list of addresses that are not written to: the only writers of Suppression."""
+"""The list of addresses that are not written to."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def suppress(
     address = _checked(address, scope, channel)
     if reason not in Suppression.Reason.values:
         raise _invalid("The reason is none of those there are.")
-    said = {"reason": reason, "source": _line(source), "expires_at": expires_at}
-    row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=said)
+    if not is_storable(source):
+        raise _invalid("The source holds characters that cannot be stored.")
+    values = {"reason": reason, "source": " ".join(source.split())[:200], "expires_at": expires_at}
+    row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=values)
     if is_new:
         return True
     weaker = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
     if expires_at is None and reason != Suppression.Reason.UNSUBSCRIBE:
         weaker |= Q(reason=Suppression.Reason.UNSUBSCRIBE)
-    return bool(Suppression.objects.filter(weaker, pk=row.pk).update(**said))
+    return bool(Suppression.objects.filter(weaker, pk=row.pk).update(**values))
 
 
 def suppress_dead(address: str, *, source: str, channel: str = "email") -> bool:
@@ -67,12 +69,6 @@ def _checked(address: str, scope: str, channel: str) -> str:
         return valid_email(address)
     except ValueError as error:
         raise _invalid(f"The address {error}.") from None
-
-
-def _line(text: str) -> str:
-    if not is_storable(text):
-        raise _invalid("The source holds characters that cannot be stored.")
-    return " ".join(text.split())[:200]
 
 
 def _invalid(message: str) -> ProductError:

@@ -1,4 +1,4 @@
-"""The link below a mail that ends mail of its kind, without signing in, and the way back."""
+"""The link in a mail that ends mail of its category without signing in, and the way back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAC_LENGTH = 18
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Whose mail of which category a token is about."""
+    """The address and category of an unsubscribe token."""
 
     address: str
     category: str
@@ -52,13 +52,13 @@ def token(address: str, category: str) -> str:
 
 
 def read(given: str) -> Link:
-    """What the token says; ProductError 404 `UNSUBSCRIBE_BAD_TOKEN` unless it was made here."""
+    """The content of the token; ProductError 404 `UNSUBSCRIBE_BAD_TOKEN` unless it was made here."""
     try:
         padded = given.encode("ascii") + b"=" * (-len(given) % 4)
         category, _, address = urlsafe_b64decode(padded)[_MAC_LENGTH:].decode().partition(":")
     except (ValueError, binascii.Error):
         category = address = ""
-    # Old mails keep their way out when the key is changed.
+    # The links in old mails stay valid when the key is changed.
     secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     if not any(constant_time_compare(_token(address, category, secret), given) for secret in secrets):
         raise ProductError("UNSUBSCRIBE_BAD_TOKEN", "This link is not complete.", status=404)
@@ -66,13 +66,13 @@ def read(given: str) -> Link:
 
 
 def language(link: Link) -> str:
-    """What whoever has this address was written in; empty when it is nobody's, or unknown."""
+    """The language of the user with this address; empty when there is none, or it is unknown."""
     people = get_user_model()._default_manager.filter(email=link.address)
     return people.values_list("language", flat=True).first() or ""
 
 
 def is_subscribed(link: Link) -> bool:
-    """Whether mail of this category may go there, so far as lists and switches say."""
+    """Whether mail of this category may go there, by the suppressions and the preferences."""
     scopes = Suppression.ALL, Suppression.OPTIONAL, link.category
     return not recipients.is_suppressed(link.address, *scopes) and not preferences.is_off(link.address, link.category)
 

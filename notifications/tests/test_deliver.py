@@ -13,7 +13,7 @@ from lib.logs import JsonFormatter
 from notifications.models import Attempt, Message
 from notifications.outcomes import Result
 from notifications.services import claims, delivery, outbox
-from notifications.services.attempts import settle
+from notifications.services.attempts import record
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 
@@ -206,10 +206,10 @@ def test_an_answer_that_comes_after_the_lease_is_noted_and_changes_nothing():
     lease_ends()
     claims.claim("quick", 1)
 
-    settled = settle(claim, Result(Attempt.Outcome.PERMANENT, "550"), began=claim.now(), duration_ms=1)
+    recorded = record(claim, Result(Attempt.Outcome.PERMANENT, "550"), began=claim.now(), duration_ms=1)
 
     message.refresh_from_db()
-    assert settled is None
+    assert recorded is None
     assert (message.state, message.lease_owner) == ("sending", "quick")
     assert message.tries.get().outcome == "lost_lease"
 

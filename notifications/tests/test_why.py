@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notifications.models import ProviderState, Worker
-from notifications.services.status_text import span, why
+from notifications.services.status_text import describe, span
 from notifications.tests.factories import MessageFactory
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -18,7 +18,7 @@ def told(*, providers=(), workers=(ALIVE,), engine="worker", **fields):
     if fields.get("state", "queued") not in ("queued", "sending"):
         fields["due_at"] = None
     message = MessageFactory.build(**fields)
-    return why(message, providers=providers, workers=workers, engine=engine, lease=30 * SECOND, now=NOW)
+    return describe(message, providers=providers, workers=workers, engine=engine, lease=30 * SECOND, now=NOW)
 
 
 def paused(**fields):
