@@ -22,7 +22,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 
 @app.task(name="lib.celery_backend.run", ignore_result=True)  # type: ignore[untyped-decorator]
 def run(path: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """What the worker is told: call the task of this name, and nothing that is no task."""
+    """Call the task of this path in the worker, and nothing that is no task."""
     if not isinstance(task := import_string(path), Task):
         raise SuspiciousOperation("not a task")
     task.call(*args, **kwargs)
@@ -36,7 +36,7 @@ class CeleryBackend(BaseTaskBackend):
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         self.validate_task(task)
         queue = None if task.queue_name == "default" else task.queue_name
-        # One try: a broker that is away must not hold up the request that asks.
+        # One try: a broker that is away must not delay the request.
         sent = run.apply_async(
             (task.module_path, list(args), dict(kwargs)), queue=queue, eta=task.run_after, retry=False
         )

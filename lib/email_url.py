@@ -23,7 +23,7 @@ _Option = tuple[str, dict[str, str] | re.Pattern[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Api:
-    """How a provider of django-anymail is addressed, and under which names it expects what is said there."""
+    """The URL of a provider of django-anymail, and the settings that its parts become."""
 
     example: str
     key: str
@@ -165,14 +165,14 @@ def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
     api = _APIS[parts.scheme]
     given = {**api.defaults, **_options(parts, *api.options)}
     key, secret, host = _word(parts.username), _word(parts.password), parts.netloc.rpartition("@")[2].lower()
-    said = ((api.key, key), (api.secret, secret), (api.host, host))
+    given_parts = ((api.key, key), (api.secret, secret), (api.host, host))
     wrong = ImproperlyConfigured(f"EMAIL_URL must be like {api.example}.")
     # What has no name here must not be given, and what has one must.
-    if any(bool(name) != bool(value) for name, value in said) or _NEEDED & set(api.options) - set(given):
+    if any(bool(name) != bool(value) for name, value in given_parts) or _NEEDED & set(api.options) - set(given):
         raise wrong
     if parts.path.strip("/") or not re.fullmatch(r"([a-z0-9.-]+(:\d+)?)?", host):
         raise wrong
-    anymail: dict[str, Any] = {"REQUESTS_TIMEOUT": timeout, **{name: value for name, value in said if name}}
+    anymail: dict[str, Any] = {"REQUESTS_TIMEOUT": timeout, **{name: value for name, value in given_parts if name}}
     if api.host:
         anymail[api.host] = api.host_as.format(host)
     for option, value in given.items():

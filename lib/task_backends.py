@@ -13,7 +13,7 @@ RQ = "django_tasks_rq"
 
 
 def settings_of(backend: str, broker: str = "") -> tuple[dict[str, Any], list[str]]:
-    """The settings, and the applications to install; an ImproperlyConfigured says what is missing."""
+    """The settings, and the applications to install; raises ImproperlyConfigured when one is missing."""
     package = backend.partition(".")[0]
     apps = [] if django.VERSION >= (6, 0) and package != RQ else ["django_tasks"]
     if backend != CELERY and package not in {"django", "django_tasks"}:
@@ -36,7 +36,7 @@ def settings_of(backend: str, broker: str = "") -> tuple[dict[str, Any], list[st
 
 
 def _rq(broker: str) -> dict[str, Any]:
-    # A Redis that does not answer must not hold up the request that asks.
+    # A Redis that does not answer must not delay the request.
     url = f"{broker}{'&' if '?' in broker else '?'}socket_connect_timeout=2"
     return {"RQ_QUEUES": {"default": {"URL": url}}, "RQ_SHOW_ADMIN_LINK": False}
 

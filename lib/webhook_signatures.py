@@ -1,6 +1,6 @@
-"""Whether a webhook call comes from the provider of mail it claims to come from, told by its secret alone.
+"""Verifying by its secret that a webhook call comes from the mail provider it claims to come from.
 
-Each provider signs as its own documentation says, or is given `user:password` for its address (RFC 7617).
+Each provider signs as its documentation describes, or is given `user:password` for its address (RFC 7617).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def is_genuine(provider: str, request: HttpRequest, secret: str) -> bool:
 
 
 def is_ping(provider: str, request: HttpRequest) -> bool:
-    """Whether MailerSend asks if anybody is there. Everybody knows this secret: nothing may follow from it."""
+    """Whether this is the test call of MailerSend. Its secret is public, so nothing may depend on it."""
     if provider != "mailersend" or not _is_mailersend(request, MAILERSEND_PING_SECRET):
         return False
     try:

@@ -1,4 +1,4 @@
-"""What must be true before the first message: `manage.py check` says so, and the engines refuse to start."""
+"""System checks of notifications; the engines refuse to start with the most serious errors."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -40,8 +40,8 @@ def tasks_run_elsewhere(**kwargs: Any) -> list[CheckMessage]:
 
         backend = tasks.deliver.get_backend()
     except Exception as error:
-        said = f"The backend of NOTIFICATIONS_TASKS_BACKEND cannot be used ({type(error).__name__})."
-        return [Error(said, id="notifications.E002")]
+        text = f"The backend of NOTIFICATIONS_TASKS_BACKEND cannot be used ({type(error).__name__})."
+        return [Error(text, id="notifications.E002")]
     if "ImmediateBackend" not in {base.__name__ for base in type(backend).__mro__}:
         return []
     return [
@@ -54,7 +54,7 @@ def tasks_run_elsewhere(**kwargs: Any) -> list[CheckMessage]:
 
 
 def tasks_have_sweeper(**kwargs: Any) -> list[CheckMessage]:
-    """W005: a lost task would be nobody's."""
+    """W005: a lost task would not be noticed."""
     if settings.NOTIFICATIONS_ENGINE != "tasks" or settings.NOTIFICATIONS_THREADS:
         return []
     return [
@@ -72,8 +72,8 @@ def types_have_templates(**kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for kind in registry.declared_types():
         if missing := engines.missing_files(kind):
-            told = f"{kind.code} lacks {', '.join(missing)} in the template directories."
-            found.append(Error(told, id="notifications.E004"))
+            text = f"{kind.code} lacks {', '.join(missing)} in the template directories."
+            found.append(Error(text, id="notifications.E004"))
         elif registry.EMAIL in kind.channels:
             for language in engines.languages():
                 found += _sample_trouble(kind, language)
@@ -81,7 +81,7 @@ def types_have_templates(**kwargs: Any) -> list[CheckMessage]:
 
 
 def optional_types_can_be_ended(**kwargs: Any) -> list[CheckMessage]:
-    """E005: whoever may switch a mail off must find a link in it that does."""
+    """E005: a mail that users may switch off needs a link that does it."""
     optional = [kind.code for kind in registry.declared_types() if not kind.required]
     if settings.BASE_URL or not optional:
         return []
@@ -89,7 +89,7 @@ def optional_types_can_be_ended(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _sample_trouble(kind: registry.NotificationType, language: str) -> list[CheckMessage]:
-    """What is wrong with a type's files, told from its sample, without the database."""
+    """What is wrong with a type's files, found with its sample, without the database."""
     try:
         sample = samples.sample(kind)
     except samples.InvalidSample as error:
@@ -98,15 +98,15 @@ def _sample_trouble(kind: registry.NotificationType, language: str) -> list[Chec
         made = render.fill(kind, sample, language=language, overrides={})
     except Exception as error:
         # A warning: such a message fails alone, and must not keep the others waiting.
-        told = f"{kind.code} cannot be rendered in {language}: {type(error).__name__}: {error}"
-        return [Warning(told, id="notifications.W011")]
+        text = f"{kind.code} cannot be rendered in {language}: {type(error).__name__}: {error}"
+        return [Warning(text, id="notifications.W011")]
     found: list[CheckMessage] = []
     if links := render.missing_links(made):
-        told = f"The text of {kind.code} in {language} lacks a link of its HTML: {', '.join(links)}."
-        found.append(Error(told, id="notifications.E010"))
+        text = f"The text of {kind.code} in {language} lacks a link of its HTML: {', '.join(links)}."
+        found.append(Error(text, id="notifications.E010"))
     if len(made.html.encode()) > render.HTML_WARNING:
-        told = f"The HTML of {kind.code} in {language} is larger than 90 kB: some mail programs cut it off."
-        found.append(Warning(told, id="notifications.W010"))
+        text = f"The HTML of {kind.code} in {language} is larger than 90 kB: some mail programs cut it off."
+        found.append(Warning(text, id="notifications.W010"))
     return found
 
 
@@ -131,7 +131,7 @@ def sender_is_set(**kwargs: Any) -> list[CheckMessage]:
 
 
 def mail_leaves(**kwargs: Any) -> list[CheckMessage]:
-    """W001: outside debug nobody reads a console, and codes stand in its log."""
+    """W001: outside debug a console has no reader, and codes would stand in its log."""
     if (
         settings.NOTIFICATIONS_ENGINE == "off"
         or settings.DEBUG

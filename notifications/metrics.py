@@ -1,4 +1,4 @@
-"""What this process has counted since it started, in the text format of Prometheus. No row is read here."""
+"""Counters of this process, in the text format of Prometheus. No row is read here."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ _ALL = (ENQUEUED, OUTCOMES, RETRIES, LOST_LEASES, DUPLICATES, LOST_WAKE_UPS, REP
 _finished: dict[str, int] = {}
 
 
-def noted(outcome: str, state: str | None, provider: str | None = None) -> None:
-    """A try has ended with `outcome` and left the message in `state`; None: it was no longer this worker's."""
+def count_attempt(outcome: str, state: str | None, provider: str | None = None) -> None:
+    """An attempt has ended with `outcome` and left the message in `state`; None: it was no longer this worker's."""
     via = settings.EMAIL_URL.partition(":")[0] if provider is None else provider
     OUTCOMES.add("lost_lease" if state is None else outcome, via)
     if state is None:

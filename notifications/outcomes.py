@@ -1,4 +1,4 @@
-"""What a try came to, and how long to wait after it. Each way out (`providers/`) words its answers in these."""
+"""The result of an attempt, and how long to wait after it. The providers translate their answers into these."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Result:
     #: Of an accepted message: what is odd about it.
     reason: str = ""
     provider_message_id: str = ""
-    #: The provider said when to come back (Retry-After); wins over the backoff.
+    #: The provider asked for this wait (Retry-After); it replaces the backoff.
     wait: timedelta | None = None
     #: Whether the attempt is held against the message; one that failed through the connection alone is not.
     counts: bool = True
-    #: It may be everybody's trouble: met by several recipients in a row, it closes the channel for a while.
+    #: It may concern all mail: met by several recipients in a row, it pauses the channel.
     is_doubtful: bool = False
-    #: The login or key was refused: trying again will not help, people must look.
+    #: The login or key was refused: trying again will not help, staff must act.
     needs_staff: bool = False
     #: An ambiguous one may be sent again: its type allows a second copy, or the provider would know it again.
     may_repeat: bool = True
-    #: Of a refused recipient: what that says of the address.
+    #: Of a refused recipient: what it means for the address.
     refusal: Refusal | None = None
 
 
@@ -78,7 +78,7 @@ def _query_values(secret: str) -> list[str]:
 
 
 def wait_after(attempt: int, backoff: Backoff) -> timedelta:
-    """How long to wait after the n-th attempt, give or take a fifth so that a crowd does not return as one."""
+    """How long to wait after the n-th attempt, plus or minus a fifth, so that many do not come at once."""
     first, factor = (5.0, 3) if backoff == "prompt" else (30.0, 4)
     seconds = min(first * factor ** min(attempt - 1, 20), LONGEST_WAIT.total_seconds())
     scale = settings.NOTIFICATIONS_BACKOFF_SCALE * random.uniform(0.8, 1.2)  # noqa: S311  (spreads load, hides nothing)

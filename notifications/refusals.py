@@ -1,7 +1,7 @@
-"""What a refusal says of an address: the one table for the answers of mail servers and the reports of providers.
+"""What a refusal means for an address: one table for the answers of mail servers and the reports of providers.
 
-Two things are heard. The enhanced status code of the server that was asked (RFC 3463; the registry of RFC 5248 at IANA,
-"SMTP Enhanced Status Codes"), never the text behind it; and, where it says nothing, the provider's own classification.
+Two things count: the enhanced status code of the server (RFC 3463; the registry of RFC 5248 at IANA, "SMTP Enhanced
+Status Codes"), never the text behind it; and, where there is none, the provider's own classification.
 Only `dead` keeps all mail from an address, so whatever is in doubt is not `dead`.
 """
 
@@ -22,20 +22,20 @@ COMPLAINED, UNSUBSCRIBED = Refusal.COMPLAINED, Refusal.UNSUBSCRIBED
 # At the beginning, where RFC 2034 puts it: after the reply code, and after the type of a diagnostic (RFC 3464, 2.3.6).
 _STATUS = re.compile(r"(?:smtp; ?)?(?:[45]\d\d[ -])?#?([45])\.(\d{1,3})\.(\d{1,3})(?![\d.])", re.ASCII | re.IGNORECASE)
 
-# The details of RFC 3463 and its registry that say more than their subject.
+# The details of RFC 3463 and its registry that are more exact than their subject.
 _DETAILS: dict[tuple[int, int], Refusal | None] = {
     (1, 0): None,  # something about an address, not whose
     (1, 1): DEAD,  # no such mailbox
     (1, 2): DEAD,  # no such domain
     (1, 3): DEAD,  # no mailbox can have this address
-    (1, 6): DEAD,  # moved, and nobody forwards
+    (1, 6): DEAD,  # moved, and not forwarded
     (1, 7): SENDER,  # the sender's address is malformed
     (1, 8): SENDER,  # the sender's domain
     (1, 10): DEAD,  # null MX (RFC 7505)
     (1, 20): SENDER,  # Exchange Online: several senders
     (1, 90): SENDER,  # Exchange Online: the sender's daily limit
     (2, 0): None,
-    # Disabled; but Gmail says 550 5.2.1 of a mailbox that gets too much mail just now, too.
+    # Disabled; but Gmail answers 550 5.2.1 for a mailbox that gets too much mail just now, too.
     (2, 1): OTHER,
     (2, 2): FULL,
     (2, 3): CONTENT,  # too long for this mailbox
@@ -43,13 +43,13 @@ _DETAILS: dict[tuple[int, int], Refusal | None] = {
     (3, 4): CONTENT,  # too big for the system
     (5, 0): None,
 }
-# 1 address, 2 mailbox, 3 mail system, 4 network, 5 protocol, 6 content, 7 security and policy; 0 says nothing.
+# 1 address, 2 mailbox, 3 mail system, 4 network, 5 protocol, 6 content, 7 security and policy; 0 means nothing.
 _SUBJECTS = {1: OTHER, 2: OTHER, 3: OTHER, 4: OTHER, 5: SENDER, 6: CONTENT, 7: SENDER}
 
 
 def by_status(text: str) -> Refusal | None:
-    """What the enhanced status code at the beginning of a server's answer says; None when there is none, or it does
-    not say. Of a temporary one nothing is `dead`."""
+    """The meaning of the enhanced status code at the beginning of a server's answer; None when there is none, or it is
+    not specific. A temporary one is never `dead`."""
     if not (found := _STATUS.match(text)):
         return None
     subject, detail = int(found[2]), int(found[3])
@@ -57,7 +57,7 @@ def by_status(text: str) -> Refusal | None:
     return OTHER if refusal == DEAD and found[1] == "4" else refusal
 
 
-# --- The provider's own words -----------------------------------------------------------------------------------------
+# --- The provider's own classes ---------------------------------------------------------------------------------------
 
 
 class Meaning(NamedTuple):
@@ -77,12 +77,12 @@ def _bounced(refusal: Refusal) -> Meaning:
 
 
 def _rejected(refusal: Refusal) -> Meaning:
-    """The provider did not send it: no server was asked."""
+    """The provider did not send it: no server was contacted."""
     return Meaning("rejected", refusal)
 
 
-# In lower case, as `reports` words them. What is not here has no meaning for us: opened, clicked, received, a ping.
-WORDS: dict[str, dict[str, Meaning]] = {
+# In lower case, as `reports` builds the keys. What is not here is ignored: opened, clicked, received, a ping.
+MEANINGS: dict[str, dict[str, Meaning]] = {
     # https://developers.mailersend.com/api/v1/account/webhooks.html
     "mailersend": {
         "sent": _SENT,
@@ -229,14 +229,14 @@ WORDS: dict[str, dict[str, Meaning]] = {
 }
 
 
-def meaning(provider: str, words: Iterable[str], *, status: str = "") -> Meaning | None:
-    """What a report means: the first of its words that is known, the most exact one first; None when none is.
+def meaning(provider: str, keys: Iterable[str], *, status: str = "") -> Meaning | None:
+    """The meaning of the first known key of a report, the most exact one first; None when none is known.
 
-    `status` is what the recipient's server answered, or its enhanced status code: it counts before the provider's word,
-    but not where no server was asked, and a mail that is still being tried kills no address.
+    `status` is the answer of the recipient's server, or its enhanced status code: it counts before the provider's
+    class, but not where no server was contacted, and a mail that is still being tried makes no address `dead`.
     """
-    known = WORDS[provider]
-    found = next((known[word.lower()] for word in words if word.lower() in known), None)
+    known = MEANINGS[provider]
+    found = next((known[word.lower()] for word in keys if word.lower() in known), None)
     if found is None or found.kind == "ignored":
         return None
     if found.kind == "bounced":

@@ -28,7 +28,7 @@ class UnknownType(LookupError):
 
 
 class Withdrawn(Exception):
-    """Raised by `derive`: there is nothing left to say. The message ends `cancelled` with this reason."""
+    """Raised by `derive`: the code or link is no longer valid. The message ends `cancelled` with this reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -37,7 +37,7 @@ class Withdrawn(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """What people may switch on and off as one. Nobody switches off a fixed one."""
+    """What users switch on and off as one; a fixed one cannot be switched off."""
 
     code: str
     label: str | Promise
@@ -98,7 +98,7 @@ def declare_category(code: str, *, label: str | Promise) -> Category:
 
 
 def category(code: str) -> Category:
-    """The category; one that nobody declares any more is shown by its code."""
+    """The category; one that is no longer declared is shown by its code."""
     return _categories.get(code) or Category(code, code)
 
 

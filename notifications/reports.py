@@ -63,7 +63,7 @@ class _Entry:
         return plain(self.at(*path).value, limit)
 
     def first(self, *names: str, limit: int = 255) -> str:
-        """The first of these that says something."""
+        """The first of these that is not empty."""
         return next((found for name in names if (found := self.text(name, limit=limit))), "")
 
     def items(self, *path: str) -> list[_Entry]:
@@ -107,13 +107,13 @@ def _mailersend(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
 
 def _postmark(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     record = entry.text("RecordType")
-    words = [entry.text("Type") or record]
+    keys = [entry.text("Type") or record]
     if record == "SubscriptionChange":
         reason = entry.text("SuppressionReason")
-        words = [f"{record} {reason} {entry.text('Origin')}", f"{record} {reason}"]
+        keys = [f"{record} {reason} {entry.text('Origin')}", f"{record} {reason}"]
         if entry.at("SuppressSending").value is not True:
             return
-    if found := meaning("postmark", words, status=entry.text("Details", limit=500)):
+    if found := meaning("postmark", keys, status=entry.text("Details", limit=500)):
         when = entry.first("DeliveredAt", "BouncedAt", "ReceivedAt", "ChangedAt")
         yield Report(
             *found,
@@ -128,13 +128,13 @@ def _postmark(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
 
 def _mailgun(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     event, status = entry.at("event-data"), entry.at("event-data", "delivery-status")
-    words = [event.text("event")]
-    if words == ["failed"]:
+    keys = [event.text("event")]
+    if keys == ["failed"]:
         severity, reason = event.text("severity"), event.text("reason")
         codes = [f"{reason} {status.text('bounce-type')}", reason, status.text("code")]
-        words = [*[f"{severity} {code}" for code in codes], severity]
+        keys = [*[f"{severity} {code}" for code in codes], severity]
     answer = status.text("enhanced-code") or status.text("message", limit=500)
-    if found := meaning("mailgun", words, status=answer):
+    if found := meaning("mailgun", keys, status=answer):
         headers_ = event.at("message", "headers")
         yield Report(
             *found,
@@ -153,15 +153,15 @@ def _ses(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     event = entry.inner("Message") if entry.text("Type") else entry
     name = event.first("eventType", "notificationType")
     about = event.at("failure" if name == "Rendering Failure" else f"{name[:1].lower()}{name[1:]}")
-    words, people = [name], _named(event.at("mail"), "destination")
+    keys, people = [name], _named(event.at("mail"), "destination")
     if name == "Bounce":
         kind = f"{name} {about.text('bounceType')}"
-        words, people = [f"{kind} {about.text('bounceSubType')}", kind], about.items("bouncedRecipients")
+        keys, people = [f"{kind} {about.text('bounceSubType')}", kind], about.items("bouncedRecipients")
     elif name == "Complaint":
         kinds = about.text("complaintSubType"), about.text("complaintFeedbackType")
-        words, people = [*[f"{name} {kind}" for kind in kinds], name], about.items("complainedRecipients")
+        keys, people = [*[f"{name} {kind}" for kind in kinds], name], about.items("complainedRecipients")
     elif name == "DeliveryDelay":
-        words, people = [f"{name} {about.text('delayType')}", name], about.items("delayedRecipients")
+        keys, people = [f"{name} {about.text('delayType')}", name], about.items("delayedRecipients")
     elif name == "Delivery":
         people = _named(about, "recipients")
     elif name == "Subscription" and about.at("newTopicPreferences", "unsubscribeAll").value is not True:
@@ -172,7 +172,7 @@ def _ses(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     ]
     for person in people or [_Entry(None)]:
         answer = person.first("status", "diagnosticCode", limit=500)
-        if found := meaning("ses", words, status=answer):
+        if found := meaning("ses", keys, status=answer):
             recipient = _address(person.at("emailAddress"))
             yield Report(
                 *found,
@@ -188,10 +188,10 @@ def _ses(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
 
 def _sendgrid(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     event, kind = entry.text("event"), entry.text("type")
-    words = [f"{event} {entry.text('bounce_classification')}", f"{event} {kind}", event]
+    keys = [f"{event} {entry.text('bounce_classification')}", f"{event} {kind}", event]
     if event == "dropped":
-        words = [f"{event} {entry.text('reason')}", event]
-    if found := meaning("sendgrid", words, status=entry.first("status", "reason", limit=500)):
+        keys = [f"{event} {entry.text('reason')}", event]
+    if found := meaning("sendgrid", keys, status=entry.first("status", "reason", limit=500)):
         yield Report(
             *found,
             event_id=entry.text("sg_event_id"),
@@ -210,9 +210,9 @@ def _resend(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
     # A text, or a list of them.
     codes = bounce.items("diagnosticCode") or [bounce.at("diagnosticCode")]
     answer = codes[0].text(limit=500) or bounce.text("message", limit=500)
-    words = [f"{event} {kind} {bounce.text('subType')}", f"{event} {kind}", event]
-    if found := meaning("resend", words, status=answer):
-        said = bounce.text("message", limit=500) or data.text("suppressed", "message", limit=500)
+    keys = [f"{event} {kind} {bounce.text('subType')}", f"{event} {kind}", event]
+    if found := meaning("resend", keys, status=answer):
+        message = bounce.text("message", limit=500) or data.text("suppressed", "message", limit=500)
         tagged = [each.at("value") for each in data.items("headers") if each.text("name").lower().startswith("x-")]
         yield Report(
             *found,
@@ -222,7 +222,7 @@ def _resend(entry: _Entry, headers: Mapping[str, str]) -> Iterator[Report]:
             # All recipients of the mail; of several, as ours never has, it may be any.
             recipient=_address(people[0]) if len(people) == 1 else "",
             at=_time(entry.at("created_at")),
-            detail=said or data.text("failed", "reason", limit=500),
+            detail=message or data.text("failed", "reason", limit=500),
         )
 
 
@@ -251,7 +251,7 @@ PROVIDERS = frozenset(_READERS)
 
 
 def _named(entry: _Entry, name: str) -> list[_Entry]:
-    """Bare addresses, as those with more to say are written."""
+    """Bare addresses in the form of those with more details."""
     return [_Entry({"emailAddress": each.value}) for each in entry.items(name)]
 
 
@@ -279,7 +279,7 @@ def _address(entry: _Entry) -> str:
 
 
 def _time(entry: _Entry, *, per_second: int = 1) -> datetime | None:
-    """A text of ISO 8601, or a number since 1970; None for a time in which nobody can have sent anything."""
+    """A text of ISO 8601, or a number since 1970; None outside 2000 to 2100."""
     value = entry.value
     try:
         if isinstance(value, str) and not value.replace(".", "", 1).isdigit():

@@ -1,4 +1,4 @@
-"""The door of Django's Tasks API; imported only when NOTIFICATIONS_ENGINE is `tasks`."""
+"""The task of Django's Tasks API; imported only when NOTIFICATIONS_ENGINE is `tasks`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ except ImportError:  # Django 5.2
 
 
 class DeliveryFailed(Exception):
-    """Holds the kind of the trouble alone: backends store what a task raises, and a driver repeats rows."""
+    """Holds only the class of the error: backends store what a task raises, and a driver repeats rows."""
 
 
 @task
 def deliver(uid: str) -> None:
-    """Send this message, if it is still due and nobody else has it. A task that runs twice does nothing twice."""
+    """Send this message, if it is still due and not claimed. A second run of the task does nothing."""
     pk = Message.objects.filter(uid=uid).values_list("pk", flat=True).first()
     if pk is None:
         return

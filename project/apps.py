@@ -6,9 +6,9 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
-        from project import chores
+        from project import periodic_jobs
 
-        chores.register()
+        periodic_jobs.register()
 
 
 class AdminConfig(DjangoAdminConfig):

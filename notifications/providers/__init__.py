@@ -1,4 +1,4 @@
-"""The ways out: each turns an answer into an outcome. Which one is used follows from EMAIL_URL."""
+"""Mail providers: each turns an answer into an outcome. EMAIL_URL decides which one is used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_real() -> bool:
 
 
 def credentials() -> list[str]:
-    """What may not stand in a row, should the other side repeat it."""
+    """Secrets of the provider, to be scrubbed from its answers before they are stored."""
     anymail: dict[str, Any] = getattr(settings, "ANYMAIL", {})
     keys = [value for name, value in anymail.items() if name.endswith(("_KEY", "_TOKEN")) and isinstance(value, str)]
     ses = anymail.get("AMAZON_SES_CLIENT_PARAMS", {}).get("aws_secret_access_key", "")

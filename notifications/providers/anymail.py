@@ -54,10 +54,10 @@ _NEVER_LEFT = {
 }
 
 # Timeout, misdirected, too early, too many requests: about the conversation, held against no message (RFC 9110, 15.5;
-# RFC 8470, 5.2; RFC 6585, 4). SparkPost says 420 when the account has used up its day or month.
+# RFC 8470, 5.2; RFC 6585, 4). SparkPost answers 420 when the account has used up its day or month.
 _CONVERSATION = {408, 420, 421, 425, 429}
 
-# The same of Amazon SES, which says 400 (SESv2, SendEmail).
+# The same of Amazon SES, which answers 400 (SESv2, SendEmail).
 _SES_ACCOUNT = {
     "AccountSuspendedException",
     "LimitExceededException",
@@ -65,12 +65,12 @@ _SES_ACCOUNT = {
     "SendingPausedException",
 }
 
-# Postal answers 200 to everything, Mailtrap to some: the body says whether it is a refusal, and here of the key.
+# Postal answers 200 to everything, Mailtrap to some: the body shows a refusal, and whether it is of the key.
 _REFUSALS = {"error", "parameter-error"}
 _REFUSED_KEYS = {"AccessDenied", "InvalidServerAPIKey", "ServerSuspended"}
 
 
-class _Said(NamedTuple):
+class _Response(NamedTuple):
     """An HTTP answer, whichever library it came through."""
 
     status: int
@@ -123,49 +123,49 @@ class AnymailProvider(Provider):
             return self._of(error, payload.mail)
         if not sent:
             return Result(Outcome.PERMANENT, "cancelled", "A receiver of anymail's pre_send signal cancelled it.")
-        return self._taken(payload.mail)
+        return self._accepted(payload.mail)
 
-    def _taken(self, mail: Any) -> Result:
-        """anymail is content; with Postmark's 422 that need not mean that the mail is on its way."""
+    def _accepted(self, mail: Any) -> Result:
+        """anymail raised nothing; with Postmark's 422 that need not mean that the mail was accepted."""
         status = mail.anymail_status
-        said = _read(status.esp_response)
-        if said and not 200 <= said.status < 300:
-            return self._of_status(said)
+        response = _read(status.esp_response)
+        if response and not 200 <= response.status < 300:
+            return self._of_status(response)
         if status.status and status.status <= {"failed"}:
-            return Result(Outcome.PERMANENT, "failed", said.text if said else "")
+            return Result(Outcome.PERMANENT, "failed", response.text if response else "")
         ids = status.message_id if isinstance(status.message_id, set) else {status.message_id}
         provider_id = next((str(one) for one in ids if one), "")
-        return Result(Outcome.ACCEPTED, str(said.status) if said else "", provider_message_id=provider_id)
+        return Result(Outcome.ACCEPTED, str(response.status) if response else "", provider_message_id=provider_id)
 
     def _of(self, error: Exception, mail: Any) -> Result:
         from anymail.exceptions import AnymailRecipientsRefused  # type: ignore[import-untyped]
 
-        said = _answer(error, mail)
+        response = _answer(error, mail)
         if isinstance(error, AnymailRecipientsRefused):
-            return Result(Outcome.PERMANENT, "refused", said.text if said else str(error))
-        if said is None:
-            return _of_silence(error)
-        if 200 <= said.status < 300:
-            if (refusal := _refusal(said.text)) is not None:
+            return Result(Outcome.PERMANENT, "refused", response.text if response else str(error))
+        if response is None:
+            return _of_no_answer(error)
+        if 200 <= response.status < 300:
+            if (refusal := _refusal(response.text)) is not None:
                 needs_staff = refusal in _REFUSED_KEYS
                 outcome = Outcome.TRANSPORT_DOWN if needs_staff else Outcome.PERMANENT
-                return Result(outcome, refusal or "refused", said.text, needs_staff=needs_staff)
+                return Result(outcome, refusal or "refused", response.text, needs_staff=needs_staff)
             # The provider has it; only its answer was not understood.
-            text = f"{type(error).__name__}: {said.text}"
-            return Result(Outcome.ACCEPTED, str(said.status), text, reason=UNVERIFIED)
-        return self._of_status(said)
+            text = f"{type(error).__name__}: {response.text}"
+            return Result(Outcome.ACCEPTED, str(response.status), text, reason=UNVERIFIED)
+        return self._of_status(response)
 
-    def _of_status(self, said: _Said) -> Result:
-        code, text = str(said.status), said.text
-        if said.status == 401 or (said.status == 403 and self.alias == "ses"):
+    def _of_status(self, response: _Response) -> Result:
+        code, text = str(response.status), response.text
+        if response.status == 401 or (response.status == 403 and self.alias == "ses"):
             return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=True)
-        if said.status == 409 and self.capabilities.remembers_for:
+        if response.status == 409 and self.capabilities.remembers_for:
             return _of_conflict(code, text)
-        is_conversation = said.status in _CONVERSATION or text.partition(":")[0] in _SES_ACCOUNT
-        # What is forbidden may be everything, or a recipient outside a trial account, or words a firewall dislikes.
-        if 400 <= said.status < 500 and not is_conversation and said.status != 403:
+        is_conversation = response.status in _CONVERSATION or text.partition(":")[0] in _SES_ACCOUNT
+        # 403 may concern everything, or a recipient outside a trial account, or text that a firewall rejects.
+        if 400 <= response.status < 500 and not is_conversation and response.status != 403:
             return Result(Outcome.PERMANENT, code, text)
-        wait = retry_after(said.headers.get("Retry-After"))
+        wait = retry_after(response.headers.get("Retry-After"))
         return Result(Outcome.TEMPORARY, code, text, wait=wait, counts=not is_conversation, is_doubtful=True)
 
 
@@ -190,8 +190,8 @@ def _of_conflict(code: str, text: str) -> Result:
     return Result(Outcome.ACCEPTED, code, text, reason=UNVERIFIED)
 
 
-def _of_silence(error: Exception) -> Result:
-    """There is no HTTP answer: it was never asked, or did not reply."""
+def _of_no_answer(error: Exception) -> Result:
+    """There is no HTTP answer: the request was never sent, or had no reply."""
     from anymail import exceptions  # type: ignore[import-untyped]
 
     if isinstance(error, exceptions.AnymailInvalidAddress):
@@ -219,20 +219,20 @@ def _never_left(cause: BaseException) -> bool:
     return isinstance(inner, ssl.SSLError) and not isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
-def _answer(error: Any, mail: Any) -> _Said | None:
+def _answer(error: Any, mail: Any) -> _Response | None:
     response = getattr(error, "response", None)
     if response is None:
         response = getattr(getattr(mail, "anymail_status", None), "esp_response", None)
     return _read(response)
 
 
-def _read(response: Any) -> _Said | None:
+def _read(response: Any) -> _Response | None:
     if isinstance(response, dict):  # boto3
         meta = response.get("ResponseMetadata", {})
         problem = response.get("Error", {})
         headers = {name.title(): value for name, value in meta.get("HTTPHeaders", {}).items()}
         text = f"{problem.get('Code', '')}: {problem.get('Message', '')}" if problem else ""
-        return _Said(int(meta["HTTPStatusCode"]), headers, text) if "HTTPStatusCode" in meta else None
+        return _Response(int(meta["HTTPStatusCode"]), headers, text) if "HTTPStatusCode" in meta else None
     if response is None:
         return None
-    return _Said(response.status_code, response.headers, response.text)
+    return _Response(response.status_code, response.headers, response.text)

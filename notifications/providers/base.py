@@ -1,4 +1,4 @@
-"""What every way out is and says of itself."""
+"""The interface of all providers, and what they can do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A mail made ready for one provider: whatever cannot be encoded has shown by now."""
+    """A mail encoded for one provider."""
 
     mail: EmailMultiAlternatives
     uid: str = ""
@@ -46,7 +46,7 @@ class Provider(ABC):
 
     @abstractmethod
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
-        """Make it ready to be sent; raises what is wrong with the mail."""
+        """Encode it; raises what is wrong with the mail."""
 
     @abstractmethod
     def ready(self) -> None:
@@ -54,7 +54,7 @@ class Provider(ABC):
 
     @abstractmethod
     def send(self, payload: Payload) -> Result:
-        """Hand it over and tell what came of it; never raises."""
+        """Hand it over and return the result; never raises."""
 
     def close(self) -> None:
         backend, self.backend = self.backend, None

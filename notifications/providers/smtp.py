@@ -1,4 +1,4 @@
-"""Mail servers. The dialogue is driven here, because Django's backend cannot tell how far it came when it broke off."""
+"""Mail servers. The dialogue is run here, because Django's backend does not report how far it came when it failed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Stage(IntEnum):
 
 
 class _Replies(io.RawIOBase):
-    """What the server says, within the time and room of its link: a socket's own timeout begins anew with each byte."""
+    """Replies of the server, limited in time and size: a socket's own timeout begins anew with each byte."""
 
     def __init__(self, link: _Link) -> None:
         self.link, self.sock = link, cast("socket.socket", link.sock)
@@ -57,11 +57,11 @@ class _Replies(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         left = self.link.until - time.monotonic()
-        if left <= 0 or self.link.heard > REPLY_LIMIT:
+        if left <= 0 or self.link.received > REPLY_LIMIT:
             raise TimeoutError("The answer takes too long.")
         self.sock.settimeout(left)
         count: int = self.sock.recv_into(buffer)
-        self.link.heard += count
+        self.link.received += count
         return count
 
 
@@ -69,11 +69,11 @@ class _Link(smtplib.SMTP):
     """A connection whose replies end by `until`, however slowly they come."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        self.until, self.heard = time.monotonic() + named["timeout"], 0
+        self.until, self.received = time.monotonic() + named["timeout"], 0
         super().__init__(*args, **named)
 
     def getreply(self) -> Reply:
-        self.heard = 0
+        self.received = 0
         if self.file is None:
             self.file = io.BufferedReader(_Replies(self))
         return super().getreply()
@@ -98,7 +98,7 @@ class SmtpProvider(Provider):
 
     def __init__(self) -> None:
         super().__init__()
-        self.carried = 0
+        self.sent = 0
         self.accepted_at = 0.0
 
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
@@ -111,10 +111,10 @@ class SmtpProvider(Provider):
         return Payload(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
 
     def ready(self) -> None:
-        if self.backend is not None and (self.carried >= PER_CONNECTION or not self._answers()):
+        if self.backend is not None and (self.sent >= PER_CONNECTION or not self._answers()):
             self.close()
         if self.backend is None:
-            self.carried = 0
+            self.sent = 0
             try:
                 self.backend = email_url.create_backend(_Backend)
                 self.backend.open()
@@ -122,30 +122,32 @@ class SmtpProvider(Provider):
             except Exception as error:
                 # Name, route, TLS, greeting, login: whatever it was, the next message would meet it too.
                 self.close()
-                code, text = said(error)
+                code, text = describe(error)
                 needs_staff = isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500
                 raise TransportDown(code, text, needs_staff=needs_staff) from None
 
     def send(self, payload: Payload) -> Result:
         link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, _timeout(self.backend))
-        is_reused = self.carried > 0
-        self.carried += 1
+        is_reused = self.sent > 0
+        self.sent += 1
         # Until a message is accepted its transaction is open: the next one begins with RSET (RFC 5321, 4.1.4).
         self.accepted_at = 0.0
         try:
-            words = dialogue.carry(payload)
+            text = dialogue.send(payload)
         except Exception as error:
             # smtplib has closed the line where what came was no reply.
             reply = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) and link.sock else 0
             if 400 <= reply < 600 and reply not in CONVERSATION:
-                return _refused(dialogue.stage, *said(error), is_permanent=reply >= 500)
+                return _refused(dialogue.stage, *describe(error), is_permanent=reply >= 500)
             self.close()
             if dialogue.stage == Stage.BODY and reply not in CONVERSATION:
                 # The mail itself was begun: it may have been accepted all the same.
-                return Result(Outcome.AMBIGUOUS, *said(error), is_doubtful=True)
-            return _out_of_step(dialogue.stage, *said(error), is_reused=is_reused, is_login=reply in _UNAUTHENTICATED)
+                return Result(Outcome.AMBIGUOUS, *describe(error), is_doubtful=True)
+            return _out_of_step(
+                dialogue.stage, *describe(error), is_reused=is_reused, is_login=reply in _UNAUTHENTICATED
+            )
         self.accepted_at = time.monotonic()
-        return Result(Outcome.ACCEPTED, "250", words)
+        return Result(Outcome.ACCEPTED, "250", text)
 
     def close(self) -> None:
         if link := getattr(self.backend, "connection", None):
@@ -156,54 +158,52 @@ class SmtpProvider(Provider):
         """Whether the connection still stands: asked with RSET, unless the last message was accepted just now and the
         server is silent since.
 
-        A server that has hung up, or said so with 421, has left something to read.
+        A server that has hung up, or sent 421, has left something to read.
         """
         try:
-            if time.monotonic() - self.accepted_at < IDLE and not self._has_something_to_say():
-                return True
+            if time.monotonic() - self.accepted_at < IDLE:
+                waiting = select.poll()
+                waiting.register(self.backend.connection.sock, select.POLLIN)
+                if not waiting.poll(0):
+                    return True
             self.backend.connection.until = time.monotonic() + _timeout(self.backend)
             return bool(self.backend.connection.rset()[0] == 250)
         except (OSError, AttributeError, TypeError):
             # smtplib has closed it, and holds no socket any more.
             return False
 
-    def _has_something_to_say(self) -> bool:
-        waiting = select.poll()
-        waiting.register(self.backend.connection.sock, select.POLLIN)
-        return bool(waiting.poll(0))
-
 
 class _Dialogue:
     """One message over an open connection. The envelope has one timeout and the mail another: with a lease of twice
-    that, nobody else takes the message meanwhile."""
+    that, no other worker takes the message meanwhile."""
 
     def __init__(self, link: smtplib.SMTP, timeout: float) -> None:
         self.link: Any = link
         self.timeout = timeout
         self.stage = Stage.MAIL
 
-    def carry(self, payload: Payload) -> str:
+    def send(self, payload: Payload) -> str:
         sender, recipient = payload.envelope
         self._begin()
-        self._wants(self.link.mail(sender, self._options(payload.data)), 250)
+        self._expect(self.link.mail(sender, self._options(payload.data)), 250)
         self.stage = Stage.RCPT
-        self._wants(self.link.rcpt(recipient), 250, 251)
+        self._expect(self.link.rcpt(recipient), 250, 251)
         self.stage = Stage.DATA
-        self._wants(self.link.docmd("DATA"), 354)
+        self._expect(self.link.docmd("DATA"), 354)
         self.stage = Stage.BODY
         self._begin()
         self.link.send(payload.data + b".\r\n")
-        return self._wants(self.link.getreply(), 250)
+        return self._expect(self.link.getreply(), 250)
 
     def _begin(self) -> None:
         self.link.until = time.monotonic() + self.timeout
         self.link.sock.settimeout(self.timeout)
 
-    def _wants(self, reply: Reply, *codes: int) -> str:
-        code, words = reply
+    def _expect(self, reply: Reply, *codes: int) -> str:
+        code, text = reply
         if code not in codes:
-            raise smtplib.SMTPResponseException(code, words)
-        return _readable(words)
+            raise smtplib.SMTPResponseException(code, text)
+        return _readable(text)
 
     def _options(self, data: bytes) -> list[str]:
         options = [f"size={len(data)}"] if self.link.has_extn("size") else []
@@ -215,7 +215,7 @@ class _Dialogue:
 def _refused(stage: Stage, code: str, text: str, *, is_permanent: bool) -> Result:
     if not is_permanent:
         return Result(Outcome.TEMPORARY, code, text)
-    # Only where the recipient was asked for is a refusal about the recipient.
+    # Only at RCPT is a refusal about the recipient.
     return Result(Outcome.PERMANENT, code, text, refusal=by_status(text) if stage == Stage.RCPT else None)
 
 
@@ -230,12 +230,12 @@ def _out_of_step(stage: Stage, code: str, text: str, *, is_reused: bool, is_logi
     return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=is_login)
 
 
-def said(error: BaseException) -> tuple[str, str]:
-    """The code and the words: of a reply its own, of anything else the kind of error."""
+def describe(error: BaseException) -> tuple[str, str]:
+    """Code and text of a reply; of any other error its class and message."""
     if isinstance(error, smtplib.SMTPResponseException):
         return str(error.smtp_code), _readable(error.smtp_error)
     return type(error).__name__, str(error)
 
 
-def _readable(words: bytes | str) -> str:
-    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+def _readable(text: bytes | str) -> str:
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)

@@ -67,7 +67,7 @@ def record(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -
 def _write(claim: Claim, fields: dict[str, Any]) -> bool:
     """Give the row these values; False when the message is no longer this worker's.
 
-    Runs once for every mail, so plain values and the time of the database are SQL by hand (benchmarks/NOTIFICATIONS.md).
+    Runs once for every mail, so plain values and database times are SQL by hand (benchmarks/NOTIFICATIONS.md).
     """
     columns, values = [], []
     for name, value in fields.items():

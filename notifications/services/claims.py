@@ -91,7 +91,7 @@ class Claim:
         return True
 
     def _hand_over(self, provider: str) -> tuple[str, list[Any]]:
-        # Runs once for every mail: the ORM takes longer to build it than the database to run it (benchmarks/NOTIFICATIONS.md).
+        # Runs once for every mail: building it with the ORM takes longer than running it (benchmarks/NOTIFICATIONS.md).
         if connection.vendor == "postgresql":
             return _HAND_OVER_THERE, [lease(), provider, self.message.pk, self.token]
         now = timezone.now()

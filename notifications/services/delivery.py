@@ -148,7 +148,7 @@ class QueueWorker:
             began, started = claim.now(), time.monotonic()
             result = self._try(claim, began)
             state = _record(claim, result, began, int((time.monotonic() - started) * 1000))
-            metrics.noted(result.outcome, state, self.provider.alias)
+            metrics.count_attempt(result.outcome, state, self.provider.alias)
             self._update_circuit(result, claim)
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
             logger.log(

@@ -53,7 +53,7 @@ def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] 
 def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
     """Whether the list holds this address with one of these scopes, now."""
     with connection.cursor() as cursor:
-        # Runs twice for every message; the ORM takes ten times as long to build this query (benchmarks/NOTIFICATIONS.md).
+        # Runs twice for every message; the ORM takes ten times as long (benchmarks/NOTIFICATIONS.md).
         values = adapted(normal_email(address), channel, *scopes, timezone.now())
         cursor.execute(_LISTED.format(marks(scopes)), values)
         return cursor.fetchone() is not None

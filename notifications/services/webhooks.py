@@ -1,4 +1,4 @@
-"""What the provider reports after it took a mail: kept once, matched to its message, and acted upon."""
+"""Reports of the mail provider (bounces, complaints, deliveries): stored once, matched to a message, acted upon."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _DELIVERY = {
     "failed": Delivery.BOUNCED,
     "complained": Delivery.COMPLAINED,
 }
-#: Reports in one transaction: SQLite lets nobody else write meanwhile.
+#: Reports in one transaction: on SQLite no one else can write meanwhile.
 _SLICE = 50
 _ORDER = ["", *Delivery]
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]{1,32}):\d{12}:[\w.-]{1,256}", re.ASCII)
@@ -58,17 +58,19 @@ def configured() -> str:
 
 
 def receive(request: HttpRequest, provider: str) -> HttpResponse:
-    """Take one call of the provider, and answer it as it expects.
+    """Process one call of the provider, and answer it as it expects.
 
-    What means nothing to us is counted and answered 200: a provider that is refused tries for days, and may then
-    pause the webhook. What goes wrong on our side rises, after all else in the call was taken: it is to call again.
+    Reports without a meaning here are counted and answered 200: after refusals a provider retries for days, and may
+    then pause the webhook. An error on our side is raised after all other reports were stored: the provider retries.
 
-    Http404 for any other name or without NOTIFICATIONS_WEBHOOK_SECRET, SuspiciousOperation for what is not from it,
-    ProductError 400 `WEBHOOK_UNREADABLE` for what is no JSON.
+    Raises:
+        Http404: for any other provider, or without NOTIFICATIONS_WEBHOOK_SECRET.
+        SuspiciousOperation: the call is not from the provider.
+        WEBHOOK_UNREADABLE (400): the body is no JSON.
     """
     if not provider or provider != configured():
         raise Http404
-    # Read before anything is decided: one that is too large is told so.
+    # Read first, so that a body that is too large is refused as such.
     body = request.body
     if webhook_signatures.is_ping(provider, request):
         metrics.REPORTS.add(provider, "ping")
@@ -79,30 +81,30 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
     if request.method == "HEAD":
         return HttpResponse()
     if provider == "ses" and "Authorization" not in request.headers:
-        # SNS sends the user and password of the address only when it is asked to.
+        # SNS sends the user and password of the address only after a challenge.
         return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Switchboard"'})
     if not webhook_signatures.is_genuine(provider, request, secret):
         raise SuspiciousOperation(f"a webhook call that is not from {provider}")
     try:
-        said = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError):
-        said = None
-    if provider == "ses" and not _is_of_sns(said, request):
+        content = None
+    if provider == "ses" and not _is_of_sns(content, request):
         raise SuspiciousOperation("a webhook call whose headers speak of another message of SNS")
-    if not isinstance(said, (dict, list)):
+    if not isinstance(content, (dict, list)):
         logger.warning("webhook unreadable", extra={"provider": provider})
         raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.")
-    if provider == "ses" and isinstance(said, dict) and said.get("Type") == "SubscriptionConfirmation":
-        _confirm(said)
+    if provider == "ses" and isinstance(content, dict) and content.get("Type") == "SubscriptionConfirmation":
+        _confirm(content)
         return HttpResponse()
-    _take(provider, said if isinstance(said, list) else [said], request)
+    _store_each(provider, content if isinstance(content, list) else [content], request)
     return HttpResponse()
 
 
-def note(provider: str, report: Report) -> bool:
-    """Keep one report and do what follows from it, both or neither; False when it had come before.
+def store(provider: str, report: Report) -> bool:
+    """Store one report and apply it, both or neither; False when it is a repeat.
 
-    ProductError 503 `MESSAGE_STATE` for one that is too early: the provider is to call again.
+    Raises: MESSAGE_STATE (503) for one that is too early: the provider has to call again.
     """
     with transaction.atomic():
         message = _message(report)
@@ -121,16 +123,17 @@ def note(provider: str, report: Report) -> bool:
         except IntegrityError:
             return False
         if message is not None:
-            if report.kind in _NEVER_LEFT and message.state == State.SENDING and _is_held(message):
-                # The worker has yet to note that it was taken, and would do so over this.
+            is_held = Message.objects.filter(pk=message.pk, state=State.SENDING, due_at__gt=moment())
+            if report.kind in _NEVER_LEFT and is_held.exists():
+                # The worker has yet to record that it was accepted, and would overwrite this.
                 raise ProductError("MESSAGE_STATE", "This message is being sent.", status=503)
-            _move(message, report)
-        _heed(provider, report, message)
+            _update(message, report)
+        _suppress(provider, report, message)
     return True
 
 
-def _take(provider: str, entries: list[Any], request: HttpRequest) -> None:
-    """Every report in a call: none that is odd or fails keeps the others from being taken."""
+def _store_each(provider: str, entries: list[Any], request: HttpRequest) -> None:
+    """Store every report of a call, whatever the others are; the first error is raised at the end."""
     found: list[Report] = []
     for n, entry in enumerate(entries):
         reported = reports.read(provider, entry, request.headers)
@@ -138,16 +141,16 @@ def _take(provider: str, entries: list[Any], request: HttpRequest) -> None:
             metrics.REPORTS.add(provider, "ignored")
         for report in reported:
             if len(entries) > 1 and provider == "resend":
-                # Its id is the call's.
+                # The id is that of the call.
                 report = replace(report, event_id=f"{report.event_id} {n}")
             found.append(report)
-    failures = [failure for part in batches(found, _SLICE) for failure in _note_all(provider, part)]
+    failures = [failure for part in batches(found, _SLICE) for failure in _store_slice(provider, part)]
     if failures:
         raise failures[0]
 
 
-def _note_all(provider: str, part: Sequence[Report]) -> list[Exception]:
-    """In one transaction, which costs less than one each; what fails is undone alone."""
+def _store_slice(provider: str, part: Sequence[Report]) -> list[Exception]:
+    """Store these in one transaction, which costs less than one each; what fails is undone alone."""
     counts: Counter[str] = Counter()
     failures: list[Exception] = []
     with transaction.atomic():
@@ -155,7 +158,7 @@ def _note_all(provider: str, part: Sequence[Report]) -> list[Exception]:
         known = set(events.values_list("event_id", flat=True)) if len(part) > 1 else set()
         for report in part:
             try:
-                is_new = _event_id(report) not in known and note(provider, report)
+                is_new = _event_id(report) not in known and store(provider, report)
                 counts[report.kind if is_new else "repeated"] += 1
             except (OperationalError, InterfaceError):
                 raise
@@ -166,20 +169,20 @@ def _note_all(provider: str, part: Sequence[Report]) -> list[Exception]:
     return failures
 
 
-def _is_of_sns(said: Any, request: HttpRequest) -> bool:
-    """Whether a message of SNS says the same of itself in its headers; a raw one says it there alone."""
-    if not (isinstance(said, dict) and "Type" in said):
+def _is_of_sns(content: Any, request: HttpRequest) -> bool:
+    """Whether the headers of a message of SNS name the same type and id as its body; a raw one has them there alone."""
+    if not (isinstance(content, dict) and "Type" in content):
         return True
     headers = request.headers.get("x-amz-sns-message-type"), request.headers.get("x-amz-sns-message-id")
-    return (said["Type"], said.get("MessageId")) == headers
+    return (content["Type"], content.get("MessageId")) == headers
 
 
-def _confirm(said: dict[str, Any]) -> None:
+def _confirm(content: dict[str, Any]) -> None:
     """Accept the subscription of an SNS topic: its call has proved that it knows the secret.
 
     Raises what boto3 does; ProductError 400 `WEBHOOK_UNREADABLE` when it names no topic.
     """
-    topic, token = said.get("TopicArn"), said.get("Token")
+    topic, token = content.get("TopicArn"), content.get("Token")
     found = _TOPIC.fullmatch(topic) if isinstance(topic, str) else None
     if not (found and isinstance(token, str)):
         raise ProductError("WEBHOOK_UNREADABLE", "This confirmation names no topic or token.")
@@ -196,12 +199,12 @@ def _confirm(said: dict[str, Any]) -> None:
 
 
 def _event_id(report: Report) -> str:
-    """Its own id where the provider gives one; else it is the same report when it says the same."""
+    """The id that the provider gives, else a hash of the content."""
     given = reports.plain(report.event_id, 256)
     if 0 < len(given) <= 255:
         return given
-    said = [given, report.kind, report.message_ids, report.recipient, str(report.at)]
-    return f"sha256:{sha256(repr(said).encode('utf-8', 'backslashreplace')).hexdigest()}"
+    content = [given, report.kind, report.message_ids, report.recipient, str(report.at)]
+    return f"sha256:{sha256(repr(content).encode('utf-8', 'backslashreplace')).hexdigest()}"
 
 
 def _message(report: Report) -> Message | None:
@@ -225,8 +228,8 @@ def _spellings(*ids: str) -> set[str]:
 # --- What follows -----------------------------------------------------------------------------------------------------
 
 
-def _move(message: Message, report: Report) -> None:
-    """Bring the row up to what is known now. Each step is one conditional statement, so no order of reports harms."""
+def _update(message: Message, report: Report) -> None:
+    """Update the row. Each step is one conditional statement, so reports may come in any order."""
     row, kind = Message.objects.filter(pk=message.pk), report.kind
     ids = _spellings(*report.message_ids)
     closed: dict[str, Any] = {"due_at": None, "lease_token": None, "lease_owner": "", "handed_at": None}
@@ -241,7 +244,7 @@ def _move(message: Message, report: Report) -> None:
     if report.message_ids:
         row.filter(provider_message_id="").update(provider_message_id=report.message_ids[0])
     if kind in _ACCEPTED:
-        # It has arrived, whatever we were told: no second copy.
+        # It has arrived, whatever the answer was: no second copy.
         row.filter(_in_doubt()).update(
             state=State.SENT,
             reason="reported",
@@ -257,23 +260,19 @@ def _move(message: Message, report: Report) -> None:
         )
 
 
-def _is_held(message: Message) -> bool:
-    return Message.objects.filter(pk=message.pk, due_at__gt=moment()).exists()
-
-
 def _in_doubt() -> Q:
-    """Handed over once, with no answer: by an attempt that says so, or by a worker that died over it."""
+    """Handed over once, with no answer: recorded by an attempt, or left by a worker that died."""
     unanswered = (Attempt.Outcome.AMBIGUOUS, Attempt.Outcome.INTERRUPTED)
     tried = Exists(Attempt.objects.filter(message=OuterRef("pk"), outcome__in=unanswered))
     abandoned = Q(state=State.SENDING, handed_at__isnull=False, due_at__lte=moment())
     return Q(state=State.UNKNOWN) | Q(tried, state__in=Message.OPEN) | abandoned
 
 
-def _heed(provider: str, report: Report, message: Message | None) -> None:
-    """Put an address on the list where the report asks for it.
+def _suppress(provider: str, report: Report, message: Message | None) -> None:
+    """Put an address on the suppression list where the report calls for it.
 
-    All mail ends for a dead mailbox alone, and for the one that is named: a forwarded mail may bounce from elsewhere.
-    What people ask for ends nothing that is required, and at the address we write to.
+    All mail ends only for a dead mailbox, and for the reported address: a forwarded mail may bounce from elsewhere.
+    Complaints and unsubscriptions end optional mail only, at the address we write to.
     """
     source, ours = f"webhook:{provider}", message.to_address if message else ""
     if report.refusal == Refusal.DEAD:

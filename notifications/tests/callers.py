@@ -24,7 +24,7 @@ _numbers = count()
 
 
 class Provider:
-    """Calls as a provider does; `report` is one of its own shape, in the words of `refusals.WORDS`."""
+    """Calls as a provider does; `report` is one of its own shape, with the keys of `refusals.MEANINGS`."""
 
     name = ""
     secret = BASIC

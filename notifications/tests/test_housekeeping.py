@@ -137,12 +137,12 @@ def ran():
         yield "rows", 2
         yield "rows", 3
 
-    before = dict(periodic_jobs._regular)
-    periodic_jobs._regular.clear()
+    before = dict(periodic_jobs._jobs)
+    periodic_jobs._jobs.clear()
     periodic_jobs.register("tests.chore", work)
     yield runs
-    periodic_jobs._regular.clear()
-    periodic_jobs._regular.update(before)
+    periodic_jobs._jobs.clear()
+    periodic_jobs._jobs.update(before)
 
 
 def test_a_chore_is_done_once_an_hour(ran):
@@ -207,7 +207,7 @@ def test_a_chore_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, ca
     assert "ada@example.org" not in caplog.text
 
 
-def test_the_product_has_its_chores():
+def test_the_product_has_its_periodic_jobs():
     regular = ["admin.sessions", "feature_flags.usage", "notifications.housekeeping", "users.purge"]
 
     assert periodic_jobs.run_due() == regular

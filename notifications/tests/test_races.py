@@ -60,7 +60,7 @@ def test_one_report_from_several_calls_is_kept_once():
     message = MessageFactory.create(finished=True, type="tests.offer", category="announcement")
     report = Report("complained", Refusal.COMPLAINED, event_id="1", uid=message.uid, recipient=message.to_address)
 
-    found = at_once(*[lambda: webhooks.note("mailersend", report)] * CROWD)
+    found = at_once(*[lambda: webhooks.store("mailersend", report)] * CROWD)
 
     assert sorted(found) == [False] * (CROWD - 1) + [True]
     assert DeliveryEvent.objects.count() == Suppression.objects.count() == 1

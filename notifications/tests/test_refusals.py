@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from notifications.models import DeliveryEvent, Refusal, Suppression
-from notifications.refusals import WORDS, by_status
+from notifications.refusals import MEANINGS, by_status
 from notifications.tests import offers
 from notifications.tests.callers import PROVIDERS, RECIPIENT, report_of
 from notifications.tests.factories import MessageFactory
@@ -142,7 +142,7 @@ def test_only_a_dead_mailbox_ends_all_mail(settings, subtests, provider):
 def test_every_word_of_the_table_is_tried():
     tried = {provider: {words.lower() for words, *_ in cases(provider)} for provider in CASES}
 
-    for provider, words in WORDS.items():
+    for provider, words in MEANINGS.items():
         missing = {
             word for word in words if not any(each == word or each.startswith(f"{word} ") for each in tried[provider])
         }
@@ -240,7 +240,7 @@ def test_a_code_in_the_text_is_none(answer):
 def test_the_guide_holds_the_table():
     guide = (Path(django_settings.BASE_DIR) / "docs/notifications.md").read_text()
     rows = []
-    for provider, words in WORDS.items():
+    for provider, words in MEANINGS.items():
         for refusal in Refusal.values:
             of = {word: kind for word, (kind, said) in words.items() if said == refusal and kind != "deferred"}
             sent = ", ".join(f"`{word}`" for word, kind in of.items() if kind not in {"rejected", "failed"})

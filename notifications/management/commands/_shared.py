@@ -30,7 +30,7 @@ def moment(text: str) -> datetime:
 
 
 def word(text: str) -> str:
-    """A type for argparse: what a database can be asked about."""
+    """A type for argparse: a text that a database can compare."""
     if not is_storable(text):
         raise argparse.ArgumentTypeError("give readable text")
     return text

@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
 
 def _deliver(message: Message) -> None:
-    """Try it once, or see how another worker that was quicker gets on with it."""
+    """Try it once, or wait for another worker that claimed it first."""
     QueueWorker().deliver_these([message.pk])
     ends = time.monotonic() + settings.NOTIFICATIONS_LEASE
     message.refresh_from_db()
@@ -67,8 +67,8 @@ def _deliver(message: Message) -> None:
 
 
 def _unsent(message: Message) -> str:
-    said = " ".join(filter(None, (message.reason, message.last_code, printable(message.last_error))))
-    text = f"{message.uid} is not sent: {message.state}" + (f", {said}." if said else ".")
+    details = " ".join(filter(None, (message.reason, message.last_code, printable(message.last_error))))
+    text = f"{message.uid} is not sent: {message.state}" + (f", {details}." if details else ".")
     if message.state in Message.OPEN:
         text += " It stays in the queue."
     return text

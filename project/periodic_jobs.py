@@ -1,4 +1,4 @@
-"""The regular chores of the apps above and beside `notifications`, whose workers do them."""
+"""The periodic jobs of the other apps, which the workers of `notifications` run."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
