@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -17,27 +18,23 @@ from notifications.providers.base import Capabilities, Payload, Provider
 
 Outcome = Attempt.Outcome
 
+_TAGGED = Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False)
 #: By the name of anymail's backend.
 ESPS = {
-    # Other headers need an Enterprise account, and it has no metadata.
-    "mailersend": Capabilities(tags=True, custom_headers=False, keeps_message_id=False, keeps_date=False),
-    "mailgun": Capabilities(metadata=True, tags=True, keeps_date=False),
-    "postmark": Capabilities(metadata=True, tags=True, keeps_date=False),
-    "sendgrid": Capabilities(metadata=True, tags=True, keeps_date=False),
-    "amazon_ses": Capabilities(metadata=True, tags=True, keeps_message_id=False),
-    "resend": Capabilities(
-        metadata=True, tags=True, keeps_message_id=False, keeps_date=False, remembers_for=timedelta(hours=24)
-    ),
-    "brevo": Capabilities(
-        metadata=True, tags=True, keeps_message_id=False, keeps_date=False, remembers_for=timedelta(minutes=15)
-    ),
-    "mailjet": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
-    "mailtrap": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
-    "mandrill": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
-    "postal": Capabilities(keeps_message_id=False, keeps_date=False),
-    "scaleway": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
-    "sparkpost": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
-    "unisender_go": Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False),
+    "amazon_ses": replace(_TAGGED, keeps_date=True),
+    "brevo": replace(_TAGGED, remembers_for=timedelta(minutes=15)),
+    "mailersend": replace(_TAGGED, metadata=False, custom_headers=False),  # only Enterprise accounts have both
+    "mailgun": replace(_TAGGED, keeps_message_id=True),
+    "mailjet": _TAGGED,
+    "mailtrap": _TAGGED,
+    "mandrill": _TAGGED,
+    "postal": replace(_TAGGED, metadata=False, tags=False),
+    "postmark": replace(_TAGGED, keeps_message_id=True),
+    "resend": replace(_TAGGED, remembers_for=timedelta(hours=24)),
+    "scaleway": _TAGGED,
+    "sendgrid": replace(_TAGGED, keeps_message_id=True),
+    "sparkpost": _TAGGED,
+    "unisender_go": _TAGGED,
 }
 ALIASES = {"amazon_ses": "ses", "unisender_go": "unisender-go"}
 

@@ -33,8 +33,11 @@ class Command(BaseCommand):
         if bool(uids) == is_broad:
             raise CommandError("Give uids, or else --type, --before or --all-queued.", returncode=2)
         which = [Q(uid__in=some) for some in batches(uids)] or [_broad(options)]
-        act = _count if options["dry_run"] else _cancel
-        if not (done := sum(map(act, which))):
+        if options["dry_run"]:
+            done = sum(Message.objects.filter(each, state__in=Message.OPEN, handed_at=None).count() for each in which)
+        else:
+            done = sum(cancel_open(each, reason="staff") for each in which)
+        if not done:
             raise CommandError("No message that waits matches.")
         self.stdout.write(f"{_shared.messages(done)} {'would be ' if options['dry_run'] else ''}cancelled.")
 
@@ -46,11 +49,3 @@ def _broad(options: dict[str, Any]) -> Q:
     if options["before"] is not None:
         which &= Q(created_at__lt=options["before"])
     return which
-
-
-def _cancel(which: Q) -> int:
-    return cancel_open(which, reason="staff")
-
-
-def _count(which: Q) -> int:
-    return Message.objects.filter(which, state__in=Message.OPEN, handed_at=None).count()

@@ -1,4 +1,4 @@
-"""`manage.py notifications_purge`: what the workers do every hour, now."""
+"""`manage.py notifications_purge`: the hourly purge of the workers, now."""
 
 from __future__ import annotations
 

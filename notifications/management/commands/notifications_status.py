@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from typing import Any
 
 from django.conf import settings
@@ -27,17 +27,13 @@ class Command(commands.Command):
 
     def handle(self, *args: Any, json: bool, max_age: int, **options: Any) -> None:
         status = health.status()
-        self.stdout.write(_json(status) if json else _text(status))
+        self.stdout.write(dumps(status, separators=(", ", ": ")) if json else _text(status))
         self.stdout.flush()
         troubles = [f"The provider {row['alias']} is paused." for row in status["providers"] if row["paused"]]
         if status["oldest_due_seconds"] > max_age:
             troubles.append(f"A message has been due for more than {max_age} seconds.")
         if troubles:
             raise CommandError(" ".join(troubles))
-
-
-def _json(status: dict[str, Any]) -> str:
-    return json.dumps(status, separators=(", ", ": "))
 
 
 def _text(status: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`manage.py notifications_worker`: send what is due until told to stop."""
+"""`manage.py notifications_worker`: send what is due until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
