@@ -1,5 +1,6 @@
 """Fixtures every room shares: a client that speaks the API, and ways to be somebody."""
 
+import gc
 import json
 
 import pytest
@@ -8,6 +9,8 @@ from django.test import Client
 
 from project.tests import processes, restoring
 from users.tests.factories import PASSWORD, UserFactory
+
+gc.disable()
 
 
 class ApiClient(Client):
@@ -30,6 +33,12 @@ class ApiClient(Client):
         assert answer.status_code == 200, answer.content
         self.bearer = answer.json()["access_token"]
         return answer.json()
+
+
+def pytest_collection_finish():
+    """What is imported and collected stays to the end: looking for garbage in it would be in vain."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

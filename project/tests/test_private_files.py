@@ -23,8 +23,7 @@ DOORS = {
     "any command": ["manage.py", "list_feature_flags"],
     "runserver": ["manage.py", "runserver", "--noreload", "192.0.2.1:8000"],
     "ASGI": ["-c", f"import project.asgi; {WRITE}; print(*MODES())"],
-    "WSGI": ["-c", f"import project.wsgi; {WRITE}; print(*MODES())"],
-    "mails in files": ["-c", f"import project.wsgi; {MAIL}"],
+    "WSGI, mails in files": ["-c", f"import project.wsgi; {WRITE}; {MAIL}; print(*MODES())"],
     "previews": ["manage.py", "notifications_preview", "users.welcome", "--out", "previews"],
 }
 
