@@ -1,7 +1,8 @@
 """Text as it can be stored: no NUL byte (PostgreSQL refuses it), no lone surrogate (UTF-8 cannot hold it)."""
 
+import json
 import re
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -35,6 +36,18 @@ def printable(text: str) -> str:
 def whole_number(text: str | bytes, *, digits: int = 18) -> int | None:
     """The number that at most so many ASCII digits spell, None for any other text (`isdigit` alone takes `²`)."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON as RFC 8259 has it, without Python's `NaN` and `Infinity`; ValueError, or RecursionError when too deep."""
+    return _JSON.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass"))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def read_id(text: str) -> UUID | None:

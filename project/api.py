@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from inspect import isawaitable
@@ -21,6 +20,7 @@ from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
 from feature_flags.http.routes import unleash as unleash_router
 from lib.middleware import PAGE_POLICY
+from lib.text import read_json
 from notifications.api import router as notifications_router
 from notifications.api import staff as staff_messages_router
 from project import errors
@@ -34,11 +34,7 @@ class StrictParser(Parser):
     """JSON as RFC 8259 has it: `NaN` and `Infinity` are Python's, not JSON's."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        return json.loads(request.body, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+        return read_json(request.body)
 
 
 #: The page of the document draws its arrows from its style sheet; all it loads is served from here.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from feature_flags.engine.constraints import CLOCK_FIELD
 from feature_flags.engine.context import RANDOM
 from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
 from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Refused, Response, length
-from feature_flags.runtime.snapshot import Ready, Snapshot, Token
+from feature_flags.runtime.snapshot import Ready, Snapshot, Token, json_bytes
 from feature_flags.runtime.usage import Results
 from lib.origins import Header
 
@@ -41,7 +40,7 @@ def evaluation(flag: CompiledFlag, result: Result) -> bytes:
     document.update(reason="UNKNOWN" if is_unlisted else result.reason, variant=name)
     if result.error:
         document["metadata"] = {"error": result.error}
-    return _json(document)
+    return json_bytes(document)
 
 
 def toggle(flag: CompiledFlag, result: Result) -> bytes:
@@ -53,11 +52,7 @@ def toggle(flag: CompiledFlag, result: Result) -> bytes:
         variant["payload"] = result.variant.payload
     variant.update(feature_enabled=True, featureEnabled=True)
     impression_data = bool(flag.definition.feature.get("impressionData"))
-    return _json({"name": flag.name, "enabled": True, "impressionData": impression_data, "variant": variant})
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return json_bytes({"name": flag.name, "enabled": True, "impressionData": impression_data, "variant": variant})
 
 
 class ResultBytes(dict[Result, bytes]):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from feature_flags.runtime.snapshot import Snapshot
+from feature_flags.runtime.snapshot import Snapshot, json_bytes
 
 _MAX_STEPS = 64
 
@@ -90,17 +89,13 @@ def _events(before: Snapshot, after: Snapshot) -> Iterator[bytes]:
             yield head + b'"feature-updated","feature":%s}' % entry.feature
     names = {entry.compiled.name for entry in after.entries.values()}
     for name in sorted({entry.compiled.name for entry in before.entries.values()} - names):
-        yield head + b'"feature-removed","featureName":%s,"project":"default"}' % _json(name)
+        yield head + b'"feature-removed","featureName":%s,"project":"default"}' % json_bytes(name)
     for pk in sorted(before.segments.keys() - after.segments.keys()):
         yield head + b'"segment-removed","segmentId":%d}' % pk
 
 
 def _segment(snapshot: Snapshot, pk: int) -> bytes:
-    return _json({"id": pk, "name": snapshot.segment_names[pk], "constraints": snapshot.segments[pk]})
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return json_bytes({"id": pk, "name": snapshot.segment_names[pk], "constraints": snapshot.segments[pk]})
 
 
 deltas = Deltas()

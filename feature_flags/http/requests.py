@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,7 +20,7 @@ from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.caches import remember
 from lib.net import normal_ip
-from lib.text import whole_number
+from lib.text import read_json, whole_number
 
 SERVER, FRONTEND = "server", "frontend"
 #: Headers of tokens that are remembered, in number and in bytes each.
@@ -118,19 +117,12 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        document = _decode(body.decode())
+        document = read_json(body.decode())
     except (ValueError, RecursionError):
         raise Refused(400, "PARSE_ERROR", "The body is not JSON.") from None
     if not isinstance(document, dict):
         raise Refused(400, "INVALID_CONTEXT", "The body is not an object.")
     return document
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def given_context(body: bytes) -> Mapping[str, Any]:

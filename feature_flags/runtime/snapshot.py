@@ -95,7 +95,9 @@ class Snapshot:
     @cached_property
     def features_inlined(self) -> Ready:
         """The same for older clients: the constraints of segments stand in the strategies."""
-        return self._ready([_json(self._inlined(entry.compiled.definition.feature)) for entry in self.ordered], None)
+        return self._ready(
+            [json_bytes(self._inlined(entry.compiled.definition.feature)) for entry in self.ordered], None
+        )
 
     def warm(self) -> None:
         """Make what the next request would wait for."""
@@ -110,11 +112,11 @@ class Snapshot:
     def _ready(self, features: list[bytes], segments: list[Document] | None) -> Ready:
         body = b'{"version":2,"features":[' + b",".join(features) + b"]"
         if segments is not None:
-            body += b',"segments":' + _json(segments)
-        body += b',"query":' + _json({"environment": settings.FLAGS_ENVIRONMENT})
+            body += b',"segments":' + json_bytes(segments)
+        body += b',"query":' + json_bytes({"environment": settings.FLAGS_ENVIRONMENT})
         # Of the content, not of the revision: a restored database counts from where it was.
         tag = f'"{self.revision}:{blake2b(body, digest_size=16).hexdigest()}"'
-        body += b',"meta":' + _json({"revisionId": self.revision, "etag": tag}) + b"}"
+        body += b',"meta":' + json_bytes({"revisionId": self.revision, "etag": tag}) + b"}"
         return Ready(body, gzip.compress(body, 6 if len(body) < 2**20 else 1, mtime=0), tag)
 
     def _inlined(self, feature: Mapping[str, Any]) -> Document:
@@ -191,7 +193,7 @@ def _entry(pk: int, document: Document, ids: Mapping[str, int], segments: Mappin
     seed = {key: document[key] for key in ("codename", "label", "description", "is_active")}
     made = definition(document, ids)
     compiled = replace(compile_flag(made, segments), cell=usage.cell(document["codename"]))
-    return Entry(pk, compiled, document["is_active"], _json(seed), _json(made.feature))
+    return Entry(pk, compiled, document["is_active"], json_bytes(seed), json_bytes(made.feature))
 
 
 def _recompile(entries: dict[int, Entry], moved: frozenset[int], segments: Mapping[int, list[Document]]) -> None:
@@ -298,6 +300,7 @@ def one_view() -> Iterator[None]:
                 cursor.execute("ROLLBACK")
 
 
-def _json(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
+    """Compact JSON in UTF-8."""
     # Half a surrogate pair, which SQLite lets in past the verbs, must not stop all flags.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

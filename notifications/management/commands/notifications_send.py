@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from argparse import ArgumentParser, BooleanOptionalAction
@@ -13,18 +12,15 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from lib.commands import Command as BaseCommand
-from lib.text import printable
+from lib.text import printable, read_json
 from notifications.models import Message
 from notifications.services import staff_actions
 from notifications.services.delivery import QueueWorker
 
 
 def _object(text: str) -> dict[str, Any]:
-    def refuse(name: str) -> None:
-        raise ValueError(name)
-
     try:
-        found = json.loads(text, parse_constant=refuse)
+        found = read_json(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
