@@ -72,7 +72,7 @@ def compile_strategy(
             tests.append(test)
         else:
             never = never or not test
-    return out if never else guarded(tests, rule, out)
+    return out if never else _guarded(tests, rule, out)
 
 
 def constraints_of(strategy: Mapping[str, Any], segments: Segments) -> list[Mapping[str, Any]]:
@@ -101,7 +101,7 @@ def compile_rule(strategy: Mapping[str, Any], flag: str, tools: Tools, outcomes:
     return compiled
 
 
-def guarded(tests: Sequence[Test], rule: Decide[T] | T, out: T) -> Decide[T] | T:
+def _guarded(tests: Sequence[Test], rule: Decide[T] | T, out: T) -> Decide[T] | T:
     """The rule behind its tests; one or two tests without a loop."""
     if not tests or rule == out:
         return rule
