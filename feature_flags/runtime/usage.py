@@ -229,16 +229,13 @@ def _hour(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-# The most is MAX_COUNT. Compared before they are added: a sum beyond the column would fail the whole statement.
+# By hand, since the ORM's bulk_create cannot add to the row that it meets. Compared with MAX_COUNT before they are
+# added: a sum beyond the column would fail the whole statement.
 _USAGE_SQL = """
 INSERT INTO feature_flags_flagusage AS u (codename, hour, app_name, variant, yes, no) VALUES {}
 ON CONFLICT (codename, hour, app_name, variant) DO UPDATE SET
   yes = CASE WHEN u.yes < 1000000000000 - excluded.yes THEN u.yes + excluded.yes ELSE 1000000000000 END,
   no = CASE WHEN u.no < 1000000000000 - excluded.no THEN u.no + excluded.no ELSE 1000000000000 END
-"""
-_SEEN_SQL = """
-INSERT INTO feature_flags_flagseen (codename, first_seen_at, last_seen_at) VALUES {}
-ON CONFLICT (codename) DO UPDATE SET last_seen_at = excluded.last_seen_at
 """
 _UNKNOWN_SQL = """
 INSERT INTO feature_flags_unknownflag AS u (codename, app_name, count, last_seen_at) VALUES {}
@@ -247,13 +244,19 @@ ON CONFLICT (codename, app_name) DO UPDATE SET count = u.count + excluded.count,
 
 
 def _write(counts: Mapping[Key, Cell], unknown: Mapping[tuple[str, str], int], used: set[int], now: datetime) -> None:
+    # Models are not loaded yet when apps import this module to declare flags.
+    from feature_flags.models import FlagSeen, FlagToken, UnknownFlag
+
     # Sorted: two processes that write the same rows in different orders would wait for each other.
     _upsert(_USAGE_SQL, [(k.codename, k.hour, k.app_name, k.variant, *counts[k]) for k in sorted(counts)])
-    _upsert(_SEEN_SQL, [(codename, now, now) for codename in sorted({key.codename for key in counts})])
+    FlagSeen.objects.bulk_create(
+        [FlagSeen(codename, now, now) for codename in sorted({key.codename for key in counts})],
+        update_conflicts=True,
+        update_fields=["last_seen_at"],
+        unique_fields=["codename"],
+        batch_size=500,
+    )
     _upsert(_UNKNOWN_SQL, [(*key, times, now) for key, times in sorted(unknown.items())])
-    # Models are not loaded yet when apps import this module to declare flags.
-    from feature_flags.models import FlagToken, UnknownFlag
-
     if unknown:
         newest = UnknownFlag.objects.order_by("-last_seen_at", "-pk").values_list("pk", flat=True)
         if oldest := list(newest[MAX_UNKNOWN : MAX_UNKNOWN + 500]):
