@@ -14,16 +14,7 @@ from lib.text import read_id
 from users import schemas
 from users.answers import as_if_mailed, compared, never_store, person
 from users.api import router as profile
-from users.services import (
-    accounts,
-    deletion,
-    email_change,
-    export,
-    hashing,
-    reauthentication,
-    sessions,
-    trail,
-)
+from users.services import audit, deletion, email_change, hashing, passwords, personal_data, reauthentication, sessions
 
 router = Router(tags=["Your own account"])
 
@@ -37,7 +28,7 @@ router = Router(tags=["Your own account"])
 async def change_password(request: HttpRequest, payload: schemas.ChangePasswordIn) -> schemas.PasswordChangedOut:
     """Set a new password with the current one; the other sessions end. Wrong tries are counted like sign-ins."""
     user, actor = person(request), Actor.of(request, "api")
-    attempt = await sync_to_async(accounts.begin_password_change)(
+    attempt = await sync_to_async(passwords.begin_change)(
         user,
         new_password=payload.new_password,
         actor=actor,
@@ -45,7 +36,7 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
     checked = await compared(attempt, payload.current_password)
     await sync_to_async(reauthentication.check)(user, attempt, checked, why="wrong_at_change")
     password_hash = await hashing.amake(payload.new_password)
-    await sync_to_async(accounts.change_password)(
+    await sync_to_async(passwords.finish_change)(
         user, password_hash=password_hash, attempt=attempt, actor=actor, keep=user.session_id
     )
     return schemas.PasswordChangedOut()
@@ -118,16 +109,16 @@ async def security_events(
 ) -> list[schemas.SecurityEventOut]:
     """What happened to the account, the newest 50; `before` takes the `id` of the last one shown."""
     never_store(response)
-    found = await sync_to_async(trail.page)(person(request), before=query.before)
+    found = await sync_to_async(audit.own_events)(person(request), before=query.before)
     return [schemas.SecurityEventOut(**event) for event in found]
 
 
 @router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)})
 async def export_account(request: HttpRequest) -> PiecesResponse:
     """Everything held about the person, as one JSON file."""
-    pieces = await sync_to_async(export.begin)(person(request), actor=Actor.of(request, "api"))
+    pieces = await sync_to_async(personal_data.export_own)(person(request), actor=Actor.of(request, "api"))
     response = PiecesResponse(pieces, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
+    response["Content-Disposition"] = f'attachment; filename="{personal_data.filename(timezone.now())}"'
     never_store(response)
     return response
 

@@ -11,8 +11,7 @@ from django.http.response import HttpResponseBase
 
 from lib.errors import ProductError
 from users.models import User
-from users.services import Attempt, give_up, hashing
-from users.services.hashing import Checked
+from users.services import hashing, sign_in
 
 #: Above what queuing a mail takes for anybody on a busy machine, below what a person notices.
 MAIL_SECONDS = 0.1
@@ -23,12 +22,12 @@ def person(request: HttpRequest) -> User:
     return request.auth  # type: ignore[attr-defined, no-any-return]
 
 
-async def compared(attempt: Attempt, password: str) -> Checked:
+async def compared(attempt: sign_in.Attempt, password: str) -> hashing.Checked:
     """What the comparison of a counted try came to; a try that the full queue turns away does not count. BUSY (503)."""
     try:
         return await hashing.acheck(password, attempt.encoded)
     except ProductError:
-        await sync_to_async(give_up)(attempt)
+        await sync_to_async(sign_in.give_up)(attempt)
         raise
 
 

@@ -15,10 +15,9 @@ from ninja import Form, Router, Status
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.errors import refusals
-from users import auth, schemas, services
+from users import auth, schemas
 from users.answers import as_if_mailed, compared, never_store, person
-from users.services import devices, hashing, registration
-from users.services.refreshing import Tokens
+from users.services import devices, hashing, passwords, personal_data, registration, sessions, sign_in
 
 router = Router(tags=["Accounts"])
 
@@ -43,7 +42,7 @@ async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schem
     """Change the names given; the others stay."""
     user = person(request)
     names = payload.model_dump(exclude_unset=True)
-    return schemas.UserOut.of(await sync_to_async(services.rename)(user, **names, actor=Actor.of(request, "api")))
+    return schemas.UserOut.of(await sync_to_async(personal_data.rename)(user, **names, actor=Actor.of(request, "api")))
 
 
 @router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 429, 503)})
@@ -55,13 +54,13 @@ async def register(
     `X-Registration-Token` of the answer (for browsers a cookie) tells the next two calls whose registration it is.
     """
     never_store(response)
-    await sync_to_async(services.check_register)(
+    await sync_to_async(registration.check_register)(
         email=payload.email, password=payload.password, actor=Actor.of(request, "api")
     )
     password_hash = await hashing.amake(payload.password, registration.salt(payload.email))
     # Where nobody is to learn who has an account, the clock must not tell either.
     async with as_if_mailed() if settings.USERS_REGISTER_ENUMERATION == "safe" else nullcontext():
-        registered = await sync_to_async(services.register)(
+        registered = await sync_to_async(registration.register)(
             email=payload.email,
             password_hash=password_hash,
             first_name=payload.first_name,
@@ -85,7 +84,7 @@ async def request_verification_token(
     """Mail a code to an unverified account; every address is answered alike."""
     never_store(response)
     async with as_if_mailed():
-        requested = await sync_to_async(services.request_code)(
+        requested = await sync_to_async(registration.request_code)(
             email=payload.email, actor=Actor.of(request, "api"), held=auth.registration_token(request)
         )
     code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
@@ -97,7 +96,7 @@ async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.Ver
     """Prove the address with the token and the mailed code."""
     # Anybody gets a token for any address; how long a wrong code takes must not tell whether it is one to be proved.
     async with as_if_mailed():
-        await sync_to_async(services.verify)(
+        await sync_to_async(registration.verify)(
             token=payload.token,
             code=payload.registration_code,
             actor=Actor.of(request, "api"),
@@ -130,7 +129,7 @@ async def refresh_tokens(
 ) -> schemas.RefreshOut:
     """A new access token, and with rotation the refresh token to use next time."""
     auth.check_origin(request)
-    made = await sync_to_async(services.refresh)(token=payload.token, actor=Actor.of(request, "api"))
+    made = await sync_to_async(sessions.refresh)(token=payload.token, actor=Actor.of(request, "api"))
     return schemas.RefreshOut(
         access_token=_hand_over(response, made),
         access_token_expiration=made.access_seconds,
@@ -144,7 +143,7 @@ async def logout(request: HttpRequest, response: HttpResponse) -> schemas.Logout
     """End the session of the bearer, the cookie or the `refresh_token` in a JSON body; always 200."""
     # A foreign page may send the cookie along; it must not sign anybody out with it.
     cookie = auth.cookie_token(request) if auth.is_from_here(request) else ""
-    await sync_to_async(services.logout)(
+    await sync_to_async(sessions.logout)(
         access_tokens=[token for token in (cookie, auth.bearer_token(request)) if token],
         refresh_token=_refresh_token_of(request),
         actor=Actor.of(request, "api"),
@@ -166,7 +165,7 @@ async def forgot_password(
     """Mail a reset link to an active account; every address is answered alike."""
     never_store(response)
     async with as_if_mailed():
-        token = await sync_to_async(services.forgot)(email=payload.email, actor=Actor.of(request, "api"))
+        token = await sync_to_async(passwords.forgot)(email=payload.email, actor=Actor.of(request, "api"))
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
@@ -175,14 +174,16 @@ async def forgot_password(
 )
 async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
     """Set a new password with the token of a mailed link; signs out everywhere."""
-    row = await sync_to_async(services.check_reset)(email=payload.email, token=payload.token, password=payload.password)
-    await sync_to_async(services.reset)(
+    row = await sync_to_async(passwords.check_reset)(
+        email=payload.email, token=payload.token, password=payload.password
+    )
+    await sync_to_async(passwords.reset)(
         row, password_hash=await hashing.amake(payload.password), actor=Actor.of(request, "api")
     )
     return schemas.PasswordResetOut()
 
 
-def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
+def signed_in(response: HttpResponse, made: sessions.Tokens) -> schemas.LoginOut:
     """The answer to whoever has signed in, by whatever proof."""
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
@@ -192,20 +193,20 @@ def signed_in(response: HttpResponse, made: Tokens) -> schemas.LoginOut:
     )
 
 
-async def _sign_in(email: str, password: str, actor: Actor) -> Tokens:
-    undecided: list[services.Attempt] = []
+async def _sign_in(email: str, password: str, actor: Actor) -> sessions.Tokens:
+    undecided: list[sign_in.Attempt] = []
 
-    def begin() -> services.Attempt:
-        undecided.append(services.begin(email=email, actor=actor))
+    def begin() -> sign_in.Attempt:
+        undecided.append(sign_in.begin(email=email, actor=actor))
         return undecided[0]
 
-    def finish(attempt: services.Attempt, checked: hashing.Checked) -> Tokens:
+    def finish(attempt: sign_in.Attempt, checked: hashing.Checked) -> sessions.Tokens:
         undecided.clear()
-        return services.open_session(attempt, checked)
+        return sign_in.open_session(attempt, checked)
 
     def abandon() -> None:
         for attempt in undecided:
-            services.abandon(attempt)
+            sign_in.abandon(attempt)
 
     try:
         attempt = await _patiently(begin, email, actor)
@@ -217,23 +218,23 @@ async def _sign_in(email: str, password: str, actor: Actor) -> Tokens:
         raise
 
 
-async def _patiently(begin: Callable[[], services.Attempt], email: str, actor: Actor) -> services.Attempt:
+async def _patiently(begin: Callable[[], sign_in.Attempt], email: str, actor: Actor) -> sign_in.Attempt:
     """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
     while True:
         try:
             return await sync_to_async(begin)()
-        except services.Paused as error:
+        except sign_in.Paused as error:
             # A pause that stands is told at once; and no crowd of guesses is kept waiting.
             if not error.may_clear or _waiting.locked():
                 raise
         async with _waiting:
             for _ in range(_LOOKS):
                 await asyncio.sleep(_LOOK_AGAIN)
-                if not await sync_to_async(services.is_paused)(email=email, actor=actor):
+                if not await sync_to_async(sign_in.is_paused)(email=email, actor=actor):
                     break
 
 
-def _hand_over(response: HttpResponse, made: Tokens) -> str | None:
+def _hand_over(response: HttpResponse, made: sessions.Tokens) -> str | None:
     """Set the cookie in cookie mode; return what the body says of the access token."""
     never_store(response)
     if not settings.USERS_ACCESS_TOKEN_VIA_COOKIE:

@@ -13,7 +13,7 @@ from ninja.security.base import AuthBase
 from lib.errors import ProductError
 from lib.origins import is_listed
 from users.models import User
-from users.services import authenticate, devices
+from users.services import devices, sessions
 
 COOKIE = "auth"
 REGISTRATION_HEADER = "X-Registration-Token"
@@ -57,9 +57,9 @@ def _foreign() -> ProductError:
 
 
 def _first_live(cookie: str, bearer: str) -> tuple[User | None, bool]:
-    if cookie and (user := authenticate(cookie)):
+    if cookie and (user := sessions.authenticate(cookie)):
         return user, True
-    return (authenticate(bearer) if bearer else None), False
+    return (sessions.authenticate(bearer) if bearer else None), False
 
 
 # Wrapped once: wrapping costs more than the call.

@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
-from users import services
 from users.models import User
-from users.services import hashing
+from users.services import hashing, sign_in
 
 
 class SignInBackend(ModelBackend):
@@ -25,13 +24,13 @@ class SignInBackend(ModelBackend):
         if username is None or password is None or not is_storable(username + password):
             return None
         actor = Actor.anonymous(request, "admin") if request is not None else Actor("admin")
-        attempt = services.begin(email=username, actor=actor)
+        attempt = sign_in.begin(email=username, actor=actor)
         try:
             checked = hashing.check(password, attempt.encoded)
         except ProductError:
-            services.give_up(attempt)
+            sign_in.give_up(attempt)
             raise
         try:
-            return services.finish(attempt, checked)
+            return sign_in.finish(attempt, checked)
         except ProductError:
             return None

@@ -17,8 +17,7 @@ from users import auth, mfa_schemas, schemas
 from users.answers import compared, never_store, person
 from users.api import signed_in
 from users.models import User
-from users.services import devices, factors, passkeys, reauthentication, second_factor, sessions
-from users.services.opening import Opened
+from users.services import devices, passkeys, pending_sign_in, reauthentication, second_factors, sessions
 
 T = TypeVar("T")
 
@@ -52,7 +51,7 @@ async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any
 async def list_factors(request: HttpRequest, response: HttpResponse) -> mfa_schemas.FactorsOut:
     """The authenticator apps and passkeys in use, and how many recovery codes are left."""
     never_store(response)
-    found, left = await sync_to_async(factors.overview)(person(request))
+    found, left = await sync_to_async(second_factors.overview)(person(request))
     return mfa_schemas.FactorsOut(devices=[mfa_schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
 
 
@@ -62,7 +61,7 @@ async def start_totp(
 ) -> Status[mfa_schemas.TotpOut]:
     """Begin with an authenticator app; it counts once `/auth/mfa/totp/confirm` has seen a code of it."""
     never_store(response)
-    made = await _freshly(request, factors.start_totp, name=payload.name)
+    made = await _freshly(request, second_factors.start_totp, name=payload.name)
     return Status(
         201, mfa_schemas.TotpOut(id=made.device.pk.hex, secret=made.secret, otpauth_uri=made.uri, svg=made.svg)
     )
@@ -74,14 +73,14 @@ async def confirm_totp(
 ) -> mfa_schemas.RecoveryCodesOut:
     """Take the authenticator app into use; the other sessions end. Recovery codes are shown this once."""
     never_store(response)
-    codes = await _change(request, factors.confirm_totp, code=payload.code)
+    codes = await _change(request, second_factors.confirm_totp, code=payload.code)
     return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
 
 
 @router.delete("/auth/mfa/devices/{device_id}", response={204: None, **refusals(400, 401, 403, 404, 503)})
 async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
     """Remove an app or a passkey, with the last one the recovery codes too; the other sessions end."""
-    await _change(request, factors.remove, device_id=read_id(device_id))
+    await _change(request, second_factors.remove, device_id=read_id(device_id))
     return Status(204, None)
 
 
@@ -89,7 +88,7 @@ async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
 async def new_recovery_codes(request: HttpRequest, response: HttpResponse) -> mfa_schemas.RecoveryCodesOut:
     """Ten new recovery codes, shown this once; the old ones are void and the other sessions end."""
     never_store(response)
-    codes = await _change(request, factors.new_recovery_codes)
+    codes = await _change(request, second_factors.new_recovery_codes)
     return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
 
 
@@ -131,12 +130,12 @@ async def verify_factor(
     return _let_in(response, opened)
 
 
-def _second_step(payload: mfa_schemas.MfaVerifyIn, actor: Actor) -> Opened:
-    if payload.method == factors.WEBAUTHN:
-        return second_factor.verify_passkey(
+def _second_step(payload: mfa_schemas.MfaVerifyIn, actor: Actor) -> sessions.Opened:
+    if payload.method == second_factors.WEBAUTHN:
+        return pending_sign_in.verify_passkey(
             token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, actor=actor
         )
-    return second_factor.verify(token=payload.mfa_token, method=payload.method, code=payload.code, actor=actor)
+    return pending_sign_in.verify(token=payload.mfa_token, method=payload.method, code=payload.code, actor=actor)
 
 
 @router.post(
@@ -159,7 +158,7 @@ async def passkey_login_options(
 
 def _login_options(mfa_token: str | None, actor: Actor) -> passkeys.Ceremony:
     passkeys.count_begin(actor)
-    return passkeys.login_options(second_factor.waiting(mfa_token).user if mfa_token is not None else None)
+    return passkeys.login_options(pending_sign_in.find(mfa_token).user if mfa_token is not None else None)
 
 
 @router.post(
@@ -179,7 +178,7 @@ async def passkey_login(
     return _let_in(response, opened)
 
 
-def _let_in(response: HttpResponse, opened: Opened) -> schemas.LoginOut:
+def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut:
     auth.set_device_cookie(response, devices.issue(opened.user.email))
     return signed_in(response, opened.tokens)
 

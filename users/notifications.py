@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from django.conf import settings
@@ -17,9 +17,8 @@ from lib.text import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
 from notifications.rendering.names import greeting_name
-
-if TYPE_CHECKING:
-    from users.models import User
+from users.models import OneTimeToken, User
+from users.services import tokens
 
 
 class _Context(BaseModel):
@@ -122,9 +121,6 @@ def printed_name(user: User) -> str:
 
 
 def _derive_code(context: dict[str, Any]) -> dict[str, str]:
-    from users.models import OneTimeToken
-    from users.services import tokens
-
     now = timezone.now()
     row = OneTimeToken.open(now).filter(pk=uuid.UUID(context["token_id"]), code_expires_at__gt=now).first()
     if row is None or row.code_serial != context["code_serial"]:
@@ -138,9 +134,6 @@ def _link(name: str, path: str) -> Derive:
     """A `derive` that gives `name`: APP_URL, `path`, and the token of the row the context names, while it is open."""
 
     def derive(context: dict[str, Any]) -> dict[str, str]:
-        from users.models import OneTimeToken
-        from users.services import tokens
-
         row = OneTimeToken.open(timezone.now()).filter(pk=uuid.UUID(context["token_id"])).first()
         if row is None:
             raise Withdrawn("superseded")

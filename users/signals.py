@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from lib.actors import Actor
 from users.models import User, UserSession
-from users.services import devices, opening, sessions
+from users.services import devices, sessions
 
 #: Where a Django session keeps the id of its UserSession.
 SESSION_KEY = "users.session"
@@ -20,10 +20,10 @@ SESSION_KEY = "users.session"
 @receiver(user_logged_in)
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
     actor = Actor.anonymous(request, "admin").as_user(user)
-    place = opening.place_of(user, actor)
+    place = sessions.place_of(user, actor)
     amr = getattr(request, "proved", ("pwd",))
     session = sessions.new_session(user, actor.request, UserSession.Kind.ADMIN, timezone.now(), amr)
-    opening.note_sign_in(user, session, actor, place=place)
+    sessions.note_sign_in(user, session, actor, place=place)
     request.session[SESSION_KEY] = session.pk.hex
     user.session_id = session.pk
     # For AdminSessionMiddleware, which has the answer in hand.

@@ -65,14 +65,14 @@ def clear() -> None:
 def people(first: int, count: int) -> list[list[str]]:
     """Registered people whose code was mailed: [address, token, code] of each; the mails themselves are dropped."""
     from lib.actors import Actor, RequestInfo
-    from users import services
+    from users.services import registration
 
     made = []
     actor = Actor("api", request=RequestInfo("192.0.2.1", "benchmark"))
     for number in range(first, first + count):
         email = f"person{number}@example.org"
-        services.register(email=email, password_hash="!", first_name="Ada", last_name="Lovelace", actor=actor)
-        requested = services.request_code(email=email, actor=actor)
+        registration.register(email=email, password_hash="!", first_name="Ada", last_name="Lovelace", actor=actor)
+        requested = registration.request_code(email=email, actor=actor)
         made.append([email, requested.token, requested.code or ""])
     clear()
     return made

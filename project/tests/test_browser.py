@@ -24,9 +24,8 @@ from django.utils import timezone
 from feature_flags.services import editing, segments
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, UnknownFlag
 from lib.actors import Actor, RequestInfo
-from users import services
+from users.services import rate_limits, sessions, sign_in, staff
 from users.models import User, UserSession
-from users.services import limiter, sessions, signin
 
 now, actor = timezone.now(), Actor("command", label="example")
 User.objects.create_superuser({ROOT!r}, {PASSWORD!r}, first_name="Robin", created_at=now - timedelta(days=90))
@@ -43,12 +42,12 @@ for days, first, last, email, more in (
     fields = {{"email_verified_at": now, "created_at": now - timedelta(days=days), **more}}
     User.objects.create_user(email, {PASSWORD!r}, first_name=first, last_name=last, **fields)
 User.objects.exclude(email_verified_at=None).update(last_login=now - timedelta(hours=3))
-services.deactivate(services.find("edsger@example.org"), actor=actor, reason="Asked for it by phone")
-katherine = services.find("katherine@example.org")
+staff.deactivate(staff.find("edsger@example.org"), actor=actor, reason="Asked for it by phone")
+katherine = staff.find("katherine@example.org")
 firefox = RequestInfo("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
 sessions.new_session(katherine, firefox, UserSession.Kind.API, now)
 for _ in range(5):
-    limiter.reserve(signin.login_bucket("ada@example.org", RequestInfo("203.0.113.7")))
+    rate_limits.reserve(sign_in.login_bucket("ada@example.org", RequestInfo("203.0.113.7")))
 how = {{"by": None, "by_label": "example", "door": FlagRevision.Door.COMMAND}}
 invited = [{{"field": "emailDomain", "operator": "IN", "values": ["example.org", "example.com"]}}]
 segments.create_segment("Invited", constraints=invited, **how)
@@ -335,10 +334,10 @@ def meanwhile(server, codename):
 def addresses(server):
     """Every kind of page."""
     shell = "from users.models import User; from feature_flags.models import FeatureFlag as F; "
-    shell += "from lib.actors import Actor; from users import services; u = services.find('katherine@example.org'); "
+    shell += "from lib.actors import Actor; from users import services; u = staff.find('katherine@example.org'); "
     shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); from notifications.models import Message; "
     # Once for all tests: an address gets three mails of a kind a minute.
-    shell += "Message.objects.filter(user=u).exists() or services.send_reset(u, actor=Actor('command', label='x')); "
+    shell += "Message.objects.filter(user=u).exists() or staff.send_reset(u, actor=Actor('command', label='x')); "
     shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk, Message.objects.filter(user=u).latest('id').pk)"
     printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
     assert printed.returncode == 0, printed.stderr

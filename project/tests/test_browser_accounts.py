@@ -14,23 +14,21 @@ SHOTS = os.environ.get("SHOTS", "")
 
 TRAIL = """
 from users.models import MfaDevice
-from users.services import audit
+from users.services import audit, sessions, staff
 browsing = Actor("api", request=firefox)
 MfaDevice.objects.create(user=katherine, kind="totp", name="Phone", confirmed_at=now)
 for n in range(12):
     audit.record("login.failed", actor=browsing, user=katherine, outcome="failed", why="wrong")
 audit.record("login.paused", actor=browsing, user=katherine, outcome="refused", pause_seconds=60)
 audit.record("login.failed", actor=browsing, email="nobody@example.org", outcome="failed", why="unknown")
-services.send_reset(katherine, actor=actor)
+staff.send_reset(katherine, actor=actor)
 """
 
 ONE_MORE = """
 from django.utils import timezone
 from lib.actors import RequestInfo
-from users import services
 from users.models import UserSession
-from users.services import sessions
-alan = services.find("alan@example.org")
+alan = staff.find("alan@example.org")
 sessions.new_session(alan, RequestInfo("203.0.113.8"), UserSession.Kind.API, timezone.now())
 """
 

@@ -259,12 +259,12 @@ def test_security_headers_are_on_every_answer(door):
 
 
 def test_a_bug_is_a_json_500_with_an_id_and_the_traceback_stays_in_the_log(door, monkeypatch, caplog):
-    from users.services import signin
+    from users.services import sign_in
 
     def explode(*args, **kwargs):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(signin.limiter, "count_try", explode)
+    monkeypatch.setattr(sign_in.limiter, "count_try", explode)
     response = door("POST", "/api/login", {**FORM, "origin": ORIGIN}, f"username=a@b.org&password={PASSWORD}".encode())
 
     assert response.status_code == 500

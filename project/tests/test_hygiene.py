@@ -25,7 +25,7 @@ from project.api import DOCS_POLICY
 from project.asgi import application
 from project.tests import browser, processes
 from users.models import UserSession
-from users.services import hashing, sessions, signin
+from users.services import hashing, sessions, sign_in
 from users.tests.factories import PASSWORD, UserFactory
 
 ON_DATABASE = pytest.mark.django_db(transaction=True)
@@ -190,7 +190,7 @@ def test_failures_are_hardened(door, monkeypatch):
     form = b"username=nobody@example.org&password=x"
     monkeypatch.setattr(hashing._pool()._places, "acquire", lambda **_: False)
     busy = door("POST", "/api/login", FORM, form)
-    monkeypatch.setattr(signin.limiter, "count_try", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(sign_in.limiter, "count_try", lambda *args, **kwargs: 1 / 0)
     broken = door("POST", "/api/login", FORM, form)
     page = door("GET", "/admin/login/")
     cookie = page.cookies["csrftoken"]

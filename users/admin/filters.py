@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from lib.admin.filters import TableFilter
 from lib.db import batches
 from users.models import AuditEvent, MfaDevice, User
-from users.services import limiter
+from users.services import rate_limits
 
 #: No pause is longer.
 LONGEST_PAUSE = timedelta(minutes=64)
@@ -43,7 +43,7 @@ def paused_accounts() -> list[Any]:
     emails = list(by_email)
     found: set[str] = set()
     for some in batches(emails, _AT_ONCE):
-        found |= limiter.paused(some)
+        found |= rate_limits.paused(some)
     return [by_email[email] for email in found]
 
 

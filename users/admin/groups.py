@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
-from users import services
+from users.services import staff
 
 admin.site.unregister(Group)
 
@@ -33,10 +33,10 @@ class GroupAdmin(DjangoGroupAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        services.note_group(form.instance, actor=Actor.of(request, "admin"))
+        staff.note_group(form.instance, actor=Actor.of(request, "admin"))
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        services.note_group(obj, actor=Actor.of(request, "admin"), deleted=True)
+        staff.note_group(obj, actor=Actor.of(request, "admin"), deleted=True)
         super().delete_model(request, obj)
 
     def _proof(self, request: HttpRequest) -> HttpResponse | None:

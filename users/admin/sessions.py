@@ -16,10 +16,10 @@ from lib.addresses import normal_email
 from lib.admin.filters import TableFilter
 from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, chip, column, local_time, object_link
 from lib.admin.verbs import FROM, Verb
-from users import services
 from users.admin.common import staff_user
 from users.models import User, UserSession
 from users.models.sessions import idle_since
+from users.services import staff
 
 #: Where the button stood when it was pressed on the page of the person.
 FROM_PERSON = "person"
@@ -36,7 +36,7 @@ END = Verb(
     name="end",
     label="End",
     permission="users.sign_out_user",
-    run=services.end_session,
+    run=staff.end_session,
     done="ended",
     already="had ended already",
     in_row=True,

@@ -20,13 +20,12 @@ from lib.addresses import normal_email, valid_email
 from lib.admin.lists import CappedPaginator, actor_name, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.text import is_storable
-from users import services
 from users.admin.common import staff_user
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.user_page import sections
 from users.admin.verbs import VERBS, is_paused
 from users.models import MfaDevice, User
-from users.services import limiter
+from users.services import rate_limits, staff
 
 if TYPE_CHECKING:
     UserModelForm = forms.ModelForm[User]
@@ -124,7 +123,7 @@ class UserAdmin(VerbAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         page = super().get_changelist_instance(request)
-        paused = limiter.paused([user.email for user in page.result_list])
+        paused = rate_limits.paused([user.email for user in page.result_list])
         for user in page.result_list:
             user.is_paused = user.email in paused
         return page
@@ -226,13 +225,13 @@ class UserAdmin(VerbAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         actor = Actor.of(request, "admin")
         if not change:
-            created = services.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, actor=actor)
+            created = staff.create(email=obj.email, first_name=obj.first_name, last_name=obj.last_name, actor=actor)
             # The admin goes on with the object of the form.
             obj.pk, obj._state.adding = created.pk, False
         elif form.changed_data:
             if set(form.changed_data) & set(_STAFF_FIELDS) and not self.admin_site.is_fresh(request):  # type: ignore[attr-defined]
                 raise _ProofNeeded
-            services.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, actor=actor)
+            staff.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, actor=actor)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:

@@ -11,16 +11,15 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.admin.verbs import Verb
 from lib.streaming import PiecesResponse
-from users import services
 from users.answers import never_store
 from users.models import User
-from users.services import export, limiter
+from users.services import personal_data, rate_limits, staff
 
 
 def is_paused(user: User) -> bool:
     """Known for a whole page of the list by one query, asked for alone elsewhere."""
     known = getattr(user, "is_paused", None)
-    return limiter.is_paused(user.email) if known is None else bool(known)
+    return rate_limits.is_paused(user.email) if known is None else bool(known)
 
 
 def has_factor(user: User) -> bool:
@@ -30,18 +29,18 @@ def has_factor(user: User) -> bool:
 
 
 def _sign_out(user: User, *, actor: Actor) -> str:
-    ended = services.sign_out(user, actor=actor)
+    ended = staff.sign_out(user, actor=actor)
     return f"{ended} session{pluralize(ended)} ended" if ended else ""
 
 
 def _remove_factors(user: User, *, actor: Actor, reason: str) -> str:
-    removed = services.remove_factors(user, actor=actor, reason=reason)
+    removed = staff.remove_factors(user, actor=actor, reason=reason)
     return f"{removed} second factor{pluralize(removed)} removed, signed out everywhere" if removed else ""
 
 
 def _download(pieces: Iterator[str]) -> HttpResponseBase:
     response = PiecesResponse(pieces, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{export.filename(timezone.now())}"'
+    response["Content-Disposition"] = f'attachment; filename="{personal_data.filename(timezone.now())}"'
     never_store(response)
     return response
 
@@ -51,7 +50,7 @@ VERBS = (
         name="activate",
         label="Activate",
         permission="users.activate_user",
-        run=services.activate,
+        run=staff.activate,
         done="activated",
         already="active already; a pause, if there was one, is lifted",
         in_row=True,
@@ -61,7 +60,7 @@ VERBS = (
         name="unlock",
         label="Unlock",
         permission="users.activate_user",
-        run=services.unlock,
+        run=staff.unlock,
         done="pause lifted",
         already="not paused",
         in_row=True,
@@ -71,7 +70,7 @@ VERBS = (
         name="deactivate",
         label="Deactivate",
         permission="users.deactivate_user",
-        run=services.deactivate,
+        run=staff.deactivate,
         done="deactivated and signed out",
         already="inactive already",
         asks_reason=True,
@@ -82,7 +81,7 @@ VERBS = (
         name="mark-verified",
         label="Mark verified",
         permission="users.verify_user",
-        run=services.mark_verified,
+        run=staff.mark_verified,
         done="address taken as verified",
         already="verified already",
         asks_reason=True,
@@ -93,7 +92,7 @@ VERBS = (
         name="send-code",
         label="Send registration code",
         permission="users.verify_user",
-        run=services.send_code,
+        run=staff.send_code,
         done="registration code on its way",
         applies=lambda user: user.is_active and not user.is_verified,
     ),
@@ -101,7 +100,7 @@ VERBS = (
         name="send-reset",
         label="Send password reset",
         permission="users.send_reset_user",
-        run=services.send_reset,
+        run=staff.send_reset,
         done="reset link on its way",
         applies=lambda user: user.is_active,
     ),
@@ -132,7 +131,7 @@ VERBS = (
         name="export",
         label="Export",
         permission="users.export_user",
-        run=lambda user, **given: _download(services.export_of(user, **given)),
+        run=lambda user, **given: _download(staff.export_of(user, **given)),
         done="export made",
         asks_reason=True,
         sensitive=True,

@@ -16,7 +16,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
-from users.services import audit, limiter, notices, proofs, sessions, staff
+from users.services import audit, one_time_tokens, rate_limits, security_mails, sessions, staff
 
 GRACE = timedelta(days=30)
 _UNDELETE = OneTimeToken.Purpose.UNDELETE
@@ -45,18 +45,18 @@ def request(user: User, *, actor: Actor) -> datetime:
     )
     row.updated_by = row.pk.hex
     row.save()
-    proofs.void(row, *_DYING)
+    one_time_tokens.void(row, *_DYING)
     ended = sessions.end_all_sessions(row.pk, reason="deleted")
     audit.record("user.deletion_requested", actor=actor.as_user(row), user=row, ended=ended)
-    link = proofs.issue(row, _UNDELETE, email=row.email, lasts=GRACE)
-    notices.deletion_scheduled(row, row=link, delete_after_at=row.delete_after_at)
+    link = one_time_tokens.issue(row, _UNDELETE, email=row.email, lasts=GRACE)
+    security_mails.deletion_scheduled(row, row=link, delete_after_at=row.delete_after_at)
     return row.delete_after_at
 
 
 @transaction.atomic
 def undelete(*, token: str, actor: Actor) -> None:
     """Open the account again; UNDELETE_BAD_TOKEN."""
-    found = proofs.spend(token, _UNDELETE)
+    found = one_time_tokens.spend(token, _UNDELETE)
     if found is None or not take_back(found[1], actor=actor.as_user(found[1])):
         raise ProductError("UNDELETE_BAD_TOKEN", "The link is wrong, has been used or has expired.")
 
@@ -68,7 +68,7 @@ def take_back(user: User, *, actor: Actor) -> bool:
     staff.make_active(user)
     user.updated_by = actor.label
     user.save()
-    proofs.void(user, _UNDELETE)
+    one_time_tokens.void(user, _UNDELETE)
     audit.record("user.deletion_undone", actor=actor, user=user)
     return True
 
@@ -97,7 +97,7 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
     if user is None:
         return False
     personal_data.forget_user(user)
-    limiter.lift_pause(user.email)
+    rate_limits.end_pause(user.email)
     for rows in (user.sessions, user.one_time_tokens, user.registrations, user.mfa_devices, user.recovery_codes):
         rows.all().delete()
     user.groups.clear()

@@ -12,8 +12,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
-from users.services import audit, limiter, mailing, notices, proofs, sessions
-from users.services.deletion import take_back
+from users.services import audit, deletion, one_time_tokens, rate_limits, security_mails, sessions
 
 _CHANGE, _UNDO = OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.EMAIL_UNDO
 CONFIRM_WITHIN = timedelta(hours=24)
@@ -38,19 +37,19 @@ def request(user: User, *, email: str, actor: Actor) -> None:
     sessions.require_fresh(actor.request.session_id)
     if email == user.email:
         raise ProductError("EMAIL_CHANGE_SAME_ADDRESS", "This is the address of the account already.")
-    mailing.count_mail(actor)
-    if block := limiter.reserve(*(limit.of("email_change", user.email) for limit in limiter.MAIL)):
-        raise limiter.too_many(block)
-    if mailing.may_mail("email_change_confirm", email):
+    rate_limits.count_mail(actor)
+    if block := rate_limits.reserve(*(limit.of("email_change", user.email) for limit in rate_limits.MAIL)):
+        raise rate_limits.too_many(block)
+    if rate_limits.may_mail("email_change_confirm", email):
         _send_link(user, email, actor)
 
 
 @transaction.atomic
 def _send_link(user: User, email: str, actor: Actor) -> None:
     row = User.objects.select_for_update().get(pk=user.pk)
-    proofs.void(row, _CHANGE)
+    one_time_tokens.void(row, _CHANGE)
     # Made for a taken address, too: what is kept of this account must not tell the one from the other.
-    link = proofs.issue(
+    link = one_time_tokens.issue(
         row,
         _CHANGE,
         email=email,
@@ -60,9 +59,9 @@ def _send_link(user: User, email: str, actor: Actor) -> None:
     audit.record("email.change_requested", actor=actor, user=row)
     owner = User.objects.filter(email=email).first()
     if owner is None or _is_mere_wish(owner):
-        notices.email_change_confirm(row, row=link)
+        security_mails.email_change_confirm(row, row=link)
     else:
-        notices.already_registered(owner, info=actor.request)
+        security_mails.already_registered(owner, info=actor.request)
 
 
 def confirm(*, token: str, actor: Actor) -> None:
@@ -85,11 +84,11 @@ def _confirm(token: str, actor: Actor) -> None:
     if old == link.email:
         raise _bad_token()
     _move(user, link.email, actor)
-    back = proofs.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
+    back = one_time_tokens.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
     ended = sessions.end_all_sessions(user.pk, reason="email", keep=_session_of(link))
     audit.record("email.changed", actor=actor.as_user(user), user=user, ended=ended)
-    notices.email_change_notice(user, row=back, new_email=user.email, old_email=old)
-    notices.email_changed(user, to=user.email)
+    security_mails.email_change_notice(user, row=back, new_email=user.email, old_email=old)
+    security_mails.email_changed(user, to=user.email)
 
 
 def undo(*, token: str, actor: Actor) -> None:
@@ -107,19 +106,19 @@ def undo(*, token: str, actor: Actor) -> None:
 def _undo(token: str, actor: Actor) -> None:
     link, user = _spend(token, _UNDO)
     # Whoever changed it to yet another address must not bring back the one in between.
-    proofs.void(user, _UNDO, since=link.created_at)
+    one_time_tokens.void(user, _UNDO, since=link.created_at)
     if user.email != link.email:
         _move(user, link.email, actor)
     actor = actor.as_user(user)
     ended = sessions.end_all_sessions(user.pk, reason="email")
     audit.record("email.undone", actor=actor, user=user, ended=ended)
-    take_back(user, actor=actor)
-    notices.email_changed(user, to=user.email)
+    deletion.take_back(user, actor=actor)
+    security_mails.email_changed(user, to=user.email)
 
 
 def _spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, User]:
     """The row and its person, locked; of several at once the first one has it."""
-    found = proofs.spend(token, purpose)
+    found = one_time_tokens.spend(token, purpose)
     if found is None:
         raise _bad_token()
     return found
@@ -132,10 +131,10 @@ def _move(user: User, email: str, actor: Actor) -> None:
         personal_data.forget_user(holder)
         audit.record("user.deleted", actor=actor, user=holder, why="address_proved_by_another")
         holder.delete()
-    limiter.lift_pause(user.email)
+    rate_limits.end_pause(user.email)
     user.email, user.email_verified_at, user.updated_by = email, timezone.now(), user.pk.hex
     user.save(update_fields=["email", "email_verified_at", "updated_by", "updated_at"])
-    proofs.void(user, *_DYING)
+    one_time_tokens.void(user, *_DYING)
 
 
 def _is_mere_wish(holder: User) -> bool:

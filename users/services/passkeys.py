@@ -31,8 +31,7 @@ from webauthn.registration.verify_registration_response import VerifiedRegistrat
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
-from users.services import audit, factors, limiter, opening, proofs, tokens
-from users.services.opening import Opened
+from users.services import audit, one_time_tokens, rate_limits, second_factors, sessions, tokens
 
 LIFETIME = timedelta(minutes=5)
 _WEBAUTHN = OneTimeToken.Purpose.WEBAUTHN
@@ -52,7 +51,7 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
 
     MFA_TOO_MANY beyond 20 devices.
     """
-    factors.refuse_too_many(user)
+    second_factors.refuse_too_many(user)
     row = _begin(user, _REGISTER, name=name)
     options = webauthn.generate_registration_options(
         rp_id=settings.USERS_WEBAUTHN_RP_ID,
@@ -101,7 +100,7 @@ def _store(
     is_first: bool,
 ) -> list[str]:
     owner = User.objects.select_for_update().get(pk=user.pk)
-    factors.refuse_too_many(owner)
+    second_factors.refuse_too_many(owner)
     device = MfaDevice.objects.create(
         user=owner,
         kind=MfaDevice.Kind.WEBAUTHN,
@@ -111,7 +110,7 @@ def _store(
         sign_count=made.sign_count,
         transports=transports,
     )
-    return factors.take_into_use(device, actor=actor, keep=keep, is_first=is_first)
+    return second_factors.take_into_use(device, actor=actor, keep=keep, is_first=is_first)
 
 
 def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegistration | None:
@@ -155,7 +154,7 @@ def login_options(user: User | None = None) -> Ceremony:
 
 def count_begin(actor: Actor) -> None:
     """Count the beginning of a ceremony by somebody unknown; TOO_MANY_REQUESTS (429)."""
-    limiter.count_ip(limiter.PASSKEY_IP, actor.request.ip)
+    rate_limits.count_ip(rate_limits.PASSKEY_IP, actor.request.ip)
 
 
 def check(*, ceremony: str, credential: Any, actor: Actor, user: User | None = None) -> MfaDevice:
@@ -181,7 +180,7 @@ def require_kept(device: MfaDevice) -> None:
         raise _rejected()
 
 
-def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> Opened:
+def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> sessions.Opened:
     """Open a session with a passkey alone, which counts as both factors; PASSKEY_REJECTED."""
     device = check(ceremony=ceremony, credential=credential, actor=actor)
     with transaction.atomic():
@@ -190,7 +189,7 @@ def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> Opened:
         require_kept(device)
         if not _may_sign_in(user):
             raise _rejected()
-        return opening.opened(user, actor, timezone.now(), amr=(factors.AMR[factors.WEBAUTHN],))
+        return sessions.opened(user, actor, timezone.now(), amr=(second_factors.AMR[second_factors.WEBAUTHN],))
 
 
 def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:
@@ -247,7 +246,7 @@ def _is_handle_of(device: MfaDevice, credential: dict[str, Any], *, is_needed: b
 
 
 def _begin(user: User | None, kind: str, **payload: str) -> OneTimeToken:
-    return proofs.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": kind, **payload})
+    return one_time_tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": kind, **payload})
 
 
 def _token(row: OneTimeToken) -> str:
@@ -256,8 +255,8 @@ def _token(row: OneTimeToken) -> str:
 
 def _spent(token: str, kind: str) -> OneTimeToken | None:
     """The ceremony a token stands for, spent by this call; None when it is not one, is over or was answered."""
-    row = proofs.find(token, _WEBAUTHN)
-    return row if row and row.payload.get("for") == kind and proofs.use_up(row) else None
+    row = one_time_tokens.find(token, _WEBAUTHN)
+    return row if row and row.payload.get("for") == kind and one_time_tokens.use_up(row) else None
 
 
 def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:

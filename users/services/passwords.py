@@ -1,126 +1,165 @@
-"""The password policy: which passwords are refused, and for what reason. What is checked is
-what is hashed: what was typed, in NFC, with its spaces and its letter case, to the last character."""
+"""A new password: by a mailed link when the old one is forgotten, or with the current one."""
 
-import re
-from typing import Any
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
 
+from lib.actors import Actor
+from lib.addresses import normal_email
 from lib.errors import ProductError
-from users.hashers import one_spelling
-from users.services import guesses
+from notifications.services import outbox
+from users.models import MfaDevice, OneTimeToken, User
+from users.notifications import printed_name
+from users.services import (
+    audit,
+    one_time_tokens,
+    password_strength,
+    rate_limits,
+    reauthentication,
+    second_factors,
+    security_mails,
+    sessions,
+    sign_in,
+    tokens,
+)
 
-MIN_LENGTH = 8
-NIST_MIN_LENGTH = 15
-MAX_LENGTH = 1024
-#: From this length on a passphrase needs no classes.
-LONG = guesses.LONG
-SPECIAL = frozenset('@#$%^&+=!"£*-_{};:~|[]()/\\`')
-
-MESSAGES = {
-    "TOO_SHORT": "The password is too short.",
-    "TOO_LONG": "The password is too long.",
-    "NO_UPPERCASE": "The password needs an upper-case letter.",
-    "NO_LOWERCASE": "The password needs a lower-case letter.",
-    "NO_NUMBER": "The password needs a digit.",
-    "NO_SPECIAL_CHAR": "The password needs a special character.",
-    "TOO_COMMON": "The password is too common.",
-    "CONTAINS_ADDRESS": "The password repeats the e-mail address or the product's name.",
-}
-
-#: Labels of domains that say nothing about whose address it is.
-_NO_NAMES = frozenset({"mail", "email", "webmail", "info"})
+_RESET = OneTimeToken.Purpose.RESET
+#: What a new password makes void.
+_DYING = (_RESET, OneTimeToken.Purpose.MFA_LOGIN, OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.ENROL)
 
 
-def check(password: str, *, email: str, code: str, has_factor: bool = False) -> None:
-    """Raise ProductError(`code`, reason=R) with the first broken rule; every character counts, nothing is cut."""
-    if reason := broken_rule(password, email=email, has_factor=has_factor):
-        raise ProductError(code, MESSAGES[reason], reason=reason)
+def forgot(*, email: str, actor: Actor) -> str:
+    """Mail a link to an active account and return its token; a decoy for every other address, no mail.
 
-
-def broken_rule(password: str, *, email: str, has_factor: bool = False) -> str | None:
-    """The first rule the password breaks, as a key of MESSAGES, or None.
-
-    `has_factor`: a second factor stands beside the password, so that NIST SP 800-63B-4 asks for 8 characters only.
+    TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
     """
-    password = one_spelling(password)
-    is_nist = settings.USERS_PASSWORD_POLICY == "nist"
-    if len(password) < (NIST_MIN_LENGTH if is_nist and not has_factor else MIN_LENGTH):
-        return "TOO_SHORT"
-    if len(password) > MAX_LENGTH:
-        return "TOO_LONG"
-    if not is_nist and len(password) < LONG and (reason := _missing_class(password)):
-        return reason
-    if guesses.is_guessed_soon(password):
-        return "TOO_COMMON"
-    if _contains_address(password, email):
-        return "CONTAINS_ADDRESS"
-    return None
+    typed, email = email, normal_email(email)
+    now = timezone.now()
+    rate_limits.count_mail(actor)
+    may_mail = rate_limits.may_mail("forgot_password", email)
+    with transaction.atomic():
+        user = User.objects.of_address(typed).select_for_update().filter(is_active=True).first()
+        if user is None:
+            return tokens.decoy_token(_RESET, email, now)
+        if may_mail:
+            audit.record("password.reset_requested", actor=actor, user=user)
+        row = send_link(user) if may_mail else _newest(user, now)
+    return (row and tokens.one_time_token(row)) or tokens.decoy_token(_RESET, email, now)
 
 
-def help_text() -> str:
-    """The rules in words, for whoever is about to choose a password."""
-    refused = "Common passwords, and names in your address or of this product, are refused."
-    if settings.USERS_PASSWORD_POLICY == "nist":
-        return f"At least {NIST_MIN_LENGTH} characters of any kind, such as several words. {refused}"
-    return (
-        f"Best at least {LONG} characters of any kind, such as several words. From {MIN_LENGTH} on with an upper-case "
-        "and a lower-case letter, a digit and a special character; current advice is against such rules, they stand "
-        f"for older clients. {refused}"
+def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
+    """A new reset link; the ones before it die. Call it inside a transaction that holds the user's row.
+
+    `is_first` tells the person of a verified address why it has no password yet.
+    """
+    one_time_tokens.void(user, _RESET)
+    lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
+    row = one_time_tokens.issue(user, _RESET, email=user.email, lasts=lasts)
+    outbox.queue(
+        "users.forgot_password",
+        to=user.email,
+        user=user,
+        context={
+            "first_name": printed_name(user),
+            "token_id": row.pk.hex,
+            **({"is_first": True} if is_first else {}),
+        },
+        language=user.language or None,
+        event_key=f"users.forgot_password:{row.pk.hex}",
+    )
+    return row
+
+
+def _newest(user: User, now: datetime) -> OneTimeToken | None:
+    return OneTimeToken.open(now).filter(user=user, purpose=_RESET).order_by("-created_at").first()
+
+
+def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
+    """The row a link proves, still unspent: a password the policy refuses leaves the link good.
+
+    Raises RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD.
+    """
+    row = one_time_tokens.find(token, _RESET)
+    if row is None or normal_email(row.email) != normal_email(email):
+        raise _bad_token()
+    has_factor = MfaDevice.objects.filter(user=row.user_id, confirmed_at__isnull=False).exists()
+    password_strength.check(password, email=row.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
+    return row
+
+
+@transaction.atomic
+def reset(row: OneTimeToken, *, password_hash: str, actor: Actor) -> None:
+    """Spend the link and set the password; every session ends and the pause is lifted."""
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    if not one_time_tokens.use_up(row) or user.email != row.email or not user.is_active:
+        raise _bad_token()
+    set_password(user, password_hash, event="password.reset", actor=replace(actor, user=user, label="reset"))
+
+
+@transaction.atomic
+def change(
+    user: User, *, password_hash: str, compared: str | None = None, actor: Actor, keep: uuid.UUID | None = None
+) -> User | None:
+    """A person's own new password; every other session ends. None when the account is not as it was `compared`."""
+    row = User.objects.select_for_update().get(pk=user.pk)
+    if not row.is_active or (compared is not None and row.password != compared):
+        return None
+    set_password(row, password_hash, event="password.changed", actor=actor, keep=keep)
+    return row
+
+
+def set_password(user: User, password_hash: str, *, event: str, actor: Actor, keep: uuid.UUID | None = None) -> int:
+    """The new password of a locked row: open links and waiting sign-ins die, sessions but the one to `keep` end, the
+    pause is lifted, the owner is told. Return how many sessions ended."""
+    now = timezone.now()
+    user.password = password_hash
+    user.password_changed_at = now
+    user.must_reset = False
+    user.updated_by = actor.label
+    user.save()
+    one_time_tokens.void(user, *_DYING)
+    rate_limits.end_pause(user.email)
+    ended = sessions.end_all_sessions(user.pk, reason="password", keep=keep)
+    audit.record(event, actor=actor, user=user, ended=ended)
+    security_mails.password_changed(user, by_staff=actor.user != user)
+    return ended
+
+
+def _bad_token() -> ProductError:
+    return ProductError(
+        "RESET_PASSWORD_BAD_TOKEN", "The link is wrong, has been used or has expired.", detail="Bad Request"
     )
 
 
-class PolicyValidator:
-    """The policy for Django's own forms and commands, `createsuperuser` among them."""
-
-    def validate(self, password: str, user: Any = None) -> None:
-        if reason := broken_rule(password, email=getattr(user, "email", None) or ""):
-            raise ValidationError(MESSAGES[reason], code=reason.lower())
-
-    def get_help_text(self) -> str:
-        return help_text()
+# --- Change -----------------------------------------------------------------------------------------------------------
 
 
-def _missing_class(password: str) -> str | None:
-    if not any(character.isupper() for character in password):
-        return "NO_UPPERCASE"
-    if not any(character.islower() for character in password):
-        return "NO_LOWERCASE"
-    if not any(character.isdigit() for character in password):
-        return "NO_NUMBER"
-    if not SPECIAL.intersection(password):
-        return "NO_SPECIAL_CHAR"
-    return None
+def begin_change(user: User, *, new_password: str, actor: Actor) -> sign_in.Attempt:
+    """Look at the new password, then count a try at the current one like a sign-in.
 
-
-def _contains_address(password: str, email: str) -> bool:
-    """Whether a name of the address or the product stands in the password, whatever its case and its leet."""
-    readings = guesses.readings(password)
-    # Where lower case meets upper case a word begins, as in `myNavy`.
-    spaced = guesses.readings(re.sub(r"(?<=[^\W\d_])(?=[A-Z])", " ", password)) | readings
-    long, short = _names(email)
-    return any(name in reading for name in long for reading in readings) or any(
-        re.search(rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])", reading) for name in short for reading in spaced
-    )
-
-
-def _names(email: str) -> tuple[set[str], set[str]]:
-    """What may not stand anywhere in the password, and what may not be a word of it.
-
-    The local part and the product's name as a whole, and the words of the local part and of the domain (its last label
-    aside), if they have 4 or more letters; a word of 4 letters stands in many others by chance.
+    Compare with `encoded`, then call `reauthentication.check`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken
+    rule; PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
-    local, _, domain = email.rpartition("@")
-    local_words = re.findall(r"[^\W\d_]+", local)
-    domain_words = re.findall(r"[^\W\d_]+", domain.rpartition(".")[0])
-    product = settings.PRODUCT_NAME
-    whole = {local, local.partition("+")[0], "".join(local_words), product, "".join(product.split())}
-    words = {word for word in (*local_words, *domain_words) if word.lower() not in _NO_NAMES}
-    long = {word for word in words if len(word) > 4} | {name for name in whole if sum(map(str.isalpha, name)) >= 4}
-    short = {word for word in words if len(word) == 4}
-    return _readings_of(long), _readings_of(short)
+    password_strength.check(
+        new_password,
+        email=user.email,
+        code="CHANGE_PASSWORD_INVALID_PASSWORD",
+        has_factor=second_factors.has_factor(user),
+    )
+    return reauthentication.begin(user, actor=actor)
 
 
-def _readings_of(names: set[str]) -> set[str]:
-    return {reading for name in names for reading in guesses.readings(name)}
+def finish_change(
+    user: User, *, password_hash: str, attempt: sign_in.Attempt, actor: Actor, keep: uuid.UUID | None
+) -> None:
+    """Set the new password; the other sessions end. PASSWORD_WRONG when it has changed since the comparison."""
+    actor = actor.as_user(user)
+    changed = change(user, password_hash=password_hash, compared=attempt.encoded, actor=actor, keep=keep)
+    if changed is None:
+        raise reauthentication.wrong()

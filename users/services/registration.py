@@ -23,7 +23,7 @@ from notifications.rendering.names import greeting_name
 from notifications.services import outbox
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
-from users.services import audit, limiter, mailing, notices, passwords, recovery, tokens
+from users.services import audit, password_strength, passwords, rate_limits, security_mails, tokens
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
 _KEPT_PER_USER = 10
@@ -58,8 +58,8 @@ def check_register(*, email: str, password: str, actor: Actor) -> None:
     context = {"email": email, "emailDomain": email.rpartition("@")[2], "remoteAddress": actor.request.ip}
     if not feature_flags.is_enabled(ENABLE_REGISTRATION, context):
         raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
-    limiter.count_ip(limiter.REGISTER_IP, actor.request.ip)
-    passwords.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
+    rate_limits.count_ip(rate_limits.REGISTER_IP, actor.request.ip)
+    password_strength.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 
 
 def salt(email: str) -> str:
@@ -126,8 +126,8 @@ def _proved(user: User, held: str) -> Registration | None:
 def _answer_owner(user: User, actor: Actor) -> uuid.UUID:
     """Tell the owner that somebody tried to register the address; return an id that nobody has."""
     audit.record("user.registered", actor=actor, user=user, outcome="refused", why="exists")
-    if mailing.may_mail("already_registered", user.email):
-        notices.already_registered(user, info=actor.request)
+    if rate_limits.may_mail("already_registered", user.email):
+        security_mails.already_registered(user, info=actor.request)
     return uuid.UUID(bytes=tokens.subject_mac("decoy id", user.email)[:16], version=4)
 
 
@@ -140,8 +140,8 @@ def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
         TOO_MANY_REQUESTS (429): beyond the mails of one IP address.
     """
     now = timezone.now()
-    mailing.count_mail(actor)
-    may_mail = mailing.may_mail("registration_code", email)
+    rate_limits.count_mail(actor)
+    may_mail = rate_limits.may_mail("registration_code", email)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(email=email).first()
         if user is None or user.is_verified or not user.is_active:
@@ -234,12 +234,12 @@ def verify(*, token: str, code: str, actor: Actor, held: str = "") -> None:
     proved = row.registration or _proved(user, held)
     # Beyond the wrong codes of a day a proved registration's own code is still good, but for nobody's password: a
     # stranger who proves a registration of his own and goes on guessing must win nothing.
-    is_flooded = limiter.reserve(limiter.CODE.of(row.email)) is not None
+    is_flooded = rate_limits.reserve(rate_limits.CODE.of(row.email)) is not None
     if not _is_right(row, user, token, code, own_only=is_flooded) or (is_flooded and proved is None):
         audit.record("user.verified", actor=actor, user=user, outcome="failed")
         raise _bad_token()
     if not is_flooded:
-        limiter.give_back(limiter.CODE.of(row.email))
+        rate_limits.give_back(rate_limits.CODE.of(row.email))
     _verify(row, proved, actor, keeps_password=not is_flooded)
 
 
@@ -329,4 +329,4 @@ def welcome(user: User) -> None:
         event_key=f"users.welcome:{user.pk.hex}",
     )
     if not user.has_usable_password():
-        recovery.send_link(user, is_first=True)
+        passwords.send_link(user, is_first=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
 from lib.db import adapted
 from lib.errors import ProductError
-from users.models import LiveSessions, RefreshToken, User, UserSession
+from users.models import AuditEvent, LiveSessions, RefreshToken, User, UserSession
 from users.models.sessions import idle_since
-from users.services import audit, tokens
+from users.services import audit, devices, rate_limits, security_mails, tokens
 
 _SEEN_EVERY = timedelta(minutes=1)
 
@@ -176,3 +179,222 @@ def end_session(session: UserSession, *, reason: str, actor: Actor) -> bool:
         return False
     audit.record("session.ended", actor=actor, user=session.user, session_id=session.pk, why=reason, kind=session.kind)
     return True
+
+
+# --- Refresh tokens ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Lives are whole seconds. `refresh` is None when the client keeps the one it has."""
+
+    access: str
+    access_seconds: int
+    refresh: str | None
+    refresh_seconds: int
+
+
+def first_tokens(user: User, session: UserSession, now: datetime) -> Tokens:
+    """The pair a new session starts with."""
+    refresh = tokens.new_refresh()
+    _store(refresh, session, now)
+    return _tokens(user, session, refresh, now)
+
+
+def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime) -> Tokens:
+    left = int((session.expires_at - now).total_seconds())
+    return Tokens(
+        access=tokens.make_access(user, session.pk, now),
+        access_seconds=settings.USERS_ACCESS_TOKEN_EXPIRE_SECONDS,
+        refresh=refresh,
+        refresh_seconds=min(settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS, left),
+    )
+
+
+def refresh(*, token: str, actor: Actor) -> Tokens:
+    """Rotate a refresh token (RFC 9700, 4.14.2): a new access token and the successor of `token`.
+
+    All who present one token within the leeway get the same successor, and later, too, while that one was never used
+    and `token` was not itself answered so late; the owner is told. Else it is a replay: the session ends, which is on
+    record and mailed to its owner.
+
+    Raises:
+        REFRESH_TOKEN_INVALID (400): anything not live, a replay included.
+        TOO_MANY_REQUESTS (429): over the session's limit.
+    """
+    try:
+        result = _refresh(token, actor)
+    except IntegrityError:
+        # Two callers without row locks between them: the other one wrote the successor, which is now there to read.
+        result = _refresh(token, actor)
+    if isinstance(result, rate_limits.Block):
+        raise rate_limits.too_many(result)
+    if result is None:
+        raise ProductError("REFRESH_TOKEN_INVALID", "The refresh token is not valid.")
+    return result
+
+
+# By hand, because all clients come for new tokens every few minutes. It locks the token's row alone, and filters by
+# nothing but the hash: a waiting transaction must see that row as it became.
+_LOCK = """
+SELECT s.id, s.user_id, s.kind, s.label, s.last_seen_at, s.expires_at, s.revoked_at, u.is_active, u.email, u.first_name,
+  t.id AS token_id, t.created_at > %s AS is_young, t.used_at IS NULL AS is_unused, t.used_at >= %s AS is_in_leeway
+FROM users_refreshtoken t JOIN users_usersession s ON s.id = t.session_id JOIN users_user u ON u.id = s.user_id
+WHERE t.hash = %s {lock}
+"""
+_SPEND = "UPDATE users_refreshtoken SET used_at = %s WHERE id = %s"
+_STORE = "INSERT INTO users_refreshtoken (hash, session_id, parent_id, created_at) VALUES (%s, %s, %s, %s)"
+
+
+def _locked(token: str, now: datetime) -> Any:
+    """The session of a token, with what is known of the token and of its user; None for an unknown one."""
+    youngest = now - timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
+    leeway = now - timedelta(seconds=settings.USERS_REFRESH_LEEWAY_SECONDS)
+    sql = _LOCK.format(lock="FOR UPDATE OF t" if connection.features.has_select_for_update_of else "")
+    session: Any = next(iter(UserSession.objects.raw(sql, adapted(youngest, leeway, tokens.refresh_hash(token)))), None)
+    if session is not None:
+        session.user = User.from_db(
+            connection.alias, ("id", "email", "first_name"), (session.user_id, session.email, session.first_name)
+        )
+    return session
+
+
+def _store(token: str, session: UserSession, now: datetime, parent_id: int | None = None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_STORE, adapted(tokens.refresh_hash(token), session.pk, parent_id, now))
+
+
+@transaction.atomic
+def _refresh(token: str, actor: Actor) -> Tokens | rate_limits.Block | None:
+    """Refusals are returned, not raised: what they write must last."""
+    now = timezone.now()
+    session = _locked(token, now)
+    if session is None or not _is_live(session, now):
+        return None
+    user = session.user
+    if block := rate_limits.reserve(rate_limits.REFRESH.of_thing("session", session.pk.hex)):
+        return block
+    if settings.USERS_SESSION_IDLE_SECONDS:
+        note_seen(session, now)
+    if not settings.USERS_REFRESH_ROTATION:
+        return _tokens(user, session, None, now)
+    if session.is_unused:
+        successor = tokens.refresh_successors(token)[0]
+        with connection.cursor() as cursor:
+            cursor.execute(_SPEND, adapted(now, session.token_id))
+        _store(successor, session, now, session.token_id)
+        return _tokens(user, session, successor, now)
+    if session.is_in_leeway:
+        return _tokens(user, session, _newest(token), now)
+    if unused := _answered_again(token, session, actor, now):
+        return _tokens(user, session, unused, now)
+    _end_replayed(session, actor, now)
+    return None
+
+
+def _answered_again(token: str, session: Any, actor: Actor, now: datetime) -> str | None:
+    """The successor of a spent token whose answer was lost on the way: nobody has used it yet.
+
+    Not twice in a row. If a thief asked, two hold the successor now; the second of them to use it must be a replay.
+    """
+    spent = RefreshToken.objects.select_related("parent").get(pk=session.token_id)
+    unused = RefreshToken.objects.select_for_update().filter(parent=spent, used_at=None).first()
+    by_hash = {tokens.refresh_hash(candidate): candidate for candidate in tokens.refresh_successors(token)}
+    successor = by_hash.get(bytes(unused.hash)) if unused else None
+    if successor is None or (spent.parent is not None and spent.parent.repeated_at is not None):
+        return None
+    if spent.repeated_at is None:
+        RefreshToken.objects.filter(pk=spent.pk).update(repeated_at=now)
+        audit.record("session.resumed", actor=actor, user=session.user, session_id=session.pk)
+        security_mails.session_resumed(session.user, info=actor.request, at=now)
+    return successor
+
+
+def _end_replayed(session: UserSession, actor: Actor, now: datetime) -> None:
+    if end_sessions(UserSession.objects.filter(pk=session.pk), reason="replay"):
+        user = session.user
+        audit.record("session.replay", actor=actor, user=user, session_id=session.pk, outcome="refused")
+        security_mails.session_replay(user, label=session.label, at=now)
+
+
+def _is_live(session: Any, now: datetime) -> bool:
+    idle = idle_since(now, session.kind)
+    return (
+        bool(session.is_active and session.is_young)
+        and session.revoked_at is None
+        and session.expires_at > now
+        and (idle is None or session.last_seen_at > idle)
+    )
+
+
+def _newest(token: str) -> str:
+    """Follow the chain to its end: each step is computed, and looked up to see that it is there."""
+    while True:
+        by_hash = {tokens.refresh_hash(candidate): candidate for candidate in tokens.refresh_successors(token)}
+        known = RefreshToken.objects.filter(hash__in=list(by_hash)).values_list("hash", flat=True).first()
+        if known is None:
+            return token
+        token = by_hash[bytes(known)]
+
+
+# --- Start ------------------------------------------------------------------------------------------------------------
+
+#: From so many failures on, the next sign-in is told of them by mail.
+_MANY_FAILURES = 5
+_FAILURES = frozenset({"login.failed", "mfa.failed"})
+_NEWEST = 200
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session of `user` with its first pair of tokens."""
+
+    user: User
+    tokens: Tokens
+
+
+class Place(Enum):
+    """What is known of where a sign-in comes from."""
+
+    FIRST = "first"  #: The account has never been signed in to.
+    KNOWN = "known"  #: It holds a cookie of the account's, and calls from a network and program seen before.
+    NEW = "new"
+
+
+def place_of(user: User, actor: Actor) -> Place:
+    """Known by the cookie that a sign-in left; an office shares a network, and a program names itself as it likes."""
+    own, macs = UserSession.objects.filter(user=user), tokens.network_macs(actor.request)
+    if devices.known(actor.request.device, user.email) and own.filter(network_mac__in=macs).exists():
+        return Place.KNOWN
+    return Place.NEW if own.exists() else Place.FIRST
+
+
+def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], place: Place) -> Tokens:
+    """A new API session; the owner hears of a new place, and of many failures before. Call it in a transaction."""
+    session = new_session(user, actor.request, UserSession.Kind.API, now, amr)
+    note_sign_in(user, session, actor, place=place)
+    return first_tokens(user, session, now)
+
+
+def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Opened:
+    """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
+    place = place_of(user, actor)
+    User.objects.filter(pk=user.pk).update(last_login=now, language=actor.request.language or user.language)
+    return Opened(user, signed_in(user, actor, now, amr=amr, place=place))
+
+
+def note_sign_in(user: User, session: UserSession, actor: Actor, *, place: Place) -> None:
+    """Put a sign-in on record and tell the owner what is out of the ordinary. `user.last_login` is the one before."""
+    failures = _failures_before(user)
+    audit.record("login.ok", actor=actor, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
+    if failures >= _MANY_FAILURES:
+        security_mails.sign_in_after_failures(user, count=failures, info=actor.request, at=session.created_at)
+    if place is Place.NEW:
+        security_mails.new_sign_in(user, info=actor.request, at=session.created_at)
+
+
+def _failures_before(user: User) -> int:
+    """Failed tries since the last sign-in, as far as the account's newest 200 events tell."""
+    since = user.last_login or user.created_at
+    newest = AuditEvent.objects.filter(user_id=user.pk).order_by("-id").values_list("event", "at")[:_NEWEST]
+    return sum(event in _FAILURES and at > since for event, at in newest)

@@ -17,15 +17,13 @@ from lib.text import is_storable, printable
 from users.models import AuditEvent, User, UserSession
 from users.services import (
     audit,
-    export,
-    factors,
     hashing,
-    limiter,
-    mailing,
+    password_strength,
     passwords,
-    ranks,
-    recovery,
+    personal_data,
+    rate_limits,
     registration,
+    second_factors,
     sessions,
 )
 
@@ -81,9 +79,9 @@ def edit(user: User, *, actor: Actor, **fields: Any) -> User:
     unknown = fields.keys() - _NAMES - _MARKS - _GRANTS
     if unknown:
         raise ValueError(f"not editable: {sorted(unknown)}")
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     if fields.keys() - _NAMES:
-        ranks.require_superuser(actor)
+        require_superuser(actor)
         require_proof(actor)
     if fields.get("is_superuser") is False or fields.get("is_staff") is False:
         if actor.user is not None and actor.user.pk == user.pk:
@@ -149,9 +147,9 @@ def refuse_last_superuser(user: User) -> None:
 @transaction.atomic
 def activate(user: User, *, actor: Actor) -> bool:
     """Let the person sign in again and lift the pause; does not verify the address. Return whether it was inactive."""
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     row = _locked(user)
-    limiter.lift_pause(row.email, factors=True)
+    rate_limits.end_pause(row.email, factors=True)
     if row.is_active:
         return False
     make_active(row)
@@ -173,7 +171,7 @@ def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
 
     Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
     """
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     require_proof(actor)
     reason = _given(reason)
     if actor.user is not None and actor.user.pk == user.pk:
@@ -193,7 +191,7 @@ def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
 @transaction.atomic
 def mark_verified(user: User, *, actor: Actor, reason: str) -> bool:
     """Take the address as verified without a code, on somebody's word; return whether it was not."""
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     require_proof(actor)
     reason = _given(reason)
     row = _locked(user)
@@ -214,9 +212,9 @@ def mark_verified(user: User, *, actor: Actor, reason: str) -> bool:
 @transaction.atomic
 def unlock(user: User, *, actor: Actor) -> bool:
     """Lift the pause after wrong passwords or codes; return whether there was one."""
-    ranks.require(user, actor=actor)
-    was_paused = limiter.is_paused(user.email)
-    limiter.lift_pause(user.email, factors=True)
+    require_reach(user, actor=actor)
+    was_paused = rate_limits.is_paused(user.email)
+    rate_limits.end_pause(user.email, factors=True)
     if was_paused:
         _sign(user, actor)
         audit.record("user.unlocked", actor=actor, user=user)
@@ -226,12 +224,12 @@ def unlock(user: User, *, actor: Actor) -> bool:
 @transaction.atomic
 def send_reset(user: User, *, actor: Actor) -> None:
     """Mail a reset link; USER_INACTIVE for a deactivated account, TOO_MANY_REQUESTS (429) beyond the limits of mail."""
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
-    mailing.require_mail("forgot_password", row.email, actor=actor)
-    recovery.send_link(row)
+    rate_limits.require_mail("forgot_password", row.email, actor=actor)
+    passwords.send_link(row)
     audit.record("password.reset_requested", actor=actor, user=row)
     _sign(row, actor)
 
@@ -240,13 +238,13 @@ def send_reset(user: User, *, actor: Actor) -> None:
 def send_code(user: User, *, actor: Actor) -> None:
     """Mail a registration code to an unverified, active account; USER_INACTIVE, USER_VERIFIED, TOO_MANY_REQUESTS (429)
     beyond the limits of mail."""
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
     if row.is_verified:
         raise ProductError("USER_VERIFIED", "The address is verified already.")
-    mailing.require_mail("registration_code", row.email, actor=actor)
+    rate_limits.require_mail("registration_code", row.email, actor=actor)
     registration.send_code(row)
     audit.record("user.code_sent", actor=actor, user=row)
     _sign(row, actor)
@@ -255,7 +253,7 @@ def send_code(user: User, *, actor: Actor) -> None:
 @transaction.atomic
 def sign_out(user: User, *, actor: Actor) -> int:
     """End every session, the admin's included; return how many."""
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     ended = sessions.end_all_sessions(user.pk, reason="staff")
     if ended:
         _sign(user, actor)
@@ -266,7 +264,7 @@ def sign_out(user: User, *, actor: Actor) -> int:
 @transaction.atomic
 def end_session(session: UserSession, *, actor: Actor) -> bool:
     """End one session; return whether it was live. SUPERUSERS_ONLY, ADMINS_ONLY."""
-    ranks.require(session.user, actor=actor)
+    require_reach(session.user, actor=actor)
     return sessions.end_session(session, reason="staff", actor=actor)
 
 
@@ -277,9 +275,9 @@ def remove_factors(user: User, *, actor: Actor, reason: str) -> int:
     REASON_REQUIRED, CANNOT_RESET_OWN_MFA, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
     """
     reason = _given(reason)
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     require_proof(actor)
-    return factors.remove_all(user, actor=actor, reason=reason)
+    return second_factors.remove_all(user, actor=actor, reason=reason)
 
 
 def export_of(user: User, *, actor: Actor, reason: str) -> Iterator[str]:
@@ -288,9 +286,9 @@ def export_of(user: User, *, actor: Actor, reason: str) -> Iterator[str]:
     REASON_REQUIRED, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
     """
     reason = _given(reason)
-    ranks.require(user, actor=actor)
+    require_reach(user, actor=actor)
     require_proof(actor)
-    return export.made(user, actor=actor, reason=reason)
+    return personal_data.export(user, actor=actor, reason=reason)
 
 
 @transaction.atomic
@@ -339,15 +337,15 @@ def reset_password(user: User, password: str, *, actor: Actor) -> int:
     """
     if not is_storable(password):
         raise ProductError("PASSWORD_UNREADABLE", "The password holds characters that are no text.")
-    has_factor = factors.has_factor(user)
-    passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
+    has_factor = second_factors.has_factor(user)
+    password_strength.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
     encoded = hashing.make(password)
     with transaction.atomic():
         row = _locked(user)
         if not row.is_active:
             make_active(row)
             audit.record("user.activated", actor=actor, user=row)
-        return recovery.set_password(row, encoded, event="password.reset", actor=actor)
+        return passwords.set_password(row, encoded, event="password.reset", actor=actor)
 
 
 def create_first_admin() -> str | None:
@@ -364,7 +362,7 @@ def create_first_admin() -> str | None:
             user.password, user.password_changed_at = encoded, timezone.now()
             user.save(update_fields=["password", "password_changed_at", "updated_at"])
         else:
-            recovery.set_password(user, encoded, event="password.reset", actor=actor)
+            passwords.set_password(user, encoded, event="password.reset", actor=actor)
     return password
 
 
@@ -380,3 +378,23 @@ def _given(reason: str) -> str:
     if len(reason) > _REASON_MAX_LENGTH or not is_storable(reason):
         raise ProductError("REASON_TOO_LONG", f"A reason has at most {_REASON_MAX_LENGTH} characters.")
     return reason
+
+
+# --- Hierarchy --------------------------------------------------------------------------------------------------------
+
+
+def require_reach(user: User, *, actor: Actor) -> None:
+    """SUPERUSERS_ONLY, ADMINS_ONLY (403). Commands and the person themselves may; what they may is asked elsewhere."""
+    if actor.user is None:
+        return
+    row = User.objects.only("is_staff", "is_superuser").get(pk=user.pk)
+    if not actor.user.reaches(row):
+        code, who = ("SUPERUSERS_ONLY", "superusers") if row.is_superuser else ("ADMINS_ONLY", "administrators")
+        whom = "superusers" if row.is_superuser else "staff"
+        raise ProductError(code, f"Only {who} act on accounts of {whom}.", status=403)
+
+
+def require_superuser(actor: Actor) -> None:
+    """Whoever could give rights away could give them to themselves; SUPERUSERS_ONLY (403)."""
+    if actor.user is not None and not actor.user.is_superuser:
+        raise ProductError("SUPERUSERS_ONLY", "Only superusers give and take rights.", status=403)

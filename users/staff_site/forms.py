@@ -15,9 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.errors import ProductError
-from users import services
 from users.models import User
-from users.services import factors, hashing, passwords, reauthentication
+from users.services import hashing, password_strength, reauthentication, second_factors, sign_in
 
 
 class Refusable(forms.Form):
@@ -50,7 +49,7 @@ class SignInForm(AdminAuthenticationForm):
 def method_of(code: str) -> str:
     """Which kind of code was typed: six digits come from an app, all else is a recovery code."""
     digits = "".join(code.split())
-    return factors.TOTP if len(digits) == 6 and digits.isdigit() else factors.RECOVERY
+    return second_factors.TOTP if len(digits) == 6 and digits.isdigit() else second_factors.RECOVERY
 
 
 class CodeInput(forms.TextInput):
@@ -138,7 +137,7 @@ class ProofForm(Refusable):
         try:
             checked = hashing.check(given, attempt.encoded)
         except ProductError:
-            services.give_up(attempt)
+            sign_in.give_up(attempt)
             raise
         reauthentication.by_password(user, attempt, checked)
 
@@ -153,7 +152,7 @@ class ChangePasswordForm(AdminPasswordChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["new_password1"].help_text = lazy(passwords.help_text, str)()
+        self.fields["new_password1"].help_text = lazy(password_strength.help_text, str)()
 
     def clean_old_password(self) -> str:
         given = cast(str, self.cleaned_data["old_password"])
@@ -168,7 +167,7 @@ class ChangePasswordForm(AdminPasswordChangeForm):
     def validate_password_for_user(self, user: Any, *args: Any, **kwargs: Any) -> None:
         if password := self.cleaned_data.get("new_password2"):
             try:
-                passwords.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+                password_strength.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
             except ProductError as error:
                 self.add_error("new_password2", error.message)
 
@@ -181,7 +180,9 @@ def _new_password(label: Any, **more: Any) -> forms.CharField:
 class ChoosePasswordForm(Refusable):
     """A first password, typed twice."""
 
-    password = _new_password(_("New password"), help_text=lazy(passwords.help_text, str)(), attrs={"autofocus": True})
+    password = _new_password(
+        _("New password"), help_text=lazy(password_strength.help_text, str)(), attrs={"autofocus": True}
+    )
     again = _new_password(_("New password, once more"))
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -191,7 +192,7 @@ class ChoosePasswordForm(Refusable):
     def clean_password(self) -> str:
         password = cast(str, self.cleaned_data["password"])
         try:
-            passwords.check(password, email=self.user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
+            password_strength.check(password, email=self.user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
         except ProductError as error:
             raise self.refused(error) from error
         return password

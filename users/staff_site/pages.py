@@ -14,7 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from users.models import User
-from users.services import factors
+from users.services import second_factors
 from users.staff_site import access
 
 #: Where the Django session keeps the message that is shown after a fresh proof.
@@ -38,7 +38,7 @@ def recovery_codes(request: HttpRequest, *, codes: list[str], back_url: str) -> 
     return page(request, "recovery_codes", _("Recovery codes"), codes=codes, back_url=back_url)
 
 
-def new_app(request: HttpRequest, app: factors.Enrolment, **context: Any) -> HttpResponse:
+def new_app(request: HttpRequest, app: second_factors.Enrolment, **context: Any) -> HttpResponse:
     """The QR code, the same secret in groups for those who type it, and the field for the first code."""
     groups = [app.secret[start : start + 4] for start in range(0, len(app.secret), 4)]
     return page(request, "app", svg=app.svg, groups=groups, email=app.device.user.email, **context)
@@ -62,7 +62,7 @@ def with_next(name: str, wanted: str) -> str:
 
 def passkey_url(name: str, wanted: str, user: User | None = None) -> str:
     """Where a passkey is sent to; empty where none can be used, or where `user` has none."""
-    has_one = user is None or factors.WEBAUTHN in factors.methods(user)
+    has_one = user is None or second_factors.WEBAUTHN in second_factors.methods(user)
     return with_next(name, wanted) if access.offers_passkeys() and has_one else ""
 
 
@@ -74,7 +74,7 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
 
 def to_missing_factor(request: HttpRequest, wanted: str) -> HttpResponse:
     """Where a session has to go that has proved too little: to a code, or to a first factor."""
-    has_factor = isinstance(request.user, User) and factors.has_factor(request.user)
+    has_factor = isinstance(request.user, User) and second_factors.has_factor(request.user)
     return HttpResponseRedirect(with_next("admin:reauthenticate" if has_factor else "admin:enrol_factor", wanted))
 
 

@@ -14,9 +14,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from lib.actors import Actor
 from lib.errors import ProductError
-from users import services
 from users.models import OneTimeToken, User
-from users.services import enrolment, factors, hashing
+from users.services import hashing, invitations, passwords, second_factors
 from users.staff_site import pending_sign_in
 from users.staff_site.forms import ChangePasswordForm, ChoosePasswordForm
 from users.staff_site.pages import page
@@ -41,7 +40,7 @@ class ChangePasswordView(PasswordChangeView):
             return self.form_invalid(form)
         actor = Actor.of(self.request, "admin")
         keep = form.user.session_id
-        if user := services.change_password(form.user, password_hash=encoded, actor=actor, keep=keep):
+        if user := passwords.change(form.user, password_hash=encoded, actor=actor, keep=keep):
             # Django's session knows the old hash; the UserSession goes on.
             update_session_auth_hash(self.request, user)
         return HttpResponseRedirect(self.get_success_url())
@@ -51,7 +50,7 @@ class ChangePasswordView(PasswordChangeView):
 def open_link(request: HttpRequest, *, token: str) -> HttpResponse:
     """The link leads at once to an address without its token, which no Referer and no history can give away."""
     try:
-        row = enrolment.check(token)
+        row = invitations.check(token)
     except ProductError as error:
         return _over(request, error)
     request.session.cycle_key()
@@ -70,7 +69,7 @@ def choose(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         try:
             encoded = hashing.make(form.cleaned_data["password"])
-            user = enrolment.redeem(row, password_hash=encoded, actor=Actor.of(request, "admin"))
+            user = invitations.redeem(row, password_hash=encoded, actor=Actor.of(request, "admin"))
         except ProductError as error:
             if error.code != "BUSY":
                 return _over(request, error)
@@ -79,14 +78,14 @@ def choose(request: HttpRequest) -> HttpResponse:
             request.session.pop(_LINK, None)
             pending_sign_in.start(request, user)
             return HttpResponseRedirect(
-                reverse("admin:login_code" if factors.has_factor(user) else "admin:enrol_factor")
+                reverse("admin:login_code" if second_factors.has_factor(user) else "admin:enrol_factor")
             )
     return page(request, "password", _("Choose a password"), form=form, email=row.email)
 
 
 def _opened(request: HttpRequest) -> OneTimeToken | None:
     row_id = pending_sign_in.read_id(request, _LINK)
-    return enrolment.waiting(row_id) if row_id else None
+    return invitations.find(row_id) if row_id else None
 
 
 def _over(request: HttpRequest, error: ProductError | None = None) -> HttpResponse:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import OneTimeToken, User
-from users.services import factors, sessions
+from users.services import second_factors, sessions
 from users.staff_site import access, pending_sign_in
 from users.staff_site.forms import AppCodeForm
 from users.staff_site.pages import (
@@ -40,7 +40,7 @@ def enrolling(request: HttpRequest) -> tuple[OneTimeToken | None, User] | HttpRe
     user = row.user if row else request.user if access.is_staff(request) else None
     if not isinstance(user, User):
         return to_sign_in(request)
-    if factors.has_factor(user):
+    if second_factors.has_factor(user):
         return HttpResponseRedirect(with_next("admin:login_code" if row else "admin:second_factor", next_url(request)))
     if row is None and not access.is_fresh(request):
         return ask_proof(request, back_url=with_next("admin:enrol_factor", next_url(request)))
@@ -91,7 +91,7 @@ def has_enrolled(request: HttpRequest, row: OneTimeToken | None, user: User, *, 
 
 def overview(request: HttpRequest) -> HttpResponse:
     user = cast(User, request.user)
-    devices, codes_left = factors.overview(user)
+    devices, codes_left = second_factors.overview(user)
     return page(
         request,
         "second_factor",
@@ -124,7 +124,7 @@ def add_app(request: HttpRequest) -> HttpResponse:
 def remove(request: HttpRequest, *, device_id: uuid.UUID) -> HttpResponse:
     user = cast(User, request.user)
     try:
-        factors.remove(user, device_id, actor=Actor.of(request, "admin"), keep=user.session_id)
+        second_factors.remove(user, device_id, actor=Actor.of(request, "admin"), keep=user.session_id)
     except ProductError as error:
         return _back(request, error)
     messages.success(request, _("The second factor is removed; you are signed out everywhere else."))
@@ -135,7 +135,7 @@ def remove(request: HttpRequest, *, device_id: uuid.UUID) -> HttpResponse:
 def new_codes(request: HttpRequest) -> HttpResponse:
     user = cast(User, request.user)
     try:
-        codes = factors.new_recovery_codes(user, actor=Actor.of(request, "admin"), keep=user.session_id)
+        codes = second_factors.new_recovery_codes(user, actor=Actor.of(request, "admin"), keep=user.session_id)
     except ProductError as error:
         return _back(request, error)
     return recovery_codes(request, codes=codes, back_url=reverse("admin:second_factor"))

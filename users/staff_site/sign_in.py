@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
 from users.models import User
-from users.services import factors
+from users.services import second_factors
 from users.staff_site import access, pending_sign_in
 from users.staff_site.forms import CodeForm, ProofForm, SignInForm, method_of
 from users.staff_site.pages import after_proof, next_url, page, passkey_url, to_missing_factor, to_sign_in, with_next
@@ -32,7 +32,7 @@ class SignInView(LoginView):
         if settings.USERS_STAFF_MFA != "required" and pending_sign_in.sign_in_by_password(self.request, user):
             return HttpResponseRedirect(wanted)
         pending_sign_in.start(self.request, user)
-        has_factor = factors.has_factor(user)
+        has_factor = second_factors.has_factor(user)
         return HttpResponseRedirect(with_next("admin:login_code" if has_factor else "admin:enrol_factor", wanted))
 
 
@@ -72,7 +72,7 @@ def code(request: HttpRequest) -> HttpResponse:
     if row is None:
         return to_sign_in(request)
     user = cast(User, row.user)
-    if not factors.has_factor(user):
+    if not second_factors.has_factor(user):
         return HttpResponseRedirect(with_next("admin:enrol_factor", next_url(request)))
 
     def check(given: str) -> bool:
@@ -103,7 +103,7 @@ def reauthenticate(request: HttpRequest) -> HttpResponse:
     user = request.user
     if not isinstance(user, User) or not access.is_staff(request) or user.session_id is None:
         return redirect_to_login(next_url(request), reverse("admin:login"))
-    has_factor = factors.has_factor(user)
+    has_factor = second_factors.has_factor(user)
     form = ProofForm(
         request.POST if request.method == "POST" else None,
         request=request,

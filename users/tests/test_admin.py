@@ -14,9 +14,8 @@ from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from lib.middleware import PAGE_POLICY
 from notifications.models import Message
-from users import services
 from users.models import User, UserSession
-from users.services import limiter, sessions, signin
+from users.services import rate_limits, sessions, sign_in, staff
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -60,8 +59,8 @@ def person(*, paused=False, signed_in=False, **fields):
 
 
 def pause(user, address="203.0.113.7"):
-    for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, RequestInfo(address)))
+    for _ in range(rate_limits.LOGIN.max_count):
+        rate_limits.reserve(sign_in.login_bucket(user.email, RequestInfo(address)))
 
 
 def make_staff(*permissions, email="clerk@example.org"):
@@ -80,7 +79,7 @@ def page(user, end="change"):
     return f"{LIST}{user.pk}/{end}/"
 
 
-def sign_in(client, email, password=PASSWORD):
+def log_in(client, email, password=PASSWORD):
     return client.post(LOGIN, {"username": email, "password": password, "next": INDEX})
 
 
@@ -101,7 +100,7 @@ def state(user):
     fresh = User.objects.values().get(pk=user.pk)
     sessions = list(UserSession.objects.filter(user=user).order_by("pk").values_list("pk", "revoked_at"))
     mails = Message.objects.filter(to_address=user.email).count()
-    return fresh, sessions, limiter.is_paused(user.email), mails
+    return fresh, sessions, rate_limits.is_paused(user.email), mails
 
 
 # --- Signing in -------------------------------------------------------------------------------------------------------
@@ -109,7 +108,7 @@ def state(user):
 
 @pytest.mark.parametrize("typed", ["root@example.org", "ROOT@Example.ORG", "  Root@example.org "])
 def test_staff_sign_in_by_address_in_any_letter_case(client, superuser, typed):
-    response = sign_in(client, typed)
+    response = log_in(client, typed)
 
     assert (response.status_code, response.headers["Location"]) == (302, INDEX)
     assert is_signed_in(client)
@@ -127,7 +126,7 @@ def test_staff_sign_in_by_address_in_any_letter_case(client, superuser, typed):
     ],
 )
 def test_whatever_is_wrong_looks_the_same(client, superuser, typed, password):
-    response = sign_in(client, typed, password)
+    response = log_in(client, typed, password)
 
     assert response.status_code == 200
     assert response.context["form"].errors
@@ -139,7 +138,7 @@ def test_whatever_is_wrong_looks_the_same(client, superuser, typed, password):
 def test_only_active_verified_staff_come_in(client, who):
     user = UserFactory.create(**who)
 
-    response = sign_in(client, user.email)
+    response = log_in(client, user.email)
 
     assert b"is not an active staff account" in response.content
     assert not is_signed_in(client)
@@ -148,10 +147,10 @@ def test_only_active_verified_staff_come_in(client, who):
 
 def test_five_wrong_passwords_pause_even_the_right_one(client, superuser):
     for _ in range(5):
-        assert "Retry-After" not in sign_in(client, superuser.email, "wrong").headers
+        assert "Retry-After" not in log_in(client, superuser.email, "wrong").headers
 
     for password in (PASSWORD, "wrong"):
-        response = sign_in(client, superuser.email.upper(), password)
+        response = log_in(client, superuser.email.upper(), password)
         assert PAUSED in response.content.decode()
         assert 0 < int(response.headers["Retry-After"]) <= 60
     assert not is_signed_in(client)
@@ -159,9 +158,9 @@ def test_five_wrong_passwords_pause_even_the_right_one(client, superuser):
 
 def test_an_unknown_address_is_paused_alike(client):
     for _ in range(5):
-        sign_in(client, "nobody@example.org", "wrong")
+        log_in(client, "nobody@example.org", "wrong")
 
-    response = sign_in(client, "nobody@example.org", "wrong")
+    response = log_in(client, "nobody@example.org", "wrong")
 
     assert PAUSED in response.content.decode()
     assert int(response.headers["Retry-After"]) > 0
@@ -171,7 +170,7 @@ def test_the_pages_own_form_carries_what_signing_in_needs(superuser):
     client = Client(enforce_csrf_checks=True)
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get(LOGIN).content.decode())[1]
 
-    assert sign_in(client, superuser.email).status_code == 403
+    assert log_in(client, superuser.email).status_code == 403
     answer = client.post(LOGIN, {"username": superuser.email, "password": PASSWORD, "csrfmiddlewaretoken": token})
 
     assert answer.status_code == 302
@@ -266,7 +265,7 @@ def test_a_new_password_ends_every_session_but_this_seat(staff_client, superuser
     superuser.refresh_from_db()
     assert superuser.password_changed_at is not None
     assert superuser.updated_by == superuser.pk.hex
-    assert sign_in(Client(), superuser.email, "Another-Horse-8").status_code == 302
+    assert log_in(Client(), superuser.email, "Another-Horse-8").status_code == 302
 
 
 @pytest.mark.parametrize(
@@ -510,12 +509,12 @@ def test_marking_verified_welcomes(staff_client):
 def test_unlocking_lets_the_right_password_in_again(staff_client, client):
     user = person(staff=True)
     for _ in range(5):
-        sign_in(client, user.email, "wrong")
-    assert PAUSED in sign_in(client, user.email).content.decode()
+        log_in(client, user.email, "wrong")
+    assert PAUSED in log_in(client, user.email).content.decode()
 
     staff_client.post(page(user, "unlock"))
 
-    assert sign_in(client, user.email).status_code == 302
+    assert log_in(client, user.email).status_code == 302
 
 
 def test_a_reset_is_mailed_and_only_to_active_people(staff_client):
@@ -561,7 +560,7 @@ def test_the_last_active_superuser_stays(superuser):
 
     assert response.status_code == 403
     with pytest.raises(ProductError, match="last active superuser"):
-        services.deactivate(superuser, actor=Actor.command("deactivate_user"), reason="coup")
+        staff.deactivate(superuser, actor=Actor.command("deactivate_user"), reason="coup")
     superuser.refresh_from_db()
     assert superuser.is_active
 
@@ -685,7 +684,7 @@ def test_a_session_that_ends_meanwhile_does_not_break_saving(staff_client):
     user = person(signed_in=True)
     html = staff_client.get(page(user)).content.decode()
     hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', html))
-    services.sign_out(user, actor=Actor("command", label="test"))
+    staff.sign_out(user, actor=Actor("command", label="test"))
 
     response = staff_client.post(page(user), {**hidden, "first_name": "Grace", "last_name": ""})
 
@@ -758,13 +757,13 @@ def test_a_bad_address_is_a_form_error(staff_client, email):
 
 
 def test_an_address_taken_between_check_and_write_becomes_a_message(staff_client, monkeypatch):
-    create = services.create
+    create = staff.create
 
     def late(**fields):
         UserFactory.create(email=fields["email"])
         return create(**fields)
 
-    monkeypatch.setattr(services, "create", late)
+    monkeypatch.setattr(staff, "create", late)
     response = add(staff_client)
     monkeypatch.undo()
 
@@ -1018,7 +1017,7 @@ def test_every_page_works_under_the_strict_policy(staff_client, client):
         assert_plain(response)
     assert_plain(staff_client.post(page(user, "deactivate")))
     assert_plain(client.get(LOGIN))
-    assert_plain(sign_in(client, "nobody@example.org"))
+    assert_plain(log_in(client, "nobody@example.org"))
     assert_plain(staff_client.post(LOGOUT))
 
 

@@ -9,9 +9,8 @@ from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
-from users import services
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import sessions
+from users.services import sessions, staff
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -110,13 +109,13 @@ def test_services_refuse_too():
     support, root = member("Support"), UserFactory.create(superuser=True)
     actor = Actor("admin", support)
 
-    for verb in (services.unlock, services.send_reset, services.sign_out, services.activate, services.send_code):
+    for verb in (staff.unlock, staff.send_reset, staff.sign_out, staff.activate, staff.send_code):
         with pytest.raises(ProductError, match="Only superusers"):
             verb(root, actor=actor)
     with pytest.raises(ProductError, match="Only superusers"):
-        services.edit(root, actor=actor, first_name="Mallory")
+        staff.edit(root, actor=actor, first_name="Mallory")
     with pytest.raises(ProductError, match="Only superusers give"):
-        services.edit(support, actor=actor, groups=Group.objects.all())
+        staff.edit(support, actor=actor, groups=Group.objects.all())
 
 
 def test_nobody_takes_their_own_factor_or_account_away(staff_client, superuser):

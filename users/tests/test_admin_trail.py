@@ -10,9 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
-from users import services
 from users.models import AuditEvent, MfaDevice, UserSession
-from users.services import audit, limiter, sessions, signin
+from users.services import audit, rate_limits, sessions, sign_in, staff
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -105,7 +104,7 @@ def test_the_id_of_a_person_or_session_finds_its_events(staff_client, user):
 
 def test_a_row_says_who_and_leads_to_person_session_and_request(staff_client, superuser, user):
     session = signed_in(user)
-    services.end_session(session, actor=Actor("admin", superuser))
+    staff.end_session(session, actor=Actor("admin", superuser))
     event = AuditEvent.objects.get(event="session.ended")
 
     row = staff_client.get(AUDIT, {"event": "session.ended"}).content.decode()
@@ -177,8 +176,8 @@ def test_the_page_shows_sessions_factors_and_events(staff_client, user):
     MfaDevice.objects.create(
         user=user, kind="totp", name="<Phone>", secret="sealed-secret", confirmed_at=timezone.now()
     )
-    services.deactivate(user, actor=Actor.command("deactivate_user"), reason="a&b left")
-    services.activate(user, actor=Actor.command("activate_user"))
+    staff.deactivate(user, actor=Actor.command("deactivate_user"), reason="a&b left")
+    staff.activate(user, actor=Actor.command("activate_user"))
     session = signed_in(user)
 
     html = staff_client.get(f"{LIST}{user.pk}/change/").content.decode()
@@ -243,7 +242,7 @@ def test_the_filters_find_who_needs_a_look(staff_client, client, superuser, quer
     UserFactory.create(email="moved@example.org", password="bcrypt$$2b$12$x")
     UserFactory.create(email="leaving@example.org", is_active=False, delete_after_at=timezone.now())
     paused = UserFactory.create(email="paused@example.org")
-    for _ in range(limiter.LOGIN.max_count):
+    for _ in range(rate_limits.LOGIN.max_count):
         client.post("/api/login", {"username": paused.email, "password": "Wrong-Horse-7"})
     UserFactory.create(email="plain@example.org")
 
@@ -251,12 +250,12 @@ def test_the_filters_find_who_needs_a_look(staff_client, client, superuser, quer
 
 
 def test_a_lifted_pause_leaves_the_filter(staff_client, user):
-    for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, RequestInfo("203.0.113.7")))
+    for _ in range(rate_limits.LOGIN.max_count):
+        rate_limits.reserve(sign_in.login_bucket(user.email, RequestInfo("203.0.113.7")))
     write("login.paused", outcome="refused", user=user)
     assert rows(staff_client.get(LIST, {"look": "paused"})) == [user]
 
-    services.unlock(user, actor=Actor("command", label="test"))
+    staff.unlock(user, actor=Actor("command", label="test"))
 
     assert rows(staff_client.get(LIST, {"look": "paused"})) == []
 

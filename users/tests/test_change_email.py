@@ -9,7 +9,7 @@ from django.utils import timezone
 from lib.actors import Actor, RequestInfo
 from notifications.models import Message
 from users.models import OneTimeToken, User, UserSession
-from users.services import deletion, recovery, tokens
+from users.services import deletion, passwords, tokens
 from users.tests.factories import UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -197,7 +197,7 @@ def test_links_end_in_time(api, user, changed, purpose, life):
 
 
 def test_no_token_passes_for_another_kind(api, user, signed_in):
-    recovery.send_link(user)
+    passwords.send_link(user)
     ask(api)
 
     assert code_of(confirm(api, open_token("reset"))) == BAD
@@ -233,7 +233,7 @@ def test_a_deactivated_account_confirms_nothing(api, user, signed_in):
 
 
 def test_open_proofs_of_the_old_address_die(api, user, signed_in):
-    reset = recovery.send_link(user)
+    reset = passwords.send_link(user)
     ask(api)
 
     confirm(api, open_token("email_change"))

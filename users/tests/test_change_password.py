@@ -7,7 +7,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, RateBucket, User, UserSession
-from users.services import recovery
+from users.services import passwords, sign_in
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import code_of, recorded, sign_in_elsewhere
 
@@ -64,7 +64,7 @@ def test_the_owner_is_told_by_mail(api, user, signed_in, outbox):
 
 
 def test_open_reset_links_die(api, user, signed_in):
-    row = recovery.send_link(user)
+    row = passwords.send_link(user)
 
     change(api)
 
@@ -156,13 +156,12 @@ def test_without_a_bearer_there_is_no_change(api, user):
 
 def test_a_change_in_the_middle_of_another_is_refused(api, user, signed_in):
     """The hash that was compared must still be there when the new one is written."""
-    from users.services import accounts, signin
 
-    attempt = signin.begin(email=user.email, actor=Actor("api"))
+    attempt = sign_in.begin(email=user.email, actor=Actor("api"))
     User.objects.update(password="!another")
 
     with pytest.raises(ProductError) as refused:
-        accounts.change_password(user, password_hash="new", attempt=attempt, actor=Actor("api"), keep=None)
+        passwords.finish_change(user, password_hash="new", attempt=attempt, actor=Actor("api"), keep=None)
 
     assert refused.value.code == "PASSWORD_WRONG"
 

@@ -14,8 +14,7 @@ from lib.actors import RequestInfo
 from notifications.models import Message
 from project.tests import processes
 from users.models import AuditEvent, User, UserSession
-from users.services import limiter, signin
-from users.services.sessions import new_session
+from users.services import rate_limits, sessions, sign_in
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -30,14 +29,14 @@ def run(name, *arguments, **options):
     return out.getvalue(), err.getvalue()
 
 
-def sessions(user, count=1):
+def open_sessions(user, count=1):
     for _ in range(count):
-        new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
+        sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
 
 
 def pause(user):
-    for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, RequestInfo("203.0.113.7")))
+    for _ in range(rate_limits.LOGIN.max_count):
+        rate_limits.reserve(sign_in.login_bucket(user.email, RequestInfo("203.0.113.7")))
 
 
 def live(user):
@@ -56,7 +55,7 @@ def test_activating(typed):
 
     user.refresh_from_db()
     assert (user.is_active, user.deactivated_at, user.updated_by) == (True, None, "command:activate_user")
-    assert not limiter.is_paused(user.email)
+    assert not rate_limits.is_paused(user.email)
 
 
 def test_activating_does_not_verify_and_says_so():
@@ -76,7 +75,7 @@ def test_activating_again_lifts_the_pause_and_says_the_same():
     assert run("activate_user", "ada@example.org") == ("ada@example.org is active\n", "")
 
     assert User.objects.values().get() == before
-    assert not limiter.is_paused(user.email)
+    assert not rate_limits.is_paused(user.email)
 
 
 def test_activating_several():
@@ -94,7 +93,7 @@ def test_activating_several():
 
 def test_deactivating():
     user = UserFactory.create(email="ada@example.org")
-    sessions(user, 2)
+    open_sessions(user, 2)
 
     assert run("deactivate_user", "Ada@Example.org") == ("ada@example.org is deactivated\n", "")
 
@@ -152,7 +151,7 @@ def test_the_last_superuser_is_not_deactivated():
 
 def test_resetting_with_an_argument():
     user = UserFactory.create(email="ada@example.org", inactive=True, unverified=True)
-    sessions(user, 2)
+    open_sessions(user, 2)
     pause(user)
 
     out, err = run("reset_user_password", "ADA@example.org", NEW)
@@ -166,7 +165,7 @@ def test_resetting_with_an_argument():
     assert (user.is_active, user.deactivated_reason, user.is_verified) == (True, "", False)
     assert user.updated_by == "command:reset_user_password"
     assert live(user) == 0
-    assert not limiter.is_paused(user.email)
+    assert not rate_limits.is_paused(user.email)
 
 
 @pytest.mark.parametrize("line", [NEW + "\n", NEW + "\r\n", NEW, NEW + "\nmore\n"])
@@ -208,7 +207,7 @@ def test_a_generated_password_is_printed_once_and_works():
 
 def test_sending_a_link_changes_nothing_else():
     user = UserFactory.create(email="ada@example.org")
-    sessions(user)
+    open_sessions(user)
 
     assert run("reset_user_password", "Ada@example.org", "--send-link") == ("ada@example.org gets a reset link.\n", "")
 
@@ -250,7 +249,7 @@ def test_on_a_terminal_it_asks_twice(monkeypatch):
 
 def test_django_s_own_name_for_it_ends_sessions_and_is_on_record(monkeypatch):
     user = UserFactory.create(email="ada@example.org")
-    sessions(user, 2)
+    open_sessions(user, 2)
     typing(monkeypatch, NEW, NEW)
 
     run("changepassword", "Ada@example.org")
@@ -296,7 +295,7 @@ def test_without_password_and_terminal_it_is_a_usage_error(monkeypatch):
 )
 def test_the_policy_holds_for_operators_too(password, rule):
     user = UserFactory.create(email="ada.l@example.org", inactive=True)
-    sessions(user)
+    open_sessions(user)
 
     with pytest.raises(CommandError, match=rule) as refused:
         run("reset_user_password", "ada.l@example.org", password)

@@ -10,8 +10,7 @@ from django.utils import timezone
 
 from lib.actors import RequestInfo
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import factors, limiter, signin, vault
-from users.services.sessions import new_session
+from users.services import encryption, rate_limits, second_factors, sessions, sign_in
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -36,21 +35,21 @@ def refusal(name, *arguments):
 
 
 def signed_in(user, ip="203.0.113.7"):
-    return new_session(
+    return sessions.new_session(
         user, RequestInfo(ip, "Mozilla/5.0 (X11; Linux) Firefox/140.0"), UserSession.Kind.API, timezone.now()
     )
 
 
 def with_app(user):
     """An authenticator app in use."""
-    enrolment = factors.start_totp(user, name="Phone")
+    enrolment = second_factors.start_totp(user, name="Phone")
     MfaDevice.objects.filter(pk=enrolment.device.pk).update(confirmed_at=timezone.now())
     return enrolment
 
 
 def pause(user):
-    for _ in range(limiter.LOGIN.max_count):
-        limiter.reserve(signin.login_bucket(user.email, RequestInfo("203.0.113.7")))
+    for _ in range(rate_limits.LOGIN.max_count):
+        rate_limits.reserve(sign_in.login_bucket(user.email, RequestInfo("203.0.113.7")))
 
 
 def live(user):
@@ -229,7 +228,7 @@ def test_key_rotation_brings_secrets_under_the_first_key(settings):
     assert asked("rotate_token_keys") == {"resealed": 1, "unreadable": 0}
 
     settings.USERS_TOKEN_SECRET_FALLBACKS = []
-    assert vault.unseal(MfaDevice.objects.get().secret) == secret
+    assert encryption.decrypt(MfaDevice.objects.get().secret) == secret
 
 
 # --- check_accounts ---------------------------------------------------------------------------------------------------

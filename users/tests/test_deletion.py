@@ -11,9 +11,8 @@ from django.utils import timezone
 from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference
 from notifications.services import outbox
-from users import services
 from users.models import MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
-from users.services import deletion, housekeeping, proofs, recovery, tokens
+from users.services import deletion, one_time_tokens, passwords, purge, staff, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -118,7 +117,7 @@ def test_the_last_superuser_stays(api, superuser):
 
 
 def test_a_reset_link_mailed_before_opens_nothing(api, user, signed_in):
-    token = tokens.one_time_token(recovery.send_link(user))
+    token = tokens.one_time_token(passwords.send_link(user))
     delete(api)
 
     body = {"email": user.email, "token": token, "password": "Another-Horse-8"}
@@ -129,7 +128,7 @@ def test_a_reset_link_mailed_before_opens_nothing(api, user, signed_in):
 
 
 def test_staff_who_activate_the_account_take_it_back(api, user, deleted):
-    services.activate(user, actor=Actor("command", label="f" * 32))
+    staff.activate(user, actor=Actor("command", label="f" * 32))
 
     assert User.objects.get().delete_after_at is None
     assert delete_due(timezone.now() + LATER) == 0
@@ -137,7 +136,7 @@ def test_staff_who_activate_the_account_take_it_back(api, user, deleted):
 
 
 def test_what_staff_shut_in_the_meantime_no_link_opens(api, user, deleted):
-    assert services.deactivate(user, actor=Actor("command", label="f" * 32), reason="Abuse")
+    assert staff.deactivate(user, actor=Actor("command", label="f" * 32), reason="Abuse")
 
     assert code_of(undelete(api, deleted)) == BAD
     assert delete_due(timezone.now() + LATER) == 1
@@ -211,8 +210,8 @@ def test_a_second_run_deletes_nothing(api, user, deleted):
 def test_the_hourly_purge_deletes_what_is_due(api, user, deleted):
     User.objects.update(delete_after_at=timezone.now())
 
-    assert housekeeping.due()["deletions"] == 1
-    assert housekeeping.purge()["deletions"] == 1
+    assert purge.due()["deletions"] == 1
+    assert purge.run()["deletions"] == 1
     assert not User.objects.filter(email=user.email).exists()
 
 
@@ -243,22 +242,22 @@ def test_one_who_has_become_the_last_superuser_meanwhile_is_kept(api, superuser)
 
 
 def test_accounts_that_staff_shut_are_never_deleted(user):
-    services.deactivate(user, actor=Actor("command", label="f" * 32), reason="Abuse")
+    staff.deactivate(user, actor=Actor("command", label="f" * 32), reason="Abuse")
 
     assert delete_due(timezone.now() + timedelta(days=3650)) == 0
 
 
 def test_many_go_in_one_run(db, monkeypatch):
-    monkeypatch.setattr(housekeeping, "_SLICE", 2)
+    monkeypatch.setattr(purge, "_SLICE", 2)
     for _ in range(5):
         UserFactory.create(inactive=True, delete_after_at=timezone.now())
     UserFactory.create()
 
-    assert housekeeping.purge()["deletions"] == 5
+    assert purge.run()["deletions"] == 5
     assert User.objects.exclude(email__startswith="deleted-").count() == 1
 
 
 def test_a_token_of_another_purpose_opens_nothing(api, user, deleted):
-    other = proofs.issue(user, OneTimeToken.Purpose.EMAIL_UNDO, email=user.email, lasts=LATER)
+    other = one_time_tokens.issue(user, OneTimeToken.Purpose.EMAIL_UNDO, email=user.email, lasts=LATER)
 
     assert code_of(undelete(api, tokens.one_time_token(other))) == BAD

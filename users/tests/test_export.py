@@ -14,7 +14,7 @@ from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference, Suppression
 from project.asgi import application
 from users.models import AuditEvent, MfaDevice, RecoveryCode, RefreshToken
-from users.services import audit, proofs, vault
+from users.services import audit, encryption, one_time_tokens, personal_data
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere
 
@@ -50,7 +50,7 @@ def test_it_is_a_file_that_no_cache_keeps(api, user, signed_in):
 
 
 def test_everything_is_in_it(api, user, signed_in):
-    MfaDevice.objects.create(user=user, kind="totp", name="Phone", secret=vault.seal("JBSWY3DP"))
+    MfaDevice.objects.create(user=user, kind="totp", name="Phone", secret=encryption.encrypt("JBSWY3DP"))
     Preference.objects.create(user=user, category="news", channel="email", enabled=False)
     Suppression.objects.create(address=user.email, scope="news", reason="unsubscribe", source="link")
     InAppNotification.objects.create(user=user, type="x", category="x", title="Hello", body="Ada")
@@ -72,10 +72,10 @@ def test_everything_is_in_it(api, user, signed_in):
 
 
 def test_nothing_that_opens_anything_is_in_it(api, user, signed_in):
-    sealed = vault.seal("JBSWY3DP")
+    sealed = encryption.encrypt("JBSWY3DP")
     MfaDevice.objects.create(user=user, kind="totp", secret=sealed)
     RecoveryCode.objects.create(user=user, hash=b"recovery-hash")
-    link = proofs.issue(user, "reset", email=user.email, lasts=timedelta(hours=1))
+    link = one_time_tokens.issue(user, "reset", email=user.email, lasts=timedelta(hours=1))
 
     text = ask(api).getvalue().decode()
 
@@ -111,7 +111,7 @@ def test_it_does_not_tell_whether_somebody_has_an_address(api, user, signed_in):
 def test_it_is_on_record(api, user, signed_in):
     ask(api)
 
-    event = recorded("export.made")
+    event = recorded("personal_data.export")
     assert (event.user_id, event.door, event.outcome) == (user.pk, "api", "ok")
 
 
@@ -119,7 +119,7 @@ def test_it_needs_a_fresh_proof(api, user, signed_in):
     age_proof()
 
     assert code_of(ask(api)) == (403, "ErrorCode.REAUTHENTICATION_REQUIRED", "reauthentication_required")
-    assert not AuditEvent.objects.filter(event="export.made").exists()
+    assert not AuditEvent.objects.filter(event="personal_data.export").exists()
 
 
 def test_it_needs_a_bearer(api, db):
@@ -166,11 +166,10 @@ def test_long_lists_are_whole_and_in_order(api, user, signed_in, short_slices):
 
 
 def test_memory_does_not_grow_with_the_lists(user, short_slices):
-    from users.services import export
 
     def peak():
         tracemalloc.start()
-        length = sum(map(len, export.made(user, actor=Actor("command", label="test"))))
+        length = sum(map(len, personal_data.export(user, actor=Actor("command", label="test"))))
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return length, size

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 
-from users.services import limiter
+from users.services import rate_limits
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +72,7 @@ def test_a_renamed_group_keeps_its_members_and_the_old_name_comes_back_empty(use
 @pytest.mark.django_db(transaction=True)
 def test_the_state_of_the_release_before_gets_them_with_the_upgrade():
     # There is a way back, with counters that somebody uses.
-    limiter.reserve(limiter.LOGIN.of("ada@example.org"))
+    rate_limits.reserve(rate_limits.LOGIN.of("ada@example.org"))
     call_command("migrate", "users", "0002", verbosity=0)
     try:
         Group.objects.all().delete()

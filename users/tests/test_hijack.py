@@ -11,9 +11,8 @@ from conftest import ApiClient
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Message
-from users import services
 from users.models import OneTimeToken, RateBucket, Registration, User
-from users.services import hashing, tokens
+from users.services import hashing, staff, tokens
 from users.tests.factories import UserFactory
 from users.tests.own import at_once
 
@@ -360,10 +359,10 @@ def test_a_registration_made_after_the_reset_by_whoever_proves_it_is_the_newest_
 
 def test_what_staff_entered_is_not_overwritten_by_strangers():
     staff = UserFactory.create(superuser=True)
-    user = services.create(email=ADDRESS, first_name="Ada", actor=Actor("admin", staff))
+    user = staff.create(email=ADDRESS, first_name="Ada", actor=Actor("admin", staff))
     Program().register(THEIRS, first_name="Evil")
 
-    services.mark_verified(user, actor=Actor("command", label="clerk"), reason="known in person")
+    staff.mark_verified(user, actor=Actor("command", label="clerk"), reason="known in person")
 
     user.refresh_from_db()
     assert user.first_name == "Ada"
@@ -376,7 +375,7 @@ def test_an_address_verified_on_staffs_word_keeps_no_password_that_no_reader_of_
     for password in passwords:
         Program().register(password)
 
-    services.mark_verified(User.objects.get(), actor=Actor("command", label="test"), reason="on the phone")
+    staff.mark_verified(User.objects.get(), actor=Actor("command", label="test"), reason="on the phone")
 
     assert not any(opens(password) for password in passwords)
     assert mailed("forgot_password") == 1
@@ -387,7 +386,7 @@ def test_a_code_sent_by_staff_is_good_with_the_owners_token():
     owner.register(MINE)
     owner.request()
     Program().register(THEIRS)
-    services.send_code(User.objects.get(), actor=Actor("command", label="clerk"))
+    staff.send_code(User.objects.get(), actor=Actor("command", label="clerk"))
     sent = tokens.registration_code(OneTimeToken.objects.get(registration=None))
 
     assert owner.verify(sent).status_code == 200

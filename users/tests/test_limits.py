@@ -3,8 +3,8 @@ import json
 import pytest
 
 from lib.actors import Actor
-from users import services
 from users.models import RateBucket, User
+from users.services import staff
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +102,7 @@ def test_a_reset_lifts_the_pause_of_a_device(api, user):
     for number in range(50):
         sign_in(api, user.email, WRONG, f"10.1.{number}.1", device=device)
 
-    services.unlock(user, actor=Actor("command", label="test"))
+    staff.unlock(user, actor=Actor("command", label="test"))
 
     assert sign_in(api, user.email, ip=ELSEWHERE, device=device).status_code == 200
 

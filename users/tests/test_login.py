@@ -6,9 +6,8 @@ from django.utils import timezone
 
 from lib.actors import Actor
 from notifications.models import Message
-from users import services
 from users.models import RateBucket, User, UserSession
-from users.services import hashing
+from users.services import hashing, personal_data, staff, tokens
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -279,10 +278,10 @@ def test_other_sessions_survive_a_sign_out(api, user):
 def test_deactivation_ends_access_at_once(api, user):
     api.sign_in(user)
 
-    services.deactivate(user, actor=Actor("command", label="test"), reason="gone")
+    staff.deactivate(user, actor=Actor("command", label="test"), reason="gone")
 
     assert api.call("GET", "/users/user").status_code == 401
-    services.activate(user, actor=Actor("command", label="test"))
+    staff.activate(user, actor=Actor("command", label="test"))
     assert api.call("GET", "/users/user").status_code == 401
 
 
@@ -299,7 +298,6 @@ def test_no_or_bad_bearer_is_401(api, db, header):
 
 
 def forged(user, session, **changes):
-    from users.services import tokens
 
     now = timezone.now().timestamp()
     claims = {
@@ -372,7 +370,7 @@ def test_public_endpoints_ignore_a_stale_bearer(api, user):
 
 def test_the_greeting_comes_from_the_database(api, user):
     api.sign_in(user)
-    services.rename(user, first_name="Grace", actor=Actor("command", label="test"))
+    personal_data.rename(user, first_name="Grace", actor=Actor("command", label="test"))
 
     assert api.call("GET", "/_authenticated").json() == {"message": "Hello Grace!"}
 

@@ -15,9 +15,8 @@ from conftest import ApiClient
 from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from notifications.models import Message
-from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import factors, hashing, second_factor, sessions, vault
+from users.services import encryption, hashing, pending_sign_in, second_factors, sessions, sign_in, staff
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import at_once
 
@@ -33,14 +32,14 @@ def clock(monkeypatch):
     """The time factors go by: `clock.at(seconds)` after NOW."""
     stopped = SimpleNamespace(now=NOW, time=lambda: stopped.now)
     stopped.at = lambda seconds: setattr(stopped, "now", NOW + seconds)
-    monkeypatch.setattr(factors, "time", stopped)
+    monkeypatch.setattr(second_factors, "time", stopped)
     return stopped
 
 
 def app_of(user, name="Phone"):
     """A confirmed authenticator app and the recovery codes that came with it."""
-    made = factors.start_totp(user, name=name)
-    codes = factors.take_into_use(made.device, actor=OWNER, keep=None)
+    made = second_factors.start_totp(user, name=name)
+    codes = second_factors.take_into_use(made.device, actor=OWNER, keep=None)
     return pyotp.TOTP(made.secret), codes
 
 
@@ -125,7 +124,7 @@ def test_the_secret_is_encrypted_and_recovery_codes_are_not_kept(api, user):
     device, rows = MfaDevice.objects.get(), RecoveryCode.objects.all()
 
     assert app.secret not in device.secret
-    assert vault.unseal(device.secret) == app.secret
+    assert encryption.decrypt(device.secret) == app.secret
     assert len(rows) == len(codes) == 10
     assert {len(row.hash) for row in rows} == {32}
 
@@ -256,15 +255,17 @@ def test_a_hash_that_is_renewed_does_not_end_the_sign_in_it_came_with(api, user,
 @pytest.mark.parametrize("change", ["add", "remove", "codes"])
 def test_a_session_ended_by_another_change_meanwhile_changes_no_factor(user, change):
     app, _ = app_of(user)
-    waiting, actor = factors.start_totp(user), Actor("command", label="test")
+    waiting, actor = second_factors.start_totp(user), Actor("command", label="test")
     session = sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
     sessions.end_all_sessions(user.pk, reason="factor")
     before = set(MfaDevice.objects.values_list("pk", "confirmed_at")), set(RecoveryCode.objects.values_list("hash"))
 
     verb = {
-        "add": lambda: factors.take_into_use(waiting.device, actor=actor, keep=session.pk),
-        "remove": lambda: factors.remove(user, factors.devices_of(user)[0].pk, actor=actor, keep=session.pk),
-        "codes": lambda: factors.new_recovery_codes(user, actor=actor, keep=session.pk),
+        "add": lambda: second_factors.take_into_use(waiting.device, actor=actor, keep=session.pk),
+        "remove": lambda: second_factors.remove(
+            user, second_factors.devices_of(user)[0].pk, actor=actor, keep=session.pk
+        ),
+        "codes": lambda: second_factors.new_recovery_codes(user, actor=actor, keep=session.pk),
     }[change]
     with pytest.raises(ProductError) as refused:
         verb()
@@ -277,11 +278,11 @@ def test_a_session_ended_by_another_change_meanwhile_changes_no_factor(user, cha
 def test_of_two_that_found_a_sign_in_waiting_one_finishes_it(api, user):
     app_of(user)
     token, actor = asked(api, user), Actor("api")
-    first, second = second_factor.waiting(token), second_factor.waiting(token)
+    first, second = pending_sign_in.find(token), pending_sign_in.find(token)
 
-    second_factor.complete(first, amr=("pwd", "otp"), actor=actor)
+    pending_sign_in.complete(first, amr=("pwd", "otp"), actor=actor)
     with pytest.raises(ProductError) as refused:
-        second_factor.complete(second, amr=("pwd", "otp"), actor=actor)
+        pending_sign_in.complete(second, amr=("pwd", "otp"), actor=actor)
 
     assert refused.value.slug == "mfa_token_invalid"
     assert user.sessions.count() == 1
@@ -382,7 +383,7 @@ def test_who_was_deactivated_between_the_steps_stays_out(api, user):
     app, _ = app_of(user)
     waiting = asked(api, user)
 
-    services.deactivate(user, actor=OWNER, reason="test")
+    staff.deactivate(user, actor=OWNER, reason="test")
 
     assert verify(api, waiting, app.at(NOW)).status_code == 400
     assert not UserSession.objects.exists()
@@ -456,7 +457,7 @@ def test_a_reset_by_mail_buys_no_more_guesses_at_codes_and_staff_can_lift_the_pa
     paused = verify(api, asked(api, user, "Brand-New-Kettle-7"), app.at(NOW))
     assert paused.json()["code"] == "mfa_paused"
 
-    services.unlock(user, actor=Actor("admin", superuser))
+    staff.unlock(user, actor=Actor("admin", superuser))
     assert verify(api, asked(api, user, "Brand-New-Kettle-7"), app.at(NOW)).status_code == 200
 
 
@@ -532,8 +533,8 @@ def test_with_the_last_factor_the_recovery_codes_go(api, user):
 
 def test_another_factor_keeps_the_recovery_codes(api, user):
     app, _ = app_of(user)
-    second = factors.start_totp(user, name="Tablet").device
-    assert factors.take_into_use(second, actor=OWNER, keep=None) == []
+    second = second_factors.start_totp(user, name="Tablet").device
+    assert second_factors.take_into_use(second, actor=OWNER, keep=None) == []
     signed_in(api, user, app)
 
     assert api.call("DELETE", f"/auth/mfa/devices/{second.pk.hex}").status_code == 204
@@ -665,12 +666,12 @@ def test_no_code_or_secret_is_on_record(api, user, caplog):
 
 
 def test_a_sign_in_begun_before_there_was_a_factor_does_not_outrun_it(user):
-    attempt = services.begin(email=user.email, actor=Actor("api"))
+    attempt = sign_in.begin(email=user.email, actor=Actor("api"))
     checked = hashing.check(PASSWORD, attempt.encoded)
     app_of(user)
 
     with pytest.raises(ProductError) as refused:
-        services.open_session(attempt, checked)
+        sign_in.open_session(attempt, checked)
 
     assert refused.value.code == "LOGIN_BAD_CREDENTIALS"
     assert not UserSession.objects.exists()
@@ -732,7 +733,7 @@ def test_signing_in_and_removing_the_factor_at_once_is_no_accident(user):
         device = user.mfa_devices.get()
 
         def remove(device=device):
-            factors.remove(user, device.pk, actor=OWNER)
+            second_factors.remove(user, device.pk, actor=OWNER)
 
         def sign_in(token=token, code=codes[0]):
             return verify(ApiClient(), token, code, "recovery").status_code

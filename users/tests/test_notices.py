@@ -14,7 +14,7 @@ from notifications import registry
 from notifications.models import Message, Preference
 from notifications.services import suppressions
 from users.models import OneTimeToken
-from users.services import notices, tokens
+from users.services import security_mails, tokens
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -51,38 +51,38 @@ LINKS = {
 
 def send_link(name, user, row=None):
     _, purpose, told = LINKS[name]
-    getattr(notices, name)(user, row=row or proof(user, purpose), **told)
+    getattr(security_mails, name)(user, row=row or proof(user, purpose), **told)
 
 
 # Each notice as its callers queue it, whom it reaches (None: the account's own address), and what must be in it.
 NOTICES = {
     "already_registered": (
-        lambda user: notices.already_registered(user, info=FIREFOX),
+        lambda user: security_mails.already_registered(user, info=FIREFOX),
         None,
         ["already has an account", LOGIN, FORGOT, "Firefox on Linux", "203.0.113.7"],
     ),
     "password_changed": (
-        lambda user: notices.password_changed(user),
+        lambda user: security_mails.password_changed(user),
         None,
         ["was changed", "other devices were signed out", FORGOT, "Time: "],
     ),
     "new_sign_in": (
-        lambda user: notices.new_sign_in(user, info=FIREFOX, at=AT),
+        lambda user: security_mails.new_sign_in(user, info=FIREFOX, at=AT),
         None,
         ["Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
     "sign_in_after_failures": (
-        lambda user: notices.sign_in_after_failures(user, count=12345, info=FIREFOX, at=AT),
+        lambda user: security_mails.sign_in_after_failures(user, count=12345, info=FIREFOX, at=AT),
         None,
         ["failed tries: 12345", "Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
     "session_resumed": (
-        lambda user: notices.session_resumed(user, info=FIREFOX, at=AT),
+        lambda user: security_mails.session_resumed(user, info=FIREFOX, at=AT),
         None,
         ["asked again for an answer", "Firefox on Linux", "203.0.113.7", "May 1, 2026, 12:30 UTC", FORGOT],
     ),
     "session_replay": (
-        lambda user: notices.session_replay(user, label="Safari on iPhone", at=AT),
+        lambda user: security_mails.session_replay(user, label="Safari on iPhone", at=AT),
         None,
         ["ended this session", "Safari on iPhone", "May 1, 2026, 12:30 UTC", LOGIN, FORGOT],
     ),
@@ -96,14 +96,14 @@ NOTICES = {
         OLD,
         [NEW, "http://localhost:3000/change-email/undo?token=", "until ", FORGOT],
     ),
-    "email_changed": (lambda user: notices.email_changed(user, to=NEW), NEW, ["with this address", LOGIN]),
+    "email_changed": (lambda user: security_mails.email_changed(user, to=NEW), NEW, ["with this address", LOGIN]),
     "factor_changed": (
-        lambda user: notices.factor_changed(user, change="added", kind="webauthn", name="My phone"),
+        lambda user: security_mails.factor_changed(user, change="added", kind="webauthn", name="My phone"),
         None,
         ["a passkey was added", "My phone", FORGOT],
     ),
     "recovery_code_used": (
-        lambda user: notices.recovery_code_used(user, left=2, info=FIREFOX),
+        lambda user: security_mails.recovery_code_used(user, left=2, info=FIREFOX),
         None,
         ["Codes left: 2", "Make new recovery codes soon", "Firefox on Linux", "203.0.113.7", FORGOT],
     ),
@@ -239,7 +239,7 @@ def test_one_link_is_mailed_once(user, name):
 def test_a_second_change_of_the_password_is_another_mail(user):
     for at in (AT, AT + timedelta(seconds=1)):
         user.password_changed_at = at
-        notices.password_changed(user)
+        security_mails.password_changed(user)
 
     assert Message.objects.count() == 2
 
@@ -247,7 +247,7 @@ def test_a_second_change_of_the_password_is_another_mail(user):
 def test_whoever_types_an_address_again_and_again_sends_few_mails(user, outbox):
     with outbox() as mails:
         for _ in range(10):
-            notices.already_registered(user, info=FIREFOX)
+            security_mails.already_registered(user, info=FIREFOX)
 
     assert len(mails) == 3
 
@@ -258,8 +258,8 @@ def test_whoever_types_an_address_again_and_again_sends_few_mails(user, outbox):
 @pytest.mark.parametrize("agent", ["www.example.net", "Win-at.example.net/1.0", "call-0900-123456"])
 def test_a_program_whose_name_would_become_a_link_is_not_printed(user, outbox, agent):
     with outbox() as mails:
-        notices.already_registered(user, info=RequestInfo("203.0.113.7", agent))
-        notices.session_replay(user, label=RequestInfo("", agent).client_name, at=AT)
+        security_mails.already_registered(user, info=RequestInfo("203.0.113.7", agent))
+        security_mails.session_replay(user, label=RequestInfo("", agent).client_name, at=AT)
 
     for mail in mails:
         assert agent.partition("/")[0] not in mail.body + html(mail)
@@ -268,7 +268,7 @@ def test_a_program_whose_name_would_become_a_link_is_not_printed(user, outbox, a
 
 def test_an_unknown_place_leaves_no_empty_line(user, outbox):
     with outbox() as mails:
-        notices.recovery_code_used(user, left=9, info=RequestInfo())
+        security_mails.recovery_code_used(user, left=9, info=RequestInfo())
 
     assert "IP address" not in mails[0].body + html(mails[0])
     assert "Make new recovery codes soon" not in mails[0].body
@@ -289,7 +289,7 @@ def test_the_owner_of_a_new_address_reads_no_text_of_whoever_typed_it(outbox, na
 
 def greeting(outbox, name):
     with outbox() as mails:
-        notices.password_changed(UserFactory.create(unverified=True, first_name=name))
+        security_mails.password_changed(UserFactory.create(unverified=True, first_name=name))
     return mails[0].body.partition("\n")[0]
 
 
@@ -326,7 +326,7 @@ def test_an_unverified_person_is_greeted_by_no_link_and_no_sentence(outbox, name
 )
 def test_the_name_of_a_factor_is_printed_as_text_whatever_it_holds(user, outbox, typed, printed):
     with outbox() as mails:
-        notices.factor_changed(user, change="removed", kind="totp", name=typed)
+        security_mails.factor_changed(user, change="removed", kind="totp", name=typed)
 
     assert printed in mails[0].body
     assert "<b>Key" not in html(mails[0])
@@ -349,7 +349,7 @@ def test_the_name_of_a_factor_is_printed_as_text_whatever_it_holds(user, outbox,
 )
 def test_a_change_of_factors_says_which(user, outbox, change, kind, subject, text):
     with outbox() as mails:
-        notices.factor_changed(user, change=change, kind=kind, name="")
+        security_mails.factor_changed(user, change=change, kind=kind, name="")
 
     assert mails[0].subject == subject
     assert text in mails[0].body
@@ -359,7 +359,7 @@ def test_a_change_of_factors_says_which(user, outbox, change, kind, subject, tex
 
 def test_a_password_that_staff_changed_is_told_as_theirs(user, outbox):
     with outbox() as mails:
-        notices.password_changed(user, by_staff=True)
+        security_mails.password_changed(user, by_staff=True)
 
     assert "our team changed the password" in mails[0].body
     assert "our team changed the password" in html(mails[0])

@@ -16,7 +16,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RecoveryCode, User, UserSession
-from users.services import factors, passkeys, second_factor
+from users.services import passkeys, pending_sign_in, second_factors
 from users.tests.authenticator import ORIGIN, Authenticator, b64
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -358,7 +358,7 @@ def removed_once_it_was_checked(user):
         result = run(sql, params, many, context)
         if sql.startswith('UPDATE "users_mfadevice" SET "sign_count"'):
             for device in MfaDevice.objects.filter(user=user, kind="webauthn"):
-                factors.remove(user, device.pk, actor=actor)
+                second_factors.remove(user, device.pk, actor=actor)
         return result
 
     with connection.execute_wrapper(execute):
@@ -379,11 +379,11 @@ def test_a_passkey_removed_during_its_own_sign_in_opens_nothing(user):
 def test_a_passkey_removed_during_the_second_step_finishes_nothing(user):
     actor, authenticator = Actor("api"), registered(user)
     ceremony, options = passkeys.login_options(user)
-    token = second_factor.ask(user, actor).extra["mfa_token"]
+    token = pending_sign_in.ask(user, actor).extra["mfa_token"]
     answer = {"ceremony": ceremony, "credential": authenticator.get(options)}
 
     with removed_once_it_was_checked(user), pytest.raises(ProductError) as refused:
-        second_factor.verify_passkey(token=token, **answer, actor=actor)
+        pending_sign_in.verify_passkey(token=token, **answer, actor=actor)
 
     assert refused.value.code == "PASSKEY_REJECTED"
     assert not user.sessions.exists()
@@ -705,4 +705,4 @@ def test_the_password_still_asks_for_the_passkey_after_it_was_used_alone(api, us
     sign_in(api, registered(user))
 
     assert api.login_form(user.email, PASSWORD).status_code == 403
-    assert factors.methods(user) == ["webauthn", "recovery"]
+    assert second_factors.methods(user) == ["webauthn", "recovery"]

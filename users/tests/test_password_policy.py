@@ -16,7 +16,7 @@ from django.test import Client
 
 from users.hashers import one_spelling
 from users.models import AuditEvent, User
-from users.services import guesses, passwords
+from users.services import password_strength
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -121,9 +121,9 @@ def test_random_passwords_are_hardly_ever_refused():
         characters = [rng.choice(kind) for kind in kinds] + rng.choices("".join(kinds), k=length - len(kinds))
         return "".join(rng.sample(characters, length))
 
-    assert sum(guesses.is_guessed_soon(made(8)) for _ in range(2000)) <= 15
-    assert sum(guesses.is_guessed_soon(made(12)) for _ in range(2000)) <= 1
-    assert not any(guesses.is_guessed_soon(made(16)) for _ in range(500))
+    assert sum(password_strength.is_guessable(made(8)) for _ in range(2000)) <= 15
+    assert sum(password_strength.is_guessable(made(12)) for _ in range(2000)) <= 1
+    assert not any(password_strength.is_guessable(made(16)) for _ in range(500))
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_nist_asks_for_length_alone(api, settings):
 def test_nist_beside_a_second_factor_asks_for_eight(settings):
     settings.USERS_PASSWORD_POLICY = "nist"
 
-    assert passwords.broken_rule("seven-7", email="ada@example.com", has_factor=True) == "TOO_SHORT"
-    assert passwords.broken_rule("kwx-otter", email="ada@example.com", has_factor=True) is None
-    assert passwords.broken_rule("Welcome1", email="ada@example.com", has_factor=True) == "TOO_COMMON"
+    assert password_strength.broken_rule("seven-7", email="ada@example.com", has_factor=True) == "TOO_SHORT"
+    assert password_strength.broken_rule("kwx-otter", email="ada@example.com", has_factor=True) is None
+    assert password_strength.broken_rule("Welcome1", email="ada@example.com", has_factor=True) == "TOO_COMMON"
 
 
 @pytest.mark.parametrize(
@@ -207,10 +207,10 @@ def test_nist_beside_a_second_factor_asks_for_eight(settings):
 )
 def test_the_longest_password_is_judged_at_once(password):
     email = "ab" + ".xyzw" * 12 + "@" + "team." * 30 + "example"
-    passwords.broken_rule(password, email=email)
+    password_strength.broken_rule(password, email=email)
 
     started = time.process_time()
-    passwords.broken_rule(password, email=email)
+    password_strength.broken_rule(password, email=email)
 
     assert time.process_time() - started < 0.5
 
@@ -295,14 +295,14 @@ def test_every_door_refuses_alike(api, settings, password, reason):
     token = api.call("POST", "/auth/forgot-password", {"email": boss.email}).json()["forgot_password_token"]
     body = {"email": boss.email, "token": token, "password": password}
     fields = {"old_password": PASSWORD, "new_password1": password, "new_password2": password}
-    words = passwords.MESSAGES[reason]
+    words = password_strength.MESSAGES[reason]
 
     assert refusal(api.call("POST", "/auth/reset-password", body)) == (400, reason)
     assert words in staff.post("/admin/password_change/", fields).context["form"].errors["new_password2"]
     with pytest.raises(CommandError, match=words):
         call_command("reset_user_password", boss.email, password, stderr=io.StringIO())
     with pytest.raises(ValidationError, match=words):
-        passwords.PolicyValidator().validate(password, boss)
+        password_strength.PolicyValidator().validate(password, boss)
     assert api.login_form(boss.email).status_code == 200
 
 
@@ -316,7 +316,7 @@ def test_django_s_own_commands_ask_the_policy(db, monkeypatch, capsys):
     with pytest.raises(EOFError):
         call_command("createsuperuser", email="root@example.org", stdin=sys.stdin)
 
-    assert passwords.MESSAGES["TOO_COMMON"] in capsys.readouterr().err
+    assert password_strength.MESSAGES["TOO_COMMON"] in capsys.readouterr().err
 
 
 def test_a_password_from_the_environment_is_held_to_the_policy(db, monkeypatch):

@@ -6,9 +6,8 @@ import pytest
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
-from users import services
 from users.models import AuditEvent, UserSession
-from users.services import audit, sessions
+from users.services import audit, sessions, staff
 from users.tests.factories import UserFactory
 from users.tests.own import code_of
 
@@ -69,8 +68,8 @@ def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
     info = RequestInfo("198.51.100.9", "Mozilla/5.0 Firefox/140.0")
     session = sessions.new_session(superuser, info, UserSession.Kind.ADMIN, timezone.now())
     actor = Actor("admin", superuser, "f" * 32, replace(info, session_id=session.pk))
-    services.deactivate(user, actor=actor, reason="Complaint of Bob")
-    services.activate(user, actor=actor)
+    staff.deactivate(user, actor=actor, reason="Complaint of Bob")
+    staff.activate(user, actor=actor)
     api.sign_in(user)
 
     body = events(api).content.decode()

@@ -72,6 +72,7 @@ def test_the_list_is_never_stored_holds_no_token_and_costs_one_query(api, user, 
 
 
 def test_of_very_many_the_one_in_use_is_in_the_list(api, user, signed_in, monkeypatch):
+
     from users.services import sessions
 
     monkeypatch.setattr(sessions, "_LISTED", 2)

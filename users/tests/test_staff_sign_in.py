@@ -18,9 +18,8 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.logs import JsonFormatter
 from lib.middleware import PAGE_POLICY
-from users import services
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
-from users.services import enrolment, factors, sessions, vault
+from users.services import encryption, invitations, second_factors, sessions, staff
 from users.tests.authenticator import Authenticator
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -50,10 +49,10 @@ class App(pyotp.TOTP):
 
 
 def set_up(user):
-    started = factors.start_totp(user)
+    started = second_factors.start_totp(user)
     app = App(started.secret)
     actor = Actor("admin", user)
-    app.codes = factors.confirm_totp(user, code=app.now(), device_id=started.device.pk, actor=actor)
+    app.codes = second_factors.confirm_totp(user, code=app.now(), device_id=started.device.pk, actor=actor)
     # The code of this half minute is spent; what the tests type is not.
     MfaDevice.objects.update(last_step=None)
     return app
@@ -247,7 +246,7 @@ def test_it_lives_five_minutes(client, app):
 
 
 def new_password(user):
-    services.reset_password(user, NEW_PASSWORD, actor=Actor("command", label="test"))
+    staff.reset_password(user, NEW_PASSWORD, actor=Actor("command", label="test"))
 
 
 def deactivate(user):
@@ -386,7 +385,7 @@ def test_a_wrong_first_code_shows_the_same_secret_again(client, superuser):
 
     assert response.status_code == 200
     assert secret_on(response) == secret
-    assert not factors.has_factor(superuser)
+    assert not second_factors.has_factor(superuser)
     assert not is_in(client)
 
 
@@ -399,7 +398,7 @@ def test_nobody_enrols_with_a_secret_another_browser_has_seen(client, superuser)
     assert secret_on(other.get(FACTOR)) != seen
 
     client.post(FACTOR, {"code": pyotp.TOTP(seen).now()})
-    assert not factors.has_factor(superuser)
+    assert not second_factors.has_factor(superuser)
 
 
 def test_the_secret_is_kept_encrypted(client, superuser):
@@ -409,7 +408,7 @@ def test_the_secret_is_kept_encrypted(client, superuser):
     stored = MfaDevice.objects.get().secret
 
     assert secret not in stored
-    assert vault.unseal(stored) == secret
+    assert encryption.decrypt(stored) == secret
 
 
 def test_optional_lets_a_password_in_and_offers_a_factor(client, superuser, settings):
@@ -431,13 +430,13 @@ def test_optional_still_asks_those_who_have_one(client, app, settings):
 
 def set_up_beside(user):
     """Another window sets an app up as soon as it may once this one has asked whether there is a factor."""
-    started = factors.start_totp(user)
+    started = second_factors.start_totp(user)
     actor, window = Actor("admin", user), ThreadPoolExecutor(1)
     began = []
 
     def set_up():
         try:
-            factors.take_into_use(started.device, actor=actor, keep=None)
+            second_factors.take_into_use(started.device, actor=actor, keep=None)
         finally:
             connection.close()
 
@@ -474,7 +473,7 @@ def test_optional_lets_nobody_stay_in_past_a_factor_set_up_meanwhile(client, sup
 def test_no_first_app_is_added_beside_a_factor_set_up_meanwhile(client, superuser):
     first_step(client)
     client.get(FACTOR)
-    app = pyotp.TOTP(vault.unseal(MfaDevice.objects.get().secret))
+    app = pyotp.TOTP(encryption.decrypt(MfaDevice.objects.get().secret))
 
     def execute(run, sql, params, many, context):
         result = run(sql, params, many, context)
@@ -621,40 +620,40 @@ def test_a_second_app_is_added(app, staff_client, superuser):
     response = staff_client.post(APP, {"code": pyotp.TOTP(secret).now()})
 
     assert response.headers["Location"] == OWN
-    assert len(factors.devices_of(superuser)) == 2
+    assert len(second_factors.devices_of(superuser)) == 2
     assert is_in(staff_client)
 
 
 def test_a_factor_is_removed_but_never_the_last_one_while_required(app, staff_client, superuser):
     set_up(superuser)
-    first, second = factors.devices_of(superuser)
+    first, second = second_factors.devices_of(superuser)
     staff_client.force_login(superuser)
 
     staff_client.post(f"{OWN}{first.pk}/remove/")
     response = staff_client.post(f"{OWN}{second.pk}/remove/", follow=True)
 
     assert "add another one first" in response.content.decode()
-    assert factors.devices_of(superuser) == [second]
+    assert second_factors.devices_of(superuser) == [second]
 
 
 def test_the_last_factor_goes_where_it_is_optional(app, staff_client, superuser, settings):
     settings.USERS_STAFF_MFA = "optional"
-    (device,) = factors.devices_of(superuser)
+    (device,) = second_factors.devices_of(superuser)
 
     staff_client.post(f"{OWN}{device.pk}/remove/")
 
-    assert not factors.has_factor(superuser)
+    assert not second_factors.has_factor(superuser)
 
 
 def test_another_persons_factor_is_out_of_reach(app, staff_client):
     other = UserFactory.create()
     set_up(other)
-    (device,) = factors.devices_of(other)
+    (device,) = second_factors.devices_of(other)
 
     response = staff_client.post(f"{OWN}{device.pk}/remove/", follow=True)
 
     assert "No such second factor" in response.content.decode()
-    assert factors.has_factor(other)
+    assert second_factors.has_factor(other)
 
 
 def test_new_recovery_codes_are_shown_once_and_void_the_old(app, staff_client, superuser):
@@ -712,7 +711,7 @@ def test_a_passkey_may_be_the_first_factor(client, superuser, of_this_site):
     assert len(response.context["codes"]) == 10
     assert is_in(client)
     assert UserSession.objects.get().amr == ["pwd", "webauthn"]
-    assert [device.name for device in factors.devices_of(superuser)] == ["Laptop"]
+    assert [device.name for device in second_factors.devices_of(superuser)] == ["Laptop"]
 
 
 def test_no_first_passkey_is_added_beside_a_factor_set_up_meanwhile(client, superuser, of_this_site):
@@ -784,7 +783,7 @@ def test_the_link_of_create_admin_leads_to_a_password_a_factor_and_in(client, ca
 )
 def test_a_link_that_leads_nowhere_is_no_more_legible_in_the_log(superuser, caplog, address, host):
     caplog.set_level("DEBUG")
-    path = path_of(enrolment.link(superuser))
+    path = path_of(invitations.link(superuser))
 
     Client(enforce_csrf_checks=True, headers={"host": host}).get(address.format(path))
     Client(enforce_csrf_checks=True, headers={"host": host}).post(address.format(path))
@@ -795,7 +794,7 @@ def test_a_link_that_leads_nowhere_is_no_more_legible_in_the_log(superuser, capl
 
 
 def test_the_link_is_good_once(client, superuser):
-    link = path_of(enrolment.link(superuser))
+    link = path_of(invitations.link(superuser))
     other = Client()
     other.get(link)
     client.get(link)
@@ -808,7 +807,7 @@ def test_the_link_is_good_once(client, superuser):
 
 
 def test_opening_the_link_spends_nothing(client, superuser):
-    link = path_of(enrolment.link(superuser))
+    link = path_of(invitations.link(superuser))
     for _ in range(3):
         Client().get(link)
 
@@ -822,7 +821,7 @@ def over(superuser):
 
 
 def another_link(superuser):
-    enrolment.link(superuser)
+    invitations.link(superuser)
 
 
 def another_address(superuser):
@@ -834,7 +833,7 @@ def another_address(superuser):
 )
 @pytest.mark.parametrize("is_open", [True, False])
 def test_the_link_dies_with(client, superuser, meanwhile, is_open):
-    link = path_of(enrolment.link(superuser))
+    link = path_of(invitations.link(superuser))
     if is_open:
         client.get(link)
 
@@ -852,7 +851,7 @@ def test_junk_in_place_of_a_link_is_over(client, token):
     ("password", "again"), [("short", None), (NEW_PASSWORD, "other"), ("", ""), ("\x00" * 20, None)]
 )
 def test_a_password_the_policy_refuses_leaves_the_link_good(client, superuser, password, again):
-    client.get(path_of(enrolment.link(superuser)))
+    client.get(path_of(invitations.link(superuser)))
 
     assert choose(client, password, again).status_code == 200
 
@@ -860,7 +859,7 @@ def test_a_password_the_policy_refuses_leaves_the_link_good(client, superuser, p
 
 
 def test_the_link_does_not_go_round_a_factor(client, app, superuser):
-    client.get(path_of(enrolment.link(superuser)))
+    client.get(path_of(invitations.link(superuser)))
 
     assert choose(client).headers["Location"] == CODE
 
@@ -868,7 +867,7 @@ def test_the_link_does_not_go_round_a_factor(client, app, superuser):
 
 
 def test_a_new_password_by_link_ends_every_session(client, staff_client, superuser):
-    client.get(path_of(enrolment.link(superuser)))
+    client.get(path_of(invitations.link(superuser)))
     choose(client)
 
     assert not is_in(staff_client)

@@ -19,7 +19,7 @@ from django.db import connection, connections
 
 from lib.commands import Command as BaseCommand
 from lib.protocol import BoundedProtocol
-from users import services
+from users.services import staff
 
 _MIGRATING = 0x5377626D  # any number, the same in every process
 
@@ -75,9 +75,9 @@ class Command(BaseCommand):
             with _one_at_a_time():
                 call_command("migrate", verbosity=0, interactive=False)
         address = f"http://{settings.HOST}:{settings.PORT}"
-        if options["first_admin"] and (password := services.create_first_admin()):
+        if options["first_admin"] and (password := staff.create_first_admin()):
             self.stdout.write(f"First sign-in at {address}/admin/ (shown only now):")
-            self.stdout.write(f"  {services.FIRST_ADMIN}\n  {password}")
+            self.stdout.write(f"  {staff.FIRST_ADMIN}\n  {password}")
         connections.close_all()
         told = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
         threading.Thread(target=self._tell_when_it_answers, args=(told,), daemon=True).start()

@@ -13,8 +13,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from lib.commands import Command, whole_number_from
 from lib.errors import ProductError
 from lib.text import printable, whole_number
-from users import services
 from users.models import User
+from users.services import staff
 
 
 def add_json(parser: CommandParser) -> None:
@@ -60,7 +60,7 @@ class PeopleCommand(AccountCommand):
         refused: list[dict[str, str]] = []
         for email in options["email"]:
             try:
-                user = services.find(email)
+                user = staff.find(email)
                 line, facts = self.act(user, **options)
             except ProductError as error:
                 refused.append({"email": printable(email), "code": error.slug, "message": error.message})

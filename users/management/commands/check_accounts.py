@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from users.management.commands._people import AccountCommand, add_json
-from users.services import inspection
+from users.services import account_checks
 
 
 class Command(AccountCommand):
@@ -13,7 +13,7 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = inspection.findings()
+        found = account_checks.findings()
         facts = {"findings": [{"code": finding.code, "message": finding.message} for finding in found]}
         lines = [f"{finding.code}: {finding.message}" for finding in found] or ["Nothing found."]
         self.say(options, facts, *lines)

@@ -2,9 +2,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from users import services
 from users.management.commands._people import AccountCommand, add_json
-from users.services import enrolment
+from users.services import invitations, staff
 
 
 class Command(AccountCommand):
@@ -16,8 +15,8 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user, created = services.create_admin(options["email"], actor=self.actor)
-        link = enrolment.link(user)
+        user, created = staff.create_admin(options["email"], actor=self.actor)
+        link = invitations.link(user)
         facts = {"email": user.email, "created": created, "link": link}
         what = "created" if created else "is a superuser"
         self.say(options, facts, f"{user.email} {what}.", "Set a password and a second factor within 24 hours:", link)

@@ -3,9 +3,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from lib.commands import add_reason
-from users import services
 from users.management.commands._people import PeopleCommand
 from users.models import User
+from users.services import staff
 
 
 class Command(PeopleCommand):
@@ -16,5 +16,5 @@ class Command(PeopleCommand):
         add_reason(parser)
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        changed = services.deactivate(user, actor=self.actor, reason=options["reason"])
+        changed = staff.deactivate(user, actor=self.actor, reason=options["reason"])
         return f"{user.email} is deactivated", {"changed": changed}

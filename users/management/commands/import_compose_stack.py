@@ -7,8 +7,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from lib.commands import whole_number_from
+from users.importers.flags import import_flags
+from users.importers.people import import_users
+from users.importers.report import Options, Report
+from users.importers.source import Source, SourceError
 from users.management.commands._people import AccountCommand, add_json
-from users.services import importing
 
 _SHOWN = 20
 
@@ -44,7 +47,7 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wanted = importing.Options(
+        wanted = Options(
             dry_run=options["dry_run"],
             update=options["on_conflict"] == "update",
             release=options["lockouts"] == "release",
@@ -69,17 +72,17 @@ class Command(AccountCommand):
             return value
         raise CommandError(f"The environment variable {options['dsn_env']!r} is not set.", returncode=2)
 
-    def _import(self, dsn: str, only: str | None, wanted: importing.Options) -> dict[str, importing.Report]:
-        verbs = {"users": importing.import_users, "flags": importing.import_flags}
+    def _import(self, dsn: str, only: str | None, wanted: Options) -> dict[str, Report]:
+        verbs = {"users": import_users, "flags": import_flags}
         chosen = [name for name in verbs if only in (None, name)]
         try:
-            with importing.Source(dsn) as source:
+            with Source(dsn) as source:
                 source.check(chosen)
                 return {name: verbs[name](source, wanted) for name in chosen}
-        except importing.SourceError as error:
+        except SourceError as error:
             raise CommandError(str(error), returncode=2) from None
 
-    def _lines(self, reports: dict[str, importing.Report], wanted: importing.Options) -> list[str]:
+    def _lines(self, reports: dict[str, Report], wanted: Options) -> list[str]:
         lines = ["Dry run, nothing is written."] if wanted.dry_run else []
         for name, report in reports.items():
             told = ", ".join(f"{report.counts[what]} {what}" for what in ("read", "created", "updated", "kept"))

@@ -3,9 +3,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from users import services
 from users.management.commands._people import AccountCommand, add_json, add_limit, since
 from users.models import UserSession
+from users.services import staff
 
 _FIELDS = ("id", "kind", "label", "ip", "amr", "created_at", "last_seen_at", "expires_at")
 
@@ -22,7 +22,7 @@ class Command(AccountCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         found = UserSession.objects.live(timezone.now()).select_related("user").order_by("-created_at")
         if options["user"] is not None:
-            found = found.filter(user=services.find(options["user"]))
+            found = found.filter(user=staff.find(options["user"]))
         if options["since"] is not None:
             found = found.filter(last_seen_at__gte=since(options["since"]))
         rows = list(found[: options["limit"]])

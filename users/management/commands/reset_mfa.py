@@ -5,7 +5,7 @@ from django.core.management.base import CommandParser
 from lib.commands import add_reason
 from users.management.commands._people import PeopleCommand
 from users.models import User
-from users.services import factors
+from users.services import second_factors
 
 
 class Command(PeopleCommand):
@@ -16,5 +16,5 @@ class Command(PeopleCommand):
         add_reason(parser)
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        removed = factors.remove_all(user, actor=self.actor, reason=options["reason"])
+        removed = second_factors.remove_all(user, actor=self.actor, reason=options["reason"])
         return f"{user.email}: {removed} second factor{'' if removed == 1 else 's'} removed", {"removed": removed}

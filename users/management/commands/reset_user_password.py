@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from users import services
 from users.management.commands._people import AccountCommand, add_json
+from users.services import staff
 
 
 class Command(AccountCommand):
@@ -22,13 +22,13 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user = services.find(options["email"])
+        user = staff.find(options["email"])
         if options["send_link"]:
-            services.send_reset(user, actor=self.actor)
+            staff.send_reset(user, actor=self.actor)
             self.say(options, {"email": user.email, "link_sent": True}, f"{user.email} gets a reset link.")
             return
         password = self._password(options)
-        ended = services.reset_password(user, password, actor=self.actor)
+        ended = staff.reset_password(user, password, actor=self.actor)
         made = {"password": password} if options["generate"] else {}
         lines = (f"{user.email} reset, {ended} sessions ended.", *made.values())
         self.say(options, {"email": user.email, "ended": ended, **made}, *lines)

@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from users import services
 from users.management.commands._people import PeopleCommand, add_json
 from users.models import User
+from users.services import staff
 
 
 class Command(PeopleCommand):
@@ -23,11 +23,11 @@ class Command(PeopleCommand):
             return super().handle(*args, **options)
         if not options["yes"]:
             raise CommandError("--all signs everybody out: add --yes.", returncode=2)
-        ended = services.sign_out_all(actor=self.actor)
+        ended = staff.sign_out_all(actor=self.actor)
         return self.say(options, {"ended": ended}, f"{_sessions(ended)} ended.")
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
-        ended = services.sign_out(user, actor=self.actor)
+        ended = staff.sign_out(user, actor=self.actor)
         return f"{user.email}: {_sessions(ended)} ended", {"ended": ended}
 
 

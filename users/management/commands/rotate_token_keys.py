@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from users.management.commands._people import AccountCommand, add_json
-from users.services import housekeeping
+from users.services import encryption
 
 
 class Command(AccountCommand):
@@ -14,7 +14,7 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        counts = housekeeping.reseal(dry_run=options["dry_run"])
+        counts = encryption.rotate_all(dry_run=options["dry_run"])
         verb = "would be encrypted anew" if options["dry_run"] else "encrypted anew"
         self.say(options, counts, f"{counts['resealed']} secrets {verb}.")
         if counts["unreadable"]:

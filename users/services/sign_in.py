@@ -18,10 +18,7 @@ from lib.addresses import normal_email, typed_email
 from lib.db import adapted, marks
 from lib.errors import ProductError
 from users.models import AuditEvent, User
-from users.services import audit, devices, factors, hashing, limiter, second_factor, tokens
-from users.services.hashing import Checked
-from users.services.opening import Place, signed_in
-from users.services.refreshing import Tokens
+from users.services import audit, devices, hashing, pending_sign_in, rate_limits, second_factors, sessions, tokens
 
 _KNOWN_FOR = timedelta(days=30)
 #: A try whose end was not noted by then is taken for lost.
@@ -46,10 +43,10 @@ class Attempt:
     actor: Actor
     user: User | None
     encoded: str
-    counted: tuple[limiter.Bucket, ...] = ()
+    counted: tuple[rate_limits.Bucket, ...] = ()
     pause_seconds: int = 0
     has_factor: bool = False
-    place: Place = Place.FIRST
+    place: sessions.Place = sessions.Place.FIRST
 
 
 class Paused(ProductError):
@@ -65,8 +62,8 @@ class Paused(ProductError):
         self.may_clear = may_clear
 
 
-def login_bucket(email: str, info: RequestInfo) -> limiter.Bucket:
-    return limiter.LOGIN.of(email, info.network)
+def login_bucket(email: str, info: RequestInfo) -> rate_limits.Bucket:
+    return rate_limits.LOGIN.of(email, info.network)
 
 
 def begin(*, email: str, actor: Actor) -> Attempt:
@@ -80,11 +77,11 @@ def begin(*, email: str, actor: Actor) -> Attempt:
     buckets = [login_bucket(email, actor.request)]
     # A network its owner signs in from buys a stranger there nothing: its own counter, the one above, is the narrower.
     if not (user and user.knows_network):
-        buckets.append(limiter.LOGIN_DEVICE.of(email, known) if known else limiter.LOGIN_ACCOUNT.of(email))
-    buckets += limiter.of_ip(limiter.LOGIN_IP, actor.request.ip)
+        buckets.append(rate_limits.LOGIN_DEVICE.of(email, known) if known else rate_limits.LOGIN_ACCOUNT.of(email))
+    buckets += rate_limits.of_ip(rate_limits.LOGIN_IP, actor.request.ip)
     failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed")
-    counted = limiter.count_try(*buckets, failures=failures)
-    if isinstance(counted, limiter.Block):
+    counted = rate_limits.count_try(*buckets, failures=failures)
+    if isinstance(counted, rate_limits.Block):
         raise _refusal(counted)
     noted = (tuple(buckets), counted.pause_seconds)
     if user is None or not hashing.is_comparable(user.password):
@@ -96,7 +93,11 @@ def begin(*, email: str, actor: Actor) -> Attempt:
         user.password,
         *noted,
         has_factor=bool(user.has_factor),
-        place=Place.KNOWN if known and user.knows_place else Place.NEW if user.has_sessions else Place.FIRST,
+        place=sessions.Place.KNOWN
+        if known and user.knows_place
+        else sessions.Place.NEW
+        if user.has_sessions
+        else sessions.Place.FIRST,
     )
 
 
@@ -107,9 +108,9 @@ def _look_up(email: str, actor: Actor) -> User | None:
     return next(iter(User.objects.raw(_LOOK_UP.format(places=marks(places)), values)), None)
 
 
-def _refusal(block: limiter.Block) -> ProductError:
-    if block.limit is limiter.LOGIN_IP:
-        return limiter.too_many(block)
+def _refusal(block: rate_limits.Block) -> ProductError:
+    if block.limit is rate_limits.LOGIN_IP:
+        return rate_limits.too_many(block)
     has_ended = block.failed_at is not None and block.failed_at >= block.since
     is_lost = timezone.now() - block.since > _UNDER_WAY
     return Paused(block.seconds, may_clear=not has_ended and not is_lost)
@@ -117,7 +118,7 @@ def _refusal(block: limiter.Block) -> ProductError:
 
 def is_paused(*, email: str, actor: Actor) -> bool:
     """Whether `begin` would refuse now; counts nothing."""
-    return limiter.is_blocked(login_bucket(normal_email(email), actor.request))
+    return rate_limits.is_blocked(login_bucket(normal_email(email), actor.request))
 
 
 def abandon(attempt: Attempt) -> None:
@@ -127,7 +128,7 @@ def abandon(attempt: Attempt) -> None:
 
 def give_up(attempt: Attempt) -> None:
     """The password was never compared (the hashing queue was full): the try does not count."""
-    limiter.give_back(*attempt.counted)
+    rate_limits.give_back(*attempt.counted)
 
 
 def note_failure(attempt: Attempt, *, why: str) -> None:
@@ -141,10 +142,10 @@ def note_failure(attempt: Attempt, *, why: str) -> None:
 
 def note_success(attempt: Attempt) -> None:
     """The password was right: the wrong ones from here are forgotten, and the try counts nowhere else."""
-    limiter.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
+    rate_limits.settle(forgotten=attempt.counted[:1], given_back=attempt.counted[1:])
 
 
-def finish(attempt: Attempt, checked: Checked) -> User:
+def finish(attempt: Attempt, checked: hashing.Checked) -> User:
     """Whose password it is; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
     user = attempt.user
     if user is None or not checked.is_right or not user.is_active or user.must_reset or _is_hidden(user):
@@ -169,7 +170,7 @@ def _renew_hash(user: User, renewed: str) -> None:
         user.password = same.values_list("password", flat=True).first() or user.password
 
 
-def _why(user: User | None, checked: Checked) -> str:
+def _why(user: User | None, checked: hashing.Checked) -> str:
     if user is None:
         return "unknown"
     if not checked.is_right:
@@ -184,14 +185,14 @@ def _is_hidden(user: User) -> bool:
     return settings.USERS_REGISTER_ENUMERATION == "safe" and not user.is_verified
 
 
-def open_session(attempt: Attempt, checked: Checked) -> Tokens:
+def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
     """`finish`, then a new API session with its first pair of tokens.
 
     With a second factor: LOGIN_MFA_REQUIRED (403), whose answer carries what `/auth/mfa/verify` asks for.
     """
     user = finish(attempt, checked)
     if attempt.has_factor:
-        raise second_factor.ask(user, attempt.actor)
+        raise pending_sign_in.ask(user, attempt.actor)
     now = timezone.now()
     with transaction.atomic():
         # Asked again, and locked: a deactivation or a new password since the comparison must not be outrun.
@@ -199,9 +200,9 @@ def open_session(attempt: Attempt, checked: Checked) -> Tokens:
         if not unchanged.update(last_login=now, language=attempt.actor.request.language or user.language):
             raise bad_credentials()
         # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.
-        if factors.has_factor(user):
+        if second_factors.has_factor(user):
             raise bad_credentials()
-        return signed_in(user, attempt.actor, now, amr=("pwd",), place=attempt.place)
+        return sessions.signed_in(user, attempt.actor, now, amr=("pwd",), place=attempt.place)
 
 
 def bad_credentials() -> ProductError:

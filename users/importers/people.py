@@ -16,10 +16,10 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.addresses import valid_email
 from lib.text import NAME_MAX_LENGTH, clean_text
+from users.importers.report import Options, Report
+from users.importers.source import Source
 from users.models import AuditEvent, User
 from users.services import audit, sessions, tokens
-from users.services.importing.report import Options, Report
-from users.services.importing.source import Source
 
 BY = Actor("import", label="import:compose-stack")
 # Up to 2^16 rounds, seconds of a core: one row must not keep a hashing thread for hours.

@@ -14,8 +14,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
-from users.services import audit, factors, limiter, opening, passkeys, proofs, tokens
-from users.services.opening import Opened
+from users.services import audit, one_time_tokens, passkeys, rate_limits, second_factors, sessions, tokens
 
 T = TypeVar("T")
 
@@ -23,34 +22,34 @@ _MFA_LOGIN = OneTimeToken.Purpose.MFA_LOGIN
 LIFETIME = timedelta(minutes=5)
 
 
-def wait(user: User, actor: Actor, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
+def start(user: User, actor: Actor, *, lifetime: timedelta = LIFETIME) -> OneTimeToken:
     """Remember that the password of this person was right; a new password makes it void."""
     password = tokens.fingerprint(user.password)
-    row = proofs.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, password=password)
+    row = one_time_tokens.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, password=password)
     audit.record("login.factor_required", actor=actor, user=user)
     return row
 
 
 def ask(user: User, actor: Actor) -> ProductError:
     """LOGIN_MFA_REQUIRED (403) with `mfa_token`, good for five minutes, and `methods`."""
-    row = wait(user, actor)
+    row = start(user, actor)
     return ProductError(
         "LOGIN_MFA_REQUIRED",
         "A second factor is needed.",
         status=403,
-        extra={"mfa_token": tokens.one_time_token(row), "methods": factors.methods(user)},
+        extra={"mfa_token": tokens.one_time_token(row), "methods": second_factors.methods(user)},
     )
 
 
-def waiting(token: str) -> OneTimeToken:
+def find(token: str) -> OneTimeToken:
     """The open sign-in a token stands for, still unspent; MFA_BAD_CODE (slug `mfa_token_invalid`) otherwise."""
-    row = proofs.find(token, _MFA_LOGIN)
+    row = one_time_tokens.find(token, _MFA_LOGIN)
     if row is None:
         raise _expired()
     return row
 
 
-def still_waiting(row_id: uuid.UUID) -> OneTimeToken | None:
+def find_by_id(row_id: uuid.UUID) -> OneTimeToken | None:
     """The open sign-in of this id, for a door that kept the id itself; None when its person may not go on."""
     found = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=_MFA_LOGIN)
     row = found.select_related("user").first()
@@ -61,9 +60,9 @@ def _is_unchanged(row: OneTimeToken, user: User) -> bool:
     return user.is_active and tokens.is_fingerprint(row.payload["password"], user.password)
 
 
-def verify(*, token: str, method: str, code: str, actor: Actor) -> Opened:
+def verify(*, token: str, method: str, code: str, actor: Actor) -> sessions.Opened:
     """Finish a sign-in with a code of `method` (`totp`, `recovery`); MFA_BAD_CODE. Call it outside a transaction."""
-    row = waiting(token)
+    row = find(token)
     return prove(row, method=method, code=code, actor=actor, then=partial(complete, row, actor=actor))
 
 
@@ -73,27 +72,29 @@ def prove(row: OneTimeToken, *, method: str, code: str, actor: Actor, then: Call
     The code and what waited for it are spent together: neither is lost to a parallel try with the same.
     """
     user = cast(User, row.user)
-    counted = factors.count_try(user)
+    counted = second_factors.count_try(user)
     with transaction.atomic():
-        is_right = factors.spend(user, method=method, code=code, actor=actor)
-        result = then(amr=("pwd", factors.AMR[method])) if is_right else None
+        is_right = second_factors.spend(user, method=method, code=code, actor=actor)
+        result = then(amr=("pwd", second_factors.AMR[method])) if is_right else None
     if result is None:
-        raise factors.bad_code(user, counted, method=method, actor=actor)
-    limiter.forget(limiter.FACTOR.of(user.email))
+        raise second_factors.bad_code(user, counted, method=method, actor=actor)
+    rate_limits.forget(rate_limits.FACTOR.of(user.email))
     return result
 
 
-def verify_passkey(*, token: str, ceremony: str, credential: Any, actor: Actor) -> Opened:
+def verify_passkey(*, token: str, ceremony: str, credential: Any, actor: Actor) -> sessions.Opened:
     """Finish a sign-in with a passkey; MFA_BAD_CODE, PASSKEY_REJECTED."""
-    row = waiting(token)
+    row = find(token)
     device = passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=row.user)
-    return complete(row, amr=("pwd", factors.AMR[factors.WEBAUTHN]), actor=actor, passkey=device)
+    return complete(row, amr=("pwd", second_factors.AMR[second_factors.WEBAUTHN]), actor=actor, passkey=device)
 
 
 @transaction.atomic
-def complete(row: OneTimeToken, *, amr: tuple[str, ...], actor: Actor, passkey: MfaDevice | None = None) -> Opened:
+def complete(
+    row: OneTimeToken, *, amr: tuple[str, ...], actor: Actor, passkey: MfaDevice | None = None
+) -> sessions.Opened:
     """Spend the waiting sign-in, whose second factor is proved, and open the session; MFA_BAD_CODE."""
-    return opening.opened(spend(row, passkey=passkey), actor, timezone.now(), amr=amr)
+    return sessions.opened(spend(row, passkey=passkey), actor, timezone.now(), amr=amr)
 
 
 def spend(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> User:
@@ -104,7 +105,7 @@ def spend(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> User:
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     if passkey is not None:
         passkeys.require_kept(passkey)
-    if not _is_unchanged(row, user) or not proofs.use_up(row):
+    if not _is_unchanged(row, user) or not one_time_tokens.use_up(row):
         raise _expired()
     return user
 

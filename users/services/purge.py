@@ -1,4 +1,4 @@
-"""What is over is deleted: in slices, each a transaction of its own, so that nobody waits for it."""
+"""Deletes what has expired: in slices, each a transaction of its own, so that locks are short."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from users.models import (
     User,
     UserSession,
 )
-from users.services import audit, deletion, vault
+from users.services import audit, deletion
 
 _SLICE = 500
 #: A proof is looked at for a while after it has expired: "the link has been used" beats "no such link".
 _PROOFS = timedelta(days=1)
-#: Longer than networks are known for (signin.py).
+#: Longer than networks are known for (sign_in.py).
 _SESSIONS = timedelta(days=90)
 _ENROLMENTS = timedelta(days=1)
 _UNVERIFIED = timedelta(days=30)
@@ -137,7 +137,7 @@ def due(now: datetime | None = None) -> dict[str, int]:
     return {kind.name: kind.old(now).order_by().count() for kind in KINDS}
 
 
-def purge(now: datetime | None = None) -> dict[str, int]:
+def run(now: datetime | None = None) -> dict[str, int]:
     """Delete all that is over; return how much of each kind."""
     counts: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
     for name, count in slices(now or timezone.now()):
@@ -154,18 +154,3 @@ def slices(now: datetime) -> Iterator[tuple[str, int]]:
             yield kind.name, len(keys)
             if len(keys) < _SLICE:
                 break
-
-
-# --- Keys -------------------------------------------------------------------------------------------------------------
-
-
-def reseal(*, dry_run: bool = False) -> dict[str, int]:
-    """Encrypt the secrets of authenticator apps with the first key: `{"resealed", "unreadable"}`."""
-    counts = {"resealed": 0, "unreadable": 0}
-    for device in MfaDevice.objects.exclude(secret="").only("pk", "secret").iterator():
-        sealed = vault.reseal(device.secret)
-        counts["unreadable" if sealed is None else "resealed"] += 1
-        if sealed is not None and not dry_run:
-            # Only over what was read: an app set up meanwhile has its own.
-            MfaDevice.objects.filter(pk=device.pk, secret=device.secret).update(secret=sealed)
-    return counts

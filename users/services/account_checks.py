@@ -13,7 +13,7 @@ from django.db import connection
 
 from lib import addresses, env
 from users.models import MfaDevice, User
-from users.services import housekeeping
+from users.services import encryption
 
 _SECRETS = (
     "SECRET_KEY",
@@ -101,6 +101,6 @@ def _people() -> Iterator[Finding]:
         yield Finding("staff-without-factor", f"{email} is staff and has no second factor.")
     if not User.objects.filter(is_superuser=True, is_active=True).exists():
         yield Finding("no-superuser", "There is no active superuser: `create_admin` makes one.")
-    unreadable = housekeeping.reseal(dry_run=True)["unreadable"]
+    unreadable = encryption.rotate_all(dry_run=True)["unreadable"]
     if unreadable:
         yield Finding("unreadable-factors", f"{unreadable} secrets of authenticator apps can be read with no key.")

@@ -20,7 +20,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import whole_number
 from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
-from users.services import audit, limiter, notices, proofs, sessions, tokens, vault
+from users.services import audit, encryption, one_time_tokens, rate_limits, security_mails, sessions, tokens
 
 TOTP, WEBAUTHN, RECOVERY = "totp", "webauthn", "recovery"
 #: How each is named in `amr` (RFC 8176).
@@ -77,7 +77,7 @@ def start_totp(user: User, *, name: str = "") -> Enrolment:
     row.mfa_devices.filter(kind=TOTP, confirmed_at=None).delete()
     refuse_too_many(row)
     secret = pyotp.random_base32()
-    device = MfaDevice.objects.create(user=row, kind=TOTP, name=name, secret=vault.seal(secret))
+    device = MfaDevice.objects.create(user=row, kind=TOTP, name=name, secret=encryption.encrypt(secret))
     return enrolment(device)
 
 
@@ -85,7 +85,7 @@ def enrolment(device: MfaDevice) -> Enrolment:
     """What the app of a device not confirmed yet needs, once more; MFA_ALREADY_CONFIRMED, MFA_UNREADABLE."""
     if device.confirmed_at is not None:
         raise ProductError("MFA_ALREADY_CONFIRMED", "This authenticator app is confirmed already.")
-    secret = vault.unseal(device.secret)
+    secret = encryption.decrypt(device.secret)
     if secret is None:
         raise ProductError("MFA_UNREADABLE", "The secret of this authenticator app cannot be read; start again.")
     uri = pyotp.TOTP(secret).provisioning_uri(name=device.user.email, issuer_name=settings.PRODUCT_NAME)
@@ -119,7 +119,7 @@ def confirm_totp(
     counted = count_try(user)
     if not _is_totp(device, code):
         raise bad_code(user, counted, method=TOTP, actor=actor)
-    limiter.forget(limiter.FACTOR.of(user.email))
+    rate_limits.forget(rate_limits.FACTOR.of(user.email))
     return take_into_use(device, actor=actor, keep=keep, is_first=is_first)
 
 
@@ -132,7 +132,7 @@ def take_into_use(device: MfaDevice, *, actor: Actor, keep: uuid.UUID | None, is
     if not MfaDevice.objects.filter(pk=device.pk, confirmed_at=None).update(confirmed_at=timezone.now()):
         raise ProductError("MFA_ALREADY_CONFIRMED", "This factor is confirmed already.")
     audit.record("mfa.added", actor=actor, user=user, kind=device.kind)
-    notices.factor_changed(user, change="added", kind=device.kind, name=device.name)
+    security_mails.factor_changed(user, change="added", kind=device.kind, name=device.name)
     sessions.end_all_sessions(user.pk, reason="factor", keep=keep)
     return [] if user.recovery_codes.filter(used_at=None).exists() else _new_codes(user, actor)
 
@@ -155,7 +155,7 @@ def new_recovery_codes(user: User, *, actor: Actor, keep: uuid.UUID | None = Non
     row = _locked(user.pk, keep)
     if not has_factor(row):
         raise ProductError("MFA_NONE", "Recovery codes stand in for a second factor, and there is none.")
-    notices.factor_changed(row, change="recovery_codes", kind="", name="")
+    security_mails.factor_changed(row, change="recovery_codes", kind="", name="")
     sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
     return _new_codes(row, actor)
 
@@ -191,14 +191,14 @@ def check_code(user: User, *, method: str, code: str, actor: Actor) -> str:
     counted = count_try(user)
     if not spend(user, method=method, code=code, actor=actor):
         raise bad_code(user, counted, method=method, actor=actor)
-    limiter.forget(limiter.FACTOR.of(user.email))
+    rate_limits.forget(rate_limits.FACTOR.of(user.email))
     return AMR[method]
 
 
-def count_try(user: User) -> limiter.Pass:
+def count_try(user: User) -> rate_limits.Pass:
     """Count a try at a code, before it is compared and outside any transaction; MFA_BAD_CODE, slug `mfa_paused`."""
-    counted = limiter.count_try(limiter.FACTOR.of(user.email))
-    if isinstance(counted, limiter.Block):
+    counted = rate_limits.count_try(rate_limits.FACTOR.of(user.email))
+    if isinstance(counted, rate_limits.Block):
         raise ProductError(
             "MFA_BAD_CODE",
             "Too many wrong codes: second factors are paused for a while.",
@@ -219,10 +219,10 @@ def spend(user: User, *, method: str, code: str, actor: Actor) -> bool:
 
 
 @transaction.atomic
-def bad_code(user: User, counted: limiter.Pass, *, method: str, actor: Actor) -> ProductError:
+def bad_code(user: User, counted: rate_limits.Pass, *, method: str, actor: Actor) -> ProductError:
     """Put a wrong code on record; the one that starts a pause takes the sign-ins with it that wait for a code."""
     if counted.pause_seconds:
-        proofs.void(user, OneTimeToken.Purpose.MFA_LOGIN)
+        one_time_tokens.void(user, OneTimeToken.Purpose.MFA_LOGIN)
     audit.record("mfa.failed", actor=actor, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
 
@@ -233,7 +233,7 @@ def _spend_totp(user: User, code: str) -> bool:
 
 def _is_totp(device: MfaDevice, code: str) -> bool:
     """Whether the code is right and newer than any before; it is spent then."""
-    secret = vault.unseal(device.secret)
+    secret = encryption.decrypt(device.secret)
     digits = "".join(code.split())
     if secret is None or whole_number(digits) is None:
         return False
@@ -253,7 +253,7 @@ def _spend_recovery(user: User, code: str, actor: Actor) -> bool:
     if not mine.filter(hash=_hash(user, plain)).update(used_at=timezone.now()):
         return False
     audit.record("recovery.used", actor=actor, user=user)
-    notices.recovery_code_used(user, left=mine.count(), info=actor.request)
+    security_mails.recovery_code_used(user, left=mine.count(), info=actor.request)
     return True
 
 
@@ -291,7 +291,7 @@ def remove_all(user: User, *, actor: Actor, reason: str) -> int:
     found = list(row.mfa_devices.all())
     row.recovery_codes.all().delete()
     _drop(row, found, actor, reason=reason)
-    limiter.lift_pause(row.email, factors=True)
+    rate_limits.end_pause(row.email, factors=True)
     if found:
         sessions.end_all_sessions(row.pk, reason="factor")
     return len(found)
@@ -302,4 +302,4 @@ def _drop(user: User, found: list[MfaDevice], actor: Actor, **why: str) -> None:
         device.delete()
         if device.confirmed_at is not None:
             audit.record("mfa.removed", actor=actor, user=user, kind=device.kind, **why)
-            notices.factor_changed(user, change="removed", kind=device.kind, name=device.name)
+            security_mails.factor_changed(user, change="removed", kind=device.kind, name=device.name)

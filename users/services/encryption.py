@@ -8,6 +8,7 @@ from functools import cache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
+from users.models import MfaDevice
 from users.services import tokens
 
 
@@ -27,12 +28,12 @@ def _current() -> MultiFernet:
     )
 
 
-def seal(value: str) -> str:
+def encrypt(value: str) -> str:
     """Encrypted with the first key (Fernet: AES-128-CBC with HMAC-SHA256)."""
     return _current().encrypt(value.encode()).decode()
 
 
-def unseal(sealed: str) -> str | None:
+def decrypt(sealed: str) -> str | None:
     """The value; None when none of the keys reads it."""
     try:
         return _current().decrypt(sealed.encode()).decode()
@@ -40,9 +41,21 @@ def unseal(sealed: str) -> str | None:
         return None
 
 
-def reseal(sealed: str) -> str | None:
+def rotate(sealed: str) -> str | None:
     """The same value under the first key; None when none of the keys reads it."""
     try:
         return _current().rotate(sealed.encode()).decode()
     except (InvalidToken, ValueError):
         return None
+
+
+def rotate_all(*, dry_run: bool = False) -> dict[str, int]:
+    """Encrypt the secrets of authenticator apps with the first key: `{"resealed", "unreadable"}`."""
+    counts = {"resealed": 0, "unreadable": 0}
+    for device in MfaDevice.objects.exclude(secret="").only("pk", "secret").iterator():
+        rotated = rotate(device.secret)
+        counts["unreadable" if rotated is None else "resealed"] += 1
+        if rotated is not None and not dry_run:
+            # Only over the value that was read: an app set up meanwhile has its own.
+            MfaDevice.objects.filter(pk=device.pk, secret=device.secret).update(secret=rotated)
+    return counts

@@ -1,4 +1,4 @@
-"""Everything held about one person, as JSON in pieces: as much memory as a slice of a list takes."""
+"""The names of a user, and the export of all personal data: JSON in pieces, in the memory that one slice takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib import db
 from lib.actors import Actor
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
-from users.services import audit, sessions, trail
+from users.services import audit, sessions
 
 _FORMAT = 1
 _SESSION = (
@@ -35,14 +35,25 @@ _PROFILE = (
 )
 
 
-def begin(user: User, *, actor: Actor) -> Iterator[str]:
+@transaction.atomic
+def rename(user: User, *, first_name: str | None = None, last_name: str | None = None, actor: Actor) -> User:
+    """Set the names given, keep the others; return the row as it is now."""
+    row = User.objects.select_for_update().get(pk=user.pk)
+    row.first_name = row.first_name if first_name is None else first_name
+    row.last_name = row.last_name if last_name is None else last_name
+    row.updated_by = actor.label
+    row.save(update_fields=["first_name", "last_name", "updated_by", "updated_at"])
+    return row
+
+
+def export_own(user: User, *, actor: Actor) -> Iterator[str]:
     """The person's own export; on record. REAUTHENTICATION_REQUIRED (403)."""
     sessions.require_fresh(actor.request.session_id)
-    return made(user, actor=actor.as_user(user))
+    return export(user, actor=actor.as_user(user))
 
 
 @transaction.atomic
-def made(user: User, *, actor: Actor, reason: str = "") -> Iterator[str]:
+def export(user: User, *, actor: Actor, reason: str = "") -> Iterator[str]:
     """Put the export on record and return its pieces, which are read from the database as they are asked for."""
     row = User.objects.get(pk=user.pk)
     audit.record("export.made", actor=actor, user=row, **({"reason": reason} if reason else {}))
@@ -82,7 +93,7 @@ def _facts(user: User) -> Iterator[tuple[str, Any]]:
 
 def _lists(user: User) -> Iterator[tuple[str, Iterable[list[dict[str, Any]]]]]:
     yield "sessions", _sessions(user)
-    yield "security_events", trail.everything(user)
+    yield "security_events", audit.all_own_events(user)
     # A mail to an address that was never theirs would tell whether somebody else has it.
     elsewhere = Q(type="users.email_change_confirm") & ~Q(to_address=user.email)
     yield "messages", personal_data.messages(user, hidden=elsewhere)

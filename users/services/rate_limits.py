@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import DateTimeField, Q, QuerySet, Subquery, Value
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.db import marks
 from lib.errors import ProductError
@@ -236,7 +237,7 @@ def settle(*, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = (
 
 
 @transaction.atomic
-def lift_pause(email: str, *, factors: bool = False) -> None:
+def end_pause(email: str, *, factors: bool = False) -> None:
     """Forget the wrong passwords for an account, from wherever they came; with `factors` its wrong codes, too.
 
     A mailed reset proves the mailbox and nothing of a second factor: it must not buy more guesses at its codes.
@@ -289,3 +290,27 @@ def _row(bucket: Bucket, now: int) -> tuple[object, ...]:
 
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
+
+
+# --- Mails ------------------------------------------------------------------------------------------------------------
+
+
+def count_mail(actor: Actor) -> None:
+    """Count a mail asked for from the caller's IP address, sent or not; TOO_MANY_REQUESTS (429)."""
+    count_ip(MAIL_IP, actor.request.ip)
+
+
+def may_mail(kind: str, email: str) -> bool:
+    """Whether one more mail of this kind may go to the address; beyond it callers are answered alike."""
+    return _reserve(kind, email) is None
+
+
+def require_mail(kind: str, email: str, *, actor: Actor) -> None:
+    """Count a mail that staff ask for, by the same counters; TOO_MANY_REQUESTS (429)."""
+    count_mail(actor)
+    if block := _reserve(kind, email):
+        raise too_many(block)
+
+
+def _reserve(kind: str, email: str) -> Block | None:
+    return reserve(*(limit.of(kind, email) for limit in MAIL))

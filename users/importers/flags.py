@@ -8,9 +8,9 @@ from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.services import importing
 from lib.errors import ProductError
-from users.services.importing.people import BY
-from users.services.importing.report import Options, Report
-from users.services.importing.source import Source
+from users.importers.people import BY
+from users.importers.report import Options, Report
+from users.importers.source import Source
 
 
 def import_flags(source: Source, options: Options) -> Report:
