@@ -334,7 +334,7 @@ def meanwhile(server, codename):
 def addresses(server):
     """Every kind of page."""
     shell = "from users.models import User; from feature_flags.models import FeatureFlag as F; "
-    shell += "from lib.actors import Actor; from users import services; u = staff.find('katherine@example.org'); "
+    shell += "from lib.actors import Actor; from users.services import staff; u = staff.find('katherine@example.org'); "
     shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); from notifications.models import Message; "
     # Once for all tests: an address gets three mails of a kind a minute.
     shell += "Message.objects.filter(user=u).exists() or staff.send_reset(u, actor=Actor('command', label='x')); "
