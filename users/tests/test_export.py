@@ -111,7 +111,7 @@ def test_it_does_not_tell_whether_somebody_has_an_address(api, user, signed_in):
 def test_it_is_on_record(api, user, signed_in):
     ask(api)
 
-    event = recorded("personal_data.export")
+    event = recorded("export.made")
     assert (event.user_id, event.door, event.outcome) == (user.pk, "api", "ok")
 
 
@@ -119,7 +119,7 @@ def test_it_needs_a_fresh_proof(api, user, signed_in):
     age_proof()
 
     assert code_of(ask(api)) == (403, "ErrorCode.REAUTHENTICATION_REQUIRED", "reauthentication_required")
-    assert not AuditEvent.objects.filter(event="personal_data.export").exists()
+    assert not AuditEvent.objects.filter(event="export.made").exists()
 
 
 def test_it_needs_a_bearer(api, db):
