@@ -920,7 +920,7 @@ def test_the_page_costs_the_same_however_much_there_is(staff_client):
         staff_client.post(page(user, "send-reset"))
     staff_client.get(page(user))
 
-    assert cost(staff_client, page(user)) == few
+    assert cost(staff_client, page(user)) == few <= 25
 
 
 # --- What pages hold --------------------------------------------------------------------------------------------------
