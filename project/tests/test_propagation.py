@@ -22,7 +22,7 @@ def answers(server, codename=FLAG, connections=12):
     """What new connections are told, which the kernel deals out to both workers."""
     told = []
     for _ in range(connections):
-        flags = httpx.get(f"{server.url}/api/feature-flags/feature-flags", verify=False).json()
+        flags = httpx.get(f"{server.url}/api/feature-flags/feature-flags", verify=False, timeout=30).json()
         told += [flag["is_active"] for flag in flags if flag["codename"] == codename]
     return told
 
@@ -78,7 +78,7 @@ def test_both_ways_to_hear_of_changes_outlive_their_connections(tmp_path, listen
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        until(lambda: httpx.get(f"{server.url}/readyz").json()["status"] == "ok")
+        until(lambda: httpx.get(f"{server.url}/readyz", timeout=30).json()["status"] == "ok")
         put(server, "on")
 
         until(lambda: answers(server) == [True] * 12, SEEN_SECONDS)
