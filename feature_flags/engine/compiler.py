@@ -10,7 +10,7 @@ from functools import cache, partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from feature_flags.engine import model
+from feature_flags.engine import model, strategies, variants
 from feature_flags.engine.context import RANDOM
 from feature_flags.engine.model import (
     DISABLED,
@@ -24,22 +24,9 @@ from feature_flags.engine.model import (
     Result,
     Variant,
 )
-from feature_flags.engine.strategies import (
-    CODES,
-    IN,
-    SPLIT_OUT,
-    Decide,
-    Outcomes,
-    Segments,
-    Tools,
-    compile_strategy,
-    constraints_of,
-    is_rollout,
-    is_split,
-    rollout_of,
-)
+from feature_flags.engine.strategies import CODES, IN, SPLIT_OUT, Decide, Outcomes, Segments, Tools
 from feature_flags.engine.values import require_text, value_of
-from feature_flags.engine.variants import Choice, compile_choice, flag_choice, sticky_fields, strategy_choice
+from feature_flags.engine.variants import Choice
 
 # What a matching strategy leads to: a result, or a choice among several.
 Consequence = Result | Callable[..., Result]
@@ -92,12 +79,12 @@ class _Compiler:
         self.feature = definition.feature
         self.name = require_text(self.feature.get("name"), "the name of the flag")
         self.prerequisites = prerequisites_of(self.feature)
-        self.choice = flag_choice(self.feature)
+        self.choice = variants.flag_choice(self.feature)
 
     def flag(self) -> CompiledFlag:
         # A flag without strategies is on for everybody.
-        strategies = enumerate(self.feature.get("strategies") or ())
-        rules = [self.rule(strategy, self.definition.label(index)) for index, strategy in strategies] or [
+        documents = enumerate(self.feature.get("strategies") or ())
+        rules = [self.rule(strategy, self.definition.label(index)) for index, strategy in documents] or [
             Rule(IN, self.consequence(self.choice, self.reason(IN), None), itemgetter(IN))
         ]
         off = _off(self.name, self.definition, model.DEFAULT)
@@ -124,10 +111,10 @@ class _Compiler:
 
     def rule(self, strategy: Mapping[str, Any], label: str) -> Rule:
         try:
-            compiled = partial(compile_strategy, strategy, self.name, self.segments, self.tools)
+            compiled = partial(strategies.compile_strategy, strategy, self.name, self.segments, self.tools)
             decide = compiled(CODES)
-            reason = model.SPLIT if is_split(strategy, self.name) else self.reason(decide)
-            choice = strategy_choice(strategy, self.name) or self.choice
+            reason = model.SPLIT if strategies.is_split(strategy, self.name) else self.reason(decide)
+            choice = variants.strategy_choice(strategy, self.name) or self.choice
             return Rule(decide, self.consequence(choice, reason, label), compiled)
         except Broken as problem:
             raise Broken(f"{label}: {problem}") from None
@@ -143,7 +130,7 @@ class _Compiler:
             return on(DISABLED, reason)
         if choice.only is not None:
             return on(choice.variants[choice.only], reason)
-        return compile_choice(
+        return variants.compile_choice(
             choice,
             [on(variant, model.SPLIT) for variant in choice.variants],
             [on(variant, model.TARGETING_MATCH) for variant in choice.variants],
@@ -174,7 +161,7 @@ def _variant_of(consequence: Consequence) -> Callable[[Context], Variant | None]
 
 
 def _own_variant(choice: Choice | None) -> Callable[[Context], Variant] | None:
-    return None if choice is None else compile_choice(choice, choice.variants, choice.variants)
+    return None if choice is None else variants.compile_choice(choice, choice.variants, choice.variants)
 
 
 def _off(name: str, definition: Definition, reason: str, error: str = "") -> Result:
@@ -188,7 +175,7 @@ def _broken(definition: Definition, error: str, tools: Tools) -> CompiledFlag:
     reason = model.DISABLED_REASON if feature.get("enabled") is False else model.UNKNOWN
     constant = _off(name, definition, reason, error)
     try:
-        own_variant = _own_variant(flag_choice(feature))
+        own_variant = _own_variant(variants.flag_choice(feature))
     except (AttributeError, LookupError, TypeError, ValueError):
         own_variant = None
     return CompiledFlag(
@@ -308,21 +295,21 @@ def is_met(prerequisite: Prerequisite, context: Context, flags: Flags) -> bool:
 
 def _fields(feature: Mapping[str, Any], segments: Segments) -> Iterator[str]:
     """All that can change the result of a flag that compiles; RANDOM where chance can. Parents are not looked at."""
-    yield from _choice_fields(flag_choice(feature))
+    yield from _choice_fields(variants.flag_choice(feature))
     for strategy in feature.get("strategies") or ():
-        for constraint in constraints_of(strategy, segments):
+        for constraint in strategies.constraints_of(strategy, segments):
             yield constraint["contextName"]
-        if is_rollout(strategy):
+        if strategies.is_rollout(strategy):
             yield from _rollout_fields(strategy, feature["name"])
         elif strategy["name"] == "userWithId":
             yield "userId"
         elif strategy["name"] == "remoteAddress":
             yield "remoteAddress"
-        yield from _choice_fields(strategy_choice(strategy, feature["name"]))
+        yield from _choice_fields(variants.strategy_choice(strategy, feature["name"]))
 
 
 def _rollout_fields(strategy: Mapping[str, Any], flag: str) -> Iterator[str]:
-    rollout = rollout_of(strategy, flag)
+    rollout = strategies.rollout_of(strategy, flag)
     if rollout is None or rollout.percentage == 0:
         return
     if rollout.stickiness not in {"default", "random"}:
@@ -336,6 +323,6 @@ def _rollout_fields(strategy: Mapping[str, Any], flag: str) -> Iterator[str]:
 def _choice_fields(choice: Choice | None) -> Iterator[str]:
     if choice is not None and choice.only is None:
         yield RANDOM
-        yield from sticky_fields(choice)
+        yield from variants.sticky_fields(choice)
         for override in choice.overrides:
             yield override.field

@@ -10,31 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from feature_flags.engine import strategies, variants
 from feature_flags.engine.compiler import Prerequisite, compile_flag, is_met, prerequisites_of
 from feature_flags.engine.constraints import BY_NAME, compile_constraint, field_value
 from feature_flags.engine.context import RANDOM, new_random_value
 from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
-from feature_flags.engine.strategies import (
-    CODES,
-    IN,
-    Segments,
-    Tools,
-    bucket,
-    compile_rule,
-    is_rollout,
-    rollout_of,
-    sticky_value,
-)
+from feature_flags.engine.strategies import CODES, IN, Segments, Tools
 from feature_flags.engine.values import split_list
-from feature_flags.engine.variants import (
-    Choice,
-    choice_value,
-    compile_choice,
-    flag_choice,
-    override_of,
-    strategy_choice,
-    variant_bucket,
-)
+from feature_flags.engine.variants import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +98,14 @@ class _Walk:
     def dependency(self, prerequisite: Prerequisite) -> Step:
         parent = self.flags.get(prerequisite.parent)
         state = "on" if prerequisite.enabled else "off"
-        variants = " or ".join(sorted(prerequisite.variants))
+        wanted = " or ".join(sorted(prerequisite.variants))
         note = "There is no such flag." if parent is None else ""
         if parent is not None and parent.has_parents:
             note = "It has prerequisites of its own, so it can satisfy nobody."
         result = None if parent is None else parent.evaluate(self.context, self.flags)
         return Step(
             "dependency",
-            f"{prerequisite.parent} is {state}" + (f" with variant {variants}" if variants else ""),
+            f"{prerequisite.parent} is {state}" + (f" with variant {wanted}" if wanted else ""),
             is_met(prerequisite, self.context, self.flags),
             note,
             field=prerequisite.parent,
@@ -131,23 +114,25 @@ class _Walk:
 
     def rules(self) -> Iterable[Step]:
         """Until one passes; its variant comes after it."""
-        strategies = self.feature.get("strategies") or ()
-        if not strategies:
+        documents = self.feature.get("strategies") or ()
+        if not documents:
             yield Step("rule", "The flag has no rule: it is on for everybody", True)
-            yield from self.variant(flag_choice(self.feature))
-        for index, strategy in enumerate(strategies):
+            yield from self.variant(variants.flag_choice(self.feature))
+        for index, strategy in enumerate(documents):
             children = tuple(self.conditions(strategy))
             step = Step("rule", self.definition.label(index), _all(children), children=children)
             yield step
             if step.passed:
-                yield from self.variant(strategy_choice(strategy, self.flag.name) or flag_choice(self.feature))
+                yield from self.variant(
+                    variants.strategy_choice(strategy, self.flag.name) or variants.flag_choice(self.feature)
+                )
                 return
 
     def conditions(self, strategy: Mapping[str, Any]) -> Iterable[Step]:
         """All of them, met or not: more than one may have failed."""
         yield from map(self.constraint, strategy.get("constraints") or ())
         yield from map(self.segment, strategy.get("segments") or ())
-        yield self.rollout(strategy) if is_rollout(strategy) else self.target(strategy)
+        yield self.rollout(strategy) if strategies.is_rollout(strategy) else self.target(strategy)
 
     def segment(self, number: int) -> Step:
         children = tuple(map(self.constraint, self.segments[number]))
@@ -191,11 +176,11 @@ class _Walk:
 
     def rollout(self, strategy: Mapping[str, Any]) -> Step:
         passed = self.decision(strategy) == IN
-        rollout = rollout_of(strategy, self.flag.name)
+        rollout = strategies.rollout_of(strategy, self.flag.name)
         if rollout is None:
             return Step("rollout", "A percentage", passed, "It has no readable percentage or group: it lets nobody in.")
-        value = sticky_value(rollout, self.context, self.tools)
-        number = None if value is None else bucket(rollout.group, value)
+        value = strategies.sticky_value(rollout, self.context, self.tools)
+        number = None if value is None else strategies.bucket(rollout.group, value)
         return Step(
             "rollout",
             rollout_label(rollout.percentage, rollout.stickiness),
@@ -212,10 +197,10 @@ class _Walk:
         if choice is None:
             return
         names = [variant.name for variant in choice.variants]
-        name = compile_choice(choice, names, names)(self.context)
-        override = override_of(choice, self.context)
-        value = choice_value(choice, self.context)
-        number = variant_bucket(choice, value)
+        name = variants.compile_choice(choice, names, names)(self.context)
+        override = variants.override_of(choice, self.context)
+        value = variants.choice_value(choice, self.context)
+        number = variants.variant_bucket(choice, value)
         yield Step(
             "variant",
             f"Variant {name}",
@@ -230,7 +215,7 @@ class _Walk:
         )
 
     def decision(self, strategy: Mapping[str, Any]) -> int:
-        rule = compile_rule(strategy, self.flag.name, self.tools, CODES)
+        rule = strategies.compile_rule(strategy, self.flag.name, self.tools, CODES)
         return rule(self.context) if callable(rule) else rule
 
     def shown(self, value: str | None) -> str | None:
