@@ -207,17 +207,16 @@ async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[
     """
 
     def act() -> schemas.UidOut:
-        user = _allowed(request, "add_message")
+        user, actor = _allowed(request, "add_message"), Actor.of(request, "api")
         if staff_actions.kind_of(payload.type).secrets:
             raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
         given = payload.model_dump()
         key = request.headers.get("Idempotency-Key")
         with transaction.atomic():
-            message, is_new = (
-                (staff_actions.send(**given, by=user), True)
-                if key is None
-                else staff_actions.send_once(**given, by=user, key=key)
-            )
+            if key is None:
+                message, is_new = staff_actions.send(**given, actor=actor), True
+            else:
+                message, is_new = staff_actions.send_once(**given, actor=actor, key=key)
             if is_new:
                 _log(user, message, "Sent through the API.", flag=ADDITION)
                 _note(request, "message.sent", message)
@@ -307,7 +306,7 @@ def _change(
     user = _allowed(request, permission)
     message = messages.find(uid)
     with transaction.atomic():
-        made = verb(message, by=user)
+        made = verb(message, actor=Actor.of(request, "api"))
         _log(user, message, f"{text}, through the API.")
         _note(request, event, message)
     return schemas.MessageOut.of(messages.find(str((made or message).uid)))

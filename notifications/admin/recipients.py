@@ -51,7 +51,7 @@ class AddSuppressionForm(SuppressForm):
 
 
 def _lift(suppression: Suppression, *, actor: Actor, reason: str) -> bool:
-    require_reach(actor.user, address=suppression.address)
+    require_reach(actor, address=suppression.address)
     return suppressions.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 

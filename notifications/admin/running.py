@@ -27,7 +27,7 @@ def may_see_providers(request: HttpRequest) -> bool:
 
 
 def _pause(provider: ProviderState, *, actor: Actor, reason: str) -> None:
-    circuit_breaker.pause(provider.alias, by_label=actor.label, reason=reason)
+    circuit_breaker.pause(provider.alias, actor=actor, reason=reason)
     # Without trouble so far it had no row, and the history wants to name one.
     provider.pk = ProviderState.objects.values_list("pk", flat=True).get(alias=provider.alias)
 
@@ -35,7 +35,7 @@ def _pause(provider: ProviderState, *, actor: Actor, reason: str) -> None:
 def _resume(provider: ProviderState, *, actor: Actor, reason: str) -> bool:
     if provider.pk is None:
         return False
-    circuit_breaker.resume(provider.alias, by_label=actor.label)
+    circuit_breaker.resume(provider.alias, actor=actor)
     return True
 
 

@@ -115,7 +115,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                     kind,
                     language=language,
                     bodies=form.bodies,
-                    by=author(request),
+                    actor=Actor.of(request, "admin"),
                     note=note,
                     seen=form.cleaned_data["seen"],
                 )
@@ -281,10 +281,11 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         try:
             with transaction.atomic():
                 overrides.check_note(note)
+                actor = Actor.of(request, "admin")
                 if row is None:
-                    changed = overrides.revert(wording.kind, language=wording.language, part=part, by=author(request))
+                    changed = overrides.revert(wording.kind, language=wording.language, part=part, actor=actor)
                 else:
-                    changed = overrides.activate(row, by=author(request))
+                    changed = overrides.activate(row, actor=actor)
                 now = "the file" if row is None else f"version {row.version}"
                 self._log(request, wording, [part] if changed else [], f"Back to {now}", "template.restored", note)
         except ProductError as error:

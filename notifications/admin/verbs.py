@@ -49,7 +49,7 @@ def put_on_list(
     address: str, *, actor: Actor, scope: str, reason: str, days: int | None, user_id: UUID | None = None
 ) -> bool:
     """Suppress an address; ask for the rank to act on its account, since its owner gets no warning any more."""
-    require_reach(actor.user, address=address, user_id=user_id)
+    require_reach(actor, address=address, user_id=user_id)
     return suppressions.suppress(
         address,
         scope=scope,
@@ -85,7 +85,7 @@ RETRY = Verb(
     permission="notifications.retry_message",
     audit_event="message.retried",
     audit_details=_audit_details,
-    run=lambda message, *, actor, reason="": staff_actions.retry(message, by=actor.user),
+    run=lambda message, *, actor, reason="": staff_actions.retry(message, actor=actor),
     done="queued again",
     asks_reason=True,
     reason_required=False,
@@ -101,7 +101,7 @@ VERBS = (
         permission="notifications.cancel_message",
         audit_event="message.cancelled",
         audit_details=_audit_details,
-        run=lambda message, *, actor, reason="": staff_actions.cancel(message, by=actor.user),
+        run=lambda message, *, actor, reason="": staff_actions.cancel(message, actor=actor),
         done="cancelled",
         asks_reason=True,
         reason_required=False,
@@ -115,7 +115,7 @@ VERBS = (
         permission="notifications.resend_message",
         audit_event="message.resent",
         audit_details=_audit_details,
-        run=lambda message, *, actor, reason="": f"queued again as {staff_actions.resend(message, by=actor.user).uid}",
+        run=lambda message, *, actor, reason="": f"queued again as {staff_actions.resend(message, actor=actor).uid}",
         done="queued again as new messages",
         asks_reason=True,
         reason_required=False,

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import F, Q, Value
 from django.utils.crypto import salted_hmac
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
 from notifications.models import Message, ProviderState
@@ -108,7 +109,7 @@ def release_probe(channel: str) -> None:
     taken.update(paused_until=moment())
 
 
-def pause(alias: str, *, by_label: str, reason: str) -> bool:
+def pause(alias: str, *, actor: Actor, reason: str) -> bool:
     """Send nothing over this channel until staff resume it; return whether that is new.
 
     ProductError: 404 `PROVIDER_UNKNOWN`, 400 `REASON_INVALID`.
@@ -118,19 +119,19 @@ def pause(alias: str, *, by_label: str, reason: str) -> bool:
         raise ProductError("REASON_INVALID", "The reason must have at most 500 characters, none of them unprintable.")
     ProviderState.objects.bulk_create([ProviderState(alias=alias)], ignore_conflicts=True)
     changed = ProviderState.objects.filter(Q(paused=False) | Q(paused_by=""), alias=alias).update(
-        paused=True, paused_until=None, paused_by=by_label[:64], reason=reason, config_fingerprint=""
+        paused=True, paused_until=None, paused_by=actor.label, reason=reason, config_fingerprint=""
     )
     if changed:
-        _log("provider paused", alias, by=by_label)
+        _log("provider paused", alias, by=actor.label)
     return bool(changed)
 
 
-def resume(alias: str, *, by_label: str) -> bool:
+def resume(alias: str, *, actor: Actor) -> bool:
     """End the pause, whatever caused it; return whether there was one. ProductError 404 `PROVIDER_UNKNOWN`."""
     _known(alias)
     changed = ProviderState.objects.filter(alias=alias, paused=True).update(**_OPEN)
     if changed:
-        _log("provider resumed", alias, by=by_label)
+        _log("provider resumed", alias, by=actor.label)
     return bool(changed)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
 from notifications import registry
@@ -39,8 +40,7 @@ def save(
     *,
     language: str,
     bodies: Mapping[str, str],
-    by: User | None,
-    by_label: str = "",
+    actor: Actor,
     note: str = "",
     seen: InUse | None = None,
 ) -> list[str]:
@@ -54,7 +54,7 @@ def save(
         raise ProductError("UNKNOWN_LANGUAGE", f"Mails are written in {', '.join(engines.languages())}.")
     bodies = {part: body.replace("\r\n", "\n") for part, body in bodies.items() if part in PARTS}
     check_note(note)
-    require_author(kind, by)
+    require_author(kind, actor)
     check(kind, language=language, bodies=bodies)
     try:
         with transaction.atomic():
@@ -78,8 +78,8 @@ def save(
                     body=body,
                     version=1 + max((version for _, name, version, _ in rows if name == part), default=0),
                     active=True,
-                    edited_by=by,
-                    edited_by_label=(by_label or (str(by.pk) if by else ""))[:64],
+                    edited_by=actor.user,
+                    edited_by_label=actor.label,
                     note=note,
                 )
             return changed
@@ -89,11 +89,11 @@ def save(
 
 
 @transaction.atomic
-def activate(override: TemplateOverride, *, by: User | None) -> bool:
+def activate(override: TemplateOverride, *, actor: Actor) -> bool:
     """Put an older version in use again; False when it is. InvalidTemplate when today's rules refuse it,
     `SUPERUSERS_ONLY` (403)."""
     kind = registry.get(override.type)
-    require_author(kind, by)
+    require_author(kind, actor)
     rows = _locked(kind, override.language)
     if any(active for pk, _, _, active in rows if pk == override.pk):
         return False
@@ -105,10 +105,10 @@ def activate(override: TemplateOverride, *, by: User | None) -> bool:
 
 
 @transaction.atomic
-def revert(kind: NotificationType, *, language: str, part: str, by: User | None) -> bool:
+def revert(kind: NotificationType, *, language: str, part: str, actor: Actor) -> bool:
     """Go back to the file; False when it is in use. `SUPERUSERS_ONLY` (403); the file is not checked: this is
     always possible."""
-    require_author(kind, by)
+    require_author(kind, actor)
     _locked(kind, language)
     return bool(_deactivate(kind, language, part))
 
@@ -153,14 +153,14 @@ def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Overr
     return found
 
 
-def may_write(kind: NotificationType, by: User) -> bool:
+def may_write(kind: NotificationType, user: User) -> bool:
     """Only superusers write mails with secrets: the text could send the code or link elsewhere."""
-    return by.is_superuser or not kind.secrets
+    return user.is_superuser or not kind.secrets
 
 
-def require_author(kind: NotificationType, by: User | None) -> None:
+def require_author(kind: NotificationType, actor: Actor) -> None:
     """SUPERUSERS_ONLY (403). Commands may."""
-    if by is not None and not may_write(kind, by):
+    if actor.user is not None and not may_write(kind, actor.user):
         raise ProductError("SUPERUSERS_ONLY", "Only superusers write mails with a code or link.", status=403)
 
 

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import translation
 
+from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
 from lib.errors import ProductError
 from lib.text import is_storable, printable
@@ -41,16 +42,16 @@ KEY_LIMIT = 128
 RATES = tuple(Rate(count, timedelta(minutes=minutes)) for count, minutes in ((3, 1), (5, 10), (20, 24 * 60)))
 
 
-def require_reach(by: User | None, *, address: str, user_id: UUID | None = None) -> None:
-    """Refuse staff who may not act on the account with this address; commands (`by` is None) may.
+def require_reach(actor: Actor, *, address: str, user_id: UUID | None = None) -> None:
+    """Refuse staff who may not act on the account with this address; commands may.
 
     Raises: ADMINS_ONLY, SUPERUSERS_ONLY (403).
     """
-    if by is None:
+    if actor.user is None:
         return
     people = get_user_model()._default_manager.filter(Q(pk=user_id) | Q(email=address))
     for person in people.only("is_staff", "is_superuser"):
-        if not by.reaches(person):
+        if not actor.user.reaches(person):
             code, who = ("SUPERUSERS_ONLY", "superusers") if person.is_superuser else ("ADMINS_ONLY", "administrators")
             raise ProductError(code, f"Only {who} act on the mail of {address}.", status=403)
 
@@ -86,12 +87,12 @@ def send(
     context: Mapping[str, Any],
     language: str | None = None,
     event_key: str | None = None,
-    by: User | None = None,
+    actor: Actor,
 ) -> Message:
     """Queue one mail; the preferences of the user with this address, if there is one, are respected.
 
     ProductError, each with its reason: `UNKNOWN_TYPE`, `UNKNOWN_LANGUAGE`, `INVALID_MESSAGE`; TOO_MANY_REQUESTS (429)
-    for `by`, the member of staff if it is one.
+    for staff; commands have no limit.
     """
     kind = kind_of(type)
     if EMAIL not in kind.channels:
@@ -103,7 +104,7 @@ def send(
         to = valid_email(to)
     except ValueError as error:
         raise _refused("INVALID_MESSAGE", f"The address {error}.") from None
-    if by is not None:
+    if actor.user is not None:
         require_rate(kind, to)
     user = get_user_model()._default_manager.filter(email=to).first()
     try:
@@ -118,7 +119,7 @@ def send(
 
 @transaction.atomic
 def send_once(
-    type: str, *, to: str, context: Mapping[str, Any], by: User, key: str, language: str | None = None
+    type: str, *, to: str, context: Mapping[str, Any], actor: Actor, key: str, language: str | None = None
 ) -> tuple[Message, bool]:
     """The same, and whether it is new: a key that this member of staff has used gets what it was used for.
 
@@ -127,24 +128,24 @@ def send_once(
     if not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_LIMIT):
         raise _refused("BAD_IDEMPOTENCY_KEY", f"The key has 1 to {KEY_LIMIT} printable ASCII characters.")
     # One at a time: two bodies at once must not both be the first.
-    get_user_model()._default_manager.select_for_update(no_key=True).get(pk=by.pk)
-    event_key = f"staff:{by.pk.hex}:{key}"
+    get_user_model()._default_manager.select_for_update(no_key=True).get(pk=actor.user.pk)
+    event_key = f"staff:{actor.user.pk.hex}:{key}"
     earlier = Message.objects.filter(event_key=event_key).first()
     if earlier is None:
-        return send(type, to=to, context=context, language=language, event_key=event_key, by=by), True
+        return send(type, to=to, context=context, language=language, event_key=event_key, actor=actor), True
     if not _is_same(earlier, type, to, context, language):
         raise ProductError("IDEMPOTENCY_KEY_REUSED", "This key was used for another message.", status=409)
     return earlier, False
 
 
 @transaction.atomic
-def retry(message: Message, *, by: User | None = None) -> None:
+def retry(message: Message, *, actor: Actor) -> None:
     """Queue a failed, unknown or expired message again: the same row and Message-ID, all its attempts anew.
 
-    `by` is the member of staff, if it is one: ADMINS_ONLY, SUPERUSERS_ONLY (403).
+    ADMINS_ONLY, SUPERUSERS_ONLY (403) for staff who may not act on its recipient.
     ProductError 409 `MESSAGE_STATE` in another state, `MESSAGE_WITHDRAWN` when its code or link is dead.
     """
-    require_reach(by, address=message.to_address, user_id=message.user_id)
+    require_reach(actor, address=message.to_address, user_id=message.user_id)
     kind = _alive(message)
     waiting = Message.objects.filter(pk=message.pk, state__in=RETRIABLE).update(
         state=State.QUEUED,
@@ -175,22 +176,22 @@ def wrongly_failed() -> QuerySet[Message]:
     return Message.objects.filter(state=State.FAILED, reason="refused", last_code__in=codes).order_by("-finished_at")
 
 
-def cancel(message: Message, *, by: User | None = None) -> None:
+def cancel(message: Message, *, actor: Actor) -> None:
     """Stop a message no mail server has been given yet. ProductError 409 `MESSAGE_STATE` when it is too late;
     ADMINS_ONLY, SUPERUSERS_ONLY (403)."""
-    require_reach(by, address=message.to_address, user_id=message.user_id)
+    require_reach(actor, address=message.to_address, user_id=message.user_id)
     if not outbox.cancel_open(Q(pk=message.pk), reason="staff"):
         raise ProductError(STATE, "Only a message that waits can be cancelled.", status=409)
 
 
 @transaction.atomic
-def resend(message: Message, *, by: User | None = None) -> Message:
+def resend(message: Message, *, actor: Actor) -> Message:
     """Queue a copy of a message that is through: a new row and Message-ID, with this one as its `parent`.
 
     ProductError 409 `MESSAGE_STATE` while it is open, `MESSAGE_WITHDRAWN` when its code or link is dead; ADMINS_ONLY,
     SUPERUSERS_ONLY (403), TOO_MANY_REQUESTS (429).
     """
-    require_reach(by, address=message.to_address, user_id=message.user_id)
+    require_reach(actor, address=message.to_address, user_id=message.user_id)
     # Two members of staff at once: the second counts the first one's copy.
     message = Message.objects.select_for_update().get(pk=message.pk)
     if message.state in Message.OPEN:

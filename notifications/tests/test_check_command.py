@@ -12,10 +12,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from lib import email_url
+from lib.actors import Actor
 from notifications import inspection, registry
 from notifications.services import circuit_breaker
 from notifications.tests.esp import Esp
 from notifications.tests.sink import free_port
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 
@@ -172,13 +175,13 @@ def test_without_dnspython_it_says_what_was_not_looked_at(sink, check, monkeypat
 
 
 def test_a_pause_and_a_short_lease_are_findings(sink, zone, check, settings):
-    circuit_breaker.pause("email", by_label="7", reason="spring cleaning")
+    circuit_breaker.pause("email", actor=COMMAND, reason="spring cleaning")
     settings.NOTIFICATIONS_LEASE = 20
 
     code, output = check()
 
     assert code == 1
-    assert "! Pause: email is paused by 7, until somebody resumes it: spring cleaning" in output
+    assert "! Pause: email is paused by command:tests, until somebody resumes it: spring cleaning" in output
     assert "! Settings: NOTIFICATIONS_LEASE must be at least" in output
     assert output.endswith("2 findings.")
 

@@ -4,6 +4,7 @@ import time
 import pytest
 from django.db import connection
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications import registry
 from notifications.models import Message, TemplateOverride
@@ -12,6 +13,8 @@ from notifications.services import delivery, outbox, overrides
 from notifications.services.staff_actions import send_test
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 CODE, LANGUAGE = "users.registration_code", "en"
@@ -31,7 +34,7 @@ def kind():
 
 
 def save(kind, note="", seen=None, language=LANGUAGE, **bodies):
-    return overrides.save(kind, language=language, bodies=bodies, by=None, by_label="tests", note=note, seen=seen)
+    return overrides.save(kind, language=language, bodies=bodies, actor=COMMAND, note=note, seen=seen)
 
 
 def sent(kind, language=LANGUAGE, **variables):
@@ -52,7 +55,7 @@ def test_what_staff_write_is_the_next_mail_in_its_language_alone(kind):
     mail = sent(kind)
     assert mail.text == "Hi ADA: 472913\n"
     assert mail.source == f"override:{row.pk}"
-    assert (row.version, row.active, row.edited_by_label, row.note) == (1, True, "tests", "Shorter")
+    assert (row.version, row.active, row.edited_by_label, row.note) == (1, True, "command:tests", "Shorter")
     assert "type this code" in mail.html
     assert "Hi ADA" not in sent(kind, "de").text
 
@@ -63,12 +66,12 @@ def test_each_save_is_a_version_and_any_of_them_comes_back(kind):
     first, second = TemplateOverride.objects.order_by("version")
     assert sent(kind).text == "Hi ADA: 472913!\n"
 
-    assert overrides.activate(first, by=None)
+    assert overrides.activate(first, actor=COMMAND)
     assert sent(kind).text == "Hi ADA: 472913\n"
-    assert not overrides.activate(first, by=None)
+    assert not overrides.activate(first, actor=COMMAND)
 
-    assert overrides.revert(kind, language=LANGUAGE, part="text", by=None)
-    assert not overrides.revert(kind, language=LANGUAGE, part="text", by=None)
+    assert overrides.revert(kind, language=LANGUAGE, part="text", actor=COMMAND)
+    assert not overrides.revert(kind, language=LANGUAGE, part="text", actor=COMMAND)
     assert sent(kind).source.startswith("file:")
 
     save(kind, text=f"{TEXT}?")
@@ -250,11 +253,11 @@ def test_an_override_whose_variable_went_away_gives_way_to_the_file(kind, caplog
 
 def test_an_older_version_that_breaks_todays_rules_stays_away(kind):
     save(kind, text=TEXT)
-    overrides.revert(kind, language=LANGUAGE, part="text", by=None)
+    overrides.revert(kind, language=LANGUAGE, part="text", actor=COMMAND)
     TemplateOverride.objects.update(body="{{ nickname }} {{ registration_code }}")
 
     with pytest.raises(overrides.InvalidTemplate, match="nickname"):
-        overrides.activate(TemplateOverride.objects.get(), by=None)
+        overrides.activate(TemplateOverride.objects.get(), actor=COMMAND)
     assert sent(kind).source.startswith("file:")
 
 

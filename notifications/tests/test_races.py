@@ -5,6 +5,7 @@ import threading
 import pytest
 from django.db import connection
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import DeliveryEvent, Message, Preference, Refusal, Suppression
 from notifications.reports import Report
@@ -12,6 +13,8 @@ from notifications.services import preferences, staff_actions, unsubscribing, we
 from notifications.tests import offers
 from notifications.tests.factories import MessageFactory
 from users.tests.factories import UserFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CROWD = 4
@@ -48,7 +51,11 @@ def test_one_key_for_two_bodies_sends_one():
     member = UserFactory.create(staff=True)
 
     def send(to):
-        return lambda: staff_actions.send_once("tests.offer", to=to, context={}, by=member, key="a-1")[0].to_address
+        return lambda: (
+            staff_actions.send_once("tests.offer", to=to, context={}, actor=Actor("api", member), key="a-1")[
+                0
+            ].to_address
+        )
 
     found = at_once(*(send(f"{name}@example.org") for name in ("ada", "grace", "joan", "mary")))
 
@@ -83,7 +90,7 @@ def test_one_unsubscribes_while_another_chooses():
 def test_several_resend_at_once_each_copy_is_its_own_and_the_limit_holds():
     message = MessageFactory.create(finished=True, event_key="tests:1")
 
-    found = at_once(*[lambda: staff_actions.resend(message).event_key] * CROWD)
+    found = at_once(*[lambda: staff_actions.resend(message, actor=COMMAND).event_key] * CROWD)
 
     # With the message itself, three a minute.
     assert sorted(found) == [*["TOO_MANY_REQUESTS"] * (CROWD - 2), "tests:1#resend-1", "tests:1#resend-2"]

@@ -6,11 +6,14 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from lib.actors import Actor
 from notifications import registry
 from notifications.models import Message, TemplateOverride
 from notifications.rendering import render, samples
 from notifications.services import delivery, overrides
 from notifications.tests.factories import MessageFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 RESET = "users.forgot_password"
@@ -131,7 +134,7 @@ def test_a_secret_stands_as_text_or_as_a_whole_link(part, body):
     kind = registry.get(RESET)
     bodies = {part: body} | ({"text": f"{TO} {{{{ reset_url }}}}"} if TO in body else {})
 
-    assert part in overrides.save(kind, language="en", bodies=bodies, by=None)
+    assert part in overrides.save(kind, language="en", bodies=bodies, actor=COMMAND)
 
     mail = render.render(kind, samples.sample(kind), language="en")
     assert mail.source.startswith("override:")
@@ -143,13 +146,13 @@ def test_a_form_takes_no_link_of_an_unsubscription(tag):
     body = f'<form action="{TO}"><{tag} name="t">\n{{{{ unsubscribe_url }}}}\n</{tag}></form>'
 
     with pytest.raises(overrides.InvalidTemplate, match=f"must not stand in {tag}"):
-        overrides.save(registry.get("notifications.announcement"), language="en", bodies={"html": body}, by=None)
+        overrides.save(registry.get("notifications.announcement"), language="en", bodies={"html": body}, actor=COMMAND)
 
 
 def test_what_is_shown_to_some_alone_is_refused_when_it_is_theirs(mailoutbox):
     """Saved with a harmless sample: the rule holds for each mail as it is made."""
     evil = f'{{% if first_name == "Eve" %}}<img src="{TO}/?{{{{ code }}}}">{{% endif %}}<p>{{{{ code }}}}</p>'
-    overrides.save(registry.get("tests.hello"), language="en", bodies={"html": evil}, by=None)
+    overrides.save(registry.get("tests.hello"), language="en", bodies={"html": evil}, actor=COMMAND)
     for name in ("Ada", "Eve"):
         MessageFactory.create(context={"first_name": name, "number": 1})
 
@@ -174,10 +177,12 @@ def test_the_link_that_ends_news_is_guarded_too_and_news_may_show_pictures():
     kind = registry.get("notifications.announcement")
     picture = f'<img src="{TO}/logo.png"><p>{{{{ title }}}}</p><a href="{{{{ unsubscribe_url }}}}">Stop</a>'
     text = "{{ title }} {{ unsubscribe_url }}"
-    overrides.save(kind, language="en", bodies={"html": picture, "text": text}, by=None)
+    overrides.save(kind, language="en", bodies={"html": picture, "text": text}, actor=COMMAND)
 
     with pytest.raises(overrides.InvalidTemplate, match="whole"):
-        overrides.save(kind, language="en", bodies={"html": f'<img src="{TO}/?{{{{ unsubscribe_url }}}}">'}, by=None)
+        overrides.save(
+            kind, language="en", bodies={"html": f'<img src="{TO}/?{{{{ unsubscribe_url }}}}">'}, actor=COMMAND
+        )
 
     assert f"{TO}/logo.png" in render.render(kind, samples.sample(kind), language="en").html
 

@@ -5,6 +5,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 
+from lib.actors import Actor
 from notifications import registry
 from notifications.models import Message, TemplateOverride
 from notifications.preview import POLICY
@@ -12,6 +13,8 @@ from notifications.rendering import samples
 from notifications.services import delivery, overrides
 from notifications.tests import kinds
 from users.tests.factories import UserFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/notifications/templateoverride/"
@@ -52,9 +55,7 @@ def save(client, page=PAGE, **changes):
 
 
 def test_the_list_shows_every_mail_in_every_language_and_whose_words_it_has(staff, django_assert_max_num_queries):
-    overrides.save(
-        registry.get("users.welcome"), language="de", bodies={"subject": "Hallo!"}, by=None, by_label="tests"
-    )
+    overrides.save(registry.get("users.welcome"), language="de", bodies={"subject": "Hallo!"}, actor=COMMAND)
     save(staff, text="Hi {{ code }}")
     TemplateOverride.objects.filter(part="text").update(body="Hi {{ nickname }} {{ code }}")
 

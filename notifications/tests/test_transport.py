@@ -5,11 +5,14 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Attempt, Message, ProviderState
 from notifications.services import circuit_breaker, claims, delivery
 from notifications.services.status_text import is_paused
 from notifications.tests.factories import MessageFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 
@@ -115,10 +118,10 @@ def test_a_refused_login_waits_for_people(refused_login):
 def test_staff_resume_after_a_refused_login(refused_login, settings):
     settings.MAILERS["default"]["OPTIONS"]["password"] = "right"
 
-    assert circuit_breaker.resume("email", by_label="1")
+    assert circuit_breaker.resume("email", actor=COMMAND)
 
     assert delivery.QueueWorker().deliver_due() == 2
-    assert not circuit_breaker.resume("email", by_label="1")
+    assert not circuit_breaker.resume("email", actor=COMMAND)
 
 
 def test_another_email_url_is_tried_without_staff(refused_login, settings):
@@ -132,8 +135,8 @@ def test_another_email_url_is_tried_without_staff(refused_login, settings):
 
 def test_what_staff_pause_stays_paused(mail_server, settings):
     MessageFactory.create()
-    assert circuit_breaker.pause("email", by_label="7", reason="wrong template")
-    assert not circuit_breaker.pause("email", by_label="8", reason="again")
+    assert circuit_breaker.pause("email", actor=COMMAND, reason="wrong template")
+    assert not circuit_breaker.pause("email", actor=COMMAND, reason="again")
     settings.EMAIL_URL = "smtp://another.example.org"
     mail_server.start()
 
@@ -144,14 +147,18 @@ def test_what_staff_pause_stays_paused(mail_server, settings):
     assert not mail_server.mails
     assert queue_worker.rest() == float("inf")
     state = circuit_breaker.states()[0]
-    assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == ("7", "wrong template", True)
+    assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == (
+        "command:tests",
+        "wrong template",
+        True,
+    )
 
 
 def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
     MessageFactory.create()
     queue_worker = delivery.QueueWorker()
     queue_worker._admitted()
-    circuit_breaker.pause("email", by_label="7", reason="")
+    circuit_breaker.pause("email", actor=COMMAND, reason="")
 
     queue_worker.waiting += claims.claim("x", 1)
     queue_worker._deliver_waiting()
@@ -164,13 +171,13 @@ def test_a_pause_by_staff_outlasts_the_message_in_hand(sink):
 @pytest.mark.parametrize("reason", ["x" * 501, "nul\0", "half \ud800"])
 def test_a_reason_that_cannot_be_kept_is_refused(reason):
     with pytest.raises(ProductError, match="500 characters"):
-        circuit_breaker.pause("email", by_label="7", reason=reason)
+        circuit_breaker.pause("email", actor=COMMAND, reason=reason)
 
 
 def test_an_unknown_channel_is_refused():
     for verb in (
-        lambda: circuit_breaker.pause("fax", by_label="7", reason=""),
-        lambda: circuit_breaker.resume("fax", by_label="7"),
+        lambda: circuit_breaker.pause("fax", actor=COMMAND, reason=""),
+        lambda: circuit_breaker.resume("fax", actor=COMMAND),
     ):
         with pytest.raises(ProductError) as refusal:
             verb()

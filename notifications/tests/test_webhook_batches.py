@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from lib.actors import Actor
 from notifications import metrics
 from notifications.models import DeliveryEvent, Message, Suppression
 from notifications.services import staff_actions, suppressions, unsubscribing
@@ -24,6 +25,8 @@ from notifications.tests.callers import (
     report_of,
 )
 from notifications.tests.factories import MessageFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 
@@ -131,7 +134,7 @@ def test_a_message_that_never_left_has_failed_and_can_be_retried(settings, name)
 
     assert now_of(message) == ("failed", "bounced")
     assert message.reason == "not_sent"
-    staff_actions.retry(message)
+    staff_actions.retry(message, actor=COMMAND)
     assert now_of(message) == ("queued", "")
     assert message.provider_message_id == ""
 

@@ -4,10 +4,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from lib.actors import Actor
 from notifications import metrics
 from notifications.models import Worker
 from notifications.services import circuit_breaker, health, outbox
 from users.tests.factories import UserFactory
+
+COMMAND = Actor.command("tests")
 
 pytestmark = pytest.mark.django_db
 
@@ -58,7 +61,7 @@ def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
         for _ in range(2):
             outbox.queue("users.welcome", to=user.email, context={"first_name": "Ada"}, event_key="once")
     Worker.objects.create(host="a", pid=1, engine="worker")
-    circuit_breaker.pause("email", by_label="test", reason="test")
+    circuit_breaker.pause("email", actor=COMMAND, reason="test")
 
     lines = scrape().content.decode().splitlines()
 

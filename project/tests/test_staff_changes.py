@@ -16,6 +16,7 @@ from django.utils import timezone
 from feature_flags.models import FlagRevision, FlagToken
 from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
+from lib.actors import Actor
 from notifications.models import Message, Suppression, TemplateOverride
 from notifications.services import overrides, suppressions
 from notifications.tests.factories import MessageFactory
@@ -116,7 +117,7 @@ WELCOME = "/admin/notifications/templateoverride/of/users.welcome/en/"
 
 
 def saved_words():
-    overrides.save(_kind(), language="en", bodies={"subject": "Hi"}, by=None)
+    overrides.save(_kind(), language="en", bodies={"subject": "Hi"}, actor=Actor.command("tests"))
 
 
 def _kind():

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
+from lib.actors import Actor
 from lib.commands import Command as BaseCommand
 from lib.errors import ProductError
 from notifications.management.commands import _shared
@@ -50,7 +51,7 @@ def _retry(message: Message, *, is_trial: bool) -> bool:
     if is_trial:
         return staff_actions.is_alive(message)
     try:
-        staff_actions.retry(message)
+        staff_actions.retry(message, actor=Actor.command("notifications_retry"))
     except ProductError:
         return False
     return True

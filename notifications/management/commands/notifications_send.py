@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from lib.actors import Actor
 from lib.commands import Command as BaseCommand
 from lib.text import printable, read_json
 from notifications.models import Message
@@ -43,7 +44,11 @@ class Command(BaseCommand):
         if waits and settings.NOTIFICATIONS_ENGINE == "off":
             raise CommandError("Mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
         message = staff_actions.send(
-            options["type"], to=options["to"], context=options["context"], event_key=options["event_key"]
+            options["type"],
+            to=options["to"],
+            context=options["context"],
+            event_key=options["event_key"],
+            actor=Actor.command("notifications_send"),
         )
         if waits:
             _deliver(message)
