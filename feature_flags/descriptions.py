@@ -9,7 +9,7 @@ from typing import Any
 
 from feature_flags.engine import explain
 from feature_flags.flag_document import diff as differences
-from feature_flags.flag_document import wire_constraint
+from feature_flags.unleash_feature import wire_constraint
 
 Document = Mapping[str, Any]
 

@@ -1,14 +1,14 @@
 """One flag as one JSON document: what the history keeps, forms and imports bring, exports write.
 
-`read` makes documents of rows. `checked` refuses a document that cannot become a flag and names every place where it
-is wrong. Rows are written in `services/flags.py` alone.
+`checked` refuses a document that cannot become a flag and names every place where it is wrong. `join` makes the
+document of a stored row. Rows are written in `services/storage.py` alone.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from feature_flags import names
 from feature_flags.engine import agreement
 from feature_flags.engine.validation import constraint_problems
 from feature_flags.engine.values import read_payload
+from feature_flags.unleash_feature import PAYLOAD_TYPES, wire_constraint, wire_payload
 from lib.addresses import normal_domain
 from lib.errors import ProductError
 from lib.text import Text, is_storable, require_storable
@@ -31,7 +32,6 @@ MAX_TARGETS = 5_000
 MAX_VARIANTS = 100
 MAX_LEVELS = 100
 _SAFE_INTEGER = 2**53
-_PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
 # What we call the keys of a constraint in the document.
 _OURS = {"contextName": "field", "caseInsensitive": "case_insensitive"}
 
@@ -170,14 +170,22 @@ class SegmentDocument(_Part):
     constraints: list[Constraint] = []
 
 
-#: The fields of a document that stand in the row itself, under the same name.
-OWN_FIELDS = tuple(
-    name
-    for name in Flag.model_fields
-    if name not in {"is_archived", "tags", "rules", "variants", "prerequisites", "targets"}
+#: The members of a document that are columns of the row, under the same name; the others stand in `definition`.
+COLUMNS = (
+    "codename",
+    "label",
+    "description",
+    "is_active",
+    "kind",
+    "value_type",
+    "exposed",
+    "is_protected",
+    "owner",
+    "review_on",
 )
-#: What changes nobody's answer. Everything else does.
-DESCRIPTIVE = frozenset({"label", "description", "owner", "tags", "review_on", "kind", "is_protected"})
+DEFINITION = tuple(name for name in Flag.model_fields if name not in {*COLUMNS, "is_archived"})
+_NO_RULE = Rule().model_dump()
+_NO_VARIANT = {"weight": 1, "payload": None, "written_as": None}
 
 
 def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Document:
@@ -324,23 +332,12 @@ def _variant_problems(variants: Sequence[Variant], place: Place, value_type: str
 
 def _says(spelling: Spelling, payload: Any, value_type: str) -> bool:
     # Texts may be of any type that a client knows: csv, or numbers beyond what JSON readers keep.
-    if value_type != "string" and spelling.type != _PAYLOAD_TYPES[value_type]:
+    if value_type != "string" and spelling.type != PAYLOAD_TYPES[value_type]:
         return False
     try:
         return bool(read_payload(spelling.value, value_type) == payload)
     except ValueError:
         return False
-
-
-def spelled(payload: Any, value_type: str) -> Document:
-    """A payload as the Unleash document has it, in our spelling: `{"type", "value"}`."""
-    if value_type == "string":
-        text = str(payload)
-    else:
-        # A database may hand 5.0 back as 5, and the other way round: the declared type decides. None keeps -0.0.
-        typed = float(payload) + 0.0 if value_type == "float" else payload
-        text = json.dumps(typed, ensure_ascii=False, separators=(",", ":"))
-    return {"type": _PAYLOAD_TYPES[value_type], "value": text}
 
 
 def payload_problem(value: Any, value_type: str) -> str:
@@ -408,20 +405,6 @@ def _plain(constraint: Constraint) -> Document:
     return document
 
 
-def wire_constraint(constraint: Mapping[str, Any]) -> Document:
-    """Our constraint as the Unleash document spells it, so that all SDKs read it alike where they can."""
-    wire: Document = {
-        "contextName": constraint["field"],
-        "operator": constraint["operator"],
-        "values": list(constraint.get("values") or ()),
-        "inverted": constraint.get("inverted", False),
-        "caseInsensitive": constraint.get("case_insensitive", False),
-    }
-    if constraint.get("value") is not None:
-        wire["value"] = constraint["value"]
-    return agreement.shared_constraint(wire)
-
-
 def _normal(flag: Flag) -> Document:
     document = flag.model_dump(mode="json")
     document["label"], document["description"] = flag.label or None, flag.description or None
@@ -439,7 +422,7 @@ def _normal(flag: Flag) -> Document:
     for variant in variants:
         # The keys of an object come back from a database in another order: only its spelling keeps them.
         if flag.value_type not in {"boolean", "object"} and variant["payload"] is not None:
-            is_ours = variant["written_as"] == spelled(variant["payload"], flag.value_type)
+            is_ours = variant["written_as"] == wire_payload(variant["payload"], flag.value_type)
             variant["written_as"] = None if is_ours else variant["written_as"]
     return document
 
@@ -453,65 +436,34 @@ def _as_floats(document: Document, variants: Sequence[Document]) -> None:
         document["off_value"] = float(document["off_value"])
 
 
-# --- From rows --------------------------------------------------------------------------------------------------------
+#: A flag with all defaults.
+BLANK = checked({"codename": "BLANK"})
+_NO_DEFINITION = {name: BLANK[name] for name in DEFINITION} | {"group_id": ""}
 
 
-def read_one(pk: int) -> Document:
-    """The document of one flag, as it is stored."""
-    return read([pk])[pk]
+def join(row: Mapping[str, Any]) -> Document:
+    """The document of a stored row, given COLUMNS, `archived_at` and `definition`, in the order of `Flag`."""
+    review_on = row["review_on"].isoformat() if row["review_on"] else None
+    found = {
+        **_complete(row["definition"]),
+        **{name: row[name] for name in COLUMNS},
+        "is_archived": row["archived_at"] is not None,
+        "review_on": review_on,
+    }
+    return {name: found[name] for name in Flag.model_fields}
 
 
-def read(pks: Collection[int] | None = None) -> dict[int, Document]:
-    """Documents by primary key, of these flags or of all: seven queries, however many flags."""
-    from feature_flags.models import FeatureFlag, FlagPrerequisite, FlagRule, FlagTarget, FlagVariant
+def _complete(definition: Any) -> Document:
+    """With the members that it was stored without. What was written past the services in another shape breaks the flag.
 
-    def of(rows: Any, key: str) -> Any:
-        return rows if pks is None else rows.filter(**{f"{key}__in": pks})
-
-    documents: dict[int, Document] = {}
-    for row in of(FeatureFlag.objects, "pk").values("pk", "archived_at", *OWN_FIELDS).order_by("codename"):
-        documents[row["pk"]] = _from_row(row)
-    rules: dict[int, Document] = {}
-    for row in of(FlagRule.objects, "flag").values().order_by("flag_id", "position"):
-        rules[row["id"]] = rule = {key: row[key] for key in Rule.model_fields if key in row}
-        rule["segments"], rule["variants"] = [], []
-        documents[row["flag_id"]]["rules"].append(rule)
-    links = of(FlagRule.segments.through.objects, "flagrule__flag").order_by("segment__name")
-    for rule_id, name in links.values_list("flagrule_id", "segment__name"):
-        rules[rule_id]["segments"].append(name)
-    for row in of(FlagVariant.objects, "flag").values().order_by("flag_id", "position", "id"):
-        owner = documents[row["flag_id"]] if row["rule_id"] is None else rules[row["rule_id"]]
-        owner["variants"].append({key: row[key] for key in Variant.model_fields})
-    parents = of(FlagPrerequisite.objects, "flag").order_by("parent__codename")
-    for flag_id, parent, required, variants in parents.values_list(
-        "flag_id", "parent__codename", "required", "variants"
-    ):
-        documents[flag_id]["prerequisites"].append({"parent": parent, "required": required, "variants": variants})
-    targets = of(FlagTarget.objects, "flag").order_by("identifier")
-    for flag_id, identifier, always in targets.values_list("flag_id", "identifier", "always"):
-        documents[flag_id]["targets"]["on" if always else "off"].append(identifier)
-    tags = of(FeatureFlag.tags.through.objects, "featureflag").order_by("tag__name")
-    for flag_id, name in tags.values_list("featureflag_id", "tag__name"):
-        documents[flag_id]["tags"].append(name)
-    _sort(documents)
-    return documents
-
-
-def _from_row(row: Mapping[str, Any]) -> Document:
-    """The members of a document in the order of `Flag`, lists still empty."""
-    filled: Document = {"is_archived": row["archived_at"] is not None, "targets": {"on": [], "off": []}}
-    if row["review_on"] is not None:
-        filled["review_on"] = row["review_on"].isoformat()
-    empty: dict[str, list[Any]] = {name: [] for name in ("tags", "rules", "variants", "prerequisites")}
-    return {name: filled.get(name, empty.get(name, row.get(name))) for name in Flag.model_fields}
-
-
-def _sort(documents: Mapping[int, Document]) -> None:
-    """By code point: the databases disagree about the order of letters."""
-    for document in documents.values():
-        document["tags"].sort()
-        document["prerequisites"].sort(key=lambda prerequisite: prerequisite["parent"])
-        for identifiers in document["targets"].values():
-            identifiers.sort()
-        for rule in document["rules"]:
-            rule["segments"].sort()
+    Readers can rely on the shape of everything but constraints, which have always been free JSON.
+    """
+    try:
+        found: Document = {**_NO_DEFINITION, **definition}
+        found["rules"] = [{**_NO_RULE, **rule} for rule in found["rules"]]
+        found["targets"] = {state: list(found["targets"].get(state, ())) for state in ("on", "off")}
+        for part in (found, *found["rules"]):
+            part["variants"] = [{**_NO_VARIANT, **variant} for variant in part["variants"]]
+        return found
+    except (AttributeError, TypeError):
+        return {**_NO_DEFINITION, "rules": [{**_NO_RULE, "constraints": [definition]}]}

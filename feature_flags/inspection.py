@@ -9,10 +9,9 @@ from django.db.models import Max
 
 from feature_flags import descriptions, flag_document
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.flag_document import Document, Problem, wire_constraint
+from feature_flags.flag_document import Document, Problem
 from feature_flags.models import FlagRevision, Segment
-from feature_flags.services.segments import segment_document
-from feature_flags.unleash_feature import definition
+from feature_flags.unleash_feature import definition, wire_constraint
 from lib.db import batches
 
 NO_HISTORY = "it has no history: no verb has written it"
@@ -33,7 +32,7 @@ def broken(documents: Mapping[int, Document]) -> dict[str, str]:
 def ambiguous(documents: Mapping[int, Document]) -> dict[str, str]:
     """By codename (or `segment NAME`), what SDKs read in two ways, and what to write instead."""
     living = {document["codename"]: document for document in documents.values() if not document["is_archived"]}
-    segments = {f"segment {segment.name}": segment_document(segment) for segment in Segment.objects.all()}
+    segments = {f"segment {segment.name}": segment.document for segment in Segment.objects.all()}
     found = {name: list(flag_document.ambiguities(document)) for name, document in {**living, **segments}.items()}
     return {
         name: " ".join(str(Problem(one.place, one.message)) for one in listed)
@@ -45,7 +44,7 @@ def ambiguous(documents: Mapping[int, Document]) -> dict[str, str]:
 def drifted(documents: Mapping[int, Document]) -> dict[str, str]:
     """By codename (or `segment NAME`), how the rows differ from what the last verb left."""
     found = dict(_differences(FlagRevision.Subject.FLAG, "flag_id", documents))
-    stored = {segment.pk: segment_document(segment) for segment in Segment.objects.all()}
+    stored = {segment.pk: segment.document for segment in Segment.objects.all()}
     segments = _differences(FlagRevision.Subject.SEGMENT, "segment_id", stored)
     return found | {f"segment {name}": difference for name, difference in segments}
 

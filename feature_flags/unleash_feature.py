@@ -5,13 +5,17 @@ Every parameter is a string; every feature has `strategies`, and every strategy 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from feature_flags.engine import agreement
 from feature_flags.engine.model import DISABLED, Definition
-from feature_flags.flag_document import Document, spelled, wire_constraint
 
+Document = dict[str, Any]
 TARGETS = "always on"
+PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
 
 
 def definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
@@ -118,7 +122,7 @@ def _variant(variant: Document, value_type: str, stickiness: str) -> Document:
     if variant.get("written_as"):
         wire["payload"] = dict(variant["written_as"])
     elif value_type != "boolean" and variant["payload"] is not None:
-        wire["payload"] = spelled(variant["payload"], value_type)
+        wire["payload"] = wire_payload(variant["payload"], value_type)
     return wire
 
 
@@ -129,3 +133,28 @@ def _dependency(prerequisite: Document) -> Document:
         # for none; no variant can be called so.
         wire["variants"] = list(dict.fromkeys([*prerequisite["variants"], DISABLED.name]))
     return wire
+
+
+def wire_constraint(constraint: Mapping[str, Any]) -> Document:
+    """Our constraint as the Unleash document spells it, so that all SDKs read it alike where they can."""
+    wire: Document = {
+        "contextName": constraint["field"],
+        "operator": constraint["operator"],
+        "values": list(constraint.get("values") or ()),
+        "inverted": constraint.get("inverted", False),
+        "caseInsensitive": constraint.get("case_insensitive", False),
+    }
+    if constraint.get("value") is not None:
+        wire["value"] = constraint["value"]
+    return agreement.shared_constraint(wire)
+
+
+def wire_payload(payload: Any, value_type: str) -> Document:
+    """A payload as the Unleash document has it, in our spelling: `{"type", "value"}`."""
+    if value_type == "string":
+        text = str(payload)
+    else:
+        # A database may hand 5.0 back as 5, and the other way round: the declared type decides. None keeps -0.0.
+        typed = float(payload) + 0.0 if value_type == "float" else payload
+        text = json.dumps(typed, ensure_ascii=False, separators=(",", ":"))
+    return {"type": PAYLOAD_TYPES[value_type], "value": text}

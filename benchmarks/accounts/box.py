@@ -8,8 +8,9 @@ import django
 
 from benchmarks import seed
 from benchmarks.notifications import verbs
+from lib.actors import Actor
 
-WHO = {"by": None, "by_label": "command:benchmark", "door": "command"}
+WHO = {"actor": Actor.command("benchmark")}
 
 
 def people(first: int, count: int, fields: dict[str, Any]) -> None:

@@ -8,11 +8,10 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from feature_flags import flag_document
 from feature_flags.admin.common import may_see_segments
 from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
-from feature_flags.services.segments import segment_document
+from feature_flags.services.storage import segments_used
 from lib import audit
 from lib.actors import Actor
 from lib.admin.verbs import VerbAdmin
@@ -31,16 +30,12 @@ def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[Fe
     if len(pks) > LIMIT:
         model_admin.message_user(request, f"Select at most {LIMIT:,} at once.", messages.ERROR)
         return None
-    documents = flag_document.read(pks) if pks else {}
-    used = {name for document in documents.values() for rule in document["rules"] for name in rule["segments"]}
+    documents = FeatureFlag.objects.filter(pk__in=pks).documents()
+    used = {name for document in documents.values() for name in segments_used(document)}
     shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
-    segments = [segment_document(segment) for segment in shown.order_by("name")]
-    audit.note(
-        Actor.of(request, "admin"),
-        "flags.exported",
-        count=len(documents),
-        flags=sorted(document["codename"] for document in documents.values())[:100],
-    )
+    segments = [segment.document for segment in shown.order_by("name")]
+    codenames = sorted(document["codename"] for document in documents.values())
+    audit.note(Actor.of(request, "admin"), "flags.exported", count=len(documents), flags=codenames[:100])
     headers = {"Content-Disposition": 'attachment; filename="feature-flags.json"'}
     text = switchboard.dump(documents.values(), segments)
     return HttpResponse(text, content_type="application/json", headers=headers)

@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import lifecycle
-from feature_flags.models import FeatureFlag, FlagRule
+from feature_flags.models import FeatureFlag
 from feature_flags.runtime import store
 from lib.admin.lists import chips, local_time, two_lines
 from lib.admin.verbs import VerbAdmin
@@ -23,24 +23,15 @@ from lib.admin.verbs import VerbAdmin
 @dataclass(frozen=True, slots=True)
 class Facts:
     life: lifecycle.Life
-    #: Rollouts of the enabled rules; None: the flag has no rule.
-    rollouts: tuple[int, ...] | None
     error: str
 
 
 def facts(flags: Sequence[FeatureFlag]) -> dict[int, Facts]:
-    """By primary key, with four queries for any number of flags."""
+    """By primary key, with three queries for any number of flags."""
     lives, snapshot = lifecycle.lives(flags, timezone.now()), store.current()
     known = snapshot.flags if snapshot else {}
-    rollouts: dict[int, tuple[int, ...]] = {}
-    rows = FlagRule.objects.filter(flag__in=[flag.pk for flag in flags]).order_by("flag", "position")
-    for pk, is_enabled, percent in rows.values_list("flag_id", "is_enabled", "rollout_percent"):
-        rollouts[pk] = rollouts.get(pk, ()) + ((percent,) if is_enabled else ())
     return {
-        flag.pk: Facts(
-            lives[flag.pk], rollouts.get(flag.pk), known[flag.codename].error if flag.codename in known else ""
-        )
-        for flag in flags
+        flag.pk: Facts(lives[flag.pk], known[flag.codename].error if flag.codename in known else "") for flag in flags
     }
 
 
@@ -83,9 +74,10 @@ class FlagColumns(VerbAdmin):
 
     @admin.display(description=_("rollout"))
     def rollout(self, flag: FeatureFlag) -> str:
-        rollouts: tuple[int, ...] | None = flag.facts.rollouts  # type: ignore[attr-defined]
-        if rollouts is None:
-            return _bar(flag.rollout_percent, f"{flag.rollout_percent} %")
+        document = flag.document
+        if not document["rules"]:
+            return _bar(document["rollout_percent"], f"{document['rollout_percent']} %")
+        rollouts = [rule["rollout_percent"] for rule in document["rules"] if rule["is_enabled"]]
         if not rollouts:
             return str(_("all rules disabled"))
         count = f"{len(rollouts)} {'rule' if len(rollouts) == 1 else 'rules'}"

@@ -37,10 +37,10 @@ class FlagPage(DocumentPage):
         if self.obj is None:
             # "Create from here" of an unknown name.
             return {"codename": self.request.GET.get("codename", "")}
-        document = flag_document.read([self.obj.pk]).get(self.obj.pk)
-        if document is None:
+        stored = FeatureFlag.objects.filter(pk=self.obj.pk).first()
+        if stored is None:
             raise unknown()
-        return document
+        return stored.document
 
     def revisions(self) -> QuerySet[FlagRevision]:
         return FlagRevision.objects.filter(flag=self.obj)
@@ -65,7 +65,7 @@ class FlagPage(DocumentPage):
         return risks(before, flag_document.checked({**before, **changes}, stored=before))
 
     def context(self, node: Node) -> dict[str, Any]:
-        parents = FeatureFlag.objects.filter(archived_at=None, prerequisites=None).order_by("codename")
+        parents = FeatureFlag.objects.filter(archived_at=None, parents=None).order_by("codename")
         if self.obj:
             parents = parents.exclude(pk=self.obj.pk)
         codename = self.obj.codename if self.obj else ""
@@ -105,7 +105,7 @@ class FlagPage(DocumentPage):
             "life": lifecycle.lives([flag], now)[flag.pk],
             "broken": compiled.error if compiled else "",
             "is_declared": declarations.is_declared(flag.codename),
-            "dependents": [link.flag for link in flag.dependents.select_related("flag").order_by("flag__codename")],
+            "dependents": list(flag.children.order_by("codename")),
             "pending": list(flag.schedule.filter(state="pending")),
             "usage": usage_by_hour(flag.codename, now - timedelta(days=1)),
         }

@@ -51,7 +51,9 @@ class FlagForm(PartForm):
     review_on = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"))
     exposed = forms.BooleanField(required=False, help_text=_help("exposed"))
     is_protected = forms.BooleanField(required=False, label="Protected", help_text=_help("is_protected"))
-    impression_data = forms.BooleanField(required=False, help_text=_help("impression_data"))
+    impression_data = forms.BooleanField(
+        required=False, help_text="Tells Unleash clients to report each use of the flag."
+    )
 
     aliases = {"targets": "targets_on", "targets.on": "targets_on", "targets.off": "targets_off"}
 

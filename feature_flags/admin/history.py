@@ -101,7 +101,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         revision: FlagRevision | None = self.get_object(request, unquote(object_id))
         if revision is None or not revision.snapshot or revision.subject != FlagRevision.Subject.FLAG:
             raise Http404
-        now = flag_document.read_one(revision.flag_id) if revision.flag_id else None
+        now = revision.flag.document if revision.flag else None
         changed = _differences(now, revision.snapshot)
         if not request.user.has_perms(_needed(now, changed)):
             raise PermissionDenied

@@ -13,14 +13,13 @@ from django.utils.translation import gettext_lazy as _
 
 from feature_flags import flag_document
 from feature_flags.admin import texts
-from feature_flags.admin.common import by_staff, who
+from feature_flags.admin.common import who
 from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
 from feature_flags.admin.pages import DocumentPage
 from feature_flags.admin.tree import Node
 from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, Segment
 from feature_flags.services import segments
-from feature_flags.services.segments import segment_document
 from lib.admin.lists import column
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.errors import ProductError
@@ -39,7 +38,7 @@ class SegmentPage(DocumentPage):
         stored = Segment.objects.filter(pk=self.obj.pk).first()
         if stored is None:
             raise ProductError("SEGMENT_UNKNOWN", "There is no such segment.", status=404)
-        return segment_document(stored)
+        return stored.document
 
     def revisions(self) -> Revisions[FlagRevision]:
         return FlagRevision.objects.filter(segment=self.obj)
@@ -62,7 +61,7 @@ class SegmentPage(DocumentPage):
 
 
 def users_of(segment: Segment) -> list[FeatureFlag]:
-    return list(FeatureFlag.objects.filter(rules__segments=segment).distinct().order_by("codename"))
+    return list(segment.flags.order_by("codename"))
 
 
 @admin.register(Segment)
@@ -76,19 +75,19 @@ class SegmentAdmin(VerbAdmin):
             name="delete",
             label="Delete",
             permission="feature_flags.delete_segment",
-            run=by_staff(segments.delete_segment),
+            run=segments.delete_segment,
             done="deleted",
             asks_reason=True,
             reason_required=False,
             explain=lambda segment: "Rules can no longer refer to it; its history stays.",
             deletes=True,
             in_bulk=False,
-            applies=lambda segment: not segment.rules.exists(),
+            applies=lambda segment: not segment.flags.exists(),
         ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Segment]:
-        used_by = Count("rules__flag", distinct=True)
+        used_by = Count("flags")
         segments: QuerySet[Segment] = super().get_queryset(request)
         return segments.annotate(used_by_count=used_by)
 

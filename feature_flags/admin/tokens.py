@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.common import because, by_staff, who
+from feature_flags.admin.common import because, who
 from feature_flags.admin.texts import lines
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken
@@ -82,7 +82,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             name="revoke",
             label="Revoke",
             permission=MANAGE,
-            run=by_staff(tokens.revoke_token),
+            run=tokens.revoke_token,
             sensitive=True,
             audit_event="flag_token.revoked",
             audit_details=_about,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django import forms
 
 from feature_flags import declarations, names
-from feature_flags.admin.common import by_staff
 from feature_flags.models import FeatureFlag, FlagSeen
 from feature_flags.services import editing
 from lib.admin.verbs import ReasonForm, Verb
@@ -37,7 +38,7 @@ def _may_be_deleted(flag: FeatureFlag) -> bool:
 def _explain_on(flag: FeatureFlag) -> str:
     if flag.is_active:
         return "It is on already."
-    narrowed = flag.rules.exists() or flag.rollout_percent < 100
+    narrowed = flag.document["rules"] or flag.document["rollout_percent"] < 100
     to = "whomever its rules and percentages let in" if narrowed else "everybody"
     return f"It goes on for {to}, within a second and everywhere."
 
@@ -60,7 +61,7 @@ FLAG_VERBS = (
         name="switch/on",
         label="Switch on",
         permission=SWITCH,
-        run=by_staff(editing.switch, on=True),
+        run=partial(editing.switch, on=True),
         done="switched on",
         already="on already",
         asks_reason=lambda flag: flag.is_protected,
@@ -72,7 +73,7 @@ FLAG_VERBS = (
         name="switch/off",
         label="Switch off",
         permission=SWITCH,
-        run=by_staff(editing.switch, on=False),
+        run=partial(editing.switch, on=False),
         done="switched off",
         already="off already",
         asks_reason=lambda flag: flag.is_protected,
@@ -84,7 +85,7 @@ FLAG_VERBS = (
         name="rename",
         label="Rename",
         permission="feature_flags.change_featureflag",
-        run=lambda flag, **given: by_staff(editing.rename)(flag, **given) and f"renamed to {flag.codename}",
+        run=lambda flag, **given: editing.rename(flag, **given) and f"renamed to {flag.codename}",
         done="renamed",
         already="its name is that already",
         asks_reason=True,
@@ -97,7 +98,7 @@ FLAG_VERBS = (
         name="archive",
         label="Archive",
         permission=ARCHIVE,
-        run=by_staff(editing.archive),
+        run=editing.archive,
         done="archived",
         already="archived already",
         asks_reason=True,
@@ -109,7 +110,7 @@ FLAG_VERBS = (
         name="unarchive",
         label="Take out of the archive",
         permission=ARCHIVE,
-        run=by_staff(editing.unarchive),
+        run=editing.unarchive,
         done="taken out of the archive, off",
         already="not archived",
         in_bulk=False,
@@ -119,7 +120,7 @@ FLAG_VERBS = (
         name="delete",
         label="Delete",
         permission=ARCHIVE,
-        run=by_staff(editing.delete),
+        run=editing.delete,
         done="deleted",
         asks_reason=True,
         reason_required=False,

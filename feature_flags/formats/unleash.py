@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from feature_flags import names
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.model import DISABLED, Definition
-from feature_flags.flag_document import Document, InvalidFlag, Problem, readable, wire_constraint
+from feature_flags.flag_document import Document, InvalidFlag, Problem, readable
 from feature_flags.formats.reading import Contents, Findings, Warn, ignore, listed, name_of, parse, refuse
 from feature_flags.formats.unleash_parts import Dependency, Feature, Part, Segment, constraints
 from feature_flags.formats.unleash_rules import Reader
-from feature_flags.unleash_feature import definition
+from feature_flags.unleash_feature import definition, wire_constraint
 
 Model = TypeVar("Model", bound=Part)
 _KINDS = {"release", "experiment", "operational", "kill-switch", "permission"}

@@ -15,13 +15,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 
-from feature_flags import flag_document
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.model import CompiledFlag
-from feature_flags.flag_document import Document, wire_constraint
+from feature_flags.flag_document import Document
 from feature_flags.runtime import usage
-from feature_flags.unleash_feature import UNREADABLE, definition
+from feature_flags.unleash_feature import UNREADABLE, definition, wire_constraint
 
 _STATE_SQL = "SELECT revision, full_revision FROM feature_flags_flagsetstate WHERE id = 1"
 
@@ -161,17 +161,16 @@ def _build(previous: Snapshot | None, revision: int, full_revision: int, now: da
     segments, names, moved = _read_segments(previous)
     pending = _read_pending()
     due = frozenset(pk for pk, plans in pending.items() if plans[0]["at"] <= now)
-    pks: Collection[int] | None = None
+    flags = FeatureFlag.objects.all()
     if previous is not None:
-        changed = FeatureFlag.objects.filter(changed_in__gt=previous.revision).values_list("pk", flat=True)
-        pks = {*changed, *due, *previous.due}
+        flags = flags.filter(Q(changed_in__gt=previous.revision) | Q(pk__in=due | previous.due))
     entries: dict[int, Entry] = dict(previous.entries) if previous else {}
     ids = {name: pk for pk, name in names.items()}
-    for pk, document in (flag_document.read(pks) if pks is None or pks else {}).items():
+    for pk, document in flags.documents().items():
         entries.pop(pk, None)
         if not document["is_archived"]:
             entries[pk] = _entry(pk, _by_the_clock(document, pending.get(pk, ()), now), ids, segments)
-    if moved and pks is not None:
+    if moved and previous is not None:
         _recompile(entries, moved, segments)
     ordered = sorted(entries.values(), key=lambda entry: entry.compiled.name)
     later = [plan["at"] for plans in pending.values() for plan in plans if plan["at"] > now]

@@ -6,10 +6,10 @@ import logging
 
 from django.db import transaction
 
-from feature_flags import declarations, flag_document
+from feature_flags import declarations
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
-from feature_flags.services.editing import insert
-from feature_flags.services.revisions import touch
+from feature_flags.services import editing
+from lib.actors import Actor
 from lib.errors import ProductError
 
 logger = logging.getLogger("switchboard.flags")
@@ -22,33 +22,29 @@ def ensure_declared() -> list[str]:
     taken = {codename.lower(): codename for codename in FeatureFlag.objects.values_list("codename", flat=True)}
     made = []
     for declaration in declarations.declared():
-        twin = taken.get(declaration.codename.lower())
-        if twin is None:
-            made += _insert(declaration)
-        elif twin != declaration.codename:
+        twin = taken.get(declaration.codename.lower(), declaration.codename)
+        if twin != declaration.codename:
             logger.warning("declared flag %s has no row: %s takes its name", declaration.codename, twin)
-    if made:
-        touch([flag.pk for flag in made])
-    return [flag.codename for flag in made]
+        elif declaration.codename.lower() not in taken and _insert(declaration):
+            made.append(declaration.codename)
+    return made
 
 
-def _insert(declaration: declarations.Flag) -> list[FeatureFlag]:
-    document = flag_document.checked(
-        {
-            "codename": declaration.codename,
-            "label": declaration.label or None,
-            "description": declaration.description or None,
-            "is_active": declaration.default,
-            "is_protected": declaration.protected,
-            "exposed": declaration.exposed,
-            "kind": declaration.kind,
-        }
-    )
-    door = FlagRevision.Door.DECLARATION
+def _insert(declaration: declarations.Flag) -> bool:
     try:
-        return [insert(document, FlagRevision.Action.CREATE, by=None, by_label="declaration", door=door)]
+        editing.create(
+            declaration.codename,
+            label=declaration.label or None,
+            description=declaration.description or None,
+            is_active=declaration.default,
+            is_protected=declaration.protected,
+            exposed=declaration.exposed,
+            kind=declaration.kind,
+            actor=Actor(FlagRevision.Door.DECLARATION, label="declaration"),
+        )
     except ProductError as error:
         if error.code != "FLAG_EXISTS":
             raise
         # Another host migrating at the same time was quicker.
-        return []
+        return False
+    return True

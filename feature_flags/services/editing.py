@@ -1,27 +1,27 @@
-"""The verbs that change one flag. Each locks, compares, writes, and leaves one revision when anything changed."""
+"""Changes to one flag. Each locks, compares, writes, and leaves one row of history if anything changed."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Unpack
+from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import ProtectedError
 from django.utils import timezone
 
 from feature_flags import declarations, flag_document, names
-from feature_flags.flag_document import Document, InvalidFlag, Problem
+from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule, FlagSeen
-from feature_flags.services import storage
-from feature_flags.services.revisions import Who, label_of, record, touch
+from feature_flags.services import revisions, storage
+from feature_flags.services.storage import Change
+from lib.actors import Actor
 from lib.errors import ProductError
 
 Action = FlagRevision.Action
 
 
 def get(codename: str) -> FeatureFlag:
-    """The flag of exactly this name, archived ones too; FLAG_UNKNOWN."""
-    # Asked first: PostgreSQL cannot even be asked about a NUL byte.
+    """The flag of exactly this name, archived ones too. Raises: FLAG_UNKNOWN (404)."""
+    # PostgreSQL refuses a query with a NUL byte.
     flag = None if names.problem(codename) else FeatureFlag.objects.filter(codename=codename).first()
     if flag is None:
         raise unknown()
@@ -29,156 +29,164 @@ def get(codename: str) -> FeatureFlag:
 
 
 @transaction.atomic
-def create(codename: str, **fields: Any) -> FeatureFlag:
-    """A new flag, off by default; `fields` are members of its document (flag_document.Flag) and who does it.
+def create(codename: str, *, actor: Actor, reason: str = "", **members: Any) -> FeatureFlag:
+    """A new flag, off by default; `members` are those of its document (flag_document.Flag).
 
-    FLAG_EXISTS also for a name that differs in letter case only; FLAG_INVALID.
+    Raises: FLAG_EXISTS (400), also for a name that differs in letter case only; FLAG_INVALID (400).
     """
-    # A kill switch is pressed in a hurry, and explained all the same.
-    protected = {"is_protected": True} if fields.get("kind") == FeatureFlag.Kind.KILL_SWITCH else {}
-    document, who = _split({"codename": codename, **protected, **fields})
-    flag = insert(document, Action.CREATE, **who)
-    touch([flag.pk])
-    return flag
+    # A kill switch is pressed in a hurry; a reason is required all the same.
+    protected = {"is_protected": True} if members.get("kind") == FeatureFlag.Kind.KILL_SWITCH else {}
+    return _insert({"codename": codename, **protected, **members}, Action.CREATE, actor=actor, reason=reason)
 
 
 @transaction.atomic
-def switch(flag: FeatureFlag, *, on: bool, **who: Unpack[Who]) -> bool:
+def switch(flag: FeatureFlag, *, on: bool, actor: Actor, reason: str = "") -> bool:
     """Put the flag in the wanted state; return whether anything changed.
 
-    FLAG_ARCHIVED, REASON_REQUIRED for a protected flag, FLAG_INVALID when its type needs a variant first.
+    Raises: FLAG_ARCHIVED (400), REASON_REQUIRED (400) for a protected flag, FLAG_INVALID (400) when its type needs a
+    variant first.
     """
-    # A wanted state, never "flip": two people clicking at once leave one change, and a stale page undoes nobody's.
-    return _edit(flag, {"is_active": on}, Action.SWITCH, **who)
+    # A wanted state, never "flip": two people clicking at once leave one change, and a stale page undoes nothing.
+    return _edit(flag, {"is_active": on}, Action.SWITCH, actor=actor, reason=reason)
 
 
 @transaction.atomic
-def edit(flag: FeatureFlag, changes: Mapping[str, Any], *, base: int | None = None, **who: Unpack[Who]) -> bool:
-    """Write the members of the document (flag_document.Flag) that are given; return whether anything changed.
+def edit(
+    flag: FeatureFlag, changes: Mapping[str, Any], *, actor: Actor, reason: str = "", base: int | None = None
+) -> bool:
+    """Write the given members of the document (flag_document.Flag); return whether anything changed.
 
-    `base` is the id of the newest revision the form was drawn from: FLAG_CHANGED when there is a newer one.
-    FLAG_INVALID with every problem, FLAG_UNKNOWN, FLAG_ARCHIVED, REASON_REQUIRED, PREREQUISITE_CHAIN.
+    `base` is the id of the newest revision the form was drawn from.
+
+    Raises: FLAG_CHANGED (400) when there is a newer one; FLAG_INVALID (400) with every problem; FLAG_UNKNOWN (404),
+    FLAG_ARCHIVED, REASON_REQUIRED, PREREQUISITE_CHAIN (400).
     """
-    return _edit(flag, changes, Action.EDIT, base=base, **who)
+    return _edit(flag, changes, Action.EDIT, base=base, actor=actor, reason=reason)
 
 
 @transaction.atomic
-def rename(flag: FeatureFlag, codename: str, **who: Unpack[Who]) -> bool:
-    """Another codename; rollouts keep their places, since groups keep theirs. FLAG_DECLARED, FLAG_EXISTS."""
-    stored = lock(flag)
-    if stored.codename == codename:
+def rename(flag: FeatureFlag, codename: str, *, actor: Actor, reason: str = "") -> bool:
+    """Another codename, also where other flags require it; groups stay, so rollouts keep their places.
+
+    Raises: FLAG_DECLARED (400), FLAG_EXISTS (400), FLAG_CHANGED (400) when a flag came to require it just now.
+    """
+    old = flag.codename
+    children = storage.lock([flag.pk, *flag.children.values_list("pk", flat=True)])
+    lock(flag)
+    if flag.codename == codename:
         return False
-    _refuse_declared(stored)
-    before = flag_document.read_one(stored.pk)
+    _refuse_declared(flag)
+    if flag.children.exclude(pk__in=children).exists():
+        raise ProductError("FLAG_CHANGED", "Another flag has come to require it: try again.")
+    before = flag.document
     flag_document.checked({**before, "codename": codename}, stored=before)
-    stored.codename = codename
-    _stamp(stored, who)
-    _save(stored)
-    record(stored, Action.RENAME, codename=codename, before=before, after=flag_document.read_one(stored.pk), **who)
-    touch([stored.pk], everything=True)
-    flag.refresh_from_db()
-    return True
-
-
-@transaction.atomic
-def archive(flag: FeatureFlag, **who: Unpack[Who]) -> bool:
-    """Switch off and put away; readers no longer know the name, which stays taken. FLAG_DECLARED, FLAG_IN_USE."""
-    stored = lock(flag)
-    if stored.is_archived:
-        return False
-    _refuse_declared(stored)
-    if children := _dependents(stored):
-        raise ProductError("FLAG_IN_USE", f"Other flags require it: {children}.")
-    before = flag_document.read_one(stored.pk)
-    _require_reason(before, {**before, "is_active": False}, who)
-    stored.is_active, stored.archived_at = False, timezone.now()
-    _finish(stored, before, Action.ARCHIVE, **who)
-    _cancel_pending(stored)
-    flag.refresh_from_db()
-    return True
-
-
-@transaction.atomic
-def unarchive(flag: FeatureFlag, **who: Unpack[Who]) -> bool:
-    """Take it out of the archive, off."""
-    stored = lock(flag)
-    if not stored.is_archived:
-        return False
-    before = flag_document.read_one(stored.pk)
-    stored.archived_at = None
-    _finish(stored, before, Action.UNARCHIVE, **who)
-    flag.refresh_from_db()
-    return True
-
-
-@transaction.atomic
-def delete(flag: FeatureFlag, **who: Unpack[Who]) -> None:
-    """For good; only its history stays. Refused (FLAG_IN_USE) unless it is archived or was never asked for."""
-    stored = lock(flag)
-    _refuse_declared(stored)
-    if not stored.is_archived and FlagSeen.objects.filter(codename=stored.codename).exists():
-        raise ProductError("FLAG_IN_USE", "It has been asked for: archive it first.")
-    before = flag_document.read_one(stored.pk)
-    record(stored, Action.DELETE, codename=stored.codename, before=before, after={}, **who)
+    flag.codename, flag.updated_at, flag.updated_by = codename, timezone.now(), actor.label
     try:
-        stored.delete()
-    except ProtectedError:
-        raise ProductError("FLAG_IN_USE", f"Other flags require it: {_dependents(stored)}.") from None
-    touch(everything=True)
+        with transaction.atomic():
+            flag.save()
+    except IntegrityError:
+        flag.codename = old
+        raise ProductError("FLAG_EXISTS", "FF already exists.") from None
+    for child in children.values():
+        if child.pk != flag.pk:
+            child.document = _with_parent_renamed(child.document, old, codename)
+            child.save(update_fields=["definition"])
+    change = {"before": before, "after": flag.document}
+    revisions.record([revisions.revision(flag, Action.RENAME, **change, actor=actor, reason=reason)])
+    revisions.publish(everything=True)
+    return True
 
 
 @transaction.atomic
-def restore(revision: FlagRevision, **who: Unpack[Who]) -> bool:
+def archive(flag: FeatureFlag, *, actor: Actor, reason: str = "") -> bool:
+    """Switch off and put away; readers no longer know the name, which stays taken. Cancels what is scheduled.
+
+    Raises: FLAG_DECLARED, FLAG_IN_USE, REASON_REQUIRED (400).
+    """
+    lock(flag)
+    if flag.is_archived:
+        return False
+    _refuse_declared(flag)
+    _refuse_required(flag)
+    archived = {"is_active": False, "is_archived": True}
+    _write(flag, {**flag.document, **archived}, Action.ARCHIVE, actor=actor, reason=reason)
+    cancel_pending([flag.pk])
+    return True
+
+
+@transaction.atomic
+def unarchive(flag: FeatureFlag, *, actor: Actor, reason: str = "") -> bool:
+    """Take it out of the archive, off. Raises: FLAG_INVALID (400) when a flag it requires is archived."""
+    lock(flag)
+    return _write(flag, {**flag.document, "is_archived": False}, Action.UNARCHIVE, actor=actor, reason=reason)
+
+
+@transaction.atomic
+def delete(flag: FeatureFlag, *, actor: Actor, reason: str = "") -> None:
+    """For good; only its history stays.
+
+    Raises: FLAG_IN_USE (400) unless it is archived or was never asked for; FLAG_DECLARED (400).
+    """
+    lock(flag)
+    _refuse_declared(flag)
+    if not flag.is_archived and FlagSeen.objects.filter(codename=flag.codename).exists():
+        raise ProductError("FLAG_IN_USE", "It has been asked for: archive it first.")
+    _refuse_required(flag)
+    change = {"before": flag.document, "after": {}}
+    revisions.record([revisions.revision(flag, Action.DELETE, **change, actor=actor, reason=reason)])
+    flag.delete()
+    revisions.publish(everything=True)
+
+
+@transaction.atomic
+def restore(revision: FlagRevision, *, actor: Actor, reason: str = "") -> bool:
     """Make the flag what it was after this revision, as a new revision; a deleted flag comes back.
 
-    Return whether anything changed. FLAG_INVALID when a part of then is no more (a segment, a parent).
+    Returns whether anything changed. Raises: FLAG_INVALID (400) when a part of then is no more (a segment, a parent).
     """
     document = dict(revision.snapshot)
     if revision.subject != FlagRevision.Subject.FLAG or not document:
         raise ProductError("FLAG_INVALID", "This entry holds no flag to go back to.")
-    flag = revision.flag
-    if flag is None:
-        flag = insert(flag_document.checked(document, stored=document), Action.RESTORE, **who)
-        touch([flag.pk])
+    if revision.flag is None:
+        _insert(document, Action.RESTORE, stored=document, actor=actor, reason=reason)
         return True
     # Its name may have changed since; code that asks for it may not notice a change back.
-    document["codename"] = flag.codename
-    return _edit(flag, document, Action.RESTORE, **who)
+    document["codename"] = revision.flag.codename
+    return _edit(revision.flag, document, Action.RESTORE, actor=actor, reason=reason)
 
 
-def insert(document: Document, action: FlagRevision.Action, **who: Unpack[Who]) -> FeatureFlag:
-    """The rows of a new flag and its revision. The caller touches."""
-    flag = FeatureFlag(created_by=label_of(who), created_at=timezone.now())
-    storage.fill(flag, document)
-    _stamp(flag, who)
-    parents = storage.lock_parents(document)
-    _save(flag)
-    storage.write_parts(flag, {}, document, parents)
-    # What differs from a new flag's defaults is worth telling; and always its name and state.
-    before = {**flag_document.checked({"codename": flag.codename}), "codename": None, "is_active": None}
-    record(flag, action, codename=flag.codename, before=before, after=flag_document.read_one(flag.pk), **who)
-    return flag
+def unknown() -> ProductError:
+    return ProductError("FLAG_UNKNOWN", "Invalid FF selected, codename does not exist.", status=404)
 
 
-def lock(flag: FeatureFlag, others: Collection[str] = ()) -> FeatureFlag:
-    """The row as it is stored, locked until the end of the transaction, with flags named in `others`; FLAG_UNKNOWN."""
-    return storage.lock([flag.pk], others).get(flag.pk) or _gone()
+def cancel_pending(flags: Collection[int]) -> None:
+    """A plan must not switch on what was archived."""
+    states = FlagSchedule.State
+    FlagSchedule.objects.filter(flag__in=flags, state=states.PENDING).update(state=states.CANCELLED)
 
 
-def write(stored: FeatureFlag, before: Document, document: Document, action: Any, **who: Unpack[Who]) -> bool:
-    """Write what differs between two checked documents of a locked flag, with its revision. The caller touches."""
-    if document == before:
-        return False
-    _require_reason(before, document, who)
-    _check_type(before, document)
-    storage.fill(stored, document)
-    _stamp(stored, who)
-    _save(stored)
-    # A link that stands keeps its parent as it is. Locking that again, after the child, could close a ring of waits.
-    asks = any(document[name] != before[name] for name in ("prerequisites", "is_archived"))
-    storage.write_parts(stored, before, document, storage.lock_parents(document) if asks else {})
-    record(stored, action, codename=stored.codename, before=before, after=flag_document.read_one(stored.pk), **who)
-    return True
+def lock(flag: FeatureFlag, others: Collection[str] = ()) -> None:
+    """Refresh the flag from its row, locked until the end of the transaction, with the flags named in `others`.
+
+    Raises: FLAG_UNKNOWN (404).
+    """
+    if others:
+        storage.lock([flag.pk], others)
+    try:
+        flag.refresh_from_db(from_queryset=FeatureFlag.objects.select_for_update(no_key=True))
+    except FeatureFlag.DoesNotExist:
+        raise unknown() from None
+
+
+def _insert(
+    given: Mapping[str, Any], action: FlagRevision.Action, *, actor: Actor, reason: str, stored: Any = None
+) -> FeatureFlag:
+    document = flag_document.checked(given, stored=stored)
+    parents = storage.lock([], storage.parents_named(document)).values()
+    storage.refuse_parents(document, {parent.codename: parent.document for parent in parents}, ())
+    change = storage.new_change(document, action)
+    storage.save([change], actor=actor, reason=reason)
+    return change.flag
 
 
 def _edit(
@@ -186,45 +194,54 @@ def _edit(
     changes: Mapping[str, Any],
     action: FlagRevision.Action,
     *,
+    actor: Actor,
+    reason: str,
     base: int | None = None,
-    **who: Unpack[Who],
 ) -> bool:
-    stored = lock(flag, _parents(changes))
-    before = flag_document.read_one(stored.pk)
+    lock(flag, _parents(changes))
+    before = flag.document
     if base is not None:
-        _refuse_stale(stored, base)
-    if stored.is_archived and action != Action.RESTORE:
+        _refuse_stale(flag, base)
+    if flag.is_archived and action != Action.RESTORE:
         raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
-    document = {**before, **changes, "codename": stored.codename}
-    # Off always works, whatever somebody has done to the rows by hand.
+    document = {**before, **changes, "codename": flag.codename}
+    # Off always works, whatever was written into the row by hand.
     if changes != {"is_active": False}:
         document = flag_document.checked(document, stored=document if action == Action.RESTORE else before)
-    # What cannot be changed here: the archive has verbs of its own.
+    # What cannot be changed here: the archive has functions of its own.
     if action != Action.RESTORE:
         document["is_archived"] = before["is_archived"]
-    changed = write(stored, before, document, action, **who)
-    if changed:
-        touch([stored.pk])
-    flag.refresh_from_db()
-    return changed
+    return _write(flag, document, action, actor=actor, reason=reason)
+
+
+def _write(flag: FeatureFlag, document: Document, action: FlagRevision.Action, *, actor: Actor, reason: str) -> bool:
+    before = flag.document
+    if document == before:
+        return False
+    storage.refuse_change(before, document, reason)
+    # A link that stands keeps its parent as it is. Locking that again, after the child, could end in a deadlock.
+    if any(document[name] != before[name] for name in ("prerequisites", "is_archived")):
+        parents = storage.lock([], storage.parents_named(document)).values()
+        children = flag.children.values_list("codename", flat=True) if document["prerequisites"] else ()
+        storage.refuse_parents(document, {parent.codename: parent.document for parent in parents}, list(children))
+    storage.save([Change(flag, before, document, action)], actor=actor, reason=reason)
+    return True
 
 
 def _parents(changes: Mapping[str, Any]) -> list[str]:
-    """The names that look like some; what is wrong with the others is said when the whole is checked."""
+    """The names that look like some; what is wrong with the others is reported when the whole is checked."""
     wanted = changes.get("prerequisites")
     named = [part.get("parent") for part in wanted if isinstance(part, dict)] if isinstance(wanted, list) else []
     return [name for name in named if isinstance(name, str)]
 
 
-def _finish(stored: FeatureFlag, before: Document, action: FlagRevision.Action, **who: Unpack[Who]) -> None:
-    _stamp(stored, who)
-    _save(stored)
-    record(stored, action, codename=stored.codename, before=before, after=flag_document.read_one(stored.pk), **who)
-    touch([stored.pk])
+def _with_parent_renamed(document: Document, old: str, new: str) -> Document:
+    renamed = [{**part, "parent": new} if part["parent"] == old else part for part in document["prerequisites"]]
+    return {**document, "prerequisites": sorted(renamed, key=lambda part: str(part["parent"]))}
 
 
-def _refuse_stale(stored: FeatureFlag, base: int) -> None:
-    newer = list(FlagRevision.objects.filter(flag=stored, pk__gt=base).order_by("pk"))
+def _refuse_stale(flag: FeatureFlag, base: int) -> None:
+    newer = list(FlagRevision.objects.filter(flag=flag, pk__gt=base).order_by("pk"))
     if newer:
         changed = ", ".join(dict.fromkeys(name for revision in newer for name in revision.diff))
         raise ProductError(
@@ -232,51 +249,11 @@ def _refuse_stale(stored: FeatureFlag, base: int) -> None:
         )
 
 
-def _require_reason(before: Document, after: Document, who: Who) -> None:
-    if before["is_protected"] and before["is_active"] != after["is_active"] and not who.get("reason", "").strip():
-        raise ProductError("REASON_REQUIRED", "This flag is protected: say why.")
-
-
-def _check_type(before: Document, after: Document) -> None:
-    has_variants = before["variants"] or any(rule["variants"] for rule in before["rules"])
-    if before["value_type"] != after["value_type"] and has_variants:
-        raise InvalidFlag([Problem(("value_type",), "The type does not change once there are variants.")])
-
-
 def _refuse_declared(flag: FeatureFlag) -> None:
     if declarations.is_declared(flag.codename):
         raise ProductError("FLAG_DECLARED", "It is declared in code, which asks for it by this name.")
 
 
-def _dependents(flag: FeatureFlag) -> str:
-    return ", ".join(sorted(flag.dependents.values_list("flag__codename", flat=True)))
-
-
-def _cancel_pending(flag: FeatureFlag) -> None:
-    states = FlagSchedule.State
-    flag.schedule.filter(state=states.PENDING).update(state=states.CANCELLED)
-
-
-def _stamp(flag: FeatureFlag, who: Who) -> None:
-    flag.updated_at, flag.updated_by = timezone.now(), label_of(who)
-
-
-def _save(flag: FeatureFlag) -> None:
-    try:
-        with transaction.atomic():
-            flag.save()
-    except IntegrityError:
-        raise ProductError("FLAG_EXISTS", "FF already exists.") from None
-
-
-def _split(fields: dict[str, Any]) -> tuple[Document, Who]:
-    who = {key: fields.pop(key) for key in Who.__annotations__ if key in fields}
-    return flag_document.checked(fields), who  # type: ignore[return-value]
-
-
-def _gone() -> FeatureFlag:
-    raise unknown()
-
-
-def unknown() -> ProductError:
-    return ProductError("FLAG_UNKNOWN", "Invalid FF selected, codename does not exist.", status=404)
+def _refuse_required(flag: FeatureFlag) -> None:
+    if children := sorted(flag.children.values_list("codename", flat=True)):
+        raise ProductError("FLAG_IN_USE", f"Other flags require it: {', '.join(children)}.")

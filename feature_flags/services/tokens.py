@@ -6,14 +6,15 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Unpack
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FlagRevision, FlagToken
-from feature_flags.services.revisions import Who, label_of, record, touch
+from feature_flags.services import revisions
+from lib.actors import Actor
 from lib.origins import is_origin, spelled
 from lib.text import is_storable
 
@@ -32,13 +33,16 @@ def create_token(
     name: str,
     *,
     kind: str,
+    actor: Actor,
+    reason: str = "",
     allowed_origins: Sequence[str] = (),
     expires_at: datetime | None = None,
-    **who: Unpack[Who],
 ) -> tuple[FlagToken, str]:
-    """A new token and its secret, which nobody can read again. FLAG_INVALID.
+    """A new token and its secret, which is stored as a hash only.
 
     `allowed_origins` (`https://app.example.org`) limits browsers; empty allows any.
+
+    Raises: FLAG_INVALID (400).
     """
     origins = [spelled(origin.strip()) for origin in allowed_origins]
     if problems := list(_problems(name.strip(), kind, origins, expires_at)):
@@ -51,16 +55,17 @@ def create_token(
         kind=kind,
         allowed_origins=sorted(set(origins)),
         expires_at=expires_at,
-        created_by=label_of(who),
+        created_by=actor.label,
     )
     after = _document(token)
-    record(None, Action.CREATE, codename=token.name, before=dict.fromkeys(after), after=after, **who)
-    touch()
+    change = {"before": dict.fromkeys(after), "after": after}
+    revisions.record([revisions.revision(token, Action.CREATE, **change, actor=actor, reason=reason)])
+    revisions.publish()
     return token, secret
 
 
 @transaction.atomic
-def revoke_token(token: FlagToken, **who: Unpack[Who]) -> bool:
+def revoke_token(token: FlagToken, *, actor: Actor, reason: str = "") -> bool:
     """End it, and the streams it has opened, for good; False when it was revoked already."""
     stored = FlagToken.objects.select_for_update().get(pk=token.pk)
     if stored.revoked_at:
@@ -68,8 +73,9 @@ def revoke_token(token: FlagToken, **who: Unpack[Who]) -> bool:
     before = _document(stored)
     stored.revoked_at = timezone.now()
     stored.save(update_fields=["revoked_at"])
-    record(None, Action.REVOKE, codename=stored.name, before=before, after=_document(stored), **who)
-    touch()
+    change = {"before": before, "after": _document(stored)}
+    revisions.record([revisions.revision(stored, Action.REVOKE, **change, actor=actor, reason=reason)])
+    revisions.publish()
     token.refresh_from_db()
     return True
 
@@ -78,8 +84,8 @@ def create_development_tokens() -> dict[str, str]:
     """A secret by kind, once: only where there is no token yet."""
     if FlagToken.objects.exists():
         return {}
-    who: Who = {"by": None, "by_label": "command:migrate", "door": FlagRevision.Door.COMMAND}
-    return {str(kind): create_token(_DEVELOPMENT, kind=kind, **who)[1] for kind in FlagToken.Kind}
+    actor = Actor.command("migrate")
+    return {str(kind): create_token(_DEVELOPMENT, kind=kind, actor=actor)[1] for kind in FlagToken.Kind}
 
 
 def _document(token: FlagToken) -> dict[str, Any]:

@@ -2,11 +2,12 @@ import factory
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
-from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.models import FeatureFlag
 from feature_flags.runtime import store
 from feature_flags.services import editing
+from lib.actors import Actor
 
-COMMAND = {"by": None, "by_label": "command:test", "door": FlagRevision.Door.COMMAND}
+COMMAND = {"actor": Actor.command("test")}
 
 
 class FeatureFlagFactory(factory.django.DjangoModelFactory):
@@ -36,6 +37,20 @@ def make_staff(email="staff@example.org", *permissions):
 def break_flag(flag):
     """A constraint that no verb would have written, in the flag's rules; readers find it at once."""
     constraint = {"field": "age", "operator": "NUM_GT", "value": "many"}
-    flag.rules.update(constraints=[constraint])
+    rewrite_rules(flag, constraints=[constraint])
     store.forget()
     return flag
+
+
+def document_of(flag):
+    return FeatureFlag.objects.get(pk=flag.pk).document
+
+
+def rewrite(flag, **members):
+    """Members of the definition as no service has written them."""
+    stored = FeatureFlag.objects.get(pk=flag.pk)
+    FeatureFlag.objects.filter(pk=flag.pk).update(definition={**stored.definition, **members})
+
+
+def rewrite_rules(flag, **members):
+    rewrite(flag, rules=[{**rule, **members} for rule in document_of(flag)["rules"]])

@@ -3,11 +3,11 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.services import editing, segments, tokens
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of, make_staff
 from feature_flags.tests.pages import FLAGS, REVISIONS, page, told
+from lib.actors import Actor
 
 ADMIN = FlagRevision.Door.ADMIN
 
@@ -18,7 +18,12 @@ def restore(revision):
 
 def test_the_page_tells_the_history_newest_first(staff_client, staff):
     flag = FeatureFlagFactory.create(codename="FF_A")
-    editing.switch(flag, on=True, by=staff, reason="a & b", door=ADMIN)
+    editing.switch(
+        flag,
+        on=True,
+        actor=Actor("admin", staff),
+        reason="a & b",
+    )
 
     response = staff_client.get(page(flag))
 
@@ -56,7 +61,7 @@ def test_restoring_shows_the_difference_and_leaves_a_revision(staff_client, staf
 
     assert told(done) == ["“FF_A”: restored."]
     assert done.redirect_chain == [(page(flag), 302)]
-    assert flag_document.read_one(flag.pk) == then.snapshot
+    assert document_of(flag) == then.snapshot
     newest = flag.revisions.latest("id")
     assert (newest.action, newest.actor, newest.reason) == ("restore", staff, "it was better")
     entry = LogEntry.objects.get()
@@ -125,7 +130,12 @@ def flag_segment():
 
 def test_the_history_of_everything_can_be_looked_through_and_not_changed(chief_client):
     flag = FeatureFlagFactory.create(codename="FF_A", label="<b>")
-    editing.switch(flag, on=True, by=chief_client.chief, reason="spring", door=ADMIN)
+    editing.switch(
+        flag,
+        on=True,
+        actor=Actor("admin", chief_client.chief),
+        reason="spring",
+    )
     tokens.create_token("shop", kind="server", **COMMAND)
     newest = flag.revisions.latest("id")
 
@@ -160,13 +170,13 @@ def test_rows_of_another_shape_are_shown_all_the_same(chief_client, diff):
 def test_the_history_costs_the_same_however_long_it_is(chief_client, django_assert_max_num_queries):
     flag = FeatureFlagFactory.create()
     for state in (True, False) * 3:
-        editing.switch(flag, on=state, by=chief_client.chief, door=ADMIN)
+        editing.switch(flag, on=state, actor=Actor("admin", chief_client.chief))
     chief_client.get(REVISIONS)
 
     with django_assert_max_num_queries(12) as counted:
         chief_client.get(REVISIONS)
     for state in (True, False) * 3:
-        editing.switch(flag, on=state, by=chief_client.chief, door=ADMIN)
+        editing.switch(flag, on=state, actor=Actor("admin", chief_client.chief))
     with django_assert_max_num_queries(len(counted)):
         chief_client.get(REVISIONS)
 

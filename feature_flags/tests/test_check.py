@@ -6,9 +6,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags.models import FeatureFlag, FlagRevision, FlagRule, FlagSeen, FlagTarget, Segment, UnknownFlag
+from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, Segment, UnknownFlag
 from feature_flags.services import editing, schedules, segments
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, rewrite, rewrite_rules
 
 pytestmark = pytest.mark.django_db
 
@@ -70,9 +70,8 @@ def test_a_name_that_another_flag_had_before_is_not_confused():
 
 def test_rows_changed_behind_the_verbs_have_drifted():
     flag = FeatureFlagFactory.create(codename="FF_A", rules=[{"rollout_percent": 10}])
-    FeatureFlag.objects.filter(pk=flag.pk).update(rollout_percent=70)
-    FlagTarget.objects.create(flag=flag, identifier="eve")
-    FlagRule.objects.update(rollout_percent=100)
+    rewrite(flag, rollout_percent=70, targets={"on": ["eve"], "off": []})
+    rewrite_rules(flag, rollout_percent=100)
 
     code, lines, line = check()
 
@@ -124,9 +123,9 @@ def test_members_that_came_later_are_no_drift():
     ],
 )
 def test_flags_that_cannot_be_compiled_are_broken(constraints):
-    FeatureFlagFactory.create(codename="FF_A", rules=[{}])
+    flag = FeatureFlagFactory.create(codename="FF_A", rules=[{}])
     FeatureFlagFactory.create(codename="FF_GOOD", rules=[{}])
-    FlagRule.objects.filter(flag__codename="FF_A").update(constraints=constraints)
+    rewrite_rules(flag, constraints=constraints)
 
     code, lines, line = check()
 
@@ -149,7 +148,7 @@ def test_a_broken_segment_breaks_the_flags_that_use_it(constraints):
 def test_archived_flags_are_nobodys_concern():
     flag = FeatureFlagFactory.create(codename="FF_A", rules=[{}])
     editing.archive(flag, **COMMAND)
-    FlagRule.objects.update(constraints=[7])
+    rewrite_rules(flag, constraints=[7])
 
     assert check()[2] == "1 drifted."
 
@@ -207,13 +206,13 @@ def test_the_check_asks_as_often_for_one_flag_as_for_many(django_assert_max_num_
 def test_what_sdks_read_in_two_ways_is_told_and_does_not_fail():
     """Such rows are older than the rule: they answer as before."""
     segments.create_segment("Beta", constraints=[{"field": "x", "operator": "IN", "values": ["a"]}], **COMMAND)
-    for codename in ("FF_A", "FF_ARCHIVED", "FF_GOOD"):
-        FeatureFlagFactory.create(codename=codename, rules=[{}])
-    for rows in (FlagRule.objects.exclude(flag__codename="FF_GOOD"), Segment.objects):
-        rows.update(constraints=[{"field": "x", "operator": "IN", "values": ["a "]}])
-    FlagRule.objects.filter(flag__codename="FF_GOOD").update(
-        constraints=[{"field": "x", "operator": "REGEX", "value": r"\d"}]
+    old, good = (
+        [{"field": "x", "operator": "IN", "values": ["a "]}],
+        [{"field": "x", "operator": "REGEX", "value": r"\d"}],
     )
+    for codename, constraints in (("FF_A", old), ("FF_ARCHIVED", old), ("FF_GOOD", good)):
+        rewrite_rules(FeatureFlagFactory.create(codename=codename, rules=[{}]), constraints=constraints)
+    Segment.objects.update(constraints=old)
     editing.archive(FeatureFlag.objects.get(codename="FF_ARCHIVED"), **COMMAND)
 
     found = [line for line in check()[1] if line.startswith("ambiguous: ")]

@@ -1,10 +1,10 @@
 import pytest
 from django.db import transaction
 
-from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
 from feature_flags.services import editing
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of, make_staff
+from lib.actors import Actor
 from lib.errors import ProductError
 
 pytestmark = pytest.mark.django_db
@@ -21,14 +21,19 @@ def refused(code, codename, **fields):
 def test_a_new_flag_is_off_and_says_who_made_it():
     user = make_staff()
 
-    flag = editing.create("beta", label="Beta", by=user, reason="trial", door=FlagRevision.Door.ADMIN)
+    flag = editing.create(
+        "beta",
+        label="Beta",
+        actor=Actor("admin", user),
+        reason="trial",
+    )
 
     assert not FeatureFlag.objects.get(codename="beta").is_active
     assert flag.created_by == flag.updated_by == user.pk.hex
     revision = FlagRevision.objects.get(flag=flag)
     assert (revision.action, revision.door, revision.actor, revision.reason) == ("create", "admin", user, "trial")
     assert revision.diff == {"codename": [None, "beta"], "label": [None, "Beta"], "is_active": [None, False]}
-    assert revision.snapshot == flag_document.read_one(flag.pk)
+    assert revision.snapshot == document_of(flag)
 
 
 def test_what_is_left_out_stays_null():
@@ -96,7 +101,7 @@ def test_history_cannot_be_changed_or_deleted():
 
 def test_history_outlives_the_flag_and_the_person():
     user = make_staff()
-    flag = editing.create("beta", by=user, door=FlagRevision.Door.ADMIN)
+    flag = editing.create("beta", actor=Actor("admin", user))
     label = user.pk.hex
 
     flag.delete()

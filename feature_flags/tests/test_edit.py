@@ -2,7 +2,7 @@ import pytest
 
 from feature_flags.models import FeatureFlag, FlagSetState
 from feature_flags.services import editing, segments
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, rewrite_rules
 from lib.errors import ProductError
 
 pytestmark = pytest.mark.django_db
@@ -98,18 +98,18 @@ def test_a_segment_is_measured_as_rules_are():
 def test_a_pattern_is_saved_in_the_form_that_all_read_alike():
     flag = FeatureFlagFactory.create(**with_constraint(operator="REGEX", value=r"^\d+$"))
 
-    assert flag.rules.get().constraints[0]["value"] == "^[0-9]+$"
+    assert flag.document["rules"][0]["constraints"][0]["value"] == "^[0-9]+$"
     assert not editing.edit(flag, with_constraint(operator="REGEX", value=r"^\d+$"), **COMMAND)
 
 
 def test_what_was_stored_before_can_be_switched_and_edited():
     flag = FeatureFlagFactory.create(**with_constraint(operator="IN", values=["a"]))
     old = {"field": "x", "operator": "IN", "values": [" a", ""], "inverted": False, "case_insensitive": False}
-    flag.rules.update(constraints=[old])
+    rewrite_rules(flag, constraints=[old])
 
     editing.switch(flag, on=True, **COMMAND)
     editing.edit(flag, {"label": "Old", "rules": [{"constraints": [old]}, {}]}, **COMMAND)
 
-    assert flag.rules.first().constraints == [old]
+    assert flag.document["rules"][0]["constraints"] == [old]
     with pytest.raises(ProductError, match="takes blanks off"):
         editing.edit(flag, {"rules": [{"constraints": [{**old, "values": [" b"]}]}]}, **COMMAND)

@@ -9,8 +9,9 @@ from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagSetState
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules, segments, tokens
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of, make_staff
 from feature_flags.unleash_feature import definition
+from lib.actors import Actor
 from lib.errors import ProductError
 
 pytestmark = pytest.mark.django_db
@@ -61,7 +62,7 @@ def refused(code, call):
 
 
 def test_a_document_comes_back_as_it_was_given(whole):
-    document = flag_document.read_one(whole.pk)
+    document = document_of(whole)
 
     assert document["rules"][0] == {
         **RULE,
@@ -95,7 +96,7 @@ def test_a_document_comes_back_as_it_was_given(whole):
     ids=lambda changes: "-".join(changes),
 )
 def test_one_edit_is_one_revision_and_can_be_undone(whole, changes):
-    first = flag_document.read_one(whole.pk)
+    first = document_of(whole)
     made, base = definition(first, {"Invited": 1}), whole.revisions.latest("id")
     count = whole.revisions.count()
 
@@ -103,12 +104,12 @@ def test_one_edit_is_one_revision_and_can_be_undone(whole, changes):
     assert not editing.edit(whole, changes, **COMMAND)
     edited = whole.revisions.latest("id")
     assert whole.revisions.count() == count + 1
-    assert edited.snapshot == flag_document.read_one(whole.pk) != first
+    assert edited.snapshot == document_of(whole) != first
     assert set(edited.diff) == set(changes)
 
     assert editing.restore(base, **COMMAND)
-    assert flag_document.read_one(whole.pk) == first
-    assert definition(flag_document.read_one(whole.pk), {"Invited": 1}) == made
+    assert document_of(whole) == first
+    assert definition(document_of(whole), {"Invited": 1}) == made
     assert whole.revisions.latest("id").action == "restore"
     assert whole.revisions.count() == count + 2
 
@@ -141,7 +142,7 @@ def test_every_verb_leaves_one_revision_and_raises_the_number():
 def test_a_stale_form_is_refused_and_told_who_and_what():
     flag, user = FeatureFlagFactory.create(), make_staff()
     base = flag.revisions.latest("id").pk
-    editing.edit(flag, {"label": "Theirs"}, by=user, door=FlagRevision.Door.ADMIN)
+    editing.edit(flag, {"label": "Theirs"}, actor=Actor("admin", user))
 
     error = refused("FLAG_CHANGED", lambda: editing.edit(flag, {"label": "Mine"}, base=base, **COMMAND))
 
@@ -199,12 +200,12 @@ def test_what_was_asked_for_is_archived_before_it_is_deleted():
 
 
 def test_a_deleted_flag_comes_back(whole):
-    before, revision = flag_document.read_one(whole.pk), whole.revisions.latest("id")
+    before, revision = document_of(whole), whole.revisions.latest("id")
     editing.delete(whole, **COMMAND)
 
     editing.restore(FlagRevision.objects.get(pk=revision.pk), **COMMAND)
 
-    assert flag_document.read_one(editing.get("FF_WHOLE").pk) == before
+    assert document_of(editing.get("FF_WHOLE")) == before
 
 
 def test_a_renamed_flag_keeps_its_places_and_its_children():
@@ -289,7 +290,7 @@ def test_payloads_that_no_database_or_client_holds_are_refused(payload):
 def test_a_text_that_only_looks_like_an_escape_is_kept(payload):
     flag = FeatureFlagFactory.create(value_type="string", variants=[{"name": "a", "payload": payload}])
 
-    assert flag_document.read_one(flag.pk)["variants"][0]["payload"] == payload
+    assert document_of(flag)["variants"][0]["payload"] == payload
 
 
 def test_the_type_stays_once_there_are_variants(whole):

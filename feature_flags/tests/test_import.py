@@ -10,12 +10,13 @@ from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState, Segment
 from feature_flags.runtime import snapshot, store
 from feature_flags.services import editing, importing, schedules
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of
 from feature_flags.tests.test_switch import together
+from lib.actors import Actor
 
 pytestmark = pytest.mark.django_db
 
-IMPORT = {"by": None, "by_label": "command:import_feature_flags", "door": FlagRevision.Door.IMPORT, "reason": "test"}
+IMPORT = {"actor": Actor("import", label="command:import_feature_flags"), "reason": "test"}
 BETA = {"name": "Beta", "constraints": [{"field": "email", "operator": "IN", "values": ["ada@example.org"]}]}
 
 
@@ -94,7 +95,7 @@ def test_a_change_is_told_and_recorded_with_its_reason():
     revision = flag.revisions.latest("id")
     assert (revision.action, revision.reason, revision.diff) == ("switch", "test", {"is_active": [False, True]})
     flag.refresh_from_db()
-    assert (flag.label, flag.rollout_percent, flag.owner) == ("Keep me", 10, "team")
+    assert (flag.label, flag.document["rollout_percent"], flag.owner) == ("Keep me", 10, "team")
     assert editing.get("FF_ENABLE_REGISTRATION").revisions.latest("id").action == "edit"
 
 
@@ -134,13 +135,13 @@ def test_what_prune_has_put_away_goes_through_a_file_unchanged():
     FeatureFlagFactory.create(codename="FF_PARENT")
     FeatureFlagFactory.create(codename="FF_CHILD", prerequisites=[{"parent": "FF_PARENT"}])
     bring([], prune=True)
-    documents = list(flag_document.read().values())
+    documents = list(FeatureFlag.objects.documents().values())
     FeatureFlag.objects.get(codename="FF_CHILD").delete()
     FeatureFlag.objects.get(codename="FF_PARENT").delete()
 
     bring(documents)
 
-    assert list(flag_document.read().values()) == documents
+    assert list(FeatureFlag.objects.documents().values()) == documents
 
 
 def test_a_flag_that_one_in_use_requires_is_not_put_away(declarations):
@@ -157,12 +158,15 @@ def test_a_flag_that_one_in_use_requires_is_not_put_away(declarations):
 
 def test_a_dry_run_tells_the_same_and_writes_nothing():
     FeatureFlagFactory.create(codename="FF_B")
-    flags, before = [{"codename": "FF_A"}, {"codename": "FF_B", "is_active": True}], list(flag_document.read().values())
+    flags, before = (
+        [{"codename": "FF_A"}, {"codename": "FF_B", "is_active": True}],
+        list(FeatureFlag.objects.documents().values()),
+    )
     state = FlagSetState.objects.get().revision, FlagRevision.objects.count()
 
     report = bring(flags, [BETA], dry_run=True, prune=True)
 
-    assert list(flag_document.read().values()) == before
+    assert list(FeatureFlag.objects.documents().values()) == before
     assert (FlagSetState.objects.get().revision, FlagRevision.objects.count()) == state
     assert not Segment.objects.exists()
     assert "FF_A" not in store.current().flags
@@ -247,7 +251,7 @@ def test_a_flag_stops_being_a_child_before_its_parent_becomes_one():
 
     bring([{"codename": "FF_P", "prerequisites": [{"parent": "FF_C"}]}, {"codename": "FF_C", "prerequisites": []}])
 
-    assert flag_document.read_one(editing.get("FF_P").pk)["prerequisites"][0]["parent"] == "FF_C"
+    assert document_of(editing.get("FF_P"))["prerequisites"][0]["parent"] == "FF_C"
 
 
 def test_a_new_kill_switch_is_protected():
@@ -274,7 +278,7 @@ def test_a_changed_segment_reaches_the_flags_that_use_it():
 
 
 def test_many_changes_reach_readers_that_know_the_flags_already(monkeypatch):
-    monkeypatch.setattr("feature_flags.services.importing._MANY", 3)
+    monkeypatch.setattr("feature_flags.services.storage.MANY", 3)
     known = snapshot.build(None, timezone.now())
 
     bring([{"codename": f"FF_{number}"} for number in range(5)])
@@ -428,13 +432,13 @@ def test_a_file_is_taken_but_for_what_cannot_be(file):
     ]
     kept = FeatureFlag.objects.filter(archived_at=None).values_list("codename", flat=True)
     assert set(kept) == {"FF_ENABLE_REGISTRATION", "FF_BAD", "FF_GOOD"}
-    assert editing.get("FF_BAD").rollout_percent == 10
+    assert editing.get("FF_BAD").document["rollout_percent"] == 10
 
 
 def test_what_fails_while_it_is_written_leaves_nothing_of_itself(file):
     flag = FeatureFlagFactory.create(codename="FF_B", value_type="string", variants=[{"name": "a", "payload": "x"}])
     protected = FeatureFlagFactory.create(codename="FF_P", is_protected=True)
-    before = flag_document.read_one(flag.pk)
+    before = document_of(flag)
     flags = [
         {"codename": "FF_B", "label": "New", "value_type": "boolean", "variants": []},
         {"codename": "FF_P", "is_active": True},
@@ -451,7 +455,7 @@ def test_what_fails_while_it_is_written_leaves_nothing_of_itself(file):
         "Not taken: FF_C: It needs FF_P, which cannot be taken.",
         "Not taken: FF_D: prerequisites.0.parent: There is no flag FF_NONE.",
     ]
-    assert flag_document.read_one(flag.pk) == before
+    assert document_of(flag) == before
     assert [row.codename for row in FeatureFlag.objects.all()].count("FF_D") == 0
     assert not editing.get(protected.codename).is_active
 

@@ -3,11 +3,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags import flag_document
 from feature_flags.models import FlagRevision, FlagSchedule
 from feature_flags.runtime import snapshot, store
 from feature_flags.services import editing, schedules
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of
 from feature_flags.tests.test_switch import together
 from lib.errors import ProductError
 
@@ -40,7 +39,7 @@ def test_due_entries_are_written_with_their_door_and_reason():
     assert schedules.apply_due(NOON + SECOND) == 0
 
     flag.refresh_from_db()
-    assert (flag.rollout_percent, flag.is_active) == (20, True)
+    assert (flag.document["rollout_percent"], flag.is_active) == (20, True)
     edited, switched = FlagRevision.objects.filter(flag=flag, door="schedule").order_by("id")
     assert (edited.action, edited.reason, edited.actor_label) == ("edit", "slowly", "command:test")
     assert switched.diff == {"is_active": [False, True]}
@@ -112,4 +111,4 @@ def test_many_processes_apply_an_entry_once():
 
     assert sorted(results) == [0, 0, 0, 1]
     assert flag.revisions.filter(door="schedule").count() == 1
-    assert flag_document.read_one(flag.pk)["is_active"]
+    assert document_of(flag)["is_active"]

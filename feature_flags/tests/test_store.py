@@ -8,7 +8,7 @@ from django.db.models import JSONField, Value
 import feature_flags
 from feature_flags.runtime import snapshot, store
 from feature_flags.services import editing, segments, tokens
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, rewrite_rules
 
 
 @pytest.fixture
@@ -189,12 +189,10 @@ def test_listeners_hear_every_swap(committed):
     ids=str,
 )
 def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, caplog, written):
-    from feature_flags.models import FlagRule
-
     broken = FeatureFlagFactory.create(on=True, rules=[{"constraints": [constraint("a@example.org")]}])
     fine = FeatureFlagFactory.create()
     with transaction.atomic():
-        FlagRule.objects.filter(flag=broken).update(constraints=Value(written, JSONField()))
+        rewrite_rules(broken, constraints=written)
 
     editing.switch(fine, on=True, **COMMAND)
     store.forget()

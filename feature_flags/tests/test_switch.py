@@ -3,9 +3,10 @@ from threading import Barrier, Thread
 import pytest
 from django.db import connection
 
-from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
+from feature_flags.models import FeatureFlag, FlagSetState
 from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, make_staff
+from lib.actors import Actor
 from lib.errors import ProductError
 
 
@@ -34,7 +35,12 @@ def together(*calls):
 def test_switching_writes_state_and_history():
     flag, user = FeatureFlagFactory.create(), make_staff()
 
-    changed = editing.switch(flag, on=True, by=user, reason="launch", door=FlagRevision.Door.ADMIN)
+    changed = editing.switch(
+        flag,
+        on=True,
+        actor=Actor("admin", user),
+        reason="launch",
+    )
 
     assert changed
     assert flag.is_active

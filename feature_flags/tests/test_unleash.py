@@ -11,7 +11,7 @@ from feature_flags.http import unleash
 from feature_flags.models import FlagUsage, UnknownFlag
 from feature_flags.runtime import store, usage
 from feature_flags.services import editing
-from feature_flags.tests.factories import COMMAND
+from feature_flags.tests.factories import COMMAND, rewrite_rules
 from feature_flags.tests.wire import APP, ask, make_flag, make_token
 from project.asgi import application
 
@@ -246,7 +246,7 @@ def test_an_empty_text_is_a_value(toggles):
 
 def test_a_pattern_stored_before_is_served_as_all_sdks_read_it_and_answers_as_ever(features, toggles):
     flag = make_flag("FF_DIGITS", rules=[{"constraints": [{"field": "plan", "operator": "REGEX", "value": "x"}]}])
-    flag.rules.update(constraints=[{"field": "plan", "operator": "REGEX", "value": r"^\d+$"}])
+    rewrite_rules(flag, constraints=[{"field": "plan", "operator": "REGEX", "value": r"^\d+$"}])
     store.forget()
     store.refresh()
 

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from feature_flags import flag_document
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services import editing
+from feature_flags.tests.factories import document_of
 from feature_flags.tests.pages import filled, page
 from feature_flags.tests.test_export import exported
 from feature_flags.tests.test_import import run
@@ -63,7 +63,7 @@ def payloads(content, name="FF_A"):
 
 
 def forget_flags():
-    for model in (FeatureFlag.prerequisites.rel.related_model, FeatureFlag, Segment):
+    for model in (FeatureFlag, Segment):
         model._base_manager.all().delete()
 
 
@@ -94,7 +94,7 @@ def test_payloads_side_by_side_keep_their_types(given, value_type, served, bring
     bring(document(feature(*given)))
 
     assert payloads(served("/api/client/features")) == [one and {"type": one[0], "value": one[1]} for one in given]
-    assert flag_document.read_one(editing.get("FF_A").pk)["value_type"] == value_type
+    assert document_of(editing.get("FF_A"))["value_type"] == value_type
 
 
 def test_a_variant_without_a_payload_answers_the_value_when_off(evaluate):
@@ -176,7 +176,7 @@ def test_a_page_saved_for_another_reason_keeps_how_payloads_are_spelled(staff_cl
     staff_client.post(page(flag), {**data, "label": "New", "variants-2-payload": "7", "_save": "1"})
 
     assert data["variants-0-payload"] == "1.10"
-    assert flag_document.read_one(flag.pk)["label"] == "New"
+    assert document_of(flag)["label"] == "New"
     spelled = [{"type": "number", "value": "1.10"}, None, {"type": "number", "value": "7.0"}]
     assert payloads(served("/api/client/features")) == spelled
 
@@ -191,4 +191,4 @@ def test_a_spelling_that_somebody_makes_up_is_not_taken(stored, staff_client, br
     data = filled(staff_client.get(page(flag)))
     staff_client.post(page(flag), {**data, "variants-0-stored": stored, "_save": "1"})
 
-    assert flag_document.read_one(flag.pk)["variants"][0]["payload"] == 1.1
+    assert document_of(flag)["variants"][0]["payload"] == 1.1

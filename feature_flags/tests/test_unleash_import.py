@@ -7,16 +7,15 @@ from feature_flags import flag_document
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.context import RANDOM, normal_context
 from feature_flags.engine.model import Definition
-from feature_flags.flag_document import wire_constraint
 from feature_flags.formats import unleash
-from feature_flags.models import FlagRevision
+from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.runtime import store
 from feature_flags.services import editing, segments
 from feature_flags.tests.engine.generator import Generator
-from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
+from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of
 from feature_flags.tests.test_export import exported
 from feature_flags.tests.test_import import failure, run
-from feature_flags.unleash_feature import definition
+from feature_flags.unleash_feature import definition, wire_constraint
 from lib.errors import ProductError
 
 NOON = 1_700_000_000
@@ -441,12 +440,12 @@ def flags(db):
 def test_our_own_export_changes_nothing_where_it_comes_from(flags, tmp_path):
     file = tmp_path / "unleash.json"
     file.write_text(exported("--format", "unleash"))
-    before = flag_document.read(), FlagRevision.objects.count()
+    before = FeatureFlag.objects.documents(), FlagRevision.objects.count()
 
     out, notes = run(str(file), "--format", "unleash", "--prune")
 
     assert (out, notes) == ("0 created, 0 changed, 0 archived, 3 as before.\n", "")
-    assert (flag_document.read(), FlagRevision.objects.count()) == before
+    assert (FeatureFlag.objects.documents(), FlagRevision.objects.count()) == before
 
 
 def test_a_change_made_elsewhere_keeps_what_the_format_does_not_know(flags, tmp_path):
@@ -458,7 +457,7 @@ def test_a_change_made_elsewhere_keeps_what_the_format_does_not_know(flags, tmp_
 
     run(str(file), "--format", "unleash")
 
-    child, parent = (flag_document.read_one(editing.get(name).pk) for name in ("FF_C", "FF_P"))
+    child, parent = (document_of(editing.get(name)) for name in ("FF_C", "FF_P"))
     assert (child["label"], child["off_value"], child["description"]) == ("Child", 7, "New")
     assert (parent["owner"], parent["tags"]) == ("team", ["web"])
     assert run(str(file), "--format", "unleash")[0].endswith("3 as before.\n")

@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.urls import path
 
-from feature_flags.models import FeatureFlag, FlagRevision
+from feature_flags.models import FeatureFlag
 from feature_flags.services import editing
 from feature_flags.tests.factories import FeatureFlagFactory
 from lib.admin.verbs import ReasonForm, Verb, VerbAdmin
@@ -18,7 +18,7 @@ LIST = "/admin/feature_flags/featureflag/"
 def _retire(flag, *, actor, reason=""):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_INVALID", "This one stays.")
-    who = {"by": actor.user, "reason": reason, "door": FlagRevision.Door.ADMIN}
+    who = {"actor": actor, "reason": reason}
     return editing.edit(flag, {"label": "retired", "description": None}, **who)
 
 
@@ -27,14 +27,14 @@ def _count(flag, *, actor, reason=""):
 
 
 def _describe(flag, *, actor, description, reason=""):
-    who = {"by": actor.user, "reason": reason, "door": FlagRevision.Door.ADMIN}
+    who = {"actor": actor, "reason": reason}
     return editing.edit(flag, {"description": description}, **who)
 
 
 def _drop(flag, *, actor, reason=""):
     if flag.codename.startswith("KEEP"):
         raise ProductError("FLAG_IN_USE", "This one stays.")
-    editing.delete(flag, by=actor.user, reason=reason, door=FlagRevision.Door.ADMIN)
+    editing.delete(flag, actor=actor, reason=reason)
     return True
 
 

@@ -11,7 +11,7 @@ from feature_flags import flag_document
 from feature_flags.formats import waffle
 from feature_flags.models import FeatureFlag
 from feature_flags.services import editing, importing
-from feature_flags.tests.factories import COMMAND
+from feature_flags.tests.factories import COMMAND, document_of
 from feature_flags.tests.test_import import failure, outcome, run
 from users.tests.factories import UserFactory
 
@@ -73,12 +73,12 @@ def test_percentages_are_kept_with_whom_they_hold_to(dumped):
 
     assert 440 < sum(quarter) < 560
     assert quarter == [enabled("quarter", {"userId": str(number)}) for number in range(2_000)]
-    document = flag_document.read_one(editing.get("trace").pk)
+    document = document_of(editing.get("trace"))
     assert (document["rollout_percent"], document["stickiness"], document["is_active"]) == (1, "random", True)
 
 
 def test_conditions_and_a_percentage_are_rules_side_by_side(dumped):
-    document = flag_document.read_one(editing.get("beta.team").pk)
+    document = document_of(editing.get("beta.team"))
 
     assert [(rule["label"], rule["rollout_percent"]) for rule in document["rules"]] == [
         ("superusers", 100),

@@ -22,7 +22,7 @@ PEOPLE = f"""
 from datetime import timedelta
 from django.utils import timezone
 from feature_flags.services import editing, segments
-from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, UnknownFlag
+from feature_flags.models import FeatureFlag, FlagSeen, FlagUsage, UnknownFlag
 from lib.actors import Actor, RequestInfo
 from users.services import rate_limits, sessions, sign_in, staff
 from users.models import User, UserSession
@@ -48,7 +48,7 @@ firefox = RequestInfo("203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) 
 sessions.new_session(katherine, firefox, UserSession.Kind.API, now)
 for _ in range(5):
     rate_limits.reserve(sign_in.login_bucket("ada@example.org", RequestInfo("203.0.113.7")))
-how = {{"by": None, "by_label": "example", "door": FlagRevision.Door.COMMAND}}
+how = {{"actor": Actor.command("example")}}
 invited = [{{"field": "emailDomain", "operator": "IN", "values": ["example.org", "example.com"]}}]
 segments.create_segment("Invited", constraints=invited, **how)
 italy = {{"field": "country", "operator": "IN", "values": ["IT", "SM"]}}
@@ -324,8 +324,8 @@ def test_without_a_mouse(server, chromium):
 
 def meanwhile(server, codename):
     """Somebody else changes the flag."""
-    shell = "from feature_flags.services import editing; from feature_flags.models import FlagRevision; "
-    shell += "how = {'by': None, 'by_label': 'example', 'door': FlagRevision.Door.COMMAND}; "
+    shell = "from feature_flags.services import editing; from lib.actors import Actor; "
+    shell += "how = {'actor': Actor.command('example')}; "
     shell += f"editing.edit(editing.get('{codename}'), {{'label': 'Theirs'}}, **how)"
     printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
     assert printed.returncode == 0, printed.stderr

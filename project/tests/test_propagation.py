@@ -10,6 +10,7 @@ import pytest
 
 from feature_flags.models import FlagRevision, FlagUsage
 from feature_flags.services import editing, schedules
+from lib.actors import Actor
 from project.tests.processes import serving, until
 
 pytestmark = pytest.mark.database
@@ -48,7 +49,7 @@ def test_a_plan_switches_every_worker_and_is_written_once(server):
     at = time.time() + 1
     with server.connected():
         plan = {"at": datetime.fromtimestamp(at, UTC), "action": "on"}
-        schedules.schedule(editing.get("FF_PLANNED"), **plan, by=None, by_label="test", door="command")
+        schedules.schedule(editing.get("FF_PLANNED"), **plan, actor=Actor.command("test"))
 
     until(lambda: answers(server, "FF_PLANNED") == [True] * 12)
 

@@ -247,6 +247,6 @@ def test_words_change_for_a_reason(staff_client, note):
 
 
 def test_the_history_of_flags_names_whoever_changed_a_segment(staff_client, superuser):
-    segments.create_segment("Invited", by=superuser, door="admin", reason="")
+    segments.create_segment("Invited", actor=Actor("admin", superuser))
 
     assert FlagRevision.objects.get(subject="segment").actor == superuser

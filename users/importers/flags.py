@@ -7,6 +7,7 @@ from typing import Any
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.services import importing
+from lib.actors import Actor
 from lib.errors import ProductError
 from users.importers.people import BY
 from users.importers.report import Options, Report
@@ -48,9 +49,7 @@ def _import(codename: str, row: dict[str, Any], options: Options, report: Report
         done = importing.import_flags(
             [document],
             dry_run=options.dry_run,
-            by=None,
-            by_label=BY.label,
-            door=FlagRevision.Door.IMPORT,
+            actor=Actor("import", label=BY.label),
             reason="moved in from compose-stack",
         )
     except InvalidFlag as error:

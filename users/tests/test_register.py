@@ -5,6 +5,7 @@ import time
 import pytest
 
 from feature_flags.services import editing, segments
+from lib.actors import Actor
 from users import answers
 from users.models import OneTimeToken, User
 from users.services import tokens
@@ -32,7 +33,7 @@ def close_registration():
 
 
 def edit_registration(**changes):
-    who = {"by": None, "by_label": "test", "door": "command", "reason": "test"}
+    who = {"actor": Actor.command("test"), "reason": "test"}
     editing.edit(editing.get("FF_ENABLE_REGISTRATION"), changes, **who)
 
 
@@ -68,7 +69,7 @@ def test_registration_can_be_open_for_one_domain(api):
 
 
 def test_registration_can_be_open_for_those_who_are_invited(api):
-    who = {"by": None, "by_label": "test", "door": "command"}
+    who = {"actor": Actor.command("test")}
     invited = [{"field": "email", "operator": "IN", "values": ["ada@example.org"]}]
     segments.create_segment("Invited", constraints=invited, **who)
     edit_registration(rules=[{"segments": ["Invited"]}])

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from feature_flags import flag_document, inspection
+from feature_flags import inspection
 from feature_flags.management.commands._shared import lives
 from feature_flags.models import FeatureFlag, UnknownFlag
 from feature_flags.runtime import snapshot
@@ -31,7 +31,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         # One moment: a change between two questions is no drift.
         with snapshot.one_view():
-            documents = flag_document.read()
+            documents = FeatureFlag.objects.documents()
             broken, drifted = inspection.broken(documents), inspection.drifted(documents)
             ambiguous = inspection.ambiguous(documents)
         stale = dict(_stale(timezone.now(), options["max_stale"]))

@@ -1,7 +1,6 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from feature_flags.models import FlagRevision
 from feature_flags.services import editing
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
@@ -21,9 +20,7 @@ class Command(BaseCommand):
             options["codename"],
             label=options["label"],
             description=options["description"],
-            by=None,
-            by_label=self.label,
+            actor=self.actor,
             reason=options["reason"],
-            door=FlagRevision.Door.COMMAND,
         )
         self.stdout.write(f"{flag.codename} created, off.")

@@ -2,7 +2,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from feature_flags.models import FlagRevision, FlagToken
+from feature_flags.models import FlagToken
 from feature_flags.services import tokens
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
@@ -31,10 +31,8 @@ class Command(BaseCommand):
             kind=options["kind"],
             allowed_origins=options["origin"],
             expires_at=options["expires"],
-            by=None,
-            by_label=self.label,
+            actor=self.actor,
             reason=options["reason"],
-            door=FlagRevision.Door.COMMAND,
         )
         self.stdout.write(secret)
 

@@ -5,11 +5,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from feature_flags import flag_document
 from feature_flags.formats import switchboard, unleash
-from feature_flags.models import Segment
+from feature_flags.models import FeatureFlag, Segment
 from feature_flags.runtime import snapshot
-from feature_flags.services.segments import segment_document
 from lib.commands import Command as BaseCommand
 
 
@@ -29,8 +27,8 @@ class Command(BaseCommand):
 
 def _switchboard() -> str:
     with snapshot.one_view():
-        documents = flag_document.read()
-        segments = [segment_document(segment) for segment in Segment.objects.all()]
+        documents = FeatureFlag.objects.documents()
+        segments = [segment.document for segment in Segment.objects.all()]
     return switchboard.dump(documents.values(), segments)
 
 

@@ -9,9 +9,10 @@ from feature_flags import flag_document
 from feature_flags.formats import switchboard, unleash, waffle
 from feature_flags.formats.reading import Contents, Warn
 from feature_flags.management.commands._shared import sentences, told
-from feature_flags.models import FlagRevision
+from feature_flags.models import FeatureFlag
 from feature_flags.runtime import snapshot
 from feature_flags.services import importing
+from lib.actors import Actor
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
 from lib.text import printable
@@ -42,9 +43,7 @@ class Command(BaseCommand):
                 strict=options["strict"],
                 dry_run=options["dry_run"],
                 prune=options["prune"],
-                by=None,
-                by_label=self.label,
-                door=FlagRevision.Door.IMPORT,
+                actor=Actor("import", label=self.label),
                 reason=options["reason"],
             )
         except flag_document.InvalidFlag as error:
@@ -90,7 +89,7 @@ def _switchboard(text: str, warn: Warn) -> Contents:
 
 def _unleash(text: str, warn: Warn) -> Contents:
     with snapshot.one_view():
-        known = {document["codename"]: document for document in flag_document.read().values()}
+        known = {document["codename"]: document for document in FeatureFlag.objects.documents().values()}
     return unleash.load(text, known, warn)
 
 

@@ -3,7 +3,6 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Count
 from django.utils import timezone
 
 from feature_flags.lifecycle import Life
@@ -25,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         flags = FeatureFlag.objects.filter(archived_at__isnull=not options["archived"]).order_by("codename")
-        known = lives(list(flags.annotate(rule_count=Count("rules"))), timezone.now())
+        known = lives(list(flags), timezone.now())
         rows = [_described(flag, life) for flag, life in known if life.stale or not options["stale"]]
         # By code point: the databases disagree about the order of letters.
         rows.sort(key=lambda row: str(row["codename"]))
@@ -37,10 +36,11 @@ class Command(BaseCommand):
 
 def _described(flag: FeatureFlag, life: Life) -> dict[str, Any]:
     own = ("codename", "label", "is_active", "is_archived", "is_protected", "exposed", "kind", "value_type", "owner")
+    document = flag.document
     return {
-        **{name: getattr(flag, name) for name in own},
-        "rollout_percent": flag.rollout_percent,
-        "rules": flag.rule_count,  # type: ignore[attr-defined]
+        **{name: document[name] for name in own},
+        "rollout_percent": document["rollout_percent"],
+        "rules": len(document["rules"]),
         "created_at": flag.created_at.isoformat(),
         "last_seen_at": life.last_seen_at.isoformat() if life.last_seen_at else None,
         "yes_24h": life.yes,

@@ -1,7 +1,6 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from feature_flags.models import FlagRevision
 from feature_flags.services import editing
 from lib.commands import Command as BaseCommand
 from lib.commands import add_reason
@@ -20,9 +19,7 @@ class Command(BaseCommand):
         editing.switch(
             flag,
             on=options["state"] == "on",
-            by=None,
-            by_label=self.label,
+            actor=self.actor,
             reason=options["reason"],
-            door=FlagRevision.Door.COMMAND,
         )
         self.stdout.write(f"{flag.codename} {'on' if flag.is_active else 'off'}")

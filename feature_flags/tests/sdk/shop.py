@@ -8,8 +8,9 @@ from project.tests.processes import Server, manage, serving, until
 
 _FLAGS = """
 from feature_flags import models
+from lib.actors import Actor
 from feature_flags.services import editing, segments
-who = {"by": None, "by_label": "command:test", "door": models.FlagRevision.Door.COMMAND}
+who = {"actor": Actor.command("test")}
 red_and_blue = [{"name": "red", "payload": "#f00"}, {"name": "blue", "payload": "#00f"}]
 italians = [{"field": "country", "operator": "IN", "values": ["IT"]}]
 segments.create_segment("italy", constraints=italians, **who)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from yggdrasil_engine.engine import UnleashEngine
 
-from feature_flags import flag_document
+from feature_flags import flag_document, unleash_feature
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.context import normal_context
 from feature_flags.engine.model import Definition
@@ -169,7 +169,7 @@ class Documents:
         wires = [
             {
                 "id": ids[one["name"]],
-                "constraints": [flag_document.wire_constraint(part) for part in one["constraints"]],
+                "constraints": [unleash_feature.wire_constraint(part) for part in one["constraints"]],
             }
             for one in segments
         ]

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 _WHO = """
 from feature_flags import models
 from feature_flags.services import editing, segments
-who = {"by": None, "by_label": "command:test", "door": models.FlagRevision.Door.COMMAND}
+who = {"actor": Actor.command("test")}
 """
 _MORE = """
 editing.create("FF_GONE", is_active=True, **who)
