@@ -24,10 +24,10 @@ from lib.text import read_json
 from notifications.api import router as notifications_router
 from notifications.api import staff as staff_messages_router
 from project import errors
-from users.account_api import router as account_router
-from users.api import router as users_router
-from users.auth import BearerOrCookie
-from users.mfa_api import router as mfa_router
+from users.api.accounts import router as users_router
+from users.api.auth import BearerOrCookie
+from users.api.own_account import router as account_router
+from users.api.second_factors import router as mfa_router
 
 
 class StrictParser(Parser):

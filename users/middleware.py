@@ -10,7 +10,7 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from users.auth import set_device_cookie
+from users.api.auth import set_device_cookie
 from users.models import User, UserSession
 from users.services import sessions
 from users.signals import SESSION_KEY

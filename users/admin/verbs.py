@@ -11,7 +11,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.admin.verbs import Verb
 from lib.streaming import PiecesResponse
-from users.answers import never_store
+from users.api.auth import never_store
 from users.models import User
 from users.services import personal_data, rate_limits, staff
 

@@ -6,7 +6,7 @@ import pytest
 
 from feature_flags.services import editing, segments
 from lib.actors import Actor
-from users import answers
+from users.api import auth
 from users.models import OneTimeToken, User
 from users.services import tokens
 from users.tests.factories import PASSWORD, UserFactory
@@ -293,7 +293,7 @@ def test_a_wrong_code_takes_as_long_for_an_address_nobody_registered(api, monkey
     register(api)
     waiting = request_code(api)["verification_token"]
     unknown = request_code(api, "nobody@example.org")["verification_token"]
-    monkeypatch.setattr(answers, "MAIL_SECONDS", 0.2)
+    monkeypatch.setattr(auth, "MAIL_SECONDS", 0.2)
 
     for token in (waiting, unknown):
         began = time.monotonic()

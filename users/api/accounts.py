@@ -15,8 +15,8 @@ from ninja import Form, Router, Status
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.errors import refusals
-from users import auth, schemas
-from users.answers import as_if_mailed, compared, never_store, person
+from users.api import auth, schemas
+from users.api.auth import as_if_mailed, compared, never_store, person
 from users.services import devices, hashing, passwords, personal_data, registration, sessions, sign_in
 
 router = Router(tags=["Accounts"])

@@ -11,9 +11,9 @@ from lib.actors import Actor
 from lib.errors import refusals
 from lib.streaming import PiecesResponse
 from lib.text import read_id
-from users import schemas
-from users.answers import as_if_mailed, compared, never_store, person
-from users.api import router as profile
+from users.api import schemas
+from users.api.accounts import router as profile
+from users.api.auth import as_if_mailed, compared, never_store, person
 from users.services import audit, deletion, email_change, hashing, passwords, personal_data, reauthentication, sessions
 
 router = Router(tags=["Your own account"])

@@ -13,9 +13,9 @@ from ninja import Body, Router, Status
 from lib.actors import Actor
 from lib.errors import refusals
 from lib.text import read_id
-from users import auth, mfa_schemas, schemas
-from users.answers import compared, never_store, person
-from users.api import signed_in
+from users.api import auth, schemas
+from users.api.accounts import signed_in
+from users.api.auth import compared, never_store, person
 from users.models import User
 from users.services import devices, passkeys, pending_sign_in, reauthentication, second_factors, sessions
 
@@ -47,34 +47,32 @@ async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any
 # --- One's own factors ------------------------------------------------------------------------------------------------
 
 
-@router.get("/auth/mfa", response={200: mfa_schemas.FactorsOut, **refusals(401, 503)})
-async def list_factors(request: HttpRequest, response: HttpResponse) -> mfa_schemas.FactorsOut:
+@router.get("/auth/mfa", response={200: schemas.FactorsOut, **refusals(401, 503)})
+async def list_factors(request: HttpRequest, response: HttpResponse) -> schemas.FactorsOut:
     """The authenticator apps and passkeys in use, and how many recovery codes are left."""
     never_store(response)
     found, left = await sync_to_async(second_factors.overview)(person(request))
-    return mfa_schemas.FactorsOut(devices=[mfa_schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
+    return schemas.FactorsOut(devices=[schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
 
 
-@router.post("/auth/mfa/totp", response={201: mfa_schemas.TotpOut, **refusals(*_CHANGE)})
+@router.post("/auth/mfa/totp", response={201: schemas.TotpOut, **refusals(*_CHANGE)})
 async def start_totp(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.FactorIn
-) -> Status[mfa_schemas.TotpOut]:
+    request: HttpRequest, response: HttpResponse, payload: schemas.FactorIn
+) -> Status[schemas.TotpOut]:
     """Begin with an authenticator app; it counts once `/auth/mfa/totp/confirm` has seen a code of it."""
     never_store(response)
     made = await _freshly(request, second_factors.start_totp, name=payload.name)
-    return Status(
-        201, mfa_schemas.TotpOut(id=made.device.pk.hex, secret=made.secret, otpauth_uri=made.uri, svg=made.svg)
-    )
+    return Status(201, schemas.TotpOut(id=made.device.pk.hex, secret=made.secret, otpauth_uri=made.uri, svg=made.svg))
 
 
-@router.post("/auth/mfa/totp/confirm", response={200: mfa_schemas.RecoveryCodesOut, **refusals(*_CHANGE)})
+@router.post("/auth/mfa/totp/confirm", response={200: schemas.RecoveryCodesOut, **refusals(*_CHANGE)})
 async def confirm_totp(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.CodeIn
-) -> mfa_schemas.RecoveryCodesOut:
+    request: HttpRequest, response: HttpResponse, payload: schemas.CodeIn
+) -> schemas.RecoveryCodesOut:
     """Take the authenticator app into use; the other sessions end. Recovery codes are shown this once."""
     never_store(response)
     codes = await _change(request, second_factors.confirm_totp, code=payload.code)
-    return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
+    return schemas.RecoveryCodesOut(recovery_codes=codes)
 
 
 @router.delete("/auth/mfa/devices/{device_id}", response={204: None, **refusals(400, 401, 403, 404, 503)})
@@ -84,32 +82,32 @@ async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
     return Status(204, None)
 
 
-@router.post("/auth/mfa/recovery-codes", response={200: mfa_schemas.RecoveryCodesOut, **refusals(400, 401, 403, 503)})
-async def new_recovery_codes(request: HttpRequest, response: HttpResponse) -> mfa_schemas.RecoveryCodesOut:
+@router.post("/auth/mfa/recovery-codes", response={200: schemas.RecoveryCodesOut, **refusals(400, 401, 403, 503)})
+async def new_recovery_codes(request: HttpRequest, response: HttpResponse) -> schemas.RecoveryCodesOut:
     """Ten new recovery codes, shown this once; the old ones are void and the other sessions end."""
     never_store(response)
     codes = await _change(request, second_factors.new_recovery_codes)
-    return mfa_schemas.RecoveryCodesOut(recovery_codes=codes)
+    return schemas.RecoveryCodesOut(recovery_codes=codes)
 
 
-@router.post("/auth/passkeys/register/options", response={200: mfa_schemas.CeremonyOut, **refusals(*_CHANGE)})
+@router.post("/auth/passkeys/register/options", response={200: schemas.CeremonyOut, **refusals(*_CHANGE)})
 async def passkey_registration_options(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.FactorIn
-) -> mfa_schemas.CeremonyOut:
+    request: HttpRequest, response: HttpResponse, payload: schemas.FactorIn
+) -> schemas.CeremonyOut:
     """What `navigator.credentials.create` needs for a new passkey."""
     never_store(response)
     ceremony, options = await _freshly(request, passkeys.registration_options, name=payload.name)
-    return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
+    return schemas.CeremonyOut(ceremony=ceremony, options=options)
 
 
-@router.post("/auth/passkeys/register/verify", response={201: mfa_schemas.RecoveryCodesOut, **refusals(*_CHANGE)})
+@router.post("/auth/passkeys/register/verify", response={201: schemas.RecoveryCodesOut, **refusals(*_CHANGE)})
 async def register_passkey(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.PasskeyAnswerIn
-) -> Status[mfa_schemas.RecoveryCodesOut]:
+    request: HttpRequest, response: HttpResponse, payload: schemas.PasskeyAnswerIn
+) -> Status[schemas.RecoveryCodesOut]:
     """Take the passkey into use; the other sessions end. Recovery codes are shown this once."""
     never_store(response)
     codes = await _change(request, passkeys.register, ceremony=payload.ceremony, credential=payload.credential)
-    return Status(201, mfa_schemas.RecoveryCodesOut(recovery_codes=codes))
+    return Status(201, schemas.RecoveryCodesOut(recovery_codes=codes))
 
 
 # --- Signing in -------------------------------------------------------------------------------------------------------
@@ -121,16 +119,14 @@ async def register_passkey(
     response={200: schemas.LoginOut, **refusals(400, 403, 413, 422, 503)},
     exclude_none=True,
 )
-async def verify_factor(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.MfaVerifyIn
-) -> schemas.LoginOut:
+async def verify_factor(request: HttpRequest, response: HttpResponse, payload: schemas.MfaVerifyIn) -> schemas.LoginOut:
     """The second step of a sign-in that `/login` answered with `LOGIN_MFA_REQUIRED`."""
     auth.check_origin(request)
     opened = await sync_to_async(_second_step)(payload, Actor.of(request, "api"))
     return _let_in(response, opened)
 
 
-def _second_step(payload: mfa_schemas.MfaVerifyIn, actor: Actor) -> sessions.Opened:
+def _second_step(payload: schemas.MfaVerifyIn, actor: Actor) -> sessions.Opened:
     if payload.method == second_factors.WEBAUTHN:
         return pending_sign_in.verify_passkey(
             token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, actor=actor
@@ -141,19 +137,19 @@ def _second_step(payload: mfa_schemas.MfaVerifyIn, actor: Actor) -> sessions.Ope
 @router.post(
     "/auth/passkeys/login/options",
     auth=None,
-    response={200: mfa_schemas.CeremonyOut, **refusals(400, 413, 422, 429, 503)},
+    response={200: schemas.CeremonyOut, **refusals(400, 413, 422, 429, 503)},
 )
 async def passkey_login_options(
     request: HttpRequest,
     response: HttpResponse,
-    payload: Body[mfa_schemas.LoginOptionsIn | None] = None,
-) -> mfa_schemas.CeremonyOut:
+    payload: Body[schemas.LoginOptionsIn | None] = None,
+) -> schemas.CeremonyOut:
     """What `navigator.credentials.get` needs: for a sign-in by passkey alone, or as its second step."""
     never_store(response)
     ceremony, options = await sync_to_async(_login_options)(
         payload.mfa_token if payload else None, Actor.of(request, "api")
     )
-    return mfa_schemas.CeremonyOut(ceremony=ceremony, options=options)
+    return schemas.CeremonyOut(ceremony=ceremony, options=options)
 
 
 def _login_options(mfa_token: str | None, actor: Actor) -> passkeys.Ceremony:
@@ -168,7 +164,7 @@ def _login_options(mfa_token: str | None, actor: Actor) -> passkeys.Ceremony:
     exclude_none=True,
 )
 async def passkey_login(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.PasskeyAnswerIn
+    request: HttpRequest, response: HttpResponse, payload: schemas.PasskeyAnswerIn
 ) -> schemas.LoginOut:
     """Sign in with a passkey alone: what the person has, and what the authenticator knows them by."""
     auth.check_origin(request)
@@ -188,11 +184,11 @@ def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut
 
 @router.post(
     "/auth/reauthenticate",
-    response={200: mfa_schemas.ReauthenticatedOut, **refusals(400, 401, 403, 413, 422, 429, 503)},
+    response={200: schemas.ReauthenticatedOut, **refusals(400, 401, 403, 413, 422, 429, 503)},
 )
 async def reauthenticate(
-    request: HttpRequest, response: HttpResponse, payload: mfa_schemas.ReauthenticateIn
-) -> mfa_schemas.ReauthenticatedOut:
+    request: HttpRequest, response: HttpResponse, payload: schemas.ReauthenticateIn
+) -> schemas.ReauthenticatedOut:
     """Prove once more who one is; for ten minutes (USERS_REAUTH_SECONDS) this session may make sensitive changes."""
     never_store(response)
     user, actor = person(request), Actor.of(request, "api")
@@ -204,7 +200,7 @@ async def reauthenticate(
         auth_at = await sync_to_async(reauthentication.by_passkey)(
             user, ceremony=payload.ceremony or "", credential=payload.credential, actor=actor
         )
-    return mfa_schemas.ReauthenticatedOut(auth_at=auth_at)
+    return schemas.ReauthenticatedOut(auth_at=auth_at)
 
 
 async def _by_password(user: User, password: str, actor: Actor) -> datetime:
