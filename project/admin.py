@@ -1,4 +1,4 @@
-"""The staff's site: its doors are those of accounts (users/staff_site), its overview speaks for every app."""
+"""The admin site: signing in as in users/staff_site, and an overview of every app."""
 
 from __future__ import annotations
 

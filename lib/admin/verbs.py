@@ -200,7 +200,7 @@ class VerbAdmin(ModelAdmin):
         is_list = not location or action_location.name == "CHANGE_LIST"
         if is_list and IS_POPUP_VAR not in request.GET:
             actions |= {
-                verb.slug: (partial(_bulk_action, verb=verb), verb.slug, verb.label)
+                verb.slug: (partial(VerbAdmin.run_in_bulk, verb=verb), verb.slug, verb.label)
                 for verb in self.permitted_verbs(request)
                 if verb.in_bulk
             }
@@ -285,7 +285,7 @@ class VerbAdmin(ModelAdmin):
                 raise BadRequest(f"A selected row has no key of {self.opts.verbose_name_plural}.") from None
         return super().changelist_view(request, extra_context)
 
-    def run_in_bulk(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+    def run_in_bulk(self, request: HttpRequest, queryset: models.QuerySet[Any], *, verb: Verb) -> HttpResponse | None:
         """The verb for each selected object; one object's refusal does not stop the others."""
         if self._needs_proof(request, verb):
             return self._ask_proof(request, verb, request.get_full_path())
@@ -369,12 +369,6 @@ class VerbAdmin(ModelAdmin):
             # Forms check what they can; what is left are races, and the page has to be shown anew.
             self.message_user(request, error.message, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
-
-
-def _bulk_action(
-    model_admin: VerbAdmin, request: HttpRequest, queryset: models.QuerySet[Any], *, verb: Verb
-) -> HttpResponse | None:
-    return model_admin.run_in_bulk(request, verb, queryset)
 
 
 def _reason_form(request: HttpRequest, verb: Verb, objects: Sequence[models.Model]) -> ReasonForm | None:

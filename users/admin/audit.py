@@ -1,4 +1,4 @@
-"""The audit trail: to be searched and read. Nobody adds, changes or deletes, superusers neither."""
+"""The audit trail: to be searched and read. No one adds, changes or deletes, not even superusers."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""The buttons on accounts. Each calls its service, which asks once more who may."""
+"""The buttons on accounts. Each calls its service, which checks once more who may."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.http.response import HttpResponseBase
-from django.template.defaultfilters import pluralize
 from django.utils import timezone
+from django.utils.translation import ngettext
 
-from lib.actors import Actor
 from lib.admin.verbs import Verb
 from lib.streaming import PiecesResponse
 from users.api.auth import never_store
@@ -28,14 +28,14 @@ def has_factor(user: User) -> bool:
     return user.mfa_devices.filter(confirmed_at__isnull=False).exists() if known is None else bool(known)
 
 
-def _sign_out(user: User, *, actor: Actor) -> str:
-    ended = staff.sign_out(user, actor=actor)
-    return f"{ended} session{pluralize(ended)} ended" if ended else ""
+def _counted(service: Callable[..., int], one: str, many: str) -> Callable[..., str]:
+    """The service, with the number it returns put into the sentence."""
 
+    def run(user: User, **given: Any) -> str:
+        count = service(user, **given)
+        return ngettext(one, many, count) % count if count else ""
 
-def _remove_factors(user: User, *, actor: Actor, reason: str) -> str:
-    removed = staff.remove_factors(user, actor=actor, reason=reason)
-    return f"{removed} second factor{pluralize(removed)} removed, signed out everywhere" if removed else ""
+    return run
 
 
 def _download(pieces: Iterator[str]) -> HttpResponseBase:
@@ -108,7 +108,7 @@ VERBS = (
         name="sign-out",
         label="Sign out everywhere",
         permission="users.sign_out_user",
-        run=_sign_out,
+        run=_counted(staff.sign_out, "%d session ended", "%d sessions ended"),
         done="signed out",
         already="not signed in anywhere",
     ),
@@ -116,7 +116,11 @@ VERBS = (
         name="remove-factors",
         label="Remove second factors",
         permission="users.remove_factor_user",
-        run=_remove_factors,
+        run=_counted(
+            staff.remove_factors,
+            "%d second factor removed, signed out everywhere",
+            "%d second factors removed, signed out everywhere",
+        ),
         done="second factors removed",
         already="no second factor",
         asks_reason=True,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from django import forms
@@ -20,30 +21,30 @@ from users.services import hashing, password_strength, reauthentication, second_
 
 
 class Refusable(forms.Form):
-    """A form whose checks are verbs: a refusal becomes an error of the form, its wait `retry_after` (seconds)."""
+    """A form whose checks are services: a ProductError becomes an error, its wait `retry_after` (seconds)."""
 
     retry_after: int | None = None
 
-    def refused(self, error: ProductError) -> ValidationError:
-        self.retry_after = error.retry_after
-        return ValidationError(error.message, code=error.slug)
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except ProductError as error:
+            self.retry_after = error.retry_after
+            raise ValidationError(error.message, code=error.slug) from error
 
 
-class SignInForm(AdminAuthenticationForm):
+class SignInForm(Refusable, AdminAuthenticationForm):
     """Address and password; during a pause it shows how long."""
 
     error_messages = {
         **AdminAuthenticationForm.error_messages,
         "invalid_login": _("The address or the password is wrong, or this is not an active staff account."),
     }
-    retry_after: int | None = None
 
     def clean(self) -> dict[str, Any]:
-        try:
+        with self.refusals():
             return super().clean()
-        except ProductError as error:
-            self.retry_after = error.retry_after
-            raise ValidationError(error.message, code=error.slug) from error
 
 
 def method_of(code: str) -> str:
@@ -80,10 +81,8 @@ class CodeForm(Refusable):
 
     def clean_code(self) -> str:
         code = cast(str, self.cleaned_data["code"])
-        try:
+        with self.refusals():
             self.answer = self.check(code)
-        except ProductError as error:
-            raise self.refused(error) from error
         return code
 
 
@@ -125,13 +124,11 @@ class ProofForm(Refusable):
         if not self.errors:
             if not password and not code:
                 raise ValidationError(_("Type something to prove that it is you."), code="required")
-            try:
-                self._password(password) if password else self._code(code or "")
-            except ProductError as error:
-                raise self.refused(error) from error
+            with self.refusals():
+                self._check_password(password) if password else self._check_code(code or "")
         return self.cleaned_data
 
-    def _password(self, given: str) -> None:
+    def _check_password(self, given: str) -> None:
         user = cast(User, self.request.user)
         attempt = reauthentication.begin(user, actor=Actor.of(self.request, "admin"))
         try:
@@ -141,11 +138,11 @@ class ProofForm(Refusable):
             raise
         reauthentication.by_password(user, attempt, checked)
 
-    def _code(self, code: str) -> None:
+    def _check_code(self, code: str) -> None:
         reauthentication.by_code(cast(User, self.request.user), code=code, actor=Actor.of(self.request, "admin"))
 
 
-class ChangePasswordForm(AdminPasswordChangeForm):
+class ChangePasswordForm(Refusable, AdminPasswordChangeForm):
     """The product's policy; the old password is counted and paused like any other try."""
 
     request: HttpRequest
@@ -156,10 +153,8 @@ class ChangePasswordForm(AdminPasswordChangeForm):
 
     def clean_old_password(self) -> str:
         given = cast(str, self.cleaned_data["old_password"])
-        try:
+        with self.refusals():
             known = authenticate(self.request, username=self.user.get_username(), password=given)
-        except ProductError as error:
-            raise ValidationError(error.message, code=error.slug) from error
         if known is None:
             raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
         return given
@@ -191,10 +186,8 @@ class ChoosePasswordForm(Refusable):
 
     def clean_password(self) -> str:
         password = cast(str, self.cleaned_data["password"])
-        try:
+        with self.refusals():
             password_strength.check(password, email=self.user.email, code="RESET_PASSWORD_INVALID_PASSWORD")
-        except ProductError as error:
-            raise self.refused(error) from error
         return password
 
     def clean_again(self) -> str:

@@ -1,5 +1,5 @@
-"""Passkeys on the staff's site. Each address is a POST of two halves: without a `credential` it answers the options of
-a ceremony, as JSON; with one it looks at the answer of the authenticator and leads on. Script: admin/passkeys.js."""
+"""Passkeys on the staff's site. Each address takes two POSTs: without a `credential` it answers the options of a
+ceremony, as JSON; with one it checks the authenticator's answer and leads on. Script: admin/passkeys.js."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from users.staff_site import access, pending_sign_in, second_factors
 from users.staff_site.pages import after_proof, next_url, recovery_codes, to_sign_in, with_next
 
 Begin = Callable[[], passkeys.Ceremony]
-#: Given the ceremony and what the authenticator said.
+#: Given the ceremony and the authenticator's answer.
 Finish = Callable[[str, Any], HttpResponse]
 
 
 @never_cache
-def alone(request: HttpRequest) -> HttpResponse:
+def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in with a passkey and nothing else: it counts as both factors."""
 
     def begin() -> passkeys.Ceremony:
@@ -47,11 +47,11 @@ def alone(request: HttpRequest) -> HttpResponse:
             pending_sign_in.sign_in(request, user, amr=("webauthn",))
         return HttpResponseRedirect(next_url(request))
 
-    return _two_halves(request, begin, finish, back="admin:login")
+    return _ceremony(request, begin, finish, back="admin:login")
 
 
 @never_cache
-def second(request: HttpRequest) -> HttpResponse:
+def second_step(request: HttpRequest) -> HttpResponse:
     """A passkey as the second step."""
     row = pending_sign_in.current(request)
     if row is None:
@@ -64,11 +64,11 @@ def second(request: HttpRequest) -> HttpResponse:
         pending_sign_in.finish(request, row, amr=("pwd", "webauthn"), passkey=device)
         return HttpResponseRedirect(next_url(request))
 
-    return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:login_code")
+    return _ceremony(request, lambda: passkeys.login_options(user), finish, back="admin:login_code")
 
 
 @never_cache
-def again(request: HttpRequest) -> HttpResponse:
+def reauthenticate(request: HttpRequest) -> HttpResponse:
     """A passkey as the proof that it is still the same person."""
     user = request.user
     if not isinstance(user, User) or not access.is_staff(request) or user.session_id is None:
@@ -79,11 +79,11 @@ def again(request: HttpRequest) -> HttpResponse:
         reauthentication.by_passkey(user, ceremony=ceremony, credential=credential, actor=actor)
         return after_proof(request)
 
-    return _two_halves(request, lambda: passkeys.login_options(user), finish, back="admin:reauthenticate")
+    return _ceremony(request, lambda: passkeys.login_options(user), finish, back="admin:reauthenticate")
 
 
 @never_cache
-def first(request: HttpRequest) -> HttpResponse:
+def first_factor(request: HttpRequest) -> HttpResponse:
     """A passkey as the first factor, for whom the admin opens by it."""
     found = second_factors.enrolling(request)
     if isinstance(found, HttpResponse):
@@ -97,7 +97,7 @@ def first(request: HttpRequest) -> HttpResponse:
         second_factors.has_enrolled(request, row, user, amr="webauthn")
         return recovery_codes(request, codes=codes, back_url=next_url(request))
 
-    return _two_halves(request, _registration(request, user), finish, back="admin:enrol_factor")
+    return _ceremony(request, _registration(request, user), finish, back="admin:enrol_factor")
 
 
 def add(request: HttpRequest) -> HttpResponse:
@@ -110,7 +110,7 @@ def add(request: HttpRequest) -> HttpResponse:
         messages.success(request, _("The passkey is set up."))
         return recovery_codes(request, codes=codes, back_url=reverse("admin:second_factor"))
 
-    return _two_halves(request, _registration(request, user), finish, back="admin:second_factor")
+    return _ceremony(request, _registration(request, user), finish, back="admin:second_factor")
 
 
 def _registration(request: HttpRequest, user: User) -> Begin:
@@ -118,7 +118,7 @@ def _registration(request: HttpRequest, user: User) -> Begin:
     return lambda: passkeys.registration_options(user, name=name if is_storable(name) else "")
 
 
-def _two_halves(request: HttpRequest, begin: Begin, finish: Finish, *, back: str) -> HttpResponse:
+def _ceremony(request: HttpRequest, begin: Begin, finish: Finish, *, back: str) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     given = request.POST.get("credential", "")
@@ -130,7 +130,8 @@ def _two_halves(request: HttpRequest, begin: Begin, finish: Finish, *, back: str
         if given:
             messages.error(request, error.message)
             return HttpResponseRedirect(with_next(back, next_url(request)))
-        return _refusal(error)
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+        return JsonResponse({"message": error.message}, status=error.status, headers=headers)
     return JsonResponse({"ceremony": ceremony, "options": options})
 
 
@@ -140,10 +141,3 @@ def _read(given: str) -> Any:
         return json.loads(given)
     except (ValueError, RecursionError):
         return None
-
-
-def _refusal(error: ProductError) -> HttpResponse:
-    response = JsonResponse({"message": error.message}, status=error.status)
-    if error.retry_after:
-        response["Retry-After"] = str(error.retry_after)
-    return response

@@ -73,7 +73,8 @@ def choose(request: HttpRequest) -> HttpResponse:
         except ProductError as error:
             if error.code != "BUSY":
                 return _over(request, error)
-            form.add_error(None, form.refused(error))
+            form.retry_after = error.retry_after
+            form.add_error(None, error.message)
         else:
             request.session.pop(_LINK, None)
             pending_sign_in.start(request, user)

@@ -1,4 +1,4 @@
-"""The site itself: what stands open, what asks for a second factor first, what asks for a fresh proof."""
+"""The site: which pages are open, which need a second factor first, which need a fresh proof."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class StaffSite(AdminSite):
         open_to_all = [
             path("login/code/", sign_in.code, name="login_code"),
             path("login/factor/", second_factors.enrol, name="enrol_factor"),
-            path("login/factor/passkey/", passkeys.first, name="enrol_passkey"),
+            path("login/factor/passkey/", passkeys.first_factor, name="enrol_passkey"),
             path("enrol/", passwords.choose, name="enrol_password"),
             path("enrol/<str:token>", passwords.open_link, name="enrol"),
-            path("login/passkey/", passkeys.alone, name="login_passkey"),
-            path("login/code/passkey/", passkeys.second, name="login_code_passkey"),
-            path("reauthenticate/passkey/", passkeys.again, name="reauthenticate_passkey"),
+            path("login/passkey/", passkeys.sign_in, name="login_passkey"),
+            path("login/code/passkey/", passkeys.second_step, name="login_code_passkey"),
+            path("reauthenticate/passkey/", passkeys.reauthenticate, name="reauthenticate_passkey"),
             path("reauthenticate/", sign_in.reauthenticate, name="reauthenticate"),
         ]
         fresh = [
@@ -51,7 +51,7 @@ class StaffSite(AdminSite):
         return [*open_to_all, *fresh, *others]
 
     def _fresh(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """A page that needs a fresh proof; a press on it leads back to the page of factors."""
+        """A page that needs a fresh proof; a POST leads back to the page of factors."""
 
         def asked(request: HttpRequest, **kwargs: Any) -> HttpResponse:
             if self.is_fresh(request):
