@@ -393,3 +393,16 @@ def test_a_connection_the_server_closed_is_not_taken_for_a_lost_message(sink):
 
     assert provider.send(payload).outcome == "accepted"
     provider.close()
+
+
+def test_the_address_to_unsubscribe_at_is_not_encoded(sink, settings):
+    settings.BASE_URL = f"https://api.{'long-' * 30}name.example.org"
+    context = {"title": "Grüße", "body": "News", "url": "", "severity": "info"}
+    MessageFactory.create(type="notifications.announcement", category="announcement", context=context)
+
+    deliver()
+
+    header = sink.mails[0]["List-Unsubscribe"].strip()
+    assert header.startswith(f"<{settings.BASE_URL}/api/notifications/unsubscribe/")
+    assert header.endswith(">")
+    assert "\n" not in header
