@@ -1,5 +1,7 @@
 """Imports point down and never in a circle: project, users, feature_flags and notifications, lib."""
 
+import re
+
 import pytest
 
 from project.tests import structure
@@ -40,3 +42,10 @@ def test_late_imports_count_and_those_of_type_checkers_do_not():
 
 def test_a_circle_is_found():
     assert structure.circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+
+
+def test_the_page_on_the_architecture_names_files_that_exist():
+    page = (structure.ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:lib|project|users|feature_flags|notifications|docs)/[\w/.]+)`", page))
+
+    assert [name for name in sorted(named) if not (structure.ROOT / name).exists()] == []
