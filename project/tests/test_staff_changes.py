@@ -106,7 +106,7 @@ def test_the_table_says_what_the_buttons_ask():
             asks = "protected" if callable(verb.asks_reason) or callable(verb.reason_required) else "may"
             asks = "yes" if verb.asks_reason is True and verb.reason_required is True else asks
             assert reason == (asks if verb.asks_reason else "no"), verb.name
-            assert not verb.event or record == f"`{verb.event}`"
+            assert not verb.audit_event or record == f"`{verb.audit_event}`"
     events = {record.strip("`") for *_, record in rows.values() if record.startswith("`")}
     assert events <= set(audit.EVENTS)
 
