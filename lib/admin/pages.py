@@ -16,7 +16,7 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-def render_page(model_admin: ModelAdmin, request: HttpRequest, template: str, **context: Any) -> TemplateResponse:
+def render_page(model_admin: ModelAdmin, request: HttpRequest, template: str, /, **context: Any) -> TemplateResponse:
     """A page about objects of `model_admin`, in the frame of its site."""
     site = model_admin.admin_site
     request.current_app = site.name

@@ -26,7 +26,7 @@ from notifications.services.status_text import is_paused, span
 
 State = Message.State
 HOUR = timedelta(hours=1)
-WORKERS_SHOWN = WORDS_SHOWN = 10
+WORKERS_SHOWN = TEMPLATES_SHOWN = 10
 
 
 def overview(request: HttpRequest) -> dict[str, Any] | None:
@@ -61,10 +61,10 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         "engine": settings.NOTIFICATIONS_ENGINE,
         "is_off": settings.NOTIFICATIONS_ENGINE == "off",
         "has_way": bool(settings.EMAIL_URL),
-        "broken_words": [str(row) for row, _why in islice(overrides.broken(), WORDS_SHOWN)]
+        "broken_templates": [str(row) for row, _reason in islice(overrides.broken(), TEMPLATES_SHOWN)]
         if request.user.has_perm("notifications.view_templateoverride")
         else [],
-        "words_url": reverse("admin:notifications_templateoverride_changelist"),
+        "templates_url": reverse("admin:notifications_templateoverride_changelist"),
         "shows_workers": (shows_workers := request.user.has_perm("notifications.view_worker")),
         "workers": [_worker(worker) for worker in Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN]]
         if shows_workers

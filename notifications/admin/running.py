@@ -22,7 +22,7 @@ FROM_OVERVIEW = "overview"
 
 
 def may_see_providers(request: HttpRequest) -> bool:
-    """Who paused one, and why; others are told that it is."""
+    """Who paused one, and why; others see only that it is."""
     return request.user.has_perm("notifications.view_providerstate") or request.user.has_perm(PERMISSION)
 
 

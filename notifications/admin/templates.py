@@ -1,4 +1,4 @@
-"""The words of every mail: what is sent, from where, and how staff change it."""
+"""The templates of every mail: what is sent, from where, and how staff change it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from lib.admin.pages import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
+from notifications.admin.template_forms import (
+    LocalizedTemplate,
+    NoteForm,
+    TemplateForm,
+    differences,
+    labels,
+    language_name,
+    part_label,
+)
 from notifications.models import TemplateOverride
 from notifications.outcomes import MASK
 from notifications.preview import preview_response, problem_response
-from notifications.registry import EMAIL, NotificationType
+from notifications.registry import EMAIL
 from notifications.rendering import engines, overriding, render, samples
 from notifications.services import overrides, staff_actions
-from notifications.wordings import NoteForm, TemplateForm, Wording, differences, labels, language_name, part_label
 
 if TYPE_CHECKING:
     from users.models import User
@@ -51,12 +59,12 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        wording = "of/<str:code>/<str:language>/"
+        template = "of/<str:code>/<str:language>/"
         views = (
-            (wording, self.wording_view, "wording"),
-            (f"{wording}frame/", self.frame_view, "frame"),
-            (f"{wording}test/", self.test_view, "test"),
-            (f"{wording}use/<str:part>/<str:version>/", self.use_view, "use"),
+            (template, self.edit_view, "edit"),
+            (f"{template}frame/", self.frame_view, "frame"),
+            (f"{template}test/", self.test_view, "test"),
+            (f"{template}use/<str:part>/<str:version>/", self.use_view, "use"),
         )
         ours = [
             path(where, self.admin_site.admin_view(view), name=f"notifications_templateoverride_{name}")
@@ -64,9 +72,9 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         ]
         return [*ours, *super().get_urls()]
 
-    def url(self, name: str, wording: Wording, *more: str) -> str:
+    def url(self, name: str, template: LocalizedTemplate, *more: str) -> str:
         where = f"admin:notifications_templateoverride_{name}"
-        return reverse(where, args=[wording.kind.code, wording.language, *more], current_app=self.admin_site.name)
+        return reverse(where, args=[template.kind.code, template.language, *more], current_app=self.admin_site.name)
 
     # --- The list -----------------------------------------------------------------------------------------------------
 
@@ -76,13 +84,13 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         active: dict[tuple[str, str], dict[str, overriding.Override]] = {}
         for row in TemplateOverride.objects.filter(active=True).order_by():
             active.setdefault((row.type, row.language), {})[row.part] = overriding.Override(row.body, row.pk)
-        wordings = [
-            Wording(kind, language, active.get((kind.code, language), {}))
+        templates = [
+            LocalizedTemplate(kind, language, active.get((kind.code, language), {}))
             for kind in sorted(registry.declared_types(), key=lambda kind: kind.code)
             if EMAIL in kind.channels
             for language in engines.languages()
         ]
-        rows = [{"wording": wording, "url": self.url("wording", wording)} for wording in wordings]
+        rows = [{"template": template, "url": self.url("edit", template)} for template in templates]
         return self._page(request, "list", title="Templates", rows=rows)
 
     def change_view(
@@ -92,23 +100,23 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         row = self.get_object(request, object_id)
         if row is None or not self.has_view_permission(request):
             raise Http404
-        return HttpResponseRedirect(self.url("wording", self._wording(request, row.type, row.language)))
+        return HttpResponseRedirect(self.url("edit", self._find(request, row.type, row.language)))
 
     # --- One type in one language -------------------------------------------------------------------------------------
 
-    def wording_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
-        wording = self._wording(request, code, language)
+    def edit_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
+        template = self._find(request, code, language)
         if request.method != "POST":
-            start = {part: wording.body(part) for part in overrides.PARTS} | {"seen": wording.seen}
-            return self._wording_page(request, wording, TemplateForm(initial=start))
-        self._needs_change(request, wording)
+            start = {part: template.body(part) for part in overrides.PARTS} | {"seen": template.seen}
+            return self._edit_page(request, template, TemplateForm(initial=start))
+        self._require_change(request, template)
         form = TemplateForm(request.POST)
-        if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._save(request, wording, form):
-            return HttpResponseRedirect(self.url("wording", wording))
-        return self._wording_page(request, wording, form)
+        if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._save(request, template, form):
+            return HttpResponseRedirect(self.url("edit", template))
+        return self._edit_page(request, template, form)
 
-    def _save(self, request: HttpRequest, wording: Wording, form: TemplateForm) -> bool:
-        kind, language, note = wording.kind, wording.language, form.cleaned_data["note"]
+    def _save(self, request: HttpRequest, template: LocalizedTemplate, form: TemplateForm) -> bool:
+        kind, language, note = template.kind, template.language, form.cleaned_data["note"]
         try:
             with transaction.atomic():
                 changed = overrides.save(
@@ -119,31 +127,28 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                     note=note,
                     seen=form.cleaned_data["seen"],
                 )
-                self._log(request, wording, changed, "Saved", "template.saved", note)
+                self._log(request, template, changed, "Saved", "template.saved", note)
         except overrides.InvalidTemplate as error:
             for part, texts in error.problems.items():
                 form.add_error(part, texts)
             return False
         except ProductError as error:
             # Saved once more, the form knows what is in use now.
-            form.data = {**form.data.dict(), "seen": self._wording(request, kind.code, language).seen}  # type: ignore[attr-defined]
+            form.data = {**form.data.dict(), "seen": self._find(request, kind.code, language).seen}  # type: ignore[attr-defined]
             form.add_error(None, f"{error.message} Nothing is saved; what you typed stands here. Save again to use it.")
             return False
-        told = f"“{wording.title}”: " + (f"{labels(changed)} saved." if changed else "nothing changed.")
-        self.message_user(request, told, messages.SUCCESS if changed else messages.INFO)
-        self._warn_of_length(request, kind, language)
-        return True
-
-    def _warn_of_length(self, request: HttpRequest, kind: NotificationType, language: str) -> None:
+        text = f"“{template.title}”: " + (f"{labels(changed)} saved." if changed else "nothing changed.")
+        self.message_user(request, text, messages.SUCCESS if changed else messages.INFO)
         size = len(render.render(kind, samples.sample(kind), language=language).html.encode())
         if size > render.HTML_WARNING:
-            told = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
-            self.message_user(request, told, messages.WARNING)
+            text = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
+            self.message_user(request, text, messages.WARNING)
+        return True
 
-    def _wording_page(self, request: HttpRequest, wording: Wording, form: TemplateForm) -> HttpResponse:
-        kind, language = wording.kind, wording.language
+    def _edit_page(self, request: HttpRequest, template: LocalizedTemplate, form: TemplateForm) -> HttpResponse:
+        kind, language = template.kind, template.language
         try:
-            preview = self._preview(request, wording)
+            preview = self._preview(request, template)
         except ProductError as error:
             preview = render.render(kind, samples.sample(kind), language=language)
             self.message_user(request, error.message, messages.ERROR)
@@ -153,42 +158,42 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             .defer("body")
             .order_by("-pk")[:SHOWN_VERSIONS]
         )
-        frame = self.url("frame", wording)
+        frame = self.url("frame", template)
         return self._page(
             request,
-            "wording",
-            title=wording.title,
-            wording=wording,
+            "edit",
+            title=template.title,
+            template=template,
             form=form,
-            may_change=self._may_write(request, wording),
+            may_change=self._may_write(request, template),
             may_test=self.has_change_permission(request),
             may_choose=self._may_choose_people(request),
             chosen=_chosen(request),
             preview=preview,
             frame_url=frame,
             frame_src=f"{frame}?{request.GET.urlencode()}" if _chosen(request) else frame,
-            test_url=self.url("test", wording),
+            test_url=self.url("test", template),
             variables=sorted(overriding.known(kind)),
             secrets=kind.secrets,
             others=[
-                {"name": language_name(other), "url": self.url("wording", Wording(kind, other, {}))}
+                {"name": language_name(other), "url": self.url("edit", LocalizedTemplate(kind, other, {}))}
                 for other in engines.languages()
                 if other != language
             ],
             differences=[
                 {
                     "label": part_label(part),
-                    "lines": differences(wording.file(part), wording.body(part)),
-                    "url": self.url("use", wording, part, FILE),
+                    "lines": differences(template.file(part), template.body(part)),
+                    "url": self.url("use", template, part, FILE),
                 }
                 for part in overrides.PARTS
-                if part in wording.active
+                if part in template.active
             ],
             history=[
                 {
                     "version": row,
                     "part": part_label(row.part),
-                    "url": self.url("use", wording, row.part, str(row.version)),
+                    "url": self.url("use", template, row.part, str(row.version)),
                 }
                 for row in history
             ],
@@ -199,103 +204,105 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
 
     def frame_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
         """GET: what would be sent. POST: what stands in the form, without keeping it."""
-        wording = self._wording(request, code, language)
+        template = self._find(request, code, language)
         part = (request.POST if request.method == "POST" else request.GET).get("part") or "html"
         try:
             if request.method == "POST":
-                self._needs_change(request, wording)
+                self._require_change(request, template)
             else:
-                return preview_response(self._preview(request, wording), part=part)
+                return preview_response(self._preview(request, template), part=part)
             form = TemplateForm(request.POST)
             form.is_valid()
             if empty := [part_label(part) for part in overrides.PARTS if part not in form.bodies]:
                 return problem_response(f"It must not be empty: {', '.join(empty)}.")
-            rendered = overrides.check(wording.kind, language=language, bodies=form.bodies)
+            rendered = overrides.check(template.kind, language=language, bodies=form.bodies)
             return preview_response(rendered, part=part)
         except overrides.InvalidTemplate as error:
-            told = (f"{part_label(part)}: {' '.join(texts)}" for part, texts in error.problems.items())
-            return problem_response("\n\n".join(told))
+            text = (f"{part_label(part)}: {' '.join(texts)}" for part, texts in error.problems.items())
+            return problem_response("\n\n".join(text))
         except ProductError as error:
             return problem_response(error.message)
 
-    def _preview(self, request: HttpRequest, wording: Wording) -> render.Rendered:
+    def _preview(self, request: HttpRequest, template: LocalizedTemplate) -> render.Rendered:
         """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
-        values = samples.sample(wording.kind)
+        values = samples.sample(template.kind)
         if address := _chosen(request):
             if not self._may_choose_people(request):
                 raise PermissionDenied
             person = _person(address)
-            values |= dict.fromkeys(wording.kind.secrets, MASK)
+            values |= dict.fromkeys(template.kind.secrets, MASK)
             if "first_name" in values:
                 values["first_name"] = getattr(person, "first_name", "")
-            if not wording.kind.required:
+            if not template.kind.required:
                 values["unsubscribe_url"] = MASK
-        return render.render(wording.kind, values, language=wording.language)
+        return render.render(template.kind, values, language=template.language)
 
     def _may_choose_people(self, request: HttpRequest) -> bool:
-        """Whether an address is known here is told only to whom users may be shown."""
+        """Whether an address is known here may only be seen by staff who may see users."""
         people = get_user_model()._meta
         return bool(request.user.has_perm(f"{people.app_label}.view_{people.model_name}"))
 
     # --- Verbs --------------------------------------------------------------------------------------------------------
 
     def test_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
-        wording = self._wording(request, code, language)
+        template = self._find(request, code, language)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_change_permission(request):
             raise PermissionDenied
         try:
-            message = staff_actions.send_test(wording.kind, user=author(request), language=language)
+            message = staff_actions.send_test(template.kind, user=author(request), language=language)
         except ValueError:
             self.message_user(request, "Your account has no address that mail can be sent to.", messages.ERROR)
         else:
-            told = f"A test is on its way to {message.to_address}."
+            text = f"A test is on its way to {message.to_address}."
             if message.state == message.State.SUPPRESSED:
-                told = f"Nothing is sent to {message.to_address}: {message.reason}."
-            self.message_user(request, told)
-        return HttpResponseRedirect(self.url("wording", wording))
+                text = f"Nothing is sent to {message.to_address}: {message.reason}."
+            self.message_user(request, text)
+        return HttpResponseRedirect(self.url("edit", template))
 
     def use_view(self, request: HttpRequest, code: str, language: str, part: str, version: str) -> HttpResponse:
         """An older version or the file: first what changes, then it does."""
-        wording = self._wording(request, code, language)
-        self._needs_change(request, wording)
-        row = self._version(wording, part, version)
+        template = self._find(request, code, language)
+        self._require_change(request, template)
+        row = self._version(template, part, version)
         form = NoteForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form):
-            self._use(request, wording, part, row, form.cleaned_data["note"])
-            return HttpResponseRedirect(self.url("wording", wording))
+            self._use(request, template, part, row, form.cleaned_data["note"])
+            return HttpResponseRedirect(self.url("edit", template))
         return self._page(
             request,
             "use",
-            title=f"{wording.title}: use {'the file' if row is None else f'version {row.version}'}",
-            wording=wording,
-            wording_url=self.url("wording", wording),
+            title=f"{template.title}: use {'the file' if row is None else f'version {row.version}'}",
+            template=template,
+            template_url=self.url("edit", template),
             form=form,
             part=part_label(part),
             row=row,
-            lines=differences(wording.body(part), wording.file(part) if row is None else row.body),
+            lines=differences(template.body(part), template.file(part) if row is None else row.body),
         )
 
-    def _use(self, request: HttpRequest, wording: Wording, part: str, row: TemplateOverride | None, note: str) -> None:
+    def _use(
+        self, request: HttpRequest, template: LocalizedTemplate, part: str, row: TemplateOverride | None, note: str
+    ) -> None:
         try:
             with transaction.atomic():
                 overrides.check_note(note)
                 actor = Actor.of(request, "admin")
                 if row is None:
-                    changed = overrides.revert(wording.kind, language=wording.language, part=part, actor=actor)
+                    changed = overrides.revert(template.kind, language=template.language, part=part, actor=actor)
                 else:
                     changed = overrides.activate(row, actor=actor)
                 now = "the file" if row is None else f"version {row.version}"
-                self._log(request, wording, [part] if changed else [], f"Back to {now}", "template.restored", note)
+                self._log(request, template, [part] if changed else [], f"Back to {now}", "template.restored", note)
         except ProductError as error:
-            self.message_user(request, f"“{wording.title}”: {error.message}", messages.ERROR)
+            self.message_user(request, f"“{template.title}”: {error.message}", messages.ERROR)
             return
-        told = f"{part_label(part)} is {now} again." if changed else f"{part_label(part)} is {now} already."
-        self.message_user(request, f"“{wording.title}”: {told}", messages.SUCCESS if changed else messages.INFO)
+        text = f"{part_label(part)} is {now} again." if changed else f"{part_label(part)} is {now} already."
+        self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
 
-    def _version(self, wording: Wording, part: str, version: str) -> TemplateOverride | None:
-        rows = TemplateOverride.objects.filter(type=wording.kind.code, language=wording.language, part=part)
+    def _version(self, template: LocalizedTemplate, part: str, version: str) -> TemplateOverride | None:
+        rows = TemplateOverride.objects.filter(type=template.kind.code, language=template.language, part=part)
         if part not in overrides.PARTS:
             raise Http404
         if version == FILE:
@@ -306,7 +313,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
 
     # --- Shared -------------------------------------------------------------------------------------------------------
 
-    def _wording(self, request: HttpRequest, code: str, language: str) -> Wording:
+    def _find(self, request: HttpRequest, code: str, language: str) -> LocalizedTemplate:
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -315,22 +322,24 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             raise Http404 from None
         if EMAIL not in kind.channels or language not in engines.languages():
             raise Http404
-        return Wording(kind, language, overriding.active(kind, language))
+        return LocalizedTemplate(kind, language, overriding.active(kind, language))
 
-    def _may_write(self, request: HttpRequest, wording: Wording) -> bool:
-        return self.has_change_permission(request) and overrides.may_write(wording.kind, author(request))
+    def _may_write(self, request: HttpRequest, template: LocalizedTemplate) -> bool:
+        return self.has_change_permission(request) and overrides.may_write(template.kind, author(request))
 
-    def _needs_change(self, request: HttpRequest, wording: Wording) -> None:
-        if not self._may_write(request, wording):
+    def _require_change(self, request: HttpRequest, template: LocalizedTemplate) -> None:
+        if not self._may_write(request, template):
             raise PermissionDenied
 
-    def _log(self, request: HttpRequest, wording: Wording, parts: list[str], what: str, event: str, note: str) -> None:
-        """One entry for each part, with no word of the template."""
+    def _log(
+        self, request: HttpRequest, template: LocalizedTemplate, parts: list[str], what: str, event: str, note: str
+    ) -> None:
+        """One entry for each part, with no text of the template."""
         if parts:
-            name = f"{wording.kind.code} {wording.language}"
+            name = f"{template.kind.code} {template.language}"
             audit.note(Actor.of(request, "admin"), event, name=name, changed=parts, reason=note)
         for part in parts:
-            rows = TemplateOverride.objects.filter(type=wording.kind.code, language=wording.language, part=part)
+            rows = TemplateOverride.objects.filter(type=template.kind.code, language=template.language, part=part)
             row = rows.order_by("-active", "-version").first()
             if row is not None:
                 self.log_change(request, row, f"{what}: {part}." + (f" Reason: {note}" if note else ""))

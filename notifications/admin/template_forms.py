@@ -1,4 +1,4 @@
-"""A type in a language, as staff read and write it."""
+"""The forms and the text of one type in one language, as staff read and write it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from notifications.services import overrides
 
 
 @dataclass(frozen=True)
-class Wording:
-    """A type in a language, and which versions of staff's are in use."""
+class LocalizedTemplate:
+    """A type in a language, and the versions of staff that are in use."""
 
     kind: NotificationType
     language: str
@@ -58,6 +58,16 @@ class Wording:
         ]
 
 
+def _note_field() -> forms.CharField:
+    return forms.CharField(
+        label="Reason",
+        max_length=overrides.NOTE_LIMIT,
+        help_text="It stays in the history.",
+        error_messages={"required": "Say why."},
+        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
+    )
+
+
 class TemplateForm(forms.Form):
     """The three parts together: a link of the HTML must stand in the text as well."""
 
@@ -65,13 +75,7 @@ class TemplateForm(forms.Form):
     subject = forms.CharField(strip=False, widget=forms.Textarea({"rows": 2}))
     text = forms.CharField(strip=False, widget=forms.Textarea({"rows": 16}))
     html = forms.CharField(label="HTML", strip=False, widget=forms.Textarea({"rows": 24}))
-    note = forms.CharField(
-        label="Reason",
-        max_length=overrides.NOTE_LIMIT,
-        help_text="It stays in the history.",
-        error_messages={"required": "Say why."},
-        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
-    )
+    note = _note_field()
     seen = forms.CharField(required=False, max_length=500, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,13 +97,7 @@ class TemplateForm(forms.Form):
 
 
 class NoteForm(forms.Form):
-    note = forms.CharField(
-        label="Reason",
-        max_length=overrides.NOTE_LIMIT,
-        help_text="It stays in the history.",
-        error_messages={"required": "Say why."},
-        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
-    )
+    note = _note_field()
 
 
 def part_label(part: str) -> str:
