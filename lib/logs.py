@@ -39,8 +39,8 @@ class JsonFormatter(logging.Formatter):
 class Refusals(logging.Filter):
     """What Django refuses as suspicious (`django.security.*`): a line at warning, not a traceback at error.
 
-    Anybody can write these: a line has at most 200 characters of theirs, and of one kind there are ten a minute. The
-    first of the next minute says how many were `left_out`.
+    Any client can cause these: a line has at most 200 characters of theirs, and of one kind there are ten a minute. The
+    first of the next minute counts those `left_out`.
     """
 
     lines, characters = 10, 200

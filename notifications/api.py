@@ -66,7 +66,8 @@ def _choices(request: HttpRequest, act: Callable[[Any], preferences.Choices]) ->
 @router.get("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404)})
 async def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
     """A page that asks; it changes nothing, for programs follow links as well."""
-    return await sync_to_async(_ask)(request, unsubscribing.read(token))
+    link = unsubscribing.read(token)
+    return await sync_to_async(lambda: _page(request, link, is_on=unsubscribing.is_subscribed(link)))()
 
 
 @router.post("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404, 413)})
@@ -74,10 +75,6 @@ async def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """End mail of this kind, with any body (RFC 8058 sends `List-Unsubscribe=One-Click`); `undo` takes it back."""
     link = unsubscribing.read(token)
     return await sync_to_async(_undo if _asks_to_undo(request) else _end)(request, link)
-
-
-def _ask(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:
-    return _page(request, link, is_on=unsubscribing.is_subscribed(link))
 
 
 def _end(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""The messages of this app itself: what staff announce, and what shows them that mail works."""
+"""The messages of this app itself: announcements of staff, and the test mail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.text import require_storable
 from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
 from notifications.rendering.samples import TEST
 
-#: Staff write to one address as often as a stranger makes us do.
+#: As often as mails to one address that anyone can cause.
 _BY_STAFF = ("3/1m", "5/10m", "20/1d")
 
 
@@ -56,7 +56,7 @@ class Announcement(BaseModel):
 
 
 class Test(BaseModel):
-    """`about`: the type whose sample is shown; without it the mail only says that it arrived."""
+    """`about`: the type whose sample is shown; without it the mail is only proof that mail arrives."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -232,7 +232,7 @@ class EventOut(Schema):
 
 
 class MessagePageOut(MessageOut):
-    """`text` and `html` need `view_message_body`, with codes and links blotted out; `detail`, what providers said,
+    """`text` and `html` need `view_message_body`, with codes and links blotted out; `detail`, the text of providers,
     needs `view_deliveryevent`."""
 
     history: list[AttemptOut]

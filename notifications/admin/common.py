@@ -36,7 +36,7 @@ class ProviderFilter(ValueFilter):
 
 
 def type_label(code: str) -> str:
-    """What a type is called; one that nobody declares any more is shown by its code."""
+    """The label of a type; the code of one that is declared no more."""
     try:
         return str(registry.get(code).label)
     except registry.UnknownType:

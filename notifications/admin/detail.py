@@ -1,4 +1,4 @@
-"""The page of one message: why it is where it is, what happened to it in one order, what it says."""
+"""The page of one message: the reason for its state, its timeline, its content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from notifications import registry
-from notifications.models import Attempt, Message, ProviderState, Worker
+from notifications.models import Message, ProviderState, Worker
 from notifications.outcomes import MASK
 from notifications.rendering import render
 from notifications.rendering.mail import compose
@@ -19,7 +19,7 @@ from notifications.services.claims import lease
 from notifications.services.status_text import describe
 
 SHOWN = 100
-#: Of the headers, those whose value lets whoever reads it act for the recipient.
+#: Headers whose value lets its readers act for the recipient.
 _SECRET_HEADERS = {"list-unsubscribe"}
 
 
@@ -35,7 +35,7 @@ class Entry:
 
 
 def reason_of(message: Message, *, shows_providers: bool) -> str:
-    """Why it is where it is; the words of whoever paused the provider only where these may be shown."""
+    """The reason for its state; the reason of a provider's pause only where it may be shown."""
     providers = list(ProviderState.objects.all())
     for provider in providers:
         provider.reason = provider.reason if shows_providers else ""
@@ -62,7 +62,7 @@ def _entries(message: Message, *, shows_reports: bool) -> Iterator[Entry]:
             _("Attempt %(n)d: %(outcome)s") % {"n": attempt.n, "outcome": attempt.get_outcome_display()},
             code=attempt.code,
             text=attempt.response,
-            by=_by(attempt),
+            by=f"{attempt.worker}, {attempt.provider or '–'}, {attempt.duration_ms} ms",
         )
     for event in message.events.order_by("-pk")[:SHOWN]:
         text = event.detail if shows_reports else ""
@@ -71,13 +71,9 @@ def _entries(message: Message, *, shows_reports: bool) -> Iterator[Entry]:
         yield Entry(copy.created_at, _("Sent again as new"), text=str(copy.uid))
 
 
-def _by(attempt: Attempt) -> str:
-    return f"{attempt.worker}, {attempt.provider or '–'}, {attempt.duration_ms} ms"
-
-
 @dataclass(slots=True)
 class Content:
-    """What the mail says, with every secret blotted; `trouble` says why it cannot be shown."""
+    """The mail, with every secret blotted, or in `trouble` why it cannot be shown."""
 
     trouble: str = ""
     rendered: render.Rendered | None = None

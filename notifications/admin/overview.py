@@ -30,7 +30,7 @@ WORKERS_SHOWN = TEMPLATES_SHOWN = 10
 
 
 def overview(request: HttpRequest) -> dict[str, Any] | None:
-    """None for whoever may not see messages."""
+    """None for staff who may not see messages."""
     if not request.user.has_perm("notifications.view_message"):
         return None
     states = {state.value: Message.objects.filter(state=state) for state in State}

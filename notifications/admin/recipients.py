@@ -65,11 +65,11 @@ class ScopeFilter(ValueFilter):
 
 @admin.register(Suppression)
 class SuppressionAdmin(GrowingTableAdmin):
-    list_display = ("address_shown", "what", "verb_buttons", "why", "said_by", "until", "created")
+    list_display = ("address_shown", "what", "verb_buttons", "why", "source_shown", "until", "created")
     list_filter = ("reason", ScopeFilter)
     search_fields = ("address",)
     search_help_text = _("A whole address or its beginning.")
-    fields = ("address_shown", "channel", "what", "why", "said_by", "until", "created_at")
+    fields = ("address_shown", "channel", "what", "why", "source_shown", "until", "created_at")
     readonly_fields = fields
     verbs = (
         Verb(
@@ -98,7 +98,7 @@ class SuppressionAdmin(GrowingTableAdmin):
     address_shown = column(_("address"), lambda suppression: suppression.address)
     what = column(_("what"), lambda suppression: str(dict(scopes()).get(suppression.scope, suppression.scope)))
     why = column(_("reason"), lambda suppression: suppression.get_reason_display())
-    said_by = column(_("source"), lambda suppression: suppression.source)
+    source_shown = column(_("source"), lambda suppression: suppression.source)
 
     @admin.display(description=_("until"))
     def until(self, suppression: Suppression) -> Any:
@@ -170,7 +170,7 @@ class KindFilter(ValueFilter):
 
 @admin.register(DeliveryEvent)
 class DeliveryEventAdmin(GrowingTableAdmin):
-    list_display = ("happened", "reported", "recipient_shown", "by", "about", "said")
+    list_display = ("happened", "reported", "recipient_shown", "by", "about", "detail_shown")
     list_filter = (KindFilter, ProviderFilter, ("message", admin.EmptyFieldListFilter))
     search_fields = ("recipient",)
     search_help_text = _("A whole address, or a message's uid.")
@@ -183,7 +183,7 @@ class DeliveryEventAdmin(GrowingTableAdmin):
         "by",
         "event_id",
         "about",
-        "said",
+        "detail_shown",
     )
 
     def search_query(self, term: str) -> Q:
@@ -200,7 +200,7 @@ class DeliveryEventAdmin(GrowingTableAdmin):
     recipient_shown = column(_("recipient"), lambda event: event.recipient)
     by = column(_("provider"), lambda event: event.provider)
     about = column(_("message"), lambda event: message_link(event.message) if event.message else str(_("none of ours")))
-    said = column(_("detail"), lambda event: event.detail)
+    detail_shown = column(_("detail"), lambda event: event.detail)
 
 
 def message_link(message: Message) -> str:

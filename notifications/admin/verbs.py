@@ -1,4 +1,4 @@
-"""What staff do to a message. Each is confirmed on a page that says what will happen."""
+"""The verbs of messages. Each is confirmed on a page that explains what will happen."""
 
 from __future__ import annotations
 

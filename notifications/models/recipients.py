@@ -94,7 +94,7 @@ class Suppression(models.Model):
 
 
 class Preference(models.Model):
-    """What somebody has chosen for a category and channel; without a row the category's own default holds."""
+    """What a user has chosen for a category and channel; without a row the category's own default holds."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     category = models.CharField(_("category"), max_length=50)

@@ -83,16 +83,11 @@ def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
         from_email=_header(*parseaddr(settings.DEFAULT_FROM_EMAIL)),
         to=[_header(message.to_name, message.to_address)],
         headers=headers,
-        **_reply_to(),
+        reply_to=[_header(*parseaddr(reply_to))] if (reply_to := settings.NOTIFICATIONS_REPLY_TO) else None,
     )
     mail.attach_alternative(body.html, "text/html")
     mail.rendered = body
     return mail
-
-
-def _reply_to() -> dict[str, Any]:
-    address = settings.NOTIFICATIONS_REPLY_TO
-    return {"reply_to": [_header(*parseaddr(address))]} if address else {}
 
 
 def _header(name: str, address: str) -> str:

@@ -79,8 +79,8 @@ class Command(BaseCommand):
             self.stdout.write(f"First sign-in at {address}/admin/ (shown only now):")
             self.stdout.write(f"  {staff.FIRST_ADMIN}\n  {password}")
         connections.close_all()
-        told = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
-        threading.Thread(target=self._tell_when_it_answers, args=(told,), daemon=True).start()
+        line = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
+        threading.Thread(target=self._print_when_it_answers, args=(line,), daemon=True).start()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
         signal.signal(signal.SIGTERM, _end)
         uvicorn.run(
@@ -97,7 +97,7 @@ class Command(BaseCommand):
             timeout_graceful_shutdown=1,
         )
 
-    def _tell_when_it_answers(self, told: str) -> None:
+    def _print_when_it_answers(self, line: str) -> None:
         """uvicorn has no word for “listening” that all its ways of serving share."""
         while True:
             try:
@@ -106,5 +106,5 @@ class Command(BaseCommand):
                 time.sleep(0.05)
             else:
                 break
-        self.stdout.write(told)
+        self.stdout.write(line)
         self.stdout.flush()
