@@ -1,4 +1,4 @@
-"""What runs: the way out of the house, the workers, and the regular chores. Shared by all processes."""
+"""What runs: providers, workers, and periodic jobs. Shared by all processes."""
 
 from __future__ import annotations
 
