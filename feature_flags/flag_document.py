@@ -106,7 +106,7 @@ class Spelling(_Part):
 
 
 class Variant(_Part):
-    """A payload of None is none: whoever gets the variant gets the flag's value when off.
+    """Without a payload (None), the value of the variant is the flag's value when off.
 
     `written_as` is how the payload was spelled where it came from, if otherwise than we would spell it: clients read
     the same text here as there.
@@ -326,11 +326,11 @@ def _variant_problems(variants: Sequence[Variant], place: Place, value_type: str
                 yield Problem((*place, number, "payload"), "Variants of a boolean flag carry no payload.")
         elif variant.payload is not None and (problem := payload_problem(variant.payload, value_type)):
             yield Problem((*place, number, "payload"), problem)
-        elif variant.written_as and not _says(variant.written_as, variant.payload, value_type):
+        elif variant.written_as and not _spells(variant.written_as, variant.payload, value_type):
             yield Problem((*place, number, "written_as"), "This does not say what the payload says.")
 
 
-def _says(spelling: Spelling, payload: Any, value_type: str) -> bool:
+def _spells(spelling: Spelling, payload: Any, value_type: str) -> bool:
     # Texts may be of any type that a client knows: csv, or numbers beyond what JSON readers keep.
     if value_type != "string" and spelling.type != PAYLOAD_TYPES[value_type]:
         return False
@@ -428,7 +428,7 @@ def _normal(flag: Flag) -> Document:
 
 
 def _as_floats(document: Document, variants: Sequence[Document]) -> None:
-    """5 is stored as 5.0, so that clients in every language are told the same type."""
+    """5 is stored as 5.0, so that clients in every language get the same type."""
     for variant in variants:
         if variant["payload"] is not None:
             variant["payload"] = float(variant["payload"])

@@ -18,7 +18,7 @@ NO_HISTORY = "it has no history: no verb has written it"
 
 
 def broken(documents: Mapping[int, Document]) -> dict[str, str]:
-    """Why, by codename. Archived flags are nobody's concern."""
+    """Why, by codename. Archived flags are left out."""
     rows = list(Segment.objects.values_list("pk", "name", "constraints"))
     segments = {pk: _wire(constraints) for pk, _, constraints in rows}
     ids = {name: pk for pk, name, _ in rows}
@@ -97,7 +97,7 @@ def _snapshots(pks: list[int]) -> dict[int, Document]:
 
 
 class _Names:
-    """A parent that was renamed is another name in its children's documents, and nobody has touched these."""
+    """A renamed parent has another name in its children's documents, without a revision of theirs."""
 
     def __init__(self) -> None:
         renames = FlagRevision.objects.filter(action=FlagRevision.Action.RENAME).order_by("pk")

@@ -23,8 +23,8 @@ def definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
     try:
         return _definition(flag, segment_ids)
     except (AttributeError, KeyError, TypeError, ValueError):
-        nobody = {**flag, "rules": [], "variants": [], "prerequisites": [], "targets": {"on": [], "off": []}}
-        made = _definition({**nobody, "rollout_percent": 100}, segment_ids)
+        empty = {**flag, "rules": [], "variants": [], "prerequisites": [], "targets": {"on": [], "off": []}}
+        made = _definition({**empty, "rollout_percent": 100}, segment_ids)
         return replace(made, feature={**made.feature, "strategies": [_strategy("default", {}, [UNREADABLE])]})
 
 
@@ -38,7 +38,7 @@ def _definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
     feature = {
         "name": flag["codename"],
         "type": flag["kind"].replace("_", "-"),
-        # All rules disabled: nobody but the targets. "No strategy" would mean everybody.
+        # All rules disabled: on for the targets alone. "No strategy" would mean everybody.
         "enabled": flag["is_active"] and not (off and not strategies),
         "stale": False,
         "project": "default",

@@ -61,7 +61,7 @@ def name_of(data: Any, key: str, number: int, what: str = "flag") -> str:
 
 
 class Findings:
-    """Collects the problems of many entries, so that all are told at once."""
+    """Collects the problems of many entries, so that all are reported at once."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.problems = list(problems)
@@ -90,7 +90,7 @@ class Findings:
 
 
 def key(name: str) -> str:
-    """What tells two things of a file apart: flags are not told apart by letter case, segments (`segment Beta`) are."""
+    """What identifies a thing of a file: flags regardless of letter case, segments (`segment Beta`) with it."""
     return name if name.startswith("segment ") else name.lower()
 
 

@@ -66,7 +66,7 @@ def _variant(variant: Document, value: Callable[[Any], Any]) -> Document:
 
 
 def _constraints(constraints: Any) -> Any:
-    """Members as people read them; what somebody has written past the verbs comes out as it is."""
+    """Members as people read them; what was written past the services comes out as it is."""
     if not isinstance(constraints, list) or not all(isinstance(part, dict) for part in constraints):
         return constraints
     known = list(Constraint.model_fields)

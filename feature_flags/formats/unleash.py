@@ -33,7 +33,7 @@ def load(text: str, known: Mapping[str, Document] | None = None, warn: Warn = ig
     """Flags and segments of a client document.
 
     `known` are the flags we have: one that we would export as it stands in the file is taken as we have it, so that
-    our own export changes nothing. `warn` is told what is left out of a flag. FILE_INVALID.
+    our own export changes nothing. `warn` reports what is left out of a flag. FILE_INVALID.
     """
     data = parse(text)
     _refuse_others(data)

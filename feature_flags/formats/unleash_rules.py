@@ -214,7 +214,7 @@ def _splits_otherwise(strategy: Strategy) -> bool:
 
 
 def _split(parameters: Mapping[str, Any] | None, key: str) -> list[str]:
-    """What stands between commas, each once; who is called nothing is nobody."""
+    """What stands between commas, each once; empty names are left out."""
     return list(dict.fromkeys(filter(None, split_list(str((parameters or {}).get(key, ""))))))
 
 

@@ -1,6 +1,6 @@
 """django-waffle, as `manage.py dumpdata waffle` writes it: flags, switches and samples.
 
-Waffle lets in whoever meets one condition; so do rules. A flag with languages, groups or fields of one's own stays out:
+Waffle is on for users who meet any one condition; so are rules. A flag with languages, groups or own fields stays out:
 no context of ours has them. A model of one's own (WAFFLE_FLAG_MODEL) is known by its columns.
 """
 
@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound="_Named")
 
 
 class _Named(BaseModel):
-    # A column that somebody has added would be lost in silence.
+    # An added column would be lost in silence.
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
@@ -113,7 +113,7 @@ def _flag(fields: Any, warn: Warn) -> Document:
         warn(f"{flag.name}: everybody keeps their place in the percentage, also those who are out")
     return {
         **_document(flag),
-        # Unknown, and nobody is let in: that is off.
+        # Unknown, and on for no user: that is off.
         "is_active": flag.everyone is None and bool(conditions or percent or targets),
         **_who(flag.name, conditions, percent, targets),
         "targets": {"on": targets, "off": []},
@@ -121,7 +121,7 @@ def _flag(fields: Any, warn: Warn) -> Document:
 
 
 def _who(name: str, conditions: Sequence[Document], percent: int, targets: Sequence[str]) -> Document:
-    """One rule a condition and one for the percentage; without conditions the flag's own percentage says it."""
+    """One rule a condition and one for the percentage; without conditions the flag's own percentage does it."""
     if not conditions:
         return {"rollout_percent": percent if percent or targets else 100}
     share = {"label": "percent", "rollout_percent": percent, "group_id": name}
@@ -135,7 +135,7 @@ def _conditions(flag: _Flag) -> list[Document]:
     if flag.staff:
         rules.append({"label": "staff", "constraints": [_is_true("isStaff")]})
     if flag.authenticated:
-        # Whoever has the field a rollout goes by is in at 100 %, and nobody else: every client knows this.
+        # At 100 %, exactly the users who have the field of the rollout are in: every client does so.
         rules.append({"label": "authenticated", "stickiness": "userId"})
     return [{**rule, "group_id": flag.name} for rule in rules]
 
@@ -204,7 +204,7 @@ def _percent(name: str, percent: float | None, warn: Warn) -> int:
 
 def _parsed(model: type[Model], fields: Any) -> Model:
     if isinstance(fields, dict):
-        # An added column that holds nothing lets nobody in or out.
+        # An added column that holds nothing decides nothing.
         fields = {key: value for key, value in fields.items() if key in model.model_fields or value not in _NOTHING}
     try:
         parsed = model.model_validate(fields)

@@ -102,7 +102,7 @@ class FlagRevision(models.Model):
 
 
 class FlagSchedule(models.Model):
-    """A change that the clock makes."""
+    """A change planned for a time."""
 
     class Action(models.TextChoices):
         ON = "on", _("switch on")

@@ -1,4 +1,4 @@
-"""What readers report: counts, last seen, names nobody knows. No revision moves for these."""
+"""What readers report: counts, last seen, unknown names. No revision moves for these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ APP_NAME_LENGTH = 100
 
 
 class FlagUsage(models.Model):
-    """How often one application was told yes and no in one hour; `variant` is empty for the total."""
+    """How often one application got yes and no in one hour; `variant` is empty for the total."""
 
     codename = models.CharField(_("flag"), max_length=names.MAX_LENGTH)
     hour = models.DateTimeField(_("hour"))

@@ -21,7 +21,7 @@ def lives(flags: Sequence[FeatureFlag], now: datetime) -> Iterator[tuple[Feature
         yield from ((flag, found[flag.pk]) for flag in batch)
 
 
-def told(error: InvalidFlag) -> str:
+def all_problems(error: InvalidFlag) -> str:
     """Every problem on a line of its own; the first word of a place is the flag."""
     lines = sentences(error.problems)
     more = [f"… and {len(lines) - _SHOWN} more."] if len(lines) > _SHOWN else []

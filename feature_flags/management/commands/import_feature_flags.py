@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from feature_flags import flag_document
 from feature_flags.formats import switchboard, unleash, waffle
 from feature_flags.formats.reading import Contents, Warn
-from feature_flags.management.commands._shared import sentences, told
+from feature_flags.management.commands._shared import all_problems, sentences
 from feature_flags.models import FeatureFlag
 from feature_flags.runtime import snapshot
 from feature_flags.services import importing
@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 reason=options["reason"],
             )
         except flag_document.InvalidFlag as error:
-            raise CommandError(told(error)) from error
+            raise CommandError(all_problems(error)) from error
         for note in notes:
             self.stderr.write(printable(f"Note: {note}."))
         for line in report.lines:
