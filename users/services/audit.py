@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which account, when, from where, by which door. Never a secret, never free text
+"""The audit log: who did what to which account, when, from where, by which door. Never a secret, never free text
 of a stranger. Written in the transaction of the change; refusals in one of their own."""
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def event(
     session_id: uuid.UUID | None = None,
     **data: Any,
 ) -> AuditEvent:
-    """A row of the trail, not written yet; ValueError for an event or a key of `data` that is not listed above.
+    """An event, not written yet; ValueError for an event or a key of `data` that is not listed above.
 
     While the `actor` is unknown, the account itself is noted as the actor. `reason` is a text typed by staff, `why` one
     of our own.
@@ -162,7 +162,7 @@ def about(email: str) -> QuerySet[AuditEvent]:
 
 
 def subject(email: str) -> bytes:
-    """What an address is found by in the trail."""
+    """The MAC by which the events of an address are found."""
     return tokens.subject_mac("audit", normal_email(email))
 
 
@@ -211,7 +211,7 @@ def all_own_events(user: User) -> Iterator[list[dict[str, Any]]]:
 
 
 def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
-    """One event in the shape of the wire. Where staff or the product acted, from where is nobody's business."""
+    """One event in the shape of the wire; without IP address and client where staff or the product acted."""
     by = _by(row)
     is_ours = by in {"staff", "system"}
     return {
@@ -229,7 +229,7 @@ def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
 
 
 def _by(row: AuditEvent) -> str:
-    """`staff`, `system`, `unknown` for whoever failed to prove who they are, else `you`."""
+    """`staff`, `system`, `unknown` for a client that failed to authenticate, else `you`."""
     if row.door in {AuditEvent.Door.SCHEDULE, AuditEvent.Door.IMPORT}:
         return "system"
     is_own = row.user_id is not None and row.actor == row.user_id.hex

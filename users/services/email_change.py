@@ -58,7 +58,7 @@ def _send_link(user: User, email: str, actor: Actor) -> None:
     )
     audit.record("email.change_requested", actor=actor, user=row)
     owner = User.objects.filter(email=email).first()
-    if owner is None or _is_mere_wish(owner):
+    if owner is None or _is_unverified_registration(owner):
         security_mails.email_change_confirm(row, row=link)
     else:
         security_mails.already_registered(owner, info=actor.request)
@@ -125,9 +125,9 @@ def _spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, Use
 
 
 def _move(user: User, email: str, actor: Actor) -> None:
-    """The mailbox has answered: the address is proved. IntegrityError when somebody else has it."""
+    """Write the verified address; IntegrityError when another account has it."""
     holder = User.objects.select_for_update().filter(email=email).first()
-    if holder is not None and _is_mere_wish(holder):
+    if holder is not None and _is_unverified_registration(holder):
         personal_data.forget_user(holder)
         audit.record("user.deleted", actor=actor, user=holder, why="address_proved_by_another")
         holder.delete()
@@ -137,8 +137,8 @@ def _move(user: User, email: str, actor: Actor) -> None:
     one_time_tokens.void(user, *_DYING)
 
 
-def _is_mere_wish(holder: User) -> bool:
-    """Whether somebody has typed the address at registration, and no mailbox ever answered."""
+def _is_unverified_registration(holder: User) -> bool:
+    """Whether the address was only typed at a registration and never verified."""
     return (
         holder.created_by == "register"
         and not holder.is_verified

@@ -127,7 +127,7 @@ def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegist
 
 
 def _transports(credential: dict[str, Any]) -> list[str]:
-    """How the browser says the authenticator is reached; a hint for later sign-ins."""
+    """The transports that the browser reports; a hint for later sign-ins."""
     known = {transport.value for transport in AuthenticatorTransport}
     given = credential["response"].get("transports")
     return sorted(known.intersection(filter(_is_text, given))) if isinstance(given, list) else []
@@ -153,7 +153,7 @@ def login_options(user: User | None = None) -> Ceremony:
 
 
 def count_begin(actor: Actor) -> None:
-    """Count the beginning of a ceremony by somebody unknown; TOO_MANY_REQUESTS (429)."""
+    """Count the beginning of a ceremony by an anonymous client; TOO_MANY_REQUESTS (429)."""
     rate_limits.count_ip(rate_limits.PASSKEY_IP, actor.request.ip)
 
 
@@ -193,7 +193,7 @@ def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> sessions.Opened:
 
 
 def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:
-    """What is wrong with an answer, in a word for the trail; empty, and the use noted, when nothing is."""
+    """The audit log's reason why an answer is refused; empty, and the use noted, when it is right."""
     expected = user.pk if user else None
     if (row.user_id or expected) != expected or (expected or device.user_id) != device.user_id:
         return "other_person"

@@ -74,7 +74,7 @@ def _enrolments(now: datetime) -> QuerySet[MfaDevice]:
 
 
 def _unverified(now: datetime) -> QuerySet[User]:
-    """Registered by somebody who never proved the address, and not tried again since."""
+    """Registrations never verified, and not repeated for 30 days."""
     old = now - _UNVERIFIED
     theirs = User.objects.filter(
         created_at__lt=old,

@@ -64,7 +64,7 @@ LOGIN = Limit("login", 5, window=_DAY, pause=_MINUTE, doublings=6, slides=True)
 LOGIN_ACCOUNT = Limit("login_account", 50, window=15 * _MINUTE, pause=15 * _MINUTE)
 #: The account by one known program from anywhere: its cookie may have been stolen.
 LOGIN_DEVICE = Limit("login_device", 50, window=15 * _MINUTE, pause=15 * _MINUTE)
-#: Tries of one IP address, whoever they are for; all of an IPv6 network of one's own are one.
+#: Tries of one IP address for any account; all of an IPv6 network of one's own are one.
 LOGIN_IP = Limit("login_ip", 100, window=5 * _MINUTE)
 REGISTER_IP = Limit("register_ip", 100, window=5 * _MINUTE)
 MAIL_IP = Limit("mail_ip", 30, window=10 * _MINUTE)

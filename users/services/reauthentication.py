@@ -1,4 +1,4 @@
-"""Somebody signed in proves once more who they are, before a sensitive change: password, code or passkey."""
+"""A signed-in user authenticates again before a sensitive change: by password, code or passkey."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def begin(user: User, *, actor: Actor) -> sign_in.Attempt:
 
 
 def check(user: User, attempt: sign_in.Attempt, checked: hashing.Checked, *, why: str) -> None:
-    """Note what the comparison with the own password came to; `why` is the trail's word for a wrong one.
+    """Note what the comparison with the own password came to; `why` is the audit log's reason for a wrong one.
 
     Raises PASSWORD_WRONG.
     """

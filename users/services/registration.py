@@ -1,4 +1,4 @@
-"""Register, request a code, verify: from a stranger's address to an account of whoever reads its mail.
+"""Register, request a code, verify: from an address that anybody can type to an account of its mailbox.
 
 Anybody can type anybody's address, so a registration is pending until the mailbox has spoken. A code that was mailed
 proves the mailbox. Which of several pending registrations is the reader's is proved by its token, which only the answer
@@ -124,7 +124,7 @@ def _proved(user: User, held: str) -> Registration | None:
 
 
 def _answer_owner(user: User, actor: Actor) -> uuid.UUID:
-    """Tell the owner that somebody tried to register the address; return an id that nobody has."""
+    """Mail the owner that the address was to be registered again; return an id that no account has."""
     audit.record("user.registered", actor=actor, user=user, outcome="refused", why="exists")
     if rate_limits.may_mail("already_registered", user.email):
         security_mails.already_registered(user, info=actor.request)
@@ -191,7 +191,7 @@ def _drop_without_mail(user: User) -> None:
 
 
 def _codes(user: User, now: datetime) -> list[str]:
-    """The codes that are good for the address, the newest first: each was mailed to it, whoever asked."""
+    """The codes that are good for the address, the newest first: each was mailed to it, at any client's request."""
     rows = OneTimeToken.open(now).filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, code_expires_at__gt=now)
     return [code for row in rows.order_by("-code_expires_at") if (code := tokens.registration_code(row))]
 
@@ -248,7 +248,7 @@ def _bad_token() -> ProductError:
 
 
 def _count_attempt(row_id: uuid.UUID) -> OneTimeToken | None:
-    """Count before comparing, committed on its own: parallel guesses are all counted, and none past the last."""
+    """Count before comparing, committed on its own: parallel tries are all counted, and none past the last."""
     open_rows = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=OneTimeToken.Purpose.VERIFY)
     counted = open_rows.filter(attempts__lt=settings.USERS_CODE_MAX_ATTEMPTS).update(attempts=F("attempts") + 1)
     found = OneTimeToken.objects.select_related("user", "registration").filter(pk=row_id)
@@ -273,7 +273,7 @@ def _verify(row: OneTimeToken, proved: Registration | None, actor: Actor, *, kee
     spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
     if not spent or user.is_verified or not user.is_active:
         raise _bad_token()
-    pending = _reader_s(user, proved) if keeps_password else None
+    pending = _registration_of_reader(user, proved) if keeps_password else None
     # A password set by a mailed link since then is newer.
     if pending and (user.password_changed_at is None or pending.created_at > user.password_changed_at):
         user.password, user.first_name, user.last_name = pending.password, pending.first_name, pending.last_name
@@ -288,8 +288,8 @@ def _verify(row: OneTimeToken, proved: Registration | None, actor: Actor, *, kee
     welcome(user)
 
 
-def _reader_s(user: User, proved: Registration | None) -> Registration | None:
-    """The registration of whoever reads the mail: the one proved, as far as it is still there, or the only one."""
+def _registration_of_reader(user: User, proved: Registration | None) -> Registration | None:
+    """The registration of the mailbox's reader: the one proved, as far as it still exists, or the only one."""
     if proved is not None and (found := user.registrations.filter(pk=proved.pk).first()):
         return found
     # An account that came otherwise has a password of its own or gets one by a mailed link, never a stranger's.
@@ -298,7 +298,7 @@ def _reader_s(user: User, proved: Registration | None) -> Registration | None:
 
 
 def is_contested(user: User) -> bool:
-    """Whether the password on the row is one of several that were registered, and nobody can tell which is right."""
+    """Whether the password on the row is one of several that were registered, so that the right one is unknown."""
     if user.password_changed_at is not None or not user.has_usable_password():
         return False
     registered = list(user.registrations.values_list("password", "is_contested"))
@@ -306,20 +306,20 @@ def is_contested(user: User) -> bool:
 
 
 def disown(user: User) -> None:
-    """Keep nobody's password and names: a mailed reset link sets new ones."""
+    """Drop the password and names: a mailed reset link sets new ones."""
     user.set_unusable_password()
     user.first_name = user.last_name = ""
 
 
 def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> None:
-    """Drop every pending registration and every other open code: the address belongs to somebody now."""
+    """Drop every pending registration and every other open code: the address is verified."""
     rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY)
     (rows.exclude(pk=keep.pk) if keep is not None else rows).delete()
     user.registrations.all().delete()
 
 
 def welcome(user: User) -> None:
-    """Greet somebody whose address is now verified; whoever has no password gets the link that sets one."""
+    """Mail the welcome to a verified address, and without a password also the link that sets one."""
     outbox.queue(
         "users.welcome",
         to=user.email,

@@ -1,4 +1,4 @@
-"""What people are told about their own account: one mail each, queued in the caller's transaction.
+"""Mails to users about the security of their account: one each, queued in the caller's transaction.
 
 They go to the account's address unless their docstring says otherwise, and cannot be switched off.
 """
@@ -19,7 +19,7 @@ from users.notifications import printed_name
 
 
 def already_registered(user: User, *, info: RequestInfo) -> None:
-    """Somebody tried to register this address. Beyond the rate of its type nothing is sent."""
+    """A registration with this address was refused. Beyond the rate of its type nothing is sent."""
     _queue("already_registered", user, {**_place(info), "at": timezone.now()})
 
 

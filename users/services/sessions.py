@@ -133,7 +133,7 @@ def own(user: User) -> list[UserSession]:
 
 @transaction.atomic
 def end_own(user: User, session_id: uuid.UUID | None, *, actor: Actor) -> None:
-    """End one of the person's sessions; SESSION_UNKNOWN (404) for an ended one and for somebody else's."""
+    """End one of the person's sessions; SESSION_UNKNOWN (404) for an ended one and for another user's."""
     session = UserSession.objects.select_related("user").filter(pk__in=[session_id], user_id=user.pk).first()
     if session is None or not end_session(session, reason="owner", actor=actor.as_user(user)):
         raise ProductError("SESSION_UNKNOWN", "No such session.", status=404, detail="Not Found")
@@ -293,7 +293,7 @@ def _refresh(token: str, actor: Actor) -> Tokens | rate_limits.Block | None:
 
 
 def _answered_again(token: str, session: Any, actor: Actor, now: datetime) -> str | None:
-    """The successor of a spent token whose answer was lost on the way: nobody has used it yet.
+    """The successor of a spent token whose answer was lost on the way: it has not been used yet.
 
     Not twice in a row. If a thief asked, two hold the successor now; the second of them to use it must be a replay.
     """
@@ -339,7 +339,7 @@ def _newest(token: str) -> str:
 
 # --- Start ------------------------------------------------------------------------------------------------------------
 
-#: From so many failures on, the next sign-in is told of them by mail.
+#: From so many failures on, the next sign-in is followed by a mail.
 _MANY_FAILURES = 5
 _FAILURES = frozenset({"login.failed", "mfa.failed"})
 _NEWEST = 200

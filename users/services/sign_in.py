@@ -122,7 +122,7 @@ def is_paused(*, email: str, actor: Actor) -> bool:
 
 
 def abandon(attempt: Attempt) -> None:
-    """The caller left before the outcome: the try stays counted, and nobody need wait for it."""
+    """The client disconnected before the outcome: the try stays counted as a failure."""
     note_failure(attempt, why="abandoned")
 
 
@@ -181,7 +181,7 @@ def _why(user: User | None, checked: hashing.Checked) -> str:
 
 
 def _is_hidden(user: User) -> bool:
-    """Whoever registers an address could sign in with the same password to learn whether it was taken."""
+    """Hide unverified accounts: a sign-in right after registering would show whether the address was taken."""
     return settings.USERS_REGISTER_ENUMERATION == "safe" and not user.is_verified
 
 

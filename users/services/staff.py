@@ -1,4 +1,4 @@
-"""What staff and operators do to accounts. Each verb says whether it changed anything, so a repeat is harmless."""
+"""What staff and operators do to accounts. Each verb returns whether it changed anything, so a repeat is harmless."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def edit(user: User, *, actor: Actor, **fields: Any) -> User:
 
 
 def _grant(user: User, grants: dict[str, Any]) -> dict[str, list[str]]:
-    """Put the groups and permissions in place; return what the trail says of them."""
+    """Put the groups and permissions in place; return the names for the audit log."""
     said: dict[str, list[str]] = {}
     if "groups" in grants:
         user.groups.set(grants["groups"])
@@ -166,7 +166,7 @@ def make_active(user: User) -> None:
 
 @transaction.atomic
 def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
-    """Sign the person out everywhere and let nobody in; return whether the account was active, or its owner could
+    """Sign the user out everywhere and refuse new sign-ins; return whether the account was active, or its owner could
     still take a deletion back. That goes on, but can no more be taken back by mail.
 
     Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
@@ -190,7 +190,7 @@ def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
 
 @transaction.atomic
 def mark_verified(user: User, *, actor: Actor, reason: str) -> bool:
-    """Take the address as verified without a code, on somebody's word; return whether it was not."""
+    """Take the address as verified without a code; return whether it was not."""
     require_reach(user, actor=actor)
     require_proof(actor)
     reason = _given(reason)
@@ -395,6 +395,6 @@ def require_reach(user: User, *, actor: Actor) -> None:
 
 
 def require_superuser(actor: Actor) -> None:
-    """Whoever could give rights away could give them to themselves; SUPERUSERS_ONLY (403)."""
+    """SUPERUSERS_ONLY (403) for other staff, who could otherwise give rights to themselves."""
     if actor.user is not None and not actor.user.is_superuser:
         raise ProductError("SUPERUSERS_ONLY", "Only superusers give and take rights.", status=403)

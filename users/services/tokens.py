@@ -233,7 +233,7 @@ def is_same(expected: str, given: str) -> bool:
 
 
 def fingerprint(encoded: str) -> str:
-    """Tells whether a stored hash is still the one it was (`is_fingerprint`); says nothing else about it."""
+    """A short MAC of a stored password hash, by which `is_fingerprint` recognises it."""
     return _fingerprint(keys("subject")[0], encoded)
 
 
