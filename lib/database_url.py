@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,7 +27,10 @@ def parse(url: str) -> dict[str, Any]:
     options = _options(url)
     address = url.partition("?")[0] if options else url
     try:
-        config: dict[str, Any] = dict(environ.Env.db_url_config(address))
+        with warnings.catch_warnings():
+            # Of a database it does not know environ warns with the whole address, password included.
+            warnings.simplefilter("ignore")
+            config: dict[str, Any] = dict(environ.Env.db_url_config(address))
     except ValueError:
         # Without the cause: it repeats what it could not read, which may be a password.
         raise _unreadable() from None

@@ -77,7 +77,8 @@ WRONG = {
     "USERS_PASSWORD_POLICY": ["strict"],
     "USERS_ARGON2_MEMORY": ["7", "99999999"],
     "DATABASE_URL": [
-        *("mysql://u:hunter2@db/name", "db:5432/name", "postgres://u:hunter2@db", f"{PG}?schema=public"),
+        *("mysql://u:hunter2@db/name", "other://u:hunter2@db/name", "db:5432/name", "postgres://u:hunter2@db"),
+        f"{PG}?schema=public",
         *(f"{PG}?pgbouncer=true", f"{PG}?sslmode=maybe", f"{PG}?connect_timeout=soon", f"{PG}?sslmode"),
         *(f"{PG}?sslmode=", f"{PG}?sslmode=require&sslmode=prefer", f"{PG}?atomic_requests=true", f"{PG}#hunter2"),
         *("postgres://u:a?hunter2=x@db/name", "sqlite://", "sqlite:///", "sqlite://db.sqlite3", "sqlite://:memory:"),
@@ -121,7 +122,6 @@ TOGETHER = [
     ({"BASE_URL": "ftp://x"}, "BASE_URL"),
     ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS"),
     ({"EMAIL_URL": "pigeon://user:hunter2@loft"}, "EMAIL_URL"),
-    ({"EMAIL_URL": "smtp://mail", "DEFAULT_FROM_EMAIL": ""}, "DEFAULT_FROM_EMAIL"),
     ({"PORT": "eighty"}, "PORT"),
     ({"APP_URL": "http://["}, "APP_URL"),
     ({"BASE_URL": "http://x:99999"}, "BASE_URL"),

@@ -30,6 +30,7 @@ SQLITE = "sqlite:////tmp/never-opened.sqlite3"
     [
         ({"SECRET_KEY": "too-short-6b1f"}, "SECRET_KEY"),
         ({"NOTIFICATIONS_LEASE": "20"}, "NOTIFICATIONS_LEASE"),
+        ({"EMAIL_URL": "smtp://mail", "DEFAULT_FROM_EMAIL": ""}, "DEFAULT_FROM_EMAIL"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence(changes, words):

@@ -359,8 +359,8 @@ def test_a_registration_made_after_the_reset_by_whoever_proves_it_is_the_newest_
 
 
 def test_what_staff_entered_is_not_overwritten_by_strangers():
-    staff = UserFactory.create(superuser=True)
-    user = staff.create(email=ADDRESS, first_name="Ada", actor=Actor("admin", staff))
+    clerk = UserFactory.create(superuser=True)
+    user = staff.create(email=ADDRESS, first_name="Ada", actor=Actor("admin", clerk))
     Program().register(THEIRS, first_name="Evil")
 
     staff.mark_verified(user, actor=Actor("command", label="clerk"), reason="known in person")
