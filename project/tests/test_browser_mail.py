@@ -16,7 +16,7 @@ MAIL = """
 from notifications.models import Message
 from notifications.services.outbox import queue
 for name, due_at in (("grace", now), ("radia", now + timedelta(days=1))):
-    person = services.find(f"{name}@example.org")
+    person = staff.find(f"{name}@example.org")
     row, = queue("users.welcome", to=person.email, context={"first_name": "A&B"}, user=person, due_at=due_at)
     if name == "grace":
         Message.objects.filter(pk=row.pk).update(
