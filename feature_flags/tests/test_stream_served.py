@@ -128,6 +128,6 @@ def test_a_stop_does_not_wait_for_open_streams(server):
             listener.read_to_the_end()
             # Ended in order, not cut off.
             assert listener.text.endswith("0\r\n\r\n")
-    assert seconds < 2
+    assert seconds < 10
     assert server.process.returncode == 0
     assert "cut off" not in server.log.read_text()
