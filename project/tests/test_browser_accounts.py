@@ -28,6 +28,7 @@ ONE_MORE = """
 from django.utils import timezone
 from lib.actors import RequestInfo
 from users.models import UserSession
+from users.services import sessions, staff
 alan = staff.find("alan@example.org")
 sessions.new_session(alan, RequestInfo("203.0.113.8"), UserSession.Kind.API, timezone.now())
 """
