@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 _WHO = """
 from feature_flags import models
 from feature_flags.services import editing, segments
+from lib.actors import Actor
 who = {"actor": Actor.command("test")}
 """
 _MORE = """
