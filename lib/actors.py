@@ -105,7 +105,7 @@ class Actor:
 
     @classmethod
     def anonymous(cls, request: HttpRequest, door: str) -> Actor:
-        """The client of a request that signs in, whoever was signed in before."""
+        """The client of a request that signs in; who was signed in before does not count."""
         return cls(door, request=RequestInfo.of(request))
 
     @classmethod

@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
     @property
     def actor(self) -> Actor:
-        """Whoever runs the command, for `created_by`, `updated_by` and history rows."""
+        """The actor of the command, for `created_by`, `updated_by` and history rows."""
         return Actor.command(type(self).__module__.rsplit(".", 1)[-1])
 
     @property

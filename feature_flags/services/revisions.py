@@ -71,7 +71,7 @@ def next_revision(*, everything: bool = False) -> int:
     """Raise the revision of the flag set, and the one that must be read as a whole (`everything`).
 
     Among the last statements of a change, so that the lock all writers share is short and commit order is revision
-    order. Whoever holds it writes rows that are locked already and waits for no other lock.
+    order. Its holder writes rows that are locked already and waits for no other lock.
 
     Raises: FLAGS_UNAVAILABLE (503) before `migrate`.
     """
