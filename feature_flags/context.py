@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from feature_flags.conf import conf
-from feature_flags.engine.context import normal_context
+from feature_flags.engine.model import normal_context
 from lib.net import client_ip
 
 Flat = dict[str, str]

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from feature_flags import names
-from feature_flags.engine import agreement
+from feature_flags.engine import validation
 from feature_flags.engine.validation import constraint_problems
 from feature_flags.engine.values import read_payload
 from feature_flags.unleash_feature import PAYLOAD_TYPES, wire_constraint, wire_payload
@@ -231,7 +231,7 @@ def ambiguities(document: Mapping[str, Any]) -> Iterator[Ambiguity]:
         yield from _two_places(rule, ("rules", number))
     for state, identifiers in (document.get("targets") or {}).items():
         for identifier in identifiers:
-            if problem := agreement.identifier_problem(identifier):
+            if problem := validation.identifier_problem(identifier):
                 yield Ambiguity(("targets", state), f"{identifier}: {problem}", identifier)
     for number, prerequisite in enumerate(document.get("prerequisites") or []):
         if prerequisite["variants"] and not prerequisite["required"]:
@@ -241,13 +241,13 @@ def ambiguities(document: Mapping[str, Any]) -> Iterator[Ambiguity]:
 
 def _two_readings(constraints: object, place: Place) -> Iterator[Ambiguity]:
     for number, constraint in enumerate(readable(constraints)):
-        for key, message in agreement.disagreements(wire_constraint(constraint)):
+        for key, message in validation.disagreements(wire_constraint(constraint)):
             yield Ambiguity((*place, "constraints", number, _OURS.get(key, key)), message, constraint)
 
 
 def _two_places(part: Mapping[str, Any], place: Place) -> Iterator[Ambiguity]:
     """Of the percentage of a flag or a rule."""
-    for key, problem_of in (("stickiness", agreement.stickiness_problem), ("group_id", agreement.group_problem)):
+    for key, problem_of in (("stickiness", validation.stickiness_problem), ("group_id", validation.group_problem)):
         if problem := problem_of(part.get(key) or ""):
             yield Ambiguity((*place, key), problem, {key: part[key]})
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction
 
-from feature_flags.engine.context import RANDOM
+from feature_flags.engine.model import RANDOM
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Snapshot

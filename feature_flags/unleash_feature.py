@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from feature_flags.engine import agreement
+from feature_flags.engine import validation
 from feature_flags.engine.model import DISABLED, Definition
 
 Document = dict[str, Any]
@@ -146,7 +146,7 @@ def wire_constraint(constraint: Mapping[str, Any]) -> Document:
     }
     if constraint.get("value") is not None:
         wire["value"] = constraint["value"]
-    return agreement.shared_constraint(wire)
+    return validation.shared_constraint(wire)
 
 
 def wire_payload(payload: Any, value_type: str) -> Document:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feature_flags.engine import agreement
+from feature_flags.engine import validation
 from feature_flags.flag_document import readable
 
 
@@ -90,12 +90,12 @@ def context_notes(document: Mapping[str, Any]) -> list[str]:
     notes: dict[str, str] = {}
     for part in [document, *rules]:
         for constraint in readable(part.get("constraints")):
-            if note := agreement.context_note(constraint["operator"]):
+            if note := validation.context_note(constraint["operator"]):
                 notes[constraint["field"]] = note
     for place in rules or [document]:
         if place.get("stickiness", "random") != "random" and (place["rollout_percent"] < 100 or place["variants"]):
             fields = "userId or sessionId" if place["stickiness"] == "default" else place["stickiness"]
-            notes.setdefault(fields, agreement.HASHED)
+            notes.setdefault(fields, validation.HASHED)
     if (document.get("targets") or {}).get("on"):
-        notes.setdefault("userId", agreement.NAMED)
+        notes.setdefault("userId", validation.NAMED)
     return [f"{field}: {note}" for field, note in notes.items()]

@@ -16,9 +16,8 @@ from django.http import HttpRequest, HttpResponse
 
 from feature_flags.admin.common import may_see_segments
 from feature_flags.context import Flat, flat
-from feature_flags.engine.context import RANDOM
 from feature_flags.engine.explain import Step, explain
-from feature_flags.engine.model import CompiledFlag, Result
+from feature_flags.engine.model import RANDOM, CompiledFlag, Result
 from feature_flags.runtime import store
 from lib.admin.pages import render_page
 from lib.admin.verbs import VerbAdmin

@@ -10,10 +10,10 @@ from functools import cache, partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from feature_flags.engine import model, strategies, variants
-from feature_flags.engine.context import RANDOM
+from feature_flags.engine import model
 from feature_flags.engine.model import (
     DISABLED,
+    RANDOM,
     Broken,
     Clock,
     CompiledFlag,
@@ -24,9 +24,25 @@ from feature_flags.engine.model import (
     Result,
     Variant,
 )
-from feature_flags.engine.strategies import CODES, IN, SPLIT_OUT, Decide, Outcomes, Segments, Tools
+from feature_flags.engine.strategies import (
+    CODES,
+    IN,
+    SPLIT_OUT,
+    Choice,
+    Decide,
+    Outcomes,
+    Segments,
+    Tools,
+    compile_choice,
+    compile_strategy,
+    constraints_of,
+    flag_choice,
+    is_rollout,
+    rollout_of,
+    sticky_fields,
+    strategy_choice,
+)
 from feature_flags.engine.values import require_text, value_of
-from feature_flags.engine.variants import Choice
 
 # What a matching strategy leads to: a result, or a choice among several.
 Consequence = Result | Callable[..., Result]
@@ -78,44 +94,43 @@ class _Compiler:
         self.definition, self.segments, self.tools = definition, segments, tools
         self.feature = definition.feature
         self.name = require_text(self.feature.get("name"), "the name of the flag")
-        self.prerequisites = prerequisites_of(self.feature)
-        self.choice = variants.flag_choice(self.feature)
+        self.prerequisites = tuple(prerequisites_of(self.feature))
+        self.choice = flag_choice(self.feature)
 
     def flag(self) -> CompiledFlag:
-        # A flag without strategies is on for everybody.
         documents = enumerate(self.feature.get("strategies") or ())
-        rules = [self.rule(strategy, self.definition.label(index)) for index, strategy in documents] or [
-            Rule(IN, self.consequence(self.choice, self.reason(IN), None), itemgetter(IN))
-        ]
+        rules = [self.rule(strategy, self.definition.label(index)) for index, strategy in documents]
+        if not rules:  # on for every context
+            rules = [Rule(IN, self.consequence(self.choice, self.reason(IN), None), itemgetter(IN))]
         off = _off(self.name, self.definition, model.DEFAULT)
         combined = _combine(rules, off, _off(self.name, self.definition, model.SPLIT))
-        constant = combined if isinstance(combined, Result) else None
-        evaluate = _always(combined) if isinstance(combined, Result) else combined
         if self.feature.get("enabled") is not True:
-            constant = _off(self.name, self.definition, model.DISABLED_REASON)
-            evaluate = _always(constant)
-        elif self.prerequisites and constant is not off:
-            constant, evaluate = None, _behind(self.prerequisites, evaluate, off)
+            combined = _off(self.name, self.definition, model.DISABLED_REASON)
+        elif self.prerequisites and combined is not off:
+            combined = _behind(self.prerequisites, combined, off)
+        constant = combined if isinstance(combined, Result) else None
         return CompiledFlag(
             self.name,
             self.definition,
-            evaluate,
+            _always(combined),
             constant,
             exposed=self.definition.exposed,
             has_parents=bool(self.prerequisites),
             fields=frozenset() if constant else frozenset(_fields(self.feature, self.segments)),
-            variant_while_off=self.variant_while_off(rules),
+            variant_while_off=_variant_while_off(rules, self.choice),
             clock=self.tools.clock,
             hostname=self.tools.hostname,
         )
 
     def rule(self, strategy: Mapping[str, Any], label: str) -> Rule:
         try:
-            compiled = partial(strategies.compile_strategy, strategy, self.name, self.segments, self.tools)
+            compiled = partial(compile_strategy, strategy, self.name, self.segments, self.tools)
             decide = compiled(CODES)
-            reason = model.SPLIT if strategies.is_split(strategy, self.name) else self.reason(decide)
-            choice = variants.strategy_choice(strategy, self.name) or self.choice
-            return Rule(decide, self.consequence(choice, reason, label), compiled)
+            rollout = rollout_of(strategy, self.name) if is_rollout(strategy) else None
+            is_split = rollout is not None and 0 < rollout.percentage < 100
+            choice = strategy_choice(strategy, self.name) or self.choice
+            consequence = self.consequence(choice, model.SPLIT if is_split else self.reason(decide), label)
+            return Rule(decide, consequence, compiled)
         except Broken as problem:
             raise Broken(f"{label}: {problem}") from None
 
@@ -130,38 +145,25 @@ class _Compiler:
             return on(DISABLED, reason)
         if choice.only is not None:
             return on(choice.variants[choice.only], reason)
-        return variants.compile_choice(
-            choice,
-            [on(variant, model.SPLIT) for variant in choice.variants],
-            [on(variant, model.TARGETING_MATCH) for variant in choice.variants],
-        )
-
-    def variant_while_off(self, rules: list[Rule]) -> Callable[[Context], Variant | None] | None:
-        """For children of this flag: the variant it would choose, whether it is on or not."""
-        choosers = [(rule.decide, _variant_of(rule.consequence)) for rule in rules]
-        own = _own_variant(self.choice)
-        if own is None and not any(choose for _, choose in choosers):
-            return None
-
-        def variant(context: Context) -> Variant | None:
-            for decide, choose in choosers:
-                if (decide(context) if callable(decide) else decide) == IN:
-                    return choose(context) if choose else None
-            return own(context) if own else None
-
-        return variant
+        by_weight = [on(variant, model.SPLIT) for variant in choice.variants]
+        by_name = [on(variant, model.TARGETING_MATCH) for variant in choice.variants]
+        return compile_choice(choice, by_weight, by_name)
 
 
-def _variant_of(consequence: Consequence) -> Callable[[Context], Variant | None] | None:
-    if callable(consequence):
-        choose = consequence
-        return lambda context: choose(context).variant
-    variant = consequence.variant
-    return None if variant is DISABLED else lambda context: variant
+def _variant_while_off(rules: list[Rule], choice: Choice | None) -> Callable[[Context], Variant | None] | None:
+    """For children of this flag: the variant it would choose, whether it is on or not; None when it has none."""
+    own = None if choice is None else compile_choice(choice, choice.variants, choice.variants)
+    if own is None and not any(callable(rule.consequence) or rule.consequence.variant.enabled for rule in rules):
+        return None
 
+    def variant(context: Context) -> Variant | None:
+        for decide, found, _ in rules:
+            if (decide(context) if callable(decide) else decide) == IN:
+                chosen = found(context).variant if callable(found) else found.variant
+                return chosen if chosen.enabled else None
+        return own(context) if own else None
 
-def _own_variant(choice: Choice | None) -> Callable[[Context], Variant] | None:
-    return None if choice is None else variants.compile_choice(choice, choice.variants, choice.variants)
+    return variant
 
 
 def _off(name: str, definition: Definition, reason: str, error: str = "") -> Result:
@@ -175,7 +177,7 @@ def _broken(definition: Definition, error: str, tools: Tools) -> CompiledFlag:
     reason = model.DISABLED_REASON if feature.get("enabled") is False else model.UNKNOWN
     constant = _off(name, definition, reason, error)
     try:
-        own_variant = _own_variant(variants.flag_choice(feature))
+        own_variant = _variant_while_off([], flag_choice(feature))
     except (AttributeError, LookupError, TypeError, ValueError):
         own_variant = None
     return CompiledFlag(
@@ -223,11 +225,8 @@ def _combine(rules: list[Rule], off: Result, split: Result) -> Evaluate | Result
 
 
 def _first(rules: list[Rule], off: Result, split: Result) -> Evaluate:
-    def always(context: Context) -> int:
-        return IN
-
-    steps = [
-        (decide if callable(decide) else always, None if callable(found) else found, found)
+    steps: list[tuple[Decide[int], Result | None, Any]] = [
+        (decide if callable(decide) else lambda context: IN, None if callable(found) else found, found)
         for decide, found, _ in rules
     ]
 
@@ -236,7 +235,8 @@ def _first(rules: list[Rule], off: Result, split: Result) -> Evaluate:
         for decide, result, choose in steps:
             decision = decide(context)
             if decision == IN:
-                return result or choose(context)  # type: ignore[operator]
+                found: Result = result or choose(context)
+                return found
             if decision == SPLIT_OUT:
                 out = split
         return out
@@ -244,26 +244,25 @@ def _first(rules: list[Rule], off: Result, split: Result) -> Evaluate:
     return evaluate
 
 
-def _always(result: Result) -> Evaluate:
-    return lambda context, flags: result
+def _always(combined: Evaluate | Result) -> Evaluate:
+    return (lambda context, flags: combined) if isinstance(combined, Result) else combined
 
 
 # --- Prerequisites: looked up while evaluating, so that no compiled flag holds another --------------------------------
 
 
-def prerequisites_of(feature: Mapping[str, Any]) -> tuple[Prerequisite, ...]:
-    return tuple(_prerequisite(document) for document in feature.get("dependencies") or ())
+def prerequisites_of(feature: Mapping[str, Any]) -> Iterator[Prerequisite]:
+    for document in feature.get("dependencies") or ():
+        enabled = document.get("enabled")
+        if not isinstance(enabled, bool | None):
+            raise Broken("a prerequisite is neither on nor off")
+        parent = require_text(document.get("feature"), "the name of a prerequisite")
+        yield Prerequisite(parent, enabled is not False, frozenset(document.get("variants") or ()))
 
 
-def _prerequisite(document: Mapping[str, Any]) -> Prerequisite:
-    enabled = document.get("enabled")
-    if not isinstance(enabled, bool | None):
-        raise Broken("a prerequisite is neither on nor off")
-    parent = require_text(document.get("feature"), "the name of a prerequisite")
-    return Prerequisite(parent, enabled is not False, frozenset(document.get("variants") or ()))
+def _behind(prerequisites: Sequence[Prerequisite], combined: Evaluate | Result, off: Result) -> Evaluate:
+    evaluate = _always(combined)
 
-
-def _behind(prerequisites: Sequence[Prerequisite], evaluate: Evaluate, off: Result) -> Evaluate:
     def evaluate_behind(context: Context, flags: Flags) -> Result:
         for prerequisite in prerequisites:
             if not is_met(prerequisite, context, flags):
@@ -295,34 +294,25 @@ def is_met(prerequisite: Prerequisite, context: Context, flags: Flags) -> bool:
 
 def _fields(feature: Mapping[str, Any], segments: Segments) -> Iterator[str]:
     """All that can change the result of a flag that compiles; RANDOM where chance can. Parents are not looked at."""
-    yield from _choice_fields(variants.flag_choice(feature))
+    choices = [flag_choice(feature)]
     for strategy in feature.get("strategies") or ():
-        for constraint in strategies.constraints_of(strategy, segments):
+        choices.append(strategy_choice(strategy, feature["name"]))
+        for constraint in constraints_of(strategy, segments):
             yield constraint["contextName"]
-        if strategies.is_rollout(strategy):
-            yield from _rollout_fields(strategy, feature["name"])
-        elif strategy["name"] == "userWithId":
+        if strategy["name"] == "userWithId":
             yield "userId"
         elif strategy["name"] == "remoteAddress":
             yield "remoteAddress"
-        yield from _choice_fields(variants.strategy_choice(strategy, feature["name"]))
-
-
-def _rollout_fields(strategy: Mapping[str, Any], flag: str) -> Iterator[str]:
-    rollout = strategies.rollout_of(strategy, flag)
-    if rollout is None or rollout.percentage == 0:
-        return
-    if rollout.stickiness not in {"default", "random"}:
-        yield rollout.stickiness
-    elif rollout.percentage < 100:
-        yield RANDOM
-        if rollout.stickiness == "default":
-            yield from ("userId", "sessionId")
-
-
-def _choice_fields(choice: Choice | None) -> Iterator[str]:
-    if choice is not None and choice.only is None:
-        yield RANDOM
-        yield from variants.sticky_fields(choice)
-        for override in choice.overrides:
-            yield override.field
+        elif is_rollout(strategy) and (rollout := rollout_of(strategy, feature["name"])) and rollout.percentage:
+            if rollout.stickiness not in {"default", "random"}:
+                yield rollout.stickiness
+            elif rollout.percentage < 100:
+                yield RANDOM
+                if rollout.stickiness == "default":
+                    yield from ("userId", "sessionId")
+    for choice in choices:
+        if choice is not None and choice.only is None:
+            yield RANDOM
+            yield from sticky_fields(choice)
+            for override in choice.overrides:
+                yield override.field

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import re2  # type: ignore[import-untyped]
+
 from feature_flags.engine import values
 from feature_flags.engine.model import Broken, Clock, Context
-from feature_flags.engine.patterns import compile_pattern
 
 
 class Operator(NamedTuple):
@@ -67,7 +68,6 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "SEMVER_LTE": operator.le,
 }
 
-
 CLOCK_FIELD = "currentTime"
 
 Test = Callable[[Context], bool]  # of a context
@@ -84,11 +84,22 @@ def compile_constraint(constraint: Mapping[str, Any], clock: Clock) -> Test | bo
         return False
     field = values.require_name(constraint.get("contextName"), "the name of the field")
     inverted = _boolean(constraint, "inverted")
-    if name in ("IN", "NOT_IN"):
-        return _membership(field, frozenset(_values(constraint)), inverted != (name == "NOT_IN"), clock)
     if name in COMPARE:
         return _ordering(field, name, values.require_text(constraint.get("value"), "the value"), inverted, clock)
-    return _tester(field, _ACCEPT[name](constraint), inverted, clock)
+    if name == "REGEX":
+        return _tester(field, _pattern(constraint), inverted, clock)
+    wanted = constraint.get("values") or ()
+    if not isinstance(wanted, list | tuple):
+        raise Broken("values is no list")
+    wanted = [values.require_entry(value, "a value") for value in wanted]
+    if name in ("IN", "NOT_IN"):
+        return _membership(field, frozenset(wanted), inverted != (name == "NOT_IN"), clock)
+    if not wanted:
+        raise Broken("has no values")
+    if name == "IN_CIDR":
+        return _tester(field, partial(values.contains, values.read_networks(wanted)), inverted, clock)
+    accept = _text_test(_TEXT_METHODS[name], tuple(wanted), _boolean(constraint, "caseInsensitive"))
+    return _tester(field, accept, inverted, clock)
 
 
 def field_value(field: str, context: Context, clock: Clock) -> str | None:
@@ -96,6 +107,26 @@ def field_value(field: str, context: Context, clock: Clock) -> str | None:
     value = context.get(field)
     if value is None and field == CLOCK_FIELD:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock()))
+    return value
+
+
+def compile_pattern(pattern: str, ignore_case: bool = False) -> Any | None:
+    """A pattern of RE2 (linear time, no look-around, no back-references, ASCII classes) for UTF-8 bytes, which spare
+    its wrapper half of the work; None when it is invalid."""
+    options = re2.Options()
+    options.never_capture = True
+    options.log_errors = False
+    options.case_sensitive = not ignore_case
+    try:
+        return re2.compile(pattern.encode(), options)
+    except (re2.error, UnicodeEncodeError):
+        return None
+
+
+def _boolean(constraint: Mapping[str, Any], key: str) -> bool:
+    value = constraint.get(key, False)
+    if not isinstance(value, bool):
+        raise Broken(f"{key} is neither true nor false")
     return value
 
 
@@ -125,62 +156,35 @@ def _membership(field: str, wanted: frozenset[str], outside: bool, clock: Clock)
 def _ordering(field: str, name: str, value: str, inverted: bool, clock: Clock) -> Test:
     """Numbers, dates and versions. As in the reference engine the value's own form decides which, not the operator."""
     text = value.strip(" \t")
-    compare = COMPARE[name]
-    if values.looks_like_date(text):
-        return _date(field, compare, _read(values.read_date, text), inverted, clock)
-    if values.looks_like_version(text):
-        return _tester(
-            field, _compared(values.read_version, compare, _read(values.read_version, text)), inverted, clock
-        )
-    compare = values.equal if name.endswith("_EQ") else compare
-    return _tester(field, _number(compare, _read(values.value_number, text)), inverted, clock)
-
-
-def _read(reader: Callable[[str], Any], text: str) -> Any:
-    value = reader(text)
-    if value is None:
+    is_date, is_version = values.looks_like_date(text), values.looks_like_version(text)
+    read: Callable[[str], Any] = values.read_date if is_date else values.read_version
+    expected = read(text) if is_date or is_version else values.value_number(text)
+    if expected is None:
         raise Broken(f"cannot read the value {text!r}")
-    return value
-
-
-def _compared(reader: Callable[[str], Any], compare: Callable[[Any, Any], bool], expected: Any) -> Accept:
-    def accept(text: str) -> bool:
-        value = reader(text)
-        return value is not None and compare(value, expected)
-
-    return accept
-
-
-def _number(compare: Callable[[float, float], bool], expected: float) -> Accept:
-    read = values.read_number
+    compare = COMPARE[name]
 
     def accept(text: str) -> bool:
-        # Digits alone need no pattern.
-        value = float(text) if text.isdecimal() and text.isascii() else read(text)
+        value = read(text)
         return value is not None and compare(value, expected)
 
-    return accept
-
-
-def _date(field: str, compare: Callable[[Any, Any], bool], expected: int, inverted: bool, clock: Clock) -> Test:
-    accept = _compared(values.read_date, compare, expected)
-    if field != CLOCK_FIELD:
-        return _tester(field, accept, inverted, clock)
-
-    def test(context: Context) -> bool:
+    def test_now(context: Context) -> bool:
         value = context.get(CLOCK_FIELD)
         # The usual case compares the time itself: no text is formatted only to be parsed again.
         return (compare(values.date_of(clock()), expected) if value is None else accept(value)) != inverted
 
-    return test
+    if is_date and field == CLOCK_FIELD:
+        return test_now
+    if is_date or is_version:
+        return _tester(field, accept, inverted, clock)
+    number_compare = values.equal if name.endswith("_EQ") else compare
+    read_number = values.read_number
 
+    def accept_number(text: str) -> bool:
+        # Digits alone need no pattern.
+        value = float(text) if text.isdecimal() and text.isascii() else read_number(text)
+        return value is not None and number_compare(value, expected)
 
-def _text_test(method: Callable[[str, tuple[str, ...]], bool], constraint: Mapping[str, Any]) -> Accept:
-    wanted = tuple(_some_values(constraint))
-    if not _boolean(constraint, "caseInsensitive"):
-        return lambda text: method(text, wanted)
-    lowered = tuple(value.lower() for value in wanted)
-    return lambda text: method(text.lower(), lowered)
+    return _tester(field, accept_number, inverted, clock)
 
 
 def _contains_any(text: str, wanted: tuple[str, ...]) -> bool:
@@ -190,7 +194,21 @@ def _contains_any(text: str, wanted: tuple[str, ...]) -> bool:
     return False
 
 
-def _matches(constraint: Mapping[str, Any]) -> Accept:
+_TEXT_METHODS: dict[str, Callable[[str, tuple[str, ...]], bool]] = {
+    "STR_STARTS_WITH": str.startswith,
+    "STR_ENDS_WITH": str.endswith,
+    "STR_CONTAINS": _contains_any,
+}
+
+
+def _text_test(method: Callable[[str, tuple[str, ...]], bool], wanted: tuple[str, ...], ignores_case: bool) -> Accept:
+    if not ignores_case:
+        return lambda text: method(text, wanted)
+    lowered = tuple(value.lower() for value in wanted)
+    return lambda text: method(text.lower(), lowered)
+
+
+def _pattern(constraint: Mapping[str, Any]) -> Accept:
     # A pattern left out matches everything; an invalid one nothing.
     value = constraint.get("value")
     text = "" if value is None else values.require_entry(value, "the pattern")
@@ -199,32 +217,3 @@ def _matches(constraint: Mapping[str, Any]) -> Accept:
         return lambda text: False
     search = pattern.search
     return lambda text: search(text.encode()) is not None
-
-
-_ACCEPT: dict[str, Callable[[Mapping[str, Any]], Accept]] = {
-    "STR_STARTS_WITH": partial(_text_test, str.startswith),
-    "STR_ENDS_WITH": partial(_text_test, str.endswith),
-    "STR_CONTAINS": partial(_text_test, _contains_any),
-    "REGEX": _matches,
-    "IN_CIDR": lambda constraint: partial(values.contains, values.read_networks(_some_values(constraint))),
-}
-
-
-def _values(constraint: Mapping[str, Any]) -> list[str]:
-    listed = constraint.get("values") or ()
-    if not isinstance(listed, list | tuple):
-        raise Broken("values is no list")
-    return [values.require_entry(value, "a value") for value in listed]
-
-
-def _some_values(constraint: Mapping[str, Any]) -> list[str]:
-    if not (listed := _values(constraint)):
-        raise Broken("has no values")
-    return listed
-
-
-def _boolean(constraint: Mapping[str, Any], key: str) -> bool:
-    value = constraint.get(key, False)
-    if not isinstance(value, bool):
-        raise Broken(f"{key} is neither true nor false")
-    return value

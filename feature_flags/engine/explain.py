@@ -10,14 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from feature_flags.engine import strategies, variants
+from feature_flags.engine import strategies
 from feature_flags.engine.compiler import Prerequisite, compile_flag, is_met, prerequisites_of
 from feature_flags.engine.constraints import BY_NAME, compile_constraint, field_value
-from feature_flags.engine.context import RANDOM, new_random_value
-from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
-from feature_flags.engine.strategies import CODES, IN, Segments, Tools
+from feature_flags.engine.model import RANDOM, CompiledFlag, Context, Flags, Result, new_random_value
+from feature_flags.engine.strategies import CODES, IN, TARGETS, Choice, Segments, Tools
 from feature_flags.engine.values import split_list
-from feature_flags.engine.variants import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def explain(
     moment = flag.clock()
     still = compile_flag(flag.definition, segments, clock=lambda: moment, hostname=flag.hostname)
     result = still.evaluate(fixed, flags)
-    steps = _Walk(still, fixed, flags, segments, segment_names or {}).steps()
+    steps = tuple(_Walk(still, fixed, flags, segments, segment_names or {}).steps())
     missed = [step.label for step in steps if step.kind == "dependency" and not step.passed]
     return Explanation(result, steps, _summary(result, missed[0] if missed else None))
 
@@ -79,64 +77,62 @@ class _Walk:
     ) -> None:
         self.flag, self.context, self.flags = flag, context, flags
         self.segments, self.names = segments, names
-        self.feature, self.definition = flag.definition.feature, flag.definition
+        self.feature = flag.definition.feature
         self.tools = Tools(flag.clock, flag.hostname)
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> Iterable[Step]:
         if self.flag.error:
-            switch = Step("switch", "The flag can be read", False, self.flag.error)
-            return (switch,)
-        on = self.feature.get("enabled") is True
-        switch = Step("switch", "The flag is switched on", on)
-        if not on:
-            return (switch,)
-        dependencies = tuple(self.dependency(document) for document in prerequisites_of(self.feature))
-        if not _all(dependencies):
-            return switch, *dependencies
-        return switch, *dependencies, *self.rules()
+            yield Step("switch", "The flag can be read", False, self.flag.error)
+            return
+        switch = Step("switch", "The flag is switched on", self.feature.get("enabled") is True)
+        yield switch
+        if switch.passed:
+            dependencies = [self.dependency(prerequisite) for prerequisite in prerequisites_of(self.feature)]
+            yield from dependencies
+            if _all(dependencies):
+                yield from self.rules()
 
     def dependency(self, prerequisite: Prerequisite) -> Step:
         parent = self.flags.get(prerequisite.parent)
-        state = "on" if prerequisite.enabled else "off"
         wanted = " or ".join(sorted(prerequisite.variants))
-        note = "There is no such flag." if parent is None else ""
-        if parent is not None and parent.has_parents:
-            note = "It has prerequisites of its own, so it can satisfy nobody."
-        result = None if parent is None else parent.evaluate(self.context, self.flags)
+        note, given = "There is no such flag.", None
+        if parent is not None:
+            note = "It has prerequisites of its own, so it can satisfy nobody." if parent.has_parents else ""
+            given = "on" if parent.evaluate(self.context, self.flags).enabled else "off"
+        state = "on" if prerequisite.enabled else "off"
         return Step(
             "dependency",
             f"{prerequisite.parent} is {state}" + (f" with variant {wanted}" if wanted else ""),
             is_met(prerequisite, self.context, self.flags),
             note,
             field=prerequisite.parent,
-            given=None if result is None else "on" if result.enabled else "off",
+            given=given,
         )
 
     def rules(self) -> Iterable[Step]:
         """Until one passes; its variant comes after it."""
+        own = strategies.flag_choice(self.feature)
         documents = self.feature.get("strategies") or ()
         if not documents:
             yield Step("rule", "The flag has no rule: it is on for everybody", True)
-            yield from self.variant(variants.flag_choice(self.feature))
+            yield from self.variant(own)
         for index, strategy in enumerate(documents):
             children = tuple(self.conditions(strategy))
-            step = Step("rule", self.definition.label(index), _all(children), children=children)
+            step = Step("rule", self.flag.definition.label(index), _all(children), children=children)
             yield step
             if step.passed:
-                yield from self.variant(
-                    variants.strategy_choice(strategy, self.flag.name) or variants.flag_choice(self.feature)
-                )
+                yield from self.variant(strategies.strategy_choice(strategy, self.flag.name) or own)
                 return
 
     def conditions(self, strategy: Mapping[str, Any]) -> Iterable[Step]:
         """All of them, met or not: more than one may have failed."""
         yield from map(self.constraint, strategy.get("constraints") or ())
-        yield from map(self.segment, strategy.get("segments") or ())
-        yield self.rollout(strategy) if strategies.is_rollout(strategy) else self.target(strategy)
-
-    def segment(self, number: int) -> Step:
-        children = tuple(map(self.constraint, self.segments[number]))
-        return Step("segment", self.names.get(number) or f"Segment {number}", _all(children), children=children)
+        for number in strategy.get("segments") or ():
+            children = tuple(map(self.constraint, self.segments[number]))
+            yield Step("segment", self.names.get(number) or f"Segment {number}", _all(children), children=children)
+        rule = strategies.compile_rule(strategy, self.flag.name, self.tools, CODES)
+        passed = (rule(self.context) if callable(rule) else rule) == IN
+        yield (self.rollout if strategies.is_rollout(strategy) else self.target)(strategy, passed)
 
     def constraint(self, constraint: Mapping[str, Any]) -> Step:
         test = compile_constraint(constraint, self.tools.clock)
@@ -148,87 +144,73 @@ class _Walk:
             test(self.context) if callable(test) else test,
             _missing(field, value),
             field=field,
-            operator=BY_NAME[constraint["operator"]].name,
+            operator=constraint["operator"],
             expected=_expected_of(constraint),
             given=value,
             inverted=bool(constraint.get("inverted")),
         )
 
-    def target(self, strategy: Mapping[str, Any]) -> Step:
+    def target(self, strategy: Mapping[str, Any], passed: bool) -> Step:
         name, parameters = strategy["name"], strategy.get("parameters") or {}
-        passed = self.decision(strategy) == IN
         if name == "default":
             return Step("target", "Everybody", passed)
-        if name not in _TARGET_FIELDS:
+        if name not in TARGETS:
             return Step("target", f"Strategy {name}", passed, "This strategy is not known here: it lets nobody in.")
-        field, parameter = _TARGET_FIELDS[name]
+        field, parameter = TARGETS[name]
         expected = enumeration(split_list(parameters.get(parameter) or ""))
         value = self.tools.hostname if name == "applicationHostname" else self.context.get(field)
-        return Step(
-            "target",
-            f"{field} is one of {expected}",
-            passed,
-            _missing(field, value),
-            field=field,
-            expected=expected,
-            given=value,
-        )
+        label = f"{field} is one of {expected}"
+        return Step("target", label, passed, _missing(field, value), field=field, expected=expected, given=value)
 
-    def rollout(self, strategy: Mapping[str, Any]) -> Step:
-        passed = self.decision(strategy) == IN
+    def rollout(self, strategy: Mapping[str, Any], passed: bool) -> Step:
         rollout = strategies.rollout_of(strategy, self.flag.name)
         if rollout is None:
             return Step("rollout", "A percentage", passed, "It has no readable percentage or group: it lets nobody in.")
+        percentage, stickiness, group = rollout
         value = strategies.sticky_value(rollout, self.context, self.tools)
-        number = None if value is None else strategies.bucket(rollout.group, value)
+        bucket = None if value is None else strategies.bucket(group, value)
+        if not percentage:
+            note = "0 % lets nobody in."
+        elif bucket is None:
+            note = f"The context has no {stickiness}, so it cannot be placed."
+        else:
+            note = f"Bucket {bucket} is {'within' if bucket <= percentage else 'beyond'} {percentage}."
         return Step(
             "rollout",
-            rollout_label(rollout.percentage, rollout.stickiness),
+            rollout_label(percentage, stickiness),
             passed,
-            _bucket_note(number, rollout.percentage, rollout.stickiness),
+            note,
             given=self.shown(value),
-            bucket=number,
-            percentage=rollout.percentage,
-            stickiness=rollout.stickiness,
-            group=rollout.group,
+            bucket=bucket,
+            percentage=percentage,
+            stickiness=stickiness,
+            group=group,
         )
 
     def variant(self, choice: Choice | None) -> Iterable[Step]:
         if choice is None:
             return
         names = [variant.name for variant in choice.variants]
-        name = variants.compile_choice(choice, names, names)(self.context)
-        override = variants.override_of(choice, self.context)
-        value = variants.choice_value(choice, self.context)
-        number = variants.variant_bucket(choice, value)
+        override = strategies.override_of(choice, self.context)
+        value = strategies.choice_value(choice, self.context)
+        bucket = strategies.variant_bucket(choice, value)
+        ends = zip(names, (0, *choice.cumulative), choice.cumulative, strict=False)
         yield Step(
             "variant",
-            f"Variant {name}",
+            f"Variant {strategies.compile_choice(choice, names, names)(self.context)}",
             True,
-            f"Chosen by name: {override.field} is listed." if override else f"Bucket {number} of {choice.total}.",
-            expected=_weights(choice),
+            f"Chosen by name: {override.field} is listed." if override else f"Bucket {bucket} of {choice.total}.",
+            expected=", ".join(f"{name} {end - start}" for name, start, end in ends),
             given=self.shown(value),
-            bucket=None if override else number,
+            bucket=None if override else bucket,
             percentage=choice.total,
             stickiness=choice.stickiness,
             group=choice.group,
         )
 
-    def decision(self, strategy: Mapping[str, Any]) -> int:
-        rule = strategies.compile_rule(strategy, self.flag.name, self.tools, CODES)
-        return rule(self.context) if callable(rule) else rule
-
     def shown(self, value: str | None) -> str | None:
         """The value that was hashed, unless it is random."""
         return None if value == self.context[RANDOM] else value
-
-
-# The field a target looks at, and the parameter with those it lets in.
-_TARGET_FIELDS = {
-    "userWithId": ("userId", "userIds"),
-    "remoteAddress": ("remoteAddress", "IPs"),
-    "applicationHostname": ("hostname", "hostNames"),
-}
 
 
 def _all(steps: Iterable[Step]) -> bool:
@@ -271,24 +253,6 @@ def rollout_label(percentage: int, stickiness: str) -> str:
     if stickiness == "default":
         return f"{percentage} % by userId, else sessionId, else drawn at random"
     return f"{percentage} % by {stickiness}"
-
-
-def _bucket_note(bucket: int | None, percentage: int, stickiness: str) -> str:
-    if not percentage:
-        return "0 % lets nobody in."
-    if bucket is None:
-        return f"The context has no {stickiness}, so it cannot be placed."
-    return f"Bucket {bucket} is {'within' if bucket <= percentage else 'beyond'} {percentage}."
-
-
-def _weights(choice: Choice) -> str:
-    """`blue 500, red 500`."""
-    before = (0, *choice.cumulative)
-    shares = [
-        f"{variant.name} {upto - start}"
-        for variant, start, upto in zip(choice.variants, before, choice.cumulative, strict=False)
-    ]
-    return ", ".join(shares)
 
 
 def _summary(result: Result, missed: str | None) -> str:

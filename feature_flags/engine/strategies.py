@@ -1,4 +1,4 @@
-"""One strategy as one function of a context: in, out, or out only because of a percentage.
+"""A strategy as one function of a context: in, out, or out only because of a percentage; and which variant follows.
 
 The caller passes what stands for the three: codes, or at once the results they lead to.
 """
@@ -6,14 +6,15 @@ The caller passes what stands for the three: codes, or at once the results they 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import mmh3
 
 from feature_flags.engine.constraints import CLOCK_FIELD, Test, compile_constraint, field_value
-from feature_flags.engine.context import random_value
-from feature_flags.engine.model import Broken, Clock, Context
+from feature_flags.engine.model import RANDOM, Broken, Clock, Context, Variant, random_value
 from feature_flags.engine.values import (
     contains,
     read_networks,
@@ -40,6 +41,12 @@ _PERCENTAGES = {
     "gradualRolloutSessionId": "percentage",
     "gradualRolloutRandom": "percentage",
 }
+# What is looked at (a field of the context, but for the host name), and the parameter that lists what is let in.
+TARGETS = {
+    "userWithId": ("userId", "userIds"),
+    "remoteAddress": ("remoteAddress", "IPs"),
+    "applicationHostname": ("hostname", "hostNames"),
+}
 _COUNT = re.compile(r"\+?[0-9]+", re.ASCII)
 
 
@@ -62,17 +69,11 @@ def compile_strategy(
     strategy: Mapping[str, Any], flag: str, segments: Segments, tools: Tools, outcomes: Outcomes[T]
 ) -> Decide[T] | T:
     """How a strategy decides, or its outcome when no context can change it. Raises Broken for what cannot be read."""
-    out = outcomes[OUT]
     rule = compile_rule(strategy, flag, tools, outcomes)
-    tests: list[Test] = []
-    never = False
-    for constraint in constraints_of(strategy, segments):
-        test = compile_constraint(constraint, tools.clock)
-        if callable(test):
-            tests.append(test)
-        else:
-            never = never or not test
-    return out if never else _guarded(tests, rule, out)
+    tests = [compile_constraint(constraint, tools.clock) for constraint in constraints_of(strategy, segments)]
+    if False in tests:
+        return outcomes[OUT]
+    return _guarded([test for test in tests if callable(test)], rule, outcomes[OUT])
 
 
 def constraints_of(strategy: Mapping[str, Any], segments: Segments) -> list[Mapping[str, Any]]:
@@ -93,12 +94,10 @@ def compile_rule(strategy: Mapping[str, Any], flag: str, tools: Tools, outcomes:
     if name in _PERCENTAGES:
         rollout = rollout_of(strategy, flag)
         return outcomes[OUT] if rollout is None else _rollout(rollout, tools, outcomes)
-    compile_target = _TARGETS.get(name)
+    if name in TARGETS:
+        return _target(name, strategy.get("parameters") or {}, tools, outcomes)
     # A custom strategy is known to its own client, not here.
-    if compile_target is None:
-        return outcomes[OUT]
-    compiled: Decide[T] | T = compile_target(strategy.get("parameters") or {}, tools, outcomes)
-    return compiled
+    return outcomes[OUT]
 
 
 def _guarded(tests: Sequence[Test], rule: Decide[T] | T, out: T) -> Decide[T] | T:
@@ -137,8 +136,11 @@ def rollout_of(strategy: Mapping[str, Any], flag: str) -> Rollout | None:
     """The percentage of a rollout strategy; None when a parameter is missing, so that it matches no context."""
     parameters = strategy.get("parameters") or {}
     name = strategy["name"]
-    percentage = _count(parameters.get(_PERCENTAGES[name]))
-    if percentage is None:
+    given = parameters.get(_PERCENTAGES[name])
+    if given is None or not _COUNT.fullmatch(require_text(given, "the percentage")):
+        return None
+    percentage = int(given.lstrip("+0")[:21] or "0")
+    if percentage >= 2**64:  # more than the reference engine reads
         return None
     if name == "gradualRolloutRandom":
         return Rollout(min(percentage, 100), "random", require_hashable(flag, "the name of the flag"))
@@ -155,14 +157,6 @@ def rollout_of(strategy: Mapping[str, Any], flag: str) -> Rollout | None:
     if percentage > 100:
         raise Broken(f"a rollout of {percentage} %")
     return Rollout(percentage, stickiness, require_hashable(group, "the group"))
-
-
-def is_split(strategy: Mapping[str, Any], flag: str) -> bool:
-    """Whether a percentage between 0 and 100 decides."""
-    if not is_rollout(strategy):
-        return False
-    rollout = rollout_of(strategy, flag)
-    return rollout is not None and 0 < rollout.percentage < 100
 
 
 def is_rollout(strategy: Mapping[str, Any]) -> bool:
@@ -223,23 +217,19 @@ def _rollout(rollout: Rollout, tools: Tools, outcomes: Outcomes[T]) -> Decide[T]
     return decide
 
 
-def _listed(parameters: Mapping[str, Any], key: str) -> list[str]:
-    return split_list(require_text(parameters.get(key, ""), key))
-
-
-def _user_ids(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
+def _target(name: str, parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     out, _, inside = outcomes
-    if parameters.get("userIds") is None:
+    key = TARGETS[name][1]
+    if name != "applicationHostname" and parameters.get(key) is None:
         return out
-    ids = frozenset(require_entry(piece, "a user id") for piece in _listed(parameters, "userIds"))
-    return lambda context, flags=None: inside if context.get("userId") in ids else out
-
-
-def _addresses(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
-    out, _, inside = outcomes
-    if parameters.get("IPs") is None:
-        return out
-    wanted = read_networks(require_name(piece, "an address") for piece in _listed(parameters, "IPs"))
+    listed = split_list(require_text(parameters.get(key, ""), key))
+    if name == "userWithId":
+        ids = frozenset(require_entry(piece, "a user id") for piece in listed)
+        return lambda context, flags=None: inside if context.get("userId") in ids else out
+    if name == "applicationHostname":
+        hosts = {require_name(piece, "a host name").replace('\\"', '"').lower() for piece in listed}
+        return inside if tools.hostname in hosts else out
+    wanted = read_networks(require_name(piece, "an address") for piece in listed)
 
     def decide(context: Context, flags: object = None) -> T:
         address = context.get("remoteAddress")
@@ -248,22 +238,133 @@ def _addresses(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T
     return decide
 
 
-def _hosts(parameters: Mapping[str, Any], tools: Tools, outcomes: Outcomes[T]) -> T:
-    names = _listed(parameters, "hostNames")
-    wanted = {require_name(name, "a host name").replace('\\"', '"').lower() for name in names}
-    return outcomes[IN if tools.hostname in wanted else OUT]
+# --- Variants: overrides first, then weights over a hash --------------------------------------------------------------
+
+# A seed of their own, so that a variant does not follow from the rollout bucket.
+VARIANT_SEED = 86028157
 
 
-_TARGETS: dict[str, Callable[[Mapping[str, Any], Tools, Outcomes[Any]], Any]] = {
-    "userWithId": _user_ids,
-    "remoteAddress": _addresses,
-    "applicationHostname": _hosts,
-}
+class Override(NamedTuple):
+    field: str
+    values: frozenset[str]
+    position: int
 
 
-def _count(value: object) -> int | None:
-    """A whole number as the reference engine reads it; None for another text, which matches no context."""
-    if value is None or not _COUNT.fullmatch(require_text(value, "the percentage")):
+class Choice(NamedTuple):
+    """Everything a choice depends on. `stickiness` is a field or `default`; without one, a random value is hashed."""
+
+    variants: tuple[Variant, ...]
+    cumulative: list[int]
+    overrides: tuple[Override, ...]
+    stickiness: str
+    group: str
+
+    @property
+    def total(self) -> int:
+        return self.cumulative[-1]
+
+    @property
+    def only(self) -> int | None:
+        """The index of the variant every context gets; None when something has to be decided."""
+        index = bisect_left(self.cumulative, 1)
+        return index if self.cumulative[index] == self.total and not self.overrides else None
+
+
+def flag_choice(feature: Mapping[str, Any]) -> Choice | None:
+    """The flag's own variants: grouped by its name, with the stickiness of the first; None without any."""
+    documents = feature.get("variants") or ()
+    if not documents:
         return None
-    number = int(str(value).lstrip("+0")[:21] or "0")
-    return number if number < 2**64 else None
+    overrides = [
+        Override(
+            require_text(override.get("contextName"), "the field of an override"),
+            frozenset(override.get("values") or ()),
+            index,
+        )
+        for index, document in enumerate(documents)
+        for override in document.get("overrides") or ()
+    ]
+    return _choice(documents, documents[0].get("stickiness"), feature["name"], overrides)
+
+
+def strategy_choice(strategy: Mapping[str, Any], flag: str) -> Choice | None:
+    """A strategy's variants, with the strategy's stickiness and group: the variants' own are not looked at."""
+    documents = strategy.get("variants") or ()
+    if not documents:
+        return None
+    parameters = strategy.get("parameters") or {}
+    return _choice(documents, parameters.get("stickiness"), parameters.get("groupId", flag))
+
+
+def _choice(
+    documents: Sequence[Mapping[str, Any]], stickiness: object, group: object, overrides: Sequence[Override] = ()
+) -> Choice | None:
+    variants, weights = [], []
+    for document in documents:
+        payload, weight = document.get("payload"), document.get("weight")
+        name = require_text(document.get("name"), "the name of a variant")
+        variants.append(Variant(name, dict(payload) if payload else None, True))
+        if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
+            raise Broken("the weight of a variant is no whole number")
+        weights.append(weight)
+    if not sum(weights):
+        # Our form refuses it and the reference engine fails on it: there is no variant.
+        return None
+    stickiness = require_text("default" if stickiness is None else stickiness, "the stickiness")
+    group = require_hashable(group, "the group")
+    return Choice(tuple(variants), list(accumulate(weights)), tuple(overrides), stickiness, group)
+
+
+def compile_choice(choice: Choice, outcomes: Sequence[T], overridden: Sequence[T]) -> Callable[..., T]:
+    """A function from a context to what the chosen variant leads to; like a flag it may be handed the other flags.
+
+    Both sequences go by the index of the variant: `outcomes` for the weights, `overridden` for an override.
+    """
+    murmur, prefix, total, cumulative = mmh3.hash, f"{choice.group}:", choice.total, choice.cumulative
+    first, second = sticky_fields(choice)
+
+    def weighted(context: Context, flags: object = None) -> T:
+        value = context.get(first)
+        if value is None:
+            value = context.get(second)
+            if value is None:
+                value = random_value(context)
+        return outcomes[bisect_left(cumulative, murmur(prefix + value, VARIANT_SEED, False) % total + 1)]
+
+    if not choice.overrides:
+        return weighted
+
+    def choose(context: Context, flags: object = None) -> T:
+        override = override_of(choice, context)
+        return weighted(context) if override is None else overridden[override.position]
+
+    return choose
+
+
+def override_of(choice: Choice, context: Context) -> Override | None:
+    """The first override that names the caller."""
+    for override in choice.overrides:
+        if context.get(override.field) in override.values:
+            return override
+    return None
+
+
+def choice_value(choice: Choice, context: Context) -> str:
+    """What goes into the hash."""
+    first, second = sticky_fields(choice)
+    value = context.get(first, context.get(second))
+    return random_value(context) if value is None else value
+
+
+def variant_bucket(choice: Choice, value: str) -> int:
+    """1 to the total: the first variant whose summed weight reaches it is chosen."""
+    return mmh3.hash(f"{choice.group}:{value}", VARIANT_SEED, False) % choice.total + 1
+
+
+def sticky_fields(choice: Choice) -> tuple[str, str]:
+    """The fields whose value decides, in their order; without either a random value does."""
+    if choice.stickiness == "default":
+        return "userId", "sessionId"
+    # The time identifies no context; the reference engine takes a random value.
+    field = RANDOM if choice.stickiness == CLOCK_FIELD else choice.stickiness
+    return field, field

@@ -1,14 +1,18 @@
-"""What a form refuses in a constraint: all that breaks a flag, and all that would never do what its author meant."""
+"""What a form refuses in a constraint: what breaks a flag, what would never do what its author meant, and what the
+SDKs that evaluate for themselves read in different ways.
+
+The last is measured with unleash-client 6.12.1 (Node, an evaluator of its own) and yggdrasil-engine 2.0.0 (in the SDKs
+for Python, Ruby, .NET and Java, and in Edge). Table and versions: docs/flags.md.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feature_flags.engine.constraints import BY_NAME, Operator
-from feature_flags.engine.patterns import compile_pattern
+from feature_flags.engine.constraints import BY_NAME, CLOCK_FIELD, Operator, compile_pattern
 from feature_flags.engine.values import (
     BLANKS,
     looks_like_date,
@@ -26,16 +30,29 @@ MAX_PATTERN = 1_000
 # Neither PostgreSQL nor UTF-8 can hold them. Not from `lib`, which knows Django: the engine is pure.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
+Constraint = Mapping[str, Any]
 Problem = tuple[str, str]
 
 
-def constraint_problems(constraint: Mapping[str, Any]) -> list[Problem]:
+def constraint_problems(constraint: Constraint) -> list[Problem]:
     """What is wrong, as (key, sentence) with the keys of the document; empty when a form may take it."""
-    problems = _field_problems(constraint.get("contextName"))
+    found = _field_problem(constraint.get("contextName"))
+    problems = [("contextName", found)] if found else []
     operator = BY_NAME.get(str(constraint.get("operator") or ""))
     if operator is None:
         return [*problems, ("operator", "Choose one of the operators offered.")]
-    problems += _values_problems(constraint, operator) if operator.many else _value_problems(constraint, operator)
+    if operator.many:
+        if constraint.get("value") not in (None, ""):
+            problems.append(("value", "This operator takes a list of values, not one value."))
+        if found := _list_problem(constraint.get("values"), operator):
+            problems.append(("values", found))
+    else:
+        if constraint.get("values"):
+            problems.append(("values", "This operator takes one value, not a list."))
+        value = constraint.get("value")
+        is_given = isinstance(value, str) and value.strip(BLANKS)
+        if found := _value_problem(operator.kind, value) if is_given else "Give a value.":
+            problems.append(("value", found))
     if constraint.get("caseInsensitive") and not operator.has_case:
         problems.append(("caseInsensitive", "Upper and lower case only matter to text operators and patterns."))
     if not all(isinstance(constraint.get(key, False), bool) for key in ("inverted", "caseInsensitive")):
@@ -43,90 +60,297 @@ def constraint_problems(constraint: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def _field_problems(field: object) -> list[Problem]:
+def _field_problem(field: object) -> str:
     if not isinstance(field, str) or not field.strip(BLANKS):
-        return [("contextName", "Name the field to look at.")]
+        return "Name the field to look at."
     if field != field.strip(BLANKS):
-        return [("contextName", "A field name has no blanks around it.")]
+        return "A field name has no blanks around it."
     if len(field) > MAX_FIELD:
-        return [("contextName", f"A field name has at most {MAX_FIELD} characters.")]
-    return [("contextName", problem) for problem in _text_problems(field, raw_text=True)]
+        return f"A field name has at most {MAX_FIELD} characters."
+    if found := _text_problem(field):
+        return found
+    return "It cannot hold a quote: Unleash clients would switch the flag off." if '"' in field else ""
 
 
-def _values_problems(constraint: Mapping[str, Any], operator: Operator) -> list[Problem]:
-    values = constraint.get("values")
-    problems = []
-    if constraint.get("value") not in (None, ""):
-        problems.append(("value", "This operator takes a list of values, not one value."))
+def _list_problem(values: object, operator: Operator) -> str:
     if not isinstance(values, list | tuple) or not values:
-        return [*problems, ("values", "Give at least one value.")]
+        return "Give at least one value."
     if len(values) > MAX_VALUES:
-        return [*problems, ("values", f"At most {MAX_VALUES:,} values; this list has {len(values):,}.")]
-    for value in values:
-        if found := _entry_problem(value, operator):
-            # One is enough: a pasted list goes wrong in the same way everywhere.
-            return [*problems, ("values", found)]
-    return problems
+        return f"At most {MAX_VALUES:,} values; this list has {len(values):,}."
+    # The first is enough: a pasted list goes wrong in the same way everywhere.
+    return next(filter(None, (_value_problem(operator.kind, value) for value in values)), "")
 
 
-def _entry_problem(value: object, operator: Operator) -> str:
+def _value_problem(kind: str, value: object) -> str:
     if not isinstance(value, str):
         return "Every value is a text."
-    if found := _text_problems(value):
-        return found[0]
-    if operator.kind == "text" and not value:
+    if found := _text_problem(value):
+        return found
+    if kind == "text" and not value:
         return "An empty value would match everybody."
-    if operator.kind == "cidr" and read_network(value) is None:
+    if kind == "cidr" and read_network(value) is None:
         return f"“{value}” is neither an address nor a network such as 10.0.0.0/8."
-    return ""
-
-
-def _value_problems(constraint: Mapping[str, Any], operator: Operator) -> list[Problem]:
-    value = constraint.get("value")
-    problems = []
-    if constraint.get("values"):
-        problems.append(("values", "This operator takes one value, not a list."))
-    if not isinstance(value, str) or not value.strip(BLANKS):
-        return [*problems, ("value", "Give a value.")]
-    found = [*_text_problems(value), *filter(None, [_KINDS[operator.kind](value)])]
-    return problems + [("value", problem) for problem in found[:1]]
-
-
-def _text_problems(text: str, raw_text: bool = False) -> list[str]:
-    if _UNSTORABLE.search(text):
-        return ["It holds characters that cannot be stored (NUL or half a pair)."]
-    if text.endswith("\\"):
-        return ["It cannot end with a backslash: Unleash clients would switch the flag off."]
-    if raw_text and '"' in text:
-        return ["It cannot hold a quote: Unleash clients would switch the flag off."]
-    return []
-
-
-def _number(value: str) -> str:
-    number = value_number(value)
-    if number is None or not math.isfinite(number):
+    if kind == "number" and ((number := value_number(value)) is None or not math.isfinite(number)):
         return f"“{value}” is no number. Write 7, 7.5 or -7, with a point and without blanks."
-    return ""
-
-
-def _date(value: str) -> str:
-    if not looks_like_date(value) or read_date(value) is None:
+    if kind == "date" and (not looks_like_date(value) or read_date(value) is None):
         return f"“{value}” is no date with time and zone. Write 2026-01-31T12:00:00Z or 2026-01-31T12:00:00+01:00."
-    return ""
-
-
-def _version(value: str) -> str:
-    if not looks_like_version(value) or read_version(value) is None:
+    if kind == "semver" and (not looks_like_version(value) or read_version(value) is None):
         return f"“{value}” is no version. Write three numbers such as 1.2.3 or 1.2.3-beta.1, without a leading v."
-    return ""
-
-
-def _pattern(value: str) -> str:
-    if len(value) > MAX_PATTERN:
+    if kind == "regex" and len(value) > MAX_PATTERN:
         return f"A pattern has at most {MAX_PATTERN:,} characters."
-    if compile_pattern(value) is None:
+    if kind == "regex" and compile_pattern(value) is None:
         return "This is no pattern RE2 understands: it has no look-around and no back-references."
     return ""
 
 
-_KINDS: dict[str, Callable[[str], str]] = {"number": _number, "date": _date, "semver": _version, "regex": _pattern}
+def _text_problem(text: str) -> str:
+    if _UNSTORABLE.search(text):
+        return "It holds characters that cannot be stored (NUL or half a pair)."
+    if text.endswith("\\"):
+        return "It cannot end with a backslash: Unleash clients would switch the flag off."
+    return ""
+
+
+# --- Where SDKs disagree ----------------------------------------------------------------------------------------------
+
+# What JavaScript's trim() takes off: unleash-client does so with every value of a list.
+_JS_BLANKS = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+# JavaScript finds something under these names in every context.
+_JS_NAMES = re.compile(
+    "properties|constructor|to(Locale)?String|valueOf|hasOwnProperty|isPrototypeOf|propertyIsEnumerable"
+    "|__proto__|__(define|lookup)[GS]etter__"
+)
+_LENGTH = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+_SAFE_INTEGER = 2**53 - 1
+_MAX_VERSION = 256
+
+_NOTES = {
+    "number": "a plain number such as 7 or 7.5: no blanks, not empty, no 0x10, no inf",
+    "date": "a moment such as 2026-01-31T12:00:00Z at the top level of the context, or nothing for now",
+    "semver": "a version such as 1.2.3, without blanks around it",
+    "cidr": "one address, without a zone (%eth0) or prefix (/24)",
+}
+#: The same for a field that a percentage or a variant goes by.
+HASHED = "a text of plain ASCII that is not empty; userId and sessionId at the top level of the context"
+#: The same for the user id of a target.
+NAMED = "a text at the top level of the context"
+
+
+def context_note(operator: str) -> str:
+    """What a context has to bring so that all SDKs read it alike; empty for operators that take any text."""
+    known = BY_NAME.get(operator)
+    return _NOTES.get(known.kind, "") if known else ""
+
+
+def shared_constraint(constraint: Constraint) -> dict[str, Any]:
+    """The same constraint (keys of the document) in a form that SDKs read alike, as far as its meaning stays."""
+    shared = dict(constraint)
+    try:
+        if constraint.get("operator") == "REGEX" and compile_pattern(constraint["value"]) is not None:
+            shared["value"] = shared_pattern(constraint["value"])
+        elif constraint.get("operator") == "IN_CIDR":
+            shared["values"] = [_plain_network(value) for value in constraint["values"]]
+    except (Unshared, AttributeError, KeyError, TypeError):
+        pass  # It stays as it is: `constraint_problems` or `disagreements` refuses it.
+    return shared
+
+
+def _plain_network(value: str) -> str:
+    """`10.0.0.0/255.0.0.0` and `/+8` as `/8`; what is no network stays."""
+    address, _, prefix = value.partition("/")
+    if not prefix or _LENGTH.fullmatch(prefix):
+        return value
+    found = read_network(value)
+    return f"{address}/{found[1].bit_count()}" if found else value
+
+
+def disagreements(constraint: Constraint) -> Iterator[Problem]:
+    """What SDKs read in two ways of a constraint in its shared form, as (key, sentence)."""
+    field, operator = constraint.get("contextName"), BY_NAME.get(str(constraint.get("operator")))
+    if operator is None or not isinstance(field, str):
+        return
+    if problem := field_problem(field):
+        yield "contextName", problem
+    elif (operator.kind == "date") != (field == CLOCK_FIELD):
+        yield "contextName", f"Dates are compared with {CLOCK_FIELD}, and only they: Unleash's Node SDK knows no other."
+    values = constraint.get("values")
+    if operator.many and isinstance(values, list | tuple):
+        texts = [value for value in values if isinstance(value, str)]
+        if "" in texts:
+            yield "values", "Unleash's Node SDK leaves an empty value out, the others compare with it."
+        if any(text != text.strip(_JS_BLANKS) for text in texts):
+            instead = " For blanks that matter use a pattern." if operator.kind == "text" else ""
+            yield "values", f"Unleash's Node SDK takes blanks off around a value, the others do not.{instead}"
+    elif isinstance(value := constraint.get("value"), str) and (problem := _disagreement(operator.kind, value)):
+        yield "value", problem
+
+
+def _disagreement(kind: str, value: str) -> str:
+    if kind == "date" and value[17:19] == "60":
+        return "Unleash's Node SDK knows no leap second."
+    if kind == "semver":
+        numbers = re.findall(r"[0-9]+", value.partition("+")[0])
+        if len(value) > _MAX_VERSION or any(len(number) > 20 or int(number) >= _SAFE_INTEGER for number in numbers):
+            return f"A version has at most {_MAX_VERSION} characters, and no number in it beyond {_SAFE_INTEGER - 1}."
+    if kind == "regex":
+        try:
+            shared_pattern(value)
+        except Unshared as problem:
+            return str(problem)
+    return ""
+
+
+def field_problem(field: str) -> str:
+    """Why no rule or percentage should go by this field of a context; empty when it may."""
+    is_known = _JS_NAMES.fullmatch(field)
+    return f"JavaScript has a {field} of its own in every context: take another name." if is_known else ""
+
+
+def stickiness_problem(stickiness: str) -> str:
+    if stickiness == CLOCK_FIELD:
+        return f"Unleash's Node SDK lets nobody in by {CLOCK_FIELD}."
+    return field_problem(stickiness) or _raw_problem(stickiness)
+
+
+def group_problem(group: str) -> str:
+    """The group is hashed: unleash-client takes the low byte of each character, the others UTF-8."""
+    return _raw_problem(group) if group.isascii() else "Clients hash other characters than ASCII in different ways."
+
+
+def _raw_problem(text: str) -> str:
+    if '"' in text or text.endswith("\\"):
+        return "It holds no quote and no backslash at its end: Unleash clients would switch the flag off."
+    return ""
+
+
+def identifier_problem(identifier: str) -> str:
+    if identifier != identifier.strip(_JS_BLANKS + "\x85"):
+        return "A user id has no blanks around it."
+    if identifier.endswith("\\"):
+        return "A user id cannot end with a backslash: Unleash clients would switch the flag off."
+    return ""
+
+
+# --- Patterns that all read alike -------------------------------------------------------------------------------------
+
+_MAX_DEPTH = 100
+_CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": r"\t\n\f\r "}
+_ESCAPE = r"\\x(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{2})|\\[pP](?:\{[^}]*\}|.)|\\."
+_TOKEN = re.compile(
+    r"\\Q(?P<quoted>.*?)(?:\\E|\Z)"
+    rf"|(?P<escape>{_ESCAPE})"
+    r"|\(\?P?<(?P<name>[^>]*)>"
+    r"|\(\?(?P<options>[^:)]*)[:)]"
+    r"|(?P<klass>\[\^?)"
+    r"|(?P<count>\{[0-9]+(?:,[0-9]*)?\})"
+    r"|(?P<other>.)",
+    re.DOTALL,
+)
+_ITEM = re.compile(rf"(?P<named>\[:\^?[a-z]+:\])|(?P<escape>{_ESCAPE})|(?P<other>.)", re.DOTALL)
+_OPTIONS = re.compile(r"\(\?(?::|[imsU]+(?:-[imsU]+)?[:)]|-[imsU]+[:)])")
+_PROPERTY = re.compile(r"\\([pP])\{?(\^?)([^}]*)\}?", re.DOTALL)
+
+
+class Unshared(ValueError):
+    """A pattern that the regular expressions of two SDKs read in different ways; with what to write instead."""
+
+
+def shared_pattern(pattern: str) -> str:
+    """A valid pattern in the words that RE2 (here), re2js (Node) and Rust's regex (yggdrasil) read alike.
+
+    It matches what RE2 matches with the original. Rust's `\\d`, `\\w`, `\\s` and `\\b` go by Unicode, and its classes
+    know `[a&&b]` and `[[a]]`. Raises Unshared where there is no such form.
+    """
+    return _Rewriting(pattern).run()
+
+
+class _Rewriting:
+    def __init__(self, pattern: str) -> None:
+        self.pattern, self.at = pattern, 0
+
+    def run(self) -> str:
+        parts, depth = [], 0
+        while found := _TOKEN.match(self.pattern, self.at):
+            self.at = found.end()
+            opens = found[0].startswith("(")
+            depth += opens - (found[0] == ")" or (opens and found[0].endswith(")")))
+            if depth > _MAX_DEPTH:
+                raise Unshared(f"Its groups are nested more than {_MAX_DEPTH} deep.")
+            parts.append(self._part(found))
+        return "".join(parts)
+
+    def _part(self, found: re.Match[str]) -> str:
+        if found["quoted"] is not None:
+            return "".join("\\" + char if char in r"\.+*?()|[]{}^$" else char for char in found["quoted"])
+        if found["escape"]:
+            return self._escape(found["escape"])
+        if found["klass"]:
+            return self._class(found["klass"])
+        if found["name"] is not None:
+            # Nothing looks at groups, and engines disagree about their names.
+            return "(?:"
+        if found["options"] is not None:
+            group = found[0]
+            if not _OPTIONS.fullmatch(group):
+                raise Unshared(f"Clients disagree about {group}. Of the options use i, m, s and U.")
+            if group.endswith(")") and self.pattern[self.at : self.at + 1] in {"*", "+", "?", "{"}:
+                raise Unshared(f"Clients disagree about what {self.pattern[self.at]} repeats after {group}.")
+        return r"\{" if found["other"] == "{" else found[0]
+
+    def _escape(self, escape: str) -> str:
+        letter = escape[1]
+        if letter in "dws":
+            return f"[{_CLASSES[letter]}]"
+        if letter in "DWS":
+            return f"[^{_CLASSES[letter.lower()]}]"
+        if letter in "bB":
+            raise Unshared(rf"Clients disagree about \{letter}: write (^|[^0-9A-Za-z_]) or ([^0-9A-Za-z_]|$) for it.")
+        return escape if letter in "Az" else _sign(escape)
+
+    def _class(self, opening: str) -> str:
+        items: list[str] = []
+        while found := _ITEM.match(self.pattern, self.at):
+            if found[0] == "]" and items:
+                self.at = found.end()
+                return f"{opening}{''.join(items)}]"
+            self.at = found.end()
+            items.append(self._item(found))
+        # Without an end: no pattern at all.
+        return opening + "".join(items)
+
+    def _item(self, found: re.Match[str]) -> str:
+        if found["named"]:
+            return found[0]
+        if (letter := found[0][1:2]) and letter in _CLASSES:
+            return _CLASSES[letter]
+        low = _member(found)
+        if (found["escape"] or "")[1:2] in ("p", "P") or self.pattern[self.at : self.at + 1] != "-":
+            return low
+        high = _ITEM.match(self.pattern, self.at + 1)
+        if high is None or high[0] == "]":
+            return low
+        self.at = high.end()
+        return f"{low}-{_member(high)}"
+
+
+def _member(found: re.Match[str]) -> str:
+    """One character of a class."""
+    if found["escape"]:
+        if found[0][1] in "DWS":
+            raise Unshared(rf"Clients disagree about \{found[0][1]} among others: write the characters themselves.")
+        return _sign(found["escape"])
+    return "\\" + found[0] if found[0] in "[]^-&~" else found[0]
+
+
+def _sign(escape: str) -> str:
+    """An escape that stands for characters, in a class or outside."""
+    letter = escape[1]
+    if found := _PROPERTY.fullmatch(escape) if letter in "pP" else None:
+        kind, inverse, name = found.groups()
+        if name == "C":
+            raise Unshared(r"Clients disagree about \p{C}: write \p{Cc}, \p{Cf} or \p{Co}.")
+        return f"\\{kind.swapcase() if inverse else kind}{{{name}}}"
+    is_letter = letter.isascii() and letter.isalnum()
+    if letter in "<>" or (is_letter and letter not in "aftnrv" and not (letter == "x" and len(escape) > 2)):
+        raise Unshared(f"Clients disagree about {escape}. Write the character itself, or \\x41 for it.")
+    return escape

@@ -115,31 +115,21 @@ def date_of(seconds: float) -> int:
 def read_date(text: str) -> int | None:
     """The date a text stands for, or None. Blanks, other fractions and offsets without colon are allowed."""
     found = _CONTEXT_DATE.fullmatch(text)
-    if found is None:
+    # Years of the reference engine; eight signs first, since int() refuses texts of some thousand.
+    if found is None or len(found[1]) > 8 or not -262_143 <= int(found[1]) <= 262_142:
         return None
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
-    days = _days(year, int(month), int(day))
-    seconds = _seconds(int(hour), int(minute), min(int(second), 59))
-    offset = _seconds(int(offset_hours or 0), int(offset_minutes or 0), 0)
-    if days is None or seconds is None or offset is None or int(second) > 60:
+    hour, minute, second, offset_hours, offset_minutes = (int(part or 0) for part in found.group(4, 5, 6, 9, 10))
+    if max(hour, offset_hours) > 23 or max(minute, offset_minutes) > 59 or second > 60:
         return None
-    seconds -= offset if sign == "+" else -offset
-    nanoseconds = int((fraction or "0")[:9].ljust(9, "0")) + (1_000_000_000 if int(second) == 60 else 0)
-    return (days * 86_400 + seconds) * _SECOND + nanoseconds
-
-
-def _days(year: str, month: int, day: int) -> int | None:
-    if len(year) > 8 or not -262_143 <= int(year) <= 262_142:
-        return None
-    cycle, rest = divmod(int(year), 400)
+    cycle, year = divmod(int(found[1]), 400)
     try:
-        return date(rest + 400, month, day).toordinal() + (cycle - 1) * _CYCLE
+        days = date(year + 400, int(found[2]), int(found[3])).toordinal() + (cycle - 1) * _CYCLE
     except ValueError:
         return None
-
-
-def _seconds(hours: int, minutes: int, seconds: int) -> int | None:
-    return None if hours > 23 or minutes > 59 else hours * 3600 + minutes * 60 + seconds
+    offset = (offset_hours * 60 + offset_minutes) * 60
+    seconds = (days * 24 + hour) * 3600 + minute * 60 + min(second, 59) - (offset if found[8] == "+" else -offset)
+    nanoseconds = int((found[7] or "0")[:9].ljust(9, "0")) + (1_000_000_000 if second == 60 else 0)
+    return seconds * _SECOND + nanoseconds
 
 
 # --- Semantic versions 2.0: as keys that compare ----------------------------------------------------------------------
@@ -168,17 +158,26 @@ def read_version(text: str) -> Version | None:
     if found is None or max(map(len, found.group(1, 2, 3))) > 20:
         return None
     key = tuple(map(int, found.group(1, 2, 3)))
-    return (*key, _pre_release(found[4]) if found[4] else (1,)) if max(key) < 2**64 else None
-
-
-def _pre_release(text: str) -> tuple[Any, ...]:
-    """Numbers below words, numbers by size (length first: they may be of any), words by ASCII, shorter lists first."""
-    return (0, *((0, len(part), part) if part.isdigit() else (1, 0, part) for part in text.split(".")))
+    if max(key) >= 2**64:
+        return None
+    if not found[4]:
+        return *key, (1,)
+    # Numbers below words, numbers by size (length first: they may be of any), words by ASCII, shorter lists first.
+    parts = ((0, len(part), part) if part.isdigit() else (1, 0, part) for part in found[4].split("."))
+    return *key, (0, *parts)
 
 
 # --- Addresses and networks: a v4 address inside a v6 one stays a v6 address ------------------------------------------
 
 _PREFIX = re.compile(r"\+?[0-9]+")
+
+
+def _ones(length: int, v6: bool) -> int:
+    width = 128 if v6 else 32
+    return (1 << width) - (1 << (width - length))
+
+
+_V4_MASKS = frozenset(_ones(length, False) for length in range(33))
 
 # By version: for each mask the networks that have it.
 Networks = dict[bool, list[tuple[int, frozenset[int]]]]
@@ -197,8 +196,15 @@ def read_network(text: str) -> tuple[bool, int, int] | None:
     """(is it v6, mask, network) of an address or CIDR, host bits allowed; None for other texts."""
     address, slash, prefix = text.partition("/")
     v6 = ":" in address
-    number = read_address(address)
-    mask = _mask(prefix, v6) if slash else _ones(128 if v6 else 32, v6)
+    number, length = read_address(address), 128 if v6 else 32
+    if _PREFIX.fullmatch(prefix):
+        given = int(prefix.lstrip("+0")[:4] or "0")
+        mask = _ones(given, v6) if given <= length else None
+    elif slash:  # v4 takes a mask, too, such as 255.255.0.0
+        mask = None if v6 or ":" in prefix else read_address(prefix)
+        mask = mask if mask in _V4_MASKS else None
+    else:
+        mask = _ones(length, v6)
     return None if number is None or mask is None else (v6, mask, number & mask)
 
 
@@ -216,24 +222,24 @@ def contains(networks: Networks, text: str) -> bool:
     return address is not None and any(address & mask in found for mask, found in networks[":" in text])
 
 
-def _mask(prefix: str, v6: bool) -> int | None:
-    """From a length, or for v4 from a mask such as 255.255.0.0."""
-    if _PREFIX.fullmatch(prefix):
-        length = int(prefix.lstrip("+0")[:4] or "0")
-        return _ones(length, v6) if length <= (128 if v6 else 32) else None
-    mask = None if v6 or ":" in prefix else read_address(prefix)
-    return mask if mask in _V4_MASKS else None
-
-
-def _ones(length: int, v6: bool) -> int:
-    width = 128 if v6 else 32
-    return (1 << width) - (1 << (width - length))
-
-
-_V4_MASKS = frozenset(_ones(length, False) for length in range(33))
-
-
 # --- Payloads ---------------------------------------------------------------------------------------------------------
+
+_READERS: dict[str, Callable[[str], Any]] = {"string": str, "integer": int, "float": float, "object": json.loads}
+
+
+def read_payload(text: str, value_type: str) -> Any:
+    """The value that a payload's text stands for, of any type but boolean; ValueError."""
+    if value_type == "integer" and not re.fullmatch(r"-?[0-9]{1,4000}", text, re.ASCII):
+        raise ValueError(text)
+    try:
+        value = _READERS[value_type](text)
+    except RecursionError:
+        raise ValueError(text) from None
+    if value_type == "float" and not math.isfinite(value):
+        raise ValueError(text)
+    if value_type == "object" and not isinstance(value, dict | list):
+        raise ValueError(text)
+    return value
 
 
 def value_of(definition: Definition, variant: Variant) -> Any:
@@ -253,34 +259,3 @@ def value_of(definition: Definition, variant: Variant) -> Any:
         return read_payload(text, definition.value_type)
     except ValueError:
         raise Broken(f"the payload of variant {variant.name} is not of type {definition.value_type}") from None
-
-
-def read_payload(text: str, value_type: str) -> Any:
-    """The value that a payload's text stands for, of any type but boolean; ValueError."""
-    try:
-        return _READERS[value_type](text)
-    except RecursionError:
-        raise ValueError(text) from None
-
-
-def _integer(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,4000}", text, re.ASCII):
-        raise ValueError(text)
-    return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def _object(text: str) -> Any:
-    value = json.loads(text)
-    if not isinstance(value, dict | list):
-        raise ValueError(text)
-    return value
-
-
-_READERS: dict[str, Callable[[str], Any]] = {"string": str, "integer": _integer, "float": _float, "object": _object}

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from feature_flags.engine.constraints import CLOCK_FIELD
-from feature_flags.engine.context import RANDOM
-from feature_flags.engine.model import CompiledFlag, Context, Flags, Result
+from feature_flags.engine.model import RANDOM, CompiledFlag, Context, Flags, Result
 from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Refused, Response, length
 from feature_flags.runtime.snapshot import Ready, Snapshot, Token, json_bytes
 from feature_flags.runtime.usage import Results

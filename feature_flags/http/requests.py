@@ -13,7 +13,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from feature_flags.conf import conf
 from feature_flags.context import flat
-from feature_flags.engine.context import RANDOM, new_random_value
+from feature_flags.engine.model import RANDOM, new_random_value
 from feature_flags.http.cache import ResponseCache
 from feature_flags.http.wire import Refused, Request
 from feature_flags.runtime import usage

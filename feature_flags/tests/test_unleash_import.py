@@ -5,8 +5,7 @@ import pytest
 
 from feature_flags import flag_document
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.context import RANDOM, normal_context
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import RANDOM, Definition, normal_context
 from feature_flags.formats import unleash
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.runtime import store

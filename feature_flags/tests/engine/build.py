@@ -1,8 +1,7 @@
 """Short spellings for documents and questions."""
 
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.context import normal_context
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import Definition, normal_context
 
 NOON = 1_714_564_800  # 2024-05-01T12:00:00Z
 

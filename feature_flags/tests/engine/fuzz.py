@@ -7,8 +7,7 @@ import random
 import sys
 
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.context import RANDOM, normal_context
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import RANDOM, Definition, normal_context
 from feature_flags.tests.engine.generator import Generator
 
 CONTEXTS = 12  # asked of each document

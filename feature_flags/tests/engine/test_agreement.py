@@ -2,8 +2,8 @@
 
 import pytest
 
-from feature_flags.engine import agreement
-from feature_flags.engine.patterns import Unshared, compile_pattern, shared_pattern
+from feature_flags.engine import validation
+from feature_flags.engine.validation import Unshared, compile_pattern, shared_pattern
 from feature_flags.tests.engine import pools
 from feature_flags.tests.engine.build import constraint
 
@@ -52,7 +52,7 @@ def test_a_pattern_without_a_common_form_is_told(pattern):
 
 
 def keys(document):
-    return [key for key, sentence in agreement.disagreements(agreement.shared_constraint(document))]
+    return [key for key, sentence in validation.disagreements(validation.shared_constraint(document))]
 
 
 @pytest.mark.parametrize(
@@ -95,17 +95,17 @@ def test_what_all_read_alike_is_not(document):
 def test_the_length_of_a_network_is_served_in_digits():
     document = constraint("IN_CIDR", ["10.0.0.0/255.0.0.0", "fe80::/010", "10.0.0.0/+8", "10.0.0.0/0", "::1", "x/+8"])
 
-    values = agreement.shared_constraint(document)["values"]
+    values = validation.shared_constraint(document)["values"]
 
     assert values == ["10.0.0.0/8", "fe80::/10", "10.0.0.0/8", "10.0.0.0/0", "::1", "x/+8"]
 
 
 @pytest.mark.parametrize("stickiness", ["currentTime", "toString", 'a"b', "a\\"])
 def test_nobody_is_placed_by_what_sdks_read_in_two_ways(stickiness):
-    assert agreement.stickiness_problem(stickiness)
+    assert validation.stickiness_problem(stickiness)
 
 
 @pytest.mark.parametrize("group", ["é", 'a"b', "a\\"])
 def test_a_group_is_plain_ascii(group):
-    assert agreement.group_problem(group)
-    assert not agreement.group_problem("FF_A b\\c")
+    assert validation.group_problem(group)
+    assert not validation.group_problem("FF_A b\\c")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from feature_flags.engine.context import RANDOM, normal_context
+from feature_flags.engine.model import RANDOM, normal_context
 
 
 def test_properties_are_flattened_and_the_top_level_wins():

@@ -4,9 +4,8 @@ import random
 from dataclasses import asdict
 
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.context import RANDOM, normal_context
 from feature_flags.engine.explain import explain
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import RANDOM, Definition, normal_context
 from feature_flags.tests.engine.build import NOON, constraint, flag, rollout, strategy, variant
 from feature_flags.tests.engine.generator import Generator
 

@@ -7,8 +7,7 @@ import pytest
 
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.constraints import CLOCK_FIELD
-from feature_flags.engine.context import RANDOM, normal_context
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import RANDOM, Definition, normal_context
 from feature_flags.tests.engine.build import NOON, constraint, flag, rollout, strategy, variant
 from feature_flags.tests.engine.generator import Generator
 

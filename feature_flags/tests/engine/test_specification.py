@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.context import normal_context
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import Definition, normal_context
 
 SPEC_DIR = os.environ.get("SPEC_DIR")
 if not SPEC_DIR:

@@ -3,7 +3,7 @@
 import mmh3
 import pytest
 
-from feature_flags.engine.context import RANDOM
+from feature_flags.engine.model import RANDOM
 from feature_flags.tests.engine.build import ask, breaks, constraint, flag, rollout, strategy
 
 

@@ -3,8 +3,7 @@
 import mmh3
 import pytest
 
-from feature_flags.engine.context import RANDOM
-from feature_flags.engine.model import DISABLED
+from feature_flags.engine.model import DISABLED, RANDOM
 from feature_flags.tests.engine.build import ask, breaks, constraint, flag, rollout, strategy, variant
 
 SEED = 86028157

@@ -13,8 +13,7 @@ from yggdrasil_engine.engine import UnleashEngine
 
 from feature_flags import flag_document, unleash_feature
 from feature_flags.engine.compiler import compile_flag
-from feature_flags.engine.context import normal_context
-from feature_flags.engine.model import Definition
+from feature_flags.engine.model import Definition, normal_context
 from feature_flags.tests.engine import pools
 from feature_flags.tests.engine.fuzz import Watched, ours
 from feature_flags.unleash_feature import definition
