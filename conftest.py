@@ -117,7 +117,7 @@ def first_flags(django_db_setup, django_db_blocker):
     from feature_flags.runtime import store
 
     with django_db_blocker.unblock():
-        store.forget()
+        store.put(None)
         return store.current()
 
 

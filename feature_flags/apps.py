@@ -14,10 +14,10 @@ class FeatureFlagsConfig(AppConfig):
 
     def ready(self) -> None:
         from feature_flags import declarations
-        from feature_flags.runtime import store, watcher
+        from feature_flags.runtime import store
         from feature_flags.services.schedules import apply_due
 
-        store.watcher, watcher.apply_due = watcher, apply_due
+        store.apply_due = apply_due
         checks.register(declarations.check_declarations)
         post_migrate.connect(_after_migrate, sender=self)
 
@@ -27,7 +27,7 @@ def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
     from feature_flags.runtime import store
     from feature_flags.services import declaring, tokens
 
-    store.forget()
+    store.put(None)
     if using == DEFAULT_DB_ALIAS and _is_migrated(apps):
         declaring.ensure_declared()
         if settings.DEBUG:

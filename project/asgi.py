@@ -14,7 +14,7 @@ from django.conf import settings  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
 from feature_flags.http.asgi import edge  # noqa: E402
-from feature_flags.runtime import store, watcher  # noqa: E402
+from feature_flags.runtime import store  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, bounded, by_path, with_lifespan  # noqa: E402
 from lib.net import with_mapped  # noqa: E402
 from notifications import engine  # noqa: E402
@@ -37,7 +37,7 @@ def start() -> None:
 
 def stop() -> None:
     engine.stop()
-    watcher.stop()
+    store.stop()
     api_lanes.close()
     admin_lanes.close()
 

@@ -23,8 +23,6 @@ from feature_flags.flag_document import Document
 from feature_flags.runtime import usage
 from feature_flags.unleash_feature import UNREADABLE, definition, wire_constraint
 
-_STATE_SQL = "SELECT revision, full_revision FROM feature_flags_flagsetstate WHERE id = 1"
-
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -90,24 +88,21 @@ class Snapshot:
     @cached_property
     def features(self) -> Ready:
         """The Unleash client document, segments apart (clients of specification 4.2.0 and newer)."""
-        return self._ready([entry.feature for entry in self.ordered], self._segments())
+        segments = [
+            {"id": pk, "name": self.segment_names[pk], "constraints": constraints}
+            for pk, constraints in sorted(self.segments.items())
+        ]
+        return self._ready([entry.feature for entry in self.ordered], segments)
 
     @cached_property
     def features_inlined(self) -> Ready:
         """The same for older clients: the constraints of segments stand in the strategies."""
-        return self._ready(
-            [json_bytes(self._inlined(entry.compiled.definition.feature)) for entry in self.ordered], None
-        )
+        features = [self._inlined(entry.compiled.definition.feature) for entry in self.ordered]
+        return self._ready(list(map(json_bytes, features)), None)
 
     def warm(self) -> None:
         """Make what the next request would wait for."""
         self.seed_list, self.features, self.exposed  # noqa: B018
-
-    def _segments(self) -> list[Document]:
-        return [
-            {"id": pk, "name": self.segment_names[pk], "constraints": constraints}
-            for pk, constraints in sorted(self.segments.items())
-        ]
 
     def _ready(self, features: list[bytes], segments: list[Document] | None) -> Ready:
         body = b'{"version":2,"features":[' + b",".join(features) + b"]"
@@ -120,16 +115,11 @@ class Snapshot:
         return Ready(body, gzip.compress(body, 6 if len(body) < 2**20 else 1, mtime=0), tag)
 
     def _inlined(self, feature: Mapping[str, Any]) -> Document:
-        strategies = [
-            {
-                **{key: value for key, value in strategy.items() if key != "segments"},
-                "constraints": [
-                    *strategy["constraints"],
-                    *(constraint for pk in strategy["segments"] for constraint in self.segments.get(pk, _NOBODY)),
-                ],
-            }
-            for strategy in feature["strategies"]
-        ]
+        strategies = []
+        for given in feature["strategies"]:
+            strategy = {key: value for key, value in given.items() if key != "segments"}
+            shared = (constraint for pk in given["segments"] for constraint in self.segments.get(pk, _NOBODY))
+            strategies.append({**strategy, "constraints": [*given["constraints"], *shared]})
         return {**feature, "strategies": strategies}
 
 
@@ -140,7 +130,7 @@ _NOBODY = [wire_constraint({"field": "userId", "operator": "IN", "values": []})]
 def read_revision() -> tuple[int, int]:
     """The revision of the flag set, and the last one that must be read as a whole."""
     with connection.cursor() as cursor:
-        cursor.execute(_STATE_SQL)
+        cursor.execute("SELECT revision, full_revision FROM feature_flags_flagsetstate WHERE id = 1")
         row = cursor.fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
@@ -171,7 +161,12 @@ def _build(previous: Snapshot | None, revision: int, full_revision: int, now: da
         if not document["is_archived"]:
             entries[pk] = _entry(pk, _by_the_clock(document, pending.get(pk, ()), now), ids, segments)
     if moved and previous is not None:
-        _recompile(entries, moved, segments)
+        # Flags whose own rows are as before, but not a segment they use.
+        for pk, entry in entries.items():
+            strategies = entry.compiled.definition.feature["strategies"]
+            if any(moved.intersection(strategy["segments"]) for strategy in strategies):
+                compiled = compile_flag(entry.compiled.definition, segments)
+                entries[pk] = replace(entry, compiled=replace(compiled, cell=entry.compiled.cell))
     ordered = sorted(entries.values(), key=lambda entry: entry.compiled.name)
     later = [plan["at"] for plans in pending.values() for plan in plans if plan["at"] > now]
     return Snapshot(
@@ -193,15 +188,6 @@ def _entry(pk: int, document: Document, ids: Mapping[str, int], segments: Mappin
     made = definition(document, ids)
     compiled = replace(compile_flag(made, segments), cell=usage.cell(document["codename"]))
     return Entry(pk, compiled, document["is_active"], json_bytes(seed), json_bytes(made.feature))
-
-
-def _recompile(entries: dict[int, Entry], moved: frozenset[int], segments: Mapping[int, list[Document]]) -> None:
-    """Flags whose own rows are as before, but not a segment they use."""
-    for pk, entry in entries.items():
-        strategies = entry.compiled.definition.feature["strategies"]
-        if any(moved.intersection(strategy["segments"]) for strategy in strategies):
-            compiled = compile_flag(entry.compiled.definition, segments)
-            entries[pk] = replace(entry, compiled=replace(compiled, cell=entry.compiled.cell))
 
 
 def _by_the_clock(document: Document, plans: Collection[Document], now: datetime) -> Document:
@@ -236,35 +222,30 @@ def _read_segments(
     rows = Segment.objects.all() if previous is None else Segment.objects.filter(changed_in__gt=previous.revision)
     moved = set()
     for pk, name, constraints in rows.values_list("pk", "name", "constraints"):
-        segments[pk], names[pk] = _wire(constraints), name
+        try:
+            segments[pk] = [wire_constraint(constraint) for constraint in constraints]
+        except (TypeError, KeyError, AttributeError):
+            # Written past the verbs: the flags that use it are broken, no others.
+            segments[pk] = [UNREADABLE]
+        names[pk] = name
         moved.add(pk)
     return segments, names, frozenset(moved)
-
-
-def _wire(constraints: Any) -> list[Document]:
-    try:
-        return [wire_constraint(constraint) for constraint in constraints]
-    except (TypeError, KeyError, AttributeError):
-        # Written past the verbs: whoever uses it is broken, nobody else.
-        return [UNREADABLE]
 
 
 def _read_tokens() -> dict[bytes, Token]:
     from feature_flags.models import FlagToken
 
-    live = FlagToken.objects.filter(revoked_at=None)
-    return {
-        bytes(digest): Token(pk, name, kind, _origins(origins), expires_at.timestamp() if expires_at else None)
-        for pk, name, kind, digest, origins, expires_at in live.values_list(
-            "pk", "name", "kind", "secret_hash", "allowed_origins", "expires_at"
-        )
-    }
-
-
-def _origins(stored: Any) -> frozenset[str]:
-    """What somebody wrote past the verbs allows no page at all: empty would mean any."""
-    is_readable = isinstance(stored, list) and all(isinstance(origin, str) for origin in stored)
-    return frozenset(stored if is_readable else ["unreadable"])
+    tokens = {}
+    rows = FlagToken.objects.filter(revoked_at=None)
+    for pk, name, kind, digest, origins, expires_at in rows.values_list(
+        "pk", "name", "kind", "secret_hash", "allowed_origins", "expires_at"
+    ):
+        if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
+            # Written past the verbs: allows no page at all, where empty would mean any.
+            origins = ["unreadable"]
+        expires = expires_at.timestamp() if expires_at else None
+        tokens[bytes(digest)] = Token(pk, name, kind, frozenset(origins), expires)
+    return tokens
 
 
 @contextmanager

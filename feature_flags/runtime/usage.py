@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import Error, connection, transaction
 
@@ -50,8 +50,7 @@ class Results:
     results: Sequence[Result]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
+class Key(NamedTuple):
     codename: str
     hour: datetime
     app_name: str
@@ -121,11 +120,11 @@ def report(
             if yes or no:
                 count_unknown(codename, app_name, token)
             continue
-        _add(codename, hour, app_name, "", yes, no)
+        _add(Key(codename, hour, app_name), yes, no)
         variants = counted.get("variants")
         for variant, times in variants.items() if isinstance(variants, dict) else ():
             is_known = variant in known[codename] or variant == _NO_VARIANT
-            _add(codename, hour, app_name, variant if is_known else OTHER, _number(times), 0)
+            _add(Key(codename, hour, app_name, variant if is_known else OTHER), _number(times), 0)
 
 
 def flush(now: datetime | None = None) -> int:
@@ -147,7 +146,7 @@ def flush(now: datetime | None = None) -> int:
         logger.warning("usage of flags not written", extra={"error": type(error).__name__, "tries": _failures})
         if _failures <= 2:
             for key, (yes, no) in counts.items():
-                _add(key.codename, key.hour, key.app_name, key.variant, yes, no)
+                _add(key, yes, no)
             _tokens |= used
         else:
             _failures = 0
@@ -171,27 +170,24 @@ def forget() -> None:
 
 
 def _collect(hour: datetime) -> None:
-    for key, counted in list(_cells.items()):
-        yes, no = counted
-        before = _flushed.get(key, (0, 0))
+    for (codename, variant), (yes, no) in list(_cells.items()):
+        before = _flushed.get((codename, variant), (0, 0))
         if (yes, no) != before:
-            _flushed[key] = (yes, no)
-            codename, variant = key
-            _add(codename, hour, IN_PROCESS, variant, yes - before[0], no - before[1])
+            _flushed[codename, variant] = (yes, no)
+            _add(Key(codename, hour, IN_PROCESS, variant), yes - before[0], no - before[1])
     for evaluated in list(_evaluated):
         times = _evaluated.pop(evaluated)
         for result in evaluated.results if isinstance(evaluated, Results) else (evaluated,):
-            _add(result.flag, hour, OFREP, "", *((times, 0) if result.enabled else (0, times)))
+            _add(Key(result.flag, hour, OFREP), *((times, 0) if result.enabled else (0, times)))
             if result.variant.enabled:
-                _add(result.flag, hour, OFREP, result.variant.name, times, 0)
+                _add(Key(result.flag, hour, OFREP, result.variant.name), times, 0)
 
 
-def _add(codename: str, hour: datetime, app_name: str, variant: str, yes: int, no: int) -> None:
+def _add(key: Key, yes: int, no: int) -> None:
     global dropped
     if not yes and not no:
         return
     with _lock:
-        key = Key(codename, hour, app_name, variant)
         counted = _counts.get(key)
         if counted is None:
             if len(_counts) >= MAX_KEYS:
@@ -202,18 +198,16 @@ def _add(codename: str, hour: datetime, app_name: str, variant: str, yes: int, n
         counted[1] = min(counted[1] + no, MAX_COUNT)
 
 
-_admitted_names: dict[tuple[int, str], set[str]] = {}
-_admitted_hour: datetime | None = None
+#: By the hour they are kept for, token and kind.
+_admitted_names: dict[tuple[datetime, int, str], set[str]] = {}
 
 
 def _admitted(name: str, kind: str, token: Token) -> str:
     """The name, or `other` when its token has brought as many of this kind in this hour as it may."""
-    global _admitted_hour
-    hour = _hour(datetime.now(UTC))
-    if _admitted_hour != hour:
+    key = _hour(datetime.now(UTC)), token.id, kind
+    if key not in _admitted_names and any(hour != key[0] for hour, _, _ in _admitted_names):
         _admitted_names.clear()
-        _admitted_hour = hour
-    admitted = _admitted_names.setdefault((token.id, kind), set())
+    admitted = _admitted_names.setdefault(key, set())
     if name not in admitted and len(admitted) >= MAX_NAMES[token.kind]:
         return OTHER
     admitted.add(name)
@@ -248,7 +242,7 @@ def _write(counts: Mapping[Key, Cell], unknown: Mapping[tuple[str, str], int], u
     from feature_flags.models import FlagSeen, FlagToken, UnknownFlag
 
     # Sorted: two processes that write the same rows in different orders would wait for each other.
-    _upsert(_USAGE_SQL, [(k.codename, k.hour, k.app_name, k.variant, *counts[k]) for k in sorted(counts)])
+    _upsert(_USAGE_SQL, [(*key, *counts[key]) for key in sorted(counts)])
     FlagSeen.objects.bulk_create(
         [FlagSeen(codename, now, now) for codename in sorted({key.codename for key in counts})],
         update_conflicts=True,

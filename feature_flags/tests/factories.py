@@ -38,7 +38,7 @@ def break_flag(flag):
     """A constraint that no verb would have written, in the flag's rules; readers find it at once."""
     constraint = {"field": "age", "operator": "NUM_GT", "value": "many"}
     rewrite_rules(flag, constraints=[constraint])
-    store.forget()
+    store.put(None)
     return flag
 
 

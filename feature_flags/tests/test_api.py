@@ -47,7 +47,7 @@ def test_the_short_path_answers_the_same(client):
 @pytest.mark.django_db
 def test_an_empty_list_is_an_empty_array(client):
     FeatureFlag.objects.all().delete()
-    store.forget()
+    store.put(None)
 
     assert listed(client) == []
 

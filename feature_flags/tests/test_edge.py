@@ -191,7 +191,7 @@ def test_djangos_own_handler_answers_alike(scene, subtests):
 
 def test_before_the_first_snapshot_both_doors_say_so(scene, settings, monkeypatch, subtests):
     requests = {name: asked(name, scene) for name in CASES}
-    store.forget()
+    store.put(None)
     monkeypatch.setattr(store, "current", lambda: None)
     for name, (method, target, *_, status) in CASES.items():
         with subtests.test(name):

@@ -57,7 +57,7 @@ def migrate():
     yield lambda name: MigrationExecutor(connection).migrate([("feature_flags", name)])
     executor = MigrationExecutor(connection)
     executor.migrate(executor.loader.graph.leaf_nodes())
-    store.forget()
+    store.put(None)
 
 
 def models_at(name):

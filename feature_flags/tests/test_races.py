@@ -83,7 +83,7 @@ def test_flags_of_the_first_version_keep_working():
     finally:
         MigrationExecutor(connection).migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
 
-    store.forget()
+    store.put(None)
     flag = editing.get("FF_OLD")
     assert flag.document["group_id"] == "FF_OLD"
     assert store.current().flags["FF_OLD"].constant.enabled

@@ -116,7 +116,7 @@ def test_step_by_step_leads_to_the_same_as_starting_anew(committed, change):
         assert feature_flags.is_enabled(flag.codename, {"email": "b@example.org"})
 
     stepwise = store.snapshot
-    store.forget()
+    store.put(None)
     store.refresh()
     assert stepwise.features.body == store.snapshot.features.body
     assert stepwise.features_inlined.body == store.snapshot.features_inlined.body
@@ -144,7 +144,7 @@ def test_reads_go_on_from_memory_without_a_database(committed, unreachable, capl
 
 @pytest.mark.django_db
 def test_a_cold_start_without_database_answers_declared_defaults(unreachable):
-    store.forget()
+    store.put(None)
     unreachable()
 
     assert feature_flags.is_enabled("FF_ENABLE_REGISTRATION")
@@ -195,7 +195,7 @@ def test_a_row_written_behind_the_verbs_breaks_its_own_flag_alone(committed, cap
         rewrite_rules(broken, constraints=written)
 
     editing.switch(fine, on=True, **COMMAND)
-    store.forget()
+    store.put(None)
     store.refresh()
 
     assert not feature_flags.is_enabled(broken.codename, {"email": "a@example.org"})

@@ -247,7 +247,7 @@ def test_an_empty_text_is_a_value(toggles):
 def test_a_pattern_stored_before_is_served_as_all_sdks_read_it_and_answers_as_ever(features, toggles):
     flag = make_flag("FF_DIGITS", rules=[{"constraints": [{"field": "plan", "operator": "REGEX", "value": "x"}]}])
     rewrite_rules(flag, constraints=[{"field": "plan", "operator": "REGEX", "value": r"^\d+$"}])
-    store.forget()
+    store.put(None)
     store.refresh()
 
     found = next(one for one in features().json()["features"] if one["name"] == "FF_DIGITS")

@@ -4,7 +4,7 @@ import threading
 import pytest
 from django.db import connection, connections
 
-from lib import background, listen
+from lib import background
 from lib.background import BackgroundThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,11 +92,11 @@ def heard():
         pytest.skip("Only PostgreSQL notifies.")
     heard = {name: threading.Semaphore(0) for name in ("first", "second")}
     for name, calls in heard.items():
-        listen.subscribe(name, calls.release)
+        background.subscribe(name, calls.release)
     yield heard
-    listener = listen._listener
+    listener = background._listener
     for name in heard:
-        listen.unsubscribe(name)
+        background.unsubscribe(name)
     listener.thread.stop(5)
 
 
@@ -113,7 +113,7 @@ def test_one_connection_hears_every_channel(heard):
 
     assert heard["second"].acquire(timeout=5)
     assert not heard["first"].acquire(timeout=0.1)
-    assert listen.is_heard()
+    assert background.is_heard()
 
 
 def test_a_cut_connection_is_made_anew_and_everyone_is_called(heard):

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from lib import email_url, listen
+from lib import background, email_url
 from notifications import engine
 from notifications.models import Message
 from notifications.services import delivery, outbox
@@ -200,14 +200,14 @@ def test_postgresql_wakes_the_worker(settings):
         pytest.skip("Elsewhere the worker polls.")
     settings.NOTIFICATIONS_ENGINE = "worker"
     heard = threading.Semaphore(0)
-    listen.subscribe(engine.CHANNEL, heard.release)
-    listener = listen._listener
+    background.subscribe(engine.CHANNEL, heard.release)
+    listener = background._listener
     assert heard.acquire(timeout=5)  # whatever was queued before is looked for
 
     outbox.queue("tests.hello", to="ada@example.org", context={})
 
     assert heard.acquire(timeout=5)
-    listen.unsubscribe(engine.CHANNEL)
+    background.unsubscribe(engine.CHANNEL)
     listener.thread.stop(5)
 
 

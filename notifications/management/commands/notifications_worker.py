@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
-from lib import commands, listen
+from lib import background, commands
 from notifications import engine
 from notifications.models import Message
 from notifications.services.delivery import QueueWorker
@@ -69,13 +69,13 @@ class Command(commands.Command):
 
     def _deliver(self, stopping: threading.Event, pool: engine.WorkerPool) -> None:
         pool.start()
-        listen.subscribe(engine.CHANNEL, pool.wake)
+        background.subscribe(engine.CHANNEL, pool.wake)
         self.stdout.write("Delivering until told to stop.")
         self.stdout.flush()
         try:
             stopping.wait()
         finally:
-            listen.unsubscribe(engine.CHANNEL)
+            background.unsubscribe(engine.CHANNEL)
             pool.stop(settings.NOTIFICATIONS_TIMEOUT)
 
     def _deliver_once(self, workers: list[QueueWorker]) -> None:
