@@ -24,7 +24,7 @@ from lib.errors import ProductError, refusals
 from notifications import registry, schemas
 from notifications.models import Message
 from notifications.rendering import engines
-from notifications.services import inbox, messages, preferences, staff_actions, unsubscribing, webhooks
+from notifications.services import inbox, messages, preferences, staff_actions, webhooks
 
 router = Router(tags=["Notifications"])
 
@@ -66,24 +66,24 @@ def _choices(request: HttpRequest, act: Callable[[Any], preferences.Choices]) ->
 @router.get("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404)})
 async def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
     """A page that asks; it changes nothing, for programs follow links as well."""
-    link = unsubscribing.read(token)
-    return await sync_to_async(lambda: _page(request, link, is_on=unsubscribing.is_subscribed(link)))()
+    link = preferences.read_link(token)
+    return await sync_to_async(lambda: _page(request, link, is_on=preferences.is_subscribed(link)))()
 
 
 @router.post("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404, 413)})
 async def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """End mail of this kind, with any body (RFC 8058 sends `List-Unsubscribe=One-Click`); `undo` takes it back."""
-    link = unsubscribing.read(token)
+    link = preferences.read_link(token)
     return await sync_to_async(_undo if _asks_to_undo(request) else _end)(request, link)
 
 
-def _end(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:
-    unsubscribing.unsubscribe(link, source="link")
+def _end(request: HttpRequest, link: preferences.Link) -> HttpResponse:
+    preferences.unsubscribe(link, source="link")
     return _page(request, link, is_on=False)
 
 
-def _undo(request: HttpRequest, link: unsubscribing.Link) -> HttpResponse:
-    is_on = unsubscribing.resubscribe(link)
+def _undo(request: HttpRequest, link: preferences.Link) -> HttpResponse:
+    is_on = preferences.resubscribe(link)
     return _page(request, link, is_on=is_on, has_changed=True, is_blocked=not is_on)
 
 
@@ -97,7 +97,7 @@ def _asks_to_undo(request: HttpRequest) -> bool:
 
 def _page(
     request: HttpRequest,
-    link: unsubscribing.Link,
+    link: preferences.Link,
     *,
     is_on: bool,
     has_changed: bool = False,
@@ -113,7 +113,7 @@ def _page(
         "has_changed": has_changed,
         "is_blocked": is_blocked,
     }
-    with translation.override(engines.written(_asked_language(request) or unsubscribing.language(link))):
+    with translation.override(engines.written(_asked_language(request) or preferences.language(link))):
         response = HttpResponse(render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context))
     response["Cache-Control"] = "no-store"
     response["X-Robots-Tag"] = "noindex"

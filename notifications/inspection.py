@@ -16,15 +16,14 @@ from django.utils import timezone
 
 from lib import email_url
 from lib.addresses import ascii_form
-from notifications import checks, outcomes, providers
+from notifications import checks, providers
 from notifications.models import Attempt
-from notifications.outcomes import Answer
-from notifications.providers import Provider
+from notifications.providers import base
 from notifications.providers.anymail import AnymailProvider
+from notifications.providers.base import Answer, Provider
 from notifications.providers.smtp import SmtpProvider
 from notifications.services import circuit_breaker, overrides, recipients
 from notifications.services.outbox import sending_domain
-from notifications.services.status_text import is_paused
 
 # A selector is known to the signer alone: these are the ones that providers commonly use.
 SELECTORS = (
@@ -76,7 +75,7 @@ def _words() -> Iterator[Line]:
 
 def _pauses() -> Iterator[Line]:
     for state in circuit_breaker.states():
-        if is_paused(state, timezone.now()):
+        if state.is_paused(timezone.now()):
             by = f" by {state.paused_by}" if state.paused_by else ""
             until = f" until {state.paused_until:%H:%M:%S} UTC" if state.paused_until else ", until somebody resumes it"
             yield Line("Pause", f"{state.alias} is paused{by}{until}: {state.reason or 'no reason was given'}", True)
@@ -234,7 +233,7 @@ def _sent(provider: Provider, address: str) -> Line:
 
 
 def _scrubbed(text: str) -> str:
-    return " ".join(outcomes.scrub(text, providers.credentials()).split())
+    return " ".join(base.scrub(text, providers.credentials()).split())
 
 
 def _kind(error: BaseException) -> str:

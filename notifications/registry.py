@@ -18,6 +18,8 @@ Backoff = Literal["standard", "prompt"]
 OnAmbiguous = Literal["retry", "hold"]
 
 EMAIL, IN_APP = CHANNELS = "email", "in_app"
+#: Stands where a secret of a message would.
+MASK = "••••••"
 
 _RATE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,3})([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -123,7 +123,7 @@ class PreferencesOut(Schema):
                     code=code,
                     label=str(registry.category(code).label),
                     channels={
-                        name: ChoiceOut(enabled=choice.enabled, fixed=choice.is_fixed, why=str(choice.why) or None)
+                        name: ChoiceOut(enabled=choice.enabled, fixed=bool(choice.why), why=str(choice.why) or None)
                         for name, choice in channels.items()
                     },
                 )

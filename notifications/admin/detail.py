@@ -12,11 +12,11 @@ from django.utils.translation import gettext as _
 
 from notifications import registry
 from notifications.models import Message, ProviderState, Worker
-from notifications.outcomes import MASK
+from notifications.registry import MASK
 from notifications.rendering import render
 from notifications.rendering.mail import compose
 from notifications.services.claims import lease
-from notifications.services.status_text import describe
+from notifications.services.health import describe
 
 SHOWN = 100
 #: Headers whose value lets its readers act for the recipient.
@@ -66,7 +66,7 @@ def _entries(message: Message, *, shows_reports: bool) -> Iterator[Entry]:
         )
     for event in message.events.order_by("-pk")[:SHOWN]:
         text = event.detail if shows_reports else ""
-        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.as_told}, text=text, by=event.provider)
+        yield Entry(event.at, _("Reported: %(kind)s") % {"kind": event.summary}, text=text, by=event.provider)
     for copy in message.copies.order_by("-pk")[:SHOWN]:
         yield Entry(copy.created_at, _("Sent again as new"), text=str(copy.uid))
 

@@ -17,12 +17,11 @@ from lib.admin.verbs import FROM
 from notifications.admin.messages import CHIPS
 from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_providers, worker_chip
 from notifications.admin.verbs import RETRY
-from notifications.models import Message, ProviderState, Worker
+from notifications.models import Message, ProviderState, Worker, moment
 from notifications.registry import PRIORITIES
 from notifications.services import overrides
-from notifications.services.clock import moment
+from notifications.services.health import span
 from notifications.services.staff_actions import wrongly_failed
-from notifications.services.status_text import is_paused, span
 
 State = Message.State
 HOUR = timedelta(hours=1)
@@ -94,7 +93,7 @@ def _providers() -> list[ProviderState]:
 
 
 def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
-    is_closed = is_paused(provider, timezone.now())
+    is_closed = provider.is_paused(timezone.now())
     shows_why = is_closed and may_see_providers(request)
     verb = "resume" if is_closed else "pause"
     return {

@@ -28,7 +28,7 @@ from notifications import registry
 from notifications.admin.common import ProviderFilter, type_label
 from notifications.admin.verbs import SuppressForm, put_on_list, scopes
 from notifications.models import DeliveryEvent, Message, Preference, Suppression
-from notifications.services import suppressions
+from notifications.services import recipients
 from notifications.services.staff_actions import require_reach
 
 
@@ -52,7 +52,7 @@ class AddSuppressionForm(SuppressForm):
 
 def _lift(suppression: Suppression, *, actor: Actor, reason: str) -> bool:
     require_reach(actor, address=suppression.address)
-    return suppressions.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
+    return recipients.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 
 class ScopeFilter(ValueFilter):
@@ -196,7 +196,7 @@ class DeliveryEventAdmin(GrowingTableAdmin):
         return super().get_queryset(request).select_related("message")
 
     happened = column(_("happened"), lambda event: event.at)
-    reported = column(_("event"), lambda event: event.as_told)
+    reported = column(_("event"), lambda event: event.summary)
     recipient_shown = column(_("recipient"), lambda event: event.recipient)
     by = column(_("provider"), lambda event: event.provider)
     about = column(_("message"), lambda event: message_link(event.message) if event.message else str(_("none of ours")))

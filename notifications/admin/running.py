@@ -15,7 +15,7 @@ from lib.admin.lists import GrowingTableAdmin, actor_name, chip, column
 from lib.admin.verbs import FROM, Verb
 from notifications.models import Message, ProviderState, Worker
 from notifications.services import circuit_breaker
-from notifications.services.status_text import SILENT_AFTER, is_paused
+from notifications.services.health import SILENCE
 
 PERMISSION = "notifications.change_providerstate"
 FROM_OVERVIEW = "overview"
@@ -57,7 +57,7 @@ class ProviderStateAdmin(GrowingTableAdmin):
             explain=lambda provider: "Nothing leaves until somebody resumes; messages wait and lose no attempt.",
             in_row=True,
             in_bulk=False,
-            applies=lambda provider: not is_paused(provider, timezone.now()),
+            applies=lambda provider: not provider.is_paused(timezone.now()),
         ),
         Verb(
             name="resume",
@@ -73,7 +73,7 @@ class ProviderStateAdmin(GrowingTableAdmin):
             explain=lambda provider: "What waits is sent from now on.",
             in_row=True,
             in_bulk=False,
-            applies=lambda provider: is_paused(provider, timezone.now()),
+            applies=lambda provider: provider.is_paused(timezone.now()),
         ),
     )
 
@@ -93,11 +93,11 @@ class ProviderStateAdmin(GrowingTableAdmin):
 
 
 def state_chip(provider: ProviderState) -> str:
-    return chip("off", _("paused")) if is_paused(provider, timezone.now()) else chip("active", _("open"))
+    return chip("off", _("paused")) if provider.is_paused(timezone.now()) else chip("active", _("open"))
 
 
 def worker_chip(worker: Worker) -> str:
-    is_alive = timezone.now() - worker.beat_at <= SILENT_AFTER
+    is_alive = timezone.now() - worker.beat_at <= SILENCE
     return chip("active", _("alive")) if is_alive else chip("off", _("silent"))
 
 

@@ -28,9 +28,8 @@ from notifications.admin.template_forms import (
     part_label,
 )
 from notifications.models import TemplateOverride
-from notifications.outcomes import MASK
 from notifications.preview import preview_response, problem_response
-from notifications.registry import EMAIL
+from notifications.registry import EMAIL, MASK
 from notifications.rendering import engines, overriding, render, samples
 from notifications.services import overrides, staff_actions
 

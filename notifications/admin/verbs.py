@@ -14,7 +14,7 @@ from lib.actors import Actor
 from lib.admin.verbs import ReasonForm, Verb
 from notifications import registry
 from notifications.models import Message, Suppression
-from notifications.services import staff_actions, suppressions
+from notifications.services import recipients, staff_actions
 from notifications.services.staff_actions import RETRIABLE, require_reach
 
 FOR_EVER, DAYS = "", (30, 90, 365)
@@ -50,7 +50,7 @@ def put_on_list(
 ) -> bool:
     """Suppress an address; ask for the rank to act on its account, since its owner gets no warning any more."""
     require_reach(actor, address=address, user_id=user_id)
-    return suppressions.suppress(
+    return recipients.suppress(
         address,
         scope=scope,
         reason=Suppression.Reason.STAFF,

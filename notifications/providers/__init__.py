@@ -8,11 +8,8 @@ from django.conf import settings
 
 from lib import email_url
 from notifications.providers.anymail import ALIASES, ESPS, AnymailProvider
-from notifications.providers.base import Capabilities, Payload, Provider
-from notifications.providers.local import LOCAL, LocalProvider
+from notifications.providers.base import LOCAL, LocalProvider, Provider
 from notifications.providers.smtp import SmtpProvider
-
-__all__ = ["Capabilities", "Payload", "Provider", "aliases", "configured", "credentials", "is_real", "module"]
 
 
 def module() -> str:

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 
-from lib import email_url
 from notifications.models import Attempt
-from notifications.outcomes import UNVERIFIED, Result, TransportDown, retry_after
-from notifications.providers.base import Capabilities, Payload, Provider
+from notifications.providers.base import Capabilities, Payload, Provider, Result, retry_after
 
 Outcome = Attempt.Outcome
 
@@ -102,15 +100,6 @@ class AnymailProvider(Provider):
             extra.tags = [tag] if takes.metadata else [uid, tag]
         return Payload(mail, uid)
 
-    def ready(self) -> None:
-        if self.backend is None:
-            try:
-                self.backend = email_url.create_backend()
-                self.backend.open()
-            except Exception as error:
-                self.close()
-                raise TransportDown(type(error).__name__, str(error)) from None
-
     def send(self, payload: Payload) -> Result:
         if self.alias == "resend":
             self.backend.session.headers["Idempotency-Key"] = payload.uid
@@ -137,7 +126,10 @@ class AnymailProvider(Provider):
     def _of(self, error: Exception, mail: Any) -> Result:
         from anymail.exceptions import AnymailRecipientsRefused  # type: ignore[import-untyped]
 
-        response = _answer(error, mail)
+        response = getattr(error, "response", None)
+        if response is None:
+            response = getattr(getattr(mail, "anymail_status", None), "esp_response", None)
+        response = _read(response)
         if isinstance(error, AnymailRecipientsRefused):
             return Result(Outcome.PERMANENT, "refused", response.text if response else str(error))
         if response is None:
@@ -149,7 +141,7 @@ class AnymailProvider(Provider):
                 return Result(outcome, refusal or "refused", response.text, needs_staff=needs_staff)
             # The provider has it; only its answer was not understood.
             text = f"{type(error).__name__}: {response.text}"
-            return Result(Outcome.ACCEPTED, str(response.status), text, reason=UNVERIFIED)
+            return Result(Outcome.ACCEPTED, str(response.status), text, reason="unverified")
         return self._of_status(response)
 
     def _of_status(self, response: _Response) -> Result:
@@ -157,7 +149,10 @@ class AnymailProvider(Provider):
         if response.status == 401 or (response.status == 403 and self.alias == "ses"):
             return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=True)
         if response.status == 409 and self.capabilities.remembers_for:
-            return _of_conflict(code, text)
+            # It knows the uid: an earlier try is under way, or had been accepted (and the template was changed since).
+            if "concurrent" in text:
+                return Result(Outcome.TEMPORARY, code, text)
+            return Result(Outcome.ACCEPTED, code, text, reason="unverified")
         is_conversation = response.status in _CONVERSATION or text.partition(":")[0] in _SES_ACCOUNT
         # 403 may concern everything, or a recipient outside a trial account, or text that a firewall rejects.
         if 400 <= response.status < 500 and not is_conversation and response.status != 403:
@@ -178,13 +173,6 @@ def _refusal(text: str) -> str | None:
         data = body.get("data")
         return str(data.get("code", ""))[:64] if isinstance(data, dict) else ""
     return "" if body.get("success") is False else None
-
-
-def _of_conflict(code: str, text: str) -> Result:
-    """It knows the uid: an earlier try is under way, or had been accepted (and the template was changed since)."""
-    if "concurrent" in text:
-        return Result(Outcome.TEMPORARY, code, text)
-    return Result(Outcome.ACCEPTED, code, text, reason=UNVERIFIED)
 
 
 def _of_no_answer(error: Exception) -> Result:
@@ -214,13 +202,6 @@ def _never_left(cause: BaseException) -> bool:
     inner = reason.args[0] if isinstance(reason, Exception) and reason.args else None
     # A TLS connection that ends is a cut like any other; all else of TLS is the handshake.
     return isinstance(inner, ssl.SSLError) and not isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
-
-
-def _answer(error: Any, mail: Any) -> _Response | None:
-    response = getattr(error, "response", None)
-    if response is None:
-        response = getattr(getattr(mail, "anymail_status", None), "esp_response", None)
-    return _read(response)
 
 
 def _read(response: Any) -> _Response | None:

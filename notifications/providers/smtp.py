@@ -9,6 +9,7 @@ import smtplib
 import socket
 import time
 from datetime import timedelta
+from email.generator import BytesGenerator
 from email.utils import parseaddr
 from enum import IntEnum
 from functools import partial
@@ -20,10 +21,8 @@ from django.core.mail.backends.smtp import EmailBackend
 
 from lib import email_url
 from notifications.models import Attempt
-from notifications.outcomes import Result, TransportDown
-from notifications.providers.base import Payload, Provider
+from notifications.providers.base import Payload, Provider, Result, TransportDown
 from notifications.refusals import by_status
-from notifications.rendering.mail import to_bytes
 
 #: Servers limit the messages of one connection, commonly at 100.
 PER_CONNECTION = 100
@@ -107,7 +106,10 @@ class SmtpProvider(Provider):
         message = mail.message()
         # Every try sends the same bytes; and looking for a boundary that no text holds compiles a pattern each time.
         message.set_boundary(f"={uid}=")
-        data = re.sub(rb"(?m)^\.", b"..", to_bytes(message))
+        # As it travels: lines end in CRLF, and “From” at the start of one is left alone.
+        buffer = io.BytesIO()
+        BytesGenerator(buffer, mangle_from_=False).flatten(message, linesep="\r\n")
+        data = re.sub(rb"(?m)^\.", b"..", buffer.getvalue())
         return Payload(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
 
     def ready(self) -> None:
@@ -137,17 +139,29 @@ class SmtpProvider(Provider):
         except Exception as error:
             # smtplib has closed the line where what came was no reply.
             reply = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) and link.sock else 0
-            if 400 <= reply < 600 and reply not in CONVERSATION:
-                return _refused(dialogue.stage, *describe(error), is_permanent=reply >= 500)
-            self.close()
-            if dialogue.stage == Stage.BODY and reply not in CONVERSATION:
-                # The mail itself was begun: it may have been accepted all the same.
-                return Result(Outcome.AMBIGUOUS, *describe(error), is_doubtful=True)
-            return _out_of_step(
-                dialogue.stage, *describe(error), is_reused=is_reused, is_login=reply in _UNAUTHENTICATED
-            )
+            return self._failed(error, dialogue.stage, reply, is_reused=is_reused)
         self.accepted_at = time.monotonic()
         return Result(Outcome.ACCEPTED, "250", text)
+
+    def _failed(self, error: Exception, stage: Stage, reply: int, *, is_reused: bool) -> Result:
+        code, text = describe(error)
+        if 400 <= reply < 500 and reply not in CONVERSATION:
+            return Result(Outcome.TEMPORARY, code, text)
+        if 500 <= reply < 600 and reply not in CONVERSATION:
+            # Only at RCPT is a refusal about the recipient.
+            return Result(Outcome.PERMANENT, code, text, refusal=by_status(text) if stage == Stage.RCPT else None)
+        self.close()
+        if stage == Stage.BODY and reply not in CONVERSATION:
+            # The mail itself was begun: it may have been accepted all the same.
+            return Result(Outcome.AMBIGUOUS, code, text, is_doubtful=True)
+        # The connection's trouble: the message is tried again over another one, and loses no attempt.
+        if stage > Stage.MAIL:
+            return Result(Outcome.TEMPORARY, code, text, counts=False, is_doubtful=True)
+        if is_reused:
+            # Such as a server that takes fewer messages per connection than it was given: a fresh one will do.
+            return Result(Outcome.TEMPORARY, code, text, counts=False, wait=timedelta(0))
+        # No recipient was named yet: it would answer every message so.
+        return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=reply in _UNAUTHENTICATED)
 
     def close(self) -> None:
         if link := getattr(self.backend, "connection", None):
@@ -210,24 +224,6 @@ class _Dialogue:
         if not data.isascii() and self.link.has_extn("8bitmime"):
             options.append("body=8bitmime")
         return options
-
-
-def _refused(stage: Stage, code: str, text: str, *, is_permanent: bool) -> Result:
-    if not is_permanent:
-        return Result(Outcome.TEMPORARY, code, text)
-    # Only at RCPT is a refusal about the recipient.
-    return Result(Outcome.PERMANENT, code, text, refusal=by_status(text) if stage == Stage.RCPT else None)
-
-
-def _out_of_step(stage: Stage, code: str, text: str, *, is_reused: bool, is_login: bool) -> Result:
-    """The connection's trouble: the message is tried again over another one, and loses no attempt."""
-    if stage > Stage.MAIL:
-        return Result(Outcome.TEMPORARY, code, text, counts=False, is_doubtful=True)
-    if is_reused:
-        # Such as a server that takes fewer messages per connection than it was given: a fresh one will do.
-        return Result(Outcome.TEMPORARY, code, text, counts=False, wait=timedelta(0))
-    # No recipient was named yet: it would answer every message so.
-    return Result(Outcome.TRANSPORT_DOWN, code, text, needs_staff=is_login)
 
 
 def describe(error: BaseException) -> tuple[str, str]:

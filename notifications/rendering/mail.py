@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from email.generator import BytesGenerator
-from email.message import Message as MimeMessage
 from email.policy import EmailPolicy
 from email.utils import format_datetime, formataddr, parseaddr
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -54,13 +51,6 @@ class Mail(EmailMultiAlternatives):
         return super().message(**options)
 
 
-def to_bytes(message: MimeMessage) -> bytes:
-    """A MIME message as it travels: lines end in CRLF, and “From” at the start of one is left alone."""
-    buffer = BytesIO()
-    BytesGenerator(buffer, mangle_from_=False).flatten(message, linesep="\r\n")
-    return buffer.getvalue()
-
-
 def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Mail:
     """The mail of a row: one recipient, text first, and the same Message-ID at every try."""
     return compose(message, of_message(message, secrets), date=date)
@@ -74,7 +64,7 @@ def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
         "Auto-Submitted": "auto-generated",
     }
     if not registry.get(message.type).required:
-        from notifications.services.unsubscribing import list_unsubscribe_headers  # the services import this module
+        from notifications.services.preferences import list_unsubscribe_headers
 
         headers |= list_unsubscribe_headers(message)
     mail = Mail(

@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from pydantic import AwareDatetime
 
 from notifications import registry
-from notifications.outcomes import MASK
+from notifications.registry import MASK
 from notifications.rendering import engines, overriding
 from notifications.rendering.names import greeting_name
 from notifications.rendering.overriding import Override
@@ -72,7 +72,7 @@ def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: boo
     shown = registry.get(about) if about else kind
     variables = sample(shown) if about else {**message.context, **secrets}
     if not shown.required:
-        from notifications.services.unsubscribing import unsubscribe_url  # the services import this module
+        from notifications.services.preferences import unsubscribe_url
 
         variables["unsubscribe_url"] = MASK if hides_links else unsubscribe_url(message.to_address, shown.category)
     body = render(shown, variables, language=message.language)

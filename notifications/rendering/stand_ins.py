@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils.html import escape
 from selectolax.lexbor import LexborHTMLParser
 
-from notifications.outcomes import MASK
+from notifications.registry import MASK
 
 
 class Misplaced(Exception):

@@ -19,9 +19,8 @@ from django.utils.crypto import salted_hmac
 from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
-from notifications.models import Message, ProviderState
-from notifications.outcomes import Result
-from notifications.services.clock import moment
+from notifications.models import Message, ProviderState, moment
+from notifications.providers.base import Result
 
 logger = logging.getLogger("switchboard.notifications")
 

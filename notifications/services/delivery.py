@@ -16,14 +16,14 @@ from django.db import InterfaceError, OperationalError, connection
 
 from lib import logs
 from lib.text import clean_text
-from notifications import metrics, outcomes, providers, registry
+from notifications import metrics, providers, registry
 from notifications.models import Attempt, Message
-from notifications.outcomes import Answer, Result
-from notifications.providers import Payload
+from notifications.providers import base
+from notifications.providers.base import Answer, Payload, Result
 from notifications.registry import EMAIL
 from notifications.rendering import render
 from notifications.rendering.mail import build
-from notifications.services import attempts, circuit_breaker, claims, recipients
+from notifications.services import circuit_breaker, claims, recipients
 from notifications.services.circuit_breaker import Admission
 from notifications.services.claims import Claim
 
@@ -187,7 +187,7 @@ class QueueWorker:
             raise
         except Exception as error:
             # An error of derive itself may hold a secret that is not known here, and so cannot be scrubbed.
-            text = outcomes.scrub(str(error), secrets.values()) if secrets else ""
+            text = base.scrub(str(error), secrets.values()) if secrets else ""
             return Result(Outcome.RENDER_ERROR, type(error).__name__, text)
         return self._scrubbed(self._hand_over(claim, payload), secrets.values())
 
@@ -230,7 +230,7 @@ class QueueWorker:
         first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
         mail = build(message, secrets, date=message.handed_at or (first.created_at if first else now))
         payload = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
-        subject = outcomes.scrub(str(mail.subject), secrets.values())
+        subject = base.scrub(str(mail.subject), secrets.values())
         claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
         return payload
 
@@ -250,7 +250,7 @@ class QueueWorker:
         return replace(result, may_repeat=self._may_repeat(kind, claim.message, claim.now()))
 
     def _scrubbed(self, result: Result, secrets: Iterable[str]) -> Result:
-        text = outcomes.scrub(result.text, [*secrets, *providers.credentials()]) if result.text else ""
+        text = base.scrub(result.text, [*secrets, *providers.credentials()]) if result.text else ""
         provider_id = clean_text(result.provider_message_id)[:255]
         return replace(result, text=text, provider_message_id=provider_id)
 
@@ -276,7 +276,7 @@ def _record(claim: Claim, result: Result, began: datetime, duration_ms: int) -> 
     """Write the outcome, and retry until the lease ends: nothing else knows what the mail server answered."""
     while True:
         try:
-            return attempts.record(claim, result, began=began, duration_ms=duration_ms)
+            return claims.record(claim, result, began=began, duration_ms=duration_ms)
         except DATABASE_AWAY:
             if connection.in_atomic_block or claim.time_left() <= 0:
                 raise

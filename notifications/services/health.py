@@ -1,21 +1,25 @@
-"""Whether mail is delivered: for readiness, metrics and `notifications_status`; each query reads an index."""
+"""Whether mail is delivered, by queries that each read an index; and the status of one message in a sentence."""
 
 from __future__ import annotations
 
 import os
 import socket
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db import connection
+from django.db.models import Count, Max, Q, QuerySet
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from notifications import metrics, registry
 from notifications.metrics import Labels
-from notifications.models import Message, ProviderState, Worker
-from notifications.services import clock
-from notifications.services.clock import moment
+from notifications.models import Message, ProviderState, Worker, moment
 
 LATE = timedelta(minutes=5)
 #: Seconds between two heartbeats of a process; after three missed ones it counts as silent.
@@ -25,52 +29,53 @@ SILENCE = timedelta(seconds=3 * BEAT)
 
 def check() -> dict[str, str]:
     """`{"status": "ok"}` or `{"status": "degraded", "reason": …}`; mail never takes the product down."""
+    reason = ""
     if settings.NOTIFICATIONS_ENGINE == "off":
-        return _degraded("Mail is off: set EMAIL_URL and NOTIFICATIONS_ENGINE.")
-    if names := sorted(paused_providers().values_list("alias", flat=True)):
-        return _degraded(f"The provider is paused: {', '.join(names)}.")
-    if not _is_due_for(SILENCE):
-        return {"status": "ok"}
-    if not Worker.objects.filter(beat_at__gt=moment(-SILENCE)).exists():
-        return _degraded("A message is due, and no worker gives a sign of life.")
-    if _is_due_for(LATE):
-        return _degraded("A message has been due for more than 5 minutes.")
-    return {"status": "ok"}
+        reason = "Mail is off: set EMAIL_URL and NOTIFICATIONS_ENGINE."
+    elif names := sorted(paused_providers().values_list("alias", flat=True)):
+        reason = f"The provider is paused: {', '.join(names)}."
+    elif not _is_due_for(SILENCE):
+        reason = ""
+    elif not Worker.objects.filter(beat_at__gt=moment(-SILENCE)).exists():
+        reason = "A message is due, and no worker gives a sign of life."
+    elif _is_due_for(LATE):
+        reason = "A message has been due for more than 5 minutes."
+    return {"status": "degraded", "reason": reason} if reason else {"status": "ok"}
+
+
+def _is_due_for(wait: timedelta) -> bool:
+    return Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(-wait)).exists()
 
 
 def status() -> dict[str, Any]:
     """Depth by state, the age of the oldest due message, providers and workers, as JSON can hold them."""
-    now = clock.read()
-    counted = Message.objects.order_by().values_list("state").annotate(n=Count("pk"))
-    found = dict(counted)
+    now = _now()
+    found = dict(Message.objects.order_by().values_list("state").annotate(n=Count("pk")))
     paused = set(paused_providers().values_list("alias", flat=True))
+
+    def provider(row: ProviderState) -> dict[str, Any]:
+        is_paused = row.alias in paused
+        return {
+            "alias": row.alias,
+            "paused": is_paused,
+            "paused_until": row.paused_until.isoformat() if is_paused and row.paused_until else None,
+            "reason": row.reason if is_paused else "",
+            "failures": row.failures,
+            "last_ok_at": row.last_ok_at.isoformat() if row.last_ok_at else None,
+        }
+
+    def worker(row: Worker) -> dict[str, Any]:
+        as_they_are = {name: getattr(row, name) for name in ("host", "pid", "engine", "version", "sent", "failed")}
+        return as_they_are | {
+            "started_at": row.started_at.isoformat(),
+            "beat_seconds": _seconds(now - row.beat_at),
+        }
+
     return {
         "states": {state.value: found.get(state, 0) for state in Message.State},
         "oldest_due_seconds": oldest_due_seconds(),
-        "providers": [
-            {
-                "alias": row.alias,
-                "paused": row.alias in paused,
-                "paused_until": _iso(row.paused_until) if row.alias in paused else None,
-                "reason": row.reason if row.alias in paused else "",
-                "failures": row.failures,
-                "last_ok_at": _iso(row.last_ok_at),
-            }
-            for row in ProviderState.objects.order_by("alias")
-        ],
-        "workers": [
-            {
-                "host": row.host,
-                "pid": row.pid,
-                "engine": row.engine,
-                "version": row.version,
-                "started_at": _iso(row.started_at),
-                "beat_seconds": _seconds(now - row.beat_at),
-                "sent": row.sent,
-                "failed": row.failed,
-            }
-            for row in Worker.objects.all()
-        ],
+        "providers": [provider(row) for row in ProviderState.objects.order_by("alias")],
+        "workers": [worker(row) for row in Worker.objects.all()],
     }
 
 
@@ -80,7 +85,7 @@ def gauges() -> list[tuple[str, str, dict[Labels, float]]]:
         (("state", state.value),): Message.objects.filter(state=state).count() for state in Message.OPEN
     }
     last_beat = Worker.objects.aggregate(at=Max("beat_at"))["at"]
-    beats: dict[Labels, float] = {} if last_beat is None else {(): _seconds(clock.read() - last_beat)}
+    beats: dict[Labels, float] = {} if last_beat is None else {(): _seconds(_now() - last_beat)}
     return [
         ("notifications_queue_depth", "Messages that are not through.", depth),
         ("notifications_oldest_due_seconds", "How long the oldest due message waits.", {(): oldest_due_seconds()}),
@@ -89,34 +94,33 @@ def gauges() -> list[tuple[str, str, dict[Labels, float]]]:
     ]
 
 
+def oldest_due() -> datetime | None:
+    """Since when the first in line has been due; one look at the index per class."""
+    due = Message.objects.filter(due_at__lte=moment()).order_by("due_at").values_list("due_at", flat=True)
+    oldest = [first for priority in registry.PRIORITIES if (first := due.filter(priority=priority).first())]
+    return min(oldest, default=None)
+
+
 def oldest_due_seconds() -> float:
     """How long the oldest due message has waited; 0 when none is due."""
-    oldest = [
-        at
-        for priority in registry.PRIORITIES
-        if (at := Message.objects.filter(priority=priority, due_at__lte=moment()).aggregate(at=Min("due_at"))["at"])
-    ]
-    return _seconds(clock.read() - min(oldest)) if oldest else 0
+    return _seconds(_now() - oldest) if (oldest := oldest_due()) else 0
 
 
 def paused_providers() -> QuerySet[ProviderState]:
     return ProviderState.objects.filter(Q(paused_until=None) | Q(paused_until__gt=moment()), paused=True)
 
 
-def _is_due_for(wait: timedelta) -> bool:
-    return Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(-wait)).exists()
-
-
-def _degraded(reason: str) -> dict[str, str]:
-    return {"status": "degraded", "reason": reason}
+def _now() -> datetime:
+    """The time on the clock of `moment`."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT statement_timestamp()")
+            return cast(datetime, cursor.fetchone()[0])
+    return timezone.now()
 
 
 def _seconds(span: timedelta) -> float:
     return max(0.0, round(span.total_seconds(), 1))
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None
 
 
 class Heartbeat:
@@ -135,15 +139,122 @@ class Heartbeat:
         if Worker.objects.filter(pk=self.id).update(**values):
             return
         # New, or silent for so long (a laptop that slept) that the row was purged.
-        Worker.objects.create(
-            id=self.id,
-            host=socket.gethostname()[:255],
-            pid=os.getpid(),
-            version=settings.RELEASE,
-            engine=self.engine,
-            started_at=moment(),
-            **values,
-        )
+        host, version = socket.gethostname()[:255], settings.RELEASE
+        values |= {"host": host, "pid": os.getpid(), "version": version, "engine": self.engine, "started_at": moment()}
+        Worker.objects.create(id=self.id, **values)
 
     def stop(self) -> None:
         Worker.objects.filter(pk=self.id).delete()
+
+
+# --- One message ------------------------------------------------------------------------------------------------------
+
+_FAILED = {
+    "refused": gettext_lazy("the mail server refused it"),
+    "render_error": gettext_lazy("it cannot be rendered"),
+    "worker_killer": gettext_lazy("workers died of it"),
+    "not_sent": gettext_lazy("the provider took it and reports that it did not send it"),
+    "attempts_used": gettext_lazy("all its attempts are used up"),
+}
+_SUPPRESSED = {
+    "not_allowed": gettext_lazy("NOTIFICATIONS_ALLOW_TO does not name this address"),
+    "suppressed": gettext_lazy("the address is on the list of suppressions"),
+    "preference": gettext_lazy("its recipient has switched this category off"),
+    "throttled": gettext_lazy("the address has had as many of this type as its rate allows"),
+}
+_CANCELLED = {
+    "staff": gettext_lazy("Cancelled by staff"),
+    "withdrawn": gettext_lazy("Withdrawn: what it was about is over"),
+}
+
+
+def describe(
+    message: Message,
+    *,
+    providers: Iterable[ProviderState],
+    workers: Iterable[Worker],
+    engine: str,
+    lease: timedelta,
+    now: datetime,
+) -> str:
+    """One sentence, from the row, the providers, the workers and NOTIFICATIONS_ENGINE."""
+    if message.due_at is None:
+        return _ended(message)
+    if message.state == Message.State.SENDING and message.due_at > now:
+        since = {"worker": message.lease_owner or "?", "time": at(message.handed_at or message.due_at - lease)}
+        if message.handed_at:
+            return _("Being sent by %(worker)s, handed to the mail server at %(time)s.") % since
+        return _("Being sent by %(worker)s since %(time)s.") % since
+    if engine == "off":
+        return _("Nobody sends: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
+    if message.expires_at <= now:
+        return _("It expired at %(time)s; the next worker that takes it notes so.") % {"time": at(message.expires_at)}
+    for provider in providers:
+        if provider.alias == message.channel and provider.is_paused(now):
+            because = {"because": f": {provider.reason}" if provider.reason else ""}
+            if provider.paused_until is None:
+                return _("The way out is paused until staff resume it%(because)s.") % because
+            return _("The way out is paused until %(time)s%(because)s.") % {
+                "time": at(provider.paused_until),
+                **because,
+            }
+    if message.due_at > now:
+        if not message.attempts:
+            return _("Waiting for its time: %(time)s.") % {"time": at(message.due_at)}
+        counts = {"n": message.attempts, "most": message.max_attempts, "code": message.last_code or _("no code")}
+        return _("Attempt %(n)d of %(most)d did not succeed (%(code)s); the next is at %(time)s.") % {
+            "time": at(message.due_at),
+            **counts,
+        }
+    if engine != "inline":
+        last_beat = max((worker.beat_at for worker in workers), default=None)
+        if last_beat is None:
+            return _("It is due, and no worker is there: none has given a sign of life.")
+        if now - last_beat > SILENCE:
+            seconds = {"seconds": int((now - last_beat).total_seconds())}
+            return _("It is due, and no worker has given a sign of life for %(seconds)d s.") % seconds
+    if message.state == Message.State.SENDING:
+        return _("Its worker fell silent while sending; since %(time)s any other may take it over.") % {
+            "time": at(message.due_at)
+        }
+    return _("Due since %(time)s; a worker takes it next.") % {"time": at(message.due_at)}
+
+
+def at(moment: datetime) -> str:
+    return date_format(timezone.localtime(moment), "j M Y H:i:s e")
+
+
+def span(length: timedelta) -> str:
+    """A length of time at a glance: `12 s`, `3 min`, `2 h`, `4 d`."""
+    seconds = max(0, int(length.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _ended(message: Message) -> str:
+    when = at(message.finished_at or message.created_at)
+    values = {"time": when, "code": f" ({message.last_code})" if message.last_code else ""}
+    reason = message.reason.replace("_", " ")
+    if message.state == Message.State.SENT:
+        if message.delivery_state:
+            return _("Sent at %(time)s; the provider reports: %(report)s.") % {
+                "time": when,
+                "report": message.get_delivery_state_display().lower(),
+            }
+        if message.reason == "unverified":
+            return _("Sent at %(time)s; the provider's answer could not be read, its report will tell.") % values
+        return _("Sent at %(time)s.") % values
+    if message.state == Message.State.FAILED:
+        return _("Failed at %(time)s: %(reason)s%(code)s.") % {**values, "reason": _FAILED.get(message.reason, reason)}
+    if message.state == Message.State.UNKNOWN:
+        return _(
+            "Handed over at %(time)s, and no answer was noted: it may have arrived, so nobody but staff sends it again."
+        ) % {"time": at(message.handed_at) if message.handed_at else when}
+    if message.state == Message.State.SUPPRESSED:
+        return _("Not sent: %(reason)s.") % {"reason": _SUPPRESSED.get(message.reason, reason)}
+    if message.state == Message.State.EXPIRED:
+        return _("Not sent: it expired at %(time)s.") % {"time": at(message.expires_at)}
+    cause = _CANCELLED.get(message.reason) or _("Withdrawn before it was sent: %(reason)s") % {"reason": reason}
+    return f"{cause} ({when})."

@@ -15,11 +15,10 @@ from lib import cursors
 from lib.addresses import normal_email
 from lib.errors import ProductError
 from notifications import registry
-from notifications.models import Message
+from notifications.models import Message, moment
 from notifications.registry import EMAIL
 from notifications.rendering import render, samples
 from notifications.services import staff_actions
-from notifications.services.clock import moment
 
 _COUNTED = 10_000
 

@@ -18,10 +18,9 @@ from pydantic import ValidationError
 from lib import logs
 from lib.addresses import ascii_domain, valid_email
 from notifications import engine, metrics, registry
-from notifications.models import Message
+from notifications.models import Message, moment
 from notifications.registry import EMAIL, IN_APP
 from notifications.services import inbox, recipients
-from notifications.services.clock import moment
 
 if TYPE_CHECKING:
     from users.models import User
@@ -135,7 +134,7 @@ def cancel_open(which: Q, *, reason: str) -> int:
 
 def _refusal(kind: registry.NotificationType, row: Message) -> str:
     reason = recipients.refusal(kind, address=row.to_address, user_id=row.user_id)
-    return reason or (recipients.THROTTLED if recipients.is_throttled(kind, row.to_address) else "")
+    return reason or ("throttled" if recipients.is_throttled(kind, row.to_address) else "")
 
 
 def _checked_context(kind: registry.NotificationType, context: Mapping[str, Any]) -> dict[str, Any]:

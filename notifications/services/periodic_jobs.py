@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from notifications.models import Chore
-from notifications.services.clock import moment
+from notifications.models import Chore, moment
 
 logger = logging.getLogger("switchboard.jobs")
 

@@ -1,17 +1,21 @@
-"""Who may be written to: the allow-list, suppressions, preferences and rates, checked when queuing and when sending."""
+"""Who may be written to: the allow-list, suppressions, preferences and rates; checked when queuing and when sending."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from lib.addresses import ascii_form, normal_email
+from lib.addresses import ascii_form, normal_email, valid_email
 from lib.db import adapted, marks
+from lib.errors import ProductError
+from lib.text import is_storable
 from notifications.models import Message, Preference, Suppression
 from notifications.registry import EMAIL, NotificationType, Rate
 
@@ -19,7 +23,8 @@ _LISTED = f"""
 SELECT 1 FROM {Suppression._meta.db_table}
 WHERE address = %s AND channel = %s AND scope IN ({{}}) AND (expires_at IS NULL OR expires_at > %s) LIMIT 1
 """  # noqa: S608  (the table's name is our own)
-NOT_ALLOWED, ON_LIST, PREFERENCE, THROTTLED = "not_allowed", "suppressed", "preference", "throttled"
+#: A mailbox that does not exist today may be there next month.
+DEAD_FOR = timedelta(days=30)
 
 
 def refusal(kind: NotificationType, *, address: str, user_id: UUID | None, channel: str = EMAIL) -> str:
@@ -30,23 +35,21 @@ def refusal(kind: NotificationType, *, address: str, user_id: UUID | None, chann
     """
     if channel == EMAIL:
         if not is_allowed(address):
-            return NOT_ALLOWED
+            return "not_allowed"
         scopes = [Suppression.ALL] if kind.required else [Suppression.ALL, Suppression.OPTIONAL, kind.category]
         if is_suppressed(address, *scopes, channel=channel):
-            return ON_LIST
+            return "suppressed"
     if kind.required or user_id is None:
         return ""
     is_off = Preference.objects.filter(user_id=user_id, category=kind.category, channel=channel, enabled=False)
-    return PREFERENCE if is_off.exists() else ""
+    return "preference" if is_off.exists() else ""
 
 
 def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] | None = None) -> bool:
     """Whether the address has had as many of this type as its rates allow, or those given."""
-    rates = kind.throttle if rates is None else rates
-    if not rates:
-        return False
     now = timezone.now()
     recent = Message.objects.filter(to_address=address, type=kind.code).exclude(state=Message.State.SUPPRESSED)
+    rates = kind.throttle if rates is None else rates
     return any(recent.filter(created_at__gt=now - rate.window).count() >= rate.count for rate in rates)
 
 
@@ -60,7 +63,59 @@ def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
 
 
 def is_allowed(address: str) -> bool:
+    """Whether NOTIFICATIONS_ALLOW_TO is empty or names the address."""
     allowed: list[str] = settings.NOTIFICATIONS_ALLOW_TO
     readable = normal_email(address)
     spellings = (readable, ascii_form(readable))
     return not allowed or any(fnmatchcase(text, normal_email(one)) for one in allowed for text in spellings)
+
+
+# --- The list of suppressions -----------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def suppress(
+    address: str, *, scope: str, reason: str, source: str, expires_at: datetime | None = None, channel: str = EMAIL
+) -> bool:
+    """Write nothing more of this scope (`all`, `optional` or a category) to the address; without end unless given.
+
+    False when it is listed for as long already, which stays as it is; only an unsubscription, which may be taken back,
+    gives way to any other reason without end. Raises: SUPPRESSION_INVALID (400).
+    """
+    address = _checked(address, scope, channel)
+    if reason not in Suppression.Reason.values:
+        raise ProductError("SUPPRESSION_INVALID", "The reason is none of those there are.")
+    if not is_storable(source):
+        raise ProductError("SUPPRESSION_INVALID", "The source holds characters that cannot be stored.")
+    values = {"reason": reason, "source": " ".join(source.split())[:200], "expires_at": expires_at}
+    row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=values)
+    if is_new:
+        return True
+    weaker = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
+    if expires_at is None and reason != Suppression.Reason.UNSUBSCRIBE:
+        weaker |= Q(reason=Suppression.Reason.UNSUBSCRIBE)
+    return bool(Suppression.objects.filter(weaker, pk=row.pk).update(**values))
+
+
+def suppress_dead(address: str, *, source: str, channel: str = EMAIL) -> bool:
+    """Write nothing at all to a mailbox that does not exist, for 30 days."""
+    ends, reason = timezone.now() + DEAD_FOR, Suppression.Reason.BOUNCE
+    return suppress(address, scope=Suppression.ALL, reason=reason, source=source, expires_at=ends, channel=channel)
+
+
+def lift(address: str, *, scope: str, channel: str = EMAIL) -> bool:
+    """Take the address off the list for this scope; return whether it was on it."""
+    listed = Suppression.objects.filter(address=_checked(address, scope, channel), channel=channel, scope=scope)
+    return bool(listed.delete()[0])
+
+
+def _checked(address: str, scope: str, channel: str) -> str:
+    """The normal spelling of an address. Raises: SUPPRESSION_INVALID (400), also for the scope and the channel."""
+    if channel not in Message.Channel.values:
+        raise ProductError("SUPPRESSION_INVALID", "There is no such channel.")
+    if not (scope.isascii() and scope.isidentifier() and len(scope) <= 50):
+        raise ProductError("SUPPRESSION_INVALID", "The scope is all, optional or the code of a category.")
+    try:
+        return valid_email(address)
+    except ValueError as error:
+        raise ProductError("SUPPRESSION_INVALID", f"The address {error}.") from None

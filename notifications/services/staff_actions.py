@@ -21,13 +21,12 @@ from lib.addresses import normal_email, valid_email
 from lib.errors import ProductError
 from lib.text import is_storable, printable
 from notifications import engine, registry
-from notifications.models import Message
+from notifications.models import Message, moment
 from notifications.providers.smtp import CONVERSATION
 from notifications.registry import EMAIL, Rate
 from notifications.rendering import render
 from notifications.rendering.samples import TEST
 from notifications.services import outbox, recipients
-from notifications.services.clock import moment
 
 if TYPE_CHECKING:
     from users.models import User

@@ -24,10 +24,9 @@ from lib import webhook_signatures
 from lib.db import batches
 from lib.errors import ProductError
 from notifications import metrics, providers, registry, reports
-from notifications.models import Attempt, DeliveryEvent, Message, Refusal, Suppression
+from notifications.models import Attempt, DeliveryEvent, Message, Refusal, Suppression, moment
 from notifications.reports import Report
-from notifications.services import suppressions, unsubscribing
-from notifications.services.clock import moment
+from notifications.services import preferences, recipients
 
 logger = logging.getLogger("switchboard.notifications")
 
@@ -277,15 +276,15 @@ def _suppress(provider: str, report: Report, message: Message | None) -> None:
     source, ours = f"webhook:{provider}", message.to_address if message else ""
     if report.refusal == Refusal.DEAD:
         if address := report.recipient or ours:
-            suppressions.suppress_dead(address, source=source)
+            recipients.suppress_dead(address, source=source)
     elif report.refusal in {Refusal.COMPLAINED, Refusal.UNSUBSCRIBED} and (address := ours or report.recipient):
         scope = message.category if message and not _is_required(message) else Suppression.OPTIONAL
         if report.refusal == Refusal.COMPLAINED:
-            suppressions.suppress(address, scope=scope, reason=Suppression.Reason.COMPLAINT, source=source)
+            recipients.suppress(address, scope=scope, reason=Suppression.Reason.COMPLAINT, source=source)
         elif scope == Suppression.OPTIONAL:
-            suppressions.suppress(address, scope=scope, reason=Suppression.Reason.UNSUBSCRIBE, source=source)
+            recipients.suppress(address, scope=scope, reason=Suppression.Reason.UNSUBSCRIBE, source=source)
         else:
-            unsubscribing.unsubscribe(unsubscribing.Link(address, scope), source=source)
+            preferences.unsubscribe(preferences.Link(address, scope), source=source)
 
 
 def _is_required(message: Message) -> bool:

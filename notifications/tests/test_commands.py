@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from notifications.models import Message
-from notifications.services.suppressions import suppress
+from notifications.services.recipients import suppress
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 from notifications.tests.staff import person

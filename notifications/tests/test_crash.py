@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils import timezone
 
 from notifications.models import Message
-from notifications.services import attempts, claims, delivery
+from notifications.services import claims, delivery
 from notifications.tests.factories import MessageFactory
 
 pytestmark = [
@@ -41,10 +41,10 @@ def die_at(point):
         hand_over = claims.Claim.hand_over
         claims.Claim.hand_over = lambda *args: kill(hand_over(*args))
     elif point == "after 250":
-        delivery.attempts.record = kill
+        delivery.claims.record = kill
     elif point == "finish":
-        write = attempts._write
-        attempts._write = lambda *args: kill(write(*args))  # the row is written, and nothing committed
+        write = claims._write
+        claims._write = lambda *args: kill(write(*args))  # the row is written, and nothing committed
 
 
 def killed_at(point):

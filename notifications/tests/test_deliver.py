@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from lib.logs import JsonFormatter
 from notifications.models import Attempt, Message
-from notifications.outcomes import Result
+from notifications.providers.base import Result
 from notifications.services import claims, delivery, outbox
-from notifications.services.attempts import record
+from notifications.services.claims import record
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 

@@ -5,7 +5,7 @@ import notifications
 from notifications import registry
 from notifications.models import Preference, Suppression
 from notifications.services import outbox
-from notifications.services.suppressions import suppress
+from notifications.services.recipients import suppress
 from notifications.tests import offers
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import DeliveryEvent, Message, Preference, Refusal, Suppression
 from notifications.reports import Report
-from notifications.services import preferences, staff_actions, unsubscribing, webhooks
+from notifications.services import preferences, staff_actions, webhooks
 from notifications.tests import offers
 from notifications.tests.factories import MessageFactory
 from users.tests.factories import UserFactory
@@ -75,11 +75,11 @@ def test_one_report_from_several_calls_is_kept_once():
 
 def test_one_unsubscribes_while_another_chooses():
     user = UserFactory.create()
-    link = unsubscribing.Link(user.email, "announcement")
+    link = preferences.Link(user.email, "announcement")
     choice = {("announcement", "email"): False, ("announcement", "in_app"): False}
 
     at_once(
-        *[lambda: unsubscribing.unsubscribe(link, source="link")] * 2,
+        *[lambda: preferences.unsubscribe(link, source="link")] * 2,
         *[lambda: preferences.choose(user, choice)] * 2,
     )
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 import notifications
 from notifications import registry
 from notifications.models import Attempt, InAppNotification, Message
-from notifications.services.suppressions import suppress
+from notifications.services.recipients import suppress
 from notifications.tests import kinds, offers
 from notifications.tests.factories import MessageFactory
 from users.models import UserSession

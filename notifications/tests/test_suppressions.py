@@ -6,7 +6,7 @@ from django.apps import apps
 from django.utils import timezone
 
 from notifications.models import Suppression
-from notifications.services.suppressions import lift, suppress
+from notifications.services.recipients import lift, suppress
 
 pytestmark = pytest.mark.django_db
 

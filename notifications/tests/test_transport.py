@@ -9,7 +9,6 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Attempt, Message, ProviderState
 from notifications.services import circuit_breaker, claims, delivery
-from notifications.services.status_text import is_paused
 from notifications.tests.factories import MessageFactory
 
 COMMAND = Actor.command("tests")
@@ -147,7 +146,7 @@ def test_what_staff_pause_stays_paused(mail_server, settings):
     assert not mail_server.mails
     assert queue_worker.rest() == float("inf")
     state = circuit_breaker.states()[0]
-    assert (state.paused_by, state.reason, is_paused(state, timezone.now())) == (
+    assert (state.paused_by, state.reason, state.is_paused(timezone.now())) == (
         "command:tests",
         "wrong template",
         True,

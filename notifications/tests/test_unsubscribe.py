@@ -7,8 +7,8 @@ from django.core import mail
 from django.test import Client
 
 from notifications.models import Preference, Suppression
-from notifications.services import outbox, unsubscribing
-from notifications.services.suppressions import suppress
+from notifications.services import outbox, preferences
+from notifications.services.recipients import suppress
 from notifications.tests import offers
 from notifications.tests.factories import MessageFactory
 from notifications.tests.staff import person
@@ -24,7 +24,7 @@ def _offers():
 
 @pytest.fixture
 def path():
-    return urlsplit(unsubscribing.unsubscribe_url(ADDRESS, "announcement")).path
+    return urlsplit(preferences.unsubscribe_url(ADDRESS, "announcement")).path
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ UNSUBSCRIBED = {(ADDRESS, "announcement", "unsubscribe")}
 
 def test_the_link_stands_on_the_base_address_and_is_the_same_for_every_spelling(settings):
     settings.BASE_URL = "https://api.example.org"
-    url = unsubscribing.unsubscribe_url(ADDRESS, "announcement")
+    url = preferences.unsubscribe_url(ADDRESS, "announcement")
 
     assert url.startswith("https://api.example.org/api/notifications/unsubscribe/")
     assert re.fullmatch(r"[\w-]+", url.rpartition("/")[2], re.ASCII)
-    assert url == unsubscribing.unsubscribe_url(f" {ADDRESS.upper()}", "announcement")
-    assert url != unsubscribing.unsubscribe_url(ADDRESS, "security")
+    assert url == preferences.unsubscribe_url(f" {ADDRESS.upper()}", "announcement")
+    assert url != preferences.unsubscribe_url(ADDRESS, "security")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_one_click_is_enough_however_often(browser, path, body):
 
 
 def test_the_switch_of_a_known_person_follows_and_is_taken_back(browser, user):
-    path = urlsplit(unsubscribing.unsubscribe_url(user.email, "announcement")).path
+    path = urlsplit(preferences.unsubscribe_url(user.email, "announcement")).path
 
     browser.post(path)
     assert Preference.objects.get(user=user, category="announcement", channel="email").enabled is False
@@ -200,15 +200,15 @@ def test_no_log_line_holds_the_link(browser, path, caplog):
 def test_mail_programs_are_told_of_both_ways(settings):
     offer = MessageFactory.create(type="tests.offer", category="announcement", to_address=ADDRESS)
 
-    url = unsubscribing.unsubscribe_url(ADDRESS, "announcement")
-    assert unsubscribing.list_unsubscribe_headers(offer) == {
+    url = preferences.unsubscribe_url(ADDRESS, "announcement")
+    assert preferences.list_unsubscribe_headers(offer) == {
         "List-Unsubscribe": f"<{url}>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
     }
     settings.NOTIFICATIONS_UNSUBSCRIBE_MAILTO = "leave@example.org"
-    ways = unsubscribing.list_unsubscribe_headers(offer)["List-Unsubscribe"]
+    ways = preferences.list_unsubscribe_headers(offer)["List-Unsubscribe"]
     assert ways == f"<{url}>, <mailto:leave@example.org?subject=unsubscribe%20announcement>"
 
 
 def test_what_is_required_offers_no_way_out():
-    assert unsubscribing.list_unsubscribe_headers(MessageFactory.create()) == {}
+    assert preferences.list_unsubscribe_headers(MessageFactory.create()) == {}

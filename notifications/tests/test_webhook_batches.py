@@ -11,7 +11,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from notifications import metrics
 from notifications.models import DeliveryEvent, Message, Suppression
-from notifications.services import staff_actions, suppressions, unsubscribing
+from notifications.services import preferences, recipients, staff_actions
 from notifications.tests import offers
 from notifications.tests.callers import (
     PROVIDERS,
@@ -99,7 +99,7 @@ def test_every_provider_may_send_a_list(settings, name):
 def test_an_entry_that_fails_on_our_side_is_asked_for_again_and_keeps_none_back(settings, monkeypatch):
     messages = [sent(to_address=f"p{n}@example.org") for n in range(3)]
     batch = [SendGrid.report("bounce bounce", uid=str(each.uid), to=each.to_address)[0] for each in messages]
-    caller, suppress_dead = SendGrid(settings), suppressions.suppress_dead
+    caller, suppress_dead = SendGrid(settings), recipients.suppress_dead
 
     def fails_for_the_first(address, **rest):
         if address == "p0@example.org":
@@ -107,7 +107,7 @@ def test_an_entry_that_fails_on_our_side_is_asked_for_again_and_keeps_none_back(
         return suppress_dead(address, **rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(suppressions, "suppress_dead", fails_for_the_first)
+        patched.setattr(recipients, "suppress_dead", fails_for_the_first)
         assert caller.post(batch).status_code == 500
     assert Suppression.objects.count() == DeliveryEvent.objects.count() == 2
 
@@ -236,7 +236,7 @@ def test_who_complains_and_unsubscribes_comes_back_by_neither(settings, order):
 
     for words in order:
         Brevo(settings).post(Brevo.report(words, uid=str(message.uid)))
-    came_back = unsubscribing.resubscribe(unsubscribing.Link(RECIPIENT, "announcement"))
+    came_back = preferences.resubscribe(preferences.Link(RECIPIENT, "announcement"))
 
     assert not came_back
     assert Suppression.objects.get().reason == "complaint"

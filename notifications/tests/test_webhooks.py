@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from lib import email_url
 from notifications.models import Attempt, DeliveryEvent, Message, Preference, Suppression
-from notifications.services import suppressions
+from notifications.services import recipients
 from notifications.tests import offers
 from notifications.tests.callers import AT, RECIPIENT, SECRET, MailerSend, Mailgun, Postmark
 from notifications.tests.factories import MessageFactory
@@ -335,7 +335,7 @@ def test_our_own_error_answers_500_and_the_repeat_is_taken(mailersend, monkeypat
         raise RuntimeError("of ours")
 
     with monkeypatch.context() as patched:
-        patched.setattr(suppressions, "suppress_dead", broken)
+        patched.setattr(recipients, "suppress_dead", broken)
         assert mailersend.post(report).status_code == 500
     assert not DeliveryEvent.objects.exists()
     assert now_of(message) == ("sent", "")

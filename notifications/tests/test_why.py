@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notifications.models import ProviderState, Worker
-from notifications.services.status_text import describe, span
+from notifications.services.health import describe, span
 from notifications.tests.factories import MessageFactory
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

@@ -18,7 +18,7 @@ from feature_flags.tests import test_stream, wire
 from lib.actors import RequestInfo
 from lib.middleware import JSON_POLICY, PAGE_POLICY
 from notifications.models import Message, Suppression
-from notifications.services import unsubscribing
+from notifications.services import preferences
 from notifications.tests import kinds, offers
 from notifications.tests.factories import InAppFactory, MessageFactory
 from project.api import DOCS_POLICY
@@ -361,7 +361,7 @@ def test_no_page_of_the_admin_holds_anything_inline(staff_with_much_to_see, clie
 
 @pytest.mark.django_db
 def test_pages_outside_the_admin_hold_nothing_inline_either(client, some_offers):
-    unsubscribe = urlsplit(unsubscribing.unsubscribe_url("ada@example.org", "announcement")).path
+    unsubscribe = urlsplit(preferences.unsubscribe_url("ada@example.org", "announcement")).path
     refused = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "a", "password": "b"})
     pages = [
         client.get(unsubscribe),

@@ -18,7 +18,7 @@ from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
 from lib.actors import Actor
 from notifications.models import Message, Suppression, TemplateOverride
-from notifications.services import overrides, suppressions
+from notifications.services import overrides, recipients
 from notifications.tests.factories import MessageFactory
 from users.models import AuditEvent, UserSession
 from users.services import audit
@@ -136,7 +136,7 @@ def token():
 
 
 def listed():
-    suppressions.suppress("away@example.org", scope="all", reason="staff", source="x")
+    recipients.suppress("away@example.org", scope="all", reason="staff", source="x")
     return Suppression.objects.get()
 
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from feature_flags import flag_document
 from lib.addresses import valid_email
 from notifications.models import Message, Suppression
-from notifications.services import recipients, suppressions
+from notifications.services import recipients
 from users.models import AuditEvent, User
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -128,7 +128,7 @@ def test_an_address_is_not_changed_to_another_spelling_of_itself(api):
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_lists_hold_whatever_the_spelling(settings, spelling):
-    suppressions.suppress(spelling, scope=Suppression.ALL, reason=Suppression.Reason.BOUNCE, source="test")
+    recipients.suppress(spelling, scope=Suppression.ALL, reason=Suppression.Reason.BOUNCE, source="test")
     assert recipients.is_suppressed(READABLE, Suppression.ALL)
 
     for pattern in (spelling, f"*@{spelling.rpartition('@')[2]}"):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from lib.actors import RequestInfo
 from notifications import registry
 from notifications.models import Message, Preference
-from notifications.services import suppressions
+from notifications.services import recipients
 from users.models import OneTimeToken
 from users.services import security_mails, tokens
 from users.tests.factories import UserFactory
@@ -181,7 +181,7 @@ def test_no_notice_can_be_switched_off(api, user, queue, name):
     off = [{"category": "security", "channel": "email", "enabled": False}]
     answer = api.call("PUT", "/notifications/preferences", off)
     Preference.objects.create(user=user, category="security", channel="email", enabled=False)
-    suppressions.suppress(NOTICES[name][1] or user.email, scope="optional", reason="complaint", source="webhook")
+    recipients.suppress(NOTICES[name][1] or user.email, scope="optional", reason="complaint", source="webhook")
 
     mail = queue(name, user)
 

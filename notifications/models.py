@@ -1,0 +1,430 @@
+"""The outbox, what is known of recipients, templates of staff, and what runs. Nothing here holds a secret."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+def moment(after: timedelta = timedelta(0)) -> Any:
+    """Now, plus `after`, as a value to write or to compare with: the clock of PostgreSQL, because hosts disagree."""
+    if connection.vendor == "postgresql":
+        return Now() + after if after else Now()
+    return timezone.now() + after
+
+
+class Message(models.Model):
+    """One message to one address, over one channel. Only `services` writes here."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        SENDING = "sending", _("Sending")
+        SENT = "sent", _("Sent")
+        FAILED = "failed", _("Failed")
+        UNKNOWN = "unknown", _("Unknown")
+        CANCELLED = "cancelled", _("Cancelled")
+        SUPPRESSED = "suppressed", _("Suppressed")
+        EXPIRED = "expired", _("Expired")
+
+    class Channel(models.TextChoices):
+        EMAIL = "email", _("E-mail")
+
+    class DeliveryState(models.TextChoices):
+        """What the provider reported afterwards, in the order it may rise."""
+
+        DEFERRED = "deferred", _("Deferred")
+        DELIVERED = "delivered", _("Delivered")
+        BOUNCED = "bounced", _("Bounced")
+        COMPLAINED = "complained", _("Complained about")
+
+    OPEN = (State.QUEUED, State.SENDING)
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    parent = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="copies", verbose_name=_("resend of")
+    )
+    event_key = models.CharField(_("event"), max_length=200, null=True, blank=True)
+    message_id = models.CharField("Message-ID", max_length=255)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    type = models.CharField(_("type"), max_length=100)
+    category = models.CharField(_("category"), max_length=50)
+    channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices, default=Channel.EMAIL)
+    language = models.CharField(_("language"), max_length=16)
+    context = models.JSONField(default=dict)
+
+    # Its index is (user, created_at).
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+    )
+    to_address = models.EmailField(_("recipient"), max_length=254)
+    to_name = models.CharField(_("recipient's name"), max_length=120, blank=True)
+
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    priority = models.SmallIntegerField(_("priority"))
+    due_at = models.DateTimeField(
+        _("next try"), null=True, help_text=_("Queued: not before this time. Sending: another worker may take it then.")
+    )
+    expires_at = models.DateTimeField(_("expires"))
+    attempts = models.SmallIntegerField(_("attempts"), default=0)
+    max_attempts = models.SmallIntegerField(_("at most"))
+
+    lease_token = models.UUIDField(null=True)
+    lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
+    handed_at = models.DateTimeField(
+        _("handed over"), null=True, help_text=_("Given to the mail server, and its answer not noted.")
+    )
+
+    provider = models.CharField(_("provider"), max_length=32, blank=True)
+    provider_message_id = models.CharField(_("provider's id"), max_length=255, blank=True)
+    delivery_state = models.CharField(_("delivery"), max_length=12, choices=DeliveryState.choices, blank=True)
+    subject = models.CharField(
+        _("subject"), max_length=200, blank=True, help_text=_("As sent; codes and links are blotted.")
+    )
+    template_source = models.CharField(_("template"), max_length=100, blank=True)
+
+    reason = models.CharField(_("reason"), max_length=40, blank=True)
+    last_code = models.CharField(_("last code"), max_length=64, blank=True)
+    last_error = models.CharField(_("last error"), max_length=500, blank=True)
+    sent_at = models.DateTimeField(_("sent"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+    request_id = models.CharField(_("request"), max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["event_key", "channel", "to_address"],
+                condition=Q(event_key__isnull=False),
+                name="message_once_per_event",
+            ),
+            models.CheckConstraint(
+                condition=Q(due_at__isnull=False, state__in=["queued", "sending"])
+                | (Q(due_at__isnull=True) & ~Q(state__in=["queued", "sending"])),
+                name="message_due_exactly_while_open",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="sending") | Q(lease_token__isnull=False), name="message_sending_has_lease"
+            ),
+        )
+        indexes = (
+            # Not conditioned on the state: with bound parameters neither database would use it for the claim.
+            models.Index(fields=["priority", "due_at"], condition=Q(due_at__isnull=False), name="message_due"),
+            # With the id, so that a page of the admin's list of one state is a range of it.
+            models.Index(fields=["state", "finished_at", "id"], name="message_state_finished"),
+            # Equal addresses and, on PostgreSQL by these classes, addresses that begin alike.
+            models.Index(
+                fields=["to_address", "created_at"],
+                opclasses=["varchar_pattern_ops", "timestamptz_ops"],
+                name="message_address_created",
+            ),
+            models.Index(fields=["user", "created_at"], name="message_user_created"),
+            models.Index(fields=["message_id"], name="message_message_id"),
+            models.Index(
+                fields=["provider_message_id"], condition=~Q(provider_message_id=""), name="message_provider_id"
+            ),
+        )
+        permissions = (
+            ("retry_message", "Can send a message again"),
+            ("cancel_message", "Can cancel a message"),
+            ("resend_message", "Can send a copy of a message"),
+            ("view_message_body", "Can read what a message says"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+
+class Attempt(models.Model):
+    """One try to deliver a message; only ever added."""
+
+    class Outcome(models.TextChoices):
+        ACCEPTED = "accepted", _("Accepted")
+        TEMPORARY = "temporary", _("Refused for now")
+        PERMANENT = "permanent", _("Refused")
+        AMBIGUOUS = "ambiguous", _("No answer")
+        TRANSPORT_DOWN = "transport_down", _("Mail server away")
+        RENDER_ERROR = "render_error", _("Cannot be rendered")
+        INTERRUPTED = "interrupted", _("Worker died while sending")
+        WORKER_KILLER = "worker_killer", _("Workers died of it")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+        SUPPRESSED = "suppressed", _("Suppressed")
+        EXPIRED = "expired", _("Expired")
+        LOST_LEASE = "lost_lease", _("Taken by another worker")
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tries")
+    n = models.SmallIntegerField(_("attempt"))
+    worker = models.CharField(_("worker"), max_length=120)
+    provider = models.CharField(_("provider"), max_length=32, blank=True)
+    created_at = models.DateTimeField(_("started"))
+    duration_ms = models.IntegerField(_("milliseconds"))
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
+    code = models.CharField(_("code"), max_length=64, blank=True)
+    response = models.CharField(_("answer"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.n}: {self.get_outcome_display()}"
+
+
+class Refusal(models.TextChoices):
+    """Whose trouble it is that a message was refused; `notifications.reports` decides. Only `dead` ends all mail."""
+
+    DEAD = "dead", _("no such mailbox")
+    FULL = "full", _("mailbox full")
+    CONTENT = "content", _("content refused")
+    SENDER = "sender", _("sender refused")
+    LISTED = "listed", _("on the provider's list")
+    COMPLAINED = "complained", _("marked as spam")
+    UNSUBSCRIBED = "unsubscribed", _("unsubscribed")
+    OTHER = "other", _("not said")
+
+
+class DeliveryEvent(models.Model):
+    """One report of a provider about one recipient, kept once however often it comes; only ever added."""
+
+    provider = models.CharField(_("provider"), max_length=32)
+    event_id = models.CharField(max_length=255)
+    message = models.ForeignKey(Message, on_delete=models.SET_NULL, null=True, related_name="events")
+    # A kind of `notifications.reports`: delivered, deferred, bounced, rejected, complained, unsubscribed, …
+    kind = models.CharField(_("event"), max_length=32)
+    refusal = models.CharField(
+        _("refusal"), max_length=12, choices=Refusal.choices, blank=True, default="", db_default=""
+    )
+    recipient = models.EmailField(_("recipient"), max_length=254, blank=True)
+    at = models.DateTimeField(_("happened"))
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("delivery event")
+        verbose_name_plural = _("delivery events")
+        ordering = ("pk",)
+        constraints = (models.UniqueConstraint(fields=["provider", "event_id"], name="delivery_event_once"),)
+        indexes = (
+            models.Index(fields=["received_at"], name="delivery_event_received"),
+            models.Index(fields=["recipient"], name="delivery_event_recipient"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.recipient}"
+
+    @property
+    def summary(self) -> str:
+        """`bounced`, or with its reason: `bounced: mailbox full`."""
+        adds_nothing = self.refusal in {"", self.kind, Refusal.OTHER}
+        return self.kind if adds_nothing else f"{self.kind}: {self.get_refusal_display()}"
+
+
+class Suppression(models.Model):
+    """An address that is not written to: at all, with nothing optional, or with nothing of one category."""
+
+    ALL, OPTIONAL = "all", "optional"
+
+    class Reason(models.TextChoices):
+        BOUNCE = "bounce", _("The address does not exist")
+        COMPLAINT = "complaint", _("Marked as spam")
+        UNSUBSCRIBE = "unsubscribe", _("Unsubscribed")
+        STAFF = "staff", _("By staff")
+
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    channel = models.CharField(
+        _("channel"), max_length=16, choices=Message.Channel.choices, default=Message.Channel.EMAIL
+    )
+    address = models.CharField(_("address"), max_length=254)  # in lower case
+    scope = models.CharField(_("what"), max_length=50, help_text=_("`all`, `optional` or a category."))
+    reason = models.CharField(_("reason"), max_length=16, choices=Reason.choices)
+    source = models.CharField(_("source"), max_length=200, blank=True, help_text=_("Who or what said so."))
+    expires_at = models.DateTimeField(_("until"), null=True, blank=True, help_text=_("Empty: for ever."))
+
+    class Meta:
+        verbose_name = _("suppression")
+        verbose_name_plural = _("suppressions")
+        ordering = ("-pk",)
+        constraints = (
+            models.UniqueConstraint(fields=["address", "channel", "scope"], name="suppression_once_per_scope"),
+        )
+        indexes = (models.Index(fields=["expires_at"], name="suppression_expires"),)
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.scope}"
+
+
+class Preference(models.Model):
+    """What a user has chosen for a category and channel; without a row the category's own default holds."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    category = models.CharField(_("category"), max_length=50)
+    channel = models.CharField(_("channel"), max_length=16)
+    enabled = models.BooleanField(_("wanted"))
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("preference")
+        verbose_name_plural = _("preferences")
+        ordering = ("category", "channel")
+        constraints = (
+            models.UniqueConstraint(fields=["user", "category", "channel"], name="preference_once_per_channel"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.category}, {self.channel}"
+
+
+class InAppNotification(models.Model):
+    """What a person finds inside the product. Its title and body are written when it is made."""
+
+    class Severity(models.TextChoices):
+        INFO = "info", _("Info")
+        SUCCESS = "success", _("Success")
+        WARNING = "warning", _("Warning")
+        ERROR = "error", _("Error")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    type = models.CharField(_("type"), max_length=100)
+    category = models.CharField(_("category"), max_length=50)
+    title = models.CharField(_("title"), max_length=200)
+    body = models.TextField(_("text"), blank=True)
+    url = models.CharField(_("link"), max_length=2000, blank=True)
+    data = models.JSONField(default=dict, blank=True)
+    severity = models.CharField(_("severity"), max_length=8, choices=Severity.choices, default=Severity.INFO)
+    key = models.CharField(_("event"), max_length=200, null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    seen_at = models.DateTimeField(_("seen"), null=True, blank=True)
+    read_at = models.DateTimeField(_("read"), null=True, blank=True)
+    archived_at = models.DateTimeField(_("archived"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("in-app notification")
+        verbose_name_plural = _("in-app notifications")
+        ordering = ("-pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["user", "key"], condition=Q(key__isnull=False), name="inapp_once_per_event"
+            ),
+        )
+        indexes = (
+            models.Index(fields=["user", "-id"], name="inapp_user_newest"),
+            models.Index(
+                fields=["user"], condition=Q(read_at__isnull=True, archived_at__isnull=True), name="inapp_unread"
+            ),
+            models.Index(fields=["read_at"], condition=Q(read_at__isnull=False), name="inapp_read"),
+        )
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class TemplateOverride(models.Model):
+    """One version of what staff wrote in place of a template file; at most one version of a part is active."""
+
+    class Part(models.TextChoices):
+        SUBJECT = "subject", _("Subject")
+        TEXT = "text", _("Text")
+        HTML = "html", _("HTML")
+
+    type = models.CharField(_("type"), max_length=100)
+    language = models.CharField(_("language"), max_length=16)
+    part = models.CharField(_("part"), max_length=8, choices=Part.choices)
+    body = models.TextField(_("template"))
+    version = models.PositiveIntegerField(_("version"))
+    active = models.BooleanField(_("in use"), default=False)
+    edited_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    edited_by_label = models.CharField(_("by"), max_length=64)
+    note = models.CharField(_("note"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("template")
+        verbose_name_plural = _("templates")
+        ordering = ("type", "language", "part", "-version")
+        constraints = (
+            models.UniqueConstraint(fields=["type", "language", "part", "version"], name="override_version_once"),
+            models.UniqueConstraint(
+                fields=["type", "language", "part"], condition=Q(active=True), name="override_one_active"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.language} {self.part} v{self.version}"
+
+
+class ProviderState(models.Model):
+    """Whether the provider is tried at the moment. `fingerprint` tells when EMAIL_URL was changed, and not to what."""
+
+    alias = models.CharField(_("channel"), max_length=32, unique=True)
+    paused = models.BooleanField(_("paused"), default=False)
+    # A pause without an end lasts until staff resume, or EMAIL_URL changes.
+    paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
+    paused_by = models.CharField(_("paused by"), max_length=64, blank=True)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    config_fingerprint = models.CharField(max_length=64, blank=True)
+    last_ok_at = models.DateTimeField(_("last success"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("provider")
+        verbose_name_plural = _("providers")
+
+    def __str__(self) -> str:
+        return self.alias
+
+    def is_paused(self, now: datetime) -> bool:
+        """Whether nothing leaves this way; a pause without an end lasts until staff resume."""
+        return self.paused if self.paused_until is None else self.paused_until > now
+
+
+class Worker(models.Model):
+    """A process that delivers; deleted at a clean stop, and a day after it fell silent."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField("pid")
+    version = models.CharField(_("version"), max_length=40, blank=True)
+    engine = models.CharField(_("engine"), max_length=16)
+    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    beat_at = models.DateTimeField(_("last sign of life"), default=timezone.now)
+    sent = models.PositiveBigIntegerField(_("sent"), default=0)
+    failed = models.PositiveBigIntegerField(_("failed"), default=0)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        ordering = ("-beat_at",)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class Chore(models.Model):
+    """Something to be done regularly by one process, whichever: it takes the row with one conditional UPDATE."""
+
+    name = models.CharField(_("name"), primary_key=True, max_length=64)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    next_run_at = models.DateTimeField(_("next run"), default=timezone.now)
+    last_run_at = models.DateTimeField(_("last run"), null=True, blank=True)
+    last_result = models.CharField(_("last result"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("chore")
+        verbose_name_plural = _("chores")
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
