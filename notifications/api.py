@@ -24,7 +24,7 @@ from lib.errors import ProductError, refusals
 from notifications import registry, schemas
 from notifications.models import Message
 from notifications.rendering import engines
-from notifications.services import inbox, messages, preferences, staff_actions, webhooks
+from notifications.services import inbox, preferences, staff_actions, webhooks
 
 router = Router(tags=["Notifications"])
 
@@ -190,7 +190,7 @@ async def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery
 
     def act() -> schemas.MessagesOut:
         _allowed(request, "view_message")
-        items, rest = messages.page(**asked.model_dump())
+        items, rest = staff_actions.page(**asked.model_dump())
         return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
 
     return await sync_to_async(act)()
@@ -228,7 +228,7 @@ async def message_stats(request: HttpRequest) -> schemas.StatsOut:
 
     def act() -> schemas.StatsOut:
         _allowed(request, "view_message")
-        return schemas.StatsOut(**messages.stats())
+        return schemas.StatsOut(**staff_actions.stats())
 
     return await sync_to_async(act)()
 
@@ -239,10 +239,10 @@ async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
 
     def act() -> schemas.MessagePageOut:
         user = _allowed(request, "view_message")
-        message = messages.find(uid)
+        message = staff_actions.find(uid)
         may_read = user.has_perm("notifications.view_message_body")
         shows_reports = user.has_perm("notifications.view_deliveryevent")
-        body = messages.body(message) if may_read else None
+        body = staff_actions.body(message) if may_read else None
         return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
 
     return await sync_to_async(act)()
@@ -278,7 +278,7 @@ async def preview_type(request: HttpRequest, code: str, lang: str = "") -> schem
 
     def act() -> schemas.PreviewOut:
         _allowed(request, "view_message")
-        made = messages.preview(code, language=lang)
+        made = staff_actions.preview(code, language=lang)
         return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
 
     return await sync_to_async(act)()
@@ -301,12 +301,12 @@ def _change(
     request: HttpRequest, uid: str, permission: str, verb: Callable[..., Message | None], text: str, event: str
 ) -> schemas.MessageOut:
     user = _allowed(request, permission)
-    message = messages.find(uid)
+    message = staff_actions.find(uid)
     with transaction.atomic():
         made = verb(message, actor=Actor.of(request, "api"))
         _log(user, message, f"{text}, through the API.")
         _note(request, event, message)
-    return schemas.MessageOut.of(messages.find(str((made or message).uid)))
+    return schemas.MessageOut.of(staff_actions.find(str((made or message).uid)))
 
 
 def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:

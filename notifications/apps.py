@@ -8,9 +8,9 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         from notifications import checks, engine, notifications  # noqa: F401  (declare what this app brings)
-        from notifications.services import periodic_jobs, purge
+        from notifications.services import periodic_jobs
 
         for check in checks.ALL:
             register(check)
-        periodic_jobs.register("notifications.housekeeping", purge.run)
+        periodic_jobs.register("notifications.housekeeping", periodic_jobs.purge)
         request_started.connect(engine.request_started, dispatch_uid="notifications.engine")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 SECURITY, ACCOUNT, BULK = 0, 1, 2
 PRIORITIES = (SECURITY, ACCOUNT, BULK)
@@ -197,3 +197,8 @@ def declared_types() -> tuple[NotificationType, ...]:
 def forget(code: str) -> None:
     """Undo a declaration, so that one test leaves nothing to the next."""
     _types.pop(code, None)
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """What does not fit a context: names and rules only, since pydantic would repeat values that belong to a person."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False))

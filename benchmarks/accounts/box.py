@@ -29,10 +29,10 @@ def people(first: int, count: int, fields: dict[str, Any]) -> None:
 def something_to_see(email: str) -> dict[str, str]:
     """A notification and a mail for one person, and what stands for them in paths."""
     from notifications.models import InAppNotification, Message
-    from notifications.services import announcements, preferences
+    from notifications.services import outbox, preferences
     from users.models import User
 
-    announcements.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
+    outbox.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
     return {
         "notification_id": str(InAppNotification.objects.latest("pk").pk),
         "uid": str(Message.objects.latest("pk").uid),

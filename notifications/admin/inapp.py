@@ -25,7 +25,7 @@ from lib.errors import ProductError
 from lib.text import is_storable
 from notifications.admin.common import TypeFilter, type_label
 from notifications.models import InAppNotification
-from notifications.services.announcements import LIMIT, announce
+from notifications.services.outbox import ANNOUNCE_LIMIT, announce
 
 Severity = InAppNotification.Severity
 CHIPS = {
@@ -89,8 +89,8 @@ class AnnounceForm(forms.Form):
         typed = {normal_email(line) for line in given["people"].replace(",", "\n").splitlines() if line.strip()}
         if not typed and not given["group"]:
             raise ValidationError(_("Name people, or choose a group."))
-        if len(typed) > LIMIT:
-            raise ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{LIMIT:,}"})
+        if len(typed) > ANNOUNCE_LIMIT:
+            raise ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{ANNOUNCE_LIMIT:,}"})
         model = get_user_model()
         name = model.USERNAME_FIELD
         found = model._default_manager.filter(**{f"{name}__in": typed})
@@ -100,11 +100,11 @@ class AnnounceForm(forms.Form):
         meant = Q(**{f"{name}__in": typed})
         if given["group"]:
             meant |= Q(pk__in=given["group"].user_set.values("pk"))
-        chosen = list(model._default_manager.filter(meant, is_active=True)[: LIMIT + 1])
+        chosen = list(model._default_manager.filter(meant, is_active=True)[: ANNOUNCE_LIMIT + 1])
         if not chosen:
             raise ValidationError(_("Nobody of them is active."))
-        if len(chosen) > LIMIT:
-            raise ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{LIMIT:,}"})
+        if len(chosen) > ANNOUNCE_LIMIT:
+            raise ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{ANNOUNCE_LIMIT:,}"})
         return chosen
 
 
@@ -173,13 +173,13 @@ class InAppNotificationAdmin(GrowingTableAdmin):
         given = form.cleaned_data
         words = {name: given[name] for name in ("title", "body", "url", "severity")}
         try:
-            done = announce(given["chosen"], **words, key=str(given["key"]))
+            count, refused = announce(given["chosen"], **words, key=str(given["key"]))
         except ProductError as error:
             form.add_error(None, error.message)
             return False
-        text = f"queued for {done.people} {'person' if done.people == 1 else 'people'}"
-        if done.refused:
-            text += f"; {done.refused} cannot be written to"
+        text = f"queued for {count} {'person' if count == 1 else 'people'}"
+        if refused:
+            text += f"; {refused} cannot be written to"
         # One line for all of them: the announcement is no row of its own.
         group = f", group {given['group']}" if given["group"] else ""
         LogEntry.objects.create(
@@ -191,7 +191,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
         )
         group_name = str(given["group"] or "")
         audit.note(
-            Actor.of(request, "admin"), "announcement.sent", name=given["title"], count=done.people, groups=[group_name]
+            Actor.of(request, "admin"), "announcement.sent", name=given["title"], count=count, groups=[group_name]
         )
         self.message_user(request, f"“{given['title']}”: {text}.", messages.SUCCESS)
         return True

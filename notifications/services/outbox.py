@@ -1,10 +1,10 @@
-"""Queuing and cancelling messages, in the caller's transaction."""
+"""Queuing messages, to one or to many, and cancelling them, in the caller's transaction."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parseaddr
 from functools import partial
@@ -17,6 +17,8 @@ from pydantic import ValidationError
 
 from lib import logs
 from lib.addresses import ascii_domain, valid_email
+from lib.db import batches
+from lib.errors import ProductError
 from notifications import engine, metrics, registry
 from notifications.models import Message, moment
 from notifications.registry import EMAIL, IN_APP
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from users.models import User
 
 CONTEXT_LIMIT = 16 * 1024
+ANNOUNCEMENT, ANNOUNCE_LIMIT = "notifications.announcement", 1_000
 _FIRST = f"""
 SELECT id, uid FROM {Message._meta.db_table} WHERE event_key = %s AND channel = %s AND to_address = %s
 """  # noqa: S608  (the table's name is our own)
@@ -52,7 +55,12 @@ def queue(
     happened: the same event to the same address is queued once, and a repeat gets the first row.
     """
     kind = registry.get(type)
-    stored = _checked_context(kind, context)
+    try:
+        stored: dict[str, Any] = kind.context.model_validate(dict(context)).model_dump(mode="json")
+    except ValidationError as error:
+        raise ValueError(f"The context of {kind.code} does not fit: {registry.wrong_fields(error)}.") from None
+    if len(json.dumps(stored)) > CONTEXT_LIMIT:
+        raise ValueError(f"The context of {kind.code} is larger than 16 kB.")
     language = language or (user and user.language) or settings.NOTIFICATIONS_LANGUAGES[0]
     if IN_APP in kind.channels and user is not None:
         inbox.add(kind, user=user, context=stored, language=language, key=event_key)
@@ -84,18 +92,29 @@ def queue(
         max_attempts=settings.NOTIFICATIONS_MAX_ATTEMPTS,
         request_id=(request_id if request_id is not None else logs.request_id.get())[:64],
     )
-    if reason := _refusal(kind, row):
+    reason = recipients.refusal(kind, address=row.to_address, user_id=row.user_id)
+    if not reason and recipients.is_throttled(kind, row.to_address):
+        reason = "throttled"
+    if reason:
         row.state, row.reason, row.due_at, row.finished_at = Message.State.SUPPRESSED, reason, None, now
     return [insert(row)]
 
 
 def insert(row: Message) -> Message:
     """Put a new row into the outbox and wake the engine at the commit; a repeated event gets the first row."""
+    stored = row
     if row.event_key is None:
         row.save(force_insert=True)
-        stored = row
     else:
-        stored = _once(row)
+        # Of two requests at once the second waits for the first and inserts nothing.
+        Message.objects.bulk_create([row], ignore_conflicts=True)
+        with connection.cursor() as cursor:
+            cursor.execute(_FIRST, [row.event_key, row.channel, row.to_address])
+            pk, uid = cursor.fetchone()
+        if uuid.UUID(str(uid)) == row.uid:
+            row.pk, row._state.adding, row._state.db = pk, False, connection.alias
+        else:
+            stored = Message.objects.get(pk=pk)
     if stored.uid != row.uid:
         metrics.DUPLICATES.add()
     elif stored.due_at is not None:
@@ -108,16 +127,35 @@ def insert(row: Message) -> Message:
     return stored
 
 
-def _once(row: Message) -> Message:
-    """The row of this event. Of two requests at once the second waits for the first and inserts nothing."""
-    Message.objects.bulk_create([row], ignore_conflicts=True)
-    with connection.cursor() as cursor:
-        cursor.execute(_FIRST, [row.event_key, row.channel, row.to_address])
-        pk, uid = cursor.fetchone()
-    if uuid.UUID(str(uid)) != row.uid:
-        return Message.objects.get(pk=pk)
-    row.pk, row._state.adding, row._state.db = pk, False, connection.alias
-    return row
+def announce(
+    people: Sequence[User], *, title: str, body: str, url: str = "", severity: str = "", key: str
+) -> tuple[int, int]:
+    """Queue the announcement for each of up to 1,000 people, in the product and by mail; each user gets one `key` once.
+
+    Return for how many it is queued, and how many have an address that no mail can be written to.
+    Raises: TOO_MANY_RECIPIENTS, or ANNOUNCEMENT_INVALID when it cannot be sent to any of them (400).
+    """
+    if len(people) > ANNOUNCE_LIMIT:
+        raise ProductError("TOO_MANY_RECIPIENTS", f"At most {ANNOUNCE_LIMIT:,} people at a time.")
+    context = {"title": title, "body": body, "url": url, "severity": severity}
+    context = {name: value for name, value in context.items() if value or name in {"title", "body"}}
+    # Sorted, so that two calls at once wait for each other and do not deadlock.
+    people = sorted(people, key=lambda person: str(person.pk))
+    refused, cause = 0, ""
+    # Not one long transaction: on SQLite no one else could write meanwhile. A repeat with the same key does the rest.
+    for some in batches(people, 50):
+        with transaction.atomic():
+            for person in some:
+                try:
+                    with transaction.atomic():
+                        address = getattr(person, person.get_email_field_name())
+                        event = f"{ANNOUNCEMENT}:{key}:{person.pk}"
+                        queue(ANNOUNCEMENT, to=address, context=context, user=person, event_key=event)
+                except ValueError as error:
+                    refused, cause = refused + 1, cause or str(error)
+    if people and refused == len(people):
+        raise ProductError("ANNOUNCEMENT_INVALID", f"It cannot be sent: {cause}")
+    return len(people) - refused, refused
 
 
 def cancel_open(which: Q, *, reason: str) -> int:
@@ -130,23 +168,6 @@ def cancel_open(which: Q, *, reason: str) -> int:
         lease_owner="",
         finished_at=moment(),
     )
-
-
-def _refusal(kind: registry.NotificationType, row: Message) -> str:
-    reason = recipients.refusal(kind, address=row.to_address, user_id=row.user_id)
-    return reason or ("throttled" if recipients.is_throttled(kind, row.to_address) else "")
-
-
-def _checked_context(kind: registry.NotificationType, context: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        stored: dict[str, Any] = kind.context.model_validate(dict(context)).model_dump(mode="json")
-    except ValidationError as error:
-        # Names and rules only: pydantic would repeat the values, which belong to a person.
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False))
-        raise ValueError(f"The context of {kind.code} does not fit: {wrong}.") from None
-    if len(json.dumps(stored)) > CONTEXT_LIMIT:
-        raise ValueError(f"The context of {kind.code} is larger than 16 kB.")
-    return stored
 
 
 def sending_domain() -> str:

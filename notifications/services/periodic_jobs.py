@@ -1,6 +1,6 @@
 """Periodic jobs: of all processes one takes the job's row, with a lease, by one conditional UPDATE.
 
-That works behind connection poolers, where a session's advisory lock would not.
+That works behind connection poolers, where a session's advisory lock would not. And this app's own job: the purge.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Q
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from notifications.models import Chore, moment
+from notifications.models import Chore, DeliveryEvent, InAppNotification, Message, Suppression, Worker, moment
 
 logger = logging.getLogger("switchboard.jobs")
 
@@ -24,42 +28,39 @@ LEASE = timedelta(minutes=10)
 Work = Callable[[datetime | None], Iterator[tuple[str, int]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    work: Work
-    every: timedelta
-
-
-_jobs: dict[str, Job] = {}
+_jobs: dict[str, tuple[Work, timedelta]] = {}
 
 
 def register(name: str, work: Work, *, every: timedelta = HOUR) -> None:
     """Run `work` every `every`. Keep its slices short: between them others can write to the database."""
-    _jobs[name] = Job(work, every)
+    _jobs[name] = work, every
 
 
 def run_due(go_on: Callable[[], bool] = lambda: True) -> list[str]:
     """Run the jobs that are due and not taken; `go_on` is called after each slice. Return the names of those done."""
     known = set(Chore.objects.values_list("name", flat=True))
     Chore.objects.bulk_create([Chore(name=name) for name in _jobs if name not in known], ignore_conflicts=True)
-    due = Chore.objects.filter(_free(), name__in=_jobs, next_run_at__lte=moment())
-    return [name for name in due.values_list("name", flat=True) if go_on() and _take(name) and _run(name, go_on)]
+    return [
+        name
+        for name in _due(name__in=_jobs).values_list("name", flat=True)
+        if go_on() and _take(name) and _run(name, go_on)
+    ]
 
 
-def _free() -> Q:
-    return Q(lease_until=None) | Q(lease_until__lte=moment())
+def _due(**which: Any) -> QuerySet[Chore]:
+    is_free = Q(lease_until=None) | Q(lease_until__lte=moment())
+    return Chore.objects.filter(is_free, next_run_at__lte=moment(), **which)
 
 
 def _take(name: str) -> bool:
-    due = Chore.objects.filter(_free(), name=name, next_run_at__lte=moment())
-    return bool(due.update(lease_until=moment(LEASE)))
+    return bool(_due(name=name).update(lease_until=moment(LEASE)))
 
 
 def _run(name: str, go_on: Callable[[], bool]) -> bool:
-    job, mine = _jobs[name], Chore.objects.filter(name=name)
+    (work, every), mine = _jobs[name], Chore.objects.filter(name=name)
     done: Counter[str] = Counter()
     try:
-        for what, count in job.work(mine.get().last_run_at):
+        for what, count in work(mine.get().last_run_at):
             done[what] += count
             if not go_on():
                 # Still due: another process goes on with it.
@@ -69,12 +70,72 @@ def _run(name: str, go_on: Callable[[], bool]) -> bool:
             mine.update(lease_until=moment(LEASE))
     except Exception as error:
         # Only the kind: a driver repeats rows in its messages.
-        mine.update(
-            lease_until=None, next_run_at=moment(job.every), last_result=f"failed: {type(error).__name__}"[:200]
-        )
+        failure = f"failed: {type(error).__name__}"[:200]
+        mine.update(lease_until=None, next_run_at=moment(every), last_result=failure)
         logger.error("job failed", extra={"job": name, "error": type(error).__name__})
         return False
     result = ", ".join(f"{count} {what}" for what, count in done.items() if count) or "nothing to do"
-    mine.update(lease_until=None, next_run_at=moment(job.every), last_run_at=moment(), last_result=result[:200])
+    mine.update(lease_until=None, next_run_at=moment(every), last_run_at=moment(), last_result=result[:200])
     logger.log(logging.INFO if done.total() else logging.DEBUG, "job", extra={"job": name, "result": result})
     return True
+
+
+# --- The purge --------------------------------------------------------------------------------------------------------
+
+SLICE = 1000
+KEEP_CONTEXT = timedelta(days=30)
+KEEP_TROUBLE = timedelta(days=365)
+KEEP_EVENTS = timedelta(days=180)
+KEEP_READ = timedelta(days=90)
+KEEP_SILENT_WORKER = timedelta(days=1)
+
+State = Message.State
+_TROUBLE = (State.FAILED, State.UNKNOWN, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    what: str
+    rows: QuerySet[Any]
+    #: The column whose index finds them; a slice goes on where the last one ended.
+    by: str
+    act: Callable[[QuerySet[Any]], object] = QuerySet.delete
+
+
+def purge(since: datetime | None = None) -> Iterator[tuple[str, int]]:
+    """Delete what is past its time, a slice and a transaction at a time; yields what and how many.
+
+    `since` is the time of the last full run: contexts emptied then are not looked at again.
+    """
+    for rule in _rules(since):
+        rows = rule.rows
+        while found := list(rows.order_by(rule.by).values_list("pk", rule.by)[:SLICE]):
+            with transaction.atomic():
+                rule.act(rule.rows.model._default_manager.filter(pk__in=[pk for pk, _ in found]))
+            yield rule.what, len(found)
+            rows = rule.rows.filter(**{f"{rule.by}__gte": found[-1][1]})
+
+
+def purge_counts() -> dict[str, int]:
+    """How many of each `purge` would delete now."""
+    found: dict[str, int] = {}
+    for rule in _rules(None):
+        found[rule.what] = found.get(rule.what, 0) + rule.rows.count()
+    return found
+
+
+def _rules(since: datetime | None) -> Iterator[_Rule]:
+    now = timezone.now()
+    keep_sent = timedelta(days=settings.NOTIFICATIONS_RETENTION_DAYS)
+    for state in (State.SENT, *_TROUBLE):
+        keep = keep_sent if state == State.SENT else max(KEEP_TROUBLE, keep_sent)
+        yield _Rule("messages", Message.objects.filter(state=state, finished_at__lt=now - keep), "finished_at")
+        full = Message.objects.filter(state=state, finished_at__lt=now - KEEP_CONTEXT).exclude(context={})
+        if since is not None:
+            # An hour more, for clocks that disagree. Without this each run would read two months of emptied rows.
+            full = full.filter(finished_at__gte=since - KEEP_CONTEXT - timedelta(hours=1))
+        yield _Rule("contexts", full, "finished_at", lambda rows: rows.update(context={}))
+    yield _Rule("delivery events", DeliveryEvent.objects.filter(received_at__lt=now - KEEP_EVENTS), "received_at")
+    yield _Rule("in-app notifications", InAppNotification.objects.filter(read_at__lt=now - KEEP_READ), "read_at")
+    yield _Rule("suppressions", Suppression.objects.filter(expires_at__lt=now), "expires_at")
+    yield _Rule("workers", Worker.objects.filter(beat_at__lt=now - KEEP_SILENT_WORKER), "beat_at")

@@ -1,21 +1,23 @@
-"""What staff and operators do to messages: send, retry, resend as a copy, cancel."""
+"""What staff and operators do to messages: send, retry, resend as a copy, cancel; and what they read of them."""
 
 from __future__ import annotations
 
 import math
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Q, QuerySet
-from django.utils import translation
+from django.db.models import Min, Q, QuerySet
+from django.utils import timezone, translation
 
+from lib import cursors
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
 from lib.errors import ProductError
@@ -24,7 +26,7 @@ from notifications import engine, registry
 from notifications.models import Message, moment
 from notifications.providers.smtp import CONVERSATION
 from notifications.registry import EMAIL, Rate
-from notifications.rendering import render
+from notifications.rendering import render, samples
 from notifications.rendering.samples import TEST
 from notifications.services import outbox, recipients
 
@@ -34,7 +36,12 @@ if TYPE_CHECKING:
 State = Message.State
 RETRIABLE = (State.FAILED, State.UNKNOWN, State.EXPIRED)
 STATE, WITHDRAWN = "MESSAGE_STATE", "MESSAGE_WITHDRAWN"
+_COPIED = (
+    *("type", "category", "channel", "language", "context", "user", "to_address", "to_name", "priority"),
+    *("max_attempts", "request_id"),
+)
 KEY_LIMIT = 128
+COUNTED = 10_000
 
 
 #: What staff may send of one type to one address: as much as an anonymous client can cause.
@@ -58,9 +65,8 @@ def require_reach(actor: Actor, *, address: str, user_id: UUID | None = None) ->
 def require_rate(kind: registry.NotificationType, address: str) -> None:
     """TOO_MANY_REQUESTS (429)."""
     if recipients.is_throttled(kind, address, rates=kind.throttle or RATES):
-        raise ProductError(
-            "TOO_MANY_REQUESTS", f"{address} has had enough of these for now; try again later.", status=429
-        )
+        text = f"{address} has had enough of these for now; try again later."
+        raise ProductError("TOO_MANY_REQUESTS", text, status=429)
 
 
 def kind_of(code: str) -> registry.NotificationType:
@@ -132,7 +138,17 @@ def send_once(
     earlier = Message.objects.filter(event_key=event_key).first()
     if earlier is None:
         return send(type, to=to, context=context, language=language, event_key=event_key, actor=actor), True
-    if not _is_same(earlier, type, to, context, language):
+    is_same = (earlier.type, earlier.to_address) == (type, normal_email(to))
+    if is_same and language:
+        is_same = earlier.language == language_of(language)
+    if is_same:
+        try:
+            stored = kind_of(type).context.model_validate(dict(context)).model_dump(mode="json")
+            # The context of old messages was purged.
+            is_same = earlier.context in ({}, stored)
+        except ValueError:
+            is_same = False
+    if not is_same:
         raise ProductError("IDEMPOTENCY_KEY_REUSED", "This key was used for another message.", status=409)
     return earlier, False
 
@@ -197,30 +213,18 @@ def resend(message: Message, *, actor: Actor) -> Message:
         raise ProductError(STATE, "This message is still on its way.", status=409)
     kind = _alive(message)
     require_rate(kind, message.to_address)
-    uid = uuid.uuid4()
-    now = moment()
-    return outbox.insert(
-        Message(
-            uid=uid,
-            parent=message,
-            event_key=_key_of_copy(message),
-            message_id=f"<{uid}@{outbox.sending_domain()}>",
-            created_at=now,
-            type=message.type,
-            category=message.category,
-            channel=message.channel,
-            language=message.language,
-            context=message.context,
-            user=message.user,
-            to_address=message.to_address,
-            to_name=message.to_name,
-            priority=message.priority,
-            due_at=now,
-            expires_at=now + kind.expires_in,
-            max_attempts=message.max_attempts,
-            request_id=message.request_id,
-        )
+    uid, now = uuid.uuid4(), moment()
+    copy = Message(
+        **{name: getattr(message, name) for name in _COPIED},
+        uid=uid,
+        parent=message,
+        event_key=_key_of_copy(message),
+        message_id=f"<{uid}@{outbox.sending_domain()}>",
+        created_at=now,
+        due_at=now,
+        expires_at=now + kind.expires_in,
     )
+    return outbox.insert(copy)
 
 
 def _key_of_copy(message: Message) -> str | None:
@@ -245,16 +249,14 @@ def _alive(message: Message) -> registry.NotificationType:
     except registry.UnknownType:
         raise ProductError(WITHDRAWN, "This version of the product no longer sends this type.", status=409) from None
     except registry.Withdrawn:
-        raise ProductError(
-            WITHDRAWN, "Its code or link is no longer valid: send a new one from the user's page.", status=409
-        ) from None
+        text = "Its code or link is no longer valid: send a new one from the user's page."
+        raise ProductError(WITHDRAWN, text, status=409) from None
     except (ProductError, DatabaseError, InterfaceError):
         raise
     except Exception as error:
         # Only its kind: the message of an error of derive may hold the secret.
-        raise ProductError(
-            WITHDRAWN, f"Its code or link cannot be made ({error.__class__.__name__}).", status=409
-        ) from None
+        text = f"Its code or link cannot be made ({type(error).__name__})."
+        raise ProductError(WITHDRAWN, text, status=409) from None
     return kind
 
 
@@ -271,21 +273,6 @@ def _refused(code: str, message: str) -> ProductError:
     return ProductError(code, message, reason=message)
 
 
-def _is_same(message: Message, type: str, to: str, context: Mapping[str, Any], language: str | None) -> bool:
-    """Whether sending this would have made that message."""
-    if (message.type, message.to_address) != (type, normal_email(to)):
-        return False
-    if language and message.language != language_of(language):
-        return False
-    kind = kind_of(type)
-    try:
-        stored = kind.context.model_validate(dict(context)).model_dump(mode="json")
-    except ValueError:
-        return False
-    # The context of old messages was purged.
-    return not message.context or message.context == stored
-
-
 def _refuse_unstorable(value: Any) -> None:
     """Refuse what no database holds in JSON: NUL, lone surrogates, infinite numbers."""
     waiting = [value]
@@ -299,3 +286,84 @@ def _refuse_unstorable(value: Any) -> None:
             raise _refused("INVALID_MESSAGE", "The context holds NUL characters or lone surrogates.")
         elif isinstance(value, float) and not math.isfinite(value):
             raise _refused("INVALID_MESSAGE", "The context holds a number that is none.")
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def find(uid: str) -> Message:
+    """The message. Raises: MESSAGE_NOT_FOUND (404)."""
+    try:
+        return Message.objects.select_related("parent").get(uid=uuid.UUID(uid))
+    except (ValueError, Message.DoesNotExist):
+        raise ProductError("MESSAGE_NOT_FOUND", "There is no such message.", status=404) from None
+
+
+def page(
+    *,
+    state: str | None = None,
+    type: str | None = None,
+    category: str | None = None,
+    channel: str | None = None,
+    to: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str = "",
+    limit: int = 20,
+) -> tuple[list[Message], str | None]:
+    """The newest messages, or those after the cursor, and the cursor of the rest."""
+    filters: dict[str, Any] = {"state": state, "type": type, "category": category, "channel": channel}
+    filters |= {"created_at__gte": since, "created_at__lt": until, "to_address": normal_email(to) if to else None}
+    filters["pk__lt"] = cursors.read(cursor, of="messages") if cursor else None
+    rows: QuerySet[Message] = Message.objects.select_related("parent").order_by("-pk")
+    found = list(rows.filter(**{name: value for name, value in filters.items() if value is not None})[: limit + 1])
+    items = found[:limit]
+    return items, cursors.make(items[-1].pk, of="messages") if len(found) > limit else None
+
+
+def stats() -> dict[str, Any]:
+    """How many messages there are in each state, counted to 10,000; of the last hour; and how late the first one is."""
+    hour = Message.objects.filter(finished_at__gte=moment(timedelta(hours=-1)))
+    due = Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(), state=State.QUEUED)
+    oldest = due.aggregate(at=Min("due_at"))["at"]
+    return {
+        "states": {state.value: Message.objects.filter(state=state)[:COUNTED].count() for state in State},
+        "last_hour": {state.value: hour.filter(state=state)[:COUNTED].count() for state in (State.SENT, State.FAILED)},
+        "oldest_due_seconds": max(0, int((timezone.now() - oldest).total_seconds())) if oldest else None,
+    }
+
+
+def body(message: Message) -> render.Rendered | None:
+    """The message as it was sent, codes and links masked; None when it can no longer be rendered."""
+    try:
+        kind = registry.get(message.type)
+    except registry.UnknownType:
+        return None
+    if not message.context and kind.context.model_fields:
+        return None
+    try:
+        return render.masked(message)
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception:
+        # Whatever today's templates make of an old row, the page of the admin names it.
+        return None
+
+
+def preview(code: str, *, language: str | None = None) -> render.Rendered:
+    """The type filled with its sample. Raises: UNKNOWN_TYPE (404), RENDER_ERROR (409)."""
+    language = language_of(language) or settings.LANGUAGE_CODE
+    try:
+        kind = registry.get(code)
+    except registry.UnknownType:
+        raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404) from None
+    try:
+        if EMAIL in kind.channels:
+            return render.render(kind, samples.sample(kind), language=language)
+        title, text = render.in_app(kind, {}, language=language)
+        return render.Rendered(title, text, "")
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        # A template may raise anything; that is its author's mistake, and staff are who looks for it.
+        raise ProductError("RENDER_ERROR", f"It cannot be rendered ({type(error).__name__}).", status=409) from error

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 import notifications
 from notifications import registry
 from notifications.models import InAppNotification, Message, Suppression
-from notifications.services import announcements
+from notifications.services import outbox
 from notifications.tests.staff import IN_APP, clerk, faults, person, rows, told
 
 pytestmark = pytest.mark.django_db
@@ -38,10 +38,10 @@ class Announcement(BaseModel):
 def _announcement():
     """As the product declares it."""
     try:
-        registry.get(announcements.TYPE)
+        registry.get(outbox.ANNOUNCEMENT)
     except registry.UnknownType:
         notifications.declare(
-            announcements.TYPE,
+            outbox.ANNOUNCEMENT,
             label="Announcement",
             context=Announcement,
             category="announcement",
@@ -49,7 +49,7 @@ def _announcement():
             channels=("in_app", "email"),
         )
         yield
-        registry.forget(announcements.TYPE)
+        registry.forget(outbox.ANNOUNCEMENT)
     else:
         yield
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_announced_is_told(client, wrong, says):
 
 
 def test_a_thousand_at_a_time(client, monkeypatch):
-    monkeypatch.setattr("notifications.admin.inapp.LIMIT", 2)
+    monkeypatch.setattr("notifications.admin.inapp.ANNOUNCE_LIMIT", 2)
     group = Group.objects.create(name="Beta")
     for n in range(3):
         person(f"{n}@example.org").groups.add(group)

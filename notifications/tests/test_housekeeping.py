@@ -16,7 +16,7 @@ from notifications.models import (
     Suppression,
     Worker,
 )
-from notifications.services import periodic_jobs, personal_data, purge
+from notifications.services import periodic_jobs, personal_data
 from notifications.services.claims import claim_these
 from notifications.tests.factories import MessageFactory
 
@@ -33,7 +33,7 @@ def finished(state, days, **fields):
 
 def purged():
     counts = Counter()
-    for what, count in purge.run():
+    for what, count in periodic_jobs.purge():
         counts[what] += count
     return dict(counts)
 
@@ -84,7 +84,7 @@ def test_a_context_is_emptied_after_a_month_and_never_before_the_end():
 def test_the_next_run_looks_only_at_what_came_since():
     long_ago, since_then = finished("sent", 60), finished("sent", 31)
 
-    list(purge.run(since=ago(2)))
+    list(periodic_jobs.purge(since=ago(2)))
 
     assert Message.objects.get(pk=long_ago.pk).context
     assert not Message.objects.get(pk=since_then.pk).context
@@ -103,11 +103,11 @@ def test_attempts_go_with_their_message_and_copies_stay():
 
 
 def test_it_goes_slice_by_slice(monkeypatch):
-    monkeypatch.setattr(purge, "SLICE", 2)
+    monkeypatch.setattr(periodic_jobs, "SLICE", 2)
     for _ in range(5):
         finished("sent", 91)
 
-    assert [count for what, count in purge.run() if what == "messages"] == [2, 2, 1]
+    assert [count for what, count in periodic_jobs.purge() if what == "messages"] == [2, 2, 1]
     assert not Message.objects.exists()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from lib import commands
-from notifications.services import purge
+from notifications.services import periodic_jobs
 
 
 class Command(commands.Command):
@@ -18,8 +18,8 @@ class Command(commands.Command):
         parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
-        counts = Counter(purge.counts() if dry_run else {})
-        for what, count in () if dry_run else purge.run():
+        counts = Counter(periodic_jobs.purge_counts() if dry_run else {})
+        for what, count in () if dry_run else periodic_jobs.purge():
             counts[what] += count
         parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         verb = "would be purged" if dry_run else "purged"
