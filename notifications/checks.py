@@ -9,7 +9,7 @@ from django.db import connection
 
 from lib import email_url
 from notifications import providers, registry
-from notifications.rendering import engines, render, samples
+from notifications.rendering import engines, render
 
 
 def refuse_start() -> list[CheckMessage]:
@@ -91,8 +91,8 @@ def optional_types_can_be_ended(**kwargs: Any) -> list[CheckMessage]:
 def _sample_trouble(kind: registry.NotificationType, language: str) -> list[CheckMessage]:
     """What is wrong with a type's files, found with its sample, without the database."""
     try:
-        sample = samples.sample(kind)
-    except samples.InvalidSample as error:
+        sample = engines.sample(kind)
+    except engines.InvalidSample as error:
         return [Error(str(error), id="notifications.E004")]
     try:
         made = render.fill(kind, sample, language=language, overrides={})

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 import notifications
 from lib.text import require_storable
 from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
-from notifications.rendering.samples import TEST
+from notifications.rendering.engines import TEST
 
 #: As often as mails to one address that anyone can cause.
 _BY_STAFF = ("3/1m", "5/10m", "20/1d")

@@ -16,7 +16,7 @@ import notifications
 from lib.text import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
-from notifications.rendering.names import greeting_name
+from notifications.rendering.render import greeting_name
 from users.models import OneTimeToken, User
 from users.services import tokens
 

@@ -25,7 +25,7 @@ def render(count: int) -> dict[str, float]:
     from notifications import registry
     from notifications.models import Message
     from notifications.rendering import render
-    from notifications.rendering.mail import build
+    from notifications.rendering.render import build
 
     kind, now = registry.get(MAIL), timezone.now()
     context = {"first_name": "Ada", "number": 1, "poisoned": False}

@@ -14,7 +14,7 @@ from notifications import registry
 from notifications.models import Message, ProviderState, Worker
 from notifications.registry import MASK
 from notifications.rendering import render
-from notifications.rendering.mail import compose
+from notifications.rendering.render import compose
 from notifications.services.claims import lease
 from notifications.services.health import describe
 

@@ -30,7 +30,7 @@ from notifications.admin.template_forms import (
 from notifications.models import TemplateOverride
 from notifications.preview import preview_response, problem_response
 from notifications.registry import EMAIL, MASK
-from notifications.rendering import engines, overriding, render, samples
+from notifications.rendering import engines, overriding, render
 from notifications.services import overrides, staff_actions
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             return False
         text = f"“{template.title}”: " + (f"{labels(changed)} saved." if changed else "nothing changed.")
         self.message_user(request, text, messages.SUCCESS if changed else messages.INFO)
-        size = len(render.render(kind, samples.sample(kind), language=language).html.encode())
+        size = len(render.render(kind, engines.sample(kind), language=language).html.encode())
         if size > render.HTML_WARNING:
             text = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
             self.message_user(request, text, messages.WARNING)
@@ -149,7 +149,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         try:
             preview = self._preview(request, template)
         except ProductError as error:
-            preview = render.render(kind, samples.sample(kind), language=language)
+            preview = render.render(kind, engines.sample(kind), language=language)
             self.message_user(request, error.message, messages.ERROR)
         history = list(
             TemplateOverride.objects.filter(type=kind.code, language=language)
@@ -224,7 +224,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
 
     def _preview(self, request: HttpRequest, template: LocalizedTemplate) -> render.Rendered:
         """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
-        values = samples.sample(template.kind)
+        values = engines.sample(template.kind)
         if address := _chosen(request):
             if not self._may_choose_people(request):
                 raise PermissionDenied

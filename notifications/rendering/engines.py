@@ -1,7 +1,8 @@
-"""The two template engines, the languages, and which file a part of a message comes from."""
+"""The two template engines, the languages, which file a part comes from, and the sample a type is shown with."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -11,9 +12,14 @@ from typing import Any
 
 from django.conf import settings
 from django.template import Engine, Template, TemplateDoesNotExist
+from pydantic import ValidationError
 
 from notifications import registry
 
+#: The type of "send test to me": its context names the type whose sample it shows.
+TEST = "notifications.test"
+#: What the links of a `sample.json` begin with.
+EXAMPLE = "https://app.example.org"
 PARTS = {"subject": "subject.txt", "text": "body.txt", "html": "body.html"}
 
 _LOAD_I18N = re.compile(r"{%\s*load\s+i18n\s*%}")
@@ -69,8 +75,7 @@ def source(kind: registry.NotificationType, part: str, language: str) -> str:
 
 def digest(kind: registry.NotificationType, language: str) -> str:
     """Changes with any file that a message of this type is made of."""
-    text: str = _digest(engine(html=False), engine(html=True), kind.folder, language)
-    return text
+    return str(_digest(engine(html=False), engine(html=True), kind.folder, language))
 
 
 def missing_files(kind: registry.NotificationType) -> list[str]:
@@ -84,8 +89,7 @@ def missing_files(kind: registry.NotificationType) -> list[str]:
 
 
 def directories() -> tuple[str, ...]:
-    found: Any = settings.TEMPLATES[0]["DIRS"]
-    return tuple(map(str, found))
+    return tuple(str(folder) for folder in settings.TEMPLATES[0]["DIRS"])  # type: ignore[attr-defined]
 
 
 @lru_cache
@@ -126,3 +130,40 @@ def _gather(engine: Engine, template: Template, sources: dict[str, str]) -> None
                 _gather(engine, engine.get_template(name), sources)
             except TemplateDoesNotExist:
                 sources[name] = ""
+
+
+# --- Samples ----------------------------------------------------------------------------------------------------------
+
+
+class InvalidSample(ValueError):
+    """`sample.json` is missing, or fits neither the type's context nor its `derive`."""
+
+
+def sample(kind: registry.NotificationType) -> dict[str, Any]:
+    """All variables of a type, made up: a valid context, and the names that `derive` gives."""
+    paths = [Path(folder) / kind.folder / "sample.json" for folder in directories()]
+    if (path := next((path for path in paths if path.is_file()), None)) is None:
+        raise InvalidSample(f"{kind.code} has no sample.json.")
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidSample(f"The sample of {kind.code} is no JSON object.")
+    context, derived = given.get("context"), given.get("derived")
+    if not isinstance(context, dict) or not isinstance(derived, dict):
+        raise InvalidSample(f"The sample of {kind.code} needs the objects `context` and `derived`.")
+    try:
+        values: dict[str, Any] = kind.context.model_validate(context).model_dump(mode="json")
+    except ValidationError as error:
+        text = f"The sample of {kind.code} does not fit its context: {registry.wrong_fields(error)}."
+        raise InvalidSample(text) from None
+    if missing := set(kind.secrets) - set(derived):
+        raise InvalidSample(f"The sample of {kind.code} gives no {', '.join(sorted(missing))}.")
+    for name, value in derived.items():
+        # A link of the files leads to an example; those of real mails to APP_URL, as the rules of templates demand.
+        is_text = isinstance(value, str)
+        values[name] = value.replace(f"{EXAMPLE}/", f"{settings.APP_URL}/", 1) if is_text else value
+    if not kind.required:
+        values["unsubscribe_url"] = f"{settings.BASE_URL}/api/notifications/unsubscribe/sample"
+    return values

@@ -1,29 +1,34 @@
-"""From variables to subject, text and html."""
+"""From variables to subject, text and html, and from a row to the mail that leaves."""
 
 from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.policy import EmailPolicy
+from email.utils import format_datetime, formataddr, parseaddr
 from functools import lru_cache
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import django
 from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
 from django.template import Context
 from django.utils import translation
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 from pydantic import AwareDatetime
 
+from lib.addresses import ascii_form
 from notifications import registry
 from notifications.registry import MASK
 from notifications.rendering import engines, overriding
-from notifications.rendering.names import greeting_name
+from notifications.rendering.engines import TEST, sample
 from notifications.rendering.overriding import Override
-from notifications.rendering.samples import TEST, sample
 from notifications.rendering.stand_ins import Misplaced, StandIns
 
 if TYPE_CHECKING:
@@ -36,6 +41,20 @@ SUBJECT_LIMIT = 200
 HTML_WARNING = 90_000
 #: Signs of styles times tags: above it putting styles in place may take a second.
 STYLING_LIMIT = 4_000_000
+
+NAME_LIMIT, PLAIN_NAME_LIMIT = 60, 40
+
+# What mail programs turn into a link although it is none, or ring when touched.
+_LINKED = re.compile(r"://|www\.|@|[^\s.]\.[^\W\d_]{2,}|\d(?:[\s().-]*\d){5}", re.IGNORECASE)
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# A dot stands after initials and what names abbreviate, and nowhere else: it would end a sentence or part a link.
+_INITIALS = r"(?:[^\W\d_]\.)+[^\W\d_]?"
+_SHORT = r"(?:abp|chas|chr|dr|fr|geo|jos|jr|ma|mlle|mme|mr|mrs|ms|prof|sr|st|sta|ste|sto|th|thos|wm)\."
+# Between letters: apostrophes, the ʻokina typed as ‘, the geresh of Hebrew, the dots of Catalan, Japanese and Tibetan.
+_WORD = r"['’‘]?[^\W\d_]+(?:['’‘׳·・་][^\W\d_]+)*[׳་]?"
+_PART = rf"(?:{_INITIALS}|{_SHORT}|{_WORD})"
+_PLAIN_NAME = re.compile(rf"{_PART}(?:[ \-‐‑]{_PART})*", re.IGNORECASE)
 
 _STYLES = re.compile(r"<style\b.*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
 
@@ -110,8 +129,13 @@ def fill(
                 try:
                     text = _overridden(kind, name, override, context)
                 except Exception as error:
+                    if strict and isinstance(error, (overriding.Refused, Misplaced)):
+                        raise overriding.Refused(str(error)) from None
                     if strict:
-                        raise overriding.Refused(_error_text(error)) from None
+                        # A sentence that holds nothing but the template's own text.
+                        is_deep = isinstance(error, RecursionError)
+                        text = overriding.TOO_DEEP if is_deep else f"It cannot be filled: {error}"[:500]
+                        raise overriding.Refused(text) from None
                     # Sending matters more than the text of staff; the page of the template shows what is wrong.
                     extra = {"type": kind.code, "language": language, "part": name, "override": override.id}
                     logger.warning("broken override", extra=extra)
@@ -180,13 +204,12 @@ def _always(kind: registry.NotificationType) -> dict[str, Any]:
 
 def _times(kind: registry.NotificationType, variables: Mapping[str, Any]) -> dict[str, str]:
     """What the context declares as AwareDatetime, as people read it: a row keeps ISO 8601."""
-    times = (name for name, field in kind.context.model_fields.items() if field.annotation is AwareDatetime)
-    return {name: _time(variables[name]) for name in times if variables.get(name)}
-
-
-def _time(stored: str) -> str:
-    at = datetime.fromisoformat(stored).astimezone(UTC)
-    return f"{date_format(at, 'DATE_FORMAT')}, {at:%H:%M} UTC"
+    found = {}
+    for name, field in kind.context.model_fields.items():
+        if field.annotation is AwareDatetime and (stored := variables.get(name)):
+            at = datetime.fromisoformat(stored).astimezone(UTC)
+            found[name] = f"{date_format(at, 'DATE_FORMAT')}, {at:%H:%M} UTC"
+    return found
 
 
 def _overridden(kind: registry.NotificationType, part: str, override: Override, context: Mapping[str, Any]) -> str:
@@ -210,13 +233,6 @@ def _refuse_large(text: str) -> None:
         raise overriding.Refused("It becomes larger than 100 kB.")
 
 
-def _error_text(error: Exception) -> str:
-    """A sentence that holds nothing but the template's own text."""
-    if isinstance(error, (overriding.Refused, Misplaced)):
-        return str(error)
-    return overriding.TOO_DEEP if isinstance(error, RecursionError) else f"It cannot be filled: {error}"[:500]
-
-
 def _with_inline_styles(html: str) -> str:
     """Many mail programs drop `<style>`: the files have their styles in place already, staff need not care."""
     inliner = _inliner() if settings.NOTIFICATIONS_INLINE_CSS != "off" else None
@@ -236,3 +252,100 @@ def _inliner() -> Any:
         return None
     # Nothing is fetched, from nowhere; media queries stay.
     return css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True, keep_at_rules=True)
+
+
+# --- The mail ---------------------------------------------------------------------------------------------------------
+
+
+class MailPolicy(EmailPolicy):
+    """Folds no header that is ASCII and fits a line of 998 characters (RFC 5322, 2.1.1).
+
+    Python would turn a word longer than its line, such as the address in List-Unsubscribe, into encoded words, which
+    that header does not allow (RFC 8058).
+    """
+
+    def fold(self, name: str, value: Any) -> str:
+        return f"{name}: {value}{self.linesep}" if _fits(name, value) else super().fold(name, value)
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode() if _fits(name, value) else super().fold_binary(name, value)
+
+
+def _fits(name: str, value: Any) -> bool:
+    line = f"{name}: {value}"
+    return line.isascii() and len(line) <= 998
+
+
+class Mail(EmailMultiAlternatives):
+    """A mail that knows what it was made of."""
+
+    rendered: Rendered
+
+    def message(self, **options: Any) -> Any:
+        """The MIME message: Python's EmailMessage from Django 6.0 on, its older kind before."""
+        if django.VERSION >= (6, 0):
+            options.setdefault("policy", MailPolicy())
+        return super().message(**options)
+
+
+def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Mail:
+    """The mail of a row: one recipient, text first, and the same Message-ID at every try."""
+    return compose(message, of_message(message, secrets), date=date)
+
+
+def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
+    """The headers of a row around a body."""
+    headers = {"Message-ID": message.message_id, "Date": format_datetime(date), "Auto-Submitted": "auto-generated"}
+    if not registry.get(message.type).required:
+        from notifications.services.preferences import list_unsubscribe_headers
+
+        headers |= list_unsubscribe_headers(message)
+    mail = Mail(
+        subject=body.subject,
+        body=body.text,
+        from_email=_header(*parseaddr(settings.DEFAULT_FROM_EMAIL)),
+        to=[_header(message.to_name, message.to_address)],
+        headers=headers,
+        reply_to=[_header(*parseaddr(reply_to))] if (reply_to := settings.NOTIFICATIONS_REPLY_TO) else None,
+    )
+    mail.attach_alternative(body.html, "text/html")
+    mail.rendered = body
+    return mail
+
+
+def _header(name: str, address: str) -> str:
+    """Name and address, the domain as mail servers know it."""
+    address = ascii_form(address)
+    return formataddr((name, address)) if address.isascii() else address
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------
+
+
+def greeting_name(name: str, *, is_proved: bool = True) -> str:
+    """The name as a mail may print it, else nothing.
+
+    Cut to 60 characters, and empty when a mail program would make a link of it. Not `is_proved`: the address may
+    belong to another person than the one who typed the name, and only a plain name is printed.
+    """
+    if not is_proved:
+        return _plain_name(name)
+    name = name.strip()
+    plain = unicodedata.normalize("NFKC", name).replace("。", ".")
+    unprintable = any(unicodedata.category(sign) in {"Cc", "Zl", "Zp"} or sign in _BIDI for sign in name)
+    return "" if unprintable or _LINKED.search(plain) else name[:NAME_LIMIT].rstrip()
+
+
+def _plain_name(name: str) -> str:
+    """The name if it has at most 40 characters and cannot be read as a link or a sentence, else nothing.
+
+    Letters of any script, with initials and abbreviations (`J.R.`, `St. John`), apostrophes and hyphens between them.
+    """
+    name = " ".join(name.split())
+    # Accents and vowel signs may be characters of their own, joiners stand in Persian and Indic names, and where people
+    # write from right to left marks stay at the ends.
+    name = name.strip("\u200e\u200f")
+    letters = "".join(sign for sign in name if unicodedata.category(sign)[0] != "M" and sign not in "\u200c\u200d")
+    # A character may stand for several: U+2488 for "1.".
+    is_plain = len(name) <= PLAIN_NAME_LIMIT and _PLAIN_NAME.fullmatch(unicodedata.normalize("NFKC", letters))
+    return name if is_plain else ""

@@ -101,7 +101,7 @@ class Claim:
         # Runs once for every mail: building it with the ORM takes longer than running it (benchmarks/NOTIFICATIONS.md).
         if connection.vendor == "postgresql":
             sql = _HAND_OVER.format("statement_timestamp()", "statement_timestamp() + %s")
-            values = [lease(), provider, self.message.pk, self.token]
+            values: list[Any] = [lease(), provider, self.message.pk, self.token]
         else:
             now, sql = timezone.now(), _HAND_OVER.format("%s", "%s")
             values = adapted(now, now + lease(), provider, self.message.pk, self.token)

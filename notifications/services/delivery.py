@@ -22,7 +22,7 @@ from notifications.providers import base
 from notifications.providers.base import Answer, Payload, Result
 from notifications.registry import EMAIL
 from notifications.rendering import render
-from notifications.rendering.mail import build
+from notifications.rendering.render import build
 from notifications.services import circuit_breaker, claims, recipients
 from notifications.services.circuit_breaker import Admission
 from notifications.services.claims import Claim

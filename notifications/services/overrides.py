@@ -14,7 +14,7 @@ from lib.text import is_storable
 from notifications import registry
 from notifications.models import TemplateOverride
 from notifications.registry import NotificationType
-from notifications.rendering import engines, overriding, render, samples
+from notifications.rendering import engines, overriding, render
 from notifications.rendering.overriding import Override, Refused
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def check(kind: NotificationType, *, language: str, bodies: Mapping[str, str]) -
     if problems:
         raise InvalidTemplate(problems)
     overrides = {**overriding.active(kind, language), **{part: Override(body) for part, body in bodies.items()}}
-    sample = samples.sample(kind)
+    sample = engines.sample(kind)
     for part in bodies:
         try:
             # Alone and strictly: the others give way to their files.
@@ -147,8 +147,8 @@ def trouble(kind: NotificationType, language: str, overrides: Mapping[str, Overr
     found = {}
     for part, override in overrides.items():
         try:
-            render.fill(kind, samples.sample(kind), language=language, overrides={part: override}, strict=True)
-        except (Refused, samples.InvalidSample) as error:
+            render.fill(kind, engines.sample(kind), language=language, overrides={part: override}, strict=True)
+        except (Refused, engines.InvalidSample) as error:
             found[part] = str(error)
     return found
 

@@ -185,8 +185,8 @@ def resubscribe(link: Link) -> bool:
 def _set(link: Link, *, enabled: bool) -> None:
     """Note the choice for the user with this address, if there is one."""
     if user := get_user_model()._default_manager.filter(email=normal_email(link.address)).first():
-        values = {"user": user, "category": link.category, "channel": EMAIL}
-        Preference.objects.update_or_create(**values, defaults={"enabled": enabled})
+        values = {"enabled": enabled}
+        Preference.objects.update_or_create(user=user, category=link.category, channel=EMAIL, defaults=values)
 
 
 def _unsubscriptions(address: str) -> Any:

@@ -26,8 +26,8 @@ from notifications import engine, registry
 from notifications.models import Message, moment
 from notifications.providers.smtp import CONVERSATION
 from notifications.registry import EMAIL, Rate
-from notifications.rendering import render, samples
-from notifications.rendering.samples import TEST
+from notifications.rendering import engines, render
+from notifications.rendering.engines import TEST
 from notifications.services import outbox, recipients
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def preview(code: str, *, language: str | None = None) -> render.Rendered:
         raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404) from None
     try:
         if EMAIL in kind.channels:
-            return render.render(kind, samples.sample(kind), language=language)
+            return render.render(kind, engines.sample(kind), language=language)
         title, text = render.in_app(kind, {}, language=language)
         return render.Rendered(title, text, "")
     except (DatabaseError, InterfaceError):

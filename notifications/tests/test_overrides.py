@@ -8,7 +8,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications import registry
 from notifications.models import Message, TemplateOverride
-from notifications.rendering import engines, overriding, render, samples
+from notifications.rendering import engines, overriding, render
 from notifications.services import delivery, outbox, overrides
 from notifications.services.staff_actions import send_test
 from notifications.tests import kinds
@@ -38,7 +38,7 @@ def save(kind, note="", seen=None, language=LANGUAGE, **bodies):
 
 
 def sent(kind, language=LANGUAGE, **variables):
-    return render.render(kind, {**samples.sample(kind), **variables}, language=language)
+    return render.render(kind, {**engines.sample(kind), **variables}, language=language)
 
 
 def refused(kind, **bodies):
@@ -322,14 +322,14 @@ def test_a_test_mail_shows_the_sample_and_no_live_secret(user, mailoutbox):
     message = send_test(registry.get("tests.hello"), user=user, language="de")
     delivery.QueueWorker().deliver_due()
 
-    assert (message.type, message.context, message.to_address) == (samples.TEST, {"about": "tests.hello"}, user.email)
+    assert (message.type, message.context, message.to_address) == (engines.TEST, {"about": "tests.hello"}, user.email)
     assert mailoutbox[0].subject == "[Test] Hello from Switchboard"
     assert kinds.CODE in mailoutbox[0].body
     assert Message.objects.get().state == "sent"
 
 
 def test_a_test_mail_about_nothing_says_that_mail_works(user, mailoutbox):
-    outbox.queue(samples.TEST, to=user.email, context={}, user=user, language="de")
+    outbox.queue(engines.TEST, to=user.email, context={}, user=user, language="de")
 
     delivery.QueueWorker().deliver_due()
 

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 import notifications
 from notifications import checks, registry
-from notifications.rendering import engines, render, samples
-from notifications.rendering.mail import build
-from notifications.rendering.names import greeting_name
+from notifications.rendering import engines, render
+from notifications.rendering.render import build, greeting_name
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory
 
@@ -25,7 +24,7 @@ LANGUAGES = ["en", "de"]
 
 def rendered(code, language="en", **variables):
     kind = registry.get(code)
-    return render.fill(kind, {**samples.sample(kind), **variables}, language=language, overrides={})
+    return render.fill(kind, {**engines.sample(kind), **variables}, language=language, overrides={})
 
 
 class Strict(str):
@@ -78,7 +77,7 @@ def test_every_type_renders_its_sample_in_every_language_with_no_variable_missin
 def test_a_mail_is_written_in_the_readers_language_or_in_the_first(language, greeting, asked):
     kind = registry.get("users.registration_code")
 
-    mail = render.render(kind, samples.sample(kind), language=language)
+    mail = render.render(kind, engines.sample(kind), language=language)
 
     assert greeting in mail.text
     assert asked in mail.text
@@ -435,13 +434,13 @@ def test_all_overrides_of_a_mail_are_one_question(django_assert_num_queries):
     kind = registry.get("users.registration_code")
 
     with django_assert_num_queries(1):
-        render.render(kind, samples.sample(kind), language="de")
+        render.render(kind, engines.sample(kind), language="de")
 
 
 @pytest.mark.django_db
 def test_rendering_stays_cheap():
     kind = registry.get("users.registration_code")
-    values = samples.sample(kind)
+    values = engines.sample(kind)
     render.render(kind, values, language="en")
 
     best = min(_cpu(lambda: render.render(kind, values, language="en")) for _ in range(5))
@@ -492,6 +491,6 @@ def test_what_cannot_be_written_is_told_in_one_line(arguments, code, told):
 
 
 def test_the_test_type_needs_no_consent():
-    assert registry.get(samples.TEST).required
+    assert registry.get(engines.TEST).required
     assert not registry.get("notifications.announcement").required
     assert registry.get("notifications.announcement").priority == notifications.BULK

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from lib.actors import Actor
 from notifications import registry
 from notifications.models import Message, TemplateOverride
-from notifications.rendering import render, samples
+from notifications.rendering import engines, render
 from notifications.services import delivery, overrides
 from notifications.tests.factories import MessageFactory
 
@@ -136,7 +136,7 @@ def test_a_secret_stands_as_text_or_as_a_whole_link(part, body):
 
     assert part in overrides.save(kind, language="en", bodies=bodies, actor=COMMAND)
 
-    mail = render.render(kind, samples.sample(kind), language="en")
+    mail = render.render(kind, engines.sample(kind), language="en")
     assert mail.source.startswith("override:")
     assert f"{settings.APP_URL}/forgot-password/reset?{SECRET}" in getattr(mail, part)
 
@@ -168,7 +168,7 @@ def test_a_link_elsewhere_is_no_link_of_ours(settings):
     kind = registry.get(RESET)
     stored("html", LINK)
 
-    mail = render.render(kind, {**samples.sample(kind), "reset_url": f"{TO}/x"}, language="en")
+    mail = render.render(kind, {**engines.sample(kind), "reset_url": f"{TO}/x"}, language="en")
 
     assert mail.source.startswith("file:")
 
@@ -184,7 +184,7 @@ def test_the_link_that_ends_news_is_guarded_too_and_news_may_show_pictures():
             kind, language="en", bodies={"html": f'<img src="{TO}/?{{{{ unsubscribe_url }}}}">'}, actor=COMMAND
         )
 
-    assert f"{TO}/logo.png" in render.render(kind, samples.sample(kind), language="en").html
+    assert f"{TO}/logo.png" in render.render(kind, engines.sample(kind), language="en").html
 
 
 def test_staff_and_operators_are_told_what_is_not_sent(staff_client, capsys):

@@ -10,7 +10,7 @@ from django.utils import timezone
 from notifications.models import Attempt, Message, ProviderState, Suppression
 from notifications.providers import smtp
 from notifications.providers.smtp import SmtpProvider
-from notifications.rendering.mail import build
+from notifications.rendering.render import build
 from notifications.services import delivery
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory

@@ -9,7 +9,7 @@ from lib.actors import Actor
 from notifications import registry
 from notifications.models import Message, TemplateOverride
 from notifications.preview import POLICY
-from notifications.rendering import samples
+from notifications.rendering import engines
 from notifications.services import delivery, overrides
 from notifications.tests import kinds
 from users.tests.factories import UserFactory
@@ -211,7 +211,7 @@ def test_a_test_goes_to_whoever_asks(staff, superuser, mailoutbox):
     delivery.QueueWorker().deliver_due()
 
     assert told(response) == [f"A test is on its way to {superuser.email}."]
-    assert Message.objects.get().type == samples.TEST
+    assert Message.objects.get().type == engines.TEST
     assert mailoutbox[0].to == [superuser.email]
     assert mailoutbox[0].subject == "[Test] Hello from Switchboard"
     assert staff.get(f"{PAGE}test/").status_code == 405

@@ -19,7 +19,7 @@ from django.utils import timezone
 import feature_flags
 from lib.actors import Actor
 from lib.errors import ProductError
-from notifications.rendering.names import greeting_name
+from notifications.rendering.render import greeting_name
 from notifications.services import outbox
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from lib.actors import RequestInfo
 from lib.text import printable
-from notifications.rendering.names import greeting_name
+from notifications.rendering.render import greeting_name
 from notifications.services import outbox
 from users.models import OneTimeToken, User
 from users.notifications import printed_name

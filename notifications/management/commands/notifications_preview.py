@@ -12,8 +12,8 @@ from lib import commands
 from notifications import registry
 from notifications.models import Message
 from notifications.registry import EMAIL
-from notifications.rendering import engines, render, samples
-from notifications.rendering.mail import compose
+from notifications.rendering import engines, render
+from notifications.rendering.render import compose
 from notifications.services.outbox import sending_domain
 
 
@@ -54,7 +54,7 @@ def _files(kind: registry.NotificationType, language: str) -> dict[str, bytes]:
         message_id=f"<sample@{sending_domain()}>",
     )
     try:
-        body = render.render(kind, samples.sample(kind), language=language)
+        body = render.render(kind, engines.sample(kind), language=language)
         mail = compose(message, body, date=timezone.now()).message()
     except Exception as error:
         # Whatever a template or sample does wrong; it holds made-up values only.
