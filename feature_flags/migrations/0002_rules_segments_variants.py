@@ -4,7 +4,7 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
-import feature_flags.models.flags
+import feature_flags.models
 
 
 class Migration(migrations.Migration):
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.CharField(
-                        max_length=100, validators=[feature_flags.models.flags.validate_storable], verbose_name="name"
+                        max_length=100, validators=[feature_flags.models.validate_storable], verbose_name="name"
                     ),
                 ),
                 ("secret_hash", models.BinaryField(max_length=32, unique=True)),
@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         max_length=50,
                         unique=True,
-                        validators=[feature_flags.models.flags.validate_storable],
+                        validators=[feature_flags.models.validate_storable],
                         verbose_name="name",
                     ),
                 ),
@@ -175,7 +175,7 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 blank=True,
                 max_length=100,
-                validators=[feature_flags.models.flags.validate_storable],
+                validators=[feature_flags.models.validate_storable],
                 verbose_name="owner",
             ),
         ),
@@ -273,7 +273,7 @@ class Migration(migrations.Migration):
             model_name="flagrevision",
             name="reason",
             field=models.TextField(
-                blank=True, validators=[feature_flags.models.flags.validate_storable], verbose_name="reason"
+                blank=True, validators=[feature_flags.models.validate_storable], verbose_name="reason"
             ),
         ),
         migrations.CreateModel(
@@ -315,7 +315,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=200,
-                        validators=[feature_flags.models.flags.validate_storable],
+                        validators=[feature_flags.models.validate_storable],
                         verbose_name="label",
                     ),
                 ),
@@ -357,7 +357,7 @@ class Migration(migrations.Migration):
                 (
                     "reason",
                     models.TextField(
-                        blank=True, validators=[feature_flags.models.flags.validate_storable], verbose_name="reason"
+                        blank=True, validators=[feature_flags.models.validate_storable], verbose_name="reason"
                     ),
                 ),
                 (
@@ -395,7 +395,7 @@ class Migration(migrations.Migration):
                     "identifier",
                     models.CharField(
                         max_length=200,
-                        validators=[feature_flags.models.flags.validate_storable],
+                        validators=[feature_flags.models.validate_storable],
                         verbose_name="user id",
                     ),
                 ),
@@ -444,7 +444,7 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.CharField(
-                        max_length=100, validators=[feature_flags.models.flags.validate_codename], verbose_name="name"
+                        max_length=100, validators=[feature_flags.models.validate_codename], verbose_name="name"
                     ),
                 ),
                 ("weight", models.PositiveSmallIntegerField(default=1, verbose_name="weight")),
@@ -485,7 +485,7 @@ class Migration(migrations.Migration):
                         help_text="What rules and exports call it; it does not change later.",
                         max_length=100,
                         unique=True,
-                        validators=[feature_flags.models.flags.validate_storable],
+                        validators=[feature_flags.models.validate_storable],
                         verbose_name="name",
                     ),
                 ),
@@ -493,7 +493,7 @@ class Migration(migrations.Migration):
                     "description",
                     models.TextField(
                         blank=True,
-                        validators=[feature_flags.models.flags.validate_storable],
+                        validators=[feature_flags.models.validate_storable],
                         verbose_name="description",
                     ),
                 ),

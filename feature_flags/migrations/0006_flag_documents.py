@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-import feature_flags.models.flags
+import feature_flags.models
 
 OWN = ("off_value", "rollout_percent", "stickiness", "group_id", "impression_data")
 RULE = ("label", "is_enabled", "rollout_percent", "stickiness", "group_id", "constraints")
@@ -127,7 +127,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="featureflag",
             name="definition",
-            field=feature_flags.models.flags.DocumentField(default=dict, editable=False, verbose_name="definition"),
+            field=feature_flags.models.DocumentField(default=dict, editable=False, verbose_name="definition"),
         ),
         migrations.AlterField(
             model_name="featureflag",
