@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from feature_flags.flag_document import Constraint, Document
-from feature_flags.formats.reading import Contents, listed, parse, refuse
+from feature_flags.formats import Contents, listed, parse, refuse
 
 FORMAT, VERSION = "switchboard", 1
 
@@ -17,8 +17,11 @@ def dump(documents: Iterable[Document], segments: Iterable[Document]) -> str:
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "segments": sorted(map(_segment, segments), key=lambda segment: segment["name"]),
-        "flags": sorted(map(_flag, documents), key=lambda document: document["codename"]),
+        "segments": [
+            {**segment, "constraints": _constraints(segment["constraints"])}
+            for segment in sorted(segments, key=lambda segment: segment["name"])
+        ],
+        "flags": [_flag(document) for document in sorted(documents, key=lambda document: document["codename"])],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -37,51 +40,36 @@ def load(text: str) -> Contents:
 
 
 def _flag(document: Document) -> Document:
-    value = _float if document["value_type"] == "float" else _ordered
-    return {
-        **document,
-        "off_value": value(document["off_value"]),
-        "variants": _variants(document["variants"], value),
-        "rules": [_rule(rule, value) for rule in document["rules"]],
-    }
+    def value(found: Any) -> Any:
+        if document["value_type"] == "float":
+            return float(found) if type(found) is int else found
+        return _ordered(found)
 
+    def variants(part: Document) -> list[Document]:
+        found = [{**variant, "payload": value(variant["payload"])} for variant in part["variants"]]
+        for variant in found:
+            # At the end, and only where there is one.
+            if (written := variant.pop("written_as", None)) is not None:
+                variant["written_as"] = written
+        return found
 
-def _rule(rule: Document, value: Callable[[Any], Any]) -> Document:
-    constraints = _constraints(rule["constraints"])
-    return {**rule, "constraints": constraints, "variants": _variants(rule["variants"], value)}
-
-
-def _segment(segment: Document) -> Document:
-    return {**segment, "constraints": _constraints(segment["constraints"])}
-
-
-def _variants(variants: list[Document], value: Callable[[Any], Any]) -> list[Document]:
-    return [_variant(variant, value) for variant in variants]
-
-
-def _variant(variant: Document, value: Callable[[Any], Any]) -> Document:
-    written = {} if variant.get("written_as") is None else {"written_as": variant["written_as"]}
-    given = {key: found for key, found in variant.items() if key != "written_as"}
-    return {**given, "payload": value(variant["payload"]), **written}
+    rules = [
+        {**rule, "constraints": _constraints(rule["constraints"]), "variants": variants(rule)}
+        for rule in document["rules"]
+    ]
+    return {**document, "off_value": value(document["off_value"]), "variants": variants(document), "rules": rules}
 
 
 def _constraints(constraints: Any) -> Any:
     """Members as people read them; what was written past the services comes out as it is."""
     if not isinstance(constraints, list) or not all(isinstance(part, dict) for part in constraints):
         return constraints
-    known = list(Constraint.model_fields)
-    return [dict(sorted(part.items(), key=lambda item: _place(item[0], known))) for part in constraints]
-
-
-def _place(key: str, known: list[str]) -> tuple[int, str]:
-    return known.index(key) if key in known else len(known), key
+    known = [*Constraint.model_fields]
+    keys = [[*filter(part.__contains__, known), *sorted(part.keys() - known)] for part in constraints]
+    return [{key: part[key] for key in order} for part, order in zip(constraints, keys, strict=True)]
 
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return [_ordered(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _float(value: Any) -> Any:
-    return float(value) if type(value) is int else value

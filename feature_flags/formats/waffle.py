@@ -7,14 +7,14 @@ no context of ours has them. A model of one's own (WAFFLE_FLAG_MODEL) is known b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from feature_flags import names
 from feature_flags.flag_document import Document, InvalidFlag, Problem
-from feature_flags.formats.reading import Contents, Findings, Warn, ignore, name_of, parse, refuse
+from feature_flags.formats import Contents, Findings, Warn, name_of, parse, refuse
 
 Model = TypeVar("Model", bound="_Named")
 
@@ -67,7 +67,7 @@ class _Sample(_Share):
     pass
 
 
-def load(text: str, warn: Warn = ignore) -> Contents:
+def load(text: str, warn: Warn = lambda sentence: None) -> Contents:
     """Flags, switches and samples as flags; FILE_INVALID."""
     data = parse(text)
     if not isinstance(data, list) or not all(isinstance(row, dict) and "model" in row for row in data):
@@ -88,56 +88,44 @@ def load(text: str, warn: Warn = ignore) -> Contents:
 
 def _kind(row: Mapping[str, Any]) -> str:
     """`waffle.flag`, also for a model of another name that has all of its columns; a flag's may be more."""
-    fields = row.get("fields")
-    columns = set(fields) if isinstance(fields, dict) else set()
+    columns = set(row["fields"]) if isinstance(row.get("fields"), dict) else set()
     if columns >= _FLAG_COLUMNS:
         return "waffle.flag"
-    return {_SWITCH_COLUMNS: "waffle.switch", _SAMPLE_COLUMNS: "waffle.sample"}.get(
-        frozenset(columns), str(row["model"])
-    )
+    others: dict[str, type[_Named]] = {"waffle.switch": _Switch, "waffle.sample": _Sample}
+    return next((kind for kind, model in others.items() if columns == set(model.model_fields)), str(row["model"]))
 
 
 def _flag(fields: Any, warn: Warn) -> Document:
     flag = _parsed(_Flag, fields)
-    _refuse_unknown_people(flag)
+    held = {"Languages": flag.languages.strip(), "Groups": ", ".join(map(str, flag.groups))}
+    message = "{} cannot be held ({}): write a rule for them here, or empty them there."
+    if problems := [Problem((), message.format(name, value)) for name, value in held.items() if value]:
+        raise InvalidFlag(problems)
     if flag.testing:
         warn(f"{flag.name}: testing mode is left out")
-    conditions = _conditions(flag)
-    percent = _percent(flag.name, flag.percent, warn)
-    targets = _targets(flag, warn)
+    conditions: list[Document] = []
+    if flag.superusers:
+        conditions.append({"label": "superusers", "constraints": [_is_true("isSuperuser")]})
+    if flag.staff:
+        conditions.append({"label": "staff", "constraints": [_is_true("isStaff")]})
+    if flag.authenticated:
+        # At 100 %, exactly the users who have the field of the rollout are in: every client does so.
+        conditions.append({"label": "authenticated", "stickiness": "userId"})
+    percent, targets = _percent(flag.name, flag.percent, warn), _targets(flag, warn)
     if flag.everyone:
         if flag.percent or flag.staff or flag.authenticated or flag.users:
             warn(f"{flag.name}: it is on for everyone; whom it was for otherwise is left out")
         return {**_document(flag), "is_active": True}
     if flag.percent and flag.rollout:
         warn(f"{flag.name}: everybody keeps their place in the percentage, also those who are out")
-    return {
-        **_document(flag),
-        # Unknown, and on for no user: that is off.
-        "is_active": flag.everyone is None and bool(conditions or percent or targets),
-        **_who(flag.name, conditions, percent, targets),
-        "targets": {"on": targets, "off": []},
-    }
-
-
-def _who(name: str, conditions: Sequence[Document], percent: int, targets: Sequence[str]) -> Document:
-    """One rule a condition and one for the percentage; without conditions the flag's own percentage does it."""
+    # Unknown, and on for no user: that is off.
+    is_active = flag.everyone is None and bool(conditions or percent or targets)
+    document = {**_document(flag), "is_active": is_active, "targets": {"on": targets, "off": []}}
     if not conditions:
-        return {"rollout_percent": percent if percent or targets else 100}
-    share = {"label": "percent", "rollout_percent": percent, "group_id": name}
-    return {"rules": [*conditions, *([share] if percent else [])]}
-
-
-def _conditions(flag: _Flag) -> list[Document]:
-    rules: list[Document] = []
-    if flag.superusers:
-        rules.append({"label": "superusers", "constraints": [_is_true("isSuperuser")]})
-    if flag.staff:
-        rules.append({"label": "staff", "constraints": [_is_true("isStaff")]})
-    if flag.authenticated:
-        # At 100 %, exactly the users who have the field of the rollout are in: every client does so.
-        rules.append({"label": "authenticated", "stickiness": "userId"})
-    return [{**rule, "group_id": flag.name} for rule in rules]
+        return {**document, "rollout_percent": percent if percent or targets else 100}
+    # One rule a condition and one for the percentage.
+    share = [{"label": "percent", "rollout_percent": percent}] if percent else []
+    return {**document, "rules": [{**rule, "group_id": flag.name} for rule in [*conditions, *share]]}
 
 
 def _is_true(field: str) -> Document:
@@ -153,27 +141,17 @@ def _targets(flag: _Flag, warn: Warn) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _refuse_unknown_people(flag: _Flag) -> None:
-    held = {"Languages": flag.languages.strip(), "Groups": ", ".join(map(str, flag.groups))}
-    if problems := [
-        Problem((), f"{name} cannot be held ({value}): write a rule for them here, or empty them there.")
-        for name, value in held.items()
-        if value
-    ]:
-        raise InvalidFlag(problems)
-
-
 def _switch(fields: Any, warn: Warn) -> Document:
     switch = _parsed(_Switch, fields)
     return {**_document(switch), "is_active": switch.active}
 
 
 def _sample(fields: Any, warn: Warn) -> Document:
-    """A draw at every question."""
+    """Each question is answered by chance."""
     sample = _parsed(_Sample, fields)
     percent = _percent(sample.name, sample.percent, warn)
-    drawn = {"rollout_percent": percent, "stickiness": "default" if percent == 100 else "random"}
-    return {**_document(sample), "is_active": percent > 0, **drawn}
+    placed = {"rollout_percent": percent, "stickiness": "default" if percent == 100 else "random"}
+    return {**_document(sample), "is_active": percent > 0, **placed}
 
 
 def _document(part: _Named) -> Document:
@@ -205,7 +183,8 @@ def _percent(name: str, percent: float | None, warn: Warn) -> int:
 def _parsed(model: type[Model], fields: Any) -> Model:
     if isinstance(fields, dict):
         # An added column that holds nothing decides nothing.
-        fields = {key: value for key, value in fields.items() if key in model.model_fields or value not in _NOTHING}
+        nothing: tuple[Any, ...] = (None, False, "", [], {})
+        fields = {key: value for key, value in fields.items() if key in model.model_fields or value not in nothing}
     try:
         parsed = model.model_validate(fields)
     except ValidationError as error:
@@ -221,20 +200,7 @@ def _problem(found: Any) -> Problem:
     return Problem(tuple(found["loc"]), f"{found['msg'].removeprefix('Value error, ')}.")
 
 
-_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
-_FLAG_COLUMNS = {
-    "name",
-    "everyone",
-    "percent",
-    "testing",
-    "superusers",
-    "staff",
-    "authenticated",
-    "languages",
-    "rollout",
-}
-_SWITCH_COLUMNS = frozenset(_Switch.model_fields)
-_SAMPLE_COLUMNS = frozenset(_Sample.model_fields)
+_FLAG_COLUMNS = set(_Flag.model_fields) - {"note", "created", "modified", "groups", "users"}
 _READERS: dict[str, Callable[[Any, Warn], Document]] = {
     "waffle.flag": _flag,
     "waffle.switch": _switch,

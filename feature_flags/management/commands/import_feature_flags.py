@@ -6,8 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from feature_flags import flag_document
-from feature_flags.formats import switchboard, unleash, waffle
-from feature_flags.formats.reading import Contents, Warn
+from feature_flags.formats import Contents, Warn, switchboard, unleash, waffle
 from feature_flags.management.commands._shared import all_problems, sentences
 from feature_flags.models import FeatureFlag
 from feature_flags.runtime import snapshot
