@@ -25,11 +25,11 @@ class FeatureFlagsConfig(AppConfig):
 def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:
     """Give every declared flag its row. Also runs after `flush`, which the tests of transactions end with."""
     from feature_flags.runtime import store
-    from feature_flags.services import declaring, tokens
+    from feature_flags.services import editing, tokens
 
     store.put(None)
     if using == DEFAULT_DB_ALIAS and _is_migrated(apps):
-        declaring.ensure_declared()
+        editing.ensure_declared()
         if settings.DEBUG:
             secrets = tokens.create_development_tokens()
             if secrets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,11 +11,12 @@ from django.utils import timezone
 
 from feature_flags import declarations, flag_document, names
 from feature_flags.flag_document import Document
-from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule, FlagSeen
-from feature_flags.services import revisions, storage
-from feature_flags.services.storage import Change
+from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule, FlagSeen, FlagSetState
+from feature_flags.services import storage
 from lib.actors import Actor
 from lib.errors import ProductError
+
+logger = logging.getLogger("switchboard.flags")
 
 Action = FlagRevision.Action
 
@@ -36,7 +38,8 @@ def create(codename: str, *, actor: Actor, reason: str = "", **members: Any) -> 
     """
     # A kill switch is pressed in a hurry; a reason is required all the same.
     protected = {"is_protected": True} if members.get("kind") == FeatureFlag.Kind.KILL_SWITCH else {}
-    return _insert({"codename": codename, **protected, **members}, Action.CREATE, actor=actor, reason=reason)
+    document = flag_document.checked({"codename": codename, **protected, **members})
+    return _insert(document, Action.CREATE, actor=actor, reason=reason)
 
 
 @transaction.atomic
@@ -46,8 +49,28 @@ def switch(flag: FeatureFlag, *, on: bool, actor: Actor, reason: str = "") -> bo
     Raises: FLAG_ARCHIVED (400), REASON_REQUIRED (400) for a protected flag, FLAG_INVALID (400) when its type needs a
     variant first.
     """
+    try:
+        flag.refresh_from_db(from_queryset=FeatureFlag.objects.select_for_update(no_key=True))
+    except FeatureFlag.DoesNotExist:
+        raise unknown() from None
+    if flag.archived_at is not None:
+        raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
     # A wanted state, never "flip": two people clicking at once leave one change, and a stale page undoes nothing.
-    return _edit(flag, {"is_active": on}, Action.SWITCH, actor=actor, reason=reason)
+    if flag.is_active == on:
+        return False
+    if flag.is_protected and not reason.strip():
+        raise ProductError("REASON_REQUIRED", "This flag is protected: say why.")
+    now = timezone.now()
+    FeatureFlag.objects.filter(pk=flag.pk).update(is_active=on, updated_at=now, updated_by=actor.label)
+    before = flag.document
+    after = {**before, "is_active": on}
+    # A refusal takes the row back. Off always works, whatever was written into the row by hand.
+    if on:
+        flag_document.checked(after, stored=before)
+    storage.record([(flag, Action.SWITCH, before, after)], actor=actor, reason=reason)
+    storage.publish([flag.pk])
+    flag.is_active, flag.updated_at, flag.updated_by = on, now, actor.label
+    return True
 
 
 @transaction.atomic
@@ -61,7 +84,19 @@ def edit(
     Raises: FLAG_CHANGED (400) when there is a newer one; FLAG_INVALID (400) with every problem; FLAG_UNKNOWN (404),
     FLAG_ARCHIVED, REASON_REQUIRED, PREREQUISITE_CHAIN (400).
     """
-    return _edit(flag, changes, Action.EDIT, base=base, actor=actor, reason=reason)
+    lock(flag, _parents(changes))
+    revisions = FlagRevision.objects.filter(flag=flag).order_by("pk")
+    if base is not None and (newer := list(revisions.filter(pk__gt=base))):
+        changed = ", ".join(dict.fromkeys(name for revision in newer for name in revision.diff))
+        author = newer[-1].who or "Somebody"
+        raise ProductError("FLAG_CHANGED", f"{author} changed it in the meantime ({changed}): look at it again.")
+    if flag.is_archived:
+        raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
+    before = flag.document
+    document = flag_document.checked({**before, **changes, "codename": flag.codename}, stored=before)
+    # The archive has functions of its own.
+    document["is_archived"] = before["is_archived"]
+    return _write(flag, document, Action.EDIT, actor=actor, reason=reason)
 
 
 @transaction.atomic
@@ -89,11 +124,12 @@ def rename(flag: FeatureFlag, codename: str, *, actor: Actor, reason: str = "") 
         raise ProductError("FLAG_EXISTS", "FF already exists.") from None
     for child in children.values():
         if child.pk != flag.pk:
-            child.document = _with_parent_renamed(child.document, old, codename)
+            document = child.document
+            links = [{**at, "parent": codename} if at["parent"] == old else at for at in document["prerequisites"]]
+            child.document = {**document, "prerequisites": sorted(links, key=lambda link: str(link["parent"]))}
             child.save(update_fields=["definition"])
-    change = {"before": before, "after": flag.document}
-    revisions.record([revisions.revision(flag, Action.RENAME, **change, actor=actor, reason=reason)])
-    revisions.publish(everything=True)
+    storage.record([(flag, Action.RENAME, before, flag.document)], actor=actor, reason=reason)
+    storage.publish(everything=True)
     return True
 
 
@@ -108,8 +144,8 @@ def archive(flag: FeatureFlag, *, actor: Actor, reason: str = "") -> bool:
         return False
     _refuse_declared(flag)
     _refuse_required(flag)
-    archived = {"is_active": False, "is_archived": True}
-    _write(flag, {**flag.document, **archived}, Action.ARCHIVE, actor=actor, reason=reason)
+    archived = {**flag.document, "is_active": False, "is_archived": True}
+    _write(flag, archived, Action.ARCHIVE, actor=actor, reason=reason)
     cancel_pending([flag.pk])
     return True
 
@@ -132,10 +168,9 @@ def delete(flag: FeatureFlag, *, actor: Actor, reason: str = "") -> None:
     if not flag.is_archived and FlagSeen.objects.filter(codename=flag.codename).exists():
         raise ProductError("FLAG_IN_USE", "It has been asked for: archive it first.")
     _refuse_required(flag)
-    change = {"before": flag.document, "after": {}}
-    revisions.record([revisions.revision(flag, Action.DELETE, **change, actor=actor, reason=reason)])
+    storage.record([(flag, Action.DELETE, flag.document, {})], actor=actor, reason=reason)
     flag.delete()
-    revisions.publish(everything=True)
+    storage.publish(everything=True)
 
 
 @transaction.atomic
@@ -144,15 +179,52 @@ def restore(revision: FlagRevision, *, actor: Actor, reason: str = "") -> bool:
 
     Returns whether anything changed. Raises: FLAG_INVALID (400) when a part of then is no more (a segment, a parent).
     """
-    document = dict(revision.snapshot)
+    document, flag = dict(revision.snapshot), revision.flag
     if revision.subject != FlagRevision.Subject.FLAG or not document:
         raise ProductError("FLAG_INVALID", "This entry holds no flag to go back to.")
-    if revision.flag is None:
-        _insert(document, Action.RESTORE, stored=document, actor=actor, reason=reason)
+    if flag is None:
+        document = flag_document.checked(document, stored=document)
+        _insert(document, Action.RESTORE, actor=actor, reason=reason)
         return True
+    lock(flag, _parents(document))
     # Its name may have changed since; code that asks for it may not notice a change back.
-    document["codename"] = revision.flag.codename
-    return _edit(revision.flag, document, Action.RESTORE, actor=actor, reason=reason)
+    document = {**flag.document, **document, "codename": flag.codename}
+    document = flag_document.checked(document, stored=document)
+    return _write(flag, document, Action.RESTORE, actor=actor, reason=reason)
+
+
+@transaction.atomic
+def ensure_declared() -> list[str]:
+    """Insert the flags declared in code that have no row yet, in their default state; return their names.
+
+    Nothing that staff decided is touched.
+    """
+    FlagSetState.objects.get_or_create(pk=1)
+    taken = {codename.lower(): codename for codename in FeatureFlag.objects.values_list("codename", flat=True)}
+    actor, made = Actor(FlagRevision.Door.DECLARATION, label="declaration"), []
+    for flag in declarations.declared():
+        twin = taken.get(flag.codename.lower())
+        if twin is not None:
+            if twin != flag.codename:
+                logger.warning("declared flag %s has no row: %s takes its name", flag.codename, twin)
+            continue
+        try:
+            create(
+                flag.codename,
+                label=flag.label or None,
+                description=flag.description or None,
+                is_active=flag.default,
+                is_protected=flag.protected,
+                exposed=flag.exposed,
+                kind=flag.kind,
+                actor=actor,
+            )
+            made.append(flag.codename)
+        except ProductError as error:
+            if error.code != "FLAG_EXISTS":
+                raise
+            # Another host migrating at the same time was quicker.
+    return made
 
 
 def unknown() -> ProductError:
@@ -178,40 +250,12 @@ def lock(flag: FeatureFlag, others: Collection[str] = ()) -> None:
         raise unknown() from None
 
 
-def _insert(
-    given: Mapping[str, Any], action: FlagRevision.Action, *, actor: Actor, reason: str, stored: Any = None
-) -> FeatureFlag:
-    document = flag_document.checked(given, stored=stored)
+def _insert(document: Document, action: FlagRevision.Action, *, actor: Actor, reason: str) -> FeatureFlag:
     parents = storage.lock([], storage.parents_named(document)).values()
     storage.refuse_parents(document, {parent.codename: parent.document for parent in parents}, ())
     change = storage.new_change(document, action)
     storage.save([change], actor=actor, reason=reason)
     return change.flag
-
-
-def _edit(
-    flag: FeatureFlag,
-    changes: Mapping[str, Any],
-    action: FlagRevision.Action,
-    *,
-    actor: Actor,
-    reason: str,
-    base: int | None = None,
-) -> bool:
-    lock(flag, _parents(changes))
-    before = flag.document
-    if base is not None:
-        _refuse_stale(flag, base)
-    if flag.is_archived and action != Action.RESTORE:
-        raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
-    document = {**before, **changes, "codename": flag.codename}
-    # Off always works, whatever was written into the row by hand.
-    if changes != {"is_active": False}:
-        document = flag_document.checked(document, stored=document if action == Action.RESTORE else before)
-    # What cannot be changed here: the archive has functions of its own.
-    if action != Action.RESTORE:
-        document["is_archived"] = before["is_archived"]
-    return _write(flag, document, action, actor=actor, reason=reason)
 
 
 def _write(flag: FeatureFlag, document: Document, action: FlagRevision.Action, *, actor: Actor, reason: str) -> bool:
@@ -224,7 +268,7 @@ def _write(flag: FeatureFlag, document: Document, action: FlagRevision.Action, *
         parents = storage.lock([], storage.parents_named(document)).values()
         children = flag.children.values_list("codename", flat=True) if document["prerequisites"] else ()
         storage.refuse_parents(document, {parent.codename: parent.document for parent in parents}, list(children))
-    storage.save([Change(flag, before, document, action)], actor=actor, reason=reason)
+    storage.save([storage.Change(flag, action, before, document)], actor=actor, reason=reason)
     return True
 
 
@@ -233,20 +277,6 @@ def _parents(changes: Mapping[str, Any]) -> list[str]:
     wanted = changes.get("prerequisites")
     named = [part.get("parent") for part in wanted if isinstance(part, dict)] if isinstance(wanted, list) else []
     return [name for name in named if isinstance(name, str)]
-
-
-def _with_parent_renamed(document: Document, old: str, new: str) -> Document:
-    renamed = [{**part, "parent": new} if part["parent"] == old else part for part in document["prerequisites"]]
-    return {**document, "prerequisites": sorted(renamed, key=lambda part: str(part["parent"]))}
-
-
-def _refuse_stale(flag: FeatureFlag, base: int) -> None:
-    newer = list(FlagRevision.objects.filter(flag=flag, pk__gt=base).order_by("pk"))
-    if newer:
-        changed = ", ".join(dict.fromkeys(name for revision in newer for name in revision.diff))
-        raise ProductError(
-            "FLAG_CHANGED", f"{newer[-1].who or 'Somebody'} changed it in the meantime ({changed}): look at it again."
-        )
 
 
 def _refuse_declared(flag: FeatureFlag) -> None:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from feature_flags import declarations, descriptions, flag_document
 from feature_flags.flag_document import Document, InvalidFlag, Problem
-from feature_flags.formats.reading import Findings, key, name_of, twice
+from feature_flags.formats import Findings, key, name_of, twice
 from feature_flags.models import FeatureFlag, FlagRevision, Segment
 from feature_flags.services import editing, segments, storage
 from feature_flags.services.storage import Change, parents_named, segments_used
@@ -119,33 +119,28 @@ class _Import:
             with self.findings.of(name):
                 if (twin := ours.get(name.lower(), name)) != name:
                     raise InvalidFlag([Problem((), f"It differs from our {twin} in letter case only.")])
-                self.wanted[name] = self._flag(name, given)
-        for name in self.wanted:
+                self.wanted[name] = self._flag(name, _mapping(given))
+        for name, document in self.wanted.items():
             with self.findings.of(name):
-                self._refuse_chain(name)
+                # Asked of the file first: among what is taken so far, a parent that comes later would not exist.
+                for parent in parents_named(document):
+                    if (self.wanted.get(parent) or self.before.get(parent) or {}).get("prerequisites"):
+                        raise storage.chain(f"{parent} requires another flag itself.")
         self.named.update(map(key, names))
         bad = self.findings.names()
         self.wanted = {name: found for name, found in self.wanted.items() if key(name) not in bad}
-        self.wanted_segments = {
-            name: found for name, found in self.wanted_segments.items() if f"segment {name}" not in bad
-        }
+        segments = self.wanted_segments.items()
+        self.wanted_segments = {name: found for name, found in segments if f"segment {name}" not in bad}
 
     def _flag(self, name: str, given: Mapping[str, Any]) -> Document:
         before = self.before.get(name)
         if before is None:
             # As for one made by hand: a kill switch is pressed in a hurry; a reason is required all the same.
-            is_kill_switch = _mapping(given).get("kind") == FeatureFlag.Kind.KILL_SWITCH
+            is_kill_switch = given.get("kind") == FeatureFlag.Kind.KILL_SWITCH
             return flag_document.checked({"is_protected": is_kill_switch, "is_archived": False, **given})
-        document = {**before, "is_archived": False, **_mapping(given)}
+        document = {**before, "is_archived": False, **given}
         # One that is as it was is not measured by rules that may be newer than it is.
         return document if document == before else flag_document.checked(document, stored=before)
-
-    def _refuse_chain(self, name: str) -> None:
-        """Asked of the file first: among what is taken so far, a parent that comes later would not exist."""
-        for parent in parents_named(self.wanted[name]):
-            document = self.wanted.get(parent) or self.before.get(parent)
-            if document and document["prerequisites"]:
-                raise storage.chain(f"{parent} requires another flag itself.")
 
     # --- What is taken ------------------------------------------------------------------------------------------------
 
@@ -177,18 +172,22 @@ class _Import:
     def _take_segment(self, name: str, document: Document) -> None:
         stored = self.segments.get(name)
         if stored is None:
-            self.segments[name] = segments.insert(document, actor=self.actor, reason=self.reason)
-            self.changed_segments.append(self.segments[name].pk)
+            stored = self.segments[name] = segments.insert(document, actor=self.actor, reason=self.reason)
             self.report.lines.append(f"segment {name}: created")
-            return
-        before = stored.document
-        if segments.write(stored, document, actor=self.actor, reason=self.reason):
-            self.changed_segments.append(stored.pk)
+        else:
+            before = stored.document
+            if not segments.write(stored, document, actor=self.actor, reason=self.reason):
+                return
             self._describe(f"segment {name}", flag_document.diff(before, document))
+        self.changed_segments.append(stored.pk)
 
     def _take_flag(self, name: str, document: Document) -> None:
         """Refuse what cannot be; then keep the change, to be written with all others."""
-        self._refuse_untaken(document)
+        # With an older parent or segment than the file's it would give other answers than the file.
+        parents = [] if document["is_archived"] else parents_named(document)
+        needed = dict.fromkeys([*parents, *(f"segment {name}" for name in segments_used(document))])
+        if missing := [name for name in needed if key(name) in self.named and name not in self.taken]:
+            raise InvalidFlag([Problem((), f"It needs {', '.join(missing)}, which cannot be taken.")])
         if document["is_archived"] and declarations.is_declared(name):
             raise ProductError("FLAG_DECLARED", "It is declared in code and cannot be archived.")
         before = self.before.get(name)
@@ -197,7 +196,9 @@ class _Import:
             self.report.unchanged += 1
             return
         if "is_archived" in changes and document["is_archived"]:
-            self._refuse_required(name)
+            children = self.children.get(name, ())
+            if living := sorted(child for child in children if not self.after[child]["is_archived"]):
+                raise ProductError("FLAG_IN_USE", f"{', '.join(living)} requires it.")
         if before is None or "prerequisites" in changes or "is_archived" in changes:
             storage.refuse_parents(document, self.after, self.children.get(name, ()))
         storage.refuse_unknown_segments(document, self.segments)
@@ -207,7 +208,10 @@ class _Import:
             self.report.lines.append(f"{name}: created")
         else:
             storage.refuse_change(before, document, self.reason)
-            self.changes.append(Change(self.flags[name], before, document, _action(changes)))
+            action = Action.SWITCH if set(changes) == {"is_active"} else Action.EDIT
+            if "is_archived" in changes:
+                action = Action.ARCHIVE if document["is_archived"] else Action.UNARCHIVE
+            self.changes.append(Change(self.flags[name], action, before, document))
             self._report_change(name, changes)
         self._adopt(name, document)
 
@@ -217,18 +221,6 @@ class _Import:
         for parent in parents_named(document):
             self.children.setdefault(parent, set()).add(name)
         self.after[name] = document
-
-    def _refuse_untaken(self, document: Document) -> None:
-        """With an older parent or segment than the file's it would give other answers than the file."""
-        parents = [] if document["is_archived"] else parents_named(document)
-        needed = dict.fromkeys([*parents, *(f"segment {name}" for name in segments_used(document))])
-        if missing := [name for name in needed if key(name) in self.named and name not in self.taken]:
-            raise InvalidFlag([Problem((), f"It needs {', '.join(missing)}, which cannot be taken.")])
-
-    def _refuse_required(self, name: str) -> None:
-        living = sorted(child for child in self.children.get(name, ()) if not self.after[child]["is_archived"])
-        if living:
-            raise ProductError("FLAG_IN_USE", f"{', '.join(living)} requires it.")
 
     # --- The report ---------------------------------------------------------------------------------------------------
 
@@ -246,13 +238,6 @@ class _Import:
 
     def _describe(self, name: str, changes: Mapping[str, Any]) -> None:
         self.report.lines += [f"{name}: {line}" for line in descriptions.describe_changes(changes)]
-
-
-def _action(changes: Mapping[str, Any]) -> FlagRevision.Action:
-    """What the history calls it."""
-    if "is_archived" in changes:
-        return Action.ARCHIVE if changes["is_archived"][1] else Action.UNARCHIVE
-    return Action.SWITCH if set(changes) == {"is_active"} else Action.EDIT
 
 
 def _mapping(given: Any) -> Mapping[str, Any]:

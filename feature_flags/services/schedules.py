@@ -9,7 +9,7 @@ from django.db import transaction
 
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule
-from feature_flags.services import editing, revisions, storage
+from feature_flags.services import editing, storage
 from lib.actors import Actor
 from lib.errors import ProductError
 
@@ -56,10 +56,8 @@ def cancel_schedule(entry: FlagSchedule, *, actor: Actor, reason: str = "") -> b
 
 def apply_due(now: datetime) -> int:
     """Write what every snapshot shows already since its time came; return how many entries this process applied."""
-    due = (
-        FlagSchedule.objects.filter(state=State.PENDING, at__lte=now).order_by("at", "pk").values_list("pk", flat=True)
-    )
-    return sum(_apply(pk) for pk in list(due))
+    due = FlagSchedule.objects.filter(state=State.PENDING, at__lte=now).order_by("at", "pk")
+    return sum(_apply(pk) for pk in list(due.values_list("pk", flat=True)))
 
 
 @transaction.atomic
@@ -91,7 +89,6 @@ def _record(
     flag: FeatureFlag, action: FlagRevision.Action, change: list[str | None], *, actor: Actor, reason: str
 ) -> None:
     """A plan changes nothing yet; the history shows it beside the flag as it stays."""
-    same = {"before": flag.document, "after": flag.document}
-    row = revisions.revision(flag, action, **same, noted={"schedule": change}, actor=actor, reason=reason)
-    revisions.record([row])
-    revisions.publish([flag.pk])
+    same = flag.document
+    storage.record([(flag, action, same, same)], noted={"schedule": change}, actor=actor, reason=reason)
+    storage.publish([flag.pk])

@@ -11,7 +11,7 @@ from django.utils import timezone
 from feature_flags import flag_document
 from feature_flags.flag_document import Document
 from feature_flags.models import FlagRevision, Segment
-from feature_flags.services import revisions
+from feature_flags.services import storage
 from lib.actors import Actor
 from lib.errors import ProductError
 
@@ -25,7 +25,7 @@ def create_segment(
     """A named group. Raises: SEGMENT_EXISTS, FLAG_INVALID (400)."""
     given = {"name": name, "description": description, "constraints": list(constraints)}
     segment = insert(flag_document.checked_segment(given), actor=actor, reason=reason)
-    revisions.publish(segments=[segment.pk])
+    storage.publish(segments=[segment.pk])
     return segment
 
 
@@ -39,12 +39,12 @@ def edit_segment(
     """
     stored = _lock(segment)
     if base is not None and stored.revisions.filter(pk__gt=base).exists():
-        raise ProductError("FLAG_CHANGED", "Somebody changed this segment in the meantime: look at it again.")
+        raise ProductError("FLAG_CHANGED", "This segment was changed in the meantime: look at it again.")
     before = stored.document
     document = flag_document.checked_segment({**before, **changes, "name": stored.name}, stored=before)
     if not write(stored, document, actor=actor, reason=reason):
         return False
-    revisions.publish(segments=[stored.pk])
+    storage.publish(segments=[stored.pk])
     segment.refresh_from_db()
     return True
 
@@ -55,10 +55,13 @@ def delete_segment(segment: Segment, *, actor: Actor, reason: str = "") -> None:
     stored = _lock(segment)
     if used_by := sorted(stored.flags.values_list("codename", flat=True)):
         raise ProductError("SEGMENT_IN_USE", f"It is used by {', '.join(used_by)}.")
-    change = {"before": stored.document, "after": {}}
-    revisions.record([revisions.revision(stored, Action.DELETE, **change, actor=actor, reason=reason)])
+    storage.record([(stored, Action.DELETE, stored.document, {})], actor=actor, reason=reason)
     stored.delete()
-    revisions.publish(everything=True)
+    storage.publish(everything=True)
+
+
+def unknown() -> ProductError:
+    return ProductError("SEGMENT_UNKNOWN", "There is no such segment.", status=404)
 
 
 def insert(document: Document, *, actor: Actor, reason: str) -> Segment:
@@ -70,8 +73,7 @@ def insert(document: Document, *, actor: Actor, reason: str) -> Segment:
             segment.save()
     except IntegrityError:
         raise ProductError("SEGMENT_EXISTS", "A segment of this name exists.") from None
-    change = {"before": dict.fromkeys(document), "after": document}
-    revisions.record([revisions.revision(segment, Action.CREATE, **change, actor=actor, reason=reason)])
+    storage.record([(segment, Action.CREATE, dict.fromkeys(document), document)], actor=actor, reason=reason)
     return segment
 
 
@@ -83,13 +85,12 @@ def write(stored: Segment, document: Document, *, actor: Actor, reason: str) -> 
     stored.description, stored.constraints = document["description"], document["constraints"]
     stored.updated_at, stored.updated_by = timezone.now(), actor.label
     stored.save()
-    change = {"before": before, "after": document}
-    revisions.record([revisions.revision(stored, Action.EDIT, **change, actor=actor, reason=reason)])
+    storage.record([(stored, Action.EDIT, before, document)], actor=actor, reason=reason)
     return True
 
 
 def _lock(segment: Segment) -> Segment:
     stored = Segment.objects.select_for_update().filter(pk=segment.pk).first()
     if stored is None:
-        raise ProductError("SEGMENT_UNKNOWN", "There is no such segment.", status=404)
+        raise unknown()
     return stored

@@ -1,32 +1,37 @@
-"""Flags written to the database, one or ten thousand at once: the row, its index, its history, the revision."""
+"""What every change ends with: rows and their index, a row of history, and the revision that makes readers look."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, models, transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from feature_flags import flag_document, names
 from feature_flags.flag_document import Document, InvalidFlag, Problem
-from feature_flags.models import FeatureFlag, FlagRevision, Segment, Tag
-from feature_flags.services import revisions
+from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState, FlagToken, Segment, Tag
+from feature_flags.runtime import store
 from lib.actors import Actor
+from lib.db import batches
 from lib.errors import ProductError
 
 #: More changes than this are announced as "read everything": cheaper for readers than a list of so many.
 MANY = 1_000
+
+Action = FlagRevision.Action
+Subject = FeatureFlag | Segment | FlagToken
 
 
 class Change(NamedTuple):
     """One flag, locked or not saved yet, and its checked document before and after."""
 
     flag: FeatureFlag
+    action: FlagRevision.Action
     before: Document
     after: Document
-    action: FlagRevision.Action
 
 
 def lock(pks: Collection[int], codenames: Collection[str] = ()) -> dict[int, FeatureFlag]:
@@ -41,7 +46,7 @@ def new_change(document: Document, action: FlagRevision.Action) -> Change:
     """The change that makes a new flag; its history shows what differs from a flag with all defaults."""
     codename = document["codename"]
     before = {**flag_document.BLANK, "codename": None, "is_active": None, "group_id": codename}
-    return Change(FeatureFlag(codename=codename), before, document, action)
+    return Change(FeatureFlag(codename=codename), action, before, document)
 
 
 def save(changes: Sequence[Change], *, actor: Actor, reason: str = "", segments: Collection[int] = ()) -> None:
@@ -52,41 +57,26 @@ def save(changes: Sequence[Change], *, actor: Actor, reason: str = "", segments:
     now = timezone.now()
     new = [change.flag for change in changes if change.flag.pk is None]
     changed = [change.flag for change in changes if change.flag.pk is not None]
-    for flag, _before, after, _action in changes:
-        flag.document = after
-        flag.updated_at, flag.updated_by = now, actor.label
+    for change in changes:
+        change.flag.document = change.after
+        change.flag.updated_at, change.flag.updated_by = now, actor.label
     for flag in new:
         flag.created_at, flag.created_by = now, actor.label
-    try:
-        with transaction.atomic():
-            FeatureFlag.objects.bulk_create(new)
-    except IntegrityError:
-        raise ProductError("FLAG_EXISTS", "FF already exists.") from None
-    _write_index(changes)
-    revisions.record(
-        [
-            revisions.revision(flag, action, before=before, after=after, actor=actor, reason=reason)
-            for flag, before, after, action in changes
-        ]
-    )
-    everything = len(changes) > MANY
-    revision = revisions.next_revision(everything=everything)
-    for flag in [*new, *changed]:
-        flag.changed_in = revision
-    _update(changed)
-    if not everything:
-        FeatureFlag.objects.filter(pk__in=[flag.pk for flag in new]).update(changed_in=revision)
-        Segment.objects.filter(pk__in=segments).update(changed_in=revision)
-    revisions.announce(revision)
-
-
-def _update(flags: Sequence[FeatureFlag]) -> None:
-    if len(flags) == 1:
-        flags[0].save()
-    elif flags:
+    if new:
+        try:
+            with transaction.atomic():
+                FeatureFlag.objects.bulk_create(new)
+        except IntegrityError:
+            raise ProductError("FLAG_EXISTS", "FF already exists.") from None
+    if len(changed) == 1:
+        changed[0].save()
+    elif changed:
         # bulk_update() would write a CASE of every row for every column: eight times slower for 10,000 flags.
         columns = [field.name for field in FeatureFlag._meta.concrete_fields if not field.primary_key]
-        FeatureFlag.objects.bulk_create(flags, update_conflicts=True, unique_fields=["id"], update_fields=columns)
+        FeatureFlag.objects.bulk_create(changed, update_conflicts=True, unique_fields=["id"], update_fields=columns)
+    _write_index(changes)
+    record(changes, actor=actor, reason=reason)
+    publish([change.flag.pk for change in changes], segments, everything=len(changes) > MANY)
 
 
 # --- The index --------------------------------------------------------------------------------------------------------
@@ -100,51 +90,102 @@ def parents_named(document: Document) -> list[str]:
     return [prerequisite["parent"] for prerequisite in document["prerequisites"]]
 
 
+#: The links of a flag, what they lead to and by which name, and the names in a document.
+_INDEX: tuple[tuple[Any, type[models.Model], str, Callable[[Document], list[str]]], ...] = (
+    (FeatureFlag.tags, Tag, "name", lambda document: document["tags"]),
+    (FeatureFlag.segments, Segment, "name", segments_used),
+    (FeatureFlag.parents, FeatureFlag, "codename", parents_named),
+)
+
+
 def _write_index(changes: Sequence[Change]) -> None:
     """Tags, segments and parents of these flags, as their documents name them."""
-    for link, names_in, ids_of in _LINKS:
-        moved = [change for change in changes if names_in(change.before) != names_in(change.after)]
+    for link, model, key, named in _INDEX:
+        moved = [change for change in changes if named(change.before) != named(change.after)]
         if not moved:
             continue
         through, own, other = link.through, link.field.m2m_field_name(), link.field.m2m_reverse_field_name()
-        had = [change.flag.pk for change in moved if names_in(change.before)]
-        for start in range(0, len(had), MANY):
-            through.objects.filter(**{f"{own}__in": had[start : start + MANY]}).delete()
-        ids = ids_of(moved)
+        for pks in batches([change.flag.pk for change in moved if named(change.before)], MANY):
+            through.objects.filter(**{f"{own}__in": pks}).delete()
+        wanted = sorted({name for change in moved for name in named(change.after)})
+        rows = model._default_manager.filter(**{f"{key}__in": wanted})
+        if model is Tag:
+            # Sorted and at once: two writers that meet new names in different orders would wait for each other.
+            Tag.objects.bulk_create([Tag(name=name) for name in wanted], ignore_conflicts=True)
+        elif model is Segment:
+            # Locked: deleting a segment that is about to be used has to wait, and then sees the use.
+            rows = rows.select_for_update(no_key=True).order_by("pk")
+        ids = dict(rows.values_list(key, "pk"))
+        for change in moved if model is Segment else ():
+            refuse_unknown_segments(change.after, ids)
         through.objects.bulk_create(
             through(**{f"{own}_id": change.flag.pk, f"{other}_id": ids[name]})
             for change in moved
-            for name in names_in(change.after)
+            for name in named(change.after)
         )
 
 
-def _tag_ids(changes: Sequence[Change]) -> dict[str, int]:
-    # Sorted and at once: two writers that meet new names in different orders would wait for each other.
-    wanted = sorted({tag for change in changes for tag in change.after["tags"]})
-    Tag.objects.bulk_create([Tag(name=name) for name in wanted], ignore_conflicts=True)
-    return dict(Tag.objects.filter(name__in=wanted).values_list("name", "pk"))
+# --- History and revision ---------------------------------------------------------------------------------------------
 
 
-def _segment_ids(changes: Sequence[Change]) -> dict[str, int]:
-    wanted = {name for change in changes for name in segments_used(change.after)}
-    # Locked: deleting a segment that is about to be used has to wait, and then sees the use.
-    locked = Segment.objects.filter(name__in=wanted).select_for_update(no_key=True).order_by("pk")
-    ids = {segment.name: segment.pk for segment in locked}
-    for change in changes:
-        refuse_unknown_segments(change.after, ids)
-    return ids
+def record(
+    changes: Iterable[tuple[Subject, FlagRevision.Action, Mapping[str, Any], Mapping[str, Any]]],
+    *,
+    actor: Actor,
+    reason: str,
+    noted: Mapping[str, Any] | None = None,
+) -> None:
+    """A row of history for each (subject, action, before, after): what differs and is `noted`, and the whole after it.
+
+    Raises: FLAG_INVALID (400) for a reason that cannot be stored.
+    """
+    who = {"actor_id": actor.user.pk if actor.user else None, "actor_label": actor.label, "door": actor.door}
+    common = {**who, "reason": reason.strip(), "at": timezone.now()}
+    rows = []
+    for subject, action, before, after in changes:
+        kind = {FeatureFlag: "flag", Segment: "segment", FlagToken: "token"}[type(subject)]
+        rows.append(
+            FlagRevision(
+                subject=kind,
+                flag_id=subject.pk if kind == "flag" else None,
+                segment_id=subject.pk if kind == "segment" else None,
+                codename=str(after.get("codename") or after.get("name") or before.get("codename") or before["name"]),
+                action=action,
+                diff={**flag_document.diff(before, after), **(noted or {})},
+                snapshot=after,
+                **common,
+            )
+        )
+    for row in rows[:1]:  # What is typed is the same in all of them.
+        try:
+            row.clean_fields(exclude={"subject", "flag", "segment", "actor", "diff", "snapshot"})
+        except ValidationError as error:
+            field, problems = next(iter(error.message_dict.items()))
+            raise InvalidFlag([Problem((field,), problems[0])]) from None
+    FlagRevision.objects.bulk_create(rows)
 
 
-def _parent_ids(changes: Sequence[Change]) -> dict[str, int]:
-    wanted = {name for change in changes for name in parents_named(change.after)}
-    return dict(FeatureFlag.objects.filter(codename__in=wanted).values_list("codename", "pk"))
+def publish(flags: Collection[int] = (), segments: Collection[int] = (), *, everything: bool = False) -> None:
+    """Raise the revision of the flag set, and let every reader know at commit.
 
+    Rows of these primary keys are new; `everything`: something went away, or readers had better read all anew. The
+    last statements of a change, so that the lock all writers share is short and commit order is revision order: its
+    holder writes rows that are locked already and waits for no other lock.
 
-_LINKS: tuple[tuple[Any, Callable[[Document], list[str]], Callable[[Sequence[Change]], dict[str, int]]], ...] = (
-    (FeatureFlag.tags, lambda document: document["tags"], _tag_ids),
-    (FeatureFlag.segments, segments_used, _segment_ids),
-    (FeatureFlag.parents, parents_named, _parent_ids),
-)
+    Raises: FLAGS_UNAVAILABLE (503) before `migrate`.
+    """
+    raised = dict.fromkeys(("revision", "full_revision") if everything else ("revision",), F("revision") + 1)
+    if not FlagSetState.objects.filter(pk=1).update(**raised):
+        raise ProductError("FLAGS_UNAVAILABLE", "The flags are not set up: run `manage.py migrate`.", status=503)
+    revision = FlagSetState.objects.values_list("revision", flat=True).get(pk=1)
+    if flags and not everything:
+        FeatureFlag.objects.filter(pk__in=flags).update(changed_in=revision)
+    if segments and not everything:
+        Segment.objects.filter(pk__in=segments).update(changed_in=revision)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, %s)", [store.CHANNEL, str(revision)])
+    store.changed()
 
 
 # --- What a document alone does not show ------------------------------------------------------------------------------

@@ -13,15 +13,13 @@ from django.utils import timezone
 
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FlagRevision, FlagToken
-from feature_flags.services import revisions
+from feature_flags.services import storage
 from lib.actors import Actor
 from lib.origins import is_origin, spelled
 from lib.text import is_storable
 
 Action = FlagRevision.Action
 _PREFIXES = {FlagToken.Kind.SERVER: "sbs_", FlagToken.Kind.FRONTEND: "sbf_"}
-_SHOWN = 8
-_DEVELOPMENT = "development"
 
 
 def secret_hash(secret: str) -> bytes:
@@ -51,16 +49,15 @@ def create_token(
     token = FlagToken.objects.create(
         name=name.strip(),
         secret_hash=secret_hash(secret),
-        prefix=secret[:_SHOWN],
+        prefix=secret[:8],
         kind=kind,
         allowed_origins=sorted(set(origins)),
         expires_at=expires_at,
         created_by=actor.label,
     )
     after = _document(token)
-    change = {"before": dict.fromkeys(after), "after": after}
-    revisions.record([revisions.revision(token, Action.CREATE, **change, actor=actor, reason=reason)])
-    revisions.publish()
+    storage.record([(token, Action.CREATE, dict.fromkeys(after), after)], actor=actor, reason=reason)
+    storage.publish()
     return token, secret
 
 
@@ -73,9 +70,8 @@ def revoke_token(token: FlagToken, *, actor: Actor, reason: str = "") -> bool:
     before = _document(stored)
     stored.revoked_at = timezone.now()
     stored.save(update_fields=["revoked_at"])
-    change = {"before": before, "after": _document(stored)}
-    revisions.record([revisions.revision(stored, Action.REVOKE, **change, actor=actor, reason=reason)])
-    revisions.publish()
+    storage.record([(stored, Action.REVOKE, before, _document(stored))], actor=actor, reason=reason)
+    storage.publish()
     token.refresh_from_db()
     return True
 
@@ -85,7 +81,7 @@ def create_development_tokens() -> dict[str, str]:
     if FlagToken.objects.exists():
         return {}
     actor = Actor.command("migrate")
-    return {str(kind): create_token(_DEVELOPMENT, kind=kind, actor=actor)[1] for kind in FlagToken.Kind}
+    return {str(kind): create_token("development", kind=kind, actor=actor)[1] for kind in FlagToken.Kind}
 
 
 def _document(token: FlagToken) -> dict[str, Any]:

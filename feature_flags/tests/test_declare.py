@@ -4,7 +4,7 @@ from django.core.management import call_command
 import feature_flags
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.runtime import store
-from feature_flags.services import declaring, editing
+from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory
 
 
@@ -21,7 +21,7 @@ def test_declared_flags_get_a_row_in_their_default_state(declarations):
     feature_flags.declare("FF_ONE", default=True, label="One")
     feature_flags.declare("FF_TWO", default=False)
 
-    assert declaring.ensure_declared() == ["FF_ONE", "FF_TWO"]
+    assert editing.ensure_declared() == ["FF_ONE", "FF_TWO"]
 
     assert FeatureFlag.objects.filter(codename="FF_ONE", is_active=True, label="One", description=None).exists()
     assert FeatureFlag.objects.filter(codename="FF_TWO", is_active=False, label=None).exists()
@@ -30,12 +30,12 @@ def test_declared_flags_get_a_row_in_their_default_state(declarations):
 @pytest.mark.django_db
 def test_rows_that_exist_are_left_alone(declarations):
     feature_flags.declare("FF_ONE", default=True, label="One")
-    declaring.ensure_declared()
+    editing.ensure_declared()
     flag = editing.get("FF_ONE")
     editing.switch(flag, on=False, **COMMAND)
     editing.edit(flag, {"label": "Mine", "description": None}, **COMMAND)
 
-    assert declaring.ensure_declared() == []
+    assert editing.ensure_declared() == []
 
     flag.refresh_from_db()
     assert (flag.is_active, flag.label, flag.revisions.count()) == (False, "Mine", 3)
@@ -46,7 +46,7 @@ def test_a_twin_in_another_letter_case_keeps_its_name(declarations):
     FeatureFlagFactory.create(codename="ff_one")
     flag = feature_flags.declare("FF_ONE", default=True)
 
-    assert declaring.ensure_declared() == []
+    assert editing.ensure_declared() == []
     assert feature_flags.is_enabled(flag)
 
 
@@ -62,7 +62,7 @@ def test_a_flag_answers_its_default_until_it_has_a_row(declarations):
 @pytest.mark.django_db
 def test_a_row_wins_over_the_default(declarations):
     flag = feature_flags.declare("FF_ON", default=True)
-    declaring.ensure_declared()
+    editing.ensure_declared()
 
     editing.switch(editing.get("FF_ON"), on=False, **COMMAND)
 
