@@ -19,21 +19,17 @@ from django.utils.translation import gettext_lazy as _
 from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.lists import GrowingTableAdmin, chip, column, object_link, user_starts_with
+from lib.admin.lists import GrowingTableAdmin, chip, column, user_starts_with
 from lib.admin.pages import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable
-from notifications.admin.common import TypeFilter, type_label
+from notifications.admin.common import TypeFilter, type_column, user_column
 from notifications.models import InAppNotification
 from notifications.services.outbox import ANNOUNCE_LIMIT, announce
 
 Severity = InAppNotification.Severity
-CHIPS = {
-    Severity.INFO: "staff",
-    Severity.SUCCESS: "active",
-    Severity.WARNING: "waiting",
-    Severity.ERROR: "off",
-}
+CHIPS = {Severity.INFO: "staff", Severity.SUCCESS: "active", Severity.WARNING: "waiting", Severity.ERROR: "off"}
+TIMES = ("created_at", "seen_at", "read_at", "archived_at")
 #: An announcement is a row in both tables.
 PERMISSIONS = ("notifications.add_inappnotification", "notifications.add_message")
 
@@ -110,23 +106,12 @@ class AnnounceForm(forms.Form):
 
 @admin.register(InAppNotification)
 class InAppNotificationAdmin(GrowingTableAdmin):
-    list_display = ("headline", "person", "kind", "level", "created", "seen", "was_read")
+    list_display = ("title", "person", "kind", "level", "created_at", "seen_at", "read_at")
     list_filter = ("severity", TypeFilter)
     search_fields = ("user",)
     search_help_text = _("The address somebody signs in with, or its beginning.")
     list_select_related = ("user",)
-    fields = readonly_fields = (
-        "headline",
-        "body",
-        "url",
-        "person",
-        "kind",
-        "level",
-        "created_at",
-        "seen_at",
-        "read_at",
-        "archived_at",
-    )
+    fields = readonly_fields = ("title", "body", "url", "person", "kind", "level", *TIMES)
 
     def search_query(self, term: str) -> Q:
         return user_starts_with(term)
@@ -134,15 +119,10 @@ class InAppNotificationAdmin(GrowingTableAdmin):
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perms(PERMISSIONS)
 
-    headline = column(_("title"), lambda row: row.title)
-    person = column(_("user"), lambda row: object_link(row.user, row.user.pk, row.user))
-    kind = column(_("type"), lambda row: type_label(row.type))
+    person, kind = user_column, type_column
     level = column(
         _("severity"), lambda row: chip(CHIPS.get(Severity(row.severity), "staff"), row.get_severity_display())
     )
-    created = column(_("created"), lambda row: row.created_at)
-    seen = column(_("seen"), lambda row: row.seen_at)
-    was_read = column(_("read"), lambda row: row.read_at)
 
     # --- Announcing ---------------------------------------------------------------------------------------------------
 
@@ -189,9 +169,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
             action_flag=ADDITION,
             change_message=f"Announcement {given['key']}: {text}{group}.",
         )
-        group_name = str(given["group"] or "")
-        audit.note(
-            Actor.of(request, "admin"), "announcement.sent", name=given["title"], count=count, groups=[group_name]
-        )
+        groups = [str(given["group"] or "")]
+        audit.note(Actor.of(request, "admin"), "announcement.sent", name=given["title"], count=count, groups=groups)
         self.message_user(request, f"“{given['title']}”: {text}.", messages.SUCCESS)
         return True

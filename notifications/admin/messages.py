@@ -1,29 +1,46 @@
-"""The outbox: what waits, what was sent and what was not, and the buttons for it."""
+"""The outbox: what waits, what was sent and what was not, the buttons for it, and the page of one message."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.lists import WINDOW, GrowingTableAdmin, chip, column, local_time, object_link, starts_with
-from lib.admin.verbs import BULK_LIMIT
-from notifications.admin import detail
-from notifications.admin.common import CategoryFilter, ProviderFilter, TypeFilter, type_label
+from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, local_time, starts_with
+from lib.admin.verbs import BULK_LIMIT, Verb
+from notifications import registry
+from notifications.admin.common import (
+    CategoryFilter,
+    ProviderFilter,
+    TypeFilter,
+    preview_response,
+    type_column,
+    user_column,
+)
+from notifications.admin.recipients import SuppressForm, put_on_list
 from notifications.admin.running import may_see_providers
-from notifications.admin.verbs import RETRY, VERBS
-from notifications.models import Message
-from notifications.preview import preview_response
-from notifications.services.staff_actions import wrongly_failed
+from notifications.models import Message, ProviderState, Worker
+from notifications.registry import MASK
+from notifications.rendering import render
+from notifications.services import staff_actions
+from notifications.services.claims import lease
+from notifications.services.health import describe
 
 State = Message.State
 CHIPS = {
@@ -37,13 +54,103 @@ CHIPS = {
     State.EXPIRED: "staff",
 }
 VIEW_BODY = "notifications.view_message_body"
+#: Attempts, reports and copies in a timeline, the newest of each.
+SHOWN = 100
+#: Headers whose value lets its readers act for the recipient.
+_SECRET_HEADERS = {"list-unsubscribe"}
+
+
+# --- Verbs ------------------------------------------------------------------------------------------------------------
+
+
+def _suppress(message: Message, *, actor: Actor, reason: str, scope: str, days: int | None) -> str:
+    address, user_id = message.to_address, message.user_id
+    if not put_on_list(address, actor=actor, scope=scope, reason=reason, days=days, user_id=user_id):
+        return ""
+    return f"address suppressed ({scope}{f', {days} days' if days else ''})"
+
+
+def _to(message: Message) -> str:
+    return f"{message.type} to {message.to_address}"
+
+
+def _explain_retry(message: Message) -> str:
+    twice = " It may have arrived before: then it arrives twice." if message.state == State.UNKNOWN else ""
+    return f"{_to(message)} is tried anew, with the same Message-ID.{twice}"
+
+
+_verb: Callable[..., Verb] = partial(
+    Verb,
+    asks_reason=True,
+    reason_required=False,
+    audit_details=lambda message: {"kind": message.type, "user_id": message.user_id, "email": message.to_address},
+)
+RETRY = _verb(
+    name="retry",
+    label="Retry",
+    permission="notifications.retry_message",
+    audit_event="message.retried",
+    run=lambda message, *, actor, reason="": staff_actions.retry(message, actor=actor),
+    done="queued again",
+    explain=_explain_retry,
+    in_row=True,
+    applies=lambda message: message.state in staff_actions.RETRIABLE,
+)
+CANCEL = _verb(
+    name="cancel",
+    label="Cancel",
+    permission="notifications.cancel_message",
+    audit_event="message.cancelled",
+    run=lambda message, *, actor, reason="": staff_actions.cancel(message, actor=actor),
+    done="cancelled",
+    explain=lambda message: f"{_to(message)} is not sent.",
+    in_row=True,
+    applies=lambda message: message.state in Message.OPEN,
+)
+RESEND = _verb(
+    name="resend",
+    label="Resend as new",
+    permission="notifications.resend_message",
+    audit_event="message.resent",
+    run=lambda message, *, actor, reason="": f"queued again as {staff_actions.resend(message, actor=actor).uid}",
+    done="queued again as new messages",
+    explain=lambda message: f"A copy of {_to(message)} is queued, with a Message-ID of its own.",
+    applies=lambda message: message.state not in Message.OPEN,
+)
+SUPPRESS = Verb(
+    name="suppress",
+    label="Suppress address",
+    permission="notifications.add_suppression",
+    sensitive=True,
+    audit_event="suppression.added",
+    audit_details=lambda message: {"email": message.to_address},
+    run=_suppress,
+    done="address suppressed",
+    already="on the list already, for at least as long",
+    asks_reason=True,
+    form=SuppressForm,
+    explain=lambda message: f"{message.to_address} is written to no more.",
+    applies=lambda message: bool(message.to_address),
+)
+
+
+# --- The list and the page --------------------------------------------------------------------------------------------
+
+
+def state_chip(message: Message, *, with_report: bool = False) -> str:
+    """The state; with what the provider reported afterwards, if asked."""
+    marks = [(CHIPS[State(message.state)], message.get_state_display())]
+    if with_report and message.delivery_state:
+        is_bad = message.delivery_state in {"bounced", "complained"}
+        marks.append(("off" if is_bad else "staff", message.get_delivery_state_display()))
+    return chips(marks)
 
 
 @admin.register(Message)
 class MessageAdmin(GrowingTableAdmin):
-    verbs = VERBS
+    verbs = (RETRY, CANCEL, RESEND, SUPPRESS)
     change_form_template = "admin/notifications/message/change_form.html"
-    list_display = ("recipient", "badge", "kind", "verb_buttons", "tried", "next_try", "code", "created")
+    list_display = ("recipient", "badge", "kind", "verb_buttons", "attempts", "next_try", "last_code", "created")
     list_filter = ("state", CategoryFilter, "channel", ProviderFilter, TypeFilter)
     search_fields = ("to_address",)
     search_help_text = _("A whole address or its beginning, a message's uid or its Message-ID.")
@@ -58,15 +165,8 @@ class MessageAdmin(GrowingTableAdmin):
             _("Identity"),
             {
                 "fields": (
-                    "uid",
-                    "message_id",
-                    "parent",
-                    "event_key",
-                    "provider",
-                    "provider_message_id",
-                    "delivery_state",
-                    "template_source",
-                    "request_id",
+                    *("uid", "message_id", "parent", "event_key", "provider", "provider_message_id"),
+                    *("delivery_state", "template_source", "request_id"),
                 )
             },
         ),
@@ -77,16 +177,11 @@ class MessageAdmin(GrowingTableAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Only what there is to show."""
-
-        def is_there(name: Any) -> bool:
-            return getattr(obj, name, name) not in ("", None)
-
+        sections: Any = self.fieldsets
         return [
-            (title, {"fields": [name for name in options["fields"] if is_there(name)]})
-            for title, options in self.fieldsets
+            (title, {"fields": [name for name in options["fields"] if getattr(obj, name, name) not in ("", None)]})
+            for title, options in sections
         ]
-
-    # --- The list -----------------------------------------------------------------------------------------------------
 
     def bounded(self, queryset: QuerySet[Message], filters: dict[str, list[str]]) -> QuerySet[Message]:
         """By state the one that ended last comes first, as its index has it; what has no index looks at the newest."""
@@ -109,31 +204,13 @@ class MessageAdmin(GrowingTableAdmin):
             return Q(message_id=term)
         return Q(message_id=f"<{term}>") | starts_with("to_address", normal_email(term))
 
+    person, kind = user_column, type_column
     recipient = column(_("recipient"), lambda message: message.to_address or str(_("forgotten")))
-
-    @admin.display(description=_("state"))
-    def badge(self, message: Message) -> str:
-        state = chip(CHIPS[State(message.state)], message.get_state_display())
-        if not message.delivery_state:
-            return state
-        is_bad = message.delivery_state in {"bounced", "complained"}
-        report = chip("off" if is_bad else "staff", message.get_delivery_state_display())
-        return format_html("{} {}", state, report)
-
-    kind = column(_("type"), lambda message: type_label(message.type))
-    tried = column(_("attempts"), lambda message: message.attempts)
+    badge = column(_("state"), partial(state_chip, with_report=True))
     next_try = column(
-        _("next try"),
-        lambda message: local_time(message.due_at) if message.due_at and message.state == State.QUEUED else "",
+        _("next try"), lambda message: local_time(message.due_at) if message.state == State.QUEUED else ""
     )
-    code = column(_("last code"), lambda message: message.last_code)
     created = column(_("created"), lambda message: local_time(message.created_at))
-
-    # --- The page of one ----------------------------------------------------------------------------------------------
-
-    person = column(
-        _("user"), lambda message: object_link(message.user, message.user.pk, message.user) if message.user else ""
-    )
 
     def render_change_form(
         self,
@@ -144,12 +221,11 @@ class MessageAdmin(GrowingTableAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        context["why"] = detail.reason_of(obj, shows_providers=may_see_providers(request))
-        context["timeline"] = detail.timeline(
-            obj, shows_reports=request.user.has_perm("notifications.view_deliveryevent")
-        )
+        shows_reports = request.user.has_perm("notifications.view_deliveryevent")
+        context["why"] = reason_of(obj, shows_providers=may_see_providers(request))
+        context["timeline"] = timeline(obj, shows_reports=shows_reports)
         if request.user.has_perm(VIEW_BODY):
-            context["content"] = detail.content(obj)
+            context["content"] = content(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_urls(self) -> list[URLPattern]:
@@ -166,7 +242,7 @@ class MessageAdmin(GrowingTableAdmin):
             return HttpResponseNotAllowed(["POST"])
         if not self.has_verb_permission(request, RETRY):
             raise PermissionDenied
-        found = list(wrongly_failed()[: BULK_LIMIT + 1])
+        found = list(staff_actions.wrongly_failed()[: BULK_LIMIT + 1])
         self.report(request, RETRY, [self.run_verb(request, RETRY, message) for message in found[:BULK_LIMIT]])
         if len(found) > BULK_LIMIT:
             self.message_user(request, "There are more: press again.", messages.WARNING)
@@ -177,7 +253,83 @@ class MessageAdmin(GrowingTableAdmin):
         if not (self.has_view_permission(request) and request.user.has_perm(VIEW_BODY)):
             raise PermissionDenied
         message = self.get_object(request, unquote(object_id))
-        rendered = detail.content(message).rendered if message else None
+        rendered = content(message).rendered if message else None
         if rendered is None:
             raise Http404
         return preview_response(rendered)
+
+
+def reason_of(message: Message, *, shows_providers: bool) -> str:
+    """The reason for its state; the reason of a provider's pause only where it may be shown."""
+    providers = list(ProviderState.objects.all())
+    for provider in providers:
+        provider.reason = provider.reason if shows_providers else ""
+    return describe(
+        message,
+        providers=providers,
+        workers=Worker.objects.order_by("-beat_at")[:1],
+        engine=settings.NOTIFICATIONS_ENGINE,
+        lease=lease(),
+        now=timezone.now(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the timeline."""
+
+    at: datetime
+    what: str
+    code: str = ""
+    text: str = ""
+    by: str = ""
+
+
+def timeline(message: Message, *, shows_reports: bool) -> list[Entry]:
+    """The newest hundred attempts and reports, oldest first; of the reports only their kind, unless all is shown."""
+    found = [Entry(message.created_at, gettext("Queued"), by=message.request_id)]
+    for attempt in message.tries.order_by("-pk")[:SHOWN]:
+        what = gettext("Attempt %(n)d: %(outcome)s") % {"n": attempt.n, "outcome": attempt.get_outcome_display()}
+        by = f"{attempt.worker}, {attempt.provider or '–'}, {attempt.duration_ms} ms"
+        found.append(Entry(attempt.created_at, what, code=attempt.code, text=attempt.response, by=by))
+    for event in message.events.order_by("-pk")[:SHOWN]:
+        text = event.detail if shows_reports else ""
+        found.append(
+            Entry(event.at, gettext("Reported: %(kind)s") % {"kind": event.summary}, text=text, by=event.provider)
+        )
+    for copy in message.copies.order_by("-pk")[:SHOWN]:
+        found.append(Entry(copy.created_at, gettext("Sent again as new"), text=str(copy.uid)))
+    return sorted(found, key=lambda entry: entry.at)
+
+
+@dataclass(slots=True)
+class Content:
+    """The mail, with every secret masked, or in `trouble` why it cannot be shown."""
+
+    trouble: str = ""
+    rendered: render.Rendered | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    size: int = 0
+    is_changed: bool = False
+
+
+def content(message: Message) -> Content:
+    """Rendered by today's templates. `derive` is not asked: a page of the admin holds no live code or link."""
+    try:
+        kind = registry.get(message.type)
+    except registry.UnknownType:
+        return Content(gettext("This version of the product does not know this type any more."))
+    if not message.context and kind.context.model_fields:
+        return Content(gettext("What it said was deleted when its time to be kept was over."))
+    try:
+        found = render.masked(message)
+        mail = render.compose(message, found, date=message.sent_at or message.created_at).message()
+    except Exception as error:
+        # Whatever a template, a context of an older version or a header runs into is what the page has to say.
+        return Content(gettext("It cannot be rendered today: %(error)s.") % {"error": type(error).__name__})
+    return Content(
+        rendered=found,
+        headers=[(name, MASK if name.lower() in _SECRET_HEADERS else str(value)) for name, value in mail.items()],
+        size=len(mail.as_bytes()),
+        is_changed=bool(message.template_source and found.source and found.source != message.template_source),
+    )

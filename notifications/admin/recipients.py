@@ -3,33 +3,72 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponseRedirect
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
-from lib.admin.filters import ValueFilter
 from lib.admin.lists import GrowingTableAdmin, chip, column, object_link, starts_with, user_starts_with
 from lib.admin.pages import has_fresh_proof, render_page
-from lib.admin.verbs import Verb
+from lib.admin.verbs import ReasonForm, Verb
 from lib.errors import ProductError
 from notifications import registry
-from notifications.admin.common import ProviderFilter, type_label
-from notifications.admin.verbs import SuppressForm, put_on_list, scopes
+from notifications.admin.common import ProviderFilter, type_label, user_column, value_filter
 from notifications.models import DeliveryEvent, Message, Preference, Suppression
 from notifications.services import recipients
 from notifications.services.staff_actions import require_reach
+
+DAYS = (30, 90, 365)
+
+
+def scopes() -> list[tuple[str, Any]]:
+    """What may be kept from an address. A fixed category is stopped by `all` alone."""
+    optional = [(category.code, category.label) for category in registry.categories() if not category.is_fixed]
+    return [
+        (Suppression.ALL, _("Everything, sign-in codes too")),
+        (Suppression.OPTIONAL, _("Everything optional")),
+        *optional,
+    ]
+
+
+class SuppressForm(ReasonForm):
+    """What is kept from the address, and for how long."""
+
+    scope = forms.ChoiceField(label="What", choices=scopes, initial=Suppression.OPTIONAL)
+    days = forms.TypedChoiceField(
+        label="For",
+        choices=[("", "ever"), *((str(days), f"{days} days") for days in DAYS)],
+        coerce=int,
+        empty_value=None,
+        required=False,
+    )
+
+    field_order: tuple[str, ...] = ("scope", "days", "reason")
+
+
+def put_on_list(
+    address: str, *, actor: Actor, scope: str, reason: str, days: int | None, user_id: UUID | None = None
+) -> bool:
+    """Suppress an address; ask for the rank to act on its account, since its owner gets no warning any more."""
+    require_reach(actor, address=address, user_id=user_id)
+    return recipients.suppress(
+        address,
+        scope=scope,
+        reason=Suppression.Reason.STAFF,
+        source=reason,
+        expires_at=timezone.now() + timedelta(days=days) if days else None,
+    )
 
 
 class AddSuppressionForm(SuppressForm):
@@ -55,22 +94,13 @@ def _lift(suppression: Suppression, *, actor: Actor, reason: str) -> bool:
     return recipients.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 
-class ScopeFilter(ValueFilter):
-    title = _("what")
-    parameter_name = column = "scope"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return scopes()
-
-
 @admin.register(Suppression)
 class SuppressionAdmin(GrowingTableAdmin):
-    list_display = ("address_shown", "what", "verb_buttons", "why", "source_shown", "until", "created")
-    list_filter = ("reason", ScopeFilter)
+    list_display = ("address", "what", "verb_buttons", "reason", "source", "until", "created_at")
+    list_filter = ("reason", value_filter("scope", _("what"), scopes))
     search_fields = ("address",)
     search_help_text = _("A whole address or its beginning.")
-    fields = ("address_shown", "channel", "what", "why", "source_shown", "until", "created_at")
-    readonly_fields = fields
+    fields = readonly_fields = ("address", "channel", "what", "reason", "source", "until", "created_at")
     verbs = (
         Verb(
             name="lift",
@@ -95,18 +125,13 @@ class SuppressionAdmin(GrowingTableAdmin):
     def search_query(self, term: str) -> Q:
         return starts_with("address", normal_email(term))
 
-    address_shown = column(_("address"), lambda suppression: suppression.address)
     what = column(_("what"), lambda suppression: str(dict(scopes()).get(suppression.scope, suppression.scope)))
-    why = column(_("reason"), lambda suppression: suppression.get_reason_display())
-    source_shown = column(_("source"), lambda suppression: suppression.source)
 
     @admin.display(description=_("until"))
     def until(self, suppression: Suppression) -> Any:
         if suppression.expires_at and suppression.expires_at <= timezone.now():
             return chip("waiting", _("over"))
         return suppression.expires_at or _("for ever")
-
-    created = column(_("created"), lambda suppression: suppression.created_at)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
         if not self.has_add_permission(request):
@@ -118,19 +143,15 @@ class SuppressionAdmin(GrowingTableAdmin):
         return render_page(self, request, "admin/form_page.html", title=title, form=form, button=button)
 
     def _add(self, request: HttpRequest, form: AddSuppressionForm) -> bool:
-        given = form.cleaned_data
+        given, actor = form.cleaned_data, Actor.of(request, "admin")
         address, scope, reason = given["address"], given["scope"], given["reason"]
         try:
             with transaction.atomic():
-                is_new = put_on_list(
-                    address, actor=Actor.of(request, "admin"), scope=scope, reason=reason, days=given["days"]
-                )
+                is_new = put_on_list(address, actor=actor, scope=scope, reason=reason, days=given["days"])
                 if is_new:
                     row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
                     self.log_addition(request, row, f"Suppressed. Reason: {reason}")
-                    audit.note(
-                        Actor.of(request, "admin"), "suppression.added", email=address, scope=scope, reason=reason
-                    )
+                    audit.note(actor, "suppression.added", email=address, scope=scope, reason=reason)
         except ProductError as error:
             form.add_error(None, error.message)
             return False
@@ -141,49 +162,36 @@ class SuppressionAdmin(GrowingTableAdmin):
 
 @admin.register(Preference)
 class PreferenceAdmin(GrowingTableAdmin):
-    list_display = ("person", "category_shown", "channel_shown", "wanted", "since")
+    list_display = ("person", "category_shown", "channel", "enabled", "created_at")
     search_fields = ("user",)
     search_help_text = _("The address somebody signs in with, or its beginning.")
     list_select_related = ("user",)
-    fields = readonly_fields = ("person", "category_shown", "channel_shown", "wanted", "created_at")
+    fields = readonly_fields = list_display
 
     def search_query(self, term: str) -> Q:
         return user_starts_with(term)
 
-    person = column(_("user"), lambda preference: object_link(preference.user, preference.user.pk, preference.user))
+    person = user_column
     category_shown = column(_("category"), lambda preference: str(registry.category(preference.category).label))
-    channel_shown = column(_("channel"), lambda preference: preference.channel)
-    wanted = column(_("wanted"), lambda preference: preference.enabled, boolean=True)
-    since = column(_("since"), lambda preference: preference.created_at)
 
 
-class KindFilter(ValueFilter):
-    """The events django-anymail knows."""
-
-    title = _("event")
-    parameter_name = column = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        kinds = "queued sent delivered deferred bounced rejected failed complained unsubscribed"
-        return [(kind, kind) for kind in kinds.split()]
+#: The events django-anymail knows.
+KINDS = ["queued", "sent", "delivered", "deferred", "bounced", "rejected", "failed", "complained", "unsubscribed"]
 
 
 @admin.register(DeliveryEvent)
 class DeliveryEventAdmin(GrowingTableAdmin):
-    list_display = ("happened", "reported", "recipient_shown", "by", "about", "detail_shown")
-    list_filter = (KindFilter, ProviderFilter, ("message", admin.EmptyFieldListFilter))
+    list_display = ("at", "reported", "recipient", "provider", "about", "detail")
+    list_filter = (
+        value_filter("kind", _("event"), lambda: [(kind, kind) for kind in KINDS]),
+        ProviderFilter,
+        ("message", admin.EmptyFieldListFilter),
+    )
     search_fields = ("recipient",)
     search_help_text = _("A whole address, or a message's uid.")
     list_select_related = ("message",)
     fields = readonly_fields = (
-        "happened",
-        "received_at",
-        "reported",
-        "recipient_shown",
-        "by",
-        "event_id",
-        "about",
-        "detail_shown",
+        *("at", "received_at", "reported", "recipient", "provider", "event_id", "about", "detail"),
     )
 
     def search_query(self, term: str) -> Q:
@@ -192,17 +200,9 @@ class DeliveryEventAdmin(GrowingTableAdmin):
         except ValueError:
             return Q(recipient=normal_email(term))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[DeliveryEvent]:
-        return super().get_queryset(request).select_related("message")
-
-    happened = column(_("happened"), lambda event: event.at)
     reported = column(_("event"), lambda event: event.summary)
-    recipient_shown = column(_("recipient"), lambda event: event.recipient)
-    by = column(_("provider"), lambda event: event.provider)
-    about = column(_("message"), lambda event: message_link(event.message) if event.message else str(_("none of ours")))
-    detail_shown = column(_("detail"), lambda event: event.detail)
 
-
-def message_link(message: Message) -> str:
-    url = reverse("admin:notifications_message_change", args=[message.pk])
-    return format_html('<a href="{}">{}</a>', url, type_label(message.type))
+    @admin.display(description=_("message"))
+    def about(self, event: DeliveryEvent) -> Any:
+        message = event.message
+        return object_link(message, message.pk, type_label(message.type)) if message else _("none of ours")

@@ -88,12 +88,11 @@ class ProviderStateAdmin(GrowingTableAdmin):
             return reverse("admin:index", current_app=self.admin_site.name)
         return super().back_url(request, obj, is_gone=is_gone)
 
-    state = column(_("state"), lambda provider: state_chip(provider))
+    state = column(
+        _("state"),
+        lambda provider: chip("off", _("paused")) if provider.is_paused(timezone.now()) else chip("active", _("open")),
+    )
     by = column(_("paused by"), lambda provider: actor_name(provider.paused_by))
-
-
-def state_chip(provider: ProviderState) -> str:
-    return chip("off", _("paused")) if provider.is_paused(timezone.now()) else chip("active", _("open"))
 
 
 def worker_chip(worker: Worker) -> str:
@@ -107,5 +106,5 @@ class WorkerAdmin(GrowingTableAdmin):
     ordering = ("-beat_at",)
     fields = readonly_fields = ("host", "pid", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
 
-    name = column(_("worker"), lambda worker: str(worker))
-    state = column(_("state"), lambda worker: worker_chip(worker))
+    name = column(_("worker"), str)
+    state = column(_("state"), worker_chip)

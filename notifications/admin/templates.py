@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import get_language_info
 
 from lib import audit
 from lib.actors import Actor
@@ -18,18 +26,9 @@ from lib.admin.pages import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
-from notifications.admin.template_forms import (
-    LocalizedTemplate,
-    NoteForm,
-    TemplateForm,
-    differences,
-    labels,
-    language_name,
-    part_label,
-)
+from notifications.admin.common import framed_response, preview_response
 from notifications.models import TemplateOverride
-from notifications.preview import preview_response, problem_response
-from notifications.registry import EMAIL, MASK
+from notifications.registry import EMAIL, MASK, NotificationType
 from notifications.rendering import engines, overriding, render
 from notifications.services import overrides, staff_actions
 
@@ -42,6 +41,106 @@ else:
 
 SHOWN_VERSIONS = 50
 FILE = "file"
+
+
+@dataclass(frozen=True)
+class LocalizedTemplate:
+    """A type in a language, and the versions of staff that are in use."""
+
+    kind: NotificationType
+    language: str
+    active: Mapping[str, overriding.Override]
+
+    @cached_property
+    def trouble(self) -> dict[str, str]:
+        return overrides.trouble(self.kind, self.language, self.active)
+
+    @property
+    def language_name(self) -> str:
+        return language_name(self.language)
+
+    @property
+    def seen(self) -> str:
+        return json.dumps({part: self.active[part].id if part in self.active else None for part in overrides.PARTS})
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind.label}, {self.language_name}"
+
+    def file(self, part: str) -> str:
+        return engines.source(self.kind, part, self.language)
+
+    def body(self, part: str) -> str:
+        return self.active[part].body if part in self.active else self.file(part)
+
+    def states(self) -> list[dict[str, str]]:
+        """A line for each part that is not the file's."""
+        return [
+            {"part": part, "label": part_label(part), "why": self.trouble.get(part, "")}
+            for part in overrides.PARTS
+            if part in self.active
+        ]
+
+
+def _note_field() -> forms.CharField:
+    return forms.CharField(
+        label="Reason",
+        max_length=overrides.NOTE_LIMIT,
+        help_text="It stays in the history.",
+        error_messages={"required": "Say why."},
+        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
+    )
+
+
+class TemplateForm(forms.Form):
+    """The three parts together: a link of the HTML must stand in the text as well."""
+
+    use_required_attribute = False
+    subject = forms.CharField(strip=False, widget=forms.Textarea({"rows": 2}))
+    text = forms.CharField(strip=False, widget=forms.Textarea({"rows": 16}))
+    html = forms.CharField(label="HTML", strip=False, widget=forms.Textarea({"rows": 24}))
+    note = _note_field()
+    seen = forms.CharField(required=False, max_length=500, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for part in overrides.PARTS:
+            self.fields[part].error_messages["required"] = "It must not be empty."
+            self.fields[part].widget.attrs |= {"class": "vLargeTextField code", "spellcheck": "false"}
+
+    def clean_seen(self) -> dict[str, int | None]:
+        try:
+            given = json.loads(self.cleaned_data["seen"])
+            return {part: given[part] for part in overrides.PARTS}
+        except (ValueError, TypeError, LookupError):
+            raise forms.ValidationError("Open the page again: this form is not ours.") from None
+
+    @property
+    def bodies(self) -> dict[str, str]:
+        return {part: self.cleaned_data[part] for part in overrides.PARTS if part in self.cleaned_data}
+
+
+class NoteForm(forms.Form):
+    note = _note_field()
+
+
+def part_label(part: str) -> str:
+    return str(TemplateOverride.Part(part).label)
+
+
+def language_name(code: str) -> str:
+    try:
+        return str(get_language_info(code)["name"])
+    except KeyError:
+        return code
+
+
+def differences(before: str, after: str) -> list[dict[str, str]]:
+    """Lines with their kind: `gone`, `new`, `same` or `place`."""
+    kinds = {"-": "gone", "+": "new", " ": "same", "@": "place"}
+    lines = difflib.unified_diff(before.strip("\n").split("\n"), after.strip("\n").split("\n"), lineterm="", n=2)
+    # The first two name files.
+    return [{"kind": kinds[line[0]], "text": line} for line in islice(lines, 2, None)]
 
 
 @admin.register(TemplateOverride)
@@ -71,7 +170,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         ]
         return [*ours, *super().get_urls()]
 
-    def url(self, name: str, template: LocalizedTemplate, *more: str) -> str:
+    def url(self, name: str, template: LocalizedTemplate, *more: Any) -> str:
         where = f"admin:notifications_templateoverride_{name}"
         return reverse(where, args=[template.kind.code, template.language, *more], current_app=self.admin_site.name)
 
@@ -118,14 +217,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         kind, language, note = template.kind, template.language, form.cleaned_data["note"]
         try:
             with transaction.atomic():
-                changed = overrides.save(
-                    kind,
-                    language=language,
-                    bodies=form.bodies,
-                    actor=Actor.of(request, "admin"),
-                    note=note,
-                    seen=form.cleaned_data["seen"],
-                )
+                given = {"bodies": form.bodies, "note": note, "seen": form.cleaned_data["seen"]}
+                changed = overrides.save(kind, language=language, **given, actor=Actor.of(request, "admin"))
                 self._log(request, template, changed, "Saved", "template.saved", note)
         except overrides.InvalidTemplate as error:
             for part, texts in error.problems.items():
@@ -136,7 +229,9 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             form.data = {**form.data.dict(), "seen": self._find(request, kind.code, language).seen}  # type: ignore[attr-defined]
             form.add_error(None, f"{error.message} Nothing is saved; what you typed stands here. Save again to use it.")
             return False
-        text = f"“{template.title}”: " + (f"{labels(changed)} saved." if changed else "nothing changed.")
+        text = f"“{template.title}”: " + (
+            f"{', '.join(map(part_label, changed))} saved." if changed else "nothing changed."
+        )
         self.message_user(request, text, messages.SUCCESS if changed else messages.INFO)
         size = len(render.render(kind, engines.sample(kind), language=language).html.encode())
         if size > render.HTML_WARNING:
@@ -151,12 +246,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         except ProductError as error:
             preview = render.render(kind, engines.sample(kind), language=language)
             self.message_user(request, error.message, messages.ERROR)
-        history = list(
-            TemplateOverride.objects.filter(type=kind.code, language=language)
-            .select_related("edited_by")
-            .defer("body")
-            .order_by("-pk")[:SHOWN_VERSIONS]
-        )
+        versions = TemplateOverride.objects.filter(type=kind.code, language=language).order_by("-pk")
+        history = list(versions.select_related("edited_by").defer("body")[:SHOWN_VERSIONS])
         frame = self.url("frame", template)
         return self._page(
             request,
@@ -189,11 +280,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                 if part in template.active
             ],
             history=[
-                {
-                    "version": row,
-                    "part": part_label(row.part),
-                    "url": self.url("use", template, row.part, str(row.version)),
-                }
+                {"version": row, "part": part_label(row.part), "url": self.url("use", template, row.part, row.version)}
                 for row in history
             ],
             history_cut=SHOWN_VERSIONS if len(history) == SHOWN_VERSIONS else None,
@@ -213,14 +300,14 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             form = TemplateForm(request.POST)
             form.is_valid()
             if empty := [part_label(part) for part in overrides.PARTS if part not in form.bodies]:
-                return problem_response(f"It must not be empty: {', '.join(empty)}.")
+                return framed_response(f"It must not be empty: {', '.join(empty)}.", status=400)
             rendered = overrides.check(template.kind, language=language, bodies=form.bodies)
             return preview_response(rendered, part=part)
         except overrides.InvalidTemplate as error:
             text = (f"{part_label(part)}: {' '.join(texts)}" for part, texts in error.problems.items())
-            return problem_response("\n\n".join(text))
+            return framed_response("\n\n".join(text), status=400)
         except ProductError as error:
-            return problem_response(error.message)
+            return framed_response(error.message, status=400)
 
     def _preview(self, request: HttpRequest, template: LocalizedTemplate) -> render.Rendered:
         """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
@@ -228,7 +315,11 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         if address := _chosen(request):
             if not self._may_choose_people(request):
                 raise PermissionDenied
-            person = _person(address)
+            people, person = get_user_model(), None
+            if is_storable(address):
+                person = people._default_manager.filter(**{people.USERNAME_FIELD: normal_email(address)}).first()
+            if person is None:
+                raise ProductError("USER_NOT_FOUND", "There is no user with this address.", status=404)
             values |= dict.fromkeys(template.kind.secrets, MASK)
             if "first_name" in values:
                 values["first_name"] = getattr(person, "first_name", "")
@@ -250,7 +341,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         try:
-            message = staff_actions.send_test(template.kind, user=author(request), language=language)
+            message = staff_actions.send_test(template.kind, user=cast("User", request.user), language=language)
         except ValueError:
             self.message_user(request, "Your account has no address that mail can be sent to.", messages.ERROR)
         else:
@@ -302,11 +393,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
 
     def _version(self, template: LocalizedTemplate, part: str, version: str) -> TemplateOverride | None:
         rows = TemplateOverride.objects.filter(type=template.kind.code, language=template.language, part=part)
-        if part not in overrides.PARTS:
-            raise Http404
-        if version == FILE:
-            return None
-        if (row := rows.filter(version=whole_number(version, digits=9) or 0).first()) is None:
+        row = rows.filter(version=whole_number(version, digits=9) or 0).first()
+        if part not in overrides.PARTS or (row is None and version != FILE):
             raise Http404
         return row
 
@@ -324,7 +412,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         return LocalizedTemplate(kind, language, overriding.active(kind, language))
 
     def _may_write(self, request: HttpRequest, template: LocalizedTemplate) -> bool:
-        return self.has_change_permission(request) and overrides.may_write(template.kind, author(request))
+        user = cast("User", request.user)
+        return self.has_change_permission(request) and overrides.may_write(template.kind, user)
 
     def _require_change(self, request: HttpRequest, template: LocalizedTemplate) -> None:
         if not self._may_write(request, template):
@@ -347,19 +436,5 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         return render_page(self, request, f"admin/notifications/templates/{name}.html", **context)
 
 
-def author(request: HttpRequest) -> User:
-    return cast("User", request.user)
-
-
 def _chosen(request: HttpRequest) -> str:
     return request.GET.get("for", "").strip()[:254]
-
-
-def _person(address: str) -> Any:
-    people = get_user_model()
-    found = None
-    if is_storable(address):
-        found = people._default_manager.filter(**{people.USERNAME_FIELD: normal_email(address)}).first()
-    if found is None:
-        raise ProductError("USER_NOT_FOUND", "There is no user with this address.", status=404)
-    return found

@@ -7,8 +7,8 @@ from django.test import Client
 
 from lib.actors import Actor
 from notifications import registry
+from notifications.admin.common import POLICY
 from notifications.models import Message, TemplateOverride
-from notifications.preview import POLICY
 from notifications.rendering import engines
 from notifications.services import delivery, overrides
 from notifications.tests import kinds

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from feature_flags.admin.who import evaluations
 from lib.admin.lists import actor_names
-from notifications.admin.person import messages_of
+from notifications.admin.overview import messages_of
 from users.admin.common import actor_of, details_line, outcome_chip, staff_user
 from users.admin.sessions import END, FROM_PERSON
 from users.models import AuditEvent, User
