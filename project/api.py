@@ -14,7 +14,7 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
 
-from feature_flags.http import dispatch
+from feature_flags.http import asgi
 from feature_flags.http.routes import answer as flag_answer
 from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
@@ -96,7 +96,7 @@ api.add_router("/staff", staff_messages_router)
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     """What no route took: flag answers asked with a closing slash; 307 to the same path without it where that is one;
     else a JSON 404. What is asked by OPTIONS is never redirected."""
-    if dispatch.find(request.path):
+    if asgi.find(request.path):
         return await flag_answer(request)
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return preflight(request)

@@ -10,12 +10,10 @@ from functools import cache, partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from feature_flags.engine import model
+from feature_flags.engine import model, strategies
 from feature_flags.engine.model import (
     DISABLED,
-    RANDOM,
     Broken,
-    Clock,
     CompiledFlag,
     Context,
     Definition,
@@ -24,24 +22,7 @@ from feature_flags.engine.model import (
     Result,
     Variant,
 )
-from feature_flags.engine.strategies import (
-    CODES,
-    IN,
-    SPLIT_OUT,
-    Choice,
-    Decide,
-    Outcomes,
-    Segments,
-    Tools,
-    compile_choice,
-    compile_strategy,
-    constraints_of,
-    flag_choice,
-    is_rollout,
-    rollout_of,
-    sticky_fields,
-    strategy_choice,
-)
+from feature_flags.engine.strategies import IN, SPLIT_OUT, Choice, Decide, Outcomes, Segments, Tools
 from feature_flags.engine.values import require_text, value_of
 
 # What a matching strategy leads to: a result, or a choice among several.
@@ -65,7 +46,7 @@ class Prerequisite(NamedTuple):
 
 
 def compile_flag(
-    definition: Definition, segments: Segments, *, clock: Clock = time.time, hostname: str | None = None
+    definition: Definition, segments: Segments, *, clock: model.Clock = time.time, hostname: str | None = None
 ) -> CompiledFlag:
     """A flag ready to be evaluated. Never raises: a broken one compiles to one that is off, with the reason in `error`.
 
@@ -95,7 +76,7 @@ class _Compiler:
         self.feature = definition.feature
         self.name = require_text(self.feature.get("name"), "the name of the flag")
         self.prerequisites = tuple(prerequisites_of(self.feature))
-        self.choice = flag_choice(self.feature)
+        self.choice = strategies.flag_choice(self.feature)
 
     def flag(self) -> CompiledFlag:
         documents = enumerate(self.feature.get("strategies") or ())
@@ -124,11 +105,11 @@ class _Compiler:
 
     def rule(self, strategy: Mapping[str, Any], label: str) -> Rule:
         try:
-            compiled = partial(compile_strategy, strategy, self.name, self.segments, self.tools)
-            decide = compiled(CODES)
-            rollout = rollout_of(strategy, self.name) if is_rollout(strategy) else None
+            compiled = partial(strategies.compile_strategy, strategy, self.name, self.segments, self.tools)
+            decide = compiled(strategies.CODES)
+            rollout = strategies.rollout_of(strategy, self.name) if strategies.is_rollout(strategy) else None
             is_split = rollout is not None and 0 < rollout.percentage < 100
-            choice = strategy_choice(strategy, self.name) or self.choice
+            choice = strategies.strategy_choice(strategy, self.name) or self.choice
             consequence = self.consequence(choice, model.SPLIT if is_split else self.reason(decide), label)
             return Rule(decide, consequence, compiled)
         except Broken as problem:
@@ -147,12 +128,12 @@ class _Compiler:
             return on(choice.variants[choice.only], reason)
         by_weight = [on(variant, model.SPLIT) for variant in choice.variants]
         by_name = [on(variant, model.TARGETING_MATCH) for variant in choice.variants]
-        return compile_choice(choice, by_weight, by_name)
+        return strategies.compile_choice(choice, by_weight, by_name)
 
 
 def _variant_while_off(rules: list[Rule], choice: Choice | None) -> Callable[[Context], Variant | None] | None:
     """For children of this flag: the variant it would choose, whether it is on or not; None when it has none."""
-    own = None if choice is None else compile_choice(choice, choice.variants, choice.variants)
+    own = None if choice is None else strategies.compile_choice(choice, choice.variants, choice.variants)
     if own is None and not any(callable(rule.consequence) or rule.consequence.variant.enabled for rule in rules):
         return None
 
@@ -177,7 +158,7 @@ def _broken(definition: Definition, error: str, tools: Tools) -> CompiledFlag:
     reason = model.DISABLED_REASON if feature.get("enabled") is False else model.UNKNOWN
     constant = _off(name, definition, reason, error)
     try:
-        own_variant = _variant_while_off([], flag_choice(feature))
+        own_variant = _variant_while_off([], strategies.flag_choice(feature))
     except (AttributeError, LookupError, TypeError, ValueError):
         own_variant = None
     return CompiledFlag(
@@ -294,25 +275,26 @@ def is_met(prerequisite: Prerequisite, context: Context, flags: Flags) -> bool:
 
 def _fields(feature: Mapping[str, Any], segments: Segments) -> Iterator[str]:
     """All that can change the result of a flag that compiles; RANDOM where chance can. Parents are not looked at."""
-    choices = [flag_choice(feature)]
+    choices = [strategies.flag_choice(feature)]
     for strategy in feature.get("strategies") or ():
-        choices.append(strategy_choice(strategy, feature["name"]))
-        for constraint in constraints_of(strategy, segments):
+        choices.append(strategies.strategy_choice(strategy, feature["name"]))
+        for constraint in strategies.constraints_of(strategy, segments):
             yield constraint["contextName"]
         if strategy["name"] == "userWithId":
             yield "userId"
         elif strategy["name"] == "remoteAddress":
             yield "remoteAddress"
-        elif is_rollout(strategy) and (rollout := rollout_of(strategy, feature["name"])) and rollout.percentage:
+        rollout = strategies.rollout_of(strategy, feature["name"]) if strategies.is_rollout(strategy) else None
+        if rollout is not None and rollout.percentage:
             if rollout.stickiness not in {"default", "random"}:
                 yield rollout.stickiness
             elif rollout.percentage < 100:
-                yield RANDOM
+                yield model.RANDOM
                 if rollout.stickiness == "default":
                     yield from ("userId", "sessionId")
     for choice in choices:
         if choice is not None and choice.only is None:
-            yield RANDOM
-            yield from sticky_fields(choice)
+            yield model.RANDOM
+            yield from strategies.sticky_fields(choice)
             for override in choice.overrides:
                 yield override.field

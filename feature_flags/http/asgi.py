@@ -1,9 +1,14 @@
-"""The flag endpoints in front of Django: plain ASGI over `dispatch`, from memory. All else is passed on untouched."""
+"""The flag endpoints in front of Django: plain ASGI, from memory. All else is passed on untouched.
+
+The endpoints are pure functions from a request and a snapshot to status, headers and body: none reads a database or
+waits. `routes` is their other entrance, inside Django.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -11,10 +16,10 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from feature_flags.conf import conf
-from feature_flags.http import dispatch, streams
-from feature_flags.http.ofrep import wanted_revision
-from feature_flags.http.wire import Request, Response, Route
+from feature_flags.http import ofrep, streams, unleash
+from feature_flags.http.wire import METRICS_LIMIT, Refused, Request, Response, Route, normal_path, preflight
 from feature_flags.runtime import store
+from feature_flags.runtime.snapshot import Snapshot
 from lib.asgi import read_bounded
 from lib.caches import remember
 from lib.logs import request_id
@@ -31,6 +36,70 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 HAS_STREAMS = "feature_flags.streams"
 _COUNTS_SECONDS = 60.0
 
+_site = partial(Route, refuse=unleash.refuse_on_site, is_site=True)
+_frontend = partial(Route, refuse=unleash.refuse)
+_SEED = _site("seed list", {"GET": unleash.seed_list})
+BULK = Route("ofrep bulk", {"POST": ofrep.bulk, "OPTIONS": preflight}, ofrep.refuse)
+SINGLE = Route("ofrep single", {"POST": ofrep.single, "OPTIONS": preflight}, ofrep.refuse)
+
+ROUTES = {
+    "/api/feature-flags": _SEED,
+    "/api/feature-flags/feature-flags": _SEED,
+    "/api/client/features": _site("client features", {"GET": unleash.client_features}),
+    "/api/client/delta": _site("client delta", {"GET": unleash.client_delta}),
+    "/api/client/metrics": _site("client metrics", {"POST": unleash.client_metrics}, limit=METRICS_LIMIT),
+    "/api/client/metrics/bulk": _site(
+        "client metrics bulk", {"POST": unleash.client_metrics_bulk}, limit=METRICS_LIMIT
+    ),
+    "/api/client/register": _site("client register", {"POST": unleash.client_register}),
+    "/edge/validate": _site("edge validate", {"POST": unleash.validate}),
+    "/api/frontend": _frontend(
+        "frontend", {"GET": unleash.frontend, "POST": unleash.frontend_post, "OPTIONS": preflight}
+    ),
+    "/api/frontend/client/register": _frontend(
+        "frontend register", {"POST": unleash.frontend_register, "OPTIONS": preflight}
+    ),
+    "/api/frontend/client/metrics": _frontend(
+        "frontend metrics", {"POST": unleash.frontend_metrics, "OPTIONS": preflight}, limit=METRICS_LIMIT
+    ),
+    ofrep.PREFIX: BULK,
+    # A base address that ends in a slash.
+    f"/{ofrep.PREFIX}": BULK,
+}
+_SINGLE_PREFIXES = (f"{ofrep.PREFIX}/", f"/{ofrep.PREFIX}/")
+_PREFIXES = ("/api/", "/edge/", "//edge/", *_SINGLE_PREFIXES)
+
+
+def find(path: str) -> Route | None:
+    """The route of a decoded path.
+
+    A base address may end in a slash, and browsers follow no redirect of a preflight: all but the seed's own list
+    answer with a closing slash, and with two slashes between base and rest, too.
+    """
+    route = ROUTES.get(path)
+    if route is None and (path.endswith("/") or "//" in path) and path.startswith(_PREFIXES):
+        route = ROUTES.get(normal_path(path))
+        route = None if route is _SEED else route
+    if route is None and path.startswith(_SINGLE_PREFIXES):
+        return SINGLE
+    return route
+
+
+def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Response:
+    try:
+        endpoint = route.endpoints.get(request.method)
+        if endpoint is None:
+            raise Refused(405)
+        if len(request.body) > route.limit:
+            raise Refused(413)
+        return endpoint(request, snapshot)
+    except Refused as refused:
+        response = route.refuse(request, refused)
+        if refused.status != 405:
+            return response
+        allowed = ", ".join(sorted(route.endpoints)).encode()
+        return response._replace(headers=[*response.headers, (b"allow", allowed)])
+
 
 def edge(inner: App) -> App:
     """`inner` with the flag endpoints in front of it."""
@@ -40,7 +109,7 @@ def edge(inner: App) -> App:
             await inner(scope, receive, send)
             return
         path = scope["path"]
-        route = dispatch.find(path)
+        route = find(path)
         if route is None:
             if (stream := streams.find(path)) is None:
                 await inner(scope, receive, send)
@@ -85,18 +154,13 @@ def _with_hsts(send: Send) -> Send:
 def _request(scope: Scope, path: str) -> Request:
     headers = dict(scope["headers"])
     if len(headers) != len(scope["headers"]):
-        headers = _joined(scope["headers"])
+        # Repeated headers as one list (RFC 9110, 5.3), as Django reads them.
+        headers = {}
+        for name, value in scope["headers"]:
+            headers[name] = headers[name] + b"," + value if name in headers else value
     origin = _origin(headers.get(b"host"), scope["scheme"], conf.hosts)
     client = scope.get("client")
     return Request(scope["method"], path, scope["query_string"], headers, b"", client[0] if client else "", origin)
-
-
-def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Repeated headers as one list (RFC 9110, 5.3), as Django reads them."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in pairs:
-        headers[name] = headers[name] + b"," + value if name in headers else value
-    return headers
 
 
 @remember(maxsize=256)
@@ -111,9 +175,9 @@ def _origin(host: bytes | None, scheme: str, allowed: tuple[str, ...]) -> str:
 
 def _respond(route: Route, request: Request, started: float) -> Response:
     try:
-        response = dispatch.respond(route, request, store.snapshot)
+        response = respond(route, request, store.snapshot)
     except Exception as error:
-        return _finish(route.name, request, dispatch.refuse(route, request, 500), started, error)
+        return _finish(route.name, request, route.refuse(request, Refused(500)), started, error)
     return _finish(route.name, request, response, started)
 
 
@@ -122,11 +186,11 @@ async def _post(route: Route, request: Request, receive: Receive) -> Response | 
     started = perf_counter()
     body, is_oversized = await read_bounded(request.headers, receive, route.limit)
     if is_oversized:
-        return _finish(route.name, request, dispatch.refuse(route, request, 413), started)
+        return _finish(route.name, request, route.refuse(request, Refused(413)), started)
     if body is None:
         return None
     request.body = body
-    if route is dispatch.BULK and (revision := wanted_revision(request.query)):
+    if route is BULK and (revision := ofrep.wanted_revision(request.query)):
         await streams.wait_for(revision)
     return _respond(route, request, started)
 

@@ -10,7 +10,8 @@ from django.conf import settings
 
 from feature_flags.engine.constraints import CLOCK_FIELD
 from feature_flags.engine.model import RANDOM, CompiledFlag, Context, Flags, Result
-from feature_flags.http.wire import JSON, PRIVATE, PUBLIC, SECURITY, VARY, Refused, Response, length
+from feature_flags.http import wire
+from feature_flags.http.wire import Refused, Response
 from feature_flags.runtime.snapshot import Ready, Snapshot, Token, json_bytes
 from feature_flags.runtime.usage import Results
 from lib.origins import Header
@@ -193,7 +194,7 @@ class ResponseCache:
     @cached_property
     def seed_list(self) -> Response:
         body = self.snapshot.seed_list
-        return Response(200, [*SECURITY, PUBLIC, VARY, JSON, length(body)], body)
+        return Response(200, [*wire.SECURITY, wire.PUBLIC, wire.VARY, wire.JSON, wire.length(body)], body)
 
     @cached_property
     def features(self) -> Document:
@@ -212,12 +213,12 @@ def _variants(flag: CompiledFlag) -> frozenset[str]:
 
 def _document(ready: Ready) -> Document:
     tag = ready.tag.encode()
-    headers: list[Header] = [*SECURITY, PRIVATE, _VARY_FEATURES, (b"etag", tag)]
+    headers: list[Header] = [*wire.SECURITY, wire.PRIVATE, _VARY_FEATURES, (b"etag", tag)]
     return Document(
         tag,
         Response(304, headers),
-        Response(200, [*headers, JSON, length(ready.body)], ready.body),
-        Response(200, [*headers, JSON, length(ready.zipped), (b"content-encoding", b"gzip")], ready.zipped),
+        Response(200, [*headers, wire.JSON, wire.length(ready.body)], ready.body),
+        Response(200, [*headers, wire.JSON, wire.length(ready.zipped), (b"content-encoding", b"gzip")], ready.zipped),
     )
 
 

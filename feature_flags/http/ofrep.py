@@ -11,28 +11,7 @@ import mmh3
 from feature_flags.conf import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import cache_of
-from feature_flags.http.requests import (
-    SERVER,
-    authenticate,
-    evaluation_context,
-    given_context,
-    make_ticket,
-    ticket_slot,
-)
-from feature_flags.http.wire import (
-    COMMON,
-    EMPTY,
-    JSON,
-    Refused,
-    Request,
-    Response,
-    dumped,
-    is_unchanged,
-    json_response,
-    length,
-    token_cors,
-    unchanged,
-)
+from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate, token_cors
 from feature_flags.runtime import store, usage
 from feature_flags.runtime.snapshot import Snapshot
 from lib.caches import remember
@@ -52,7 +31,7 @@ _DETAILS = {
 def single(request: Request, snapshot: Snapshot | None) -> Response:
     cache = cache_of(snapshot)
     token = authenticate(request, cache)
-    context = evaluation_context(given_context(request.body), token, request.peer)
+    context = wire.evaluation_context(wire.given_context(request.body), token, request.peer)
     flags = cache.snapshot.flags
     name = key(request)
     flag = flags.get(name)
@@ -67,23 +46,23 @@ def single(request: Request, snapshot: Snapshot | None) -> Response:
         # Rare enough to decode the ready bytes again.
         document = json.loads(body)
         document["metadata"] = {**document.get("metadata", {}), "stale_seconds": stale}
-        body = dumped(document)
-    return Response(200, [*COMMON, JSON, length(body), *token_cors(request)], body)
+        body = wire.dumped(document)
+    return Response(200, [*wire.COMMON, wire.JSON, wire.length(body), *token_cors(request)], body)
 
 
 def bulk(request: Request, snapshot: Snapshot | None) -> Response:
     cache = cache_of(snapshot)
     token = authenticate(request, cache)
-    context = evaluation_context(given_context(request.body), token, request.peer)
+    context = wire.evaluation_context(wire.given_context(request.body), token, request.peer)
     evaluations = cache.all_evaluations if token.kind == SERVER else cache.exposed_evaluations
     results, flags = evaluations.evaluate(context, cache.snapshot.flags)
     usage.count(results)
-    slot = ticket_slot(time())
+    slot = wire.ticket_slot(time())
     # The tag is of the values alone, but for the time slot of tickets: clients keep the address of a stream with the
     # values, for weeks, and a 304 would leave them with a ticket that opens nothing any more.
     tag = b'"%s-%x"' % (mmh3.hash_bytes(flags).hex().encode(), slot)
-    if is_unchanged(request, tag):
-        return unchanged(tag, *token_cors(request))
+    if wire.is_unchanged(request, tag):
+        return wire.unchanged(tag, *token_cors(request))
     stale = store.stale_seconds()
     body = b'{"flags":[%s],"metadata":{"revision":%d%s}%s}' % (
         flags,
@@ -91,7 +70,7 @@ def bulk(request: Request, snapshot: Snapshot | None) -> Response:
         b',"stale_seconds":%d' % stale if stale else b"",
         _event_streams(request.origin if conf.offers_streams else "", cache.snapshot.revision, token.id, slot),
     )
-    return json_response(200, body, (b"etag", tag), *token_cors(request))
+    return wire.json_response(200, body, (b"etag", tag), *token_cors(request))
 
 
 @remember(maxsize=256)
@@ -99,8 +78,8 @@ def _event_streams(origin: str, revision: int, token_id: int, slot: int) -> byte
     if not origin:
         return b""
     # `since`: a change between this response and the opening of the stream is sent when it opens.
-    url = f"{origin}/ofrep/v1/stream?ticket={make_ticket(token_id, slot)}&since={revision}"
-    return b',"eventStreams":' + dumped([{"type": "sse", "url": url, "inactivityDelaySec": _INACTIVITY_SECONDS}])
+    url = f"{origin}/ofrep/v1/stream?ticket={wire.make_ticket(token_id, slot)}&since={revision}"
+    return b',"eventStreams":' + wire.dumped([{"type": "sse", "url": url, "inactivityDelaySec": _INACTIVITY_SECONDS}])
 
 
 def key(request: Request) -> str:
@@ -125,11 +104,11 @@ def refuse(request: Request, refused: Refused) -> Response:
         return wire.refuse(request, refused, token_cors)
     headers = wire.refusal_headers(request, refused, token_cors)
     if refused.status in {401, 403}:
-        return Response(refused.status, [*headers, EMPTY])
+        return Response(refused.status, [*headers, wire.EMPTY])
     # Before the first snapshot: 500, the only failure of a server that the protocol knows.
     status = 500 if refused.status == 503 else refused.status
     document = {"errorCode": refused.code or "GENERAL", "errorDetails": refused.details or _DETAILS[refused.status]}
     if key(request):
         document = {"key": key(request), **document}
-    body = dumped(document)
-    return Response(status, [*headers, JSON, length(body)], body)
+    body = wire.dumped(document)
+    return Response(status, [*headers, wire.JSON, wire.length(body)], body)

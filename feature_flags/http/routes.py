@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestDataTooBig
@@ -11,13 +11,12 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import register_converter
 from django.urls.converters import StringConverter
-from ninja import NinjaAPI, Router
-from pydantic import BaseModel
+from ninja import NinjaAPI, Router, Schema
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from feature_flags.http import dispatch, schemas, streams, wire
-from feature_flags.http.asgi import HAS_STREAMS
+from feature_flags.http import asgi, streams, wire
 from feature_flags.http.ofrep import wanted_revision
-from feature_flags.http.wire import Request, Response
+from feature_flags.http.wire import Refused, Request, Response
 from feature_flags.runtime import store
 
 logger = logging.getLogger("switchboard.flags")
@@ -35,25 +34,25 @@ register_converter(KeyConverter, "key")
 
 
 async def answer(request: HttpRequest) -> HttpResponse:
-    """The response of the route at this path, for any method: `dispatch` knows which it takes."""
-    route = dispatch.find(request.path)
+    """The response of the route at this path, for any method: `asgi` knows which it takes."""
+    route = asgi.find(request.path)
     if route is None:
         raise LookupError(f"{request.path} is routed here, and no endpoint is.")
     given = _request(request)
     try:
         given.body = request.body if request.method == "POST" else b""
     except RequestDataTooBig:
-        return _response(dispatch.refuse(route, given, 413))
+        return _response(route.refuse(given, Refused(413)))
     if store.snapshot is None:
         # No lifespan has read it where there is none, as under WSGI.
         await sync_to_async(store.current)()
-    if route is dispatch.BULK and (revision := wanted_revision(given.query)):
+    if route is asgi.BULK and (revision := wanted_revision(given.query)):
         await streams.wait_for(revision)
     try:
-        return _response(dispatch.respond(route, given, store.snapshot))
+        return _response(asgi.respond(route, given, store.snapshot))
     except Exception:
         logger.exception("unhandled error")
-        return _response(dispatch.refuse(route, given, 500))
+        return _response(route.refuse(given, Refused(500)))
 
 
 def preflight(request: HttpRequest) -> HttpResponse:
@@ -70,7 +69,7 @@ def _request(request: HttpRequest) -> Request:
         headers={name.lower().encode(): value.encode("latin-1", "replace") for name, value in request.headers.items()},
         body=b"",
         peer=request.META.get("REMOTE_ADDR", ""),
-        origin=f"{request.scheme}://{request.get_host()}" if scope.get(HAS_STREAMS) else "",
+        origin=f"{request.scheme}://{request.get_host()}" if scope.get(asgi.HAS_STREAMS) else "",
     )
 
 
@@ -82,7 +81,126 @@ def _response(found: Response) -> HttpResponse:
     return response
 
 
-# --- Description: requests are read by `dispatch`, which refuses them in the form of each protocol --------------------
+# --- Shapes on the wire, for the API's own description: answers are ready bytes ---------------------------------------
+
+
+class FlagOut(Schema):
+    codename: str
+    label: str | None
+    description: str | None
+    is_active: bool
+
+
+class _Open(Schema):
+    model_config = ConfigDict(extra="allow")
+
+
+class EvaluationIn(Schema):
+    context: dict[str, Any] = Field(
+        {},
+        description="What describes the user: texts, numbers, booleans. Without `userId`, `targetingKey` is it.",
+        examples=[{"targetingKey": "7f9c", "country": "IT"}],
+    )
+
+
+class EvaluationOut(Schema):
+    """No `value`: the default in the caller's code holds."""
+
+    key: str
+    value: Any = None
+    reason: Literal["STATIC", "TARGETING_MATCH", "SPLIT", "DISABLED", "DEFAULT", "UNKNOWN"]
+    variant: str
+
+
+class EventStreamOut(Schema):
+    type: Literal["sse"]
+    url: str
+    inactivityDelaySec: int  # noqa: N815
+
+
+class BulkOut(Schema):
+    flags: list[EvaluationOut]
+    metadata: dict[str, int]
+    eventStreams: list[EventStreamOut] = []  # noqa: N815
+
+
+class FailureOut(Schema):
+    errorCode: str  # noqa: N815
+    errorDetails: str  # noqa: N815
+
+
+class FlagFailureOut(FailureOut):
+    key: str
+
+
+class FeaturesOut(_Open):
+    """The document of Unleash's client API, version 2. `segments` only for clients of specification 4.2.0 and newer."""
+
+    version: int
+    features: list[dict[str, Any]]
+    segments: list[dict[str, Any]] = []
+    query: dict[str, str]
+    meta: dict[str, Any]
+
+
+class FrontendIn(Schema):
+    context: dict[str, Any] = {}
+
+
+class VariantOut(Schema):
+    name: str
+    enabled: bool
+    payload: dict[str, str] | None = None
+    feature_enabled: bool
+    featureEnabled: bool  # noqa: N815
+
+
+class ToggleOut(Schema):
+    name: str
+    enabled: bool
+    impressionData: bool  # noqa: N815
+    variant: VariantOut
+
+
+class TogglesOut(Schema):
+    toggles: list[ToggleOut]
+
+
+class RefusalOut(Schema):
+    """As everywhere under `/api`; the request's id stands in the header alone."""
+
+    detail: str
+    code: str
+
+
+class MetricsIn(_Open):
+    """What cannot be counted is left out, whatever its shape: no report is refused for it."""
+
+    appName: Any = ""  # noqa: N815
+    bucket: Any = Field(
+        None,
+        description="What was counted since the last report.",
+        examples=[{"start": "…", "stop": "…", "toggles": {"FF_A": {"yes": 3, "no": 1, "variants": {"blue": 2}}}}],
+    )
+
+
+class BulkMetricsIn(_Open):
+    metrics: list[dict[str, Any]] = Field(
+        [], examples=[[{"featureName": "FF_A", "appName": "shop", "yes": 3, "no": 1, "variants": {"blue": 2}}]]
+    )
+
+
+class DeltaOut(_Open):
+    """`hydration` holds everything; then `feature-updated`, `feature-removed`, `segment-updated`, `segment-removed`."""
+
+    events: list[dict[str, Any]]
+
+
+class RegistrationIn(RootModel[Any]):
+    """Not read: every application may register."""
+
+
+# --- Description: requests are read by `asgi`, which refuses them in the form of each protocol --------------------
 
 _TOKEN = {
     "in": "header",
@@ -106,14 +224,14 @@ def _described(*parameters: dict[str, Any], body: type[BaseModel] | None = None)
 
 
 def _refusals(*statuses: int) -> dict[int, Any]:
-    return dict.fromkeys(statuses, schemas.RefusalOut)
+    return dict.fromkeys(statuses, RefusalOut)
 
 
 router = Router(tags=["Feature flags"])
 
 
-@router.get("/feature-flags", response=list[schemas.FlagOut], auth=None, operation_id="list_feature_flags")
-@router.get("", response=list[schemas.FlagOut], auth=None, summary="All flags, short path", operation_id="list_flags")
+@router.get("/feature-flags", response=list[FlagOut], auth=None, operation_id="list_feature_flags")
+@router.get("", response=list[FlagOut], auth=None, summary="All flags, short path", operation_id="list_flags")
 async def list_flags(request: HttpRequest) -> HttpResponse:
     """Every exposed flag with its stored switch, in codename order."""
     return await answer(request)
@@ -122,7 +240,7 @@ async def list_flags(request: HttpRequest) -> HttpResponse:
 unleash = Router(tags=["Unleash"])
 
 _ACCEPTED: dict[int, Any] = {202: None, **_refusals(400, 401, 403, 413, 503)}
-_TOGGLES: dict[int, Any] = {200: schemas.TogglesOut, 304: None, **_refusals(400, 401, 403, 503)}
+_TOGGLES: dict[int, Any] = {200: TogglesOut, 304: None, **_refusals(400, 401, 403, 503)}
 
 
 def _read(schema: type[BaseModel]) -> dict[int, Any]:
@@ -131,21 +249,21 @@ def _read(schema: type[BaseModel]) -> dict[int, Any]:
 
 #: Method, path, name, responses, and what the description tells of the request.
 _UNLEASH_ROUTES: list[tuple[str, str, str, dict[int, Any], dict[str, Any]]] = [
-    ("GET", "/client/features", "client_features", _read(schemas.FeaturesOut), _described(_UNCHANGED)),
-    ("GET", "/client/delta", "client_delta", _read(schemas.DeltaOut), _described(_UNCHANGED)),
-    ("POST", "/client/metrics/bulk", "client_metrics_bulk", _ACCEPTED, _described(body=schemas.BulkMetricsIn)),
-    ("POST", "/client/register", "client_register", _ACCEPTED, _described(body=schemas.RegistrationIn)),
-    ("POST", "/client/metrics", "client_metrics", _ACCEPTED, _described(body=schemas.MetricsIn)),
+    ("GET", "/client/features", "client_features", _read(FeaturesOut), _described(_UNCHANGED)),
+    ("GET", "/client/delta", "client_delta", _read(DeltaOut), _described(_UNCHANGED)),
+    ("POST", "/client/metrics/bulk", "client_metrics_bulk", _ACCEPTED, _described(body=BulkMetricsIn)),
+    ("POST", "/client/register", "client_register", _ACCEPTED, _described(body=RegistrationIn)),
+    ("POST", "/client/metrics", "client_metrics", _ACCEPTED, _described(body=MetricsIn)),
     ("GET", "/frontend", "frontend_toggles", _TOGGLES, _described(_UNCHANGED)),
     (
         "POST",
         "/frontend",
         "frontend_toggles_post",
         {**_TOGGLES, **_refusals(413)},
-        _described(_UNCHANGED, body=schemas.FrontendIn),
+        _described(_UNCHANGED, body=FrontendIn),
     ),
-    ("POST", "/frontend/client/register", "frontend_register", _ACCEPTED, _described(body=schemas.RegistrationIn)),
-    ("POST", "/frontend/client/metrics", "frontend_metrics", _ACCEPTED, _described(body=schemas.MetricsIn)),
+    ("POST", "/frontend/client/register", "frontend_register", _ACCEPTED, _described(body=RegistrationIn)),
+    ("POST", "/frontend/client/metrics", "frontend_metrics", _ACCEPTED, _described(body=MetricsIn)),
 ]
 for method, path, name, responses, extra in _UNLEASH_ROUTES:
     unleash.api_operation(
@@ -155,7 +273,7 @@ for method, path, name, responses, extra in _UNLEASH_ROUTES:
         auth=None,
         operation_id=f"feature_flags_api_{name}",
         summary=name.replace("_", " ").title(),
-        description=dispatch.ROUTES[f"/api{path}"].endpoints[method].__doc__,
+        description=asgi.ROUTES[f"/api{path}"].endpoints[method].__doc__,
         openapi_extra=extra,
     )(answer)
 
@@ -167,15 +285,15 @@ ofrep = NinjaAPI(
     urls_namespace="ofrep",
     docs_url=None,
 )
-_FAILURES: dict[int, Any] = {401: None, 403: None, 413: schemas.FailureOut, 500: schemas.FailureOut}
+_FAILURES: dict[int, Any] = {401: None, 403: None, 413: FailureOut, 500: FailureOut}
 
 
 @ofrep.post(
     "/evaluate/flags",
-    response={200: schemas.BulkOut, 304: None, 400: schemas.FailureOut, **_FAILURES},
+    response={200: BulkOut, 304: None, 400: FailureOut, **_FAILURES},
     tags=["OFREP"],
     operation_id="feature_flags_api_evaluate_flags",
-    openapi_extra=_described(_UNCHANGED, body=schemas.EvaluationIn),
+    openapi_extra=_described(_UNCHANGED, body=EvaluationIn),
 )
 async def evaluate_flags(request: HttpRequest) -> HttpResponse:
     """All flags for one context; a frontend token sees the exposed ones. `eventStreams` tell when to ask again."""
@@ -184,10 +302,10 @@ async def evaluate_flags(request: HttpRequest) -> HttpResponse:
 
 @ofrep.post(
     "/evaluate/flags/{key:key}",
-    response={200: schemas.EvaluationOut, 400: schemas.FlagFailureOut, 404: schemas.FlagFailureOut, **_FAILURES},
+    response={200: EvaluationOut, 400: FlagFailureOut, 404: FlagFailureOut, **_FAILURES},
     tags=["OFREP"],
     operation_id="feature_flags_api_evaluate_flag",
-    openapi_extra=_described(body=schemas.EvaluationIn),
+    openapi_extra=_described(body=EvaluationIn),
 )
 async def evaluate_flag(request: HttpRequest, key: str) -> HttpResponse:
     """One flag for one context. Whatever follows `/flags/` is its key."""

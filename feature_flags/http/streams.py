@@ -14,12 +14,9 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from feature_flags.http import ofrep, unleash
+from feature_flags.http import ofrep, unleash, wire
 from feature_flags.http.cache import cache_of
-from feature_flags.http.deltas import deltas
-from feature_flags.http.dispatch import normal_path
-from feature_flags.http.requests import SERVER, authenticate, has_expired, require_origin, ticket_token_id
-from feature_flags.http.wire import SECURITY, VARY, Refused, Request, Response, site_cors, token_cors
+from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.net import holding, normal_ip
@@ -46,7 +43,7 @@ def named_revision(tag: bytes | None) -> int:
 
 def find(path: str) -> str | None:
     """The normal path of a stream; a base address may end in a slash, as for `dispatch.find`."""
-    path = normal_path(path)
+    path = wire.normal_path(path)
     return path if path in _PATHS else None
 
 
@@ -86,11 +83,11 @@ def _updates(request: Request) -> Updates:
 def _stream(request: Request) -> Stream:
     cache = cache_of(store.snapshot)
     query = parse_qs(request.query.decode("latin-1"))
-    token_id = ticket_token_id(query.get("ticket", [""])[-1], time())
+    token_id = wire.ticket_token_id(query.get("ticket", [""])[-1], time())
     token = cache.tokens.get(token_id) if token_id is not None else None
-    if token is None or has_expired(token):
+    if token is None or wire.has_expired(token):
         raise Refused(401)
-    require_origin(token, request.headers.get(b"origin"))
+    wire.require_origin(token, request.headers.get(b"origin"))
     if hub.is_full():
         raise Refused(503)
     if hub.has_its_share(_holder(request)):
@@ -112,13 +109,13 @@ class Stream:
         self.holder = _holder(request)
         self.known = known
         self.headers = [
-            *SECURITY,
-            VARY,
+            *wire.SECURITY,
+            wire.VARY,
             (b"content-type", b"text/event-stream"),
             (b"cache-control", b"no-store"),
             # nginx would collect events until a buffer is full.
             (b"x-accel-buffering", b"no"),
-            *(site_cors if request.path == UPDATES else token_cors)(request),
+            *(wire.site_cors if request.path == UPDATES else wire.token_cors)(request),
         ]
         self.changed = asyncio.Event()
         self.is_over = False
@@ -178,7 +175,7 @@ class Stream:
     def _token(self) -> Token | None:
         snapshot = store.snapshot
         token = cache_of(snapshot).tokens.get(self.token_id) if snapshot is not None else None
-        return None if token is None or has_expired(token) else token
+        return None if token is None or wire.has_expired(token) else token
 
     async def _end_with_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -204,7 +201,7 @@ class Updates(Stream):
         snapshot = store.snapshot
         if snapshot is None:
             return []
-        self.state, body, is_everything = deltas.since(snapshot, self.state)
+        self.state, body, is_everything = unleash.deltas.since(snapshot, self.state)
         name = b"unleash-connected" if is_everything else b"unleash-updated"
         return [b"id: %s\nevent: %s\ndata: " % (self.state, name), body, b"\n\n"] if body else []
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from threading import Lock
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import mmh3
@@ -11,34 +14,19 @@ import mmh3
 from feature_flags.conf import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import ResponseCache, cache_of
-from feature_flags.http.deltas import deltas
-from feature_flags.http.requests import (
+from feature_flags.http.wire import (
     FRONTEND,
     SERVER,
-    authenticate,
-    evaluation_context,
-    find_token,
-    given_context,
-    has_expired,
-    read_object,
-)
-from feature_flags.http.wire import (
-    COMMON,
-    EMPTY,
     Refused,
     Request,
     Response,
-    dumped,
-    is_unchanged,
+    authenticate,
     json_response,
-    knows_segments,
     site_cors,
-    takes_gzip,
     token_cors,
-    unchanged,
 )
 from feature_flags.runtime import usage
-from feature_flags.runtime.snapshot import Snapshot, Token
+from feature_flags.runtime.snapshot import Snapshot, Token, json_bytes
 
 _MAX_FIELDS = 1000
 
@@ -53,10 +41,10 @@ def client_features(request: Request, snapshot: Snapshot | None) -> Response:
     cache = cache_of(snapshot)
     authenticate(request, cache, SERVER)
     headers = request.headers
-    document = cache.features if knows_segments(headers.get(b"unleash-client-spec")) else cache.features_inlined
-    if is_unchanged(request, document.tag):
+    document = cache.features if wire.knows_segments(headers.get(b"unleash-client-spec")) else cache.features_inlined
+    if wire.is_unchanged(request, document.tag):
         return _with_site_cors(document.unchanged, request)
-    found = document.zipped if takes_gzip(headers.get(b"accept-encoding")) else document.plain
+    found = document.zipped if wire.takes_gzip(headers.get(b"accept-encoding")) else document.plain
     return _with_site_cors(found, request)
 
 
@@ -67,16 +55,16 @@ def client_delta(request: Request, snapshot: Snapshot | None) -> Response:
     known = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
     tag, body, _ = deltas.since(cache.snapshot, known)
     tag = b'"%s"' % tag
-    return _with_site_cors(json_response(200, body, (b"etag", tag)) if body else unchanged(tag), request)
+    return _with_site_cors(json_response(200, body, (b"etag", tag)) if body else wire.unchanged(tag), request)
 
 
 def validate(request: Request, snapshot: Snapshot | None) -> Response:
     """Which of the tokens in the body are valid, and for what, as Unleash Edge wants it; the others are left out."""
     cache = cache_of(snapshot)
-    given = read_object(request.body).get("tokens")
+    given = wire.read_object(request.body).get("tokens")
     if not isinstance(given, list) or not all(isinstance(secret, str) for secret in given):
         raise Refused(400)
-    found = [(secret, find_token(cache.snapshot, secret.encode(errors="replace"))) for secret in given]
+    found = [(secret, wire.find_token(cache.snapshot, secret.encode(errors="replace"))) for secret in given]
     valid = [
         {
             "token": secret,
@@ -85,9 +73,9 @@ def validate(request: Request, snapshot: Snapshot | None) -> Response:
             "projects": ["*"],
         }
         for secret, token in found
-        if token is not None and not has_expired(token)
+        if token is not None and not wire.has_expired(token)
     ]
-    return json_response(200, dumped({"tokens": valid}))
+    return json_response(200, wire.dumped({"tokens": valid}))
 
 
 def client_register(request: Request, snapshot: Snapshot | None) -> Response:
@@ -105,7 +93,7 @@ def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Response
     """What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token."""
     cache = cache_of(snapshot)
     token = authenticate(request, cache, SERVER)
-    metrics = read_object(request.body).get("metrics") or []
+    metrics = wire.read_object(request.body).get("metrics") or []
     if not isinstance(metrics, list):
         raise Refused(400)
     for metric in metrics:
@@ -136,17 +124,17 @@ def frontend_post(request: Request, snapshot: Snapshot | None) -> Response:
     """The same for a context in the body. Needs a frontend token."""
     cache = cache_of(snapshot)
     token = authenticate(request, cache, FRONTEND)
-    return _toggles(request, cache, token, given_context(request.body))
+    return _toggles(request, cache, token, wire.given_context(request.body))
 
 
 def _toggles(request: Request, cache: ResponseCache, token: Token, given: Mapping[str, Any]) -> Response:
     """SDKs count for themselves: nothing is counted."""
-    context = evaluation_context(given, token, request.peer)
+    context = wire.evaluation_context(given, token, request.peer)
     _, toggles = cache.exposed_toggles.evaluate(context, cache.snapshot.flags)
     body = b'{"toggles":[%s]}' % toggles
     tag = b'"%s"' % mmh3.hash_bytes(body).hex().encode()
-    if is_unchanged(request, tag):
-        return unchanged(tag, *token_cors(request))
+    if wire.is_unchanged(request, tag):
+        return wire.unchanged(tag, *token_cors(request))
     return json_response(200, body, (b"etag", tag), *token_cors(request))
 
 
@@ -180,7 +168,7 @@ def _unquoted(text: str) -> str:
 def _report(request: Request, snapshot: Snapshot | None, kind: str) -> Response:
     cache = cache_of(snapshot)
     token = authenticate(request, cache, kind)
-    document = read_object(request.body)
+    document = wire.read_object(request.body)
     bucket = document.get("bucket")
     toggles = bucket.get("toggles") if isinstance(bucket, dict) else None
     if isinstance(toggles, dict):
@@ -191,22 +179,110 @@ def _report(request: Request, snapshot: Snapshot | None, kind: str) -> Response:
 
 def _accepted(request: Request, kind: str) -> Response:
     """202: reports are taken, whatever is in them."""
-    return Response(202, [*COMMON, EMPTY, *(site_cors if kind == SERVER else token_cors)(request)])
+    return Response(202, [*wire.COMMON, wire.EMPTY, *(site_cors if kind == SERVER else token_cors)(request)])
 
 
 def _with_site_cors(found: Response, request: Request) -> Response:
     return found if b"origin" not in request.headers else found._replace(headers=[*found.headers, *site_cors(request)])
 
 
-def refuse(request: Request, refused: Refused) -> Response:
-    """On the frontend API, where the token decides which pages may read."""
-    return wire.refuse(request, _parse_error(refused), token_cors)
-
-
-def refuse_on_site(request: Request, refused: Refused) -> Response:
-    return wire.refuse(request, _parse_error(refused), site_cors)
-
-
-def _parse_error(refused: Refused) -> Refused:
+def refuse(request: Request, refused: Refused, cors: Callable[[Request], wire.Headers] = token_cors) -> Response:
     """Unleash's clients know one code for a body that cannot be read."""
-    return Refused(400, "PARSE_ERROR") if refused.status == 400 else refused
+    return wire.refuse(request, Refused(400, "PARSE_ERROR") if refused.status == 400 else refused, cors)
+
+
+refuse_on_site = partial(refuse, cors=site_cors)
+
+
+# --- The delta API: what has changed since a state, as events that are encoded once for every client ------------------
+
+_MAX_STEPS = 64
+
+
+class Step(NamedTuple):
+    """Events that lead from one state to the next. States are named by their documents' entity tags: a revision alone
+    would be two states where time changes answers, or where a database was restored and counts on."""
+
+    before: bytes
+    events: bytes
+
+
+class Deltas:
+    """Follows the snapshots from the first request on; a client with an older state is sent everything."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+        self.tag = b""
+        self.steps: deque[Step] = deque()
+        self.lock = Lock()
+        self.bodies: dict[bytes, bytes] = {}
+
+    def since(self, snapshot: Snapshot, known: bytes) -> tuple[bytes, bytes, bool]:
+        """The tag of the state, the document `{"events": […]}` for a client that knows the state `known`, and whether
+        that is everything. Empty: nothing has changed."""
+        with self.lock:
+            self._follow(snapshot)
+            if known == self.tag:
+                return self.tag, b"", False
+            is_everything = all(step.before != known for step in self.steps)
+            key = b"" if is_everything else known
+            if key not in self.bodies:
+                self.bodies[key] = _hydration(snapshot) if is_everything else self._body(known)
+            return self.tag, self.bodies[key], is_everything
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        last, self.snapshot = self.snapshot, snapshot
+        if last is snapshot:
+            return
+        before, self.tag = self.tag, snapshot.features.tag.strip('"').encode()
+        if before == self.tag:
+            return
+        self.bodies.clear()
+        if last is not None:
+            self.steps.append(Step(before, b",".join(_events(last, snapshot))))
+        # A client that would read more than everything gets everything.
+        room = len(snapshot.features.body)
+        while self.steps and (len(self.steps) > _MAX_STEPS or sum(len(step.events) for step in self.steps) > room):
+            self.steps.popleft()
+
+    def _body(self, known: bytes) -> bytes:
+        before = [step.before for step in self.steps]
+        # The newest: a state may come back, as when a plan switches on and off.
+        first = len(before) - 1 - before[::-1].index(known)
+        events = b",".join(step.events for step in list(self.steps)[first:] if step.events)
+        return b'{"events":[%s]}' % events if events else b""
+
+
+def _hydration(snapshot: Snapshot) -> bytes:
+    features = b",".join(entry.feature for entry in snapshot.ordered)
+    segments = b",".join(_segment(snapshot, pk) for pk in sorted(snapshot.segments))
+    return b'{"events":[{"eventId":%d,"type":"hydration","features":[%s],"segments":[%s]}]}' % (
+        snapshot.revision,
+        features,
+        segments,
+    )
+
+
+def _events(before: Snapshot, after: Snapshot) -> Iterator[bytes]:
+    """Segments come before the flags that use them, and go after."""
+    head = b'{"eventId":%d,"type":' % after.revision
+    for pk in sorted(after.segments):
+        segment = _segment(after, pk)
+        if pk not in before.segments or _segment(before, pk) != segment:
+            yield head + b'"segment-updated","segment":%s}' % segment
+    for pk, entry in after.entries.items():
+        known = before.entries.get(pk)
+        if known is not entry and (known is None or known.feature != entry.feature):
+            yield head + b'"feature-updated","feature":%s}' % entry.feature
+    names = {entry.compiled.name for entry in after.entries.values()}
+    for name in sorted({entry.compiled.name for entry in before.entries.values()} - names):
+        yield head + b'"feature-removed","featureName":%s,"project":"default"}' % json_bytes(name)
+    for pk in sorted(before.segments.keys() - after.segments.keys()):
+        yield head + b'"segment-removed","segmentId":%d}' % pk
+
+
+def _segment(snapshot: Snapshot, pk: int) -> bytes:
+    return json_bytes({"id": pk, "name": snapshot.segment_names[pk], "constraints": snapshot.segments[pk]})
+
+
+deltas = Deltas()

@@ -9,7 +9,7 @@ import pytest
 from django.core.asgi import get_asgi_application
 
 from feature_flags.conf import conf
-from feature_flags.http import asgi, dispatch, ofrep, unleash
+from feature_flags.http import asgi, ofrep, unleash
 from feature_flags.runtime import store
 from feature_flags.tests.wire import APP, BULK, ask, make_token
 from project.asgi import application
@@ -358,7 +358,7 @@ def test_the_description_names_every_route(client):
     described = {(path, method) for path, methods in {**paths, **ofrep}.items() for method in methods}
     served = {
         (path, method.lower())
-        for path, route in dispatch.ROUTES.items()
+        for path, route in asgi.ROUTES.items()
         for method in route.endpoints
         # The descriptions are of two trees; what Unleash Edge asks stands beside them.
         if method != "OPTIONS" and path.startswith(("/api/", "/ofrep/"))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from django.utils import timezone
 
-from feature_flags.http import cache, ofrep, requests, streams
+from feature_flags.http import cache, ofrep, streams, wire
 from feature_flags.runtime import snapshot, store
 from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND
@@ -119,10 +119,10 @@ def test_what_was_written_for_an_unchanged_flag_serves_the_next_snapshot(bulk, m
 
 
 def test_tickets_are_signed_and_end():
-    ticket = requests.make_ticket(7, requests.ticket_slot(0.0))
+    ticket = wire.make_ticket(7, wire.ticket_slot(0.0))
 
-    assert requests.ticket_token_id(ticket, 0.0) == 7
-    assert requests.ticket_token_id(ticket, 12 * 3600) == 7
-    assert requests.ticket_token_id(ticket, 18 * 3600) is None
+    assert wire.ticket_token_id(ticket, 0.0) == 7
+    assert wire.ticket_token_id(ticket, 12 * 3600) == 7
+    assert wire.ticket_token_id(ticket, 18 * 3600) is None
     for forged in (ticket[:-1], ticket.replace("7.", "8.", 1), "7.0", "", "a.b.c", "7.0.é", "..", "٣.0.x"):
-        assert requests.ticket_token_id(forged, 0.0) is None
+        assert wire.ticket_token_id(forged, 0.0) is None

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_flags.http import requests
+from feature_flags.http import wire
 from feature_flags.services import tokens
 from feature_flags.tests.factories import COMMAND
 from feature_flags.tests.wire import APP, BULK, ask, constraint, make_flag, make_token
@@ -38,7 +38,7 @@ def test_a_token_ends_by_the_clock_and_by_revocation(scene, bulk, monkeypatch):
     assert bulk(token=secret).status == 200
     later = datetime.now(UTC).timestamp() + 3601
     with monkeypatch.context() as patch:
-        patch.setattr(requests, "time", lambda: later)
+        patch.setattr(wire, "time", lambda: later)
         assert bulk(token=secret).status == 401
 
     tokens.revoke_token(token, **COMMAND)

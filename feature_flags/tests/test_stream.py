@@ -9,7 +9,7 @@ from functools import wraps
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from feature_flags.http import requests, streams
+from feature_flags.http import streams, wire
 from feature_flags.runtime import store
 from feature_flags.services import editing, tokens
 from feature_flags.tests.factories import COMMAND
@@ -42,7 +42,7 @@ def flag():
 
 
 def target(token, *more):
-    return "&".join([f"{STREAM}?ticket={requests.make_ticket(token.pk, requests.ticket_slot(time.time()))}", *more])
+    return "&".join([f"{STREAM}?ticket={wire.make_ticket(token.pk, wire.ticket_slot(time.time()))}", *more])
 
 
 class Listener:
@@ -193,13 +193,13 @@ async def test_an_expired_token_ends_its_streams_at_the_next_swap(flag):
     expires = datetime.now(UTC) + timedelta(hours=1)
     soon = (await sync_to_async(make_token)("frontend", name="soon", expires_at=expires))[0]
     async with Listener(target(soon)) as listener:
-        clock, requests.time = requests.time, lambda: expires.timestamp() + 1
+        clock, wire.time = wire.time, lambda: expires.timestamp() + 1
         try:
             await switch(flag, True)
             while (await listener.next()).get("more_body"):
                 pass
         finally:
-            requests.time = clock
+            wire.time = clock
 
 
 @driven
@@ -221,7 +221,7 @@ async def test_a_revision_that_cannot_be_read_counts_as_none(token):
 
 
 def test_a_bad_ticket_opens_nothing(token):
-    for query in ("", "?ticket=", "?ticket=junk", f"?ticket={requests.make_ticket(token.pk, 0)}", "?ticket=1.2.3"):
+    for query in ("", "?ticket=", "?ticket=junk", f"?ticket={wire.make_ticket(token.pk, 0)}", "?ticket=1.2.3"):
         reply = ask(application, "GET", STREAM + query, {"origin": APP})
 
         assert (reply.status, reply.body) == (401, b"")

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as configured
 from django.db import transaction
 
-from feature_flags.http import deltas as module
+from feature_flags.http import unleash as module
 from feature_flags.models import FlagUsage, Segment
 from feature_flags.runtime import store, usage
 from feature_flags.services import editing, segments, tokens
@@ -27,7 +27,6 @@ STREAM = "/api/client/streaming"
 def deltas(monkeypatch):
     fresh = module.Deltas()
     monkeypatch.setattr("feature_flags.http.unleash.deltas", fresh)
-    monkeypatch.setattr("feature_flags.http.streams.deltas", fresh)
     return fresh
 
 
