@@ -97,8 +97,8 @@ def contexts_of_pages_alone(django_test_environment):
 @pytest.fixture(scope="session", autouse=True)
 def forced_sign_ins_have_both_factors():
     """`force_login` stands for a whole sign-in, the second factor included, which staff need."""
+    from users.middleware import SESSION_KEY
     from users.models import UserSession
-    from users.signals import SESSION_KEY
 
     force_login = Client.force_login
 

@@ -14,7 +14,7 @@ from django.utils.translation.trans_real import parse_accept_lang_header
 from lib.net import client_ip, network
 from lib.text import is_storable
 
-#: The cookie that a sign-in leaves (users/services/devices.py).
+#: The cookie that a sign-in leaves (users/services/tokens.py).
 DEVICE_COOKIE = "device"
 
 _BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}

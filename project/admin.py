@@ -23,7 +23,7 @@ class SwitchboardAdminSite(StaffSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         # Not above: the pages of apps register with this site, which is made of this module.
         from notifications.admin.overview import overview as mail
-        from users.admin.overview import overview as accounts
+        from users.admin.filters import overview as accounts
 
         return super().index(request, {"accounts": accounts(request), "mail": mail(request), **(extra_context or {})})
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from feature_flags.runtime import usage
 from notifications.services import periodic_jobs
-from users.services import purge
+from users.services import deletion
 
 
 def _flag_usage(since: datetime | None) -> Iterator[tuple[str, int]]:
@@ -23,7 +23,7 @@ def _sessions(since: datetime | None) -> Iterator[tuple[str, int]]:
 
 
 def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:
-    yield from purge.slices(timezone.now())
+    yield from deletion.purge_slices(timezone.now())
 
 
 def register() -> None:

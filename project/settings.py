@@ -153,7 +153,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "users.User"
 AUTHENTICATION_BACKENDS = ["users.backends.SignInBackend"]
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "users.services.password_strength.PolicyValidator"}]
-PASSWORD_HASHERS = ["users.hashers.Argon2idHasher", "users.hashers.SeedBcryptHasher"]
+PASSWORD_HASHERS = ["users.services.hashing.Argon2idHasher", "users.services.hashing.SeedBcryptHasher"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 

@@ -7,7 +7,7 @@ class UsersConfig(AppConfig):
 
     def ready(self) -> None:
         from lib import audit
-        from users import flags, groups, notifications, signals  # noqa: F401  (declare what this app brings)
+        from users import flags, groups, middleware, notifications  # noqa: F401  (declare what this app brings)
         from users.services import staff
 
         audit.keep(staff.note)

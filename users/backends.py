@@ -11,7 +11,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
 from users.models import User
-from users.services import hashing, sign_in
+from users.services import sign_in
 
 
 class SignInBackend(ModelBackend):
@@ -25,11 +25,7 @@ class SignInBackend(ModelBackend):
             return None
         actor = Actor.anonymous(request, "admin") if request is not None else Actor("admin")
         attempt = sign_in.begin(email=username, actor=actor)
-        try:
-            checked = hashing.check(password, attempt.encoded)
-        except ProductError:
-            sign_in.give_up(attempt)
-            raise
+        checked = sign_in.compare(attempt, password)
         try:
             return sign_in.finish(attempt, checked)
         except ProductError:

@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from django.contrib.auth import logout
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from lib.actors import Actor
 from users.api.auth import set_device_cookie
 from users.models import User, UserSession
-from users.services import sessions
-from users.signals import SESSION_KEY
+from users.services import sessions, tokens
+
+#: Where a Django session keeps the id of its UserSession.
+SESSION_KEY = "users.session"
+
+
+@receiver(user_logged_in)
+def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
+    actor = Actor.anonymous(request, "admin").as_user(user)
+    place = sessions.place_of(user, actor)
+    amr = getattr(request, "proved", ("pwd",))
+    session = sessions.new_session(user, actor.request, UserSession.Kind.ADMIN, timezone.now(), amr)
+    sessions.note_sign_in(user, session, actor, place=place)
+    request.session[SESSION_KEY] = session.pk.hex
+    user.session_id = session.pk
+    # The middleware has the answer in hand.
+    request.known_device = tokens.device_cookie(user.email)  # type: ignore[attr-defined]
+
+
+@receiver(user_logged_out)
+def end_admin_session(sender: type[User], request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+    session_id = request.session.get(SESSION_KEY)
+    if user is None or not session_id:
+        return
+    if session := UserSession.objects.select_related("user").filter(pk=session_id).first():
+        sessions.end_session(session, reason="logout", actor=Actor.anonymous(request, "admin").as_user(user))
 
 
 class AdminSessionMiddleware:
     """Signs out a Django session whose UserSession was revoked, has expired or was idle for 30 minutes.
 
-    A sign-in leaves the same cookie as one to the API (devices.py).
+    A sign-in leaves the same device cookie as one to the API.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -46,6 +73,6 @@ class AdminSessionMiddleware:
             return False
         sessions.note_seen(session, now)
         user.session_id = session.pk
-        # For staff_site/access.py: what was proved in it, and when.
+        # For staff_site/pages.py: what was proved in it, and when.
         request.staff_session = session  # type: ignore[attr-defined]
         return True

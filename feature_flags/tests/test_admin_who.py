@@ -177,7 +177,7 @@ def test_flags_of_a_person_are_for_those_who_may_see_flags(client, db):
 
 
 def test_many_flags_of_a_person_are_cut(chief_client, monkeypatch):
-    monkeypatch.setattr("users.admin.user_page.FLAGS_SHOWN", 2)
+    monkeypatch.setattr("users.admin.users.FLAGS_SHOWN", 2)
     user = UserFactory.create()
     for name in ("FF_A", "FF_B"):
         editing.create(name, is_active=True, **COMMAND)

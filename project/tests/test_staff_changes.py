@@ -20,9 +20,9 @@ from lib.actors import Actor
 from notifications.models import Message, Suppression, TemplateOverride
 from notifications.services import overrides, recipients
 from notifications.tests.factories import MessageFactory
+from users.middleware import SESSION_KEY
 from users.models import AuditEvent, UserSession
 from users.services import audit
-from users.signals import SESSION_KEY
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -16,8 +17,16 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin.filters import ValueFilter
-from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, actor_names, column, local_time, object_link
-from users.admin.common import actor_of, details_line, outcome_chip
+from lib.admin.lists import (
+    TO_THE_SECOND,
+    WINDOW,
+    GrowingTableAdmin,
+    actor_names,
+    chip,
+    column,
+    local_time,
+    object_link,
+)
 from users.admin.filters import first_id
 from users.models import AuditEvent, User, UserSession
 from users.services import audit
@@ -149,13 +158,9 @@ class AuditAdmin(GrowingTableAdmin):
 
     when = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
     what = column(_("event"), lambda event: event.event)
-
-    @admin.display(description=_("event"))
-    def badge(self, event: AuditEvent) -> str:
-        return format_html("{} {}", event.event, self.result(event))
-
+    badge = column(_("event"), lambda event: format_html("{} {}", event.event, outcome_chip(event)))
     source = column(_("from"), lambda event: f"{event.get_door_display()} {event.ip}")
-    result = column(_("result"), outcome_chip)
+    result = column(_("result"), lambda event: outcome_chip(event))
 
     @admin.display(description=_("whose account"))
     def person(self, event: AuditEvent) -> str:
@@ -165,10 +170,7 @@ class AuditAdmin(GrowingTableAdmin):
         # A name that is still the id belongs to an account that is gone.
         return name if name == event.user_id.hex else object_link(User, event.user_id, name)
 
-    @admin.display(description=_("who"))
-    def who(self, event: AuditEvent) -> str:
-        return actor_of(event, _names(event))
-
+    who = column(_("who"), lambda event: actor_of(event, _names(event)))
     details = column(_("details"), lambda event: details_line(event.data))
     program = column(_("program"), lambda event: event.user_agent)
 
@@ -187,12 +189,8 @@ class AuditAdmin(GrowingTableAdmin):
     @admin.display(description=_("more"))
     def same(self, event: AuditEvent) -> str:
         """Lists this event leads to."""
-        found = []
-        if event.user_id:
-            found.append((_search(event.user_id, _("All of this account")),))
-        if event.session_id:
-            found.append((_search(event.session_id, _("All of this session")),))
-        return format_html_join(" · ", "{}", found)
+        lists = ((event.user_id, _("All of this account")), (event.session_id, _("All of this session")))
+        return format_html_join(" · ", "{}", [(_search(term, text),) for term, text in lists if term])
 
 
 def _names(*events: AuditEvent) -> dict[str, str]:
@@ -209,3 +207,34 @@ def _search(term: Any, text: Any) -> str:
 
 def _newest_id() -> int:
     return AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
+# --- How an event reads, here and on the page of its person -----------------------------------------------------------
+
+_OUTCOME_CHIPS = {
+    AuditEvent.Outcome.OK: "active",
+    AuditEvent.Outcome.REFUSED: "waiting",
+    AuditEvent.Outcome.FAILED: "off",
+}
+
+
+def outcome_chip(event: AuditEvent) -> str:
+    return chip(_OUTCOME_CHIPS[AuditEvent.Outcome(event.outcome)], event.get_outcome_display())
+
+
+def details_line(data: dict[str, Any]) -> str:
+    """The details of an event in one line: `reason: lost phone; ended: 2`."""
+
+    def plain(value: Any) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return "; ".join(f"{name.replace('_', ' ')}: {plain(value)}" for name, value in sorted(data.items()))
+
+
+def actor_of(event: AuditEvent, names: Mapping[str, str]) -> str:
+    """Who acted, with `names` as from `actor_names`; a failed attempt on an account may be anyone's."""
+    if event.user_id and event.actor == event.user_id.hex:
+        return str(_("the owner") if event.outcome == AuditEvent.Outcome.OK else _("somebody"))
+    return names[event.actor] or str(_("somebody"))

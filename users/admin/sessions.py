@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -16,20 +16,11 @@ from lib.addresses import normal_email
 from lib.admin.filters import TableFilter
 from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, chip, column, local_time, object_link
 from lib.admin.verbs import FROM, Verb
-from users.admin.common import staff_user
 from users.models import User, UserSession
-from users.models.sessions import idle_since
 from users.services import staff
 
 #: Where the button stood when it was pressed on the page of the person.
 FROM_PERSON = "person"
-
-
-def is_live(session: UserSession) -> bool:
-    """The same as `LiveSessions.live`, of a row that was read already."""
-    now = timezone.now()
-    since = idle_since(now, session.kind)
-    return session.revoked_at is None and session.expires_at > now and (since is None or session.last_seen_at > since)
 
 
 END = Verb(
@@ -40,7 +31,7 @@ END = Verb(
     done="ended",
     already="had ended already",
     in_row=True,
-    applies=is_live,
+    applies=lambda session: session.is_live(timezone.now()),
 )
 
 
@@ -85,7 +76,9 @@ class SessionAdmin(GrowingTableAdmin):
     # --- Who may end it -----------------------------------------------------------------------------------------------
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: UserSession | None = None) -> bool:
-        return super().has_verb_permission(request, verb) and (obj is None or staff_user(request).reaches(obj.user))
+        return super().has_verb_permission(request, verb) and (
+            obj is None or cast(User, request.user).reaches(obj.user)
+        )
 
     def back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
         if request.POST.get(FROM) == FROM_PERSON:
@@ -99,7 +92,7 @@ class SessionAdmin(GrowingTableAdmin):
 
     @admin.display(description=_("state"))
     def state(self, session: UserSession) -> str:
-        if is_live(session):
+        if session.is_live(timezone.now()):
             return chip("active", _("live"))
         return chip("staff", session.revoked_reason or _("expired"))
 

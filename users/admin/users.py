@@ -1,31 +1,36 @@
-"""The list of users, and the form of one: names and rights. All else has verbs."""
+"""The list of users and the page of one, whose form has names and rights: all else has verbs. And groups."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
-from django.contrib.auth.models import Permission
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
+from feature_flags.admin.who import evaluations
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
-from lib.admin.lists import CappedPaginator, actor_name, chips, column, local_time
+from lib.admin.lists import CappedPaginator, actor_name, actor_names, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.text import is_storable
-from users.admin.common import staff_user
+from notifications.admin.overview import messages_of
+from users.admin.audit import actor_of, details_line, outcome_chip
 from users.admin.filters import CareFilter, WaitingFilter
-from users.admin.user_page import sections
+from users.admin.sessions import END, FROM_PERSON
 from users.admin.verbs import VERBS, is_paused
-from users.models import MfaDevice, User
+from users.models import AuditEvent, MfaDevice, User
 from users.services import rate_limits, staff
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 else:
     UserModelForm = forms.ModelForm
 
+SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 #: What the addresses of the list's filters may ask.
 _LOOKUPS = frozenset(
@@ -84,15 +90,8 @@ class UserAdmin(VerbAdmin):
     empty_value_display = ""
     filter_horizontal = ("groups", "user_permissions")
     readonly_fields = (
-        "email",
-        "state",
-        "password_state",
-        "verified",
-        "deactivated_at",
-        "deactivated_reason",
-        "last_sign_in",
-        "created",
-        "updated",
+        *("email", "state", "password_state", "verified", "deactivated_at", "deactivated_reason", "last_sign_in"),
+        *("created", "updated"),
     )
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
@@ -138,7 +137,7 @@ class UserAdmin(VerbAdmin):
     # --- Verbs --------------------------------------------------------------------------------------------------------
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: User | None = None) -> bool:
-        return super().has_verb_permission(request, verb) and (obj is None or staff_user(request).reaches(obj))
+        return super().has_verb_permission(request, verb) and (obj is None or cast(User, request.user).reaches(obj))
 
     def buttons_for(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
         # Users cannot do these to themselves: the buttons would only refuse.
@@ -260,7 +259,7 @@ class UserAdmin(VerbAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may_change = super().has_change_permission(request, obj)
-        return may_change and (obj is None or staff_user(request).reaches(obj))
+        return may_change and (obj is None or cast(User, request.user).reaches(obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deactivation ends access; history goes on naming who it was.
@@ -270,3 +269,74 @@ class UserAdmin(VerbAdmin):
 def _when_and_who(when: datetime, label: str) -> str:
     at = local_time(when, "DATETIME_FORMAT")
     return f"{at}, {actor_name(label)}" if label else at
+
+
+# --- What the page of a person shows beside the form ------------------------------------------------------------------
+
+
+def sections(request: HttpRequest, user: User) -> dict[str, Any]:
+    """Each for those who may see it. Read beside the form, not as formsets of it: saving a name must not depend on
+    what ended meanwhile."""
+    found: dict[str, Any] = {}
+    if request.user.has_perm("users.view_usersession"):
+        may_end = request.user.has_perm(END.permission) and cast(User, request.user).reaches(user)
+        found["live_sessions"] = user.sessions.live(timezone.now()).order_by("-last_seen_at")[:SESSIONS_SHOWN]
+        found["end"] = END if may_end else None
+        found["from_person"] = FROM_PERSON
+    if request.user.has_perm("users.view_mfadevice"):
+        found["factors"] = user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at")
+        found["recovery_codes"] = user.recovery_codes.filter(used_at=None).count()
+    if request.user.has_perm("users.view_auditevent"):
+        rows = list(AuditEvent.objects.filter(user_id=user.pk).order_by("-id")[:EVENTS_SHOWN])
+        names = actor_names({row.actor for row in rows} - {user.pk.hex})
+        found["events_shown"] = EVENTS_SHOWN
+        found["events"] = [
+            {"row": row, "by": actor_of(row, names), "result": outcome_chip(row), "details": details_line(row.data)}
+            for row in rows
+        ]
+    found |= messages_of(request, user)
+    if request.user.has_perm("feature_flags.view_featureflag"):
+        flags = evaluations(user)
+        got = [(entry, json.dumps(entry.result.value, ensure_ascii=False)) for entry in flags if entry.result.enabled]
+        found |= {"flags": got[:FLAGS_SHOWN], "flags_on": len(got), "flags_total": len(flags)}
+    return found
+
+
+# --- Groups -----------------------------------------------------------------------------------------------------------
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin):
+    """Changing what members may do gives rights: only superusers may, with a fresh proof."""
+
+    actions = None  # groups are deleted one by one, on their page
+
+    def _is_superuser(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    has_add_permission = has_change_permission = has_delete_permission = _is_superuser
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._proof(request) or super().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._proof(request) or super().delete_view(request, *args, **kwargs)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        staff.note_group(form.instance, actor=Actor.of(request, "admin"))
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        staff.note_group(obj, actor=Actor.of(request, "admin"), deleted=True)
+        super().delete_model(request, obj)
+
+    def _proof(self, request: HttpRequest) -> HttpResponse | None:
+        """The page that asks for a fresh proof, before a change; None where there is one."""
+        site: Any = self.admin_site
+        if request.method != "POST" or not request.user.is_superuser or site.is_fresh(request):
+            return None
+        then = str(_("Thank you. Now change the rights once more."))
+        answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)
+        return answer

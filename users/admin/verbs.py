@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from django.http.response import HttpResponseBase
-from django.utils import timezone
 from django.utils.translation import ngettext
 
 from lib.admin.verbs import Verb
-from lib.streaming import PiecesResponse
-from users.api.auth import never_store
+from users.api.auth import download
 from users.models import User
-from users.services import personal_data, rate_limits, staff
+from users.services import rate_limits, staff
 
 
 def is_paused(user: User) -> bool:
@@ -36,13 +33,6 @@ def _counted(service: Callable[..., int], one: str, many: str) -> Callable[..., 
         return ngettext(one, many, count) % count if count else ""
 
     return run
-
-
-def _download(pieces: Iterator[str]) -> HttpResponseBase:
-    response = PiecesResponse(pieces, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{personal_data.filename(timezone.now())}"'
-    never_store(response)
-    return response
 
 
 VERBS = (
@@ -135,7 +125,7 @@ VERBS = (
         name="export",
         label="Export",
         permission="users.export_user",
-        run=lambda user, **given: _download(staff.export_of(user, **given)),
+        run=lambda user, **given: download(staff.export_of(user, **given)),
         done="export made",
         asks_reason=True,
         sensitive=True,

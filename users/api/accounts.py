@@ -17,7 +17,7 @@ from lib.addresses import normal_email
 from lib.errors import refusals
 from users.api import auth, schemas
 from users.api.auth import as_if_mailed, compared, never_store, person
-from users.services import devices, hashing, passwords, personal_data, registration, sessions, sign_in
+from users.services import hashing, passwords, personal_data, registration, sessions, sign_in, tokens
 
 router = Router(tags=["Accounts"])
 
@@ -114,7 +114,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
     made = await _sign_in(email, payload.password, Actor.of(request, "api"))
-    auth.set_device_cookie(response, devices.issue(normal_email(email)))
+    auth.set_device_cookie(response, tokens.device_cookie(normal_email(email)))
     return signed_in(response, made)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,12 +13,15 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from ninja.security.base import AuthBase
 
+from lib.actors import DEVICE_COOKIE
 from lib.errors import ProductError
 from lib.origins import is_listed
+from lib.streaming import PiecesResponse
 from users.models import User
-from users.services import devices, hashing, sessions, sign_in
+from users.services import hashing, sessions, sign_in, tokens
 
 COOKIE = "auth"
 REGISTRATION_HEADER = "X-Registration-Token"
@@ -135,7 +138,7 @@ def delete_cookie(response: HttpResponse) -> None:
 
 
 def set_device_cookie(response: HttpResponse, value: str) -> None:
-    response.set_cookie(devices.COOKIE, value, max_age=devices.MAX_AGE, **_attributes())
+    response.set_cookie(DEVICE_COOKIE, value, max_age=tokens.DEVICE_MAX_AGE, **_attributes())
 
 
 # --- Whose pending registration it is ---------------------------------------------------------------------------------
@@ -205,3 +208,11 @@ async def as_if_mailed() -> AsyncIterator[None]:
 def never_store(response: HttpResponseBase) -> None:
     """No cache keeps it (RFC 9111)."""
     response["Cache-Control"] = "no-store"
+
+
+def download(pieces: Iterator[str]) -> HttpResponseBase:
+    """An export as a file."""
+    response = PiecesResponse(pieces, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="switchboard-export-{timezone.now():%Y-%m-%d}.json"'
+    never_store(response)
+    return response

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
+from django.http.response import HttpResponseBase
 from ninja import Query, Router, Status
 
 from lib.actors import Actor
 from lib.errors import refusals
-from lib.streaming import PiecesResponse
 from lib.text import read_id
 from users.api import schemas
 from users.api.accounts import router as profile
-from users.api.auth import as_if_mailed, compared, never_store, person
-from users.services import audit, deletion, email_change, hashing, passwords, personal_data, reauthentication, sessions
+from users.api.auth import as_if_mailed, compared, download, never_store, person
+from users.services import audit, deletion, email_change, hashing, passwords, personal_data, sessions, sign_in
 
 router = Router(tags=["Your own account"])
 
@@ -22,19 +21,14 @@ router = Router(tags=["Your own account"])
 
 
 @router.post(
-    "/auth/change-password",
-    response={200: schemas.PasswordChangedOut, **refusals(400, 401, 403, 413, 422, 429, 503)},
+    "/auth/change-password", response={200: schemas.PasswordChangedOut, **refusals(400, 401, 403, 413, 422, 429, 503)}
 )
 async def change_password(request: HttpRequest, payload: schemas.ChangePasswordIn) -> schemas.PasswordChangedOut:
     """Set a new password with the current one; the other sessions end. Wrong tries are counted like sign-ins."""
     user, actor = person(request), Actor.of(request, "api")
-    attempt = await sync_to_async(passwords.begin_change)(
-        user,
-        new_password=payload.new_password,
-        actor=actor,
-    )
+    attempt = await sync_to_async(passwords.begin_change)(user, new_password=payload.new_password, actor=actor)
     checked = await compared(attempt, payload.current_password)
-    await sync_to_async(reauthentication.check)(user, attempt, checked, why="wrong_at_change")
+    await sync_to_async(sign_in.check_own)(user, attempt, checked, why="wrong_at_change")
     password_hash = await hashing.amake(payload.new_password)
     await sync_to_async(passwords.finish_change)(
         user, password_hash=password_hash, attempt=attempt, actor=actor, keep=user.session_id
@@ -56,9 +50,7 @@ async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schema
 
 
 @router.post(
-    "/auth/change-email/confirm",
-    auth=None,
-    response={200: schemas.EmailChangedOut, **refusals(400, 413, 422, 503)},
+    "/auth/change-email/confirm", auth=None, response={200: schemas.EmailChangedOut, **refusals(400, 413, 422, 503)}
 )
 async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailChangedOut:
     """Make the new address the account's, with the token mailed there; sessions end but the one that asked."""
@@ -114,13 +106,10 @@ async def security_events(
 
 
 @router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)})
-async def export_account(request: HttpRequest) -> PiecesResponse:
+async def export_account(request: HttpRequest) -> HttpResponseBase:
     """Everything held about the person, as one JSON file."""
     pieces = await sync_to_async(personal_data.export_own)(person(request), actor=Actor.of(request, "api"))
-    response = PiecesResponse(pieces, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{personal_data.filename(timezone.now())}"'
-    never_store(response)
-    return response
+    return download(pieces)
 
 
 # --- The end ----------------------------------------------------------------------------------------------------------

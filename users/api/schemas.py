@@ -9,8 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, St
 
 from lib.addresses import Email
 from lib.text import STORABLE, Name, Text, require_storable
-from users.models import MfaDevice, User, UserSession
-from users.models.factors import FACTOR_NAME_MAX_LENGTH
+from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, User, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
 # A number or a boolean is not a string here: the seed answers 422.

@@ -17,7 +17,7 @@ from users.api import auth, schemas
 from users.api.accounts import signed_in
 from users.api.auth import compared, never_store, person
 from users.models import User
-from users.services import devices, passkeys, pending_sign_in, reauthentication, second_factors, sessions
+from users.services import passkeys, second_factors, sessions, sign_in, tokens
 
 T = TypeVar("T")
 
@@ -128,21 +128,17 @@ async def verify_factor(request: HttpRequest, response: HttpResponse, payload: s
 
 def _second_step(payload: schemas.MfaVerifyIn, actor: Actor) -> sessions.Opened:
     if payload.method == second_factors.WEBAUTHN:
-        return pending_sign_in.verify_passkey(
+        return sign_in.finish_by_passkey(
             token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, actor=actor
         )
-    return pending_sign_in.verify(token=payload.mfa_token, method=payload.method, code=payload.code, actor=actor)
+    return sign_in.finish_by_code(token=payload.mfa_token, method=payload.method, code=payload.code, actor=actor)
 
 
 @router.post(
-    "/auth/passkeys/login/options",
-    auth=None,
-    response={200: schemas.CeremonyOut, **refusals(400, 413, 422, 429, 503)},
+    "/auth/passkeys/login/options", auth=None, response={200: schemas.CeremonyOut, **refusals(400, 413, 422, 429, 503)}
 )
 async def passkey_login_options(
-    request: HttpRequest,
-    response: HttpResponse,
-    payload: Body[schemas.LoginOptionsIn | None] = None,
+    request: HttpRequest, response: HttpResponse, payload: Body[schemas.LoginOptionsIn | None] = None
 ) -> schemas.CeremonyOut:
     """What `navigator.credentials.get` needs: for a sign-in by passkey alone, or as its second step."""
     never_store(response)
@@ -154,7 +150,7 @@ async def passkey_login_options(
 
 def _login_options(mfa_token: str | None, actor: Actor) -> passkeys.Ceremony:
     passkeys.count_begin(actor)
-    return passkeys.login_options(pending_sign_in.find(mfa_token).user if mfa_token is not None else None)
+    return passkeys.login_options(sign_in.find_pending(mfa_token).user if mfa_token is not None else None)
 
 
 @router.post(
@@ -175,7 +171,7 @@ async def passkey_login(
 
 
 def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut:
-    auth.set_device_cookie(response, devices.issue(opened.user.email))
+    auth.set_device_cookie(response, tokens.device_cookie(opened.user.email))
     return signed_in(response, opened.tokens)
 
 
@@ -183,8 +179,7 @@ def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut
 
 
 @router.post(
-    "/auth/reauthenticate",
-    response={200: schemas.ReauthenticatedOut, **refusals(400, 401, 403, 413, 422, 429, 503)},
+    "/auth/reauthenticate", response={200: schemas.ReauthenticatedOut, **refusals(400, 401, 403, 413, 422, 429, 503)}
 )
 async def reauthenticate(
     request: HttpRequest, response: HttpResponse, payload: schemas.ReauthenticateIn
@@ -195,15 +190,15 @@ async def reauthenticate(
     if payload.password is not None:
         auth_at = await _by_password(user, payload.password, actor)
     elif payload.code is not None:
-        auth_at = await sync_to_async(reauthentication.by_code)(user, code=payload.code, actor=actor)
+        auth_at = await sync_to_async(sign_in.reauthenticate_by_code)(user, code=payload.code, actor=actor)
     else:
-        auth_at = await sync_to_async(reauthentication.by_passkey)(
+        auth_at = await sync_to_async(sign_in.reauthenticate_by_passkey)(
             user, ceremony=payload.ceremony or "", credential=payload.credential, actor=actor
         )
     return schemas.ReauthenticatedOut(auth_at=auth_at)
 
 
 async def _by_password(user: User, password: str, actor: Actor) -> datetime:
-    attempt = await sync_to_async(reauthentication.begin)(user, actor=actor)
+    attempt = await sync_to_async(sign_in.begin_own)(user, actor=actor)
     checked = await compared(attempt, password)
-    return await sync_to_async(reauthentication.by_password)(user, attempt, checked)
+    return await sync_to_async(sign_in.reauthenticate_by_password)(user, attempt, checked)

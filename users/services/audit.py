@@ -6,10 +6,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Q, QuerySet
 
 from lib import cursors, db
@@ -17,92 +16,56 @@ from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
-from users import audit_triggers
 from users.models import AuditEvent, User
 from users.services import tokens
 
 #: What staff do in the apps below; `lib.audit` brings it.
 OF_STAFF = (
-    "template.saved",
-    "template.restored",
-    "announcement.sent",
-    "message.sent",
-    "message.retried",
-    "message.cancelled",
-    "message.resent",
-    "suppression.added",
-    "suppression.lifted",
-    "provider.paused",
-    "provider.resumed",
-    "flags.exported",
-    "flag_token.created",
-    "flag_token.revoked",
+    *("template.saved", "template.restored", "announcement.sent"),
+    *("message.sent", "message.retried", "message.cancelled", "message.resent"),
+    *("suppression.added", "suppression.lifted", "provider.paused", "provider.resumed"),
+    *("flags.exported", "flag_token.created", "flag_token.revoked"),
 )
 #: Every event there is; the admin filters by them.
 EVENTS = (
-    "user.registered",
-    "user.created",
-    "user.imported",
-    "user.code_sent",
-    "user.verified",
-    "user.activated",
-    "user.unlocked",
-    "user.deactivated",
-    "user.updated",
-    "user.deletion_requested",
-    "user.deletion_undone",
-    "user.deleted",
-    "login.ok",
-    "login.failed",
-    "login.paused",
-    "login.factor_required",
-    "session.ended",
-    "session.replay",
-    "session.resumed",
-    "password.changed",
-    "password.reset_requested",
-    "password.reset",
-    "email.change_requested",
-    "email.changed",
-    "email.undone",
-    "mfa.added",
-    "mfa.removed",
-    "mfa.failed",
-    "recovery.made",
-    "recovery.used",
-    "user.reauthenticated",
-    "admin.reauthenticated",
-    "export.made",
-    "group.saved",
-    "group.deleted",
+    *("user.registered", "user.created", "user.imported", "user.code_sent", "user.verified", "user.activated"),
+    *("user.unlocked", "user.deactivated", "user.updated"),
+    *("user.deletion_requested", "user.deletion_undone", "user.deleted"),
+    *("login.ok", "login.failed", "login.paused", "login.factor_required"),
+    *("session.ended", "session.replay", "session.resumed"),
+    *("password.changed", "password.reset_requested", "password.reset"),
+    *("email.change_requested", "email.changed", "email.undone"),
+    *("mfa.added", "mfa.removed", "mfa.failed", "recovery.made", "recovery.used"),
+    *("user.reauthenticated", "admin.reauthenticated", "export.made", "group.saved", "group.deleted"),
     *OF_STAFF,
 )
+#: What of `data` is about the person, and shown to them.
+_SHOWN = ("amr", "changed", "count", "ended", "factor", "is_staff", "is_superuser", "kind", "pause_seconds", "why")
 #: What `data` may hold. Nothing here is typed by a stranger or opens anything.
 _DATA = frozenset(
     {
-        "amr",
-        "changed",
-        "count",
-        "door",
-        "ended",
-        "factor",
-        "flags",
-        "groups",
-        "is_staff",
-        "is_superuser",
-        "kind",
-        "mark",
-        "name",
-        "note",
-        "pause_seconds",
-        "permissions",
-        "reason",
-        "released",
-        "scope",
-        "session_id",
-        "why",
+        *_SHOWN,
+        *(
+            "door",
+            "flags",
+            "groups",
+            "mark",
+            "name",
+            "note",
+            "permissions",
+            "reason",
+            "released",
+            "scope",
+            "session_id",
+        ),
     }
 )
+# The trigger of migration 0004. SQLite's triggers know no settings, so it goes and comes back.
+_DROP_TRIGGER = "DROP TRIGGER IF EXISTS users_auditevent_no_delete"
+_CREATE_TRIGGER = """
+CREATE TRIGGER users_auditevent_no_delete BEFORE DELETE ON users_auditevent
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END
+"""
 
 
 def event(
@@ -166,39 +129,26 @@ def subject(email: str) -> bytes:
     return tokens.subject_mac("audit", normal_email(email))
 
 
-@transaction.atomic
-def purge(before: datetime, *, limit: int = 10_000) -> int:
-    """Delete at most `limit` events older than `before`; the one way there is. Return how many."""
-    with purging():
-        old = AuditEvent.objects.filter(at__lt=before).order_by("at").values("pk")[:limit]
-        return AuditEvent.objects.filter(pk__in=list(old.values_list("pk", flat=True))).delete()[0]
-
-
 @contextmanager
 def purging() -> Iterator[None]:
-    """Let the rest of this transaction delete events. SQLite's triggers know no settings: one goes and comes back."""
+    """Let what runs inside, in a transaction, delete events."""
+    allow, refuse = _DROP_TRIGGER, _CREATE_TRIGGER
+    if connection.vendor == "postgresql":
+        allow, refuse = "SET LOCAL switchboard.purge = 'on'", "SET LOCAL switchboard.purge = 'off'"
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL switchboard.purge = 'on'")
-            yield
-            cursor.execute("SET LOCAL switchboard.purge = 'off'")
-        else:
-            cursor.execute(audit_triggers.SQLITE_ALLOW_DELETE)
-            yield
-            cursor.execute(audit_triggers.SQLITE_NO_DELETE)
+        cursor.execute(allow)
+        yield
+        cursor.execute(refuse)
 
 
 # --- Events for their own user ----------------------------------------------------------------------------------------
 
 PAGE = 50
-_STAFF_DOORS = (AuditEvent.Door.ADMIN, AuditEvent.Door.COMMAND)
-#: What of `data` is about the person; words and names of staff are not.
-_TOLD = ("amr", "changed", "count", "ended", "factor", "is_staff", "is_superuser", "kind", "pause_seconds", "why")
 
 
 def own_events(user: User, *, before: str = "") -> list[dict[str, Any]]:
     """The newest 50 events of the account, or those before the one whose `id` is given; BAD_CURSOR."""
-    rows = _rows(user)
+    rows = AuditEvent.objects.filter(user_id=user.pk).order_by("-id")
     if before:
         rows = rows.filter(pk__lt=cursors.read(before, of=_owner(user)))
     return [event_out(row, user) for row in rows[:PAGE]]
@@ -206,13 +156,22 @@ def own_events(user: User, *, before: str = "") -> list[dict[str, Any]]:
 
 def all_own_events(user: User) -> Iterator[list[dict[str, Any]]]:
     """All of them, newest first, a slice at a time."""
-    for rows in db.newest_first(_rows(user)):
+    for rows in db.newest_first(AuditEvent.objects.filter(user_id=user.pk)):
         yield [event_out(row, user) for row in rows]
 
 
 def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
-    """One event in the shape of the wire; without IP address and client where staff or the product acted."""
-    by = _by(row)
+    """One event in the shape of the wire; without IP address and client where staff or the product acted.
+
+    `by`: `staff`, `system`, `unknown` for a client that failed to authenticate, else `you`.
+    """
+    is_own = row.user_id is not None and row.actor == row.user_id.hex
+    if row.door in {AuditEvent.Door.SCHEDULE, AuditEvent.Door.IMPORT}:
+        by = "system"
+    elif row.event in OF_STAFF or (row.door in {AuditEvent.Door.ADMIN, AuditEvent.Door.COMMAND} and not is_own):
+        by = "staff"
+    else:
+        by = "you" if row.outcome == AuditEvent.Outcome.OK else "unknown"
     is_ours = by in {"staff", "system"}
     return {
         "id": cursors.make(row.pk, of=_owner(user)),
@@ -224,22 +183,8 @@ def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
         "ip": "" if is_ours else row.ip,
         "label": "" if is_ours else RequestInfo(user_agent=row.user_agent).client_name,
         "session_id": row.session_id.hex if row.session_id and not is_ours else None,
-        "data": {key: value for key, value in row.data.items() if key in _TOLD},
+        "data": {key: value for key, value in row.data.items() if key in _SHOWN},
     }
-
-
-def _by(row: AuditEvent) -> str:
-    """`staff`, `system`, `unknown` for a client that failed to authenticate, else `you`."""
-    if row.door in {AuditEvent.Door.SCHEDULE, AuditEvent.Door.IMPORT}:
-        return "system"
-    is_own = row.user_id is not None and row.actor == row.user_id.hex
-    if row.event in OF_STAFF or (row.door in _STAFF_DOORS and not is_own):
-        return "staff"
-    return "you" if row.outcome == AuditEvent.Outcome.OK else "unknown"
-
-
-def _rows(user: User) -> QuerySet[AuditEvent]:
-    return AuditEvent.objects.filter(user_id=user.pk).order_by("-id")
 
 
 def _owner(user: User) -> str:

@@ -1,11 +1,18 @@
-"""The end of an account: asked for by its owner, taken back for 30 days, then nothing tells who it was."""
+"""The end of an account: asked for by its owner, taken back for 30 days, then nothing tells who it was.
+
+And the end of all else that has expired: `purge` deletes it in slices, each a transaction of its own.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
@@ -15,8 +22,8 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
-from users.models import OneTimeToken, User
-from users.services import audit, one_time_tokens, rate_limits, security_mails, sessions, staff
+from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RefreshToken, User, UserSession
+from users.services import audit, rate_limits, security_mails, sessions, staff, tokens
 
 GRACE = timedelta(days=30)
 _UNDELETE = OneTimeToken.Purpose.UNDELETE
@@ -37,18 +44,13 @@ def request(user: User, *, actor: Actor) -> datetime:
     # Asked with the row in hand: of two calls at once the second finds its session ended.
     sessions.require_fresh(actor.request.session_id)
     now = timezone.now()
-    row.is_active, row.deactivated_at, row.deactivated_reason, row.delete_after_at = (
-        False,
-        now,
-        staff.DELETION_REQUESTED,
-        now + GRACE,
-    )
-    row.updated_by = row.pk.hex
+    row.is_active, row.deactivated_at, row.delete_after_at = False, now, now + GRACE
+    row.deactivated_reason, row.updated_by = staff.DELETION_REQUESTED, row.pk.hex
     row.save()
-    one_time_tokens.void(row, *_DYING)
+    tokens.void(row, *_DYING)
     ended = sessions.end_all_sessions(row.pk, reason="deleted")
     audit.record("user.deletion_requested", actor=actor.as_user(row), user=row, ended=ended)
-    link = one_time_tokens.issue(row, _UNDELETE, email=row.email, lasts=GRACE)
+    link = tokens.issue(row, _UNDELETE, email=row.email, lasts=GRACE)
     security_mails.deletion_scheduled(row, row=link, delete_after_at=row.delete_after_at)
     return row.delete_after_at
 
@@ -56,7 +58,7 @@ def request(user: User, *, actor: Actor) -> datetime:
 @transaction.atomic
 def undelete(*, token: str, actor: Actor) -> None:
     """Open the account again; UNDELETE_BAD_TOKEN."""
-    found = one_time_tokens.spend(token, _UNDELETE)
+    found = tokens.spend(token, _UNDELETE)
     if found is None or not take_back(found[1], actor=actor.as_user(found[1])):
         raise ProductError("UNDELETE_BAD_TOKEN", "The link is wrong, has been used or has expired.")
 
@@ -68,7 +70,7 @@ def take_back(user: User, *, actor: Actor) -> bool:
     staff.make_active(user)
     user.updated_by = actor.label
     user.save()
-    one_time_tokens.void(user, _UNDELETE)
+    tokens.void(user, _UNDELETE)
     audit.record("user.deletion_undone", actor=actor, user=user)
     return True
 
@@ -104,7 +106,9 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
     user.user_permissions.clear()
     audit.record("user.deleted", actor=_BY, user=user, why="requested")
     user.email = f"deleted-{user.pk.hex}@invalid"
-    _forget_in_history(user)
+    # The admin's history repeats the address in the name of what was changed.
+    about = Q(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
+    LogEntry.objects.filter(about).update(object_repr=str(user))
     user.first_name = user.last_name = user.language = ""
     user.set_unusable_password()
     user.is_staff = user.is_superuser = user.must_reset = False
@@ -114,7 +118,115 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
     return True
 
 
-def _forget_in_history(user: User) -> None:
-    """The admin's history repeats the address in the name of what was changed."""
-    about = Q(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
-    LogEntry.objects.filter(about).update(object_repr=str(user))
+# --- What else has expired --------------------------------------------------------------------------------------------
+
+_SLICE = 500
+_PURGE = Actor.schedule("purge_accounts")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Something that ends: how the old ones are found (in an order an index has), and how a slice of them goes."""
+
+    name: str
+    old: Callable[[datetime], QuerySet[Any]]
+    #: Takes the keys of a slice and the time; without it the rows are deleted and nothing else.
+    delete: Callable[[Sequence[Any], datetime], Any] | None = None
+
+
+def _counters(now: datetime) -> QuerySet[RateBucket]:
+    moment = int(now.timestamp() * 1000)
+    return RateBucket.objects.filter(reset_at__lt=moment, blocked_until__lt=moment).order_by("reset_at")
+
+
+def _delete_counters(keys: Sequence[Any], now: datetime) -> None:
+    # Neither one that is being counted in, nor one that counts again.
+    over = _counters(now).filter(pk__in=keys).select_for_update(skip_locked=True)
+    RateBucket.objects.filter(pk__in=list(over.values_list("pk", flat=True))).delete()
+
+
+def _sessions(now: datetime) -> QuerySet[UserSession]:
+    """Kept for longer than networks are known for (sign_in.py)."""
+    ended = Q(revoked_at__isnull=False) | Q(expires_at__lt=now)
+    return UserSession.objects.filter(ended, created_at__lt=now - timedelta(days=90)).order_by("created_at")
+
+
+def _refresh_tokens(now: datetime) -> QuerySet[RefreshToken]:
+    """Too old to be taken even if never used: a replay of one would be refused as expired."""
+    old = now - timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
+    # Keys grow with time, so the oldest few tell whether there is anything to do; the table has no other index.
+    newer = RefreshToken.objects.filter(created_at__gte=old).order_by("pk").values_list("pk", flat=True).first()
+    found = RefreshToken.objects.filter(created_at__lt=old).order_by("pk")
+    return found.filter(pk__lt=newer) if newer is not None else found
+
+
+def _delete_refresh_tokens(keys: Sequence[Any], now: datetime) -> None:
+    # What came after them stays: deleting a parent would take its successors along.
+    RefreshToken.objects.filter(parent__in=keys).update(parent=None)
+    RefreshToken.objects.filter(pk__in=keys).delete()
+
+
+def _unverified(now: datetime) -> QuerySet[User]:
+    """Registrations never verified, and not repeated for 30 days."""
+    old = now - timedelta(days=30)
+    registered = User.objects.filter(created_at__lt=old, created_by="register", is_active=True, is_staff=False)
+    theirs = registered.filter(email_verified_at=None, password_changed_at=None)
+    return theirs.exclude(registrations__created_at__gte=old).order_by("created_at")
+
+
+def _delete_users(keys: Sequence[Any], now: datetime) -> None:
+    for user in _unverified(now).select_for_update(of=("self",)).filter(pk__in=keys):
+        personal_data.forget_user(user)
+        audit.record("user.deleted", actor=_PURGE, user=user, why="never verified")
+        user.delete()
+
+
+def _events(now: datetime) -> QuerySet[AuditEvent]:
+    return AuditEvent.objects.filter(at__lt=now - timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)).order_by("at")
+
+
+def _delete_events(keys: Sequence[Any], now: datetime) -> None:
+    with audit.purging():
+        AuditEvent.objects.filter(pk__in=keys).delete()
+
+
+_DAY = timedelta(days=1)
+KINDS = (
+    # Looked at for a day after it has expired: "the link has been used" beats "no such link".
+    Kind("proofs", lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY).order_by("expires_at")),
+    Kind("counters", _counters, _delete_counters),
+    Kind("refresh tokens", _refresh_tokens, _delete_refresh_tokens),
+    Kind("sessions", _sessions),
+    Kind("enrolments", lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY)),
+    Kind("unverified accounts", _unverified, _delete_users),
+    Kind("deletions", due, carry_out),
+    Kind("audit events", _events, _delete_events),
+)
+
+
+def expired(now: datetime | None = None) -> dict[str, int]:
+    """How much of each kind is over."""
+    now = now or timezone.now()
+    return {kind.name: kind.old(now).order_by().count() for kind in KINDS}
+
+
+def purge(now: datetime | None = None) -> dict[str, int]:
+    """Delete all that is over; return how much of each kind."""
+    counts: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
+    for name, count in purge_slices(now or timezone.now()):
+        counts[name] += count
+    return dict(counts)
+
+
+def purge_slices(now: datetime) -> Iterator[tuple[str, int]]:
+    """The same slice by slice: what, and how many."""
+    for kind in KINDS:
+        while keys := list(kind.old(now).values_list("pk", flat=True)[:_SLICE]):
+            with transaction.atomic():
+                if kind.delete:
+                    kind.delete(keys, now)
+                else:
+                    kind.old(now).model._base_manager.filter(pk__in=keys).delete()
+            yield kind.name, len(keys)
+            if len(keys) < _SLICE:
+                break

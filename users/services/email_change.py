@@ -12,20 +12,13 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
-from users.services import audit, deletion, one_time_tokens, rate_limits, security_mails, sessions
+from users.services import audit, deletion, rate_limits, security_mails, sessions, tokens
 
 _CHANGE, _UNDO = OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.EMAIL_UNDO
 CONFIRM_WITHIN = timedelta(hours=24)
 UNDO_WITHIN = timedelta(days=7)
 #: Sent to the old address or waiting for it: void once the address is another.
-_DYING = (
-    _CHANGE,
-    OneTimeToken.Purpose.RESET,
-    OneTimeToken.Purpose.VERIFY,
-    OneTimeToken.Purpose.MFA_LOGIN,
-    OneTimeToken.Purpose.WEBAUTHN,
-    OneTimeToken.Purpose.ENROL,
-)
+_DYING = tuple(set(OneTimeToken.Purpose) - {_UNDO, OneTimeToken.Purpose.UNDELETE})
 
 
 def request(user: User, *, email: str, actor: Actor) -> None:
@@ -37,9 +30,7 @@ def request(user: User, *, email: str, actor: Actor) -> None:
     sessions.require_fresh(actor.request.session_id)
     if email == user.email:
         raise ProductError("EMAIL_CHANGE_SAME_ADDRESS", "This is the address of the account already.")
-    rate_limits.count_mail(actor)
-    if block := rate_limits.reserve(*(limit.of("email_change", user.email) for limit in rate_limits.MAIL)):
-        raise rate_limits.too_many(block)
+    rate_limits.require_mail("email_change", user.email, actor=actor)
     if rate_limits.may_mail("email_change_confirm", email):
         _send_link(user, email, actor)
 
@@ -47,15 +38,10 @@ def request(user: User, *, email: str, actor: Actor) -> None:
 @transaction.atomic
 def _send_link(user: User, email: str, actor: Actor) -> None:
     row = User.objects.select_for_update().get(pk=user.pk)
-    one_time_tokens.void(row, _CHANGE)
+    tokens.void(row, _CHANGE)
     # Made for a taken address, too: what is kept of this account must not tell the one from the other.
-    link = one_time_tokens.issue(
-        row,
-        _CHANGE,
-        email=email,
-        lasts=CONFIRM_WITHIN,
-        session=actor.request.session_id.hex if actor.request.session_id else "",
-    )
+    session = actor.request.session_id.hex if actor.request.session_id else ""
+    link = tokens.issue(row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, session=session)
     audit.record("email.change_requested", actor=actor, user=row)
     owner = User.objects.filter(email=email).first()
     if owner is None or _is_unverified_registration(owner):
@@ -78,14 +64,13 @@ def confirm(*, token: str, actor: Actor) -> None:
 @transaction.atomic
 def _confirm(token: str, actor: Actor) -> None:
     link, user = _spend(token, _CHANGE)
-    if not user.is_active:
-        raise _bad_token()
     old = user.email
-    if old == link.email:
+    if not user.is_active or old == link.email:
         raise _bad_token()
     _move(user, link.email, actor)
-    back = one_time_tokens.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
-    ended = sessions.end_all_sessions(user.pk, reason="email", keep=_session_of(link))
+    back = tokens.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
+    asked_in = link.payload.get("session")
+    ended = sessions.end_all_sessions(user.pk, reason="email", keep=uuid.UUID(asked_in) if asked_in else None)
     audit.record("email.changed", actor=actor.as_user(user), user=user, ended=ended)
     security_mails.email_change_notice(user, row=back, new_email=user.email, old_email=old)
     security_mails.email_changed(user, to=user.email)
@@ -106,7 +91,7 @@ def undo(*, token: str, actor: Actor) -> None:
 def _undo(token: str, actor: Actor) -> None:
     link, user = _spend(token, _UNDO)
     # Whoever changed it to yet another address must not bring back the one in between.
-    one_time_tokens.void(user, _UNDO, since=link.created_at)
+    tokens.void(user, _UNDO, since=link.created_at)
     if user.email != link.email:
         _move(user, link.email, actor)
     actor = actor.as_user(user)
@@ -118,7 +103,7 @@ def _undo(token: str, actor: Actor) -> None:
 
 def _spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, User]:
     """The row and its person, locked; of several at once the first one has it."""
-    found = one_time_tokens.spend(token, purpose)
+    found = tokens.spend(token, purpose)
     if found is None:
         raise _bad_token()
     return found
@@ -134,7 +119,7 @@ def _move(user: User, email: str, actor: Actor) -> None:
     rate_limits.end_pause(user.email)
     user.email, user.email_verified_at, user.updated_by = email, timezone.now(), user.pk.hex
     user.save(update_fields=["email", "email_verified_at", "updated_by", "updated_at"])
-    one_time_tokens.void(user, *_DYING)
+    tokens.void(user, *_DYING)
 
 
 def _is_unverified_registration(holder: User) -> bool:
@@ -146,11 +131,6 @@ def _is_unverified_registration(holder: User) -> bool:
         and holder.is_active
         and not holder.is_staff
     )
-
-
-def _session_of(link: OneTimeToken) -> uuid.UUID | None:
-    value = link.payload.get("session")
-    return uuid.UUID(value) if value else None
 
 
 def _bad_token() -> ProductError:

@@ -22,9 +22,7 @@ def _fernet(explicit: tuple[str, ...], secret: str, fallbacks: tuple[str, ...]) 
 def _current() -> MultiFernet:
     """USERS_ENCRYPTION_KEYS, else keys derived from USERS_TOKEN_SECRET: the first writes, all read."""
     return _fernet(
-        tuple(settings.USERS_ENCRYPTION_KEYS),
-        settings.USERS_TOKEN_SECRET,
-        tuple(settings.USERS_TOKEN_SECRET_FALLBACKS),
+        tuple(settings.USERS_ENCRYPTION_KEYS), settings.USERS_TOKEN_SECRET, tuple(settings.USERS_TOKEN_SECRET_FALLBACKS)
     )
 
 

@@ -1,4 +1,5 @@
-"""The one place where passwords are hashed and compared: a small pool of threads, with a bounded queue in front.
+"""Password hashes: Argon2id for everything new, bcrypt for rows that came with the seed. All are made and compared in
+one small pool of threads, with a bounded queue in front.
 
 A hash costs 25 ms of a core on purpose. In the pool it never stops the event loop, never holds a lane or a database
 connection, and never takes more memory than workers x 19 MiB.
@@ -14,16 +15,54 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
+from unicodedata import normalize
 
+import bcrypt
 from django.conf import settings
-from django.contrib.auth.hashers import check_password, get_hasher, identify_hasher, is_password_usable, make_password
+from django.contrib.auth.hashers import (
+    Argon2PasswordHasher,
+    BCryptPasswordHasher,
+    check_password,
+    get_hasher,
+    identify_hasher,
+    is_password_usable,
+    make_password,
+)
 
 from lib.errors import ProductError
-from users.hashers import one_spelling
 from users.models import User
 
+#: Beyond it nothing is respelt: putting the marks of a long text in order takes quadratic time.
+_LONGEST = 4096
 _RECOUNT_SECONDS = 600
+
+
+def one_spelling(password: str) -> str:
+    """NFC (NIST SP 800-63B-4, 3.1.1.2): a Mac may type `é` as two characters where other keyboards type one."""
+    return password if len(password) > _LONGEST else normalize("NFC", password)
+
+
+class Argon2idHasher(Argon2PasswordHasher):
+    """For all that is new: 19 MiB and two passes (OWASP); Django's 100 MiB would let a few sign-ins fill a server."""
+
+    memory_cost = settings.USERS_ARGON2_MEMORY
+    time_cost = settings.USERS_ARGON2_TIME
+    parallelism = settings.USERS_ARGON2_PARALLELISM
+
+    def encode(self, password: str, salt: str) -> str:
+        return str(super().encode(one_spelling(password), salt))
+
+
+class SeedBcryptHasher(BCryptPasswordHasher):
+    """Reads `bcrypt$$2b$…`. bcrypt has always ignored what lies beyond 72 bytes; since version 5 the library raises."""
+
+    def verify(self, password: str, encoded: str) -> bool:
+        algorithm, stored = encoded.split("$", 1)
+        try:
+            return algorithm == self.algorithm and bcrypt.checkpw(password.encode()[:72], stored.encode("ascii"))
+        except ValueError:
+            return False  # a malformed row is a wrong password, not an error page
 
 
 @dataclass(frozen=True)
@@ -36,10 +75,9 @@ class Checked:
 
 class _Pool:
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(
-            settings.USERS_HASH_WORKERS, thread_name_prefix="hash", initializer=_be_polite
-        )
-        self._places = threading.BoundedSemaphore(settings.USERS_HASH_WORKERS + settings.USERS_HASH_QUEUE)
+        workers = settings.USERS_HASH_WORKERS
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="hash", initializer=_be_polite)
+        self._places = threading.BoundedSemaphore(workers + settings.USERS_HASH_QUEUE)
 
     def submit(self, call: Callable[..., Any], *args: Any) -> "Future[Any]":
         if not self._places.acquire(blocking=False):
@@ -70,19 +108,17 @@ def make(password: str) -> str:
 
 
 async def amake(password: str, salt: str | None = None) -> str:
-    """`make` for those who await it, with a salt of their own if need be."""
+    """`make`, awaited; with a `salt` of the caller's if need be."""
     return str(await asyncio.wrap_future(_pool().submit(make_password, password, salt)))
 
 
 def check(password: str, encoded: str) -> Checked:
     """Compare with a stored hash, or with a decoy from `decoy()`, in the pool; ProductError BUSY (503)."""
-    result: Checked = _pool().submit(_check, password, encoded).result()
-    return result
+    return cast(Checked, _pool().submit(_check, password, encoded).result())
 
 
 async def acheck(password: str, encoded: str) -> Checked:
-    result: Checked = await asyncio.wrap_future(_pool().submit(_check, password, encoded))
-    return result
+    return cast(Checked, await asyncio.wrap_future(_pool().submit(_check, password, encoded)))
 
 
 def _check(password: str, encoded: str) -> Checked:
@@ -92,7 +128,7 @@ def _check(password: str, encoded: str) -> Checked:
     try:
         matched = next((text for text in spellings if check_password(text, encoded)), None)
     except ValueError:
-        return Checked(False)  # an unreadable hash lets nobody in
+        return Checked(False)  # an unreadable hash
     if matched is None:
         return Checked(False)
     used, preferred = identify_hasher(encoded), get_hasher("default")
@@ -109,11 +145,11 @@ def is_comparable(encoded: str) -> bool:
 def decoy(email: str) -> str:
     """A hash no password matches, for addresses without account: the refusal then takes as long as a real one.
 
-    While imported bcrypt rows remain, an address gets bcrypt or Argon2id by a coin of its own, weighted by their share.
+    While imported bcrypt rows remain, an address gets bcrypt or Argon2id, always the same, by their share.
     """
     mac = hmac.new(settings.SECRET_KEY.encode(), b"decoy|" + email.encode(), sha256).digest()
-    coin = int.from_bytes(mac[:8], "big") / 2**64
-    return _decoy("bcrypt" if coin < _bcrypt_share() else "argon2")
+    share = int.from_bytes(mac[:8], "big") / 2**64
+    return _decoy("bcrypt" if share < _bcrypt_share() else "argon2")
 
 
 @cache

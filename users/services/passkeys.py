@@ -31,7 +31,7 @@ from webauthn.registration.verify_registration_response import VerifiedRegistrat
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
-from users.services import audit, one_time_tokens, rate_limits, second_factors, sessions, tokens
+from users.services import audit, rate_limits, second_factors, sessions, tokens
 
 LIFETIME = timedelta(minutes=5)
 _WEBAUTHN = OneTimeToken.Purpose.WEBAUTHN
@@ -246,7 +246,7 @@ def _is_handle_of(device: MfaDevice, credential: dict[str, Any], *, is_needed: b
 
 
 def _begin(user: User | None, kind: str, **payload: str) -> OneTimeToken:
-    return one_time_tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": kind, **payload})
+    return tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": kind, **payload})
 
 
 def _token(row: OneTimeToken) -> str:
@@ -255,8 +255,8 @@ def _token(row: OneTimeToken) -> str:
 
 def _spent(token: str, kind: str) -> OneTimeToken | None:
     """The ceremony a token stands for, spent by this call; None when it is not one, is over or was answered."""
-    row = one_time_tokens.find(token, _WEBAUTHN)
-    return row if row and row.payload.get("for") == kind and one_time_tokens.use_up(row) else None
+    row = tokens.find(token, _WEBAUTHN)
+    return row if row and row.payload.get("for") == kind and tokens.use_up(row) else None
 
 
 def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:

@@ -16,7 +16,7 @@ from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 
 from lib.errors import ProductError
-from users.hashers import one_spelling
+from users.services.hashing import one_spelling
 
 MIN_LENGTH = 8
 NIST_MIN_LENGTH = 15
@@ -175,10 +175,7 @@ _KEYS = ("`1234567890-=", " qwertyuiop[]\\", " asdfghjkl;'", " zxcvbnm,./")
 
 _UNSHIFTED = str.maketrans('~!@#$%^&*()_+{}|:"<>?', "`1234567890-=[]\\;',./")
 #: Two readings, since `1` and `!` stand for an i and for an l.
-_READINGS = (
-    str.maketrans("@4301!|$57+89(", "aaeoiiissttbgc"),
-    str.maketrans("@4301!|$57+89(", "aaeolllssttbgc"),
-)
+_READINGS = (str.maketrans("@4301!|$57+89(", "aaeoiiissttbgc"), str.maketrans("@4301!|$57+89(", "aaeolllssttbgc"))
 _MARKS = {"!": 0.6, "@": 0.8, "#": 0.8, "$": 0.8, ".": 0.8, "*": 0.8, "?": 0.8, "-": 0.8, "_": 0.8, " ": 0.8, "1": 0.7}
 
 _ONE_CHARACTER_OFTEN = re.compile(r"(.)\1{3,}", re.DOTALL)

@@ -1,13 +1,14 @@
-"""A new password: by a mailed link when the old one is forgotten, or with the current one."""
+"""A new password: by a mailed link when the old one is forgotten, with the current one, or by an invitation."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from lib.actors import Actor
@@ -18,10 +19,8 @@ from users.models import MfaDevice, OneTimeToken, User
 from users.notifications import printed_name
 from users.services import (
     audit,
-    one_time_tokens,
     password_strength,
     rate_limits,
-    reauthentication,
     second_factors,
     security_mails,
     sessions,
@@ -39,17 +38,21 @@ def forgot(*, email: str, actor: Actor) -> str:
 
     TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
     """
-    typed, email = email, normal_email(email)
-    now = timezone.now()
+    now, account = timezone.now(), User.objects.of_address(email)
+    email = normal_email(email)
     rate_limits.count_mail(actor)
     may_mail = rate_limits.may_mail("forgot_password", email)
+    row: OneTimeToken | None
     with transaction.atomic():
-        user = User.objects.of_address(typed).select_for_update().filter(is_active=True).first()
+        user = account.select_for_update().filter(is_active=True).first()
         if user is None:
             return tokens.decoy_token(_RESET, email, now)
         if may_mail:
             audit.record("password.reset_requested", actor=actor, user=user)
-        row = send_link(user) if may_mail else _newest(user, now)
+            row = send_link(user)
+        else:
+            links = OneTimeToken.open(now).filter(user=user, purpose=_RESET)
+            row = links.order_by("-created_at").first()
     return (row and tokens.one_time_token(row)) or tokens.decoy_token(_RESET, email, now)
 
 
@@ -58,26 +61,18 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
 
     `is_first` tells the person of a verified address why it has no password yet.
     """
-    one_time_tokens.void(user, _RESET)
+    tokens.void(user, _RESET)
     lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
-    row = one_time_tokens.issue(user, _RESET, email=user.email, lasts=lasts)
+    row = tokens.issue(user, _RESET, email=user.email, lasts=lasts)
     outbox.queue(
         "users.forgot_password",
         to=user.email,
         user=user,
-        context={
-            "first_name": printed_name(user),
-            "token_id": row.pk.hex,
-            **({"is_first": True} if is_first else {}),
-        },
+        context={"first_name": printed_name(user), "token_id": row.pk.hex, **({"is_first": True} if is_first else {})},
         language=user.language or None,
         event_key=f"users.forgot_password:{row.pk.hex}",
     )
     return row
-
-
-def _newest(user: User, now: datetime) -> OneTimeToken | None:
-    return OneTimeToken.open(now).filter(user=user, purpose=_RESET).order_by("-created_at").first()
 
 
 def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
@@ -85,7 +80,7 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
 
     Raises RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD.
     """
-    row = one_time_tokens.find(token, _RESET)
+    row = tokens.find(token, _RESET)
     if row is None or normal_email(row.email) != normal_email(email):
         raise _bad_token()
     has_factor = MfaDevice.objects.filter(user=row.user_id, confirmed_at__isnull=False).exists()
@@ -97,7 +92,7 @@ def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
 def reset(row: OneTimeToken, *, password_hash: str, actor: Actor) -> None:
     """Spend the link and set the password; every session ends and the pause is lifted."""
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    if not one_time_tokens.use_up(row) or user.email != row.email or not user.is_active:
+    if not tokens.use_up(row) or user.email != row.email or not user.is_active:
         raise _bad_token()
     set_password(user, password_hash, event="password.reset", actor=replace(actor, user=user, label="reset"))
 
@@ -116,14 +111,14 @@ def change(
 
 def set_password(user: User, password_hash: str, *, event: str, actor: Actor, keep: uuid.UUID | None = None) -> int:
     """The new password of a locked row: open links and waiting sign-ins die, sessions but the one to `keep` end, the
-    pause is lifted, the owner is told. Return how many sessions ended."""
+    pause is lifted, the owner is mailed. Return how many sessions ended."""
     now = timezone.now()
     user.password = password_hash
     user.password_changed_at = now
     user.must_reset = False
     user.updated_by = actor.label
     user.save()
-    one_time_tokens.void(user, *_DYING)
+    tokens.void(user, *_DYING)
     rate_limits.end_pause(user.email)
     ended = sessions.end_all_sessions(user.pk, reason="password", keep=keep)
     audit.record(event, actor=actor, user=user, ended=ended)
@@ -137,22 +132,18 @@ def _bad_token() -> ProductError:
     )
 
 
-# --- Change -----------------------------------------------------------------------------------------------------------
+# --- With the current one ---------------------------------------------------------------------------------------------
 
 
 def begin_change(user: User, *, new_password: str, actor: Actor) -> sign_in.Attempt:
     """Look at the new password, then count a try at the current one like a sign-in.
 
-    Compare with `encoded`, then call `reauthentication.check`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken
+    Compare with `encoded`, then call `sign_in.check_own`. Raises CHANGE_PASSWORD_INVALID_PASSWORD with the broken
     rule; PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
     """
-    password_strength.check(
-        new_password,
-        email=user.email,
-        code="CHANGE_PASSWORD_INVALID_PASSWORD",
-        has_factor=second_factors.has_factor(user),
-    )
-    return reauthentication.begin(user, actor=actor)
+    code, has_factor = "CHANGE_PASSWORD_INVALID_PASSWORD", second_factors.has_factor(user)
+    password_strength.check(new_password, email=user.email, code=code, has_factor=has_factor)
+    return sign_in.begin_own(user, actor=actor)
 
 
 def finish_change(
@@ -160,6 +151,48 @@ def finish_change(
 ) -> None:
     """Set the new password; the other sessions end. PASSWORD_WRONG when it has changed since the comparison."""
     actor = actor.as_user(user)
-    changed = change(user, password_hash=password_hash, compared=attempt.encoded, actor=actor, keep=keep)
-    if changed is None:
-        raise reauthentication.wrong()
+    if change(user, password_hash=password_hash, compared=attempt.encoded, actor=actor, keep=keep) is None:
+        raise sign_in.wrong_password()
+
+
+# --- Invitations of staff: the link sets a password and a second factor up, in the admin ------------------------------
+
+_ENROL = OneTimeToken.Purpose.ENROL
+
+
+@transaction.atomic
+def invitation_link(user: User) -> str:
+    """An address of the admin, good once and for 24 hours; the ones before it die."""
+    tokens.void(user, _ENROL)
+    row = tokens.issue(user, _ENROL, email=user.email, lasts=timedelta(hours=24))
+    return settings.BASE_URL + reverse("admin:enrol", args=[tokens.one_time_token(row)])
+
+
+def check_invitation(token: str) -> OneTimeToken:
+    """The row a link proves, still unspent: opening the link spends nothing. ENROL_BAD_TOKEN."""
+    found = tokens.find(token, _ENROL)
+    row = find_invitation(found.pk) if found else None
+    if row is None:
+        raise _bad_invitation()
+    return row
+
+
+def find_invitation(row_id: uuid.UUID | None) -> OneTimeToken | None:
+    """The row of a link that is still good, with its `user`: active staff, at the address the link was made for."""
+    found = OneTimeToken.open(timezone.now()).filter(pk__in=[row_id], purpose=_ENROL)
+    row = found.filter(user__is_active=True, user__is_staff=True).select_related("user").first()
+    return row if row and row.user and row.user.email == row.email else None
+
+
+@transaction.atomic
+def redeem_invitation(row: OneTimeToken, *, password_hash: str, actor: Actor) -> User:
+    """Spend the link and set the password, which ends every session; ENROL_BAD_TOKEN."""
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    if not tokens.use_up(row) or not (user.is_active and user.is_staff) or user.email != row.email:
+        raise _bad_invitation()
+    set_password(user, password_hash, event="password.reset", actor=actor.as_user(user))
+    return user
+
+
+def _bad_invitation() -> ProductError:
+    return ProductError("ENROL_BAD_TOKEN", "The link is wrong, has been used or has expired.")

@@ -60,10 +60,6 @@ def export(user: User, *, actor: Actor, reason: str = "") -> Iterator[str]:
     return _pieces(row, timezone.now())
 
 
-def filename(now: datetime) -> str:
-    return f"switchboard-export-{now:%Y-%m-%d}.json"
-
-
 def _pieces(user: User, now: datetime) -> Iterator[str]:
     yield f'{{"format": {_FORMAT}, "exported_at": {_json(now)}'
     for name, value in _facts(user):

@@ -83,6 +83,10 @@ PASSKEY_IP = Limit("passkey_ip", 100, window=5 * _MINUTE)
 #: Refreshes of one session.
 REFRESH = Limit("refresh", 120, window=5 * _MINUTE)
 
+_PASSWORDS = (LOGIN.scope, LOGIN_ACCOUNT.scope, LOGIN_DEVICE.scope)
+_PAUSING = (*_PASSWORDS, FACTOR.scope)
+
+# By hand, because every sign-in, refresh and mail is counted (`make bench-accounts`), and the ORM knows no such upsert.
 # Counting, forgetting and pausing in one atomic statement: parallel tries cannot pass a check that comes before it.
 # A blocked bucket is left untouched and missing from the answer; where one is blocked at the outset, none is touched.
 _RESERVE = """
@@ -100,7 +104,7 @@ ON CONFLICT (key) DO UPDATE SET (count, blocked_until, reset_at, at) = (
   CASE WHEN b.slides OR b.reset_at <= excluded.at THEN excluded.reset_at ELSE b.reset_at END,
   excluded.at)
 WHERE b.blocked_until <= excluded.at
-RETURNING key, count, blocked_until
+RETURNING key, blocked_until
 """
 _ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
@@ -131,7 +135,6 @@ class Block:
 class Pass:
     """A counted try; `pause_seconds` is how long its failing would pause what it counts for."""
 
-    counts: dict[str, int]
     pause_seconds: int
 
 
@@ -163,9 +166,9 @@ def reserve(*buckets: Bucket) -> Block | None:
 
 
 def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) -> Pass | Block:
-    """`reserve` for those who want to know how often they may go on, or whether what led to the block is over."""
+    """`reserve` for those who want to know what a failure leads to, or whether what led to the block is over."""
     if not buckets:
-        return Pass({}, 0)
+        return Pass(0)
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
     for _ in range(_TRIES):
@@ -181,14 +184,19 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
 def _count(ordered: Sequence[Bucket], now: int) -> Pass | None:
     """Count one try in each; None, and nothing counted, when one of them is blocked."""
     keys = [bucket.key for bucket in ordered]
-    values: list[Any] = [*(value for bucket in ordered for value in _row(bucket, now)), *keys, now]
+    values: list[Any] = []
+    for key, limit in ((bucket.key, bucket.limit) for bucket in ordered):
+        reset_at, pause = now + limit.window * 1000, limit.pause * 1000
+        blocked_until = 0 if limit.max_count > 1 else now + pause if pause else reset_at
+        values += (key, limit.scope, 1, blocked_until, reset_at)
+        values += (limit.max_count, pause, limit.doublings, limit.slides, now)
+    values += (*keys, now)
     with connection.cursor() as cursor:
         cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks(keys)), values)
-        counted = {bytes(key): (count, blocked_until) for key, count, blocked_until in cursor.fetchall()}
+        counted = {bytes(key): blocked_until for key, blocked_until in cursor.fetchall()}
     if len(counted) == len(ordered):
-        pause = max((until - now for _, until in counted.values() if until), default=0)
-        return Pass({bucket.limit.scope: counted[bucket.key][0] for bucket in ordered}, _seconds(pause))
-    give_back(*(bucket for bucket in ordered if bucket.key in counted))
+        return Pass(_seconds(max((until - now for until in counted.values() if until), default=0)))
+    settle(given_back=[bucket for bucket in ordered if bucket.key in counted])
     return None
 
 
@@ -214,18 +222,8 @@ def is_blocked(bucket: Bucket) -> bool:
     return RateBucket.objects.filter(pk=bucket.key, blocked_until__gt=_milliseconds(timezone.now())).exists()
 
 
-def forget(*buckets: Bucket) -> None:
-    """Empty the buckets: the person has shown who they are."""
-    settle(forgotten=buckets)
-
-
-def give_back(*buckets: Bucket) -> None:
-    """The counted try was never made."""
-    settle(given_back=buckets)
-
-
 def settle(*, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = ()) -> None:
-    """Empty the first and take one try back from the others, by one statement."""
+    """Empty the first, whose person has shown who they are; take back one try of the others. By one statement."""
     keys = [bucket.key for bucket in (*forgotten, *given_back)]
     if not keys:
         return
@@ -249,10 +247,6 @@ def end_pause(email: str, *, factors: bool = False) -> None:
     RateBucket.objects.filter(key__in=list(held)).delete()
 
 
-_PASSWORDS = (LOGIN.scope, LOGIN_ACCOUNT.scope, LOGIN_DEVICE.scope)
-_PAUSING = (*_PASSWORDS, FACTOR.scope)
-
-
 def is_paused(email: str) -> bool:
     """Whether signing in to this account is paused, from wherever."""
     return bool(paused([email]))
@@ -264,9 +258,8 @@ def paused(emails: Sequence[str]) -> set[str]:
     if not by_account:
         return set()
     ranges = [_range(account) for account in by_account]
-    blocked = RateBucket.objects.filter(
-        reduce(or_, ranges), scope__in=_PAUSING, blocked_until__gt=_milliseconds(timezone.now())
-    )
+    now = _milliseconds(timezone.now())
+    blocked = RateBucket.objects.filter(reduce(or_, ranges), scope__in=_PAUSING, blocked_until__gt=now)
     return {by_account[bytes(key)[:_HALF]] for key in blocked.values_list("key", flat=True)}
 
 
@@ -276,16 +269,6 @@ def _range(account: bytes) -> Q:
 
 def _account(email: str) -> bytes:
     return tokens.subject_mac("account", normal_email(email))[:_HALF]
-
-
-def _row(bucket: Bucket, now: int) -> tuple[object, ...]:
-    limit = bucket.limit
-    reset_at, pause = now + limit.window * 1000, limit.pause * 1000
-    blocked_until = 0 if limit.max_count > 1 else now + pause if pause else reset_at
-    return (
-        *(bucket.key, limit.scope, 1, blocked_until, reset_at),
-        *(limit.max_count, pause, limit.doublings, limit.slides, now),
-    )
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -302,15 +285,11 @@ def count_mail(actor: Actor) -> None:
 
 def may_mail(kind: str, email: str) -> bool:
     """Whether one more mail of this kind may go to the address; beyond it callers are answered alike."""
-    return _reserve(kind, email) is None
+    return reserve(*(limit.of(kind, email) for limit in MAIL)) is None
 
 
 def require_mail(kind: str, email: str, *, actor: Actor) -> None:
-    """Count a mail that staff ask for, by the same counters; TOO_MANY_REQUESTS (429)."""
+    """Count a mail that is asked for openly, by the same counters; TOO_MANY_REQUESTS (429)."""
     count_mail(actor)
-    if block := _reserve(kind, email):
+    if block := reserve(*(limit.of(kind, email) for limit in MAIL)):
         raise too_many(block)
-
-
-def _reserve(kind: str, email: str) -> Block | None:
-    return reserve(*(limit.of(kind, email) for limit in MAIL))

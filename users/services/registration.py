@@ -95,9 +95,13 @@ def _register(email: str, pending: Registration, actor: Actor, held: str) -> uui
     if user is None:
         user = User(email=email, created_by="register")
     elif user.is_verified:
-        if settings.USERS_REGISTER_ENUMERATION == "safe":
-            return _answer_owner(user, actor)
-        raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
+        if settings.USERS_REGISTER_ENUMERATION != "safe":
+            raise ProductError("REGISTER_USER_ALREADY_EXISTS", "A user with this address exists.", nested=True)
+        audit.record("user.registered", actor=actor, user=user, outcome="refused", why="exists")
+        if rate_limits.may_mail("already_registered", user.email):
+            security_mails.already_registered(user, info=actor.request)
+        # An id that no account has.
+        return uuid.UUID(bytes=tokens.subject_mac("decoy id", user.email)[:16], version=4)
     else:
         pending.is_contested = is_contested(user)
         if earlier := _proved(user, held):
@@ -123,14 +127,6 @@ def _proved(user: User, held: str) -> Registration | None:
     return user.registrations.filter(pk__in=[tokens.registration_id(held)]).first()
 
 
-def _answer_owner(user: User, actor: Actor) -> uuid.UUID:
-    """Mail the owner that the address was to be registered again; return an id that no account has."""
-    audit.record("user.registered", actor=actor, user=user, outcome="refused", why="exists")
-    if rate_limits.may_mail("already_registered", user.email):
-        security_mails.already_registered(user, info=actor.request)
-    return uuid.UUID(bytes=tokens.subject_mac("decoy id", user.email)[:16], version=4)
-
-
 def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
     """Mail a code to an unverified, active account; every address gets the same kind of answer.
 
@@ -150,7 +146,11 @@ def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
         if may_mail:
             _send_code(row, user, now)
         else:
-            _drop_without_mail(user)
+            # Bound what a caller may have written without a mail; the mails have limits of their own.
+            rows = OneTimeToken.objects.filter(user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None)
+            unmailed = rows.filter(registration=None, code_serial=0)
+            newest = unmailed.order_by("-created_at").values_list("pk", flat=True)[:_KEPT_WITHOUT_MAIL]
+            unmailed.exclude(pk__in=list(newest)).delete()
         return Requested(tokens.one_time_token(row) or "", next(iter(_codes(user, now)), None))
 
 
@@ -163,7 +163,7 @@ def send_code(user: User) -> None:
 def _open_row(user: User, registration: Registration | None, now: datetime) -> OneTimeToken:
     """The verification row of a proved registration; without one a new row each time.
 
-    Nobody else gets the token of such a row, so nobody else can use up its attempts or have its code replaced.
+    No one else gets the token of such a row, so no one else can use up its attempts or have its code replaced.
     """
     key_id = tokens.one_time_key_id(OneTimeToken.Purpose.VERIFY)
     if registration is not None:
@@ -179,15 +179,6 @@ def _open_row(user: User, registration: Registration | None, now: datetime) -> O
         key_id=key_id,
         expires_at=now + timedelta(seconds=settings.USERS_VERIFICATION_LIFETIME_SECONDS),
     )
-
-
-def _drop_without_mail(user: User) -> None:
-    """Bound what a caller may have written without a mail; the mails have limits of their own."""
-    rows = OneTimeToken.objects.filter(
-        user=user, purpose=OneTimeToken.Purpose.VERIFY, used_at=None, registration=None, code_serial=0
-    )
-    newest = rows.order_by("-created_at").values_list("pk", flat=True)[:_KEPT_WITHOUT_MAIL]
-    rows.exclude(pk__in=list(newest)).delete()
 
 
 def _codes(user: User, now: datetime) -> list[str]:
@@ -226,33 +217,26 @@ def verify(*, token: str, code: str, actor: Actor, held: str = "") -> None:
     Raises:
         VERIFY_USER_BAD_TOKEN (400): anything else.
     """
-    row_id = tokens.one_time_id(token)
-    row = _count_attempt(row_id) if row_id else None
+    bad_token = ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
+    # Counted before comparing, committed on its own: parallel tries are all counted, and none past the last.
+    rows = OneTimeToken.objects.filter(pk__in=[tokens.one_time_id(token)], purpose=OneTimeToken.Purpose.VERIFY)
+    open_rows = rows.filter(used_at=None, expires_at__gt=timezone.now())
+    counted = open_rows.filter(attempts__lt=settings.USERS_CODE_MAX_ATTEMPTS).update(attempts=F("attempts") + 1)
+    row = rows.select_related("user", "registration").first() if counted else None
     user = row.user if row else None
     if row is None or user is None:
-        raise _bad_token()
+        raise bad_token
     proved = row.registration or _proved(user, held)
     # Beyond the wrong codes of a day a proved registration's own code is still good, but for nobody's password: a
     # stranger who proves a registration of his own and goes on guessing must win nothing.
     is_flooded = rate_limits.reserve(rate_limits.CODE.of(row.email)) is not None
     if not _is_right(row, user, token, code, own_only=is_flooded) or (is_flooded and proved is None):
         audit.record("user.verified", actor=actor, user=user, outcome="failed")
-        raise _bad_token()
+        raise bad_token
     if not is_flooded:
-        rate_limits.give_back(rate_limits.CODE.of(row.email))
-    _verify(row, proved, actor, keeps_password=not is_flooded)
-
-
-def _bad_token() -> ProductError:
-    return ProductError("VERIFY_USER_BAD_TOKEN", "The code or the token is wrong or has expired.")
-
-
-def _count_attempt(row_id: uuid.UUID) -> OneTimeToken | None:
-    """Count before comparing, committed on its own: parallel tries are all counted, and none past the last."""
-    open_rows = OneTimeToken.open(timezone.now()).filter(pk=row_id, purpose=OneTimeToken.Purpose.VERIFY)
-    counted = open_rows.filter(attempts__lt=settings.USERS_CODE_MAX_ATTEMPTS).update(attempts=F("attempts") + 1)
-    found = OneTimeToken.objects.select_related("user", "registration").filter(pk=row_id)
-    return found.first() if counted else None
+        rate_limits.settle(given_back=[rate_limits.CODE.of(row.email)])
+    if not _verify(row, proved, actor, keeps_password=not is_flooded):
+        raise bad_token
 
 
 def _is_right(row: OneTimeToken, user: User, token: str, code: str, *, own_only: bool) -> bool:
@@ -267,12 +251,12 @@ def _is_right(row: OneTimeToken, user: User, token: str, code: str, *, own_only:
 
 
 @transaction.atomic
-def _verify(row: OneTimeToken, proved: Registration | None, actor: Actor, *, keeps_password: bool) -> None:
+def _verify(row: OneTimeToken, proved: Registration | None, actor: Actor, *, keeps_password: bool) -> bool:
+    """Spend the row and verify its account; False when another call came first."""
     now = timezone.now()
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
-    spent = OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now)
-    if not spent or user.is_verified or not user.is_active:
-        raise _bad_token()
+    if user.is_verified or not user.is_active or not tokens.use_up(row):
+        return False
     pending = _registration_of_reader(user, proved) if keeps_password else None
     # A password set by a mailed link since then is newer.
     if pending and (user.password_changed_at is None or pending.created_at > user.password_changed_at):
@@ -286,6 +270,7 @@ def _verify(row: OneTimeToken, proved: Registration | None, actor: Actor, *, kee
     forget_registrations(user, keep=row)
     audit.record("user.verified", actor=actor, user=user)
     welcome(user)
+    return True
 
 
 def _registration_of_reader(user: User, proved: Registration | None) -> Registration | None:

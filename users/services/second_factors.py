@@ -20,7 +20,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import whole_number
 from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
-from users.services import audit, encryption, one_time_tokens, rate_limits, security_mails, sessions, tokens
+from users.services import audit, encryption, rate_limits, security_mails, sessions, tokens
 
 TOTP, WEBAUTHN, RECOVERY = "totp", "webauthn", "recovery"
 #: How each is named in `amr` (RFC 8176).
@@ -119,7 +119,7 @@ def confirm_totp(
     counted = count_try(user)
     if not _is_totp(device, code):
         raise bad_code(user, counted, method=TOTP, actor=actor)
-    rate_limits.forget(rate_limits.FACTOR.of(user.email))
+    rate_limits.settle(forgotten=[rate_limits.FACTOR.of(user.email)])
     return take_into_use(device, actor=actor, keep=keep, is_first=is_first)
 
 
@@ -191,7 +191,7 @@ def check_code(user: User, *, method: str, code: str, actor: Actor) -> str:
     counted = count_try(user)
     if not spend(user, method=method, code=code, actor=actor):
         raise bad_code(user, counted, method=method, actor=actor)
-    rate_limits.forget(rate_limits.FACTOR.of(user.email))
+    rate_limits.settle(forgotten=[rate_limits.FACTOR.of(user.email)])
     return AMR[method]
 
 
@@ -222,7 +222,7 @@ def spend(user: User, *, method: str, code: str, actor: Actor) -> bool:
 def bad_code(user: User, counted: rate_limits.Pass, *, method: str, actor: Actor) -> ProductError:
     """Put a wrong code on record; the one that starts a pause takes the sign-ins with it that wait for a code."""
     if counted.pause_seconds:
-        one_time_tokens.void(user, OneTimeToken.Purpose.MFA_LOGIN)
+        tokens.void(user, OneTimeToken.Purpose.MFA_LOGIN)
     audit.record("mfa.failed", actor=actor, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
 

@@ -71,13 +71,7 @@ def email_changed(user: User, *, to: str) -> None:
     _queue("email_changed", user, {}, to=to)
 
 
-def factor_changed(
-    user: User,
-    *,
-    change: Literal["added", "removed", "recovery_codes"],
-    kind: str,
-    name: str,
-) -> None:
+def factor_changed(user: User, *, change: Literal["added", "removed", "recovery_codes"], kind: str, name: str) -> None:
     """A factor came or went, or new recovery codes were made.
 
     `kind` is the device's (`totp`, `webauthn`), or empty for codes and for all factors at once; ValueError for another.

@@ -16,9 +16,8 @@ from django.utils import timezone
 from lib.actors import Actor, RequestInfo
 from lib.db import adapted
 from lib.errors import ProductError
-from users.models import AuditEvent, LiveSessions, RefreshToken, User, UserSession
-from users.models.sessions import idle_since
-from users.services import audit, devices, rate_limits, security_mails, tokens
+from users.models import AuditEvent, LiveSessions, RefreshToken, User, UserSession, idle_since
+from users.services import audit, rate_limits, security_mails, tokens
 
 _SEEN_EVERY = timedelta(minutes=1)
 
@@ -47,8 +46,8 @@ def new_session(
     )
 
 
-# By hand, because every authenticated call asks it: the ORM takes ten times longer to word it than PostgreSQL to
-# answer it. What comes back needs no conversion on either database.
+# By hand, because every authenticated call asks it: for the ORM, putting it into words takes ten times as long as the
+# answer of PostgreSQL (`make bench-accounts`). What comes back needs no conversion on either database.
 _LIVE = """
 SELECT u.is_superuser, u.email, u.first_name, u.last_name, u.is_staff, s.last_seen_at < %s
 FROM users_usersession s JOIN users_user u ON u.id = s.user_id
@@ -118,7 +117,7 @@ def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], actor: Actor) -> da
 
 # --- One's own --------------------------------------------------------------------------------------------------------
 
-#: More live ones than anybody looks through; all of them end together all the same.
+#: More live ones than a person looks through; all of them end together all the same.
 _LISTED = 1000
 
 
@@ -194,13 +193,6 @@ class Tokens:
     refresh_seconds: int
 
 
-def first_tokens(user: User, session: UserSession, now: datetime) -> Tokens:
-    """The pair a new session starts with."""
-    refresh = tokens.new_refresh()
-    _store(refresh, session, now)
-    return _tokens(user, session, refresh, now)
-
-
 def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime) -> Tokens:
     left = int((session.expires_at - now).total_seconds())
     return Tokens(
@@ -215,7 +207,7 @@ def refresh(*, token: str, actor: Actor) -> Tokens:
     """Rotate a refresh token (RFC 9700, 4.14.2): a new access token and the successor of `token`.
 
     All who present one token within the leeway get the same successor, and later, too, while that one was never used
-    and `token` was not itself answered so late; the owner is told. Else it is a replay: the session ends, which is on
+    and `token` was not itself answered so late; the owner is mailed. Else it is a replay: the session ends, which is on
     record and mailed to its owner.
 
     Raises:
@@ -234,8 +226,8 @@ def refresh(*, token: str, actor: Actor) -> Tokens:
     return result
 
 
-# By hand, because all clients come for new tokens every few minutes. It locks the token's row alone, and filters by
-# nothing but the hash: a waiting transaction must see that row as it became.
+# By hand for the refreshes a second of `make bench-accounts`. It locks the token's row alone, and filters by the hash
+# alone: a waiting transaction must see that row as it became.
 _LOCK = """
 SELECT s.id, s.user_id, s.kind, s.label, s.last_seen_at, s.expires_at, s.revoked_at, u.is_active, u.email, u.first_name,
   t.id AS token_id, t.created_at > %s AS is_young, t.used_at IS NULL AS is_unused, t.used_at >= %s AS is_in_leeway
@@ -269,7 +261,7 @@ def _refresh(token: str, actor: Actor) -> Tokens | rate_limits.Block | None:
     """Refusals are returned, not raised: what they write must last."""
     now = timezone.now()
     session = _locked(token, now)
-    if session is None or not _is_live(session, now):
+    if session is None or not (session.is_active and session.is_young and session.is_live(now)):
         return None
     user = session.user
     if block := rate_limits.reserve(rate_limits.REFRESH.of_thing("session", session.pk.hex)):
@@ -288,7 +280,9 @@ def _refresh(token: str, actor: Actor) -> Tokens | rate_limits.Block | None:
         return _tokens(user, session, _newest(token), now)
     if unused := _answered_again(token, session, actor, now):
         return _tokens(user, session, unused, now)
-    _end_replayed(session, actor, now)
+    if end_sessions(UserSession.objects.filter(pk=session.pk), reason="replay"):
+        audit.record("session.replay", actor=actor, user=user, session_id=session.pk, outcome="refused")
+        security_mails.session_replay(user, label=session.label, at=now)
     return None
 
 
@@ -310,23 +304,6 @@ def _answered_again(token: str, session: Any, actor: Actor, now: datetime) -> st
     return successor
 
 
-def _end_replayed(session: UserSession, actor: Actor, now: datetime) -> None:
-    if end_sessions(UserSession.objects.filter(pk=session.pk), reason="replay"):
-        user = session.user
-        audit.record("session.replay", actor=actor, user=user, session_id=session.pk, outcome="refused")
-        security_mails.session_replay(user, label=session.label, at=now)
-
-
-def _is_live(session: Any, now: datetime) -> bool:
-    idle = idle_since(now, session.kind)
-    return (
-        bool(session.is_active and session.is_young)
-        and session.revoked_at is None
-        and session.expires_at > now
-        and (idle is None or session.last_seen_at > idle)
-    )
-
-
 def _newest(token: str) -> str:
     """Follow the chain to its end: each step is computed, and looked up to see that it is there."""
     while True:
@@ -341,8 +318,6 @@ def _newest(token: str) -> str:
 
 #: From so many failures on, the next sign-in is followed by a mail.
 _MANY_FAILURES = 5
-_FAILURES = frozenset({"login.failed", "mfa.failed"})
-_NEWEST = 200
 
 
 @dataclass(frozen=True)
@@ -364,7 +339,7 @@ class Place(Enum):
 def place_of(user: User, actor: Actor) -> Place:
     """Known by the cookie that a sign-in left; an office shares a network, and a program names itself as it likes."""
     own, macs = UserSession.objects.filter(user=user), tokens.network_macs(actor.request)
-    if devices.known(actor.request.device, user.email) and own.filter(network_mac__in=macs).exists():
+    if tokens.known_device(actor.request.device, user.email) and own.filter(network_mac__in=macs).exists():
         return Place.KNOWN
     return Place.NEW if own.exists() else Place.FIRST
 
@@ -373,7 +348,9 @@ def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], pl
     """A new API session; the owner hears of a new place, and of many failures before. Call it in a transaction."""
     session = new_session(user, actor.request, UserSession.Kind.API, now, amr)
     note_sign_in(user, session, actor, place=place)
-    return first_tokens(user, session, now)
+    refresh = tokens.new_refresh()
+    _store(refresh, session, now)
+    return _tokens(user, session, refresh, now)
 
 
 def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Opened:
@@ -384,17 +361,15 @@ def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Op
 
 
 def note_sign_in(user: User, session: UserSession, actor: Actor, *, place: Place) -> None:
-    """Put a sign-in on record and tell the owner what is out of the ordinary. `user.last_login` is the one before."""
-    failures = _failures_before(user)
+    """Put a sign-in on record and mail the owner what is out of the ordinary. `user.last_login` is the one before.
+
+    Failed tries since then are counted as far as the account's newest 200 events go.
+    """
+    since = user.last_login or user.created_at
+    newest = AuditEvent.objects.filter(user_id=user.pk).order_by("-id").values_list("event", "at")[:200]
+    failures = sum(event in {"login.failed", "mfa.failed"} and at > since for event, at in newest)
     audit.record("login.ok", actor=actor, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
     if failures >= _MANY_FAILURES:
         security_mails.sign_in_after_failures(user, count=failures, info=actor.request, at=session.created_at)
     if place is Place.NEW:
         security_mails.new_sign_in(user, info=actor.request, at=session.created_at)
-
-
-def _failures_before(user: User) -> int:
-    """Failed tries since the last sign-in, as far as the account's newest 200 events tell."""
-    since = user.last_login or user.created_at
-    newest = AuditEvent.objects.filter(user_id=user.pk).order_by("-id").values_list("event", "at")[:_NEWEST]
-    return sum(event in _FAILURES and at > since for event, at in newest)

@@ -1,38 +1,36 @@
-"""Sign in with a password.
+"""Signing in: the password, the second factor that may follow, and the same once more before a sensitive change.
 
-Signing in is `begin`, a comparison in the hashing pool, `finish`: no transaction is open while a password is hashed.
+A password is `begin`, a comparison in the hashing pool, `finish`: no transaction is open while one is hashed.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
-from lib.addresses import normal_email, typed_email
-from lib.db import adapted, marks
+from lib.addresses import normal_email
 from lib.errors import ProductError
-from users.models import AuditEvent, User
-from users.services import audit, devices, hashing, pending_sign_in, rate_limits, second_factors, sessions, tokens
+from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
+from users.services import audit, hashing, passkeys, rate_limits, second_factors, sessions, tokens
+
+T = TypeVar("T")
 
 _KNOWN_FOR = timedelta(days=30)
 #: A try whose end was not noted by then is taken for lost.
 _UNDER_WAY = timedelta(seconds=10)
-
-_LOOK_UP = """
-SELECT u.*,
-  EXISTS (SELECT 1 FROM users_usersession s
-          WHERE s.user_id = u.id AND s.network = %s AND s.network <> '' AND s.created_at > %s) AS knows_network,
-  EXISTS (SELECT 1 FROM users_usersession s WHERE s.user_id = u.id AND s.network_mac IN ({places})) AS knows_place,
-  EXISTS (SELECT 1 FROM users_usersession s WHERE s.user_id = u.id) AS has_sessions,
-  EXISTS (SELECT 1 FROM users_mfadevice d WHERE d.user_id = u.id AND d.confirmed_at IS NOT NULL) AS has_factor
-FROM users_user u WHERE u.email IN (%s, %s) ORDER BY CASE u.email WHEN %s THEN 0 ELSE 1 END
-"""
+#: How long a pending sign-in waits for its second factor.
+PENDING_LIFETIME = timedelta(minutes=5)
+_MFA_LOGIN = OneTimeToken.Purpose.MFA_LOGIN
 
 
 @dataclass(frozen=True)
@@ -71,49 +69,42 @@ def begin(*, email: str, actor: Actor) -> Attempt:
 
     Raises Paused (LOGIN_BAD_CREDENTIALS, slug `login_paused`) or TOO_MANY_REQUESTS (429).
     """
-    user: Any = _look_up(email, actor)
+    info = actor.request
+    own = UserSession.objects.filter(user=OuterRef("pk"))
+    from_network = own.filter(network=info.network, created_at__gt=timezone.now() - _KNOWN_FOR).exclude(network="")
+    # Django's types know no annotations.
+    user: Any = (
+        User.objects.of_address(email)
+        .annotate(
+            knows_network=Exists(from_network),
+            knows_place=Exists(own.filter(network_mac__in=tokens.network_macs(info))),
+            has_sessions=Exists(own),
+            has_factor=Exists(MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False)),
+        )
+        .first()
+    )
     email = normal_email(email)
-    known = devices.known(actor.request.device, email)
-    buckets = [login_bucket(email, actor.request)]
+    known = tokens.known_device(info.device, email)
+    buckets = [login_bucket(email, info)]
     # A network its owner signs in from buys a stranger there nothing: its own counter, the one above, is the narrower.
     if not (user and user.knows_network):
         buckets.append(rate_limits.LOGIN_DEVICE.of(email, known) if known else rate_limits.LOGIN_ACCOUNT.of(email))
-    buckets += rate_limits.of_ip(rate_limits.LOGIN_IP, actor.request.ip)
+    buckets += rate_limits.of_ip(rate_limits.LOGIN_IP, info.ip)
     failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed")
     counted = rate_limits.count_try(*buckets, failures=failures)
     if isinstance(counted, rate_limits.Block):
-        raise _refusal(counted)
+        if counted.limit is rate_limits.LOGIN_IP:
+            raise rate_limits.too_many(counted)
+        has_ended = counted.failed_at is not None and counted.failed_at >= counted.since
+        is_lost = timezone.now() - counted.since > _UNDER_WAY
+        raise Paused(counted.seconds, may_clear=not has_ended and not is_lost)
     noted = (tuple(buckets), counted.pause_seconds)
     if user is None or not hashing.is_comparable(user.password):
         return Attempt(email, actor, None, hashing.decoy(email), *noted)
-    return Attempt(
-        email,
-        actor,
-        user,
-        user.password,
-        *noted,
-        has_factor=bool(user.has_factor),
-        place=sessions.Place.KNOWN
-        if known and user.knows_place
-        else sessions.Place.NEW
-        if user.has_sessions
-        else sessions.Place.FIRST,
-    )
-
-
-def _look_up(email: str, actor: Actor) -> User | None:
-    """The account and what is known of the caller's place, by one query."""
-    places, typed = tokens.network_macs(actor.request), typed_email(email)
-    values = adapted(actor.request.network, timezone.now() - _KNOWN_FOR, *places, typed, normal_email(email), typed)
-    return next(iter(User.objects.raw(_LOOK_UP.format(places=marks(places)), values)), None)
-
-
-def _refusal(block: rate_limits.Block) -> ProductError:
-    if block.limit is rate_limits.LOGIN_IP:
-        return rate_limits.too_many(block)
-    has_ended = block.failed_at is not None and block.failed_at >= block.since
-    is_lost = timezone.now() - block.since > _UNDER_WAY
-    return Paused(block.seconds, may_clear=not has_ended and not is_lost)
+    place = sessions.Place.NEW if user.has_sessions else sessions.Place.FIRST
+    if known and user.knows_place:
+        place = sessions.Place.KNOWN
+    return Attempt(email, actor, user, user.password, *noted, has_factor=user.has_factor, place=place)
 
 
 def is_paused(*, email: str, actor: Actor) -> bool:
@@ -126,9 +117,18 @@ def abandon(attempt: Attempt) -> None:
     note_failure(attempt, why="abandoned")
 
 
+def compare(attempt: Attempt, password: str) -> hashing.Checked:
+    """What the comparison comes to; a try that the full queue turns away does not count. BUSY (503)."""
+    try:
+        return hashing.check(password, attempt.encoded)
+    except ProductError:
+        give_up(attempt)
+        raise
+
+
 def give_up(attempt: Attempt) -> None:
     """The password was never compared (the hashing queue was full): the try does not count."""
-    rate_limits.give_back(*attempt.counted)
+    rate_limits.settle(given_back=attempt.counted)
 
 
 def note_failure(attempt: Attempt, *, why: str) -> None:
@@ -137,7 +137,7 @@ def note_failure(attempt: Attempt, *, why: str) -> None:
     events = [audit.event("login.failed", outcome="failed", why=why, **about)]
     if attempt.pause_seconds:
         events.append(audit.event("login.paused", outcome="refused", pause_seconds=attempt.pause_seconds, **about))
-    audit.record_all(events)
+    AuditEvent.objects.bulk_create(events)
 
 
 def note_success(attempt: Attempt) -> None:
@@ -148,41 +148,37 @@ def note_success(attempt: Attempt) -> None:
 def finish(attempt: Attempt, checked: hashing.Checked) -> User:
     """Whose password it is; LOGIN_BAD_CREDENTIALS or LOGIN_USER_NOT_VERIFIED. Ends the count of wrong passwords."""
     user = attempt.user
-    if user is None or not checked.is_right or not user.is_active or user.must_reset or _is_hidden(user):
-        note_failure(attempt, why=_why(user, checked))
+    why = _flaw(user, checked)
+    if user is None or why:
+        note_failure(attempt, why=why)
         raise bad_credentials()
     note_success(attempt)
     if not user.is_verified:
         audit.record("login.failed", actor=attempt.actor, user=user, outcome="refused", why="unverified")
         raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
     if checked.rehash:
-        _renew_hash(user, checked.rehash)
+        # Over the hash that was compared alone: a change made meanwhile wins. What goes on is bound to the one kept.
+        if User.objects.filter(pk=user.pk, password=user.password).update(password=checked.rehash):
+            user.password = checked.rehash
+        else:
+            # Another sign-in with the same password may have come first.
+            same = User.objects.filter(pk=user.pk, password_changed_at=user.password_changed_at)
+            user.password = same.values_list("password", flat=True).first() or user.password
     return user
 
 
-def _renew_hash(user: User, renewed: str) -> None:
-    """Over the hash that was compared alone: a change made meanwhile wins. What goes on is bound to the one kept."""
-    if User.objects.filter(pk=user.pk, password=user.password).update(password=renewed):
-        user.password = renewed
-    else:
-        # Another sign-in with the same password may have come first.
-        same = User.objects.filter(pk=user.pk, password_changed_at=user.password_changed_at)
-        user.password = same.values_list("password", flat=True).first() or user.password
-
-
-def _why(user: User | None, checked: hashing.Checked) -> str:
+def _flaw(user: User | None, checked: hashing.Checked) -> str:
+    """The audit log's reason why this is refused like a wrong password; else empty."""
     if user is None:
         return "unknown"
     if not checked.is_right:
         return "wrong"
     if not user.is_active:
         return "inactive"
-    return "must_reset" if user.must_reset else "unverified"
-
-
-def _is_hidden(user: User) -> bool:
-    """Hide unverified accounts: a sign-in right after registering would show whether the address was taken."""
-    return settings.USERS_REGISTER_ENUMERATION == "safe" and not user.is_verified
+    if user.must_reset:
+        return "must_reset"
+    # Unverified accounts hide: a sign-in right after registering would show whether the address was taken.
+    return "unverified" if settings.USERS_REGISTER_ENUMERATION == "safe" and not user.is_verified else ""
 
 
 def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
@@ -192,14 +188,16 @@ def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
     """
     user = finish(attempt, checked)
     if attempt.has_factor:
-        raise pending_sign_in.ask(user, attempt.actor)
+        row = start_pending(user, attempt.actor)
+        extra = {"mfa_token": tokens.one_time_token(row), "methods": second_factors.methods(user)}
+        raise ProductError("LOGIN_MFA_REQUIRED", "A second factor is needed.", status=403, extra=extra)
     now = timezone.now()
     with transaction.atomic():
         # Asked again, and locked: a deactivation or a new password since the comparison must not be outrun.
         unchanged = User.objects.filter(pk=user.pk, is_active=True, password=user.password)
         if not unchanged.update(last_login=now, language=attempt.actor.request.language or user.language):
             raise bad_credentials()
-        # Whoever adds a factor locks the person, too: it is there by now, or will end the session that opens here.
+        # What adds a factor locks the person, too: it is there by now, or will end the session that opens here.
         if second_factors.has_factor(user):
             raise bad_credentials()
         return sessions.signed_in(user, attempt.actor, now, amr=("pwd",), place=attempt.place)
@@ -207,3 +205,141 @@ def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
 
 def bad_credentials() -> ProductError:
     return ProductError("LOGIN_BAD_CREDENTIALS", "The address or the password is wrong.")
+
+
+# --- The second factor ------------------------------------------------------------------------------------------------
+
+
+def start_pending(user: User, actor: Actor, *, lifetime: timedelta = PENDING_LIFETIME) -> OneTimeToken:
+    """Remember that the password of this person was right; a new password makes it void."""
+    password = tokens.fingerprint(user.password)
+    row = tokens.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, password=password)
+    audit.record("login.factor_required", actor=actor, user=user)
+    return row
+
+
+def find_pending(token: str) -> OneTimeToken:
+    """The pending sign-in a token stands for, still unspent; MFA_BAD_CODE (slug `mfa_token_invalid`) otherwise."""
+    row = tokens.find(token, _MFA_LOGIN)
+    if row is None:
+        raise _expired()
+    return row
+
+
+def find_pending_by_id(row_id: uuid.UUID | None) -> OneTimeToken | None:
+    """The pending sign-in of this id, for a door that kept the id itself; None when its person may not go on."""
+    found = OneTimeToken.open(timezone.now()).filter(pk__in=[row_id], purpose=_MFA_LOGIN)
+    row = found.select_related("user").first()
+    return row if row and _is_unchanged(row, cast(User, row.user)) else None
+
+
+def _is_unchanged(row: OneTimeToken, user: User) -> bool:
+    return user.is_active and tokens.is_fingerprint(row.payload["password"], user.password)
+
+
+def finish_by_code(*, token: str, method: str, code: str, actor: Actor) -> sessions.Opened:
+    """Finish a sign-in with a code of `method` (`totp`, `recovery`); MFA_BAD_CODE. Call it outside a transaction."""
+    row = find_pending(token)
+    return prove(row, method=method, code=code, actor=actor, then=partial(complete, row, actor=actor))
+
+
+def prove(row: OneTimeToken, *, method: str, code: str, actor: Actor, then: Callable[..., T]) -> T:
+    """`then(amr=...)`, when the code is right; MFA_BAD_CODE. Call it outside a transaction.
+
+    The code and what waited for it are spent together: neither is lost to a parallel try with the same.
+    """
+    user = cast(User, row.user)
+    counted = second_factors.count_try(user)
+    with transaction.atomic():
+        is_right = second_factors.spend(user, method=method, code=code, actor=actor)
+        result = then(amr=("pwd", second_factors.AMR[method])) if is_right else None
+    if result is None:
+        raise second_factors.bad_code(user, counted, method=method, actor=actor)
+    rate_limits.settle(forgotten=[rate_limits.FACTOR.of(user.email)])
+    return result
+
+
+def finish_by_passkey(*, token: str, ceremony: str, credential: Any, actor: Actor) -> sessions.Opened:
+    """Finish a sign-in with a passkey; MFA_BAD_CODE, PASSKEY_REJECTED."""
+    row = find_pending(token)
+    device = passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=row.user)
+    return complete(row, amr=("pwd", second_factors.AMR[second_factors.WEBAUTHN]), actor=actor, passkey=device)
+
+
+@transaction.atomic
+def complete(
+    row: OneTimeToken, *, amr: tuple[str, ...], actor: Actor, passkey: MfaDevice | None = None
+) -> sessions.Opened:
+    """Spend the pending sign-in, whose second factor is proved, and open the session; MFA_BAD_CODE."""
+    return sessions.opened(spend_pending(row, passkey=passkey), actor, timezone.now(), amr=amr)
+
+
+def spend_pending(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> User:
+    """Spend the pending sign-in; return its person, locked. Call it in a transaction.
+
+    MFA_BAD_CODE when it is over; PASSKEY_REJECTED when the `passkey` that was its second step is removed by now.
+    """
+    user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
+    if passkey is not None:
+        passkeys.require_kept(passkey)
+    if not _is_unchanged(row, user) or not tokens.use_up(row):
+        raise _expired()
+    return user
+
+
+def _expired() -> ProductError:
+    message = "The sign-in has expired; start again with the password."
+    return ProductError("MFA_BAD_CODE", message, slug="mfa_token_invalid")
+
+
+# --- Once more, before a sensitive change -----------------------------------------------------------------------------
+
+
+def begin_own(user: User, *, actor: Actor) -> Attempt:
+    """Count a try at the own password like one at sign-in: compare with `encoded`, then call `check_own`.
+
+    Raises PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
+    """
+    try:
+        return begin(email=user.email, actor=actor)
+    except Paused as pause:
+        raise ProductError("PASSWORD_WRONG", pause.message, slug=pause.slug, retry_after=pause.retry_after) from None
+
+
+def check_own(user: User, attempt: Attempt, checked: hashing.Checked, *, why: str) -> None:
+    """Note what the comparison with the own password came to; `why` is the audit log's reason for a wrong one.
+
+    Raises PASSWORD_WRONG.
+    """
+    if attempt.user is None or attempt.user.pk != user.pk or not checked.is_right:
+        note_failure(attempt, why=why)
+        raise wrong_password()
+    note_success(attempt)
+
+
+def wrong_password() -> ProductError:
+    return ProductError("PASSWORD_WRONG", "The password is wrong.")
+
+
+def reauthenticate_by_password(user: User, attempt: Attempt, checked: hashing.Checked) -> datetime:
+    """Note the proof from a comparison; return when it was given; PASSWORD_WRONG."""
+    check_own(user, attempt, checked, why="wrong_at_reauthentication")
+    return _note_proof(user, "pwd", attempt.actor)
+
+
+def reauthenticate_by_code(user: User, *, code: str, actor: Actor) -> datetime:
+    """The same from a code of the app (digits) or a recovery code, which is spent; MFA_BAD_CODE."""
+    method = second_factors.TOTP if "".join(code.split()).isdigit() else second_factors.RECOVERY
+    return _note_proof(user, second_factors.check_code(user, method=method, code=code, actor=actor), actor)
+
+
+def reauthenticate_by_passkey(user: User, *, ceremony: str, credential: Any, actor: Actor) -> datetime:
+    """The same from a passkey of the person's; PASSKEY_REJECTED."""
+    passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=user)
+    return _note_proof(user, second_factors.AMR[second_factors.WEBAUTHN], actor)
+
+
+def _note_proof(user: User, amr: str, actor: Actor) -> datetime:
+    if user.session_id is None:
+        raise ValueError("a proof belongs to a session")
+    return sessions.note_proof(user.session_id, amr=(amr,), actor=actor)

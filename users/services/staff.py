@@ -50,12 +50,7 @@ def create(*, email: str, first_name: str = "", last_name: str = "", actor: Acto
     try:
         with transaction.atomic():
             user = User.objects.create_user(
-                email,
-                None,
-                first_name=first_name,
-                last_name=last_name,
-                created_by=actor.label,
-                updated_by=actor.label,
+                email, None, first_name=first_name, last_name=last_name, created_by=actor.label, updated_by=actor.label
             )
             audit.record("user.created", actor=actor, user=user)
             return user

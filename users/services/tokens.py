@@ -15,6 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.utils import timezone
 
 from lib.actors import RequestInfo
 from users.models import OneTimeToken, User
@@ -68,10 +69,6 @@ class Access:
     session_id: uuid.UUID
 
 
-def _access_keys() -> tuple[Key, ...]:
-    return keys("access", settings.USERS_ACCESS_TOKEN_SECRET)
-
-
 def make_access(user: User, session_id: uuid.UUID, now: datetime) -> str:
     """A JWT (RFC 7519, HS256, `typ: at+jwt`) that a browser may decode for `user_id`, `email`, `first_name`, `exp`."""
     claims = {
@@ -85,12 +82,13 @@ def make_access(user: User, session_id: uuid.UUID, now: datetime) -> str:
         "jti": secrets.token_hex(8),
         "iss": settings.USERS_TOKEN_ISSUER,
     }
-    return jwt.encode(claims, _access_keys()[0].value, algorithm="HS256", headers={"typ": "at+jwt"})
+    key = keys("access", settings.USERS_ACCESS_TOKEN_SECRET)[0]
+    return jwt.encode(claims, key.value, algorithm="HS256", headers={"typ": "at+jwt"})
 
 
 def read_access(token: str) -> Access | None:
     """What a token proves, or None for anything forged, expired or malformed."""
-    for key in _access_keys():
+    for key in keys("access", settings.USERS_ACCESS_TOKEN_SECRET):
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -129,11 +127,8 @@ def refresh_successors(token: str) -> list[str]:
 
 
 def _one_time_keys(purpose: str) -> tuple[Key, ...]:
-    explicit = {
-        OneTimeToken.Purpose.VERIFY: settings.USERS_VERIFICATION_TOKEN_SECRET,
-        OneTimeToken.Purpose.RESET: settings.USERS_FORGOT_PASSWORD_TOKEN_SECRET,
-    }
-    return keys(purpose, explicit.get(OneTimeToken.Purpose(purpose), ""))
+    verify, reset = settings.USERS_VERIFICATION_TOKEN_SECRET, settings.USERS_FORGOT_PASSWORD_TOKEN_SECRET
+    return keys(purpose, {"verify": verify, "reset": reset}.get(purpose, ""))
 
 
 def one_time_key_id(purpose: str) -> str:
@@ -145,14 +140,12 @@ def _key_of(row: OneTimeToken) -> Key | None:
     return next((key for key in _one_time_keys(row.purpose) if key.id == row.key_id), None)
 
 
-def _token_mac(key: Key, row: OneTimeToken) -> bytes:
-    return key.mac(b"token", row.purpose.encode(), row.id.bytes, bytes(row.nonce))[:_MAC_LENGTH]
-
-
 def one_time_token(row: OneTimeToken) -> str | None:
     """The token of a row: base64url of its id and a MAC. None when the row's key is gone."""
-    key = _key_of(row)
-    return _base64url(row.id.bytes + _token_mac(key, row)) if key else None
+    if not (key := _key_of(row)):
+        return None
+    mac = key.mac(b"token", row.purpose.encode(), row.id.bytes, bytes(row.nonce))
+    return _base64url(row.id.bytes + mac[:_MAC_LENGTH])
 
 
 def one_time_id(token: str) -> uuid.UUID | None:
@@ -162,6 +155,51 @@ def one_time_id(token: str) -> uuid.UUID | None:
     except (binascii.Error, ValueError):
         return None
     return uuid.UUID(bytes=raw[:16]) if len(raw) == 16 + _MAC_LENGTH else None
+
+
+def issue(
+    user: User | None, purpose: OneTimeToken.Purpose, *, lasts: timedelta, email: str = "", **payload: str
+) -> OneTimeToken:
+    """An open row; the mail that brings its token derives it while it is rendered."""
+    expires_at, key_id = timezone.now() + lasts, one_time_key_id(purpose)
+    return OneTimeToken.objects.create(
+        user=user, purpose=purpose, email=email, key_id=key_id, payload=payload, expires_at=expires_at
+    )
+
+
+def find(token: str, purpose: OneTimeToken.Purpose) -> OneTimeToken | None:
+    """The row of a token, with its `user`, still unspent; None for anything not open."""
+    row_id = one_time_id(token)
+    row = OneTimeToken.open(timezone.now()).filter(pk__in=[row_id], purpose=purpose).select_related("user").first()
+    return row if row and is_one_time_token(token, row) else None
+
+
+def spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, User] | None:
+    """The row of a token and its person, locked, the token used up; None for anything not open.
+
+    Call it in the transaction of what the token is good for: of several calls at once one gets the row.
+    """
+    row = find(token, purpose)
+    if row is None:
+        return None
+    # The person first, as everywhere: two that lock in other orders wait for each other.
+    user = User.objects.select_for_update(of=("self",)).filter(one_time_tokens=row).first()
+    return (row, user) if user is not None and use_up(row) else None
+
+
+def use_up(row: OneTimeToken) -> bool:
+    """Whether this call is the one that used the row up."""
+    now = timezone.now()
+    return bool(OneTimeToken.open(now).filter(pk=row.pk).update(used_at=now))
+
+
+def void(user: User, *purposes: str, since: datetime | None = None) -> None:
+    """Nothing open of these purposes (made at `since` or later) is good any more."""
+    rows = OneTimeToken.objects.filter(user=user, purpose__in=purposes, used_at=None)
+    (rows.filter(created_at__gte=since) if since else rows).update(used_at=timezone.now())
+
+
+# --- What else is derived ---------------------------------------------------------------------------------------------
 
 
 def registration_token(registration_id: uuid.UUID) -> str:
@@ -209,7 +247,33 @@ def decoy_token(purpose: str, email: str, now: datetime) -> str:
     return _base64url(row_id.bytes + key.mac(b"decoy more", mac)[:_MAC_LENGTH])
 
 
-# --- Addresses and places ---------------------------------------------------------------------------------------------
+#: Seconds, the most a browser keeps.
+DEVICE_MAX_AGE = 400 * 86400
+
+
+def device_cookie(email: str) -> str:
+    """The cookie a sign-in leaves, another value each time: a program that holds it is known to this account.
+
+    It opens nothing. Without it the owner is mailed about each further sign-in. It exempts from the pause of an account
+    that strangers' wrong passwords led to (device cookies, as the OWASP describes them); its own wrong passwords are
+    counted by network as ever, and over all networks by cookie.
+    """
+    nonce = secrets.token_bytes(12)
+    return base64.urlsafe_b64encode(nonce + keys("device")[0].mac(email.encode(), nonce)[:24]).decode()
+
+
+def known_device(value: str, email: str) -> str:
+    """What tells this program from others, when a sign-in of this account left the cookie's value; else empty."""
+    try:
+        raw = base64.urlsafe_b64decode(value) if len(value) <= 64 else b""
+    except ValueError:
+        return ""
+    nonce, mac = raw[:12], raw[12:]
+    is_ours = any(hmac.compare_digest(key.mac(email.encode(), nonce)[:24], mac) for key in keys("device"))
+    return nonce.hex() if is_ours else ""
+
+
+# --- Addresses and networks -------------------------------------------------------------------------------------------
 
 
 def subject_mac(*parts: str) -> bytes:

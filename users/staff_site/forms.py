@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import User
-from users.services import hashing, password_strength, reauthentication, second_factors, sign_in
+from users.services import password_strength, second_factors, sign_in
 
 
 class Refusable(forms.Form):
@@ -125,21 +125,16 @@ class ProofForm(Refusable):
             if not password and not code:
                 raise ValidationError(_("Type something to prove that it is you."), code="required")
             with self.refusals():
-                self._check_password(password) if password else self._check_code(code or "")
+                self._check(password or "", code or "")
         return self.cleaned_data
 
-    def _check_password(self, given: str) -> None:
-        user = cast(User, self.request.user)
-        attempt = reauthentication.begin(user, actor=Actor.of(self.request, "admin"))
-        try:
-            checked = hashing.check(given, attempt.encoded)
-        except ProductError:
-            sign_in.give_up(attempt)
-            raise
-        reauthentication.by_password(user, attempt, checked)
-
-    def _check_code(self, code: str) -> None:
-        reauthentication.by_code(cast(User, self.request.user), code=code, actor=Actor.of(self.request, "admin"))
+    def _check(self, password: str, code: str) -> None:
+        user, actor = cast(User, self.request.user), Actor.of(self.request, "admin")
+        if not password:
+            sign_in.reauthenticate_by_code(user, code=code, actor=actor)
+            return
+        attempt = sign_in.begin_own(user, actor=actor)
+        sign_in.reauthenticate_by_password(user, attempt, sign_in.compare(attempt, password))
 
 
 class ChangePasswordForm(Refusable, AdminPasswordChangeForm):

@@ -1,24 +1,67 @@
-"""What the pages of the sign-in share: their frame, and the redirects between them."""
+"""What the pages of the sign-in share: what a session has proved, their frame, and the redirects between them."""
 
 from __future__ import annotations
 
+import uuid
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
-from users.models import User
+from users.models import User, UserSession
 from users.services import second_factors
-from users.staff_site import access
 
 #: Where the Django session keeps the message that is shown after a fresh proof.
 AFTER_PROOF = "users.then"
+
+# --- What the session of a signed-in member of staff has proved; makes no query ---------------------------------------
+
+
+def _session(request: HttpRequest) -> UserSession | None:
+    """The UserSession of the request, as AdminSessionMiddleware found it."""
+    return getattr(request, "staff_session", None)
+
+
+def is_staff(request: HttpRequest) -> bool:
+    """Whether a member of staff is signed in, whatever was proved."""
+    return request.user.is_active and request.user.is_staff
+
+
+def has_second_factor(request: HttpRequest) -> bool:
+    """Whether a second factor was proved in this session."""
+    session = _session(request)
+    return session is not None and session.has_second_factor
+
+
+def is_enough(request: HttpRequest) -> bool:
+    """Whether what was proved opens the admin: with USERS_STAFF_MFA=required, a second factor."""
+    return settings.USERS_STAFF_MFA != "required" or has_second_factor(request)
+
+
+def is_fresh(request: HttpRequest) -> bool:
+    """Whether the user proved who they are within USERS_REAUTH_SECONDS."""
+    session = _session(request)
+    return session is not None and timezone.now() - session.auth_at <= timedelta(seconds=settings.USERS_REAUTH_SECONDS)
+
+
+def read_id(request: HttpRequest, key: str) -> uuid.UUID | None:
+    """The id that the Django session keeps under the key."""
+    with suppress(ValueError):
+        return uuid.UUID(request.session.get(key, ""))
+    return None
+
+
+# --- Pages ------------------------------------------------------------------------------------------------------------
 
 
 def page(request: HttpRequest, template: str, title: Any, *, status: int = 200, **context: Any) -> TemplateResponse:
@@ -38,21 +81,13 @@ def recovery_codes(request: HttpRequest, *, codes: list[str], back_url: str) -> 
     return page(request, "recovery_codes", _("Recovery codes"), codes=codes, back_url=back_url)
 
 
-def new_app(request: HttpRequest, app: second_factors.Enrolment, **context: Any) -> HttpResponse:
-    """The QR code, the same secret in groups for those who type it, and the field for the first code."""
-    groups = [app.secret[start : start + 4] for start in range(0, len(app.secret), 4)]
-    return page(request, "app", svg=app.svg, groups=groups, email=app.device.user.email, **context)
-
-
 # --- Where to go ------------------------------------------------------------------------------------------------------
 
 
 def next_url(request: HttpRequest) -> str:
     """Where the user wanted to go; the overview when that is another site."""
-    wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
-    is_ours = url_has_allowed_host_and_scheme(
-        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
+    wanted, here = request.GET.get(REDIRECT_FIELD_NAME, ""), {request.get_host()}
+    is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=here, require_https=request.is_secure())
     return wanted if is_ours else reverse("admin:index")
 
 
@@ -61,9 +96,15 @@ def with_next(name: str, wanted: str) -> str:
 
 
 def passkey_url(name: str, wanted: str, user: User | None = None) -> str:
-    """Where a passkey is sent to; empty where none can be used, or where `user` has none."""
+    """Where a passkey is sent to; empty where `user` has none, or where a browser may use none of this site's on pages
+    under BASE_URL (WebAuthn, 5.1.3 and 13.4.9)."""
+    parts, rp_id = urlsplit(settings.BASE_URL), settings.USERS_WEBAUTHN_RP_ID
+    host = parts.hostname or ""
+    fits = bool(rp_id) and (host == rp_id or host.endswith(f".{rp_id}"))
+    if not fits or f"{parts.scheme}://{parts.netloc}" not in settings.USERS_WEBAUTHN_ORIGINS:
+        return ""
     has_one = user is None or second_factors.WEBAUTHN in second_factors.methods(user)
-    return with_next(name, wanted) if access.offers_passkeys() and has_one else ""
+    return with_next(name, wanted) if has_one else ""
 
 
 def to_sign_in(request: HttpRequest) -> HttpResponse:

@@ -10,7 +10,7 @@ from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from users.staff_site import access, pages, passkeys, passwords, second_factors, sign_in
+from users.staff_site import pages, second_factors, sign_in
 from users.staff_site.forms import SignInForm
 
 
@@ -25,27 +25,24 @@ class StaffSite(AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Ours first: the site's own list ends in an address that takes everything."""
         open_to_all = [
-            path("login/code/", sign_in.code, name="login_code"),
+            path("login/code/", sign_in.by_code, name="login_code"),
             path("login/factor/", second_factors.enrol, name="enrol_factor"),
-            path("login/factor/passkey/", passkeys.first_factor, name="enrol_passkey"),
-            path("enrol/", passwords.choose, name="enrol_password"),
-            path("enrol/<str:token>", passwords.open_link, name="enrol"),
-            path("login/passkey/", passkeys.sign_in, name="login_passkey"),
-            path("login/code/passkey/", passkeys.second_step, name="login_code_passkey"),
-            path("reauthenticate/passkey/", passkeys.reauthenticate, name="reauthenticate_passkey"),
+            path("login/factor/passkey/", second_factors.enrol_passkey, name="enrol_passkey"),
+            path("enrol/", sign_in.choose_password, name="enrol_password"),
+            path("enrol/<str:token>", sign_in.open_invitation, name="enrol"),
+            path("login/passkey/", second_factors.sign_in_by_passkey, name="login_passkey"),
+            path("login/code/passkey/", second_factors.second_step_by_passkey, name="login_code_passkey"),
+            path("reauthenticate/passkey/", second_factors.reauthenticate_by_passkey, name="reauthenticate_passkey"),
             path("reauthenticate/", sign_in.reauthenticate, name="reauthenticate"),
         ]
-        fresh = [
-            path("second-factor/", self._fresh(second_factors.overview), name="second_factor"),
-            path("second-factor/app/", self._fresh(second_factors.add_app), name="second_factor_app"),
-            path("second-factor/passkey/", self._fresh(passkeys.add), name="second_factor_passkey"),
-            path("second-factor/codes/", self._fresh(second_factors.new_codes), name="second_factor_codes"),
-            path(
-                "second-factor/<uuid:device_id>/remove/",
-                self._fresh(second_factors.remove),
-                name="second_factor_remove",
-            ),
+        pages_of_factors: list[tuple[str, Callable[..., HttpResponse], str]] = [
+            ("", second_factors.overview, "second_factor"),
+            ("app/", second_factors.add_app, "second_factor_app"),
+            ("passkey/", second_factors.add_passkey, "second_factor_passkey"),
+            ("codes/", second_factors.new_codes, "second_factor_codes"),
+            ("<uuid:device_id>/remove/", second_factors.remove, "second_factor_remove"),
         ]
+        fresh = [path(f"second-factor/{end}", self._fresh(view), name=name) for end, view, name in pages_of_factors]
         # No object has a page on the front end, and the way to one answers a junk id with an error of ours.
         others = [route for route in super().get_urls() if getattr(route, "name", "") != "view_on_site"]
         return [*open_to_all, *fresh, *others]
@@ -68,13 +65,13 @@ class StaffSite(AdminSite):
     # --- Who passes ---------------------------------------------------------------------------------------------------
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return access.is_staff(request) and access.is_enough(request)
+        return pages.is_staff(request) and pages.is_enough(request)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         inner = super().admin_view(view, cacheable)
 
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if not access.is_staff(request) or access.is_enough(request):
+            if not pages.is_staff(request) or pages.is_enough(request):
                 return inner(request, *args, **kwargs)  # type: ignore[no-any-return]
             if request.path == reverse("admin:logout", current_app=self.name):
                 return self.logout(request)
@@ -83,7 +80,7 @@ class StaffSite(AdminSite):
         return update_wrapper(checked, inner)
 
     def is_fresh(self, request: HttpRequest) -> bool:
-        return access.is_fresh(request)
+        return pages.is_fresh(request)
 
     def ask_proof(self, request: HttpRequest, *, back_url: str, then: str = "") -> HttpResponse:
         return pages.ask_proof(request, back_url=back_url, then=then)
@@ -95,11 +92,11 @@ class StaffSite(AdminSite):
     # --- Pages --------------------------------------------------------------------------------------------------------
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return sign_in.sign_in(request, extra_context=extra_context)
+        return sign_in.by_password(request, extra_context=extra_context)
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {**self.each_context(request), **(extra_context or {})}
-        return passwords.ChangePasswordView.as_view(extra_context=context)(request)
+        return sign_in.ChangePasswordView.as_view(extra_context=context)(request)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        return {**super().each_context(request), "has_second_factor": access.has_second_factor(request)}
+        return {**super().each_context(request), "has_second_factor": pages.has_second_factor(request)}

@@ -1,10 +1,13 @@
+from datetime import timedelta
+
 import pytest
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from lib.actors import Actor
 from users.models import AuditEvent
-from users.services import audit
+from users.services import audit, deletion
 
 
 def events(**where):
@@ -53,7 +56,8 @@ def test_only_the_purge_takes_events_away_and_only_old_ones(api, user):
     before = timezone.now()
     api.sign_in(user)
 
-    assert audit.purge(before) == 1
+    later = before + timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)
+    assert deletion.purge(later)["audit events"] == 1
     assert events() == [("login.ok", "ok", "api")]
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         AuditEvent.objects.all().delete()

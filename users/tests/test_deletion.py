@@ -12,7 +12,7 @@ from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference
 from notifications.services import outbox
 from users.models import MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
-from users.services import deletion, one_time_tokens, passwords, purge, staff, tokens
+from users.services import deletion, passwords, staff, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -210,8 +210,8 @@ def test_a_second_run_deletes_nothing(api, user, deleted):
 def test_the_hourly_purge_deletes_what_is_due(api, user, deleted):
     User.objects.update(delete_after_at=timezone.now())
 
-    assert purge.due()["deletions"] == 1
-    assert purge.run()["deletions"] == 1
+    assert deletion.expired()["deletions"] == 1
+    assert deletion.purge()["deletions"] == 1
     assert not User.objects.filter(email=user.email).exists()
 
 
@@ -248,16 +248,16 @@ def test_accounts_that_staff_shut_are_never_deleted(user):
 
 
 def test_many_go_in_one_run(db, monkeypatch):
-    monkeypatch.setattr(purge, "_SLICE", 2)
+    monkeypatch.setattr(deletion, "_SLICE", 2)
     for _ in range(5):
         UserFactory.create(inactive=True, delete_after_at=timezone.now())
     UserFactory.create()
 
-    assert purge.run()["deletions"] == 5
+    assert deletion.purge()["deletions"] == 5
     assert User.objects.exclude(email__startswith="deleted-").count() == 1
 
 
 def test_a_token_of_another_purpose_opens_nothing(api, user, deleted):
-    other = one_time_tokens.issue(user, OneTimeToken.Purpose.EMAIL_UNDO, email=user.email, lasts=LATER)
+    other = tokens.issue(user, OneTimeToken.Purpose.EMAIL_UNDO, email=user.email, lasts=LATER)
 
     assert code_of(undelete(api, tokens.one_time_token(other))) == BAD

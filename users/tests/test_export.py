@@ -14,7 +14,7 @@ from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference, Suppression
 from project.asgi import application
 from users.models import AuditEvent, MfaDevice, RecoveryCode, RefreshToken
-from users.services import audit, encryption, one_time_tokens, personal_data
+from users.services import audit, encryption, personal_data, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere
 
@@ -75,7 +75,7 @@ def test_nothing_that_opens_anything_is_in_it(api, user, signed_in):
     sealed = encryption.encrypt("JBSWY3DP")
     MfaDevice.objects.create(user=user, kind="totp", secret=sealed)
     RecoveryCode.objects.create(user=user, hash=b"recovery-hash")
-    link = one_time_tokens.issue(user, "reset", email=user.email, lasts=timedelta(hours=1))
+    link = tokens.issue(user, "reset", email=user.email, lasts=timedelta(hours=1))
 
     text = ask(api).getvalue().decode()
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from django.contrib.auth.hashers import identify_hasher, make_password
 
-from users.hashers import Argon2idHasher
 from users.models import User
 from users.services import hashing
+from users.services.hashing import Argon2idHasher
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db

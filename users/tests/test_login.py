@@ -313,7 +313,7 @@ def forged(user, session, **changes):
         **changes,
     }
     claims = {key: value for key, value in claims.items() if value is not None}
-    return jwt.encode(claims, tokens._access_keys()[0].value, algorithm="HS256")
+    return jwt.encode(claims, tokens.keys("access")[0].value, algorithm="HS256")
 
 
 @pytest.mark.parametrize(

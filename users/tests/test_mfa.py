@@ -16,7 +16,7 @@ from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import encryption, hashing, pending_sign_in, second_factors, sessions, sign_in, staff
+from users.services import encryption, hashing, second_factors, sessions, sign_in, staff
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import at_once
 
@@ -278,11 +278,11 @@ def test_a_session_ended_by_another_change_meanwhile_changes_no_factor(user, cha
 def test_of_two_that_found_a_sign_in_waiting_one_finishes_it(api, user):
     app_of(user)
     token, actor = asked(api, user), Actor("api")
-    first, second = pending_sign_in.find(token), pending_sign_in.find(token)
+    first, second = sign_in.find_pending(token), sign_in.find_pending(token)
 
-    pending_sign_in.complete(first, amr=("pwd", "otp"), actor=actor)
+    sign_in.complete(first, amr=("pwd", "otp"), actor=actor)
     with pytest.raises(ProductError) as refused:
-        pending_sign_in.complete(second, amr=("pwd", "otp"), actor=actor)
+        sign_in.complete(second, amr=("pwd", "otp"), actor=actor)
 
     assert refused.value.slug == "mfa_token_invalid"
     assert user.sessions.count() == 1

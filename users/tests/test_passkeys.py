@@ -16,7 +16,8 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RecoveryCode, User, UserSession
-from users.services import passkeys, pending_sign_in, second_factors
+from users.services import passkeys, second_factors, tokens
+from users.services import sign_in as signing_in
 from users.tests.authenticator import ORIGIN, Authenticator, b64
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -379,11 +380,11 @@ def test_a_passkey_removed_during_its_own_sign_in_opens_nothing(user):
 def test_a_passkey_removed_during_the_second_step_finishes_nothing(user):
     actor, authenticator = Actor("api"), registered(user)
     ceremony, options = passkeys.login_options(user)
-    token = pending_sign_in.ask(user, actor).extra["mfa_token"]
+    token = tokens.one_time_token(signing_in.start_pending(user, actor))
     answer = {"ceremony": ceremony, "credential": authenticator.get(options)}
 
     with removed_once_it_was_checked(user), pytest.raises(ProductError) as refused:
-        pending_sign_in.verify_passkey(token=token, **answer, actor=actor)
+        signing_in.finish_by_passkey(token=token, **answer, actor=actor)
 
     assert refused.value.code == "PASSKEY_REJECTED"
     assert not user.sessions.exists()

@@ -14,9 +14,9 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from users.hashers import one_spelling
 from users.models import AuditEvent, User
 from users.services import password_strength
+from users.services.hashing import one_spelling
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,6 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher, get_hasher
 from django.core.management import call_command
 
-from users import hashers
 from users.models import RateBucket, User
 from users.services import hashing
 from users.tests.factories import UserFactory
@@ -58,8 +57,8 @@ def test_a_wrong_password_costs_and_counts_the_same_whoever_is_asked(api, monkey
     UserFactory.create(email="known@example.org", password=stored_as_typed(NFC))
     hashing.decoy(email)
     made = []
-    verify = hashers.Argon2idHasher.verify
-    monkeypatch.setattr(hashers.Argon2idHasher, "verify", lambda *given: made.append(1) or verify(*given))
+    verify = hashing.Argon2idHasher.verify
+    monkeypatch.setattr(hashing.Argon2idHasher, "verify", lambda *given: made.append(1) or verify(*given))
 
     for _ in range(5):
         assert api.login_form(email, typed).status_code == 400
@@ -117,4 +116,4 @@ def test_the_policy_counts_the_letters_people_see(api):
 
 
 def test_a_text_of_many_marks_takes_no_time():
-    assert hashers.one_spelling("a" + "\u0301\u0316" * 400_000).startswith("a\u0301\u0316")
+    assert hashing.one_spelling("a" + "\u0301\u0316" * 400_000).startswith("a\u0301\u0316")

@@ -17,7 +17,7 @@ from users.models import (
     User,
     UserSession,
 )
-from users.services import audit, purge, sessions
+from users.services import audit, deletion, sessions
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def days(number):
 
 
 def purged(**changed):
-    nothing = {kind.name: 0 for kind in purge.KINDS}
+    nothing = {kind.name: 0 for kind in deletion.KINDS}
     return nothing | {name.replace("_", " "): count for name, count in changed.items()}
 
 
@@ -48,18 +48,18 @@ def test_proofs_go_a_day_after_they_expired(user):
     token(user, expires_at=days(2))
     kept = token(user, expires_at=days(0.5))
 
-    assert purge.run(NOW) == purged(proofs=1)
+    assert deletion.purge(NOW) == purged(proofs=1)
     assert OneTimeToken.objects.get() == kept
 
 
 def test_counters_go_once_they_count_for_nothing(api, user):
     for _ in range(6):
         api.login_form(user.email, "Wrong-Horse-7")
-    assert purge.run() == purged()
+    assert deletion.purge() == purged()
 
     later = timezone.now() + timedelta(days=2)
 
-    assert purge.run(later)["counters"] == 3
+    assert deletion.purge(later)["counters"] == 3
     assert not RateBucket.objects.exists()
 
 
@@ -69,7 +69,7 @@ def test_ended_sessions_stay_for_90_days_and_live_ones_for_good(user):
     recent = session(user, days(80), revoked_at=days(79), revoked_reason="logout")
     live = session(user, days(100), expires_at=NOW + timedelta(days=300))
 
-    assert purge.run(NOW) == purged(sessions=2)
+    assert deletion.purge(NOW) == purged(sessions=2)
     assert set(UserSession.objects.all()) == {recent, live}
 
 
@@ -81,7 +81,7 @@ def test_refresh_tokens_too_old_to_be_taken_go_and_their_successors_stay(user, s
             hash=bytes([number]) * 32, session=live, parent=parent, created_at=days(age), used_at=days(age)
         )
 
-    assert purge.run(NOW) == purged(refresh_tokens=2)
+    assert deletion.purge(NOW) == purged(refresh_tokens=2)
     assert [bytes(row.hash)[0] for row in RefreshToken.objects.order_by("pk")] == [2, 3]
     assert RefreshToken.objects.order_by("pk").first().parent is None
 
@@ -92,7 +92,7 @@ def test_a_replay_is_still_recognised_after_a_purge(api, user, settings):
     second = api.call("POST", "/auth/refresh-tokens", {"token": first}).json()["refresh_token"]
     api.call("POST", "/auth/refresh-tokens", {"token": second})
     RefreshToken.objects.filter(used_at__isnull=False).update(used_at=days(1))
-    purge.run()
+    deletion.purge()
 
     assert api.call("POST", "/auth/refresh-tokens", {"token": first}).status_code == 400
     assert UserSession.objects.get().revoked_reason == "replay"
@@ -103,7 +103,7 @@ def test_an_app_never_confirmed_goes_after_a_day(user):
     kept = MfaDevice.objects.create(user=user, kind="totp", created_at=days(0.5))
     used = MfaDevice.objects.create(user=user, kind="totp", created_at=days(9), confirmed_at=days(9))
 
-    assert purge.run(NOW) == purged(enrolments=1)
+    assert deletion.purge(NOW) == purged(enrolments=1)
     assert set(MfaDevice.objects.all()) == {kept, used}
 
 
@@ -121,7 +121,7 @@ def test_an_account_nobody_verified_in_30_days_goes_and_is_on_record(db):
     tried_again = UserFactory.create(**old)
     Registration.objects.create(user=tried_again, created_at=days(1))
 
-    assert purge.run(NOW) == purged(unverified_accounts=1)
+    assert deletion.purge(NOW) == purged(unverified_accounts=1)
     assert set(User.objects.all()) == {*kept, tried_again}
     row = AuditEvent.objects.get()
     assert (row.event, row.user_id, row.door, row.data) == (
@@ -138,7 +138,7 @@ def test_audit_events_go_by_age(user, settings):
     old.save()
     audit.record("login.ok", actor=Actor("api"), user=user)
 
-    assert purge.run(NOW) == purged(audit_events=1)
+    assert deletion.purge(NOW) == purged(audit_events=1)
     assert AuditEvent.objects.count() == 1
 
 
@@ -160,7 +160,7 @@ def test_many_go_in_slices(user):
         ]
     )
 
-    assert [count for _, count in purge.slices(NOW)] == [500, 500, 203]
+    assert [count for _, count in deletion.purge_slices(NOW)] == [500, 500, 203]
     assert not OneTimeToken.objects.exists()
 
 

@@ -19,7 +19,7 @@ from lib.actors import Actor
 from lib.logs import JsonFormatter
 from lib.middleware import PAGE_POLICY
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
-from users.services import encryption, invitations, second_factors, sessions, staff
+from users.services import encryption, passwords, second_factors, sessions, staff
 from users.tests.authenticator import Authenticator
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -783,7 +783,7 @@ def test_the_link_of_create_admin_leads_to_a_password_a_factor_and_in(client, ca
 )
 def test_a_link_that_leads_nowhere_is_no_more_legible_in_the_log(superuser, caplog, address, host):
     caplog.set_level("DEBUG")
-    path = path_of(invitations.link(superuser))
+    path = path_of(passwords.invitation_link(superuser))
 
     Client(enforce_csrf_checks=True, headers={"host": host}).get(address.format(path))
     Client(enforce_csrf_checks=True, headers={"host": host}).post(address.format(path))
@@ -794,7 +794,7 @@ def test_a_link_that_leads_nowhere_is_no_more_legible_in_the_log(superuser, capl
 
 
 def test_the_link_is_good_once(client, superuser):
-    link = path_of(invitations.link(superuser))
+    link = path_of(passwords.invitation_link(superuser))
     other = Client()
     other.get(link)
     client.get(link)
@@ -807,7 +807,7 @@ def test_the_link_is_good_once(client, superuser):
 
 
 def test_opening_the_link_spends_nothing(client, superuser):
-    link = path_of(invitations.link(superuser))
+    link = path_of(passwords.invitation_link(superuser))
     for _ in range(3):
         Client().get(link)
 
@@ -821,7 +821,7 @@ def over(superuser):
 
 
 def another_link(superuser):
-    invitations.link(superuser)
+    passwords.invitation_link(superuser)
 
 
 def another_address(superuser):
@@ -833,7 +833,7 @@ def another_address(superuser):
 )
 @pytest.mark.parametrize("is_open", [True, False])
 def test_the_link_dies_with(client, superuser, meanwhile, is_open):
-    link = path_of(invitations.link(superuser))
+    link = path_of(passwords.invitation_link(superuser))
     if is_open:
         client.get(link)
 
@@ -851,7 +851,7 @@ def test_junk_in_place_of_a_link_is_over(client, token):
     ("password", "again"), [("short", None), (NEW_PASSWORD, "other"), ("", ""), ("\x00" * 20, None)]
 )
 def test_a_password_the_policy_refuses_leaves_the_link_good(client, superuser, password, again):
-    client.get(path_of(invitations.link(superuser)))
+    client.get(path_of(passwords.invitation_link(superuser)))
 
     assert choose(client, password, again).status_code == 200
 
@@ -859,7 +859,7 @@ def test_a_password_the_policy_refuses_leaves_the_link_good(client, superuser, p
 
 
 def test_the_link_does_not_go_round_a_factor(client, app, superuser):
-    client.get(path_of(invitations.link(superuser)))
+    client.get(path_of(passwords.invitation_link(superuser)))
 
     assert choose(client).headers["Location"] == CODE
 
@@ -867,7 +867,7 @@ def test_the_link_does_not_go_round_a_factor(client, app, superuser):
 
 
 def test_a_new_password_by_link_ends_every_session(client, staff_client, superuser):
-    client.get(path_of(invitations.link(superuser)))
+    client.get(path_of(passwords.invitation_link(superuser)))
     choose(client)
 
     assert not is_in(staff_client)

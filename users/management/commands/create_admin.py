@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from users.management.commands._people import AccountCommand, add_json
-from users.services import invitations, staff
+from users.services import passwords, staff
 
 
 class Command(AccountCommand):
@@ -16,7 +16,7 @@ class Command(AccountCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         user, created = staff.create_admin(options["email"], actor=self.actor)
-        link = invitations.link(user)
+        link = passwords.invitation_link(user)
         facts = {"email": user.email, "created": created, "link": link}
         what = "created" if created else "is a superuser"
         self.say(options, facts, f"{user.email} {what}.", "Set a password and a second factor within 24 hours:", link)

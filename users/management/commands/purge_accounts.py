@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from users.management.commands._people import AccountCommand, add_json
-from users.services import purge
+from users.services import deletion
 
 
 class Command(AccountCommand):
@@ -14,6 +14,6 @@ class Command(AccountCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        counts = purge.due() if options["dry_run"] else purge.run()
+        counts = deletion.expired() if options["dry_run"] else deletion.purge()
         facts = {"dry_run": options["dry_run"], "deleted": counts}
         self.say(options, facts, *(f"{kind:<20} {count}" for kind, count in counts.items()))

@@ -1,0 +1,441 @@
+"""People, their sign-ins, their second factors and what happened to them. Nothing here holds a secret in clear."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
+
+from lib.addresses import EMAIL_MAX_LENGTH, normal_email, typed_email, valid_email
+from lib.text import NAME_MAX_LENGTH
+
+#: The group whose members act on other members of staff; the name is what carries it.
+ADMINS = "Admin"
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.of_address(username or "")[:1].get()
+
+    def of_address(self, text: str) -> models.QuerySet[User]:
+        """The account of an address in any spelling. What older releases kept in two is two, each by its own."""
+        typed = typed_email(text)
+        rows = self.filter(email__in={typed, normal_email(text)})
+        return rows.order_by(models.Case(models.When(email=typed, then=0), default=1))
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """A user with a hashed password, or an unusable one when None; ValueError for an invalid address."""
+        user = self.model(email=valid_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        fields.setdefault("email_verified_at", timezone.now())
+        return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField(
+        _("e-mail address"),
+        max_length=EMAIL_MAX_LENGTH,
+        unique=True,
+        error_messages={"unique": _("A user with this address exists.")},
+    )
+    first_name = models.CharField(_("first name"), max_length=NAME_MAX_LENGTH, blank=True)
+    last_name = models.CharField(_("last name"), max_length=NAME_MAX_LENGTH, blank=True)
+    is_active = models.BooleanField(
+        _("active"),
+        default=True,
+        help_text=_("A decision of people; a pause after wrong passwords does not change it."),
+    )
+    is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May sign in to this admin."))
+    email_verified_at = models.DateTimeField(_("address verified"), null=True, blank=True)
+    deactivated_at = models.DateTimeField(_("deactivated"), null=True, blank=True)
+    deactivated_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    password_changed_at = models.DateTimeField(_("password changed"), null=True, blank=True)
+    must_reset = models.BooleanField(
+        _("must reset"), default=False, help_text=_("Signing in waits for a reset by mail.")
+    )
+    delete_after_at = models.DateTimeField(_("deleted after"), null=True, blank=True, editable=False)
+    language = models.CharField(
+        _("language"),
+        max_length=16,
+        blank=True,
+        editable=False,
+        help_text=_("What mails to this person are written in."),
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+    created_by = models.CharField(max_length=64, blank=True, editable=False)
+    updated_by = models.CharField(max_length=64, blank=True, editable=False)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    #: The UserSession this person acts in; set by what authenticated them, never stored.
+    session_id: uuid.UUID | None = None
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        constraints = (
+            models.CheckConstraint(condition=Q(email=Lower("email")), name="user_email_is_lower_case"),
+            models.CheckConstraint(
+                condition=Q(is_active=False) | Q(deactivated_at=None, deactivated_reason=""),
+                name="user_active_has_no_deactivation",
+            ),
+        )
+        indexes = (
+            models.Index(fields=["-created_at"], name="user_created_at"),
+            models.Index(
+                fields=["delete_after_at"], condition=Q(delete_after_at__isnull=False), name="user_delete_after_at"
+            ),
+            # What staff look for among millions: few rows each, in the order of the list.
+            models.Index(fields=["-created_at"], condition=Q(email_verified_at=None), name="user_unverified"),
+            models.Index(fields=["-created_at"], condition=Q(is_staff=True), name="user_staff"),
+            models.Index(fields=["-created_at"], condition=Q(password__startswith="bcrypt$"), name="user_bcrypt"),
+        )
+        permissions = (
+            ("activate_user", "Can activate and unlock users"),
+            ("deactivate_user", "Can deactivate users"),
+            ("verify_user", "Can mark addresses as verified"),
+            ("send_reset_user", "Can send password resets"),
+            ("sign_out_user", "Can sign users out everywhere"),
+            ("remove_factor_user", "Can remove second factors"),
+            ("export_user", "Can export what is held of a user"),
+        )
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        self.email = normal_email(self.email)
+
+    @property
+    def is_verified(self) -> bool:
+        return self.email_verified_at is not None
+
+    def may_act_as_staff(self) -> bool:
+        """Whether this is staff whose session has proved what staff have to prove (USERS_STAFF_MFA)."""
+        if not self.is_staff:
+            return False
+        if settings.USERS_STAFF_MFA != "required":
+            return True
+        found = self.sessions.filter(pk__in=[self.session_id]).first()
+        return found is not None and found.has_second_factor
+
+    def reaches(self, other: User) -> bool:
+        """Whether this member of staff may act on that account: superusers on all, the group *Admin* on all but
+        superusers, other staff on all who are not staff."""
+        if self.is_superuser or self.pk == other.pk or not (other.is_staff or other.is_superuser):
+            return True
+        return not other.is_superuser and self.is_admin
+
+    @cached_property
+    def is_admin(self) -> bool:
+        """Whether this is a member of *Admin*; kept, because a list asks for each of its rows."""
+        return self.groups.filter(name=ADMINS).exists()
+
+    def get_full_name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+    def get_short_name(self) -> str:
+        return self.first_name
+
+    def flag_context(self) -> dict[str, Any]:
+        """What rules of feature flags may ask about this person; `userId` as the API shows it."""
+        return {
+            "userId": self.pk.hex,
+            "email": self.email,
+            "emailDomain": self.email.rpartition("@")[2],
+            "isStaff": self.is_staff,
+            "isSuperuser": self.is_superuser,
+        }
+
+
+class Registration(models.Model):
+    """A pending registration: what one `/register` call asked for (see registration.py)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="registrations")
+    password = models.CharField(max_length=128)
+    first_name = models.CharField(max_length=NAME_MAX_LENGTH, blank=True)
+    last_name = models.CharField(max_length=NAME_MAX_LENGTH, blank=True)
+    #: There was another one before it that its caller did not prove to be theirs; others fell out meanwhile.
+    is_contested = models.BooleanField(default=False, db_default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = (models.Index(fields=["user", "-created_at"], name="registration_user_newest"),)
+
+
+def _nonce() -> bytes:
+    return secrets.token_bytes(16)
+
+
+class OneTimeToken(models.Model):
+    """A proof that works once. Only the nonce is kept: token and code are derived from it (tokens.py)."""
+
+    class Purpose(models.TextChoices):
+        VERIFY = "verify"
+        RESET = "reset"
+        EMAIL_CHANGE = "email_change"
+        EMAIL_UNDO = "email_undo"
+        UNDELETE = "undelete"
+        MFA_LOGIN = "mfa_login"
+        WEBAUTHN = "webauthn"
+        ENROL = "enrol"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    nonce = models.BinaryField(max_length=16, default=_nonce)
+    key_id = models.CharField(max_length=8)
+    #: Null while the person is unknown: the ceremony of a passkey sign-in.
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="one_time_tokens")
+    #: Set where the receiver of the token proved that this registration is theirs; no one else ever sees that token.
+    registration = models.ForeignKey(Registration, on_delete=models.SET_NULL, null=True)
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    email = models.CharField(max_length=EMAIL_MAX_LENGTH, blank=True)
+    #: What the proof is about beside the person; never a secret.
+    payload = models.JSONField(default=dict)
+    code_serial = models.PositiveIntegerField(default=0)
+    code_expires_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = (
+            models.Index(fields=["user", "purpose"], name="one_time_token_user"),
+            models.Index(fields=["expires_at"], name="one_time_token_expires_at"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["registration"],
+                condition=Q(purpose="verify", used_at=None),
+                name="one_time_token_one_open_per_registration",
+            ),
+        )
+
+    @classmethod
+    def open(cls, now: datetime) -> models.QuerySet[OneTimeToken]:
+        return cls._default_manager.filter(used_at=None, expires_at__gt=now)
+
+
+#: How long a session of the admin may go unused.
+ADMIN_IDLE = timedelta(minutes=30)
+
+
+def idle_since(now: datetime, kind: str) -> datetime | None:
+    """Sessions of this kind that were last seen before that have ended; None where there is no such limit."""
+    if kind == UserSession.Kind.ADMIN:
+        return now - ADMIN_IDLE
+    seconds = settings.USERS_SESSION_IDLE_SECONDS
+    return now - timedelta(seconds=seconds) if seconds else None
+
+
+class LiveSessions(models.QuerySet["UserSession"]):
+    def live(self, now: datetime) -> LiveSessions:
+        """Neither revoked nor expired nor idle for too long."""
+        live = Q(revoked_at=None, expires_at__gt=now)
+        for kind in UserSession.Kind.values:
+            if since := idle_since(now, kind):
+                live &= ~Q(kind=kind) | Q(last_seen_at__gt=since)
+        return self.filter(live)
+
+    def ended(self, now: datetime) -> LiveSessions:
+        """The others, asked so that one row is enough to tell."""
+        ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=now)
+        for kind in UserSession.Kind.values:
+            if since := idle_since(now, kind):
+                ended |= Q(kind=kind, last_seen_at__lte=since)
+        return self.filter(ended)
+
+
+class UserSession(models.Model):
+    """One sign-in: what refresh tokens and access tokens (claim `sid`) hang on. Revoked is final."""
+
+    class Kind(models.TextChoices):
+        API = "api", _("API")
+        ADMIN = "admin", _("Admin")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    created_at = models.DateTimeField(default=timezone.now)
+    last_seen_at = models.DateTimeField(default=timezone.now)
+    auth_at = models.DateTimeField(default=timezone.now)
+    amr = models.JSONField(default=list)
+    expires_at = models.DateTimeField()
+    ip = models.CharField(max_length=45, blank=True)
+    network = models.CharField(max_length=49, blank=True)
+    network_mac = models.CharField(max_length=64, blank=True)
+    user_agent = models.CharField(max_length=256, blank=True)
+    label = models.CharField(max_length=64, blank=True)
+    revoked_at = models.DateTimeField(null=True)
+    revoked_reason = models.CharField(max_length=32, blank=True)
+
+    objects = LiveSessions.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = (
+            models.Index(fields=["user", "revoked_at"], name="session_user_revoked"),
+            models.Index(fields=["-created_at"], name="session_created_at"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                condition=~Q(revoked_reason="") | Q(revoked_at=None), name="session_revoked_has_reason"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M} UTC"
+
+    def is_live(self, now: datetime) -> bool:
+        """The same as `LiveSessions.live`, of a row that was read already."""
+        idle = idle_since(now, self.kind)
+        return self.revoked_at is None and self.expires_at > now and (idle is None or self.last_seen_at > idle)
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether more than the password was proved in it."""
+        return not {"otp", "webauthn", "recovery"}.isdisjoint(self.amr)
+
+
+class RefreshToken(models.Model):
+    """A link in a session's chain: each token has at most one successor."""
+
+    hash = models.BinaryField(max_length=32, unique=True)
+    session = models.ForeignKey(UserSession, on_delete=models.CASCADE, related_name="refresh_tokens")
+    parent = models.OneToOneField("self", on_delete=models.CASCADE, null=True, related_name="successor")
+    created_at = models.DateTimeField(default=timezone.now)
+    used_at = models.DateTimeField(null=True)
+    #: When it was first answered again after the leeway: its answer had been lost, or another client has a copy.
+    repeated_at = models.DateTimeField(null=True)
+
+
+FACTOR_NAME_MAX_LENGTH = 64
+
+
+class MfaDevice(models.Model):
+    """An authenticator app (TOTP, RFC 6238) or a passkey (WebAuthn). It counts once it is confirmed."""
+
+    class Kind(models.TextChoices):
+        TOTP = "totp", _("Authenticator app")
+        WEBAUTHN = "webauthn", _("Passkey")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="mfa_devices")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    name = models.CharField(max_length=FACTOR_NAME_MAX_LENGTH, blank=True)
+    #: TOTP: the shared secret, encrypted (services/encryption.py).
+    secret = models.TextField(blank=True)
+    #: TOTP: the newest time step a code of which was taken; an older one is a replay.
+    last_step = models.BigIntegerField(null=True)
+    credential_id = models.BinaryField(max_length=1023, unique=True, null=True)
+    public_key = models.BinaryField(null=True)
+    sign_count = models.BigIntegerField(default=0)
+    transports = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now)
+    confirmed_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = (models.Index(fields=["user", "confirmed_at"], name="mfa_device_user"),)
+
+    def __str__(self) -> str:
+        return self.name or str(self.get_kind_display())
+
+
+class RecoveryCode(models.Model):
+    """One of ten codes that each stand in for a lost factor once; only a hash of it is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    hash = models.BinaryField(max_length=32, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+
+class AuditEvent(models.Model):
+    """One event of signing in or of an account's life; written by services/audit.py alone.
+
+    Triggers refuse UPDATE and DELETE (migration 0004). People are named by id without a foreign key, because a row
+    cannot change when the account goes; addresses only as a MAC.
+    """
+
+    class Outcome(models.TextChoices):
+        OK = "ok", _("done")
+        REFUSED = "refused", _("refused")
+        FAILED = "failed", _("failed")
+
+    class Door(models.TextChoices):
+        API = "api", _("API")
+        ADMIN = "admin", _("Admin")
+        COMMAND = "command", _("Command")
+        IMPORT = "import", _("Import")
+        SCHEDULE = "schedule", _("Schedule")
+
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    event = models.CharField(_("event"), max_length=40)
+    outcome = models.CharField(_("outcome"), max_length=8, choices=Outcome.choices, default=Outcome.OK)
+    user_id = models.UUIDField(_("whose account"), null=True)
+    subject_mac = models.BinaryField(max_length=32, null=True)
+    actor = models.CharField(_("who"), max_length=64, blank=True)
+    door = models.CharField(_("door"), max_length=8, choices=Door.choices)
+    session_id = models.UUIDField(_("session"), null=True)
+    ip = models.CharField(_("IP address"), max_length=45, blank=True)
+    user_agent = models.CharField(_("program"), max_length=256, blank=True)
+    request_id = models.CharField(_("request"), max_length=64, blank=True)
+    data = models.JSONField(_("details"), default=dict)
+
+    class Meta:
+        verbose_name = _("audit event")
+        default_permissions = ("view",)
+        indexes = (
+            models.Index(fields=["at"], name="audit_at"),
+            models.Index(fields=["user_id", "id"], name="audit_user"),
+            models.Index(fields=["subject_mac", "id"], name="audit_subject"),
+            models.Index(fields=["event", "id"], name="audit_event"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.event}, {self.at:%Y-%m-%d %H:%M} UTC"
+
+
+class RateBucket(models.Model):
+    """One counter of the limiter. Times are milliseconds since 1970, so that one SQL text serves both databases."""
+
+    key = models.BinaryField(primary_key=True, max_length=32)
+    scope = models.CharField(max_length=32)
+    count = models.IntegerField()
+    blocked_until = models.BigIntegerField()
+    reset_at = models.BigIntegerField()
+    max_count = models.IntegerField()
+    pause = models.BigIntegerField()
+    doublings = models.IntegerField()
+    slides = models.BooleanField()
+    at = models.BigIntegerField()
+
+    class Meta:
+        indexes = (models.Index(fields=["reset_at"], name="rate_bucket_reset_at"),)
