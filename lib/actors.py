@@ -1,11 +1,11 @@
-"""Who acts, and through which door: what the API, the admin and commands pass to every verb."""
+"""Who acts, and through which door: what the API, the admin and commands pass to every verb and the audit log."""
 
 from __future__ import annotations
 
 import re
 import uuid
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -77,6 +77,14 @@ class RequestInfo:
         return (f"{name} on {system}" if system else name)[:64]
 
 
+class AuditKeeper(Protocol):
+    def __call__(self, actor: Actor, event: str, /, **details: Any) -> None: ...
+
+
+#: Writes what is noted of actors; set once, while the apps start.
+audit_keeper: AuditKeeper | None = None
+
+
 @dataclass(frozen=True)
 class Actor:
     """Who acts, through which `door`: `api`, `admin`, `command`, `import` or `schedule`.
@@ -119,3 +127,12 @@ class Actor:
     def as_user(self, user: Any) -> Actor:
         """The same request, proved to come from this user, for example by a mailed token."""
         return replace(self, user=user, label=user.pk.hex)
+
+    def note(self, event: str, /, **details: Any) -> None:
+        """Record in the audit log what the actor did, in the transaction that does it.
+
+        `email` or `user_id` is the account concerned, `reason` a text typed by staff; further keys are listed in
+        users/services/audit.py.
+        """
+        if audit_keeper is not None:
+            audit_keeper(self, event, **details)

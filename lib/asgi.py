@@ -7,17 +7,17 @@ request takes one at its first synchronous call: an answer that needs no databas
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from math import inf
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
 from django.db import close_old_connections, connections
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import ResolverMatch, set_script_prefix
 from django.utils.module_loading import import_string
 
@@ -165,6 +165,20 @@ class LaneHandler(ASGIHandler):
             # Not response.close(): that would send request_finished, whose receivers belong to other threads.
             for closer in response._resource_closers:  # type: ignore[attr-defined]
                 closer()
+
+
+class PiecesResponse(StreamingHttpResponse):
+    """A long answer from a plain iterator: as much memory as one piece takes, under ASGI and WSGI alike.
+
+    Under ASGI each piece is made in the request's lane, and others get in between; Django's own class would gather all
+    of a plain iterator before it sends the first byte there.
+    """
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces: Any = self.streaming_content
+        step: Any = sync_to_async(next)
+        while (piece := await step(pieces, None)) is not None:
+            yield piece
 
 
 #: In the scope of a request whose body was too large: it is empty, and 413 is the answer.

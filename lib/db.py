@@ -1,14 +1,19 @@
-"""Queries in pieces, and values for SQL written by hand."""
+"""Queries in pieces, cursors of lists that grow, and values for SQL written by hand."""
 
 from __future__ import annotations
 
 import uuid
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from lib.errors import ProductError
+from lib.text import whole_number
 
 T = TypeVar("T")
 
@@ -27,36 +32,53 @@ def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:
 
     Each list is a query of its own, so that neither memory nor a transaction grows with the rows.
     """
-    ordered = rows.order_by(f"-{by}", "-pk") if by != "pk" else rows.order_by("-pk")
+    ordered = rows.order_by(*dict.fromkeys((f"-{by}", "-pk")))
     found = list(ordered[:SLICE])
     while found:
         yield found
         if len(found) < SLICE:
             return
-        found = list(ordered.filter(_after(found[-1], by))[:SLICE])
-
-
-def _after(last: Model, by: str) -> Q:
-    if by == "pk":
-        return Q(pk__lt=last.pk)
-    value = getattr(last, by)
-    # The first condition is the one an index answers.
-    return Q(**{f"{by}__lte": value}) & (Q(**{f"{by}__lt": value}) | Q(pk__lt=last.pk))
+        last, value = found[-1].pk, getattr(found[-1], by)
+        # The first condition is the one an index answers.
+        after = Q(**{f"{by}__lte": value}) & (Q(**{f"{by}__lt": value}) | Q(pk__lt=last))
+        found = list(ordered.filter(Q(pk__lt=last) if by == "pk" else after)[:SLICE])
 
 
 def adapted(*values: Any) -> list[Any]:
     """The values as this database's driver takes them: datetimes and UUIDs change, all others stay."""
-    return [_adapted(value) for value in values]
-
-
-def _adapted(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
-        return value.hex
-    return value
+    has_uuids = connection.features.has_native_uuid_field
+    return [
+        connection.ops.adapt_datetimefield_value(value)
+        if isinstance(value, datetime)
+        else value.hex
+        if isinstance(value, uuid.UUID) and not has_uuids
+        else value
+        for value in values
+    ]
 
 
 def marks(values: Sequence[Any]) -> str:
     """As many placeholders as there are values, for `IN (...)`."""
     return ", ".join(["%s"] * len(values))
+
+
+_MAC_LENGTH = 12
+
+
+def make_cursor(pk: int, *, of: str) -> str:
+    """What asks for the rows after this one, opaque; `of` names the list and its owner."""
+    mac = salted_hmac("lib.cursors", f"{of}:{pk}", algorithm="sha256").digest()[:_MAC_LENGTH]
+    return urlsafe_b64encode(mac + str(pk).encode()).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str, *, of: str) -> int:
+    """The key of the last row shown; ProductError 400 `BAD_CURSOR` for a cursor that is not this list's."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        pk = whole_number(urlsafe_b64decode(padded)[_MAC_LENGTH:])
+    except ValueError:
+        pk = None
+    # Made anew and compared whole: base64 has more than one spelling of the same bytes.
+    if pk is None or not constant_time_compare(make_cursor(pk, of=of), cursor):
+        raise ProductError("BAD_CURSOR", "This is no cursor of this list.")
+    return pk

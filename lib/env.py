@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from lib.origins import DEFAULT_PORTS, bracketed, normal_host, normal_netloc, normal_origin, pattern
+from lib.net import DEFAULT_PORTS, bracketed, normal_host, normal_netloc, normal_origin, origin_pattern
 
 #: Values printed in documentation somewhere: anyone can sign tokens with them.
 WELL_KNOWN_SECRETS = frozenset(
@@ -138,7 +138,7 @@ def origins_and_patterns(name: str) -> tuple[list[str], list[str]]:
     refusal = f"{_NO_ORIGIN} https://app.example.org or https://*.example.org."
     plain = [part for part in words(name) if "*" not in part]
     starred = [part.rstrip("/") for part in words(name) if "*" in part]
-    return _each(name, plain, normal_origin, refusal), _each(name, starred, pattern, refusal)
+    return _each(name, plain, normal_origin, refusal), _each(name, starred, origin_pattern, refusal)
 
 
 def hosts(name: str) -> list[str]:

@@ -1,9 +1,121 @@
-"""Where a request comes from."""
+"""Hosts and web origins in the one spelling browsers send (RFC 6454, 6.2; IDNA 2008), and the addresses of peers."""
+
+from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+import idna
+from django.conf import settings
 from django.http import HttpRequest
+
+from lib.text import remember
+
+Header = tuple[bytes, bytes]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
+
+
+def normal_host(value: str) -> str:
+    """A bare name or address: lower case, punycode, IPv6 in its short form without brackets. ValueError for others."""
+    host = value.lower().removeprefix("[").removesuffix("]")
+    host = str(ipaddress.IPv6Address(host)) if ":" in host else host
+    host = host if host.isascii() else idna.encode(host, uts46=True).decode()
+    if not _HOST.fullmatch(host):
+        raise ValueError("no host")
+    return host
+
+
+def bracketed(host: str) -> str:
+    """As it stands in an address and in a Host header."""
+    return f"[{host}]" if ":" in host else host
+
+
+def normal_netloc(scheme: str, netloc: str) -> str:
+    """`host[:port]` without the scheme's own port. ValueError for what is none."""
+    parts = urlsplit(f"//{netloc}")
+    host, port = bracketed(normal_host(parts.hostname or "")), parts.port
+    if parts.netloc != netloc or "@" in netloc or netloc.endswith(":") or port == 0:
+        raise ValueError("no host and port")
+    return host if port is None or port == DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
+
+
+def normal_origin(value: str) -> str:
+    """`scheme://host[:port]`, a trailing slash stripped. ValueError for what is none."""
+    scheme, _, netloc = value.rstrip("/").partition("://")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme.lower(), re.ASCII):
+        raise ValueError("no origin")
+    return f"{scheme.lower()}://{normal_netloc(scheme.lower(), netloc)}"
+
+
+def spelled(value: str) -> str:
+    """An origin in its one spelling; what is none as it came."""
+    try:
+        return normal_origin(value)
+    except ValueError:
+        return value
+
+
+def is_origin(value: str) -> bool:
+    """Whether this is an origin in its one spelling."""
+    try:
+        return normal_origin(value) == value
+    except ValueError:
+        return False
+
+
+def origin_pattern(value: str) -> str:
+    """A regular expression for `https://*.example.org`, whose `*` is one label. ValueError for what is none."""
+    scheme, star, domain = value.partition("://*.")
+    scheme, _, host = normal_origin(f"{scheme}://{domain}").partition("://")
+    if not star or "." not in host.strip("."):
+        raise ValueError("no pattern with a domain behind its star")
+    return rf"{re.escape(scheme)}://[a-z0-9_-]+\.{re.escape(host)}\Z"
+
+
+def is_listed(origin: str) -> bool:
+    """Whether CORS_ORIGINS names it, as django-cors-headers sees it."""
+    if origin in settings.CORS_ALLOWED_ORIGINS:
+        return True
+    return any(re.match(allowed, origin) for allowed in settings.CORS_ALLOWED_ORIGIN_REGEXES)
+
+
+# --- CORS, where django-cors-headers does not write it ----------------------------------------------------------------
+
+_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@remember(maxsize=1024)
+def cors_headers(origin: bytes | None) -> tuple[Header, ...]:
+    """What lets a page of this origin read a response, without credentials; empty without an origin."""
+    if origin is None:
+        return ()
+    exposed = ", ".join(settings.CORS_EXPOSE_HEADERS).encode()
+    return (b"access-control-allow-origin", origin), (b"access-control-expose-headers", exposed)
+
+
+def site_cors_headers(origin: bytes | None) -> tuple[Header, ...]:
+    """The same for an origin of CORS_ORIGINS, with credentials, as django-cors-headers writes it; else empty."""
+    if origin is None or not is_listed(origin.decode("latin-1")):
+        return ()
+    return (*cors_headers(origin), (b"access-control-allow-credentials", b"true"))
+
+
+def preflight_headers(headers: Mapping[bytes, bytes]) -> list[Header]:
+    """What allows the request that a preflight with these headers announces."""
+    asked = [name.strip() for name in headers.get(b"access-control-request-headers", b"").split(b",")]
+    return [
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-headers", b", ".join(name for name in asked if _HEADER_NAME.fullmatch(name))),
+        (b"access-control-max-age", str(settings.CORS_PREFLIGHT_MAX_AGE).encode()),
+    ]
+
+
+# --- Peers ------------------------------------------------------------------------------------------------------------
 
 
 def client_ip(request: HttpRequest) -> str:

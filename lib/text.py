@@ -2,7 +2,9 @@
 
 import json
 import re
-from typing import Annotated, Any, NoReturn
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -10,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 NAME_MAX_LENGTH = 150
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_storable(text: str) -> bool:
@@ -60,3 +63,21 @@ STORABLE = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
 
 Text = Annotated[str, AfterValidator(require_storable), STORABLE]
 Name = Annotated[str, StringConstraints(max_length=NAME_MAX_LENGTH), AfterValidator(require_storable), STORABLE]
+
+
+def remember(maxsize: int, longest: int = 256) -> Callable[[F], F]:
+    """`lru_cache` by a first argument of text or bytes from outside: bounded in bytes as well as in number.
+
+    For a longer text the function is called each time.
+    """
+
+    def wrap(function: F) -> F:
+        cached = lru_cache(maxsize)(function)
+
+        @wraps(function)
+        def call(text: Any, *more: Any) -> Any:
+            return (cached if text is None or len(text) <= longest else function)(text, *more)
+
+        return cast(F, call)
+
+    return wrap

@@ -18,7 +18,6 @@ from django.utils import translation
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
 
-from lib import audit
 from lib.actors import Actor, accepted_language
 from lib.errors import ProductError, refusals
 from notifications import registry, schemas
@@ -315,4 +314,4 @@ def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:
 
 
 def _note(request: HttpRequest, event: str, message: Message) -> None:
-    audit.note(Actor.of(request, "api"), event, kind=message.type, user_id=message.user_id, email=message.to_address)
+    Actor.of(request, "api").note(event, kind=message.type, user_id=message.user_id, email=message.to_address)

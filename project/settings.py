@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from lib import database_url, email_url, task_backends, webhook_signatures
 from lib import env as read
-from lib.origins import bracketed
+from lib.net import bracketed
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -69,7 +69,7 @@ ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS") or (
 if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts this serves: `*` accepts forged ones.")
 
-# `https://*.example.org` stands for one label. lib/origins.py checks both lists for what answers in front of Django.
+# `https://*.example.org` stands for one label. lib/net.py checks both lists for what answers in front of Django.
 CORS_ALLOWED_ORIGINS, CORS_ALLOWED_ORIGIN_REGEXES = read.origins_and_patterns("CORS_ORIGINS")
 # Where a flag token lists the pages that may read, feature_flags/http writes the headers.
 CORS_URLS_REGEX = r"^/api(?!/frontend(/|$))(/|$)"

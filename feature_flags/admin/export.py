@@ -12,7 +12,6 @@ from feature_flags.admin.common import may_see_segments
 from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services.storage import segments_used
-from lib import audit
 from lib.actors import Actor
 from lib.admin.verbs import VerbAdmin
 
@@ -35,7 +34,7 @@ def download(model_admin: VerbAdmin, request: HttpRequest, queryset: QuerySet[Fe
     shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
     segments = [segment.document for segment in shown.order_by("name")]
     codenames = sorted(document["codename"] for document in documents.values())
-    audit.note(Actor.of(request, "admin"), "flags.exported", count=len(documents), flags=codenames[:100])
+    Actor.of(request, "admin").note("flags.exported", count=len(documents), flags=codenames[:100])
     headers = {"Content-Disposition": 'attachment; filename="feature-flags.json"'}
     text = switchboard.dump(documents.values(), segments)
     return HttpResponse(text, content_type="application/json", headers=headers)

@@ -22,8 +22,7 @@ from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
 from lib.admin.lists import ReadOnlyAdmin, local_time, two_lines
-from lib.admin.pages import render_page
-from lib.admin.verbs import ReasonForm
+from lib.admin.verbs import ReasonForm, render_page
 from lib.errors import ProductError
 
 LINES_SHOWN = 5

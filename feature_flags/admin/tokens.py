@@ -17,11 +17,9 @@ from feature_flags.admin.texts import lines
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken
 from feature_flags.services import tokens
-from lib import audit
 from lib.actors import Actor
 from lib.admin.lists import ReadOnlyAdmin, chip, column
-from lib.admin.pages import has_fresh_proof, render_page
-from lib.admin.verbs import Verb
+from lib.admin.verbs import Verb, has_fresh_proof, render_page
 
 MANAGE = "feature_flags.manage_flagtoken"
 
@@ -137,7 +135,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             with transaction.atomic():
                 token, secret = tokens.create_token(given.pop("name"), **given, **who(request, reason))
                 self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
-                audit.note(Actor.of(request, "admin"), "flag_token.created", **_about(token), reason=reason)
+                Actor.of(request, "admin").note("flag_token.created", **_about(token), reason=reason)
         except InvalidFlag as error:
             for problem in error.problems:
                 field = str(problem.place[0]) if problem.place else ""

@@ -16,8 +16,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags.models import FlagUsage, UnknownFlag
-from lib.admin.filters import TableFilter
-from lib.admin.lists import ReadOnlyAdmin
+from lib.admin.lists import ReadOnlyAdmin, TableFilter
 
 
 def _since(hours: int) -> Callable[[Any], QuerySet[FlagUsage]]:

@@ -19,8 +19,7 @@ from feature_flags.context import Flat, flat
 from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import RANDOM, CompiledFlag, Result
 from feature_flags.runtime import store
-from lib.admin.pages import render_page
-from lib.admin.verbs import VerbAdmin
+from lib.admin.verbs import VerbAdmin, render_page
 from lib.text import is_storable
 
 if TYPE_CHECKING:

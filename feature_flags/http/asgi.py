@@ -21,9 +21,9 @@ from feature_flags.http.wire import METRICS_LIMIT, Refused, Request, Response, R
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
 from lib.asgi import read_bounded
-from lib.caches import remember
 from lib.logs import request_id
 from lib.middleware import hsts, log_request, normal_request_id
+from lib.text import remember
 
 logger = logging.getLogger("switchboard.flags")
 

@@ -14,7 +14,7 @@ from feature_flags.http import wire
 from feature_flags.http.wire import Refused, Response
 from feature_flags.runtime.snapshot import Ready, Snapshot, Token, json_bytes
 from feature_flags.runtime.usage import Results
-from lib.origins import Header
+from lib.net import Header
 
 #: Smaller groups of flags are quicker to evaluate than to look up.
 _GROUP_SIZE = 4

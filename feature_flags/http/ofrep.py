@@ -14,8 +14,7 @@ from feature_flags.http.cache import cache_of
 from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate, token_cors
 from feature_flags.runtime import store, usage
 from feature_flags.runtime.snapshot import Snapshot
-from lib.caches import remember
-from lib.text import whole_number
+from lib.text import remember, whole_number
 
 PREFIX = "/ofrep/v1/evaluate/flags"
 #: A page in the background closes its stream after this long, and asks for everything when it comes back.

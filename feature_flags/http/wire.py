@@ -19,13 +19,11 @@ from feature_flags.context import flat
 from feature_flags.engine.model import RANDOM, new_random_value
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot, Token
-from lib.caches import remember
 from lib.errors import STATUS_WORDS
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS
-from lib.net import normal_ip
-from lib.origins import Header, cors_headers, preflight_headers, site_cors_headers
-from lib.text import read_json, whole_number
+from lib.net import Header, cors_headers, normal_ip, preflight_headers, site_cors_headers
+from lib.text import read_json, remember, whole_number
 
 if TYPE_CHECKING:
     from feature_flags.http.cache import ResponseCache

@@ -15,7 +15,7 @@ from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FlagRevision, FlagToken
 from feature_flags.services import storage
 from lib.actors import Actor
-from lib.origins import is_origin, spelled
+from lib.net import is_origin, spelled
 from lib.text import is_storable
 
 Action = FlagRevision.Action

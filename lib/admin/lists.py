@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -160,6 +160,31 @@ def starts_with(field: str, text: str) -> Q:
 def user_starts_with(term: str) -> Q:
     """Rows of the users whose sign-in address starts so."""
     return starts_with(f"user__{get_user_model().USERNAME_FIELD}", normal_email(term))
+
+
+# --- Filters ----------------------------------------------------------------------------------------------------------
+
+
+class ValueFilter(admin.SimpleListFilter):
+    """Exactly one of the values known beforehand: asking the table for its own would read all of it."""
+
+    column = ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.column: self.value()}) if self.value() in dict(self.lookup_choices) else queryset
+
+
+class TableFilter(admin.SimpleListFilter):
+    """Values that each stand for a query: its label, and what narrows the rows."""
+
+    options: ClassVar[Mapping[str, tuple[Any, Callable[[Any], QuerySet[Any]]]]]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(value, label) for value, (label, _narrowed) in self.options.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        option = self.options.get(self.value() or "")
+        return option[1](queryset) if option else queryset
 
 
 # --- Cells ------------------------------------------------------------------------------------------------------------

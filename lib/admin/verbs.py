@@ -17,12 +17,11 @@ from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 
-from lib import audit
 from lib.actors import Actor
-from lib.admin.pages import render_page
 from lib.errors import ProductError
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Verb:
     #: `ask_proof(request, back_url=, then=)` leads to the page that asks, and back to where the button stands.
     sensitive: bool = False
     audit_event: str = ""  #: Its name in the audit trail; empty where the service records it.
-    #: What the audit trail keeps of the object; see `lib.audit.note`.
+    #: What the audit trail keeps of the object; see `lib.actors.Actor.note`.
     audit_details: Callable[[Any], dict[str, Any]] = lambda obj: {"name": str(obj)[:200]}
     deletes: bool = False  #: Afterwards the object is no more: the answer leads to the list.
     in_row: bool = False
@@ -315,7 +314,7 @@ class VerbAdmin(ModelAdmin):
                 text = result if isinstance(result, str) else verb.done
                 self.log_change(request, obj, f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else ""))
                 if verb.audit_event:
-                    audit.note(actor, verb.audit_event, **details, **({"reason": reason} if reason else {}))
+                    actor.note(verb.audit_event, **details, **({"reason": reason} if reason else {}))
         except ProductError as error:
             return Outcome(obj, messages.ERROR, error.message)
         response = result if isinstance(result, HttpResponseBase) else None
@@ -378,3 +377,31 @@ def _reason_form(request: HttpRequest, verb: Verb, objects: Sequence[models.Mode
     form = verb.form(request.POST if "reason" in request.POST else None)
     form.fields["reason"].required = any(_holds(verb.reason_required, obj) for obj in objects)
     return form
+
+
+# --- Pages beside Django's own ----------------------------------------------------------------------------------------
+
+
+def render_page(model_admin: ModelAdmin, request: HttpRequest, template: str, /, **context: Any) -> TemplateResponse:
+    """A page about objects of `model_admin`, in the frame of its site."""
+    site = model_admin.admin_site
+    request.current_app = site.name
+    frame = {**site.each_context(request), "opts": model_admin.opts, "media": model_admin.media}
+    return TemplateResponse(request, template, {**frame, **context})
+
+
+def has_fresh_proof(site: Any, request: HttpRequest, form: forms.Form) -> bool:
+    """Whether the sender of this form has proved lately who they are.
+
+    Otherwise the form gets an error that links to the proof: what was typed stays on the page, and the proof is given
+    on another.
+    """
+    if site.is_fresh(request):
+        return True
+    refusal = format_html(
+        'This is a sensitive change: <a href="{}" target="_blank" rel="noopener">prove once more that it is you</a>,'
+        " then send this form again.",
+        site.proof_url(request.get_full_path()),
+    )
+    form.add_error(None, refusal)
+    return False

@@ -8,8 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin.filters import ValueFilter
-from lib.admin.lists import column, object_link
+from lib.admin.lists import ValueFilter, column, object_link
 from notifications import providers, registry
 from notifications.rendering.render import Rendered
 

@@ -16,11 +16,10 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
-from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin.lists import GrowingTableAdmin, chip, column, user_starts_with
-from lib.admin.pages import has_fresh_proof, render_page
+from lib.admin.verbs import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable
 from notifications.admin.common import TypeFilter, type_column, user_column
@@ -170,6 +169,6 @@ class InAppNotificationAdmin(GrowingTableAdmin):
             change_message=f"Announcement {given['key']}: {text}{group}.",
         )
         groups = [str(given["group"] or "")]
-        audit.note(Actor.of(request, "admin"), "announcement.sent", name=given["title"], count=count, groups=groups)
+        Actor.of(request, "admin").note("announcement.sent", name=given["title"], count=count, groups=groups)
         self.message_user(request, f"“{given['title']}”: {text}.", messages.SUCCESS)
         return True

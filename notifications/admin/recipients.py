@@ -16,12 +16,10 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
 from lib.admin.lists import GrowingTableAdmin, chip, column, object_link, starts_with, user_starts_with
-from lib.admin.pages import has_fresh_proof, render_page
-from lib.admin.verbs import ReasonForm, Verb
+from lib.admin.verbs import ReasonForm, Verb, has_fresh_proof, render_page
 from lib.errors import ProductError
 from notifications import registry
 from notifications.admin.common import ProviderFilter, type_label, user_column, value_filter
@@ -151,7 +149,7 @@ class SuppressionAdmin(GrowingTableAdmin):
                 if is_new:
                     row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
                     self.log_addition(request, row, f"Suppressed. Reason: {reason}")
-                    audit.note(actor, "suppression.added", email=address, scope=scope, reason=reason)
+                    actor.note("suppression.added", email=address, scope=scope, reason=reason)
         except ProductError as error:
             form.add_error(None, error.message)
             return False

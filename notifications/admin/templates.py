@@ -19,10 +19,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import get_language_info
 
-from lib import audit
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.pages import has_fresh_proof, render_page
+from lib.admin.verbs import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
@@ -425,7 +424,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         """One entry for each part, with no text of the template."""
         if parts:
             name = f"{template.kind.code} {template.language}"
-            audit.note(Actor.of(request, "admin"), event, name=name, changed=parts, reason=note)
+            Actor.of(request, "admin").note(event, name=name, changed=parts, reason=note)
         for part in parts:
             rows = TemplateOverride.objects.filter(type=template.kind.code, language=template.language, part=part)
             row = rows.order_by("-active", "-version").first()

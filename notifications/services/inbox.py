@@ -11,7 +11,7 @@ from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from lib import cursors
+from lib import db
 from lib.errors import ProductError
 from lib.text import whole_number
 from notifications.models import InAppNotification
@@ -63,12 +63,12 @@ def page(
     if unread:
         rows = rows.filter(read_at=None)
     if cursor:
-        rows = rows.filter(pk__lt=cursors.read(cursor, of=owner))
+        rows = rows.filter(pk__lt=db.read_cursor(cursor, of=owner))
     found = list(rows.order_by("-pk")[: limit + 1])
     items = found[:limit]
     if new := [row.pk for row in items if row.seen_at is None]:
         InAppNotification.objects.filter(pk__in=new, seen_at=None).update(seen_at=timezone.now())
-    return items, cursors.make(items[-1].pk, of=owner) if len(found) > limit else None
+    return items, db.make_cursor(items[-1].pk, of=owner) if len(found) > limit else None
 
 
 def unread_count(user: User) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Min, Q, QuerySet
 from django.utils import timezone, translation
 
-from lib import cursors
+from lib import db
 from lib.actors import Actor
 from lib.addresses import normal_email, valid_email
 from lib.errors import ProductError
@@ -314,11 +314,11 @@ def page(
     """The newest messages, or those after the cursor, and the cursor of the rest."""
     filters: dict[str, Any] = {"state": state, "type": type, "category": category, "channel": channel}
     filters |= {"created_at__gte": since, "created_at__lt": until, "to_address": normal_email(to) if to else None}
-    filters["pk__lt"] = cursors.read(cursor, of="messages") if cursor else None
+    filters["pk__lt"] = db.read_cursor(cursor, of="messages") if cursor else None
     rows: QuerySet[Message] = Message.objects.select_related("parent").order_by("-pk")
     found = list(rows.filter(**{name: value for name, value in filters.items() if value is not None})[: limit + 1])
     items = found[:limit]
-    return items, cursors.make(items[-1].pk, of="messages") if len(found) > limit else None
+    return items, db.make_cursor(items[-1].pk, of="messages") if len(found) > limit else None
 
 
 def stats() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.asgi import get_asgi_application
 
-from lib import origins
+from lib import net
 from project.api import api
 from project.asgi import application
 from users.tests.factories import PASSWORD, UserFactory
@@ -212,7 +212,7 @@ def test_a_preflight_is_answered_before_everything_else(door):
     ],
 )
 def test_a_star_stands_for_one_label_at_every_door(door, settings, origin, is_listed):
-    settings.CORS_ALLOWED_ORIGIN_REGEXES = [origins.pattern("https://*.example.com")]
+    settings.CORS_ALLOWED_ORIGIN_REGEXES = [net.origin_pattern("https://*.example.com")]
     asks = {"origin": origin, "access-control-request-method": "PATCH"}
 
     answers = [door("OPTIONS", "/api/users/user", asks)]

@@ -16,11 +16,11 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin.filters import ValueFilter
 from lib.admin.lists import (
     TO_THE_SECOND,
     WINDOW,
     GrowingTableAdmin,
+    ValueFilter,
     actor_names,
     chip,
     column,

@@ -12,8 +12,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin.filters import TableFilter
-from lib.admin.lists import capped_counts, count_label
+from lib.admin.lists import TableFilter, capped_counts, count_label
 from lib.db import batches
 from users.models import AuditEvent, MfaDevice, User
 from users.services import rate_limits

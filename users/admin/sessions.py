@@ -13,8 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
-from lib.admin.filters import TableFilter
-from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, chip, column, local_time, object_link
+from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, TableFilter, chip, column, local_time, object_link
 from lib.admin.verbs import FROM, Verb
 from users.models import User, UserSession
 from users.services import staff

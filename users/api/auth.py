@@ -17,9 +17,9 @@ from django.utils import timezone
 from ninja.security.base import AuthBase
 
 from lib.actors import DEVICE_COOKIE
+from lib.asgi import PiecesResponse
 from lib.errors import ProductError
-from lib.origins import is_listed
-from lib.streaming import PiecesResponse
+from lib.net import is_listed
 from users.models import User
 from users.services import hashing, sessions, sign_in, tokens
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from lib import cursors, db
+from lib import db
 from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
@@ -19,7 +19,7 @@ from lib.text import is_storable
 from users.models import AuditEvent, User
 from users.services import tokens
 
-#: What staff do in the apps below; `lib.audit` brings it.
+#: What staff do in the apps below; `lib.actors` brings it.
 OF_STAFF = (
     *("template.saved", "template.restored", "announcement.sent"),
     *("message.sent", "message.retried", "message.cancelled", "message.resent"),
@@ -150,7 +150,7 @@ def own_events(user: User, *, before: str = "") -> list[dict[str, Any]]:
     """The newest 50 events of the account, or those before the one whose `id` is given; BAD_CURSOR."""
     rows = AuditEvent.objects.filter(user_id=user.pk).order_by("-id")
     if before:
-        rows = rows.filter(pk__lt=cursors.read(before, of=_owner(user)))
+        rows = rows.filter(pk__lt=db.read_cursor(before, of=_owner(user)))
     return [event_out(row, user) for row in rows[:PAGE]]
 
 
@@ -174,7 +174,7 @@ def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
         by = "you" if row.outcome == AuditEvent.Outcome.OK else "unknown"
     is_ours = by in {"staff", "system"}
     return {
-        "id": cursors.make(row.pk, of=_owner(user)),
+        "id": db.make_cursor(row.pk, of=_owner(user)),
         "at": row.at,
         "event": row.event,
         "outcome": row.outcome,

@@ -120,7 +120,7 @@ def note_group(group: Group, *, actor: Actor, deleted: bool = False) -> None:
 
 
 def note(actor: Actor, event: str, /, *, email: str = "", **details: Any) -> None:
-    """Record what `lib.audit` reports from the apps below; the account is looked up by `email` unless it is given."""
+    """Record what `lib.actors` reports from the apps below; the account is looked up by `email` unless it is given."""
     if email:
         details.setdefault("user_id", User.objects.filter(email=email).values_list("pk", flat=True).first())
     audit.record(event, actor=actor, email=email, **details)

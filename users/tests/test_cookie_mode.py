@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import ApiClient
-from lib import origins
+from lib import net
 from users.models import UserSession
 from users.tests.authenticator import ORIGIN, Authenticator
 from users.tests.factories import PASSWORD
@@ -168,7 +168,7 @@ def test_an_app_may_have_an_origin_of_its_own_kind(signed_in, settings, origin):
 
 
 def test_a_star_in_the_list_stands_for_one_label(signed_in, settings):
-    settings.CORS_ALLOWED_ORIGIN_REGEXES = [origins.pattern("https://*.example.com")]
+    settings.CORS_ALLOWED_ORIGIN_REGEXES = [net.origin_pattern("https://*.example.com")]
 
     def change(origin, **headers):
         return signed_in.call("PATCH", "/users/user", {"first_name": "Grace"}, origin=origin, **headers).status_code
