@@ -22,7 +22,7 @@ from django.core.mail.backends.smtp import EmailBackend
 from lib import email_url
 from notifications.models import Attempt
 from notifications.providers.base import Payload, Provider, Result, TransportDown
-from notifications.refusals import by_status
+from notifications.reports import by_status
 
 #: Servers limit the messages of one connection, commonly at 100.
 PER_CONNECTION = 100

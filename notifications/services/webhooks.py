@@ -53,7 +53,7 @@ _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]{1,32}):\d{12}:[\w.-]{1,256}"
 def configured() -> str:
     """The provider whose reports can be read, as EMAIL_URL calls it; empty when there is none."""
     alias = providers.configured().alias
-    return alias if alias in reports.PROVIDERS else ""
+    return alias if alias in webhook_signatures.PROVIDERS else ""
 
 
 def receive(request: HttpRequest, provider: str) -> HttpResponse:

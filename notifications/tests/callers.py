@@ -24,7 +24,7 @@ _numbers = count()
 
 
 class Provider:
-    """Calls as a provider does; `report` is one of its own shape, with the keys of `refusals.MEANINGS`."""
+    """Calls as a provider does; `report` is one of its own shape, with the keys of `reports.MEANINGS`."""
 
     name = ""
     secret = BASIC

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from notifications.models import DeliveryEvent, Refusal, Suppression
-from notifications.refusals import MEANINGS, by_status
+from notifications.reports import MEANINGS, by_status
 from notifications.tests import offers
 from notifications.tests.callers import PROVIDERS, RECIPIENT, report_of
 from notifications.tests.factories import MessageFactory
