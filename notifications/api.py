@@ -1,9 +1,9 @@
-"""Preferences, unsubscribing, webhooks, the inbox, and messages for staff. One hop into the lane each."""
+"""Preferences, unsubscribing, webhooks, the inbox, and messages for staff."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import wraps
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -28,6 +28,16 @@ from notifications.services import inbox, preferences, staff_actions, webhooks
 router = Router(tags=["Notifications"])
 
 
+def in_lane(view: Callable[..., Any]) -> Callable[..., Any]:
+    """A view whose whole work is one hop into the lane."""
+
+    @wraps(view)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await sync_to_async(view)(*args, **kwargs)
+
+    return call
+
+
 def _of(request: HttpRequest) -> Any:
     """The user of the bearer."""
     return request.auth  # type: ignore[attr-defined]
@@ -41,20 +51,21 @@ def _asked_language(request: HttpRequest) -> str:
 
 
 @router.get("/preferences", response={200: schemas.PreferencesOut, **refusals(401)})
-async def get_preferences(request: HttpRequest) -> schemas.PreferencesOut:
+@in_lane
+def get_preferences(request: HttpRequest) -> schemas.PreferencesOut:
     """What one may choose, and what is fixed and why."""
-    return await sync_to_async(_choices)(request, preferences.choices)
+    return _worded(request, preferences.choices(_of(request)))
 
 
 @router.put("/preferences", response={200: schemas.PreferencesOut, **refusals(400, 401, 413, 422)})
-async def put_preferences(request: HttpRequest, payload: list[schemas.PreferenceIn]) -> schemas.PreferencesOut:
+@in_lane
+def put_preferences(request: HttpRequest, payload: list[schemas.PreferenceIn]) -> schemas.PreferencesOut:
     """Choose, all or nothing; what is not named stays. `PREFERENCE_FIXED`, `PREFERENCE_UNKNOWN`."""
     wanted = {(choice.category, choice.channel): choice.enabled for choice in payload}
-    return await sync_to_async(_choices)(request, partial(preferences.choose, wanted=wanted))
+    return _worded(request, preferences.choose(_of(request), wanted))
 
 
-def _choices(request: HttpRequest, act: Callable[[Any], preferences.Choices]) -> schemas.PreferencesOut:
-    choices = act(_of(request))
+def _worded(request: HttpRequest, choices: preferences.Choices) -> schemas.PreferencesOut:
     with translation.override(engines.written(_asked_language(request) or _of(request).language)):
         return schemas.PreferencesOut.of(choices)
 
@@ -63,44 +74,32 @@ def _choices(request: HttpRequest, act: Callable[[Any], preferences.Choices]) ->
 
 
 @router.get("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404)})
-async def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
+@in_lane
+def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
     """A page that asks; it changes nothing, for programs follow links as well."""
     link = preferences.read_link(token)
-    return await sync_to_async(lambda: _page(request, link, is_on=preferences.is_subscribed(link)))()
+    return _page(request, link, is_on=preferences.is_subscribed(link))
 
 
 @router.post("/unsubscribe/{token}", auth=None, response={200: None, **refusals(404, 413)})
-async def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+@in_lane
+def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """End mail of this kind, with any body (RFC 8058 sends `List-Unsubscribe=One-Click`); `undo` takes it back."""
     link = preferences.read_link(token)
-    return await sync_to_async(_undo if _asks_to_undo(request) else _end)(request, link)
-
-
-def _end(request: HttpRequest, link: preferences.Link) -> HttpResponse:
+    try:
+        asks_to_undo = "undo" in request.POST
+    except (BadRequest, MultiPartParserError, SuspiciousOperation):
+        # A form that cannot be read asks for no more mail all the same.
+        asks_to_undo = False
+    if asks_to_undo:
+        is_on = preferences.resubscribe(link)
+        return _page(request, link, is_on=is_on, has_changed=True, is_blocked=not is_on)
     preferences.unsubscribe(link, source="link")
     return _page(request, link, is_on=False)
 
 
-def _undo(request: HttpRequest, link: preferences.Link) -> HttpResponse:
-    is_on = preferences.resubscribe(link)
-    return _page(request, link, is_on=is_on, has_changed=True, is_blocked=not is_on)
-
-
-def _asks_to_undo(request: HttpRequest) -> bool:
-    try:
-        return "undo" in request.POST
-    except (BadRequest, MultiPartParserError, SuspiciousOperation):
-        # A form that cannot be read asks for no more mail all the same.
-        return False
-
-
 def _page(
-    request: HttpRequest,
-    link: preferences.Link,
-    *,
-    is_on: bool,
-    has_changed: bool = False,
-    is_blocked: bool = False,
+    request: HttpRequest, link: preferences.Link, *, is_on: bool, has_changed: bool = False, is_blocked: bool = False
 ) -> HttpResponse:
     name, _, domain = link.address.partition("@")
     context = {
@@ -113,10 +112,8 @@ def _page(
         "is_blocked": is_blocked,
     }
     with translation.override(engines.written(_asked_language(request) or preferences.language(link))):
-        response = HttpResponse(render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context))
-    response["Cache-Control"] = "no-store"
-    response["X-Robots-Tag"] = "noindex"
-    return response
+        content = render_to_string(f"notifications/unsubscribe{'' if is_on else 'd'}.html", context)
+    return HttpResponse(content, headers={"Cache-Control": "no-store", "X-Robots-Tag": "noindex"})
 
 
 # --- Webhooks ---------------------------------------------------------------------------------------------------------
@@ -125,56 +122,60 @@ def _page(
 @router.api_operation(
     ["POST", "HEAD"], "/webhooks/{provider}", auth=None, response={200: None, **refusals(400, 401, 404, 413, 503)}
 )
-async def webhook(request: HttpRequest, provider: str) -> HttpResponse:
+@in_lane
+def webhook(request: HttpRequest, provider: str) -> HttpResponse:
     """Reports of the configured provider, signed or with basic auth as it does it."""
-    return await sync_to_async(webhooks.receive)(request, provider)
+    return webhooks.receive(request, provider)
 
 
 # --- The inbox --------------------------------------------------------------------------------------------------------
 
 
 @router.get("", response={200: schemas.InboxOut, **refusals(400, 401, 422)})
-async def list_notifications(request: HttpRequest, asked: Query[schemas.InboxQuery]) -> schemas.InboxOut:
+@in_lane
+def list_notifications(request: HttpRequest, asked: Query[schemas.InboxQuery]) -> schemas.InboxOut:
     """The newest first; `next` is the cursor of the rest. `seen_at` is empty on what is shown for the first time."""
-    items, rest = await sync_to_async(inbox.page)(_of(request), **asked.model_dump())
+    items, rest = inbox.page(_of(request), **asked.model_dump())
     return schemas.InboxOut(items=[schemas.ItemOut.of(row) for row in items], next=rest)
 
 
 @router.get("/unread-count", response={200: schemas.UnreadOut, 304: None, **refusals(401)})
-async def unread_count(request: HttpRequest) -> HttpResponse:
+@in_lane
+def unread_count(request: HttpRequest) -> HttpResponse:
     """How many are unread, counted to 100; 304 while the `ETag` in `If-None-Match` is still the same."""
-    unread, tag = await sync_to_async(inbox.unread_count)(_of(request))
-    response = JsonResponse({"unread": unread})
-    etag = response["ETag"] = f'"{tag}"'
+    unread, tag = inbox.unread_count(_of(request))
     # Browsers ask again by themselves, with the tag.
-    response["Cache-Control"] = "private, no-cache"
-    response["Vary"] = "Authorization, Cookie"
-    return get_conditional_response(request, etag=etag, response=response) or response
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
+    response = JsonResponse({"unread": unread}, headers=headers)
+    return get_conditional_response(request, etag=f'"{tag}"', response=response) or response
 
 
 @router.post("/read-all", response={200: schemas.ChangedOut, **refusals(401, 413, 422)})
-async def read_all(request: HttpRequest, payload: schemas.ReadAllIn | None = None) -> schemas.ChangedOut:
+@in_lane
+def read_all(request: HttpRequest, payload: schemas.ReadAllIn | None = None) -> schemas.ChangedOut:
     """Mark all as read, or those made at `before` and earlier."""
-    before = payload.before if payload else None
-    return schemas.ChangedOut(changed=await sync_to_async(inbox.read_all)(_of(request), before=before))
+    return schemas.ChangedOut(changed=inbox.read_all(_of(request), before=payload.before if payload else None))
 
 
 @router.post("/{notification_id}/read", response={200: schemas.ItemOut, **refusals(401, 404)})
-async def read(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
+@in_lane
+def read(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Mark as read."""
-    return schemas.ItemOut.of(await sync_to_async(inbox.read)(_of(request), notification_id))
+    return schemas.ItemOut.of(inbox.read(_of(request), notification_id))
 
 
 @router.post("/{notification_id}/unread", response={200: schemas.ItemOut, **refusals(401, 404)})
-async def unread(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
+@in_lane
+def unread(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Mark as unread."""
-    return schemas.ItemOut.of(await sync_to_async(inbox.unread)(_of(request), notification_id))
+    return schemas.ItemOut.of(inbox.unread(_of(request), notification_id))
 
 
 @router.post("/{notification_id}/archive", response={200: schemas.ItemOut, **refusals(401, 404)})
-async def archive(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
+@in_lane
+def archive(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Take off the list."""
-    return schemas.ItemOut.of(await sync_to_async(inbox.archive)(_of(request), notification_id))
+    return schemas.ItemOut.of(inbox.archive(_of(request), notification_id))
 
 
 # --- Staff ------------------------------------------------------------------------------------------------------------
@@ -184,103 +185,83 @@ _REFUSED = refusals(400, 401, 403, 404, 409, 413, 422, 429)
 
 
 @staff.get("/messages", response={200: schemas.MessagesOut, **_REFUSED})
-async def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> schemas.MessagesOut:
+@in_lane
+def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> schemas.MessagesOut:
     """Messages, the newest first. Needs `view_message`, as all that only reads."""
-
-    def act() -> schemas.MessagesOut:
-        _allowed(request, "view_message")
-        items, rest = staff_actions.page(**asked.model_dump())
-        return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
-
-    return await sync_to_async(act)()
+    _allowed(request, "view_message")
+    items, rest = staff_actions.page(**asked.model_dump())
+    return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
 
 
 @staff.post("/messages", response={202: schemas.UidOut, **_REFUSED})
-async def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
+@in_lane
+def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
     """Queue one mail; with an `Idempotency-Key` a repeat gets the first one. Needs `add_message`.
 
     One address gets three of a type a minute, five in ten minutes, twenty a day, unless the type says otherwise: 429.
     """
-
-    def act() -> schemas.UidOut:
-        user, actor = _allowed(request, "add_message"), Actor.of(request, "api")
-        if staff_actions.kind_of(payload.type).secrets:
-            raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
-        given = payload.model_dump()
-        key = request.headers.get("Idempotency-Key")
-        with transaction.atomic():
-            if key is None:
-                message, is_new = staff_actions.send(**given, actor=actor), True
-            else:
-                message, is_new = staff_actions.send_once(**given, actor=actor, key=key)
-            if is_new:
-                _log(user, message, "Sent through the API.", flag=ADDITION)
-                _note(request, "message.sent", message)
-        return schemas.UidOut(uid=str(message.uid))
-
-    return Status(202, await sync_to_async(act)())
+    user, actor = _allowed(request, "add_message"), Actor.of(request, "api")
+    if staff_actions.kind_of(payload.type).secrets:
+        raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
+    given = payload.model_dump()
+    key = request.headers.get("Idempotency-Key")
+    with transaction.atomic():
+        if key is None:
+            message, is_new = staff_actions.send(**given, actor=actor), True
+        else:
+            message, is_new = staff_actions.send_once(**given, actor=actor, key=key)
+        if is_new:
+            _log(request, user, message, "Sent through the API.", "message.sent", flag=ADDITION)
+    return Status(202, schemas.UidOut(uid=str(message.uid)))
 
 
 @staff.get("/messages/stats", response={200: schemas.StatsOut, **refusals(401, 403)})
-async def message_stats(request: HttpRequest) -> schemas.StatsOut:
+@in_lane
+def message_stats(request: HttpRequest) -> schemas.StatsOut:
     """How many messages are in which state, and how late the first one is."""
-
-    def act() -> schemas.StatsOut:
-        _allowed(request, "view_message")
-        return schemas.StatsOut(**staff_actions.stats())
-
-    return await sync_to_async(act)()
+    _allowed(request, "view_message")
+    return schemas.StatsOut(**staff_actions.stats())
 
 
 @staff.get("/messages/{uid}", response={200: schemas.MessagePageOut, **refusals(401, 403, 404)})
-async def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
+@in_lane
+def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
     """A message with its attempts and what was reported of it; `text` and `html` need `view_message_body`."""
-
-    def act() -> schemas.MessagePageOut:
-        user = _allowed(request, "view_message")
-        message = staff_actions.find(uid)
-        may_read = user.has_perm("notifications.view_message_body")
-        shows_reports = user.has_perm("notifications.view_deliveryevent")
-        body = staff_actions.body(message) if may_read else None
-        return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
-
-    return await sync_to_async(act)()
+    user = _allowed(request, "view_message")
+    message = staff_actions.find(uid)
+    shows_reports = user.has_perm("notifications.view_deliveryevent")
+    body = staff_actions.body(message) if user.has_perm("notifications.view_message_body") else None
+    return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
 
 
 @staff.post("/messages/{uid}/retry", response={200: schemas.MessageOut, **_REFUSED})
-async def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
+@in_lane
+def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a failed, unknown or expired one again, as it is. Needs `retry_message`."""
-    return await sync_to_async(_change)(
-        request, uid, "retry_message", staff_actions.retry, "Retry: queued again", "message.retried"
-    )
+    return _change(request, uid, "retry_message", staff_actions.retry, "Retry: queued again", "message.retried")
 
 
 @staff.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **_REFUSED})
-async def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
+@in_lane
+def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Stop one that no mail server was given. Needs `cancel_message`."""
-    return await sync_to_async(_change)(
-        request, uid, "cancel_message", staff_actions.cancel, "Cancel: cancelled", "message.cancelled"
-    )
+    return _change(request, uid, "cancel_message", staff_actions.cancel, "Cancel: cancelled", "message.cancelled")
 
 
 @staff.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **_REFUSED})
-async def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
+@in_lane
+def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a copy of one that is through; the answer is the copy. Needs `resend_message`."""
-    return await sync_to_async(_change)(
-        request, uid, "resend_message", staff_actions.resend, "Resend as new: queued", "message.resent"
-    )
+    return _change(request, uid, "resend_message", staff_actions.resend, "Resend as new: queued", "message.resent")
 
 
 @staff.get("/types/{code}/preview", response={200: schemas.PreviewOut, **_REFUSED})
-async def preview_type(request: HttpRequest, code: str, lang: str = "") -> schemas.PreviewOut:
+@in_lane
+def preview_type(request: HttpRequest, code: str, lang: str = "") -> schemas.PreviewOut:
     """What a type looks like, filled with its sample."""
-
-    def act() -> schemas.PreviewOut:
-        _allowed(request, "view_message")
-        made = staff_actions.preview(code, language=lang)
-        return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
-
-    return await sync_to_async(act)()
+    _allowed(request, "view_message")
+    made = staff_actions.preview(code, language=lang)
+    return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
 
 
 def _allowed(request: HttpRequest, permission: str) -> Any:
@@ -303,15 +284,12 @@ def _change(
     message = staff_actions.find(uid)
     with transaction.atomic():
         made = verb(message, actor=Actor.of(request, "api"))
-        _log(user, message, f"{text}, through the API.")
-        _note(request, event, message)
+        _log(request, user, message, f"{text}, through the API.", event)
     return schemas.MessageOut.of(staff_actions.find(str((made or message).uid)))
 
 
-def _log(user: Any, message: Message, text: str, *, flag: int = CHANGE) -> None:
-    """As lib/admin/verbs.py does for the buttons."""
+def _log(request: HttpRequest, user: Any, message: Message, text: str, event: str, *, flag: int = CHANGE) -> None:
+    """History and audit trail, as lib/admin/verbs.py writes them for the buttons."""
     LogEntry.objects.log_actions(user.pk, [message], flag, change_message=text, single_object=True)
-
-
-def _note(request: HttpRequest, event: str, message: Message) -> None:
-    Actor.of(request, "api").note(event, kind=message.type, user_id=message.user_id, email=message.to_address)
+    about = {"kind": message.type, "user_id": message.user_id, "email": message.to_address}
+    Actor.of(request, "api").note(event, **about)

@@ -117,19 +117,14 @@ class PreferencesOut(Schema):
 
     @classmethod
     def of(cls, choices: Choices) -> PreferencesOut:
-        return cls(
-            categories=[
-                CategoryOut(
-                    code=code,
-                    label=str(registry.category(code).label),
-                    channels={
-                        name: ChoiceOut(enabled=choice.enabled, fixed=bool(choice.why), why=str(choice.why) or None)
-                        for name, choice in channels.items()
-                    },
-                )
-                for code, channels in choices.items()
-            ]
-        )
+        found = []
+        for code, channels in choices.items():
+            offered = {
+                name: ChoiceOut(enabled=choice.enabled, fixed=bool(choice.why), why=str(choice.why) or None)
+                for name, choice in channels.items()
+            }
+            found.append(CategoryOut(code=code, label=str(registry.category(code).label), channels=offered))
+        return cls(categories=found)
 
 
 class PreferenceIn(BaseModel):
