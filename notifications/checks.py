@@ -1,5 +1,6 @@
 """System checks of notifications; the engines refuse to start with the most serious errors."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,169 +12,134 @@ from lib import email_url
 from notifications import providers, registry
 from notifications.rendering import engines, render
 
+Found = Iterator[CheckMessage]
+
 
 def refuse_start() -> list[CheckMessage]:
     """The errors that no engine starts with."""
     return [*lease_outlives_timeout(), *tasks_run_elsewhere(), *provider_is_installed(), *sender_is_set()]
 
 
-def lease_outlives_timeout(**kwargs: Any) -> list[CheckMessage]:
+def lease_outlives_timeout(**kwargs: Any) -> Found:
     """E001: a lease that ends while a mail server still answers would let a second worker send a copy."""
     timeout = max(settings.NOTIFICATIONS_TIMEOUT, email_url.mailer()[1].get("timeout", 0))
     least = 2 * timeout + 10
-    if least <= settings.NOTIFICATIONS_LEASE:
-        return []
-    return [
-        Error(
-            f"NOTIFICATIONS_LEASE must be at least {least} seconds: twice the timeout of {timeout} seconds, plus 10.",
-            id="notifications.E001",
-        )
-    ]
+    if least > settings.NOTIFICATIONS_LEASE:
+        text = f"NOTIFICATIONS_LEASE must be at least {least} seconds: twice the timeout of {timeout} seconds, plus 10."
+        yield Error(text, id="notifications.E001")
 
 
-def tasks_run_elsewhere(**kwargs: Any) -> list[CheckMessage]:
+def tasks_run_elsewhere(**kwargs: Any) -> Found:
     """E002: an immediate backend would send while the caller waits."""
     if settings.NOTIFICATIONS_ENGINE != "tasks":
-        return []
+        return
     try:
         from notifications import tasks
 
         backend = tasks.deliver.get_backend()
     except Exception as error:
         text = f"The backend of NOTIFICATIONS_TASKS_BACKEND cannot be used ({type(error).__name__})."
-        return [Error(text, id="notifications.E002")]
-    if "ImmediateBackend" not in {base.__name__ for base in type(backend).__mro__}:
-        return []
-    return [
-        Error(
+        yield Error(text, id="notifications.E002")
+        return
+    if "ImmediateBackend" in {base.__name__ for base in type(backend).__mro__}:
+        yield Error(
             "NOTIFICATIONS_TASKS_BACKEND must not be immediate: it would send while the caller waits. "
             "Use django_tasks_db.DatabaseBackend, or NOTIFICATIONS_ENGINE=inline in tests.",
             id="notifications.E002",
         )
-    ]
 
 
-def tasks_have_sweeper(**kwargs: Any) -> list[CheckMessage]:
+def tasks_have_sweeper(**kwargs: Any) -> Found:
     """W005: a lost task would not be noticed."""
-    if settings.NOTIFICATIONS_ENGINE != "tasks" or settings.NOTIFICATIONS_THREADS:
-        return []
-    return [
-        Warning(
+    if settings.NOTIFICATIONS_ENGINE == "tasks" and not settings.NOTIFICATIONS_THREADS:
+        yield Warning(
             "With NOTIFICATIONS_ENGINE=tasks and NOTIFICATIONS_THREADS=0 nobody sends what a task has lost or what is "
             "tried again, unless `notifications_worker` runs.",
             id="notifications.W005",
         )
-    ]
 
 
-def types_have_templates(**kwargs: Any) -> list[CheckMessage]:
+def types_have_templates(**kwargs: Any) -> Found:
     """E004: a type without its files or a sample that fits would fail at the first message. W011: it will.
-    E010: the text lacks a link. W010: the HTML is long."""
-    found: list[CheckMessage] = []
+    E010: the text lacks a link. W010: the HTML is long. All without the database."""
     for kind in registry.declared_types():
         if missing := engines.missing_files(kind):
             text = f"{kind.code} lacks {', '.join(missing)} in the template directories."
-            found.append(Error(text, id="notifications.E004"))
+            yield Error(text, id="notifications.E004")
         elif registry.EMAIL in kind.channels:
             for language in engines.languages():
-                found += _sample_trouble(kind, language)
-    return found
+                yield from _sample_trouble(kind, language)
 
 
-def optional_types_can_be_ended(**kwargs: Any) -> list[CheckMessage]:
-    """E005: a mail that users may switch off needs a link that does it."""
-    optional = [kind.code for kind in registry.declared_types() if not kind.required]
-    if settings.BASE_URL or not optional:
-        return []
-    return [Error(f"Set BASE_URL: the unsubscribe links of {', '.join(optional)} need it.", id="notifications.E005")]
-
-
-def _sample_trouble(kind: registry.NotificationType, language: str) -> list[CheckMessage]:
-    """What is wrong with a type's files, found with its sample, without the database."""
+def _sample_trouble(kind: registry.NotificationType, language: str) -> Found:
     try:
-        sample = engines.sample(kind)
+        made = render.fill(kind, engines.sample(kind), language=language, overrides={})
     except engines.InvalidSample as error:
-        return [Error(str(error), id="notifications.E004")]
-    try:
-        made = render.fill(kind, sample, language=language, overrides={})
+        yield Error(str(error), id="notifications.E004")
+        return
     except Exception as error:
         # A warning: such a message fails alone, and must not keep the others waiting.
         text = f"{kind.code} cannot be rendered in {language}: {type(error).__name__}: {error}"
-        return [Warning(text, id="notifications.W011")]
-    found: list[CheckMessage] = []
+        yield Warning(text, id="notifications.W011")
+        return
     if links := render.missing_links(made):
         text = f"The text of {kind.code} in {language} lacks a link of its HTML: {', '.join(links)}."
-        found.append(Error(text, id="notifications.E010"))
+        yield Error(text, id="notifications.E010")
     if len(made.html.encode()) > render.HTML_WARNING:
         text = f"The HTML of {kind.code} in {language} is larger than 90 kB: some mail programs cut it off."
-        found.append(Warning(text, id="notifications.W010"))
-    return found
+        yield Warning(text, id="notifications.W010")
 
 
-def provider_is_installed(**kwargs: Any) -> list[CheckMessage]:
+def optional_types_can_be_ended(**kwargs: Any) -> Found:
+    """E005: a mail that users may switch off needs a link that does it."""
+    optional = [kind.code for kind in registry.declared_types() if not kind.required]
+    if optional and not settings.BASE_URL:
+        yield Error(f"Set BASE_URL: the unsubscribe links of {', '.join(optional)} need it.", id="notifications.E005")
+
+
+def provider_is_installed(**kwargs: Any) -> Found:
     """E003: EMAIL_URL names a provider that needs a package which is not there."""
     name = providers.module()
-    if not name.startswith("anymail."):
-        return []
     needs, pip = ("boto3", '"django-anymail[amazon-ses]"') if name.endswith("_ses") else ("anymail", "django-anymail")
-    if find_spec("anymail") and find_spec(needs):
-        return []
-    return [
-        Error(f"The provider of EMAIL_URL needs a package: python -m pip install {pip}", id="notifications.E003"),
-    ]
+    if name.startswith("anymail.") and not (find_spec("anymail") and find_spec(needs)):
+        yield Error(f"The provider of EMAIL_URL needs a package: python -m pip install {pip}", id="notifications.E003")
 
 
-def sender_is_set(**kwargs: Any) -> list[CheckMessage]:
+def sender_is_set(**kwargs: Any) -> Found:
     """E006: mail that leaves this machine needs a sender."""
-    if settings.NOTIFICATIONS_ENGINE == "off" or settings.DEFAULT_FROM_EMAIL or not providers.is_real():
-        return []
-    return [Error("Set DEFAULT_FROM_EMAIL to the address that mail comes from.", id="notifications.E006")]
+    if settings.NOTIFICATIONS_ENGINE != "off" and not settings.DEFAULT_FROM_EMAIL and providers.is_real():
+        yield Error("Set DEFAULT_FROM_EMAIL to the address that mail comes from.", id="notifications.E006")
 
 
-def mail_leaves(**kwargs: Any) -> list[CheckMessage]:
+def mail_leaves(**kwargs: Any) -> Found:
     """W001: outside debug a console has no reader, and codes would stand in its log."""
-    if (
-        settings.NOTIFICATIONS_ENGINE == "off"
-        or settings.DEBUG
-        or settings.ENVIRONMENT == "test"
-        or providers.is_real()
-    ):
-        return []
-    return [
-        Warning(
+    is_meant = settings.NOTIFICATIONS_ENGINE == "off" or settings.DEBUG or settings.ENVIRONMENT == "test"
+    if not is_meant and not providers.is_real():
+        yield Warning(
             f"Mail goes to {providers.configured().alias} and reaches nobody; its codes and links can be read there.",
             hint="Set EMAIL_URL to a mail server or provider.",
             id="notifications.W001",
         )
-    ]
 
 
-def sqlite_waits_its_turn(**kwargs: Any) -> list[CheckMessage]:
+def sqlite_waits_its_turn(**kwargs: Any) -> Found:
     """W003: without IMMEDIATE two workers that write at once fail with "database is locked"."""
-    options = connection.settings_dict.get("OPTIONS", {})
-    if connection.vendor != "sqlite" or str(options.get("transaction_mode", "")).upper() in {"IMMEDIATE", "EXCLUSIVE"}:
-        return []
-    return [
-        Warning(
-            "SQLite is used without transaction_mode=IMMEDIATE: workers will fail with `database is locked`.",
-            id="notifications.W003",
-        )
-    ]
+    mode = str(connection.settings_dict.get("OPTIONS", {}).get("transaction_mode", "")).upper()
+    if connection.vendor == "sqlite" and mode not in {"IMMEDIATE", "EXCLUSIVE"}:
+        text = "SQLite is used without transaction_mode=IMMEDIATE: workers will fail with `database is locked`."
+        yield Warning(text, id="notifications.W003")
 
 
-def unsubscribing_survives(**kwargs: Any) -> list[CheckMessage]:
+def unsubscribing_survives(**kwargs: Any) -> Found:
     """W004: a provider that drops headers, and types that people may unsubscribe from."""
     optional = [kind for kind in registry.declared_types() if registry.EMAIL in kind.channels and not kind.required]
-    if not optional or providers.configured().capabilities.custom_headers:
-        return []
-    return [
-        Warning(
+    if optional and not providers.configured().capabilities.custom_headers:
+        yield Warning(
             "MailerSend drops List-Unsubscribe from most accounts, which optional mails such as "
             f"{optional[0].code} need.",
             hint="Use its mail server: EMAIL_URL=smtp+tls://user:password@smtp.mailersend.net:587.",
             id="notifications.W004",
         )
-    ]
 
 
 ALL = (

@@ -13,7 +13,8 @@ from django.core.management import CommandError, call_command
 
 from lib import email_url
 from lib.actors import Actor
-from notifications import inspection, registry
+from notifications import registry
+from notifications.management.commands import notifications_check
 from notifications.services import circuit_breaker
 from notifications.tests.esp import Esp
 from notifications.tests.sink import free_port
@@ -166,7 +167,7 @@ def test_the_organisations_dmarc_record_counts(sink, zone, check, settings):
 
 
 def test_without_dnspython_it_says_what_was_not_looked_at(sink, check, monkeypatch):
-    monkeypatch.setattr(inspection.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(notifications_check.importlib.util, "find_spec", lambda name: None)
 
     code, output = check()
 

@@ -376,7 +376,7 @@ def sample_of(tmp_path, settings, text):
 def test_a_sample_that_does_not_fit_is_found_before_its_first_preview(tmp_path, settings, text, told):
     sample_of(tmp_path, settings, text)
 
-    errors = checks.types_have_templates()
+    errors = list(checks.types_have_templates())
 
     assert errors[0].id == "notifications.E004"
     assert told in errors[0].msg
@@ -385,19 +385,19 @@ def test_a_sample_that_does_not_fit_is_found_before_its_first_preview(tmp_path, 
 def test_a_type_without_files_is_found_before_its_first_message(settings):
     # One of the tests' own types is broken on purpose.
     registry.forget("tests.broken")
-    assert checks.types_have_templates() == []
+    assert list(checks.types_have_templates()) == []
     settings.TEMPLATES = [
         {**settings.TEMPLATES[0], "DIRS": [d for d in settings.TEMPLATES[0]["DIRS"] if d != kinds.TEMPLATES]}
     ]
 
-    errors = checks.types_have_templates()
+    errors = list(checks.types_have_templates())
 
     assert {error.id for error in errors} == {"notifications.E004"}
     assert errors[0].msg.startswith("tests.hello lacks emails/tests/hello/subject.txt")
 
 
 def test_a_template_that_cannot_be_filled_is_found_before_its_first_message():
-    errors = checks.types_have_templates()
+    errors = list(checks.types_have_templates())
 
     assert [error.id for error in errors] == ["notifications.W011"] * 2
     assert "tests.broken cannot be rendered in en: TemplateDoesNotExist: emails/_parts/absent.txt" in errors[0].msg
@@ -410,17 +410,17 @@ def test_a_link_the_text_lacks_and_a_long_html_are_found(tmp_path, settings):
     (folder / "body.html").write_text('<a href="https://example.org/?a=1&amp;b=2">x</a>' + "x" * 91_000)
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path, *settings.TEMPLATES[0]["DIRS"]]}]
 
-    found = checks.types_have_templates()
+    found = list(checks.types_have_templates())
 
     assert {each.id for each in found} == {"notifications.E010", "notifications.W010"}
     assert "https://example.org/?a=1&b=2" in found[0].msg
 
 
 def test_what_may_be_switched_off_needs_an_address_for_its_links(settings):
-    assert checks.optional_types_can_be_ended() == []
+    assert list(checks.optional_types_can_be_ended()) == []
     settings.BASE_URL = ""
 
-    errors = checks.optional_types_can_be_ended()
+    errors = list(checks.optional_types_can_be_ended())
 
     assert [error.id for error in errors] == ["notifications.E005"]
     assert "notifications.announcement" in errors[0].msg
