@@ -2,19 +2,23 @@
 
 import errno
 import os
+import re
 import select
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
 
 from lib.actors import Actor
 from lib.errors import ProductError
-from lib.text import whole_number
+from lib.text import is_storable, whole_number
 
 
 class _Parser(CommandParser):
@@ -101,6 +105,28 @@ def whole_number_from(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def past_time(text: str) -> datetime:
+    """A `type=` for argparse: `2h` ago, a date, or a date and time (UTC unless it says otherwise)."""
+    try:
+        if span := re.fullmatch(r"([1-9]\d{0,4})([mhd])", text, re.ASCII):
+            unit = {"m": "minutes", "h": "hours", "d": "days"}[span[2]]
+            return timezone.now() - timedelta(**{unit: int(span[1])})
+        day = parse_date(text)
+        at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(text)
+        if at:
+            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ArgumentTypeError("give a time such as 2h (ago), 2026-01-31 or 2026-01-31T12:00:00Z")
+
+
+def storable_text(text: str) -> str:
+    """A `type=` for argparse: a text that a database can compare."""
+    if not is_storable(text):
+        raise ArgumentTypeError("give readable text")
+    return text
 
 
 def add_reason(parser: ArgumentParser) -> None:
