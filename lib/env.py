@@ -1,27 +1,33 @@
 """Readers of the environment: each returns a value that can be used, or stops the start with one sentence."""
 
+from __future__ import annotations
+
 import ipaddress
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from email.utils import getaddresses
-from urllib.parse import quote, urlsplit
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
+import django
+import environ
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
 
 from lib.net import DEFAULT_PORTS, bracketed, normal_host, normal_netloc, normal_origin, origin_pattern
 
-#: Values printed in documentation somewhere: anyone can sign tokens with them.
-WELL_KNOWN_SECRETS = frozenset(
-    {
-        "SetMeInEnvVars!",
-        "super-secret-token",
-        "change-me",
-        "changeme",
-        "secret",
-        "django-insecure",
-        "please-change-this-to-a-long-random-value",
-    }
+#: Values printed in documentation somewhere, in lower case: anyone can sign tokens with them.
+WELL_KNOWN_SECRETS = (
+    "setmeinenvvars!",
+    "super-secret-token",
+    "change-me",
+    "changeme",
+    "secret",
+    "django-insecure",
+    "please-change-this-to-a-long-random-value",
 )
 SECRET_MIN_LENGTH = 32
 
@@ -37,8 +43,7 @@ def raw(name: str) -> str:
 
 def secret(name: str, *, debug: bool, fallback: str) -> str:
     """A secret of at least 32 characters; in debug `fallback` stands in for a missing one."""
-    value = raw(name)
-    if not value and not debug:
+    if not raw(name) and not debug:
         raise ImproperlyConfigured(f"Set {name} to a random value of at least {SECRET_MIN_LENGTH} characters.")
     return optional_secret(name, debug=debug) or fallback
 
@@ -58,7 +63,7 @@ def secrets(name: str, *, debug: bool) -> list[str]:
 
 def strong(name: str, value: str) -> str:
     """Refuse a secret that can be guessed; the message names the setting, never its value."""
-    if any(value.lower().startswith(known.lower()) for known in WELL_KNOWN_SECRETS):
+    if value.lower().startswith(WELL_KNOWN_SECRETS):
         raise ImproperlyConfigured(f"{name} is a published sample value: set it to a random one.")
     if len(value) < SECRET_MIN_LENGTH:
         raise ImproperlyConfigured(f"{name} is too short: it needs at least {SECRET_MIN_LENGTH} characters.")
@@ -218,8 +223,77 @@ def base_url(name: str, *, debug: bool, fallback: str, may_have_path: bool = Tru
     return f"{parts.scheme}://{netloc}{parts.path}"
 
 
-def database_url() -> str:
-    """`DATABASE_URL`, else the seed's `POSTGRES_URL` (its driver suffix stripped) or `POSTGRES_HOST` and friends."""
+# --- The database -----------------------------------------------------------------------------------------------------
+
+# Django's own words for a database, given among the options; its others would break the product.
+_SWITCHES = {"conn_health_checks", "disable_server_side_cursors"}
+_SQLITE = {"timeout", "transaction_mode", "init_command"}
+# Given elsewhere in the address.
+_PLACED = {"user", "password", "dbname", "host", "port"}
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# What an option may be, as a pattern and in words; of any other it is asked that it is not empty.
+_WHOLE = "[0-9]{1,9}", "must be a whole number"
+_SSL_MODE = "|".join(_SSL_MODES), f"must be one of {', '.join(_SSL_MODES)}"
+_OPTIONS = {
+    **dict.fromkeys(("timeout", "conn_max_age", "connect_timeout"), _WHOLE),
+    **dict.fromkeys(("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"), _WHOLE),
+    **dict.fromkeys(("ssl", "sslmode"), _SSL_MODE),
+    **dict.fromkeys(_SWITCHES, ("(?i:true|1|false|0)", "must be true or false")),
+    "transaction_mode": ("(?i:DEFERRED|IMMEDIATE|EXCLUSIVE)", "must be IMMEDIATE or EXCLUSIVE"),
+}
+_UNREADABLE = (
+    "DATABASE_URL cannot be read as an address with options like ?sslmode=require; percent-encode the special "
+    "characters of its password."
+)
+
+
+def database(fallback: str) -> dict[str, Any]:
+    """Django's settings for the `sqlite:///` or `postgres://` address in `DATABASE_URL`, else in the seed's
+    `POSTGRES_URL` (its driver suffix stripped) or `POSTGRES_HOST` and friends. No message repeats the address.
+    """
+    url = _database_url() or fallback
+    if url.startswith("sqlite:") and (not re.match(r"sqlite:///+[^/?]", url) or ":memory:" in url):
+        raise ImproperlyConfigured("DATABASE_URL must name a file, as sqlite:////absolute/path.sqlite3 does.")
+    options = _database_options(url)
+    try:
+        with warnings.catch_warnings():
+            # Of a database it does not know environ warns with the whole address, password included.
+            warnings.simplefilter("ignore")
+            config: dict[str, Any] = dict(environ.Env.db_url_config(url.partition("?")[0] if options else url))
+    except ValueError:
+        # Without the cause: it repeats what it could not read, which may be a password.
+        raise ImproperlyConfigured(_UNREADABLE) from None
+    engine = str(config.get("ENGINE", ""))
+    if engine.endswith("sqlite3"):
+        # IMMEDIATE: a transaction that will write says so at its start and waits its turn, instead of failing at the
+        # first write with "database is locked". WAL: readers never wait for the writer.
+        given: dict[str, Any] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+        known, config["CONN_MAX_AGE"] = _SQLITE, None
+    elif engine.endswith("postgresql"):
+        if not config.get("NAME"):
+            raise ImproperlyConfigured("DATABASE_URL must name a database: postgres://user:password@host:5432/name.")
+        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} - _PLACED
+        given, config["CONN_MAX_AGE"] = {"connect_timeout": 5}, 600
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
+    for name, value in options.items():
+        if name.lower() in {*_SWITCHES, "conn_max_age"}:
+            config[name.upper()] = _option(name.lower(), value)
+        elif name == "ssl" and "sslmode" in known:
+            # The seed's driver, asyncpg, calls it so.
+            given["sslmode"] = _option(name, {"true": "require", "false": "disable"}.get(value, value))
+        elif name in known:
+            given[name] = _option(name, value)
+        else:
+            raise ImproperlyConfigured(f"DATABASE_URL has an option that this database does not know: {_shown(name)}.")
+    return {**config, "OPTIONS": given}
+
+
+def _database_url() -> str:
     if url := raw("DATABASE_URL") or raw("POSTGRES_URL"):
         return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgres://", url)
     if not raw("POSTGRES_HOST"):
@@ -228,3 +302,78 @@ def database_url() -> str:
     port = integer("POSTGRES_PORT", 5432, minimum=1, maximum=65535)
     netloc = f"{bracketed(host('POSTGRES_HOST', ''))}:{port}"
     return f"postgres://{user}:{password}@{netloc}/{quote(raw('POSTGRES_DATABASE') or 'postgres', safe='')}"
+
+
+def _database_options(url: str) -> dict[str, str]:
+    try:
+        parts = urlsplit(url)
+        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ImproperlyConfigured(_UNREADABLE) from None
+    if parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
+        # A password with a sign that ends this part of an address.
+        raise ImproperlyConfigured(_UNREADABLE)
+    names = [name for name, _ in given]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ImproperlyConfigured(f"DATABASE_URL has an option twice: {_shown(twice[0])}.")
+    return dict(given)
+
+
+def _option(name: str, value: str) -> Any:
+    """The value as Django or the driver takes it."""
+    allowed, sentence = _OPTIONS.get(name, ("(?s:.+)", "is empty"))
+    if not re.fullmatch(allowed, value):
+        raise ImproperlyConfigured(f"The option {name} of DATABASE_URL {sentence}.")
+    if name in _SWITCHES:
+        return value.lower() in {"true", "1"}
+    if name == "transaction_mode":
+        return value.upper()
+    return int(value) if _OPTIONS.get(name) == _WHOLE else value
+
+
+def _shown(name: str) -> str:
+    """A name from outside, as far as a sentence can hold it; a password cut in two by a `?` stays out of it."""
+    return name if re.fullmatch("[a-z_]{1,40}", name) else "one with an odd name"
+
+
+# --- A backend of Django's Tasks --------------------------------------------------------------------------------------
+
+_CELERY, _RQ = "lib.celery_backend.CeleryBackend", "django_tasks_rq"
+
+
+def tasks_backend(backend: str, broker: str = "") -> tuple[dict[str, Any], list[str]]:
+    """The settings that this backend needs, and the apps to install; ImproperlyConfigured when one is missing."""
+    package = backend.partition(".")[0]
+    apps = [] if django.VERSION >= (6, 0) and package != _RQ else ["django_tasks"]
+    if backend != _CELERY and package not in {"django", "django_tasks"}:
+        apps.append(package)
+    if package == _RQ:
+        apps.append("django_rq")
+    needed = [*apps, "celery"] if backend == _CELERY else apps
+    if missing := [name.replace("_", "-") for name in needed if find_spec(name) is None]:
+        raise ImproperlyConfigured(
+            f"NOTIFICATIONS_TASKS_BACKEND needs what is missing: pip install {' '.join(missing)}"
+        )
+    values: dict[str, Any] = {"TASKS": {"default": {"BACKEND": backend}}}
+    if backend != _CELERY and package != _RQ:
+        return values, apps
+    if not broker:
+        raise ImproperlyConfigured(
+            "Set NOTIFICATIONS_TASKS_BROKER to the broker's address, such as redis://127.0.0.1:6379/0."
+        )
+    # A broker that does not answer must not delay the request; Celery tries once more at once, whatever the broker.
+    if package == _RQ:
+        url = f"{broker}{'&' if '?' in broker else '?'}socket_connect_timeout=2"
+        return {**values, "RQ_QUEUES": {"default": {"URL": url}}, "RQ_SHOW_ADMIN_LINK": False}, apps
+    options: dict[str, Any] = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.1}
+    if broker.startswith("redis"):
+        options["socket_connect_timeout"] = 2
+    values |= {
+        "CELERY_BROKER_URL": broker,
+        "CELERY_BROKER_CONNECTION_TIMEOUT": 2,
+        "CELERY_BROKER_TRANSPORT_OPTIONS": options,
+        "CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP": True,
+        "CELERY_TASK_IGNORE_RESULT": True,
+        "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
+    }
+    return values, apps

@@ -1,4 +1,4 @@
-"""`/healthz`: this process answers. `/readyz`: it may be sent traffic."""
+"""`/healthz`: this process answers. `/readyz`: it may be sent traffic. `/metrics`: figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from functools import cache
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
 
 from feature_flags.runtime import store
+from notifications import metrics as counted
 from notifications.services import health
+from project import errors
 
 
 async def healthz(request: HttpRequest) -> JsonResponse:
@@ -62,3 +66,14 @@ def _known_migrations() -> frozenset[tuple[str, str]]:
 
 def _missing_migrations() -> int:
     return len(_known_migrations() - set(MigrationRecorder(connection).applied_migrations()))
+
+
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """200 with METRICS_TOKEN as bearer; otherwise, as without one, there is no such page."""
+    given = request.headers.get("Authorization", "")
+    if not settings.METRICS_TOKEN or not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
+        return errors.answer(request, 404)
+    gauges = await sync_to_async(health.gauges)()
+    response = HttpResponse(counted.text(gauges), content_type=counted.CONTENT_TYPE)
+    response["Cache-Control"] = "no-store"
+    return response

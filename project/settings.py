@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from lib import database_url, email_url, task_backends, webhook_signatures
+from lib import email_url, webhook_signatures
 from lib import env as read
 from lib.net import bracketed
 
@@ -145,7 +145,7 @@ TEMPLATES = [
 
 # --- Database ---------------------------------------------------------------------------------------------------------
 
-DATABASES = {"default": database_url.parse(read.database_url() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DATABASES = {"default": read.database(fallback=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---------------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ else:
     NOTIFICATIONS_ENGINE = "off"
 if NOTIFICATIONS_TASKS_BACKEND:
     # Whatever the engine: the tables of a backend should not come and go with a switch.
-    _values, _apps = task_backends.settings_of(NOTIFICATIONS_TASKS_BACKEND, read.raw("NOTIFICATIONS_TASKS_BROKER"))
+    _values, _apps = read.tasks_backend(NOTIFICATIONS_TASKS_BACKEND, read.raw("NOTIFICATIONS_TASKS_BROKER"))
     globals().update(_values)
     INSTALLED_APPS += _apps
 elif read.raw("NOTIFICATIONS_TASKS_BROKER"):

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
 from feature_flags.http.routes import answer, ofrep
-from project import health, metrics
+from project import health
 from project.api import api, not_found
 
 
@@ -26,7 +26,7 @@ urlpatterns = [
     re_path(r"^(?:/)?edge/validate/?$", csrf_exempt(answer)),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("metrics", metrics.metrics),
+    path("metrics", health.metrics),
     path(".well-known/change-password", change_password),
     path("docs", RedirectView.as_view(url="/api/docs")),
     path("admin/", admin.site.urls),

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.utils import timezone
 
-from lib.task_backends import settings_of
+from lib.env import tasks_backend
 from notifications import checks, engine, metrics
 from notifications.models import Message, Worker
 from notifications.services import delivery, outbox
@@ -72,7 +72,7 @@ def test_a_task_of_a_message_that_is_gone_ends_quietly(tasks):
 def test_a_broker_that_is_away_is_logged_and_counted_and_fails_nobody(settings, caplog, monkeypatch):
     from lib.celery_backend import app
 
-    values, _ = settings_of("lib.celery_backend.CeleryBackend", f"redis://:hidden@127.0.0.1:{free_port()}/0")
+    values, _ = tasks_backend("lib.celery_backend.CeleryBackend", f"redis://:hidden@127.0.0.1:{free_port()}/0")
     settings.TASKS = values.pop("TASKS")
     for name, value in values.items():
         monkeypatch.setitem(app.conf, name.removeprefix("CELERY_").lower(), value)
@@ -138,12 +138,12 @@ def test_tasks_without_a_sweeper_are_warned_of(settings):
 
 def test_a_backend_that_needs_a_broker_asks_for_it():
     with pytest.raises(ImproperlyConfigured, match="NOTIFICATIONS_TASKS_BROKER"):
-        settings_of("lib.celery_backend.CeleryBackend")
+        tasks_backend("lib.celery_backend.CeleryBackend")
 
 
 def test_a_backend_that_is_not_installed_is_named():
     with pytest.raises(ImproperlyConfigured, match="pip install no-such-tasks"):
-        settings_of("no_such_tasks.Backend")
+        tasks_backend("no_such_tasks.Backend")
 
 
 # --- Real workers, by settings alone --------------------------------------------------------------------------------
