@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from feature_flags import names
 from feature_flags.engine import validation
-from feature_flags.engine.validation import constraint_problems
 from feature_flags.engine.values import read_payload
 from feature_flags.unleash_feature import PAYLOAD_TYPES, wire_constraint, wire_payload
 from lib.addresses import normal_domain
@@ -60,18 +59,16 @@ def _codename(value: str) -> str:
     return value
 
 
-def _identifier(value: str) -> str:
+def _named(value: str, what: str = "A name") -> str:
     if value != value.strip() or not value:
-        raise ValueError("A user id has no blanks around it.")
+        raise ValueError(f"{what} has no blanks around it.")
+    return require_storable(value)
+
+
+def _identifier(value: str) -> str:
     if "," in value:
         raise ValueError("A user id holds no comma.")
-    return require_storable(value)
-
-
-def _named(value: str) -> str:
-    if value != value.strip() or not value:
-        raise ValueError("A name has no blanks around it.")
-    return require_storable(value)
+    return _named(value, "A user id")
 
 
 Codename = Annotated[str, AfterValidator(_codename)]
@@ -161,7 +158,7 @@ class Flag(_Part):
     rules: Annotated[list[Rule], Field(max_length=MAX_RULES)] = []
     variants: Annotated[list[Variant], Field(max_length=MAX_VARIANTS)] = []
     prerequisites: list[Prerequisite] = []
-    targets: Targets = Targets()
+    targets: Targets = Field(default_factory=Targets)
 
 
 class SegmentDocument(_Part):
@@ -195,10 +192,9 @@ def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None
     newer than a flag must not keep anybody from switching it.
     """
     flag = _parsed(Flag, document)
-    for rule in flag.rules:
-        rule.constraints = [_shared(constraint) for constraint in rule.constraints]
-    new = _new(ambiguities(flag.model_dump(exclude_none=True)), ambiguities(stored or {}))
-    if problems := [*_flag_problems(flag), *new]:
+    for rule in flag["rules"]:
+        rule["constraints"] = [_shared(constraint) for constraint in rule["constraints"]]
+    if problems := [*_flag_problems(flag), *_new_ambiguities(flag, stored)]:
         raise InvalidFlag(problems)
     return _normal(flag)
 
@@ -206,12 +202,10 @@ def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None
 def checked_segment(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Document:
     """The same for a segment: `name`, `description`, `constraints`."""
     segment = _parsed(SegmentDocument, document)
-    segment.constraints = [_shared(constraint) for constraint in segment.constraints]
-    found = {**segment.model_dump(), "constraints": [_plain(constraint) for constraint in segment.constraints]}
-    new = _new(ambiguities(found), ambiguities(stored or {}))
-    if problems := [*_constraint_problems(segment.constraints, ()), *new]:
+    segment["constraints"] = [_shared(constraint) for constraint in segment["constraints"]]
+    if problems := [*_constraint_problems(segment["constraints"], ()), *_new_ambiguities(segment, stored)]:
         raise InvalidFlag(problems)
-    return found
+    return segment
 
 
 class Ambiguity(NamedTuple):
@@ -224,11 +218,15 @@ class Ambiguity(NamedTuple):
 
 def ambiguities(document: Mapping[str, Any]) -> Iterator[Ambiguity]:
     """All of a flag's or a segment's own document, as it is served."""
-    yield from _two_readings(document.get("constraints"), ())
-    yield from _two_places(document, ())
-    for number, rule in enumerate(document.get("rules") or []):
-        yield from _two_readings(rule["constraints"], ("rules", number))
-        yield from _two_places(rule, ("rules", number))
+    rules = [(("rules", number), rule) for number, rule in enumerate(document.get("rules") or [])]
+    for place, part in [((), document), *rules]:
+        for number, constraint in enumerate(readable(part.get("constraints"))):
+            for key, message in validation.disagreements(wire_constraint(constraint)):
+                yield Ambiguity((*place, "constraints", number, _OURS.get(key, key)), message, constraint)
+        # What a percentage goes by.
+        for key, problem_of in (("stickiness", validation.stickiness_problem), ("group_id", validation.group_problem)):
+            if problem := problem_of(part.get(key) or ""):
+                yield Ambiguity((*place, key), problem, {key: part[key]})
     for state, identifiers in (document.get("targets") or {}).items():
         for identifier in identifiers:
             if problem := validation.identifier_problem(identifier):
@@ -239,22 +237,10 @@ def ambiguities(document: Mapping[str, Any]) -> Iterator[Ambiguity]:
             yield Ambiguity(("prerequisites", number, "variants"), message, prerequisite)
 
 
-def _two_readings(constraints: object, place: Place) -> Iterator[Ambiguity]:
-    for number, constraint in enumerate(readable(constraints)):
-        for key, message in validation.disagreements(wire_constraint(constraint)):
-            yield Ambiguity((*place, "constraints", number, _OURS.get(key, key)), message, constraint)
-
-
-def _two_places(part: Mapping[str, Any], place: Place) -> Iterator[Ambiguity]:
-    """Of the percentage of a flag or a rule."""
-    for key, problem_of in (("stickiness", validation.stickiness_problem), ("group_id", validation.group_problem)):
-        if problem := problem_of(part.get(key) or ""):
-            yield Ambiguity((*place, key), problem, {key: part[key]})
-
-
-def _new(found: Iterable[Ambiguity], stored: Iterable[Ambiguity]) -> Iterator[Problem]:
-    known = [ambiguity.part for ambiguity in stored]
-    return (Problem(ambiguity.place, ambiguity.message) for ambiguity in found if ambiguity.part not in known)
+def _new_ambiguities(document: Document, stored: Mapping[str, Any] | None) -> list[Problem]:
+    found = list(ambiguities(document))
+    known = [ambiguity.part for ambiguity in ambiguities(stored or {})] if found else []
+    return [Problem(ambiguity.place, ambiguity.message) for ambiguity in found if ambiguity.part not in known]
 
 
 def readable(constraints: object) -> list[Document]:
@@ -263,81 +249,97 @@ def readable(constraints: object) -> list[Document]:
     return [part for part in parts if isinstance(part, dict) and {"field", "operator"} <= part.keys()]
 
 
-def _shared(constraint: Constraint) -> Constraint:
-    """As it is saved: in the form that SDKs read alike, where it has one."""
-    wire = wire_constraint(_plain(constraint))
-    return constraint.model_copy(update={key: wire[key] for key in ("values", "value") if getattr(constraint, key)})
-
-
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """`{member: [before, after]}` of what differs."""
     keys = [*before, *(key for key in after if key not in before)]
     return {key: [before.get(key), after.get(key)] for key in keys if before.get(key) != after.get(key)}
 
 
-def _parsed(model: type[Model], document: Mapping[str, Any]) -> Model:
+def _parsed(model: type[BaseModel], document: Mapping[str, Any]) -> Document:
     try:
-        return model.model_validate(document)
+        return model.model_validate(document).model_dump()
     except ValidationError as error:
-        raise InvalidFlag([_problem(found) for found in error.errors(include_url=False)]) from None
+        problems = []
+        for found in error.errors(include_url=False):
+            message = found["msg"].removeprefix("Value error, ")
+            problems.append(Problem(found["loc"], message[:1].upper() + message[1:].rstrip(".") + "."))
+        raise InvalidFlag(problems) from None
 
 
-def _problem(found: Any) -> Problem:
-    message = str(found["msg"]).removeprefix("Value error, ")
-    return Problem(tuple(found["loc"]), message[:1].upper() + message[1:].rstrip(".") + ".")
+def _shared(constraint: Document) -> Document:
+    """As it is saved: `values` or `value`, whichever was given, in the form that SDKs read alike, where it has one."""
+    plain = {key: value for key, value in constraint.items() if value is not None}
+    if plain["field"] == "emailDomain" and plain.get("values"):
+        # A domain has one spelling.
+        plain["values"] = list(map(normal_domain, plain["values"]))
+    wire = wire_constraint(plain)
+    return plain | {key: wire[key] for key in ("values", "value") if plain.get(key)}
 
 
-def _flag_problems(flag: Flag) -> Iterator[Problem]:
-    if flag.is_active and flag.is_archived:
+def _flag_problems(flag: Document) -> Iterator[Problem]:
+    value_type, off_value = flag["value_type"], flag["off_value"]
+    if flag["is_active"] and flag["is_archived"]:
         yield Problem(("is_active",), "An archived flag is off.")
-    yield from _value_problems(flag)
-    yield from _variant_problems(flag.variants, ("variants",), flag.value_type)
-    for number, rule in enumerate(flag.rules):
+    if value_type == "boolean":
+        if off_value is not None:
+            yield Problem(("off_value",), "A boolean flag is false when off; leave this empty.")
+    else:
+        if off_value is not None and (problem := payload_problem(off_value, value_type)):
+            yield Problem(("off_value",), problem)
+        if flag["is_active"] and not flag["variants"] and not any(rule["variants"] for rule in flag["rules"]):
+            yield Problem(("is_active",), f"A flag of type {value_type} needs a variant before it can be switched on.")
+    yield from _variant_problems(flag["variants"], ("variants",), value_type)
+    for number, rule in enumerate(flag["rules"]):
         place: Place = ("rules", number)
-        yield from _constraint_problems(rule.constraints, place)
-        yield from _variant_problems(rule.variants, (*place, "variants"), flag.value_type)
-        yield from _twice(rule.segments, (*place, "segments"))
-    yield from _twice(flag.tags, ("tags",))
-    yield from _twice([*flag.targets.on, *flag.targets.off], ("targets",))
-    yield from _twice([prerequisite.parent for prerequisite in flag.prerequisites], ("prerequisites",))
-    for number, prerequisite in enumerate(flag.prerequisites):
-        if prerequisite.parent == flag.codename:
+        yield from _constraint_problems(rule["constraints"], place)
+        yield from _variant_problems(rule["variants"], (*place, "variants"), value_type)
+        yield from _twice(rule["segments"], (*place, "segments"))
+    yield from _twice(flag["tags"], ("tags",))
+    yield from _twice([*flag["targets"]["on"], *flag["targets"]["off"]], ("targets",))
+    parents = [prerequisite["parent"] for prerequisite in flag["prerequisites"]]
+    yield from _twice(parents, ("prerequisites",))
+    for number, parent in enumerate(parents):
+        if parent == flag["codename"]:
             yield Problem(("prerequisites", number, "parent"), "A flag cannot require itself.")
 
 
-def _value_problems(flag: Flag) -> Iterator[Problem]:
-    if flag.value_type == "boolean":
-        if flag.off_value is not None:
-            yield Problem(("off_value",), "A boolean flag is false when off; leave this empty.")
-        return
-    if flag.off_value is not None and (problem := payload_problem(flag.off_value, flag.value_type)):
-        yield Problem(("off_value",), problem)
-    if flag.is_active and not flag.variants and not any(rule.variants for rule in flag.rules):
-        yield Problem(("is_active",), f"A flag of type {flag.value_type} needs a variant before it can be switched on.")
+def _constraint_problems(constraints: Sequence[Document], place: Place) -> Iterator[Problem]:
+    for number, constraint in enumerate(constraints):
+        for key, message in validation.constraint_problems(wire_constraint(constraint)):
+            yield Problem((*place, "constraints", number, _OURS.get(key, key)), message)
 
 
-def _variant_problems(variants: Sequence[Variant], place: Place, value_type: str) -> Iterator[Problem]:
-    yield from _twice([variant.name for variant in variants], place)
+def _variant_problems(variants: Sequence[Document], place: Place, value_type: str) -> Iterator[Problem]:
+    yield from _twice([variant["name"] for variant in variants], place)
     for number, variant in enumerate(variants):
-        if variant.name == "disabled":
+        payload, spelling = variant["payload"], variant["written_as"]
+        if variant["name"] == "disabled":
             yield Problem((*place, number, "name"), "“disabled” is what clients call having no variant.")
         if value_type == "boolean":
-            if variant.payload is not None or variant.written_as:
+            if payload is not None or spelling:
                 yield Problem((*place, number, "payload"), "Variants of a boolean flag carry no payload.")
-        elif variant.payload is not None and (problem := payload_problem(variant.payload, value_type)):
+        elif payload is not None and (problem := payload_problem(payload, value_type)):
             yield Problem((*place, number, "payload"), problem)
-        elif variant.written_as and not _spells(variant.written_as, variant.payload, value_type):
+        elif spelling and not _spells(spelling, payload, value_type):
             yield Problem((*place, number, "written_as"), "This does not say what the payload says.")
 
 
-def _spells(spelling: Spelling, payload: Any, value_type: str) -> bool:
+def _spells(spelling: Document, payload: Any, value_type: str) -> bool:
     # Texts may be of any type that a client knows: csv, or numbers beyond what JSON readers keep.
-    if value_type != "string" and spelling.type != PAYLOAD_TYPES[value_type]:
+    if value_type != "string" and spelling["type"] != PAYLOAD_TYPES[value_type]:
         return False
     try:
-        return bool(read_payload(spelling.value, value_type) == payload)
+        return bool(read_payload(spelling["value"], value_type) == payload)
     except ValueError:
         return False
+
+
+def _twice(values: Sequence[str], place: Place) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            yield Problem(place, f"“{value}” stands there twice.")
+        seen.add(value)
 
 
 def payload_problem(value: Any, value_type: str) -> str:
@@ -352,88 +354,54 @@ def payload_problem(value: Any, value_type: str) -> str:
     if not fits[value_type]:
         article = "an" if value_type[0] in "io" else "a"
         return f"This is not {article} {value_type}."
-    is_clean = is_storable(value) if isinstance(value, str) else _is_clean(value) and not _is_deep(value)
+    is_clean = is_storable(value) if isinstance(value, str) else _is_clean(value)
     return "" if is_clean else "This holds what cannot be stored: a NUL, a lone surrogate, NaN, or too many levels."
 
 
 def _is_clean(value: Any) -> bool:
+    """Whether it can be stored, and read by all on the way: pydantic stops at 255 levels, some clients earlier."""
     try:
         text = json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
         return False
-    return not re.search(r"\\u(0000|d[89a-f]..)", re.sub(_PAIRS, "", text), re.IGNORECASE)
-
-
-def _is_deep(value: Any) -> bool:
-    """More levels than everybody on the way can read: pydantic stops at 255, some clients earlier."""
+    # What json.dumps writes for characters beyond the basic plane, and for a backslash: neither is a fault.
+    text = re.sub(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}", "", text)
+    if re.search(r"\\u(0000|d[89a-f]..)", text, re.IGNORECASE):
+        return False
     level = [value]
     for _ in range(MAX_LEVELS):
-        level = [
-            inner
-            for part in level
-            if isinstance(part, (dict, list))
-            for inner in (part.values() if isinstance(part, dict) else part)
-        ]
-        if not level:
-            return False
-    return True
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list))]
+        if not (level := [inner for part in parts for inner in part]):
+            return True
+    return False
 
 
-# What json.dumps writes for characters beyond the basic plane, and for a backslash: neither is a fault.
-_PAIRS = r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-
-
-def _constraint_problems(constraints: Sequence[Constraint], place: Place) -> Iterator[Problem]:
-    for number, constraint in enumerate(constraints):
-        for key, message in constraint_problems(wire_constraint(_plain(constraint))):
-            yield Problem((*place, "constraints", number, _OURS.get(key, key)), message)
-
-
-def _twice(values: Sequence[str], place: Place) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            yield Problem(place, f"“{value}” stands there twice.")
-        seen.add(value)
-
-
-def _plain(constraint: Constraint) -> Document:
-    """`values` or `value`, whichever was given: the other is left out. A domain has one spelling."""
-    document = constraint.model_dump(exclude_none=True)
-    if constraint.field == "emailDomain" and constraint.values:
-        document["values"] = list(map(normal_domain, constraint.values))
-    return document
-
-
-def _normal(flag: Flag) -> Document:
-    document = flag.model_dump(mode="json")
-    document["label"], document["description"] = flag.label or None, flag.description or None
-    document["group_id"] = flag.group_id or flag.codename
-    document["tags"] = sorted(flag.tags)
-    document["targets"] = {"on": sorted(flag.targets.on), "off": sorted(flag.targets.off)}
-    document["prerequisites"].sort(key=lambda prerequisite: prerequisite["parent"])
-    for rule, given in zip(document["rules"], flag.rules, strict=True):
-        rule["group_id"] = given.group_id or document["group_id"]
-        rule["constraints"] = [_plain(constraint) for constraint in given.constraints]
-        rule["segments"] = sorted(given.segments)
-    variants = [*document["variants"], *(variant for rule in document["rules"] for variant in rule["variants"])]
-    if flag.value_type == "float":
-        _as_floats(document, variants)
-    for variant in variants:
-        # The keys of an object come back from a database in another order: only its spelling keeps them.
-        if flag.value_type not in {"boolean", "object"} and variant["payload"] is not None:
-            is_ours = variant["written_as"] == wire_payload(variant["payload"], flag.value_type)
-            variant["written_as"] = None if is_ours else variant["written_as"]
-    return document
-
-
-def _as_floats(document: Document, variants: Sequence[Document]) -> None:
-    """5 is stored as 5.0, so that clients in every language get the same type."""
-    for variant in variants:
-        if variant["payload"] is not None:
+def _normal(flag: Document) -> Document:
+    """A checked document in the one form in which it is stored."""
+    flag["review_on"] = flag["review_on"].isoformat() if flag["review_on"] else None
+    flag["label"], flag["description"] = flag["label"] or None, flag["description"] or None
+    flag["group_id"] = flag["group_id"] or flag["codename"]
+    flag["tags"].sort()
+    flag["targets"] = {state: sorted(ids) for state, ids in flag["targets"].items()}
+    flag["prerequisites"].sort(key=lambda prerequisite: prerequisite["parent"])
+    for rule in flag["rules"]:
+        rule["group_id"] = rule["group_id"] or flag["group_id"]
+        rule["segments"].sort()
+    is_float = flag["value_type"] == "float"
+    if is_float and flag["off_value"] is not None:
+        # 5 is stored as 5.0, so that clients in every language get the same type.
+        flag["off_value"] = float(flag["off_value"])
+    for variant in [*flag["variants"], *(variant for rule in flag["rules"] for variant in rule["variants"])]:
+        if variant["payload"] is None:
+            continue
+        if is_float:
             variant["payload"] = float(variant["payload"])
-    if document["off_value"] is not None:
-        document["off_value"] = float(document["off_value"])
+        # The keys of an object come back from a database in another order: only its spelling keeps them.
+        if flag["value_type"] != "object" and variant["written_as"] == wire_payload(
+            variant["payload"], flag["value_type"]
+        ):
+            variant["written_as"] = None
+    return flag
 
 
 #: A flag with all defaults.
@@ -443,13 +411,10 @@ _NO_DEFINITION = {name: BLANK[name] for name in DEFINITION} | {"group_id": ""}
 
 def join(row: Mapping[str, Any]) -> Document:
     """The document of a stored row, given COLUMNS, `archived_at` and `definition`, in the order of `Flag`."""
-    review_on = row["review_on"].isoformat() if row["review_on"] else None
-    found = {
-        **_complete(row["definition"]),
-        **{name: row[name] for name in COLUMNS},
-        "is_archived": row["archived_at"] is not None,
-        "review_on": review_on,
-    }
+    found = _complete(row["definition"])
+    found.update((name, row[name]) for name in COLUMNS)
+    found["is_archived"] = row["archived_at"] is not None
+    found["review_on"] = row["review_on"].isoformat() if row["review_on"] else None
     return {name: found[name] for name in Flag.model_fields}
 
 
