@@ -1,30 +1,43 @@
-"""What is wrong with the stored flags: unreadable, read in two ways, or changed behind the verbs."""
+"""What is wrong with the stored flags: unreadable, read in two ways, changed behind the verbs, or outlived."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 
-from django.db.models import Max
+from django.db.models import Max, Sum
 
 from feature_flags import descriptions, flag_document
 from feature_flags.engine.compiler import compile_flag
 from feature_flags.flag_document import Document, Problem
-from feature_flags.models import FlagRevision, Segment
+from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, Segment
 from feature_flags.unleash_feature import definition, wire_constraint
 from lib.db import batches
 
 NO_HISTORY = "it has no history: no verb has written it"
+SAME_ANSWER_DAYS = 14
+UNSEEN_DAYS = 30
 
 
 def broken(documents: Mapping[int, Document]) -> dict[str, str]:
     """Why, by codename. Archived flags are left out."""
-    rows = list(Segment.objects.values_list("pk", "name", "constraints"))
-    segments = {pk: _wire(constraints) for pk, _, constraints in rows}
-    ids = {name: pk for pk, name, _ in rows}
+    segments, ids = {}, {}
+    for pk, name, constraints in Segment.objects.values_list("pk", "name", "constraints"):
+        ids[name] = pk
+        try:
+            segments[pk] = [wire_constraint(constraint) for constraint in constraints]
+        except (TypeError, KeyError, AttributeError):
+            segments[pk] = [{"contextName": "", "operator": "BROKEN"}]
     found = {}
     for document in documents.values():
-        if not document["is_archived"] and (error := _error(document, ids, segments)):
+        if document["is_archived"]:
+            continue
+        try:
+            error = compile_flag(definition(document, ids), segments).error
+        except (TypeError, KeyError, AttributeError, ValueError) as problem:
+            error = f"cannot be read ({type(problem).__name__}: {problem})"
+        if error:
             found[document["codename"]] = error
     return found
 
@@ -34,46 +47,25 @@ def ambiguous(documents: Mapping[int, Document]) -> dict[str, str]:
     living = {document["codename"]: document for document in documents.values() if not document["is_archived"]}
     segments = {f"segment {segment.name}": segment.document for segment in Segment.objects.all()}
     found = {name: list(flag_document.ambiguities(document)) for name, document in {**living, **segments}.items()}
-    return {
-        name: " ".join(str(Problem(one.place, one.message)) for one in listed)
-        for name, listed in found.items()
-        if listed
-    }
+    return {name: " ".join(str(Problem(*one[:2])) for one in listed) for name, listed in found.items() if listed}
 
 
 def drifted(documents: Mapping[int, Document]) -> dict[str, str]:
     """By codename (or `segment NAME`), how the rows differ from what the last verb left."""
-    found = dict(_differences(FlagRevision.Subject.FLAG, "flag_id", documents))
-    stored = {segment.pk: segment.document for segment in Segment.objects.all()}
-    segments = _differences(FlagRevision.Subject.SEGMENT, "segment_id", stored)
+    found = dict(_differences("flag", documents))
+    segments = _differences("segment", {segment.pk: segment.document for segment in Segment.objects.all()})
     return found | {f"segment {name}": difference for name, difference in segments}
 
 
-def _error(document: Document, ids: Mapping[str, int], segments: Mapping[int, list[Document]]) -> str:
-    try:
-        return compile_flag(definition(document, ids), segments).error
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        return f"cannot be read ({type(error).__name__}: {error})"
-
-
-def _wire(constraints: Any) -> list[Document]:
-    try:
-        return [wire_constraint(constraint) for constraint in constraints]
-    except (TypeError, KeyError, AttributeError):
-        return [{"contextName": "", "operator": "BROKEN"}]
-
-
-def _differences(
-    subject: FlagRevision.Subject, key: str, documents: Mapping[int, Document]
-) -> Iterator[tuple[str, str]]:
-    newest = dict(
-        FlagRevision.objects.filter(subject=subject, **{f"{key}__isnull": False})
-        .values(key)
-        .annotate(newest=Max("pk"))
-        .values_list(key, "newest")
-    )
-    names = _Names()
-    snapshots = _snapshots([newest[pk] for pk in documents if pk in newest])
+def _differences(subject: str, documents: Mapping[int, Document]) -> Iterator[tuple[str, str]]:
+    key = f"{subject}_id"
+    rows = FlagRevision.objects.filter(subject=subject, **{f"{key}__isnull": False})
+    newest = dict(rows.values(key).annotate(newest=Max("pk")).values_list(key, "newest"))
+    snapshots: dict[int, Document] = {}
+    for pks in batches([newest[pk] for pk in documents if pk in newest]):
+        snapshots.update(FlagRevision.objects.filter(pk__in=pks).values_list("pk", "snapshot"))
+    renames = FlagRevision.objects.filter(action=FlagRevision.Action.RENAME).order_by("pk")
+    renamed = [(pk, *diff["codename"]) for pk, diff in renames.values_list("pk", "diff") if "codename" in diff]
     for pk, document in documents.items():
         name = document.get("codename") or document["name"]
         if pk not in newest:
@@ -83,30 +75,77 @@ def _differences(
         last = snapshots[newest[pk]]
         snapshot = {member: last[member] for member in document if member in last}
         if "prerequisites" in snapshot:
-            snapshot["prerequisites"] = names.renewed(snapshot["prerequisites"], newest[pk])
+            # A renamed parent has another name in its children's documents, without a revision of theirs.
+            links = [dict(link) for link in snapshot["prerequisites"]]
+            for renamed_in, old, new in renamed:
+                for link in links:
+                    if renamed_in > newest[pk] and link["parent"] == old:
+                        link["parent"] = new
+            snapshot["prerequisites"] = sorted(links, key=lambda link: str(link["parent"]))
         if changes := flag_document.diff(snapshot, {member: document[member] for member in snapshot}):
             yield name, "; ".join(descriptions.describe_changes(changes))
 
 
-def _snapshots(pks: list[int]) -> dict[int, Document]:
-    found: dict[int, Document] = {}
-    for some in batches(pks):
-        rows = FlagRevision.objects.filter(pk__in=some)
-        found.update(rows.values_list("pk", "snapshot"))
+# --- When a flag has outlived its purpose -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What is known about the use of one flag. `yes` and `no` count the last 24 hours."""
+
+    last_seen_at: datetime | None
+    yes: int
+    no: int
+    #: Why it is stale, as sentences' ends: "older than the 40 days of a release flag". Empty: it is not.
+    stale: tuple[str, ...]
+    stale_since: datetime | None = None
+
+
+def lives(flags: Collection[FeatureFlag], now: datetime) -> dict[int, Life]:
+    """By primary key, with three queries for each 500 flags: a database takes only so many names in one."""
+    found = {}
+    for some in batches(list(flags)):
+        names = [flag.codename for flag in some]
+        seen = {row.codename: row for row in FlagSeen.objects.filter(codename__in=names)}
+        day = _answers(names, now - timedelta(days=1))
+        fortnight = _answers(names, now - timedelta(days=SAME_ANSWER_DAYS))
+        for flag in some:
+            last = seen.get(flag.codename)
+            reasons = _reasons(flag, last, fortnight.get(flag.codename, (0, 0)), now)
+            found[flag.pk] = Life(
+                last.last_seen_at if last else None,
+                *day.get(flag.codename, (0, 0)),
+                tuple(reason for _, reason in reasons),
+                min((since for since, _ in reasons), default=None),
+            )
     return found
 
 
-class _Names:
-    """A renamed parent has another name in its children's documents, without a revision of theirs."""
+def _answers(names: Collection[str], since: datetime) -> dict[str, tuple[int, int]]:
+    rows = FlagUsage.objects.filter(codename__in=names, hour__gte=since, variant="").values("codename")
+    return {row["codename"]: (row["yes"], row["no"]) for row in rows.annotate(yes=Sum("yes"), no=Sum("no")).order_by()}
 
-    def __init__(self) -> None:
-        renames = FlagRevision.objects.filter(action=FlagRevision.Action.RENAME).order_by("pk")
-        self.renames = [(pk, *diff["codename"]) for pk, diff in renames.values_list("pk", "diff") if "codename" in diff]
 
-    def renewed(self, prerequisites: list[Document], since: int) -> list[Document]:
-        renewed = [dict(prerequisite) for prerequisite in prerequisites]
-        for pk, old, new in self.renames:
-            for prerequisite in renewed:
-                if pk > since and prerequisite["parent"] == old:
-                    prerequisite["parent"] = new
-        return sorted(renewed, key=lambda prerequisite: str(prerequisite["parent"]))
+def _reasons(
+    flag: FeatureFlag, seen: FlagSeen | None, fortnight: tuple[int, int], now: datetime
+) -> list[tuple[datetime, str]]:
+    """Since when at least, and why."""
+    if flag.is_archived:
+        return []
+    reasons = []
+    days = FeatureFlag.EXPECTED_DAYS.get(flag.kind)
+    if days is not None and now - flag.created_at > timedelta(days=days):
+        since = flag.created_at + timedelta(days=days)
+        reasons.append((since, f"older than the {days} days of its kind ({flag.get_kind_display()})"))
+    is_old = seen is not None and now - seen.first_seen_at > timedelta(days=SAME_ANSWER_DAYS)
+    # Kinds that may stay for good are meant to give the same answer.
+    if days is not None and is_old and any(fortnight) and not all(fortnight):
+        # When the other answer was last given is not known for sure: hours are forgotten.
+        reasons.append((now, f"the same answer for {SAME_ANSWER_DAYS} days ({'yes' if fortnight[0] else 'no'})"))
+    last = seen.last_seen_at if seen else flag.created_at
+    if now - last > timedelta(days=UNSEEN_DAYS):
+        reasons.append((last + timedelta(days=UNSEEN_DAYS), f"not asked for in {UNSEEN_DAYS} days"))
+    if flag.review_on is not None and flag.review_on < now.date():
+        since = datetime.combine(flag.review_on + timedelta(days=1), time(), UTC)
+        reasons.append((since, f"its review was due on {flag.review_on:%Y-%m-%d}"))
+    return reasons

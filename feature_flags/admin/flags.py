@@ -2,32 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from django.contrib import admin
-from django.contrib.admin.utils import quote, unquote
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin import export
-from feature_flags.admin.flag_list import ArchivedFilter, FlagColumns, OwnerFilter, StaleFilter
-from feature_flags.admin.flagpage import FlagPage
-from feature_flags.admin.schedule import ScheduleViews
+from feature_flags import inspection
+from feature_flags.admin.flag_page import FlagPageAdmin
+from feature_flags.admin.pages import may_see_segments
 from feature_flags.admin.verbs import FLAG_VERBS
 from feature_flags.admin.who import who_view
-from feature_flags.models import FeatureFlag
+from feature_flags.formats import switchboard
+from feature_flags.models import FeatureFlag, Segment
 from feature_flags.runtime import store
+from feature_flags.services.storage import segments_used
+from lib.actors import Actor
+from lib.admin.lists import chips, local_time, two_lines
 from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.
 UNDO = "feature_flags_undo"
+OWNERS_OFFERED, EXPORT_LIMIT = 50, 10_000
+
+
+class ArchivedFilter(admin.SimpleListFilter):
+    """Archived flags are shown on demand only."""
+
+    title = _("archive")
+    parameter_name = "archived"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Archived")), ("all", _("All"))]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        choices = super().choices(changelist)
+        yield {**next(choices), "display": _("In use")}
+        yield from choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
+        return queryset if self.value() == "all" else queryset.filter(archived_at__isnull=self.value() != "yes")
+
+
+class StaleFilter(admin.SimpleListFilter):
+    title = _("stale")
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        # Use and age are in three tables; `inspection` alone knows when they mean stale.
+        lives = inspection.lives(list(FeatureFlag.objects.filter(archived_at=None)), timezone.now())
+        stale = [pk for pk, life in lives.items() if life.stale]
+        return queryset.filter(pk__in=stale) if self.value() == "yes" else queryset.exclude(pk__in=stale)
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    title = _("owner")
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        owners = FeatureFlag.objects.exclude(owner="").order_by("owner").values_list("owner", flat=True).distinct()
+        return [(owner, owner) for owner in owners[:OWNERS_OFFERED]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
+        return queryset.filter(owner=self.value()) if self.value() else queryset
 
 
 @admin.register(FeatureFlag)
-class FeatureFlagAdmin(ScheduleViews, FlagColumns):
+class FeatureFlagAdmin(FlagPageAdmin):
     verbs = FLAG_VERBS
     actions = ("export_json",)
     list_display = ("name", "state", "verb_buttons", "rollout", "kind_and_owner", "use")
@@ -48,6 +101,102 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
     ordering = ("codename",)
     empty_value_display = ""
 
+    def has_delete_permission(self, request: HttpRequest, obj: FeatureFlag | None = None) -> bool:
+        # Django's own deletion asks no verb; the button does.
+        return False
+
+    # --- The list -----------------------------------------------------------------------------------------------------
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        # Facts of a page of rows are read together, not row by row.
+        page = super().get_changelist_instance(request)
+        lives, snapshot = inspection.lives(list(page.result_list), timezone.now()), store.current()
+        for flag in page.result_list:
+            compiled = snapshot.flags.get(flag.codename) if snapshot else None
+            flag.life, flag.error = lives[flag.pk], compiled.error if compiled else ""
+        return page
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        snapshot = store.current()
+        broken = [flag for flag in snapshot.flags.values() if flag.error] if snapshot else []
+        extra = {"undo": self.undo(request), "broken_flags": broken[:20], "broken_count": len(broken)}
+        return super().changelist_view(request, {**extra, **(extra_context or {})})
+
+    @admin.display(description=_("flag"), ordering="codename")
+    def name(self, flag: FeatureFlag) -> str:
+        return two_lines(flag.codename, flag.label or "")
+
+    @admin.display(description=_("state"), ordering="is_active")
+    def state(self, flag: Any) -> str:
+        if flag.is_archived:
+            marks = [("staff", _("archived"))]
+        else:
+            marks = [("active", _("on")) if flag.is_active else ("off", _("off"))]
+        if flag.error:
+            marks.append(("off", _("broken")))
+        if flag.is_protected:
+            marks.append(("paused", _("protected")))
+        if not flag.life.stale:
+            return chips(marks)
+        # A mark that unfolds: it works by keyboard and by touch, which a tooltip does not.
+        return format_html(
+            '{} <details class="stale"><summary class="chip chip-waiting">{}</summary>{}</details>',
+            chips(marks),
+            _("stale"),
+            format_html_join("", "<div>{}</div>", ((reason,) for reason in flag.life.stale)),
+        )
+
+    @admin.display(description=_("rollout"))
+    def rollout(self, flag: FeatureFlag) -> str:
+        document = flag.document
+        high, text = document["rollout_percent"], f"{document['rollout_percent']} %"
+        if document["rules"]:
+            rollouts = [rule["rollout_percent"] for rule in document["rules"] if rule["is_enabled"]]
+            if not rollouts:
+                return str(_("all rules disabled"))
+            low, high = min(rollouts), max(rollouts)
+            count = f"{len(rollouts)} {'rule' if len(rollouts) == 1 else 'rules'}"
+            text = f"{count}, {high} %" if low == high else f"{count}, {low}–{high} %"
+        bar = format_html('<progress max="100" value="{}" aria-hidden="true"></progress>', high)
+        return format_html('<span class="rollout">{} <span>{}</span></span>', bar, text)
+
+    @admin.display(description=_("kind, owner"), ordering="kind")
+    def kind_and_owner(self, flag: FeatureFlag) -> str:
+        return two_lines(flag.get_kind_display(), flag.owner)
+
+    @admin.display(description=_("seen, 24 h"))
+    def use(self, flag: Any) -> str:
+        life: inspection.Life = flag.life
+        if life.last_seen_at is None:
+            return str(_("never seen"))
+        return two_lines(local_time(life.last_seen_at, "j M H:i e"), f"{life.yes:,} yes, {life.no:,} no")
+
+    @admin.action(description="Export as JSON", permissions=["view"])
+    def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:
+        """The selected flags and, for staff who may see them, the segments their rules refer to.
+
+        A file that `import_feature_flags` reads: after a fresh proof of identity, and audited.
+        """
+        site: Any = self.admin_site
+        if not site.is_fresh(request):
+            then = "Thank you. Now export once more."
+            answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)
+            return answer
+        pks = list(queryset.order_by("codename").values_list("pk", flat=True)[: EXPORT_LIMIT + 1])
+        if len(pks) > EXPORT_LIMIT:
+            self.message_user(request, f"Select at most {EXPORT_LIMIT:,} at once.", messages.ERROR)
+            return None
+        documents = FeatureFlag.objects.filter(pk__in=pks).documents().values()
+        used = {name for document in documents for name in segments_used(document)}
+        shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
+        text = switchboard.dump(documents, [segment.document for segment in shown])
+        codenames = sorted(document["codename"] for document in documents)
+        Actor.of(request, "admin").note("flags.exported", count=len(codenames), flags=codenames[:100])
+        headers = {"Content-Disposition": 'attachment; filename="feature-flags.json"'}
+        return HttpResponse(text, content_type="application/json", headers=headers)
+
+    # --- The pages of one flag ----------------------------------------------------------------------------------------
+
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.who_view)
         return [path("<path:object_id>/who/", view, name=self._url_name("who")), *super().get_urls()]
@@ -58,16 +207,6 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
             raise PermissionDenied
         return who_view(self, request, object_id)
 
-    def has_delete_permission(self, request: HttpRequest, obj: FeatureFlag | None = None) -> bool:
-        # Django's own deletion asks no verb; the button does.
-        return False
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        snapshot = store.current()
-        broken = [flag for flag in snapshot.flags.values() if flag.error] if snapshot else []
-        extra = {"undo": self._undo(request), "broken_flags": broken[:20], "broken_count": len(broken)}
-        return super().changelist_view(request, {**extra, **(extra_context or {})})
-
     def changeform_view(
         self,
         request: HttpRequest,
@@ -76,7 +215,9 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         if object_id is None:
-            return self._add(request)
+            if not self.has_add_permission(request):
+                raise PermissionDenied
+            return self.flag_page(request, None)
         flag = self.get_object(request, unquote(object_id))
         if not self.has_view_or_change_permission(request, flag):
             raise PermissionDenied
@@ -84,32 +225,13 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
         return self.flag_page(request, flag)
 
-    def flag_page(self, request: HttpRequest, flag: FeatureFlag, **extra: Any) -> HttpResponse:
-        page = FlagPage(self, request, flag)
-        page.extra |= {
-            "undo": self._undo(request),
-            "schedule_form": self.schedule_form(request) if not flag.is_archived else None,
-            "may_restore": self.has_change_permission(request, flag),
-            **extra,
-        }
-        return page.respond() if not extra else page.redraw()
-
-    def _add(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        return FlagPage(self, request, None).respond()
-
-    @admin.action(description="Export as JSON", permissions=["view"])
-    def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:
-        return export.download(self, request, queryset)
-
     # --- Undo ---------------------------------------------------------------------------------------------------------
 
     def after_verb(self, request: HttpRequest, verb: Verb, obj: FeatureFlag) -> None:
         if verb.name.startswith("switch/") and not obj.is_protected:
             request.session[UNDO] = [obj.pk, "off" if obj.is_active else "on"]
 
-    def _undo(self, request: HttpRequest) -> dict[str, Any] | None:
+    def undo(self, request: HttpRequest) -> dict[str, Any] | None:
         """What the next page after a switch offers, once: the state before, as a button like any other."""
         if request.method != "GET" or UNDO not in request.session:
             return None
@@ -118,6 +240,4 @@ class FeatureFlagAdmin(ScheduleViews, FlagColumns):
         verb = next(verb for verb in self.verbs if verb.name == f"switch/{state}")
         if flag is None or not verb.applies(flag) or not self.has_verb_permission(request, verb):
             return None
-        url = self.page_url(f"verb_{verb.slug}", quote(pk))
-        filters = self.get_preserved_filters(request)
-        return {"flag": flag, "verb": verb, "url": f"{url}?{filters}" if filters else url}
+        return {"flag": flag, "verb": verb, "url": self.verb_url(request, verb, flag)}

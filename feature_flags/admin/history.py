@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import descriptions, flag_document
-from feature_flags.admin.common import because, who
+from feature_flags.admin.pages import because, who
 from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
-from lib.admin.lists import ReadOnlyAdmin, local_time, two_lines
+from lib.admin.lists import ReadOnlyAdmin, column, local_time, two_lines
 from lib.admin.verbs import ReasonForm, render_page
 from lib.errors import ProductError
 
@@ -41,7 +41,11 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
         found: QuerySet[FlagRevision] = super().get_queryset(request).select_related("actor", "flag")
         # What a flag, segment or token was is shown to whoever may see what it is; the others learn that it changed.
-        shown = [subject for subject, model in _MODELS.items() if _may_see(request, model)]
+        shown = [
+            subject
+            for subject, model in _MODELS.items()
+            if admin.site.get_model_admin(model).has_view_permission(request)
+        ]
         return found.annotate(is_shown=Q(subject__in=shown))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -58,20 +62,12 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("before → after"))
     def first_changes(self, revision: FlagRevision) -> str:
         lines = _lines(revision)
-        shown = (
-            lines
-            if len(lines) <= LINES_SHOWN
-            else [*lines[: LINES_SHOWN - 1], f"and {len(lines) - LINES_SHOWN + 1} more"]
-        )
-        return _divisions(shown)
+        if len(lines) > LINES_SHOWN:
+            lines = [*lines[: LINES_SHOWN - 1], f"and {len(lines) - LINES_SHOWN + 1} more"]
+        return _divisions(lines)
 
-    @admin.display(description=_("who"))
-    def who_shown(self, revision: FlagRevision) -> str:
-        return revision.who
-
-    @admin.display(description=_("before → after"))
-    def changes_shown(self, revision: FlagRevision) -> str:
-        return _divisions(_lines(revision))
+    who_shown = column(_("who"), lambda revision: revision.who)
+    changes_shown = column(_("before → after"), lambda revision: _divisions(_lines(revision)))
 
     @admin.display(description=_("the whole after it"))
     def whole(self, revision: FlagRevision) -> str:
@@ -90,10 +86,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.restore_view)
-        return [
-            path("<path:object_id>/restore/", view, name="feature_flags_flagrevision_restore"),
-            *super().get_urls(),
-        ]
+        return [path("<path:object_id>/restore/", view, name=self._url_name("restore")), *super().get_urls()]
 
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What would change, and why; then it does."""
@@ -104,10 +97,13 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         changed = _differences(now, revision.snapshot)
         if not request.user.has_perms(_needed(now, changed)):
             raise PermissionDenied
-        form = _reason_form(request, now, changed)
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        form.fields["reason"].required = bool(now and now["is_protected"] and "is_active" in changed)
         if form.is_valid():
             return self._restore(request, revision, form.cleaned_data["reason"])
-        return self._restore_page(request, revision, form, descriptions.describe_changes(changed))
+        template, title = "admin/feature_flags/flagrevision/restore.html", f"Restore {revision.codename}"
+        lines = descriptions.describe_changes(changed)
+        return render_page(self, request, template, title=title, revision=revision, lines=lines, form=form)
 
     def _restore(self, request: HttpRequest, revision: FlagRevision, reason: str) -> HttpResponse:
         try:
@@ -115,7 +111,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
                 changed = editing.restore(revision, **who(request, reason))
                 if changed and revision.flag:
                     note = f"Restored the version of {revision.at:%Y-%m-%d %H:%M:%S} UTC."
-                    flag_admin = self.admin_site.get_model_admin(type(revision.flag))
+                    flag_admin = self.admin_site.get_model_admin(FeatureFlag)
                     flag_admin.log_change(request, revision.flag, note + because(reason))
         except ProductError as error:
             self.message_user(request, f"“{revision.codename}”: {error.message}", messages.ERROR)
@@ -123,16 +119,8 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         text = "restored" if changed else "it is like that already"
         self.message_user(request, f"“{revision.codename}”: {text}.", messages.SUCCESS if changed else messages.INFO)
         if revision.flag_id:
-            return HttpResponseRedirect(
-                reverse("admin:feature_flags_featureflag_change", args=[quote(revision.flag_id)])
-            )
-        return HttpResponseRedirect(reverse("admin:feature_flags_featureflag_changelist"))
-
-    def _restore_page(
-        self, request: HttpRequest, revision: FlagRevision, form: forms.Form, lines: list[str]
-    ) -> HttpResponse:
-        template, title = "admin/feature_flags/flagrevision/restore.html", f"Restore {revision.codename}"
-        return render_page(self, request, template, title=title, revision=revision, lines=lines, form=form)
+            return redirect("admin:feature_flags_featureflag_change", quote(revision.flag_id))
+        return redirect("admin:feature_flags_featureflag_changelist")
 
 
 _MODELS = {
@@ -140,10 +128,6 @@ _MODELS = {
     FlagRevision.Subject.SEGMENT: Segment,
     FlagRevision.Subject.TOKEN: FlagToken,
 }
-
-
-def _may_see(request: HttpRequest, model: type[Model]) -> bool:
-    return admin.site.get_model_admin(model).has_view_permission(request)
 
 
 def _lines(revision: FlagRevision) -> list[str]:
@@ -170,9 +154,3 @@ def _needed(now: Document | None, changed: dict[str, list[Any]]) -> list[str]:
     if "is_archived" in changed and any(changed["is_archived"]):
         needed.append("archive_featureflag")
     return [f"feature_flags.{name}" for name in needed]
-
-
-def _reason_form(request: HttpRequest, now: Document | None, changed: dict[str, list[Any]]) -> ReasonForm:
-    form = ReasonForm(request.POST if request.method == "POST" else None)
-    form.fields["reason"].required = bool(now and now["is_protected"] and "is_active" in changed)
-    return form

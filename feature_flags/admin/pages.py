@@ -2,72 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 
 from feature_flags import descriptions, flag_document
-from feature_flags.admin.common import because
 from feature_flags.admin.parts import FIELDS, STICKINESS
-from feature_flags.admin.tree import PRESS, Node, Raw, Shape, draw, press, read
-from feature_flags.flag_document import Document, InvalidFlag
+from feature_flags.admin.rows import PRESS, Node, Raw, Shape, draw, press, read
+from feature_flags.engine import validation
+from feature_flags.flag_document import Document, InvalidFlag, readable
 from feature_flags.models import FlagRevision, Segment
-from lib.admin.verbs import VerbAdmin
+from lib.actors import Actor
+from lib.admin.verbs import VerbAdmin, render_page
 from lib.errors import ProductError
 from lib.text import whole_number
 
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
-
 HISTORY_SHOWN = 50
+
+
+def who(request: HttpRequest, reason: str = "") -> dict[str, Any]:
+    """The arguments of a service that say who acts, and why."""
+    return {"actor": Actor.of(request, "admin"), "reason": reason}
+
+
+def because(reason: str) -> str:
+    """The end of a log entry."""
+    return f" Reason: {reason}" if reason else ""
+
+
+def may_see_segments(request: HttpRequest) -> bool:
+    """Without it a page names segments and shows nothing of what is in them, often addresses of customers."""
+    return request.user.has_perm("feature_flags.view_segment")
+
+
+def reason_field(help_text: str = "") -> forms.CharField:
+    widget = forms.TextInput({"class": "vTextField", "autocomplete": "off"})
+    return forms.CharField(required=False, max_length=200, help_text=help_text, widget=widget)
 
 
 class SaveForm(forms.Form):
     """What goes with a save: the reason."""
 
     use_required_attribute = False
-    reason = forms.CharField(
-        required=False,
-        max_length=200,
-        help_text="It stays in the history; you may leave it empty.",
-        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
-    )
+    reason = reason_field("It stays in the history; you may leave it empty.")
 
 
 class DocumentPage:
     """One request to the page of one object, or of one to be (`obj` None)."""
 
-    shape: Shape
-    new_shape: Shape
-    template: str
+    shape: ClassVar[Shape]
+    new_shape: ClassVar[Shape]
+    template: ClassVar[str]
+    #: The member that names a new object.
+    name: ClassVar[str]
+    #: The refusal when the object is gone.
+    unknown: ClassVar[Callable[[], ProductError]]
 
-    def __init__(self, model_admin: VerbAdmin, request: HttpRequest, obj: Any) -> None:
+    def __init__(
+        self,
+        model_admin: VerbAdmin,
+        request: HttpRequest,
+        obj: Any,
+        *,
+        create: Callable[..., Any],
+        edit: Callable[..., bool],
+    ) -> None:
         self.admin, self.request, self.obj = model_admin, request, obj
+        self.create, self.edit = create, edit
         self.data = request.POST
+        self.used_shape = self.new_shape if obj is None else self.shape
         self.save_form = SaveForm(self.data if "_save" in self.data or "_continue" in self.data else None)
+        self.base = whole_number(self.data.get("base", "")) or 0
         self.extra: dict[str, Any] = {}
 
-    # --- What pages differ in -----------------------------------------------------------------------------------------
-
-    def stored(self) -> Document:
-        """The document as it is now; that of a new object when there is none yet."""
-        raise NotImplementedError
-
-    def revisions(self) -> QuerySet[FlagRevision]:
-        raise NotImplementedError
-
-    def create(self, document: Document, reason: str) -> Any:
-        raise NotImplementedError
-
-    def edit(self, changes: Document, base: int, reason: str) -> bool:
-        raise NotImplementedError
+    # --- What pages add -----------------------------------------------------------------------------------------------
 
     def new_row(self) -> Mapping[str, Any]:
         return {}
@@ -81,15 +97,26 @@ class DocumentPage:
 
     # --- The request --------------------------------------------------------------------------------------------------
 
+    def stored(self) -> Document:
+        """The document as it is now; of a new object the name that its link carries."""
+        if self.obj is None:
+            return {self.name: self.request.GET.get(self.name, "")}
+        stored = type(self.obj).objects.filter(pk=self.obj.pk).first()
+        if stored is None:
+            raise type(self).unknown()
+        document: Document = stored.document
+        return document
+
+    @property
+    def revisions(self) -> QuerySet[FlagRevision]:
+        return FlagRevision.objects.filter(**{"segment" if isinstance(self.obj, Segment) else "flag": self.obj})
+
     @property
     def may_save(self) -> bool:
         if self.obj is None:
             return bool(self.admin.has_add_permission(self.request))
-        return bool(self.admin.has_change_permission(self.request, self.obj))
-
-    @property
-    def used_shape(self) -> Shape:
-        return self.new_shape if self.obj is None else self.shape
+        is_archived = getattr(self.obj, "is_archived", False)
+        return bool(self.admin.has_change_permission(self.request, self.obj)) and not is_archived
 
     def respond(self) -> HttpResponse:
         if self.request.method != "POST":
@@ -115,33 +142,34 @@ class DocumentPage:
         try:
             return self._write(document)
         except InvalidFlag as error:
-            node.blame(error.problems)
+            for problem in error.problems:
+                node.blame(*problem)
         except ProductError as error:
             if error.code == "FLAG_CHANGED":
                 return self.stale(document)
             node.form.add_error(None, error.message)
         except _AtRisk as risk:
             # Asked once more, with the cursor where the reason goes.
-            self.extra["risks"], self.extra["confirmed"] = risk.sentences, " | ".join(risk.sentences)
+            self.extra["risks"], self.extra["confirmed"] = risk.args, " | ".join(risk.args)
             self.save_form.fields["reason"].widget.attrs["autofocus"] = True
         return self.render(node)
 
     def _write(self, document: Document) -> HttpResponse:
         reason = self.save_form.cleaned_data["reason"]
+        given = who(self.request, reason)
         with transaction.atomic():
             if self.obj is None:
-                obj = self.create(document, reason)
+                obj = self.create(document.pop(self.name), **document, **given)
                 self.admin.log_addition(self.request, obj, "Created." + because(reason))
                 return self.leave(obj, f"“{obj}”: created.", stay=True)
             before = self.stored()
             changes = self.changes(document, before)
             risks = self.risks(before, changes)
             if risks and self.data.get("confirmed") != " | ".join(risks):
-                raise _AtRisk(risks)
-            if not self.edit(changes, self.base, reason):
+                raise _AtRisk(*risks)
+            if not self.edit(self.obj, changes, base=self.base, **given):
                 return self.leave(self.obj, f"“{self.obj}”: nothing to save.", level=messages.INFO)
-            saved = ", ".join(sorted(changes))
-            self.admin.log_change(self.request, self.obj, f"Saved: {saved}." + because(reason))
+            self.admin.log_change(self.request, self.obj, f"Saved: {', '.join(sorted(changes))}." + because(reason))
         return self.leave(self.obj, f"“{self.obj}”: saved.")
 
     def changes(self, document: Document, drawn_from: Document) -> Document:
@@ -153,37 +181,26 @@ class DocumentPage:
     def document(self, node: Node) -> Document:
         return node.document(node.form.cleaned_data.get("value_type", "boolean"))
 
-    @property
-    def base(self) -> int:
-        return whole_number(self.data.get("base", "")) or 0
-
-    # --- Refusals that keep what was typed ----------------------------------------------------------------------------
-
     def stale(self, mine: Document) -> HttpResponse:
         """Changed by others meanwhile: their changes are shown, ours stay in the form on top of what is stored now."""
-        newer = list(self.revisions().filter(pk__gt=self.base).select_related("actor").order_by("pk"))
-        base = self.revisions().filter(pk=self.base).first()
+        newer = list(self.revisions.filter(pk__gt=self.base).select_related("actor").order_by("pk"))
+        base = self.revisions.filter(pk=self.base).first()
         kept = self.changes(mine, base.snapshot) if base and base.snapshot else mine
         now = self.stored()
-        node = self.node(draw(self.used_shape, {**now, **kept}), is_sent=False)
         theirs = {name for revision in newer for name in revision.diff}
-        self.extra["newer"] = newer
-        self.extra["kept"] = descriptions.describe_changes(
-            flag_document.diff({name: now.get(name) for name in kept}, kept)
-        )
-        self.extra["both"] = sorted(theirs & kept.keys())
-        return self.render(node)
+        mine_now = flag_document.diff({name: now.get(name) for name in kept}, kept)
+        self.extra |= {"newer": newer, "both": sorted(theirs & kept.keys())}
+        self.extra["kept"] = descriptions.describe_changes(mine_now)
+        return self.render(self.node(draw(self.used_shape, {**now, **kept}), is_sent=False))
 
     # --- Answers ------------------------------------------------------------------------------------------------------
 
     def node(self, raw: Raw, *, is_sent: bool) -> Node:
-        options = {"segments": self.segment_names()}
-        return Node(self.used_shape, raw, is_sent=is_sent, options=options)
+        return Node(self.used_shape, raw, is_sent=is_sent, options={"segments": self.segment_names})
 
+    @cached_property
     def segment_names(self) -> list[str]:
-        if not hasattr(self, "_segment_names"):
-            self._segment_names = list(Segment.objects.values_list("name", flat=True))
-        return self._segment_names
+        return list(Segment.objects.values_list("name", flat=True))
 
     def draw(self, raw: Raw, *, focus: str = "", pressed: str = "") -> HttpResponse:
         node = self.node(raw, is_sent=False)
@@ -192,55 +209,68 @@ class DocumentPage:
         return self.render(node)
 
     def render(self, node: Node) -> HttpResponse:
-        newest = self.revisions().order_by("-pk").values_list("pk", flat=True).first() if self.obj else None
-        # A page that was refused as invalid is still the page of then.
-        base = self.base if self.data.get("base") and "newer" not in self.extra else newest
-        site = self.admin.admin_site
-        self.request.current_app = site.name
-        context = {
-            **site.each_context(self.request),
-            "title": str(self.obj) if self.obj else f"Add {self.admin.opts.verbose_name}",
-            "opts": self.admin.opts,
-            "media": self.admin.media,
+        found: dict[str, Any] = {"title": f"Add {self.admin.opts.verbose_name}", "base": None}
+        if self.obj is not None:
+            document = self.stored()
+            history = list(self.revisions.select_related("actor").order_by("-pk")[: HISTORY_SHOWN + 1])
+            found = {
+                "title": str(self.obj),
+                "verb_buttons": self.admin.buttons_for(self.request, self.obj),
+                "base": history[0].pk if history else None,
+                "history": history[:HISTORY_SHOWN],
+                "history_cut": HISTORY_SHOWN if len(history) > HISTORY_SHOWN else None,
+                "ambiguities": [flag_document.Problem(*each[:2]) for each in flag_document.ambiguities(document)],
+                "context_notes": context_notes(document),
+            }
+        if self.data.get("base") and "newer" not in self.extra:
+            # A page that was refused as invalid is still the page of then.
+            found["base"] = self.base
+        found |= {
             "original": self.obj,
             "add": self.obj is None,
             "node": node,
             "save_form": self.save_form,
-            "base": base,
             "may_save": self.may_save,
-            "has_errors": any(part.form.errors or part.problems for part in node.nodes()) or self.save_form.errors,
+            "has_errors": node.has_errors or self.save_form.errors,
             "fields": FIELDS,
             "stickiness": STICKINESS,
-            "list_url": self.list_url(),
-            "verb_buttons": self.admin.buttons_for(self.request, self.obj) if self.obj else [],
-            **self.history(),
+            "list_url": self.list_url,
             **self.context(node),
             **self.extra,
         }
-        return TemplateResponse(self.request, self.template, context)
-
-    def history(self) -> dict[str, Any]:
-        if self.obj is None:
-            return {}
-        newest = list(self.revisions().select_related("actor").order_by("-pk")[: HISTORY_SHOWN + 1])
-        cut = HISTORY_SHOWN if len(newest) > HISTORY_SHOWN else None
-        return {"history": newest[:HISTORY_SHOWN], "history_cut": cut}
+        return render_page(self.admin, self.request, self.template, **found)
 
     def leave(self, obj: Any, text: str, *, level: int = messages.SUCCESS, stay: bool = False) -> HttpResponse:
         self.admin.message_user(self.request, text, level)
-        if stay or "_continue" in self.data:
-            return HttpResponseRedirect(self.filtered(self.admin.page_url("change", obj.pk)))
-        return HttpResponseRedirect(self.list_url())
+        is_staying = stay or "_continue" in self.data
+        return HttpResponseRedirect(self._filtered("change", obj.pk) if is_staying else self.list_url)
 
+    @property
     def list_url(self) -> str:
-        return self.filtered(self.admin.page_url("changelist"))
+        return self._filtered("changelist")
 
-    def filtered(self, url: str) -> str:
+    def _filtered(self, name: str, *args: Any) -> str:
         filters = self.admin.get_preserved_filters(self.request)
+        url = self.admin.page_url(name, *args)
         return add_preserved_filters({"preserved_filters": filters, "opts": self.admin.opts}, url)
 
 
 class _AtRisk(Exception):
-    def __init__(self, sentences: Iterable[str]) -> None:
-        super().__init__()
-        self.sentences = list(sentences)
+    """The sentences to be confirmed are its arguments."""
+
+
+def context_notes(document: Mapping[str, Any]) -> list[str]:
+    """What a context has to bring so that every SDK reads it alike: a line for each field that can be read two ways."""
+    rules = document.get("rules") or []
+    notes: dict[str, str] = {}
+    for part in [document, *rules]:
+        for constraint in readable(part.get("constraints")):
+            if note := validation.context_note(constraint["operator"]):
+                notes[constraint["field"]] = note
+    for place in rules or [document]:
+        if place.get("stickiness", "random") != "random" and (place["rollout_percent"] < 100 or place["variants"]):
+            fields = "userId or sessionId" if place["stickiness"] == "default" else place["stickiness"]
+            notes.setdefault(fields, validation.HASHED)
+    if (document.get("targets") or {}).get("on"):
+        notes.setdefault("userId", validation.NAMED)
+    return [f"{field}: {note}" for field, note in notes.items()]

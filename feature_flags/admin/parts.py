@@ -1,16 +1,22 @@
-"""The rows of the flag and segment pages: what a rule, a constraint, a variant, a prerequisite asks for."""
+"""What the pages of flags and segments ask for, and how it stands in a field.
+
+All that is stored survives a save without changes.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 
-from feature_flags.admin import texts
-from feature_flags.admin.tree import PartForm, Shape
-from feature_flags.engine.constraints import OPERATORS
+from feature_flags import names
+from feature_flags.admin.rows import PartForm, Shape
+from feature_flags.engine.constraints import BY_NAME, OPERATORS
 from feature_flags.flag_document import Document
+from feature_flags.models import FeatureFlag
 
 #: Offered while typing; any other name may stand in a context, too.
 FIELDS = (
@@ -25,44 +31,53 @@ FIELDS = (
     "appName",
 )
 STICKINESS = ("default", "random", "userId", "sessionId", "email", "remoteAddress")
-_KINDS = {
-    "list": "Text",
-    "text": "Text",
-    "number": "Number",
-    "date": "Date",
-    "semver": "Version",
-    "regex": "Pattern",
-    "cidr": "Network",
+_GROUPS = {
+    "Text": ("list", "text"),
+    "Number": ("number",),
+    "Date": ("date",),
+    "Version": ("semver",),
+    "Pattern": ("regex",),
+    "Network": ("cidr",),
 }
-_BY_NAME = {operator.name: operator for operator in OPERATORS}
-
-
-def _operators() -> list[tuple[str, list[tuple[str, str]]]]:
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for operator in OPERATORS:
-        groups.setdefault(_KINDS[operator.kind], []).append((operator.name, operator.label))
-    return list(groups.items())
+_OPERATORS = [
+    (group, [(operator.name, operator.label) for operator in OPERATORS if operator.kind in kinds])
+    for group, kinds in _GROUPS.items()
+]
 
 
 def _text(size: int = 20, **attributes: str) -> forms.TextInput:
     return forms.TextInput({"size": size, "spellcheck": "false", "autocomplete": "off", **attributes})
 
 
-def _area(rows: int = 2) -> forms.Textarea:
-    return forms.Textarea({"rows": rows, "cols": 30, "spellcheck": "false"})
+def _area() -> forms.Textarea:
+    return forms.Textarea({"rows": 2, "cols": 30, "spellcheck": "false"})
 
 
-def percent(label: str = "Rollout, %") -> forms.IntegerField:
-    return forms.IntegerField(min_value=0, max_value=100, label=label)
+def _wide(rows: int = 0) -> forms.Widget:
+    return forms.Textarea({"class": "vLargeTextField", "rows": rows}) if rows else forms.TextInput(_WIDE)
 
 
-def stickiness() -> forms.CharField:
-    return forms.CharField(required=False, label="Placed by", widget=_text(list="flag-stickiness"))
+_WIDE = {"class": "vTextField"}
+
+
+class _PlacedForm(PartForm):
+    """A flag or a rule: a share of people, and what places them in it."""
+
+    rollout_percent = forms.IntegerField(min_value=0, max_value=100, label="Rollout, %", initial=100)
+    stickiness = forms.CharField(
+        required=False, label="Placed by", widget=_text(list="flag-stickiness"), initial="default"
+    )
+
+    def part(self, value_type: str) -> Document:
+        return {**self.cleaned_data, "stickiness": self.cleaned_data["stickiness"] or "default"}
+
+
+# --- Rows -------------------------------------------------------------------------------------------------------------
 
 
 class ConstraintForm(PartForm):
     field = forms.CharField(required=False, strip=False, widget=_text(16, list="flag-fields"))
-    operator = forms.CharField(required=False, widget=forms.Select(choices=_operators()))
+    operator = forms.CharField(required=False, widget=forms.Select(choices=_OPERATORS), initial=OPERATORS[0].name)
     values = forms.CharField(
         required=False,
         strip=False,
@@ -76,23 +91,30 @@ class ConstraintForm(PartForm):
 
     @classmethod
     def draw(cls, part: Mapping[str, Any]) -> dict[str, Any]:
-        value = part.get("value")
-        text = texts.values_text(part.get("values") or ()) if value is None else value
-        operator = part.get("operator", OPERATORS[0].name)
-        return {**super().draw(part), "operator": operator, "values": text}
+        text = part.get("value")
+        if text is None:
+            values = list(part.get("values") or ())
+            text = "\n".join(values)
+            if read_values(text) != values:
+                # A single comma, blanks and line breaks come back only as JSON.
+                text = json.dumps(values, ensure_ascii=False)
+        return {**super().draw(part), "values": text}
 
     def part(self, value_type: str) -> Document:
         given = dict(self.cleaned_data)
         text = given.pop("values")
-        operator = _BY_NAME.get(given["operator"])
+        operator = BY_NAME.get(given["operator"])
         if operator is None or operator.many:
-            return {**given, "values": texts.read_values(text)}
-        return {**given, "value": texts.one_line_break_less(text)}
+            return {**given, "values": read_values(text)}
+        # A value as it was typed: patterns may begin and end with blanks.
+        return {**given, "value": text.removesuffix("\n")}
 
 
 class VariantForm(PartForm):
     name = forms.CharField(required=False, widget=_text(16))
-    weight = forms.IntegerField(min_value=1, max_value=1000, widget=forms.NumberInput({"min": 1, "max": 1000}))
+    weight = forms.IntegerField(
+        min_value=1, max_value=1000, widget=forms.NumberInput({"min": 1, "max": 1000}), initial=1
+    )
     payload = forms.CharField(
         required=False, strip=False, widget=_area(), help_text="Its value, of the flag's type; empty for boolean flags."
     )
@@ -103,31 +125,31 @@ class VariantForm(PartForm):
 
     @classmethod
     def draw(cls, part: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "name": part.get("name", ""),
-            "weight": part.get("weight", 1),
-            "payload": texts.variant_text(part),
-            "stored": texts.stored_payload(part),
-        }
+        # What the text alone does not say: how the payload is spelled, or that there is none.
+        is_plain = "payload" not in part or (part["payload"] is not None and not part.get("written_as"))
+        stored = "" if is_plain else json.dumps({key: part.get(key) for key in ("payload", "written_as")})
+        return {**super().draw(part), "payload": _variant_text(part), "stored": stored}
 
     def part(self, value_type: str) -> Document:
         given = dict(self.cleaned_data)
-        stored = texts.read_stored(given.pop("stored"), given["payload"])
+        text, stored = given["payload"], given.pop("stored")
         if value_type == "boolean":
             # Refused if there is any; an empty field is none.
-            return {**given, "payload": given["payload"] or None}
-        if stored is not None:
-            return {**given, **stored}
-        value = texts.read_payload(given["payload"], value_type)
+            return {**given, "payload": text or None}
+        try:
+            variant = json.loads(stored)
+            if re.sub("\r\n?", "\n", _variant_text(variant)) == text:
+                return {**given, "payload": variant["payload"], "written_as": variant["written_as"]}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            pass  # Nothing to keep; the field is hidden, but not out of reach.
+        value = read_payload(text, value_type)
         # An empty field is refused as a value of no type: it may have been forgotten.
-        return {**given, "payload": given["payload"] if value is None else value}
+        return {**given, "payload": text if value is None else value}
 
 
-class RuleForm(PartForm):
+class RuleForm(_PlacedForm):
     label = forms.CharField(required=False, max_length=200, widget=_text(24))
-    is_enabled = forms.BooleanField(required=False, label="enabled")
-    rollout_percent = percent()
-    stickiness = stickiness()
+    is_enabled = forms.BooleanField(required=False, label="enabled", initial=True)
     # Frozen when the rule was made, so it travels with it.
     group_id = forms.CharField(required=False, widget=forms.HiddenInput)
     segments = forms.MultipleChoiceField(required=False, widget=forms.CheckboxSelectMultiple)
@@ -137,20 +159,6 @@ class RuleForm(PartForm):
         chosen = [(name, name) for name in options["segments"]]
         self.fields["segments"].widget.choices = chosen
         self.fields["segments"].choices = chosen  # type: ignore[attr-defined]
-
-    @classmethod
-    def draw(cls, part: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "label": part.get("label", ""),
-            "is_enabled": part.get("is_enabled", True),
-            "rollout_percent": part.get("rollout_percent", 100),
-            "stickiness": part.get("stickiness", "default"),
-            "group_id": part.get("group_id", ""),
-            "segments": list(part.get("segments") or ()),
-        }
-
-    def part(self, value_type: str) -> Document:
-        return {**self.cleaned_data, "stickiness": self.cleaned_data["stickiness"] or "default"}
 
 
 class PrerequisiteForm(PartForm):
@@ -163,16 +171,162 @@ class PrerequisiteForm(PartForm):
 
     @classmethod
     def draw(cls, part: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "parent": part.get("parent", ""),
-            "required": "on" if part.get("required", True) else "off",
-            "variants": ", ".join(part.get("variants") or ()),
-        }
+        state, variants = "on" if part.get("required", True) else "off", ", ".join(part.get("variants") or ())
+        return {**super().draw(part), "required": state, "variants": variants}
 
     def part(self, value_type: str) -> Document:
         given = self.cleaned_data
-        return {**given, "required": given["required"] == "on", "variants": texts.lines(given["variants"])}
+        return {**given, "required": given["required"] == "on", "variants": read_names(given["variants"])}
 
 
-CONSTRAINT, VARIANT = Shape(ConstraintForm), Shape(VariantForm)
-RULE = Shape(RuleForm, {"constraints": CONSTRAINT, "variants": VARIANT})
+# --- Pages ------------------------------------------------------------------------------------------------------------
+
+
+def _help(name: str) -> str:
+    return str(getattr(FeatureFlag._meta.get_field(name), "help_text", ""))
+
+
+class FlagForm(_PlacedForm):
+    label = forms.CharField(required=False, max_length=200, widget=_wide())
+    description = forms.CharField(required=False, widget=_wide(rows=3))
+    targets_on = forms.CharField(
+        required=False,
+        label="Always on",
+        help_text="User ids, one per line; they get the flag whatever the rules say.",
+        widget=forms.Textarea({"class": "vLargeTextField", "rows": 4, "spellcheck": "false"}),
+    )
+    targets_off = forms.CharField(
+        required=False,
+        label="Always off",
+        help_text="User ids, one per line; they never get it by a rule or a percentage.",
+        widget=forms.Textarea({"class": "vLargeTextField", "rows": 4, "spellcheck": "false"}),
+    )
+    value_type = forms.ChoiceField(choices=FeatureFlag.ValueType.choices, initial="boolean")
+    off_value = forms.CharField(
+        required=False,
+        strip=False,
+        label="Value when off",
+        help_text="Of the flag's type; empty: whoever asks uses a value of their own. Not for boolean flags.",
+        widget=_wide(rows=2),
+    )
+    kind = forms.ChoiceField(
+        choices=FeatureFlag.Kind.choices,
+        initial="release",
+        help_text="Its expected life: release and experiment 40 days, operational 7, the others for good.",
+    )
+    owner = forms.CharField(required=False, max_length=100, widget=_wide())
+    tags = forms.CharField(required=False, widget=_wide(), help_text="Between commas.")
+    review_on = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"))
+    exposed = forms.BooleanField(required=False, help_text=_help("exposed"), initial=True)
+    is_protected = forms.BooleanField(required=False, label="Protected", help_text=_help("is_protected"))
+    impression_data = forms.BooleanField(
+        required=False, help_text="Tells Unleash clients to report each use of the flag."
+    )
+
+    aliases = {"targets": "targets_on", "targets.on": "targets_on", "targets.off": "targets_off"}
+
+    @classmethod
+    def draw(cls, part: Mapping[str, Any]) -> dict[str, Any]:
+        targets = part.get("targets") or {}
+        return {
+            **super().draw(part),
+            "targets_on": "\n".join(targets.get("on", ())),
+            "targets_off": "\n".join(targets.get("off", ())),
+            "off_value": _payload_text(part.get("off_value")),
+            "tags": ", ".join(part.get("tags") or ()),
+        }
+
+    def part(self, value_type: str) -> Document:
+        given = super().part(value_type)
+        on, off = read_names(given.pop("targets_on")), read_names(given.pop("targets_off"))
+        review_on, off_value = given["review_on"], given["off_value"]
+        return {
+            **given,
+            "label": given["label"] or None,
+            "description": given["description"] or None,
+            "targets": {"on": sorted(on), "off": sorted(off)},
+            "tags": sorted(read_names(given["tags"])),
+            "review_on": review_on.isoformat() if review_on else None,
+            "off_value": read_payload(off_value, value_type) if off_value else None,
+        }
+
+
+class NewFlagForm(FlagForm):
+    codename = forms.CharField(max_length=names.MAX_LENGTH, help_text=_help("codename"), widget=_wide())
+    field_order = ("codename",)
+    first = "codename"
+
+    def part(self, value_type: str) -> Document:
+        given = super().part(value_type)
+        if not given["is_protected"]:
+            # Not asked for: the kind decides.
+            del given["is_protected"]
+        return given
+
+
+class SegmentForm(PartForm):
+    description = forms.CharField(required=False, widget=_wide(rows=3))
+
+
+class NewSegmentForm(SegmentForm):
+    name = forms.CharField(
+        max_length=100, help_text="What rules and exports call it; it does not change later.", widget=_wide()
+    )
+    field_order = ("name",)
+    first = "name"
+
+
+_CONSTRAINT, _VARIANT = Shape(ConstraintForm), Shape(VariantForm)
+_FLAG_LISTS = {
+    "rules": Shape(RuleForm, {"constraints": _CONSTRAINT, "variants": _VARIANT}),
+    "variants": _VARIANT,
+    "prerequisites": Shape(PrerequisiteForm),
+}
+FLAG, NEW_FLAG = Shape(FlagForm, _FLAG_LISTS), Shape(NewFlagForm, _FLAG_LISTS)
+SEGMENT = Shape(SegmentForm, {"constraints": _CONSTRAINT})
+NEW_SEGMENT = Shape(NewSegmentForm, {"constraints": _CONSTRAINT})
+
+
+# --- Lists and payloads as the text of a field, and back --------------------------------------------------------------
+
+
+def read_names(text: str) -> list[str]:
+    """One name per line or between commas, without the blanks around them."""
+    return [name for part in text.replace(",", "\n").splitlines() if (name := part.strip())]
+
+
+def read_values(text: str) -> list[str]:
+    """One value per line; in a single line, between commas; or a JSON list of texts."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, list) and all(isinstance(value, str) for value in found):
+            return found
+    parts = text.split("\n") if "\n" in text else text.split(",")
+    return [value for part in parts if (value := part.strip())]
+
+
+def read_payload(text: str, value_type: str) -> Any:
+    """The value of a declared type; a text that is none comes back as it is, and is refused as such later."""
+    if value_type == "string":
+        return text
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _payload_text(payload: Any) -> str:
+    if payload is None or isinstance(payload, str):
+        return payload or ""
+    return json.dumps(payload, ensure_ascii=False)
+
+
+def _variant_text(variant: Mapping[str, Any]) -> str:
+    """The payload of a variant, spelled as where it came from."""
+    written = variant.get("written_as")
+    return str(written["value"]) if written else _payload_text(variant.get("payload"))

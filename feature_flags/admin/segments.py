@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -11,57 +11,22 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import flag_document
-from feature_flags.admin import texts
-from feature_flags.admin.common import who
-from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
 from feature_flags.admin.pages import DocumentPage
-from feature_flags.admin.tree import Node
-from feature_flags.flag_document import Document
-from feature_flags.models import FeatureFlag, FlagRevision, Segment
+from feature_flags.admin.parts import NEW_SEGMENT, SEGMENT
+from feature_flags.admin.rows import Node
+from feature_flags.models import Segment
 from feature_flags.services import segments
 from lib.admin.lists import column
 from lib.admin.verbs import Verb, VerbAdmin
-from lib.errors import ProductError
-
-if TYPE_CHECKING:
-    from django.db.models import QuerySet as Revisions
 
 
 class SegmentPage(DocumentPage):
     shape, new_shape = SEGMENT, NEW_SEGMENT
     template = "admin/feature_flags/segment/change_form.html"
-
-    def stored(self) -> Document:
-        if self.obj is None:
-            return {}
-        stored = Segment.objects.filter(pk=self.obj.pk).first()
-        if stored is None:
-            raise ProductError("SEGMENT_UNKNOWN", "There is no such segment.", status=404)
-        return stored.document
-
-    def revisions(self) -> Revisions[FlagRevision]:
-        return FlagRevision.objects.filter(segment=self.obj)
-
-    def create(self, document: Document, reason: str) -> Segment:
-        return segments.create_segment(document.pop("name"), **document, **who(self.request, reason))
-
-    def edit(self, changes: Document, base: int, reason: str) -> bool:
-        return segments.edit_segment(self.obj, changes, base=base, **who(self.request, reason))
+    name, unknown = "name", segments.unknown
 
     def context(self, node: Node) -> dict[str, Any]:
-        if not self.obj:
-            return {}
-        document = self.stored()
-        return {
-            "users": users_of(self.obj),
-            "ambiguities": [flag_document.Problem(*found[:2]) for found in flag_document.ambiguities(document)],
-            "context_notes": texts.context_notes(document),
-        }
-
-
-def users_of(segment: Segment) -> list[FeatureFlag]:
-    return list(segment.flags.order_by("codename"))
+        return {"users": list(self.obj.flags.order_by("codename"))} if self.obj else {}
 
 
 @admin.register(Segment)
@@ -87,9 +52,8 @@ class SegmentAdmin(VerbAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Segment]:
-        used_by = Count("flags")
         segments: QuerySet[Segment] = super().get_queryset(request)
-        return segments.annotate(used_by_count=used_by)
+        return segments.annotate(used_by_count=Count("flags"))
 
     @admin.display(description=_("description"), empty_value="")
     def description_shown(self, segment: Segment) -> str:
@@ -120,4 +84,5 @@ class SegmentAdmin(VerbAdmin):
             raise PermissionDenied
         if object_id is not None and segment is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
-        return SegmentPage(self, request, segment).respond()
+        create, edit = segments.create_segment, segments.edit_segment
+        return SegmentPage(self, request, segment, create=create, edit=edit).respond()

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.common import because, who
-from feature_flags.admin.texts import lines
+from feature_flags.admin.pages import because, reason_field, who
+from feature_flags.admin.parts import read_names
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken
 from feature_flags.services import tokens
@@ -46,12 +46,10 @@ class TokenForm(forms.Form):
         help_text="Empty: when it is revoked.",
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
-    reason = forms.CharField(
-        required=False, max_length=200, widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"})
-    )
+    reason = reason_field()
 
     def clean_allowed_origins(self) -> list[str]:
-        return lines(self.cleaned_data["allowed_origins"])
+        return read_names(self.cleaned_data["allowed_origins"])
 
 
 def _about(token: FlagToken) -> dict[str, Any]:
@@ -118,27 +116,21 @@ class FlagTokenAdmin(ReadOnlyAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = TokenForm(request.POST if request.method == "POST" else None)
-        is_ready = form.is_valid() and has_fresh_proof(self.admin_site, request, form)
-        made = self._create(request, form) if is_ready else None
-        if made is None:
-            title, template = _("Add token"), "admin/feature_flags/flagtoken/add.html"
-            return render_page(self, request, template, title=title, form=form)
-        # Shown at once: a redirect would have to keep the secret somewhere. No page of the admin is cached.
-        token, secret = made
-        template = "admin/feature_flags/flagtoken/secret.html"
-        return render_page(self, request, template, title=str(token), token=token, secret=secret)
-
-    def _create(self, request: HttpRequest, form: TokenForm) -> tuple[FlagToken, str] | None:
-        given = dict(form.cleaned_data)
-        reason = given.pop("reason")
-        try:
-            with transaction.atomic():
-                token, secret = tokens.create_token(given.pop("name"), **given, **who(request, reason))
-                self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
-                Actor.of(request, "admin").note("flag_token.created", **_about(token), reason=reason)
-        except InvalidFlag as error:
-            for problem in error.problems:
-                field = str(problem.place[0]) if problem.place else ""
-                form.add_error(field if field in form.fields else None, problem.message)
-            return None
-        return token, secret
+        if form.is_valid() and has_fresh_proof(self.admin_site, request, form):
+            given = dict(form.cleaned_data)
+            reason = given.pop("reason")
+            try:
+                with transaction.atomic():
+                    token, secret = tokens.create_token(given.pop("name"), **given, **who(request, reason))
+                    self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
+                    Actor.of(request, "admin").note("flag_token.created", **_about(token), reason=reason)
+            except InvalidFlag as error:
+                for problem in error.problems:
+                    field = str(problem.place[0]) if problem.place else ""
+                    form.add_error(field if field in form.fields else None, problem.message)
+            else:
+                # Shown at once: a redirect would have to keep the secret somewhere. No page of the admin is cached.
+                template = "admin/feature_flags/flagtoken/secret.html"
+                return render_page(self, request, template, title=str(token), token=token, secret=secret)
+        template = "admin/feature_flags/flagtoken/add.html"
+        return render_page(self, request, template, title=_("Add token"), form=form)

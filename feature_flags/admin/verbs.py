@@ -30,9 +30,8 @@ def _is_declared(flag: FeatureFlag) -> bool:
 
 
 def _may_be_deleted(flag: FeatureFlag) -> bool:
-    if _is_declared(flag):
-        return False
-    return flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
+    is_unused = flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
+    return is_unused and not _is_declared(flag)
 
 
 def _explain_on(flag: FeatureFlag) -> str:
@@ -50,10 +49,6 @@ def _explain_off(flag: FeatureFlag) -> str:
 def _explain_archive(flag: FeatureFlag) -> str:
     goes = "It goes off; whoever" if flag.is_active else "Whoever"
     return f"{goes} asks for it is told that there is no such flag. It can be taken out of the archive again."
-
-
-def _explain_delete(flag: FeatureFlag) -> str:
-    return "Only its history stays. Its newest entry brings it back, without the schedule."
 
 
 FLAG_VERBS = (
@@ -124,7 +119,7 @@ FLAG_VERBS = (
         done="deleted",
         asks_reason=True,
         reason_required=False,
-        explain=_explain_delete,
+        explain=lambda flag: "Only its history stays. Its newest entry brings it back, without the schedule.",
         deletes=True,
         in_bulk=False,
         applies=_may_be_deleted,

@@ -5,8 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from feature_flags.lifecycle import Life
-from feature_flags.management.commands._shared import lives
+from feature_flags import inspection
 from feature_flags.models import FeatureFlag
 from lib.commands import Command as BaseCommand
 from lib.text import printable
@@ -24,7 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         flags = FeatureFlag.objects.filter(archived_at__isnull=not options["archived"]).order_by("codename")
-        known = lives(list(flags), timezone.now())
+        lives = inspection.lives(flags, timezone.now())
+        known = ((flag, lives[flag.pk]) for flag in flags)
         rows = [_described(flag, life) for flag, life in known if life.stale or not options["stale"]]
         # By code point: the databases disagree about the order of letters.
         rows.sort(key=lambda row: str(row["codename"]))
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(_table([_HEAD, *map(_cells, rows)])) if rows else "No flags.")
 
 
-def _described(flag: FeatureFlag, life: Life) -> dict[str, Any]:
+def _described(flag: FeatureFlag, life: inspection.Life) -> dict[str, Any]:
     own = ("codename", "label", "is_active", "is_archived", "is_protected", "exposed", "kind", "value_type", "owner")
     document = flag.document
     return {

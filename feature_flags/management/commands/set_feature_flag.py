@@ -16,10 +16,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         flag = editing.get(options["codename"])
-        editing.switch(
-            flag,
-            on=options["state"] == "on",
-            actor=self.actor,
-            reason=options["reason"],
-        )
+        editing.switch(flag, on=options["state"] == "on", actor=self.actor, reason=options["reason"])
         self.stdout.write(f"{flag.codename} {'on' if flag.is_active else 'off'}")

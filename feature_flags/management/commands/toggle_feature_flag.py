@@ -15,10 +15,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         flag = editing.get(options["codename"])
-        editing.switch(
-            flag,
-            on=not flag.is_active,
-            actor=self.actor,
-            reason=options["reason"],
-        )
+        editing.switch(flag, on=not flag.is_active, actor=self.actor, reason=options["reason"])
         self.stdout.write(f"{flag.codename} new active status: {flag.is_active}")

@@ -1,19 +1,19 @@
 """Forms in forms without script: rows that are added, moved and removed by submit buttons.
 
 A `Shape` says which form a part has and which lists of parts it holds. Field names carry the way to the part:
-`rules-0-constraints-1-values`. Problems that the services find (`flag_document.Problem`) are put beside the very field.
+`rules-0-constraints-1-values`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django import forms
 
-from feature_flags.flag_document import Document, Problem
+from feature_flags.flag_document import Document, Place
 
 #: The name of the buttons that change rows; their values are `add rules`, `up rules-1`, `remove rules-0-constraints-2`.
 PRESS = "_rows"
@@ -34,7 +34,7 @@ class PartForm(forms.Form):
     @classmethod
     def draw(cls, part: Mapping[str, Any]) -> dict[str, Any]:
         """A part of the document as the values of the fields."""
-        return {name: part.get(name) for name in cls.base_fields}
+        return {name: part.get(name, field.initial) for name, field in cls.base_fields.items()}
 
     def offer(self, options: Mapping[str, Any]) -> None:
         """Choices and hints that are known only when the page is drawn."""
@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass
 class Raw:
-    """What is in the fields, whether typed or drawn, before anybody has judged it."""
+    """What is in the fields, whether typed or drawn, before it is judged."""
 
     values: dict[str, Any]
     lists: dict[str, list[Raw]]
@@ -65,21 +65,16 @@ def draw(shape: Shape, part: Mapping[str, Any]) -> Raw:
 
 def read(shape: Shape, data: Any, prefix: str = "") -> Raw:
     """What was sent. Rows may be numbered with gaps; they keep their order."""
-    values = {
-        name: _as_typed(found.widget.value_from_datadict(data, {}, f"{prefix}{name}"))
-        for name, found in shape.form.base_fields.items()
-    }
-    lists = {}
+    values, lists = {}, {}
+    for name, found in shape.form.base_fields.items():
+        value = found.widget.value_from_datadict(data, {}, f"{prefix}{name}")
+        # A browser sends every line break as two characters.
+        values[name] = value.replace("\r\n", "\n") if isinstance(value, str) else value
     for name, below in shape.lists.items():
         pattern = re.compile(rf"{re.escape(prefix + name)}-(\d{{1,6}})-")
-        numbers = {int(found[1]) for key in data if (found := pattern.match(key))}
+        numbers = {int(match[1]) for key in data if (match := pattern.match(key))}
         lists[name] = [read(below, data, f"{prefix}{name}-{number}-") for number in sorted(numbers)]
     return Raw(values, lists)
-
-
-def _as_typed(value: Any) -> Any:
-    """A browser sends every line break as two characters."""
-    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 def press(shape: Shape, raw: Raw, button: str, new: Mapping[str, Any]) -> str:
@@ -94,17 +89,13 @@ def press(shape: Shape, raw: Raw, button: str, new: Mapping[str, Any]) -> str:
     number = int(steps.pop()) if len(steps) % 2 == 0 else None
     *above, name = steps
     for step, index in zip(above[::2], map(int, above[1::2]), strict=True):
-        rows = raw.lists.get(step, [])
-        if index >= len(rows):
+        found = raw.lists.get(step, [])
+        if index >= len(found):
             return ""
-        shape, raw = shape.lists[step], rows[index]
+        shape, raw = shape.lists[step], found[index]
     if name not in raw.lists:
         return ""
-    path = "-".join([*above, name])
-    return _change(verb, raw.lists[name], number, shape.lists[name], path, new)
-
-
-def _change(verb: str, rows: list[Raw], number: int | None, shape: Shape, path: str, new: Mapping[str, Any]) -> str:
+    rows, shape, path = raw.lists[name], shape.lists[name], "-".join([*above, name])
     if verb == "add" and number is None:
         rows.append(draw(shape, {**new, **{name: [] for name in shape.lists}}))
         return f"{path}-{len(rows) - 1}-{shape.form.first}"
@@ -117,8 +108,10 @@ def _change(verb: str, rows: list[Raw], number: int | None, shape: Shape, path: 
     if to == number or not 0 <= to < len(rows):
         return ""
     rows[number], rows[to] = rows[to], rows[number]
-    at_the_end = to in (0, len(rows) - 1)
-    return f"{'down' if to == 0 else 'up'} {path}-{to}" if at_the_end else f"{verb} {path}-{to}"
+    if to in (0, len(rows) - 1):
+        # At an end, the button that was pressed is no more.
+        verb = "down" if to == 0 else "up"
+    return f"{verb} {path}-{to}"
 
 
 class Node:
@@ -129,7 +122,11 @@ class Node:
     ) -> None:
         self.way, self.number = way, number
         prefix = f"{way}-" if way else ""
-        self.form = _form(shape.form, raw.values, way, is_sent)
+        if is_sent:
+            data = {f"{prefix}{name}": value for name, value in raw.values.items()}
+            self.form = shape.form(data, prefix=way or None)
+        else:
+            self.form = shape.form(initial=dict(raw.values), prefix=way or None)
         self.form.offer(options)
         self.lists = {
             name: [
@@ -148,23 +145,24 @@ class Node:
                 yield from row.nodes()
 
     def is_valid(self) -> bool:
-        # All of them: whoever corrects one field wants to see the next mistake, too.
+        # All of them: anyone who corrects one field wants to see the next mistake, too.
         judged = [node.form.is_valid() for node in self.nodes()]
         return all(judged)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(node.form.errors or node.problems for node in self.nodes())
 
     def document(self, value_type: str) -> Document:
         lists = {name: [row.document(value_type) for row in rows] for name, rows in self.lists.items()}
         return {**self.form.part(value_type), **lists}
 
-    def blame(self, problems: Iterable[Problem]) -> None:
-        for problem in problems:
-            self._blame(problem.place, problem.message)
-
-    def _blame(self, place: tuple[str | int, ...], message: str) -> None:
+    def blame(self, place: Place, message: str) -> None:
+        """Put a problem that the services found beside the very field."""
         head, rest = (str(place[0]), place[1:]) if place else ("", ())
         rows = self.lists.get(head)
         if rows is not None and rest and isinstance(rest[0], int) and rest[0] < len(rows):
-            rows[rest[0]]._blame(rest[1:], message)
+            rows[rest[0]].blame(rest[1:], message)
         elif rows is not None:
             self.problems.setdefault(head, []).append(message)
         else:
@@ -174,22 +172,11 @@ class Node:
 
     def has_problem(self, *names: str) -> bool:
         """Whether one of these fields or lists is wrong; asked to unfold its section."""
-        return any(
-            name in self.form.errors
-            or self.problems.get(name)
-            or any(node.form.errors or node.problems for row in self.lists.get(name, ()) for node in row.nodes())
-            for name in names
-        )
+        own = any(name in self.form.errors or self.problems.get(name) for name in names)
+        return own or any(row.has_errors for name in names for row in self.lists.get(name, ()))
 
     def focus(self, name: str) -> None:
         for node in self.nodes():
             short = name.removeprefix(f"{node.way}-" if node.way else "")
             if short in node.form.fields and node.form.add_prefix(short) == name:
                 node.form.fields[short].widget.attrs["autofocus"] = True
-
-
-def _form(form: type[PartForm], values: Mapping[str, Any], way: str, is_sent: bool) -> PartForm:
-    prefix = way or None
-    if not is_sent:
-        return form(initial=dict(values), prefix=prefix)
-    return form({f"{way}-{name}" if way else name: value for name, value in values.items()}, prefix=prefix)

@@ -1,0 +1,224 @@
+"""The page of a flag: everything it is made of, one save, one revision; and the changes that are planned for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Sum
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils import timezone
+
+from feature_flags import declarations, flag_document, inspection
+from feature_flags.admin.pages import DocumentPage, because, reason_field, who
+from feature_flags.admin.parts import FLAG, NEW_FLAG
+from feature_flags.admin.rows import Node
+from feature_flags.flag_document import Document, InvalidFlag
+from feature_flags.models import FeatureFlag, FlagSchedule, FlagUsage
+from feature_flags.runtime import store
+from feature_flags.services import editing, schedules
+from lib.admin.verbs import VerbAdmin
+from lib.errors import ProductError
+
+#: More than this at once is worth a second look.
+RISKY_POINTS = 50
+PARENTS_OFFERED = 200
+
+
+class FlagPage(DocumentPage):
+    shape, new_shape = FLAG, NEW_FLAG
+    template = "admin/feature_flags/featureflag/change_form.html"
+    name, unknown = "codename", editing.unknown
+
+    @property
+    def suggested_stickiness(self) -> str:
+        """People who register have no id yet: without a field of their own they are placed anew at each attempt."""
+        codename = self.obj.codename if self.obj else self.data.get("codename", "")
+        return "email" if "REGISTRATION" in codename.upper() else "default"
+
+    def new_row(self) -> Mapping[str, Any]:
+        return {"stickiness": self.suggested_stickiness}
+
+    def risks(self, before: Document, changes: Document) -> list[str]:
+        """Steps of more than 50 points of a flag that is on, as sentences."""
+        after = flag_document.checked({**before, **changes}, stored=before)
+        if not before["is_active"]:
+            return []
+        old, new = before["rules"], after["rules"]
+        if old and not new:
+            return [f"Without rules the flag goes to {after['rollout_percent']} % of everybody."]
+        parts = [("the flag", before, after)]
+        if old or new:
+            names = [rule["label"] or f"rule {number}" for number, rule in enumerate(new, start=1)]
+            parts = list(zip(names, old, new, strict=True)) if len(old) == len(new) else []
+        steps = [(name, was["rollout_percent"], will_be["rollout_percent"]) for name, was, will_be in parts]
+        return [
+            f"The rollout of {name} goes from {start} % to {end} % at once."
+            for name, start, end in steps
+            if abs(end - start) > RISKY_POINTS
+        ]
+
+    def context(self, node: Node) -> dict[str, Any]:
+        flag, now, snapshot = self.obj, timezone.now(), store.current()
+        parents = FeatureFlag.objects.filter(archived_at=None, parents=None).order_by("codename")
+        facts: dict[str, Any] = {}
+        if flag:
+            parents = parents.exclude(pk=flag.pk)
+            compiled = snapshot.flags.get(flag.codename) if snapshot else None
+            usage = FlagUsage.objects.filter(codename=flag.codename, hour__gte=now - timedelta(days=1), variant="")
+            facts = {
+                "life": inspection.lives([flag], now)[flag.pk],
+                "broken": compiled.error if compiled else "",
+                "is_declared": declarations.is_declared(flag.codename),
+                "dependents": list(flag.children.order_by("codename")),
+                "pending": list(flag.schedule.filter(state="pending")),
+                "usage": list(usage.values("hour").annotate(yes=Sum("yes"), no=Sum("no")).order_by("-hour")),
+            }
+        return {
+            "open": self.unfolded(node),
+            "parents": parents.values_list("codename", flat=True)[:PARENTS_OFFERED],
+            "suggested": self.suggested_stickiness if flag else "default",
+            **facts,
+        }
+
+    def unfolded(self, node: Node) -> dict[str, bool]:
+        """Sections that hold something, are wrong, or were just worked on."""
+        sections = {
+            "rollout": ("rollout_percent", "stickiness"),
+            "rules": ("rules",),
+            "variants": ("variants",),
+            "targets": ("targets_on", "targets_off"),
+            "prerequisites": ("prerequisites",),
+            "values": ("value_type", "off_value"),
+            "about": ("owner", "tags", "review_on", "exposed", "is_protected", "impression_data"),
+        }
+        usual = {"rollout_percent": "100", "stickiness": "default", "value_type": "boolean", "exposed": "True"}
+        values = {name: node.form[name].value() for name in node.form.fields} | node.lists
+
+        def is_filled(name: str) -> bool:
+            return str(values[name]) != usual[name] if name in usual else bool(values[name])
+
+        pressed = self.extra.get("pressed")
+        return {
+            section: pressed == section or node.has_problem(*names) or any(map(is_filled, names))
+            for section, names in sections.items()
+        }
+
+
+# --- The schedule -----------------------------------------------------------------------------------------------------
+
+
+class ScheduleForm(forms.Form):
+    use_required_attribute = False
+    prefix = "schedule"
+    at = forms.DateTimeField(
+        label="At (UTC)",
+        help_text="You are asked before a time that is over is taken as now.",
+        widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+    action = forms.ChoiceField(choices=FlagSchedule.Action.choices, label="Do")
+    percent = forms.IntegerField(
+        required=False, min_value=0, max_value=100, help_text="With “set the rollout” alone; a flag without rules."
+    )
+    reason = reason_field()
+    #: The button that carries it out at once; it is sent with the time that was asked about.
+    NOW = "schedule-now"
+    asks_now = ""
+
+    def clean_at(self) -> datetime:
+        at: datetime = self.cleaned_data["at"]
+        now, asked = timezone.now(), f"{at:%Y-%m-%d %H:%M:%S}"
+        if at <= now and self.data.get(self.NOW) != asked:
+            self.asks_now = asked
+            raise ValidationError(f"This time is over: it is {now:%Y-%m-%d %H:%M} UTC. Shall it be done now?")
+        return at
+
+
+class FlagPageAdmin(VerbAdmin):
+    """The page; `<flag>/schedule/` plans, `<flag>/schedule/<entry>/cancel/` cancels."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view, name = self.admin_site.admin_view, self._url_name
+        return [
+            path("<path:object_id>/schedule/", view(self.schedule_view), name=name("schedule")),
+            path("<path:object_id>/schedule/<int:entry>/cancel/", view(self.cancel_view), name=name("cancel_schedule")),
+            *super().get_urls(),
+        ]
+
+    def undo(self, request: HttpRequest) -> dict[str, Any] | None:
+        """The switch that the page offers to take back; to be overridden."""
+
+    def flag_page(
+        self, request: HttpRequest, flag: FeatureFlag | None, *, refused: ScheduleForm | None = None
+    ) -> HttpResponse:
+        """`refused`: a plan that cannot be, to be shown again."""
+        page = FlagPage(self, request, flag, create=editing.create, edit=editing.edit)
+        if flag is None:
+            return page.respond()
+        may_plan_any = any(may_plan(request, action) for action in FlagSchedule.Action.values)
+        page.extra |= {
+            "undo": self.undo(request),
+            "schedule_form": refused or (ScheduleForm() if may_plan_any and not flag.is_archived else None),
+            "may_restore": self.has_change_permission(request, flag),
+        }
+        return page.redraw() if refused else page.respond()
+
+    def schedule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        flag, form = self._viewable(request, object_id), ScheduleForm(request.POST)
+        if not may_plan(request, request.POST.get("schedule-action", "")):
+            raise PermissionDenied
+        if not form.is_valid():
+            return self.flag_page(request, flag, refused=form)
+        given = dict(form.cleaned_data)
+        reason = given.pop("reason")
+        try:
+            with transaction.atomic():
+                entry = schedules.schedule(flag, **given, **who(request, reason))
+                self.log_change(request, flag, f"Planned: {entry}." + because(reason))
+        except ProductError as error:
+            problem = error.problems[0] if isinstance(error, InvalidFlag) else None
+            field = str(problem.place[0]) if problem else "reason" if error.code == "REASON_REQUIRED" else ""
+            form.add_error(field if field in form.fields else None, problem.message if problem else error.message)
+            return self.flag_page(request, flag, refused=form)
+        self.message_user(request, f"“{flag}”: {entry}, planned.", messages.SUCCESS)
+        return HttpResponseRedirect(self.page_url("change", quote(flag.pk)))
+
+    def cancel_view(self, request: HttpRequest, object_id: str, entry: int) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        flag = self._viewable(request, object_id)
+        planned = flag.schedule.filter(pk=entry).first()
+        if planned is None or not may_plan(request, planned.action):
+            raise PermissionDenied
+        try:
+            with transaction.atomic():
+                is_cancelled = schedules.cancel_schedule(planned, **who(request))
+                if is_cancelled:
+                    self.log_change(request, flag, f"Cancelled: {planned}.")
+        except ProductError as error:
+            self.message_user(request, error.message, messages.ERROR)
+        else:
+            text = "cancelled" if is_cancelled else "applied or cancelled already"
+            self.message_user(request, f"“{flag}”: {planned}, {text}.")
+        return HttpResponseRedirect(self.page_url("change", quote(flag.pk)))
+
+    def _viewable(self, request: HttpRequest, object_id: str) -> FeatureFlag:
+        flag: FeatureFlag | None = self.get_object(request, unquote(object_id))
+        if flag is None or not self.has_view_permission(request, flag):
+            raise PermissionDenied
+        return flag
+
+
+def may_plan(request: HttpRequest, action: Any) -> bool:
+    """The same permission as for doing it now."""
+    switches = action in (FlagSchedule.Action.ON, FlagSchedule.Action.OFF)
+    return request.user.has_perm(f"feature_flags.{'switch' if switches else 'change'}_featureflag")
