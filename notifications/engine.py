@@ -96,7 +96,7 @@ class WorkerPool:
 
 
 class Engine:
-    """The worker pool of this process, if it has one."""
+    """What this process has: a pool or none, and whether it is a server, which may start one."""
 
     def __init__(self) -> None:
         self.forget()
@@ -106,29 +106,6 @@ class Engine:
         self.lock = threading.Lock()
         self.pool: WorkerPool | None = None
         self.serves = False
-
-    def start(self) -> None:
-        with self.lock:
-            if self.pool is None:
-                overdue = OVERDUE if settings.NOTIFICATIONS_ENGINE == "tasks" else timedelta(0)
-                self.pool = WorkerPool(
-                    settings.NOTIFICATIONS_THREADS,
-                    partial(QueueWorker, overdue=overdue),
-                    engine=settings.NOTIFICATIONS_ENGINE,
-                )
-            self.pool.start()
-
-    def stop(self, timeout: float) -> None:
-        with self.lock:
-            pool, self.pool = self.pool, None
-        if pool is not None:
-            pool.stop(timeout)
-
-    def wake(self) -> None:
-        if self.serves:
-            self.start()
-        if (pool := self.pool) is not None:
-            pool.wake()
 
 
 _engine = Engine()
@@ -145,18 +122,33 @@ def start() -> None:
     if settings.NOTIFICATIONS_ENGINE in {"embedded", "tasks"}:
         refuse_mistakes()
     if has_threads():
-        _engine.start()
+        _start()
+
+
+def _start() -> None:
+    with _engine.lock:
+        if _engine.pool is None:
+            engine = settings.NOTIFICATIONS_ENGINE
+            make_worker = partial(QueueWorker, overdue=OVERDUE if engine == "tasks" else timedelta(0))
+            _engine.pool = WorkerPool(settings.NOTIFICATIONS_THREADS, make_worker, engine=engine)
+        _engine.pool.start()
 
 
 def stop(timeout: float = 1.0) -> None:
     """End the threads: the messages in hand get `timeout` seconds, the others are given back."""
-    _engine.stop(timeout)
+    with _engine.lock:
+        pool, _engine.pool = _engine.pool, None
+    if pool is not None:
+        pool.stop(timeout)
 
 
 def wake() -> None:
     """Something is due: look now, not at the next poll. A server process without threads gets them."""
     if has_threads():
-        _engine.wake()
+        if _engine.serves:
+            _start()
+        if (pool := _engine.pool) is not None:
+            pool.wake()
 
 
 def committed(pk: int) -> None:

@@ -82,11 +82,8 @@ RETRIES = Counter("notifications_retries_total", "Tries that will be repeated.")
 LOST_LEASES = Counter("notifications_lost_lease_total", "Messages that another worker had taken, or staff had stopped.")
 DUPLICATES = Counter("notifications_duplicate_key_total", "Events that were queued before.")
 LOST_WAKE_UPS = Counter("notifications_wake_up_failed_total", "Tasks that could not be enqueued; the sweeper sends.")
-REPORTS = Counter(
-    "notifications_reports_total",
-    "Reports of the provider: their kind, or ignored, repeated, ping.",
-    ("provider", "kind"),
-)
+_ABOUT = "Reports of the provider: their kind, or ignored, repeated, ping."
+REPORTS = Counter("notifications_reports_total", _ABOUT, ("provider", "kind"))
 SENDING = Histogram("notifications_send_seconds", "Seconds the mail server took for a message.")
 RENDERING = Histogram("notifications_render_seconds", "Seconds to render a message and build its MIME form.")
 
@@ -139,9 +136,6 @@ def family(name: str, kind: str, about: str, samples: Sequence[tuple[str, Labels
     yield f"# HELP {name} {about}"
     yield f"# TYPE {name} {kind}"
     for suffix, labels, value in samples:
-        inner = ",".join(f'{label}="{_escaped(of)}"' for label, of in labels)
+        escaped = [(label, of.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for label, of in labels]
+        inner = ",".join(f'{label}="{of}"' for label, of in escaped)
         yield f"{name}{suffix}{{{inner}}} {value}" if inner else f"{name}{suffix} {value}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

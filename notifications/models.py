@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import connection, models
@@ -46,6 +46,8 @@ class Message(models.Model):
         COMPLAINED = "complained", _("Complained about")
 
     OPEN = (State.QUEUED, State.SENDING)
+    #: What goes when it is open no more.
+    CLOSED: ClassVar[dict[str, Any]] = {"due_at": None, "lease_token": None, "lease_owner": "", "handed_at": None}
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     parent = models.ForeignKey(
@@ -363,7 +365,17 @@ class TemplateOverride(models.Model):
 
 
 class ProviderState(models.Model):
-    """Whether the provider is tried at the moment. `fingerprint` tells when EMAIL_URL was changed, and not to what."""
+    """Whether the provider is tried at the moment. `config_fingerprint` shows a change of EMAIL_URL, not its value."""
+
+    #: Nothing is known against it.
+    OPEN: ClassVar[dict[str, Any]] = {
+        "paused": False,
+        "paused_until": None,
+        "paused_by": "",
+        "reason": "",
+        "failures": 0,
+        "config_fingerprint": "",
+    }
 
     alias = models.CharField(_("channel"), max_length=32, unique=True)
     paused = models.BooleanField(_("paused"), default=False)

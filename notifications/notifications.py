@@ -14,9 +14,6 @@ from lib.text import require_storable
 from notifications import ACCOUNT, BULK, EMAIL, IN_APP, registry
 from notifications.rendering.engines import TEST
 
-#: As often as mails to one address that anyone can cause.
-_BY_STAFF = ("3/1m", "5/10m", "20/1d")
-
 
 def _one_line(value: str) -> str:
     if not value.isprintable():
@@ -70,7 +67,7 @@ notifications.declare(
     priority=BULK,
     channels=(IN_APP, EMAIL),
     context=Announcement,
-    throttle=_BY_STAFF,
+    throttle=registry.BY_STAFF,
 )
 notifications.declare(
     TEST,
@@ -78,6 +75,6 @@ notifications.declare(
     category="account",
     priority=ACCOUNT,
     context=Test,
-    throttle=_BY_STAFF,
+    throttle=registry.BY_STAFF,
     expires_in=timedelta(hours=1),
 )

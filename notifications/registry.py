@@ -1,5 +1,7 @@
 """The kinds of messages the product sends. Pure Python: `<app>/notifications.py` declares, nothing here reads a row."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ EMAIL, IN_APP = CHANNELS = "email", "in_app"
 #: Stands where a secret of a message would.
 MASK = "••••••"
 
+#: As often as mails to one address that anyone can cause.
+BY_STAFF = ("3/1m", "5/10m", "20/1d")
 _RATE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,3})([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -52,6 +56,12 @@ class Rate:
 
     count: int
     window: timedelta
+
+    @classmethod
+    def of(cls, text: str) -> Rate:
+        if (found := _RATE.fullmatch(text)) is None:
+            raise ValueError(f"{text!r} is no rate such as 5/10m.")
+        return cls(int(found[1]), timedelta(**{_UNITS[found[3]]: int(found[2])}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,24 @@ def declare(
     """
     if category not in _categories:
         raise ValueError(f"{code}: declare the category {category!r} first.")
-    declared = NotificationType(
+    if code in _types:
+        raise ValueError(f"{code} is declared twice.")
+    app, _, name = code.partition(".")
+    if not (app.isidentifier() and name.isidentifier()):
+        raise ValueError(f"{code!r} is not of the form app.name.")
+    if priority not in PRIORITIES:
+        raise ValueError(f"{code}: the priority is SECURITY, ACCOUNT or BULK.")
+    if not channels or set(channels) - set(CHANNELS):
+        raise ValueError(f"{code}: its channels are some of {', '.join(CHANNELS)}.")
+    if secrets and IN_APP in channels:
+        raise ValueError(f"{code}: what is read in the product is stored as it is, so it can hold no secret.")
+    if context.model_config.get("extra") != "forbid":
+        raise ValueError(f"{code}: its context must forbid extra keys.")
+    if stored := set(secrets) & set(context.model_fields):
+        raise ValueError(f"{code}: {', '.join(sorted(stored))} is secret, so no context may store it.")
+    if secrets and derive is None:
+        raise ValueError(f"{code}: its secrets need a derive that gives them.")
+    _types[code] = NotificationType(
         code=code,
         label=label,
         context=context,
@@ -145,41 +172,11 @@ def declare(
         secrets=secrets,
         derive=derive,
         expires_in=expires_in,
-        throttle=tuple(_rate(code, text) for text in throttle),
+        throttle=tuple(Rate.of(text) for text in throttle),
         backoff=backoff,
         on_ambiguous=on_ambiguous,
     )
-    _refuse_mistakes(declared)
-    _types[code] = declared
-    return declared
-
-
-def _rate(code: str, text: str) -> Rate:
-    found = _RATE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{code}: {text!r} is no rate such as 5/10m.")
-    return Rate(int(found[1]), timedelta(**{_UNITS[found[3]]: int(found[2])}))
-
-
-def _refuse_mistakes(declared: NotificationType) -> None:
-    code = declared.code
-    if code in _types:
-        raise ValueError(f"{code} is declared twice.")
-    app, _, name = code.partition(".")
-    if not (app.isidentifier() and name.isidentifier()):
-        raise ValueError(f"{code!r} is not of the form app.name.")
-    if declared.priority not in PRIORITIES:
-        raise ValueError(f"{code}: the priority is SECURITY, ACCOUNT or BULK.")
-    if not declared.channels or set(declared.channels) - set(CHANNELS):
-        raise ValueError(f"{code}: its channels are some of {', '.join(CHANNELS)}.")
-    if declared.secrets and IN_APP in declared.channels:
-        raise ValueError(f"{code}: what is read in the product is stored as it is, so it can hold no secret.")
-    if declared.context.model_config.get("extra") != "forbid":
-        raise ValueError(f"{code}: its context must forbid extra keys.")
-    if stored := set(declared.secrets) & set(declared.context.model_fields):
-        raise ValueError(f"{code}: {', '.join(sorted(stored))} is secret, so no context may store it.")
-    if declared.secrets and declared.derive is None:
-        raise ValueError(f"{code}: its secrets need a derive that gives them.")
+    return _types[code]
 
 
 def get(code: str) -> NotificationType:

@@ -191,7 +191,7 @@ _TABLE = {
 
 
 def _meanings(rows: str) -> dict[str, Meaning]:
-    found = {}
+    found: dict[str, Meaning] = {}
     for row in rows.strip().splitlines():
         means, _, keys = row.strip().partition(": ")
         kind, _, refusal = means.partition(" ")

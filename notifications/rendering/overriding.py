@@ -29,38 +29,15 @@ BODY_LIMIT = 100_000
 TAGS = ("if", "for", "with", "translate", "blocktranslate", "block", "extends", "include")
 # None that makes more than a few signs of one: `join` and `floatformat` can fill the memory in a single step.
 FILTERS = (
-    "capfirst",
-    "default",
-    "default_if_none",
-    "escape",
-    "first",
-    "force_escape",
-    "last",
-    "length",
-    "linebreaks",
-    "linebreaksbr",
-    "lower",
-    "pluralize",
-    "title",
-    "truncatechars",
-    "truncatewords",
-    "upper",
-    "urlencode",
-    "yesno",
+    *("capfirst", "default", "default_if_none", "escape", "first", "force_escape", "last", "length", "linebreaks"),
+    *("linebreaksbr", "lower", "pluralize", "title", "truncatechars", "truncatewords", "upper", "urlencode", "yesno"),
 )
 
 #: Names every message has; see `content`.
 ALWAYS = frozenset(
     {
-        "product_name",
-        "app_url",
-        "login_url",
-        "login_action",
-        "forgot_password_url",
-        "support_email",
-        "reason",
-        "preheader",
-        "unsubscribe_url",
+        *("product_name", "app_url", "login_url", "login_action", "forgot_password_url", "support_email", "reason"),
+        *("preheader", "unsubscribe_url"),
     }
 )
 _OF_TAGS = frozenset({"forloop", "block"})
@@ -107,10 +84,9 @@ def filled(template: Template, context: Metered) -> str:
     context.began = time.thread_time()
     before = _filling.set(context)
     try:
-        text: str = template.render(context)
+        return str(template.render(context))
     finally:
         _filling.reset(before)
-    return text
 
 
 def active(kind: NotificationType, language: str) -> dict[str, Override]:
@@ -141,16 +117,13 @@ def _problems(body: str, engine: Engine, part: str, known: frozenset[str], secre
     if not is_storable(body):
         return ("It must not hold NUL characters or lone surrogates.",)
     try:
-        return tuple(_broken(_compiled(body, engine).nodelist, part, known, secrets))
+        nodes = _compiled(body, engine).nodelist
+        used, made = set(_used(nodes)), set(_made(nodes))
     except Refused as refusal:
         return (str(refusal),)
     except RecursionError:
         return (TOO_DEEP,)
-
-
-def _broken(nodes: NodeList, part: str, known: frozenset[str], secrets: tuple[str, ...]) -> list[str]:
     found = []
-    used, made = set(_used(nodes)), set(_made(nodes))
     if unknown := sorted(used - made - known - _OF_TAGS):
         found.append(f"There is no variable {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     if part == "subject":
@@ -159,7 +132,14 @@ def _broken(nodes: NodeList, part: str, known: frozenset[str], secrets: tuple[st
             found.append(f"A subject must not tell {', '.join(shown)}.")
     elif lost := sorted(set(secrets) - used):
         found.append(f"It must hold {', '.join(lost)}.")
-    return found + _wrong_files(nodes)
+    extended: list[Any] = nodes.get_nodes_by_type(ExtendsNode)
+    included: list[Any] = nodes.get_nodes_by_type(IncludeNode)
+    for named in [node.parent_name for node in extended] + [node.template for node in included]:
+        name = named.var
+        if not isinstance(name, str) or not name.startswith("emails/") or ".." in name or named.filters:
+            found.append('It may extend and include only files whose name stands in quotes and begins with "emails/".')
+            break
+    return tuple(found)
 
 
 def known(kind: NotificationType) -> frozenset[str]:
@@ -172,11 +152,16 @@ def known(kind: NotificationType) -> frozenset[str]:
 @lru_cache(maxsize=512)
 def _compiled(body: str, engine: Engine) -> Template:
     try:
-        # With a name, a path beginning with a dot leads somewhere: to what `_wrong_files` refuses.
+        # With a name, a path beginning with a dot leads somewhere: to what `_problems` refuses.
         template = Template(body, origin=Origin("override", "override"), engine=_restricted(engine))
         nodes = template.nodelist.get_nodes_by_type(Node)
     except TemplateSyntaxError as error:
-        raise Refused(_sentence(str(error))) from None
+        # Django's words, but for what only we do not allow.
+        allowed = f"; allowed are {', '.join(TAGS)}."
+        text = str(error).replace(". Did you forget to register or load this tag?", allowed)
+        if text.startswith("Invalid filter:"):
+            text = f"{text}; allowed are {', '.join(FILTERS)}."
+        raise Refused(text[:1000]) from None
     except RecursionError:
         raise Refused(TOO_DEEP) from None
     # The files it extends and includes are ours: they may use what they like.
@@ -204,14 +189,6 @@ def _restricted(engine: Engine) -> Engine:
     return narrow
 
 
-def _sentence(message: str) -> str:
-    """Django's words, but for what only we do not allow."""
-    message = message.replace(". Did you forget to register or load this tag?", f"; allowed are {', '.join(TAGS)}.")
-    if message.startswith("Invalid filter:"):
-        message = f"{message}; allowed are {', '.join(FILTERS)}."
-    return message[:1000]
-
-
 def _metered(apply: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(apply)
     def metered(*args: Any, **kwargs: Any) -> Any:
@@ -228,8 +205,13 @@ def _meter(node: Node) -> None:
     asvar = getattr(node, "asvar", None)
 
     def metered(context: Metered) -> str:
+        turns = 0
+        if isinstance(node, ForNode):
+            sequence: Any = node.sequence
+            values = sequence.resolve(context, ignore_failures=True)
+            turns = len(values) if hasattr(values, "__len__") else 0
         # Before it begins: a loop around nothing takes its time as well.
-        context.spend(steps=1 + (_turns(node, context) if isinstance(node, ForNode) else 0))
+        context.spend(steps=1 + turns)
         text: str = render(context)
         context.spend(steps=0, signs=len(text) + (len(str(context.get(asvar))) if asvar else 0))
         return text
@@ -237,19 +219,7 @@ def _meter(node: Node) -> None:
     node.render_annotated = metered  # type: ignore[method-assign, assignment]
 
 
-def _turns(loop: ForNode, context: Metered) -> int:
-    sequence: Any = loop.sequence
-    values = sequence.resolve(context, ignore_failures=True)
-    return len(values) if hasattr(values, "__len__") else 0
-
-
 # --- Reading what was compiled ----------------------------------------------------------------------------------------
-
-
-def _parts(node: Node) -> Iterator[Any]:
-    # `blocks` are the nodes of `nodelist` once more.
-    skipped = {"token", "origin", "render_annotated", "blocks"}
-    return (value for name, value in vars(node).items() if name not in skipped)
 
 
 def _used(value: Any) -> Iterator[str]:
@@ -269,13 +239,12 @@ def _used(value: Any) -> Iterator[str]:
         for name in ("value", "first", "second"):
             yield from _used(getattr(value, name, None))
     elif isinstance(value, Node):
-        for part in _parts(value):
-            yield from _used(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _used(part)
-    elif isinstance(value, dict):
-        for part in value.values():
+        for name, part in vars(value).items():
+            # `blocks` are the nodes of `nodelist` once more.
+            if name not in {"token", "origin", "render_annotated", "blocks"}:
+                yield from _used(part)
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
             yield from _used(part)
 
 
@@ -286,20 +255,3 @@ def _made(nodes: NodeList) -> Iterator[str]:
             yield from node.loopvars
         yield from getattr(node, "extra_context", None) or ()
         yield from (name for name in (getattr(node, "asvar", None), getattr(node, "countervar", None)) if name)
-
-
-def _wrong_files(nodes: NodeList) -> list[str]:
-    named: list[Any] = [node.parent_name for node in _nodes(nodes, ExtendsNode)]
-    named += [node.template for node in _nodes(nodes, IncludeNode)]
-    if all(_is_ours(name) for name in named):
-        return []
-    return ['It may extend and include only files whose name stands in quotes and begins with "emails/".']
-
-
-def _is_ours(named: FilterExpression) -> bool:
-    name = named.var
-    return isinstance(name, str) and name.startswith("emails/") and ".." not in name and not named.filters
-
-
-def _nodes(nodes: NodeList, kind: type[Node]) -> list[Any]:
-    return nodes.get_nodes_by_type(kind)

@@ -122,20 +122,14 @@ class StandIns:
         for name, given in node.attributes.items():
             value = given or ""
             if self._traces(value) or self._traces(name):
-                self._refuse_attribute(tag, name, value)
+                if (tag, name) != ("a", "href") or value not in self._values:
+                    text = f'In a tag a code or link stands only as the whole of <a href="…">, not in {name[:40]}.'
+                    raise Misplaced(text)
+                ours = tuple(f"{base}/" for base in (settings.APP_URL, settings.BASE_URL) if base)
+                if self._values[value] != MASK and not self._values[value].startswith(ours):
+                    raise Misplaced("Only a link to APP_URL or BASE_URL stands in href.")
             elif self._required:
                 _refuse_remote(tag, name, value)
-
-    def _refuse_attribute(self, tag: str, name: str, value: str) -> None:
-        if (tag, name) != ("a", "href") or value not in self._values:
-            raise Misplaced(f'In a tag a code or link stands only as the whole of <a href="…">, not in {name[:40]}.')
-        if not _leads_to_us(self._values[value]):
-            raise Misplaced("Only a link to APP_URL or BASE_URL stands in href.")
-
-
-def _leads_to_us(value: str) -> bool:
-    ours = tuple(f"{base}/" for base in (settings.APP_URL, settings.BASE_URL) if base)
-    return value == MASK or value.startswith(ours)
 
 
 def _refuse_remote(tag: str, name: str, value: str) -> None:

@@ -42,10 +42,13 @@ class Admission:
 
 def admit(channel: str) -> Admission:
     """Call this before claiming. A worker that gets the probe must call `worked`, `failed` or `release_probe`."""
-    state = _read(channel)
+    now = moment()
+    # The clock comes along: where hosts disagree, the database's counts.
+    clock = Value(now) if isinstance(now, datetime) else now
+    state = ProviderState.objects.filter(alias=channel).annotate(now=clock).first()
     if state is None:
         return Admission()
-    now: datetime = state.now  # type: ignore[attr-defined]
+    now = state.now
     is_stale = state.last_ok_at is None or now - state.last_ok_at > REMEMBER_SUCCESS
     if not state.paused:
         return Admission(failures=state.failures, is_stale=is_stale)
@@ -65,27 +68,18 @@ def failed(channel: str, result: Result, admission: Admission) -> float:
     """Pause the channel; return for how many seconds. Of several workers that fail at once, one does it."""
     ProviderState.objects.bulk_create([ProviderState(alias=channel)], ignore_conflicts=True)
     open_to_us = ProviderState.objects.filter(alias=channel, paused_by="")
-    reason = f"{result.code}: {result.text}"[:500]
+    values: dict[str, Any] = {"paused": True, "reason": f"{result.code}: {result.text}"[:500]}
     if result.needs_staff:
         seconds = FOR_EVER
-        changed = open_to_us.exclude(paused=True, paused_until=None).update(
-            paused=True,
-            paused_until=None,
-            reason=reason,
-            failures=F("failures") + 1,
-            config_fingerprint=fingerprint(),
-        )
+        values |= {"paused_until": None, "failures": F("failures") + 1, "config_fingerprint": fingerprint()}
+        changed = open_to_us.exclude(paused=True, paused_until=None).update(**values)
     else:
         known = admission.failures if admission.is_probe else 0
         seconds = min(FIRST_PAUSE * 2.0 ** min(known, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)  # noqa: S311
+        values["paused_until"] = moment(timedelta(seconds=seconds))
+        values |= {"failures": known + 1, "config_fingerprint": ""}
         ours = open_to_us.filter(paused=admission.is_probe)
-        changed = (ours.filter(failures=known) if admission.is_probe else ours).update(
-            paused=True,
-            paused_until=moment(timedelta(seconds=seconds)),
-            reason=reason,
-            failures=known + 1,
-            config_fingerprint="",
-        )
+        changed = (ours.filter(failures=known) if admission.is_probe else ours).update(**values)
     if changed:
         _log("provider paused", channel, code=result.code, until="staff resume" if result.needs_staff else "retry")
     return seconds
@@ -95,7 +89,7 @@ def worked(channel: str, admission: Admission) -> None:
     """The provider answered: close the circuit again. Called only after the probe, or once a minute."""
     if admission.is_probe:
         ours = ProviderState.objects.filter(alias=channel, paused=True, paused_by="", paused_until__isnull=False)
-        if ours.update(**_OPEN, last_ok_at=moment()):
+        if ours.update(**ProviderState.OPEN, last_ok_at=moment()):
             _log("provider answers again", channel)
         return
     if not ProviderState.objects.filter(alias=channel).update(last_ok_at=moment()):
@@ -111,7 +105,7 @@ def release_probe(channel: str) -> None:
 def pause(alias: str, *, actor: Actor, reason: str) -> bool:
     """Send nothing over this channel until staff resume it; return whether that is new.
 
-    ProductError: 404 `PROVIDER_UNKNOWN`, 400 `REASON_INVALID`.
+    Raises: PROVIDER_UNKNOWN (404), REASON_INVALID (400).
     """
     _known(alias)
     if len(reason) > 500 or not is_storable(reason):
@@ -126,9 +120,9 @@ def pause(alias: str, *, actor: Actor, reason: str) -> bool:
 
 
 def resume(alias: str, *, actor: Actor) -> bool:
-    """End the pause, whatever caused it; return whether there was one. ProductError 404 `PROVIDER_UNKNOWN`."""
+    """End the pause, whatever caused it; return whether there was one. Raises: PROVIDER_UNKNOWN (404)."""
     _known(alias)
-    changed = ProviderState.objects.filter(alias=alias, paused=True).update(**_OPEN)
+    changed = ProviderState.objects.filter(alias=alias, paused=True).update(**ProviderState.OPEN)
     if changed:
         _log("provider resumed", alias, by=actor.label)
     return bool(changed)
@@ -143,23 +137,6 @@ def states() -> list[ProviderState]:
 def fingerprint() -> str:
     """A keyed hash of EMAIL_URL: it shows a change and not the value."""
     return salted_hmac("notifications.email_url", settings.EMAIL_URL, algorithm="sha256").hexdigest()
-
-
-_OPEN: dict[str, Any] = {
-    "paused": False,
-    "paused_until": None,
-    "paused_by": "",
-    "reason": "",
-    "failures": 0,
-    "config_fingerprint": "",
-}
-
-
-def _read(channel: str) -> ProviderState | None:
-    now = moment()
-    # The clock comes along: where hosts disagree, the database's counts.
-    clock = Value(now) if isinstance(now, datetime) else now
-    return ProviderState.objects.filter(alias=channel).annotate(now=clock).first()
 
 
 def _known(alias: str) -> None:

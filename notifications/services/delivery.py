@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -151,17 +151,9 @@ class QueueWorker:
             metrics.count_attempt(result.outcome, state, self.provider.alias)
             self._update_circuit(result, claim)
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
-            logger.log(
-                logging.WARNING if is_trouble else logging.INFO,
-                "message",
-                extra={
-                    "uid": str(message.uid),
-                    "type": message.type,
-                    "state": state or Outcome.LOST_LEASE.value,
-                    "outcome": result.outcome.value,
-                    "code": result.code,
-                },
-            )
+            about = {"uid": str(message.uid), "type": message.type, "state": state or Outcome.LOST_LEASE.value}
+            extra = {**about, "outcome": result.outcome.value, "code": result.code}
+            logger.log(logging.WARNING if is_trouble else logging.INFO, "message", extra=extra)
         finally:
             logs.request_id.reset(reset)
 
@@ -170,9 +162,8 @@ class QueueWorker:
         if (refusal := self._refusal(message, now)) is not None:
             return refusal
         kind = registry.get(message.type)
-        if reason := recipients.refusal(
-            kind, address=message.to_address, user_id=message.user_id, channel=message.channel
-        ):
+        address, channel = message.to_address, message.channel
+        if reason := recipients.refusal(kind, address=address, user_id=message.user_id, channel=channel):
             return Result(Outcome.SUPPRESSED, reason)
         secrets: dict[str, str] = {}
         try:
@@ -189,7 +180,9 @@ class QueueWorker:
             # An error of derive itself may hold a secret that is not known here, and so cannot be scrubbed.
             text = base.scrub(str(error), secrets.values()) if secrets else ""
             return Result(Outcome.RENDER_ERROR, type(error).__name__, text)
-        return self._scrubbed(self._hand_over(claim, payload), secrets.values())
+        result = self._hand_over(claim, payload)
+        text = base.scrub(result.text, [*secrets.values(), *providers.credentials()]) if result.text else ""
+        return replace(result, text=text, provider_message_id=clean_text(result.provider_message_id)[:255])
 
     def _refusal(self, message: Message, now: datetime) -> Result | None:
         """Why this message is not to be sent, by its row and its attempts."""
@@ -248,11 +241,6 @@ class QueueWorker:
             return result
         kind = registry.get(claim.message.type)
         return replace(result, may_repeat=self._may_repeat(kind, claim.message, claim.now()))
-
-    def _scrubbed(self, result: Result, secrets: Iterable[str]) -> Result:
-        text = base.scrub(result.text, [*secrets, *providers.credentials()]) if result.text else ""
-        provider_id = clean_text(result.provider_message_id)[:255]
-        return replace(result, text=text, provider_message_id=provider_id)
 
     def _update_circuit(self, result: Result, claim: Claim) -> None:
         """Pause the channel for all workers when the mail server is away; end the pause when it answers.

@@ -161,12 +161,7 @@ def announce(
 def cancel_open(which: Q, *, reason: str) -> int:
     """Cancel all of these that no mail server was given; return how many. A worker that holds one sends nothing."""
     return Message.objects.filter(which, state__in=Message.OPEN, handed_at=None).update(
-        state=Message.State.CANCELLED,
-        reason=reason,
-        due_at=None,
-        lease_token=None,
-        lease_owner="",
-        finished_at=moment(),
+        **Message.CLOSED, state=Message.State.CANCELLED, reason=reason, finished_at=moment()
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -18,19 +18,34 @@ if TYPE_CHECKING:
     from users.models import User
 
 Rows = Iterator[list[dict[str, Any]]]
+_OF_MESSAGE = (
+    *("type", "category", "channel", "language", "to_address", "to_name", "subject", "context", "state"),
+    *("delivery_state", "created_at", "sent_at"),
+)
+_OF_INBOX = (
+    *("id", "type", "category", "title", "body", "url", "data", "severity", "created_at", "seen_at", "read_at"),
+    "archived_at",
+)
 
 
 def messages(user: User, *, hidden: Q | None = None) -> Rows:
     """Every message to this person, newest first, with the provider's reports; `hidden` are left out."""
     rows = Message.objects.filter(user=user)
-    shown = rows.exclude(hidden) if hidden is not None else rows
-    return map(_message_data, db.newest_first(shown, by="created_at"))
+    for found in db.newest_first(rows.exclude(hidden) if hidden is not None else rows, by="created_at"):
+        events: dict[int | None, list[dict[str, Any]]] = defaultdict(list)
+        for event in DeliveryEvent.objects.filter(message__in=[row.pk for row in found]):
+            events[event.message_id].append({"kind": event.kind, "at": event.at})
+        yield [{"id": row.uid.hex, **_values(row, _OF_MESSAGE), "events": events[row.pk]} for row in found]
 
 
 def inbox(user: User) -> Rows:
     """Every in-app notification, the archived ones included, newest first."""
-    for rows in db.newest_first(InAppNotification.objects.filter(user=user)):
-        yield [_inbox_data(row) for row in rows]
+    for found in db.newest_first(InAppNotification.objects.filter(user=user)):
+        yield [_values(row, _OF_INBOX) for row in found]
+
+
+def _values(row: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
 
 
 def preferences(user: User) -> list[dict[str, Any]]:
@@ -46,48 +61,6 @@ def suppressions(user: User) -> list[dict[str, Any]]:
     return [dict(row) for row in listed.values(*names)]
 
 
-def _message_data(rows: list[Message]) -> list[dict[str, Any]]:
-    events: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for event in DeliveryEvent.objects.filter(message__in=[row.pk for row in rows]):
-        events[event.message_id or 0].append({"kind": event.kind, "at": event.at})
-    return [
-        {
-            "id": row.uid.hex,
-            "type": row.type,
-            "category": row.category,
-            "channel": row.channel,
-            "language": row.language,
-            "to_address": row.to_address,
-            "to_name": row.to_name,
-            "subject": row.subject,
-            "context": row.context,
-            "state": row.state,
-            "delivery_state": row.delivery_state,
-            "created_at": row.created_at,
-            "sent_at": row.sent_at,
-            "events": events[row.pk],
-        }
-        for row in rows
-    ]
-
-
-def _inbox_data(row: InAppNotification) -> dict[str, Any]:
-    return {
-        "id": row.pk,
-        "type": row.type,
-        "category": row.category,
-        "title": row.title,
-        "body": row.body,
-        "url": row.url,
-        "data": row.data,
-        "severity": row.severity,
-        "created_at": row.created_at,
-        "seen_at": row.seen_at,
-        "read_at": row.read_at,
-        "archived_at": row.archived_at,
-    }
-
-
 @transaction.atomic
 def forget_user(user: User) -> int:
     """Cancel this user's queued messages and blank all personal data in the others; return how many were blanked.
@@ -100,25 +73,11 @@ def forget_user(user: User) -> int:
     rows = Message.objects.filter(pk__in=pks)
     # Those handed over, too: a worker that dies now must not send a blank one later.
     rows.filter(state__in=Message.OPEN).update(
-        state=Message.State.CANCELLED,
-        reason="user_deleted",
-        due_at=None,
-        lease_token=None,
-        lease_owner="",
-        handed_at=None,
-        finished_at=timezone.now(),
+        **Message.CLOSED, state=Message.State.CANCELLED, reason="user_deleted", finished_at=timezone.now()
     )
     Attempt.objects.filter(message__in=pks).update(response="")
     InAppNotification.objects.filter(user=user).delete()
     Preference.objects.filter(user=user).delete()
     DeliveryEvent.objects.filter(Q(message__in=pks) | Q(recipient=user.email)).update(recipient="", detail="")
-    return rows.update(
-        user=None,
-        # It names the user, and two rows of one event may differ by nothing but the address.
-        event_key=None,
-        to_address="",
-        to_name="",
-        subject="",
-        context={},
-        last_error="",
-    )
+    # The event names the user, and two rows of one event may differ by nothing but the address.
+    return rows.update(user=None, event_key=None, to_address="", to_name="", subject="", context={}, last_error="")

@@ -25,7 +25,7 @@ from lib.text import is_storable, printable
 from notifications import engine, registry
 from notifications.models import Message, moment
 from notifications.providers.smtp import CONVERSATION
-from notifications.registry import EMAIL, Rate
+from notifications.registry import BY_STAFF, EMAIL, Rate
 from notifications.rendering import engines, render
 from notifications.rendering.engines import TEST
 from notifications.services import outbox, recipients
@@ -45,7 +45,7 @@ COUNTED = 10_000
 
 
 #: What staff may send of one type to one address: as much as an anonymous client can cause.
-RATES = tuple(Rate(count, timedelta(minutes=minutes)) for count, minutes in ((3, 1), (5, 10), (20, 24 * 60)))
+RATES = tuple(map(Rate.of, BY_STAFF))
 
 
 def require_reach(actor: Actor, *, address: str, user_id: UUID | None = None) -> None:

@@ -231,28 +231,24 @@ def _update(message: Message, report: Report) -> None:
     """Update the row. Each step is one conditional statement, so reports may come in any order."""
     row, kind = Message.objects.filter(pk=message.pk), report.kind
     ids = _spellings(*report.message_ids)
-    closed: dict[str, Any] = {"due_at": None, "lease_token": None, "lease_owner": "", "handed_at": None}
     if kind in _NEVER_LEFT:
         # Not one that arrived, nor an earlier hand-over of one that was handed over again since.
         ours = row.filter(provider_message_id__in={"", *ids}) if ids else row
         ours.filter(
             state__in=(State.SENT, State.UNKNOWN), delivery_state__in=_ORDER[: _ORDER.index(Delivery.DELIVERED)]
-        ).update(state=State.FAILED, reason=NOT_SENT, last_error=report.detail, finished_at=moment(), **closed)
+        ).update(state=State.FAILED, reason=NOT_SENT, last_error=report.detail, finished_at=moment(), **Message.CLOSED)
     if (reached := _DELIVERY.get(kind)) is not None:
         row.filter(delivery_state__in=_ORDER[: _ORDER.index(reached)]).update(delivery_state=reached)
     if report.message_ids:
         row.filter(provider_message_id="").update(provider_message_id=report.message_ids[0])
     if kind in _ACCEPTED:
         # It has arrived, whatever the answer was: no second copy.
-        row.filter(_in_doubt()).update(
-            state=State.SENT,
-            reason="reported",
-            sent_at=Coalesce("sent_at", moment()),
-            finished_at=moment(),
-            **closed,
-        )
+        sent = {"state": State.SENT, "sent_at": Coalesce("sent_at", moment()), **Message.CLOSED}
+        row.filter(_in_doubt()).update(**sent, reason="reported", finished_at=moment())
     elif kind == "bounced":
-        row.filter(state=State.UNKNOWN).update(state=State.FAILED, reason="refused", finished_at=moment(), **closed)
+        row.filter(state=State.UNKNOWN).update(
+            state=State.FAILED, reason="refused", finished_at=moment(), **Message.CLOSED
+        )
     if kind == "delivered":
         row.filter(state=State.FAILED, reason=NOT_SENT).update(
             state=State.SENT, reason="reported", delivery_state=reached, finished_at=moment()
