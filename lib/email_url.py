@@ -44,10 +44,7 @@ _APIS = {
         "MAILGUN_API_KEY",
         host="MAILGUN_SENDER_DOMAIN",
         options={
-            "region": (
-                "MAILGUN_API_URL",
-                {"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"},
-            )
+            "region": ("MAILGUN_API_URL", {"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"})
         },
         defaults={"region": "us"},
     ),
@@ -205,10 +202,7 @@ def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:
         client["region_name"] = region
     if user:
         client |= {"aws_access_key_id": user, "aws_secret_access_key": password}
-    return {
-        **_mailers(f"{_ANYMAIL}.amazon_ses.EmailBackend"),
-        "ANYMAIL": {"AMAZON_SES_CLIENT_PARAMS": client},
-    }
+    return {**_mailers(f"{_ANYMAIL}.amazon_ses.EmailBackend"), "ANYMAIL": {"AMAZON_SES_CLIENT_PARAMS": client}}
 
 
 def _mailers(backend: str, **options: Any) -> dict[str, Any]:

@@ -179,12 +179,16 @@ def declare(
     return _types[code]
 
 
+def find(code: str) -> NotificationType | None:
+    """The declared type; rows of types that are declared no more stay for a while."""
+    return _types.get(code)
+
+
 def get(code: str) -> NotificationType:
     """The declared type; UnknownType when there is none."""
-    try:
-        return _types[code]
-    except KeyError:
-        raise UnknownType(f"{code!r} is not a declared notification type.") from None
+    if (kind := find(code)) is None:
+        raise UnknownType(f"{code!r} is not a declared notification type.")
+    return kind
 
 
 def declared_types() -> tuple[NotificationType, ...]:

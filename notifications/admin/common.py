@@ -33,10 +33,8 @@ ProviderFilter = value_filter("provider", _("provider"), lambda: [(name, name) f
 
 def type_label(code: str) -> str:
     """The label of a type; the code of one that is declared no more."""
-    try:
-        return str(registry.get(code).label)
-    except registry.UnknownType:
-        return code
+    kind = registry.find(code)
+    return str(kind.label) if kind else code
 
 
 type_column = column(_("type"), lambda row: type_label(row.type))

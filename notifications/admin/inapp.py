@@ -82,10 +82,11 @@ class AnnounceForm(forms.Form):
 
     def _chosen(self, given: dict[str, Any]) -> list[Any]:
         typed = {normal_email(line) for line in given["people"].replace(",", "\n").splitlines() if line.strip()}
+        too_many = ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{ANNOUNCE_LIMIT:,}"})
         if not typed and not given["group"]:
             raise ValidationError(_("Name people, or choose a group."))
         if len(typed) > ANNOUNCE_LIMIT:
-            raise ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{ANNOUNCE_LIMIT:,}"})
+            raise too_many
         model = get_user_model()
         name = model.USERNAME_FIELD
         found = model._default_manager.filter(**{f"{name}__in": typed})
@@ -99,7 +100,7 @@ class AnnounceForm(forms.Form):
         if not chosen:
             raise ValidationError(_("Nobody of them is active."))
         if len(chosen) > ANNOUNCE_LIMIT:
-            raise ValidationError(_("At most %(limit)s people at a time.") % {"limit": f"{ANNOUNCE_LIMIT:,}"})
+            raise too_many
         return chosen
 
 

@@ -315,9 +315,7 @@ class Content:
 
 def content(message: Message) -> Content:
     """Rendered by today's templates. `derive` is not asked: a page of the admin holds no live code or link."""
-    try:
-        kind = registry.get(message.type)
-    except registry.UnknownType:
+    if (kind := registry.find(message.type)) is None:
         return Content(gettext("This version of the product does not know this type any more."))
     if not message.context and kind.context.model_fields:
         return Content(gettext("What it said was deleted when its time to be kept was over."))

@@ -33,11 +33,8 @@ DAYS = (30, 90, 365)
 def scopes() -> list[tuple[str, Any]]:
     """What may be kept from an address. A fixed category is stopped by `all` alone."""
     optional = [(category.code, category.label) for category in registry.categories() if not category.is_fixed]
-    return [
-        (Suppression.ALL, _("Everything, sign-in codes too")),
-        (Suppression.OPTIONAL, _("Everything optional")),
-        *optional,
-    ]
+    wide = [(Suppression.ALL, _("Everything, sign-in codes too")), (Suppression.OPTIONAL, _("Everything optional"))]
+    return [*wide, *optional]
 
 
 class SuppressForm(ReasonForm):
@@ -60,13 +57,8 @@ def put_on_list(
 ) -> bool:
     """Suppress an address; ask for the rank to act on its account, since its owner gets no warning any more."""
     require_reach(actor, address=address, user_id=user_id)
-    return recipients.suppress(
-        address,
-        scope=scope,
-        reason=Suppression.Reason.STAFF,
-        source=reason,
-        expires_at=timezone.now() + timedelta(days=days) if days else None,
-    )
+    ends = timezone.now() + timedelta(days=days) if days else None
+    return recipients.suppress(address, scope=scope, reason=Suppression.Reason.STAFF, source=reason, expires_at=ends)
 
 
 class AddSuppressionForm(SuppressForm):
@@ -137,8 +129,8 @@ class SuppressionAdmin(GrowingTableAdmin):
         form = AddSuppressionForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._add(request, form):
             return HttpResponseRedirect(self.page_url("changelist"))
-        title, button = _("Suppress an address"), _("Suppress")
-        return render_page(self, request, "admin/form_page.html", title=title, form=form, button=button)
+        words = {"title": _("Suppress an address"), "button": _("Suppress")}
+        return render_page(self, request, "admin/form_page.html", form=form, **words)
 
     def _add(self, request: HttpRequest, form: AddSuppressionForm) -> bool:
         given, actor = form.cleaned_data, Actor.of(request, "admin")

@@ -402,11 +402,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
     def _find(self, request: HttpRequest, code: str, language: str) -> LocalizedTemplate:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        try:
-            kind = registry.get(code)
-        except registry.UnknownType:
-            raise Http404 from None
-        if EMAIL not in kind.channels or language not in engines.languages():
+        kind = registry.find(code)
+        if kind is None or EMAIL not in kind.channels or language not in engines.languages():
             raise Http404
         return LocalizedTemplate(kind, language, overriding.active(kind, language))
 

@@ -198,8 +198,11 @@ class _Dialogue:
 
     def send(self, payload: Payload) -> str:
         sender, recipient = payload.envelope
+        options = [f"size={len(payload.data)}"] if self.link.has_extn("size") else []
+        if not payload.data.isascii() and self.link.has_extn("8bitmime"):
+            options.append("body=8bitmime")
         self._begin()
-        self._expect(self.link.mail(sender, self._options(payload.data)), 250)
+        self._expect(self.link.mail(sender, options), 250)
         self.stage = Stage.RCPT
         self._expect(self.link.rcpt(recipient), 250, 251)
         self.stage = Stage.DATA
@@ -218,12 +221,6 @@ class _Dialogue:
         if code not in codes:
             raise smtplib.SMTPResponseException(code, text)
         return _readable(text)
-
-    def _options(self, data: bytes) -> list[str]:
-        options = [f"size={len(data)}"] if self.link.has_extn("size") else []
-        if not data.isascii() and self.link.has_extn("8bitmime"):
-            options.append("body=8bitmime")
-        return options
 
 
 def describe(error: BaseException) -> tuple[str, str]:

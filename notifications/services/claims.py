@@ -168,12 +168,7 @@ def give_back(claims: Iterable[Claim]) -> None:
 
 
 def statement(
-    worker: str,
-    priority: int,
-    limit: int,
-    channels: Sequence[str],
-    token: uuid.UUID,
-    overdue: timedelta = timedelta(0),
+    worker: str, priority: int, limit: int, channels: Sequence[str], token: uuid.UUID, overdue: timedelta = timedelta(0)
 ) -> tuple[str, list[Any]]:
     """The SQL that claims messages of one priority on this database."""
     if connection.vendor == "postgresql":
@@ -268,11 +263,8 @@ def _retry(claim: Claim, result: Result) -> dict[str, Any]:
         return _final(State.FAILED, "attempts_used")
     # Attempts that do not count lengthen the wait all the same.
     tries = message.attempts if result.counts else message.tries.count() + 1
-    try:
-        backoff = registry.get(message.type).backoff
-    except registry.UnknownType:
-        backoff = "standard"
-    wait = wait_after(tries, backoff) if result.wait is None else result.wait
+    kind = registry.find(message.type)
+    wait = wait_after(tries, kind.backoff if kind else "standard") if result.wait is None else result.wait
     # Never past its end: there it is due once more, and expires.
     wait = max(min(wait, message.expires_at - claim.now()), timedelta(0))
     again = {"state": State.QUEUED, "due_at": moment(wait), "handed_at": None}

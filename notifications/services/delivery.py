@@ -186,10 +186,7 @@ class QueueWorker:
 
     def _refusal(self, message: Message, now: datetime) -> Result | None:
         """Why this message is not to be sent, by its row and its attempts."""
-        try:
-            kind = registry.get(message.type)
-        except registry.UnknownType:
-            kind = None
+        kind = registry.find(message.type)
         # Every outcome clears `handed_at`: set at a claim, it means that the worker died between sending and recording.
         is_in_doubt = message.handed_at or (message.attempts > 1 and self.provider.capabilities.remembers_for)
         if kind and is_in_doubt and not self._may_repeat(kind, message, now):

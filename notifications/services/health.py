@@ -66,10 +66,7 @@ def status() -> dict[str, Any]:
 
     def worker(row: Worker) -> dict[str, Any]:
         as_they_are = {name: getattr(row, name) for name in ("host", "pid", "engine", "version", "sent", "failed")}
-        return as_they_are | {
-            "started_at": row.started_at.isoformat(),
-            "beat_seconds": _seconds(now - row.beat_at),
-        }
+        return as_they_are | {"started_at": row.started_at.isoformat(), "beat_seconds": _seconds(now - row.beat_at)}
 
     return {
         "states": {state.value: found.get(state, 0) for state in Message.State},

@@ -159,7 +159,7 @@ def may_write(kind: NotificationType, user: User) -> bool:
 
 
 def require_author(kind: NotificationType, actor: Actor) -> None:
-    """SUPERUSERS_ONLY (403). Commands may."""
+    """Commands may. Raises: SUPERUSERS_ONLY (403)."""
     if actor.user is not None and not may_write(kind, actor.user):
         raise ProductError("SUPERUSERS_ONLY", "Only superusers write mails with a code or link.", status=403)
 
@@ -167,11 +167,8 @@ def require_author(kind: NotificationType, actor: Actor) -> None:
 def broken() -> Iterator[tuple[TemplateOverride, str]]:
     """The versions in use that are not sent, each with the reason; no reason repeats text of a mail."""
     for row in TemplateOverride.objects.filter(active=True).order_by("type", "language", "part"):
-        try:
-            kind = registry.get(row.type)
-        except registry.UnknownType:
-            continue
-        if found := trouble(kind, row.language, {row.part: Override(row.body, row.pk)}):
+        kind = registry.find(row.type)
+        if kind and (found := trouble(kind, row.language, {row.part: Override(row.body, row.pk)})):
             yield row, found[row.part]
 
 

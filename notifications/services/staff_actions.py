@@ -71,10 +71,9 @@ def require_rate(kind: registry.NotificationType, address: str) -> None:
 
 def kind_of(code: str) -> registry.NotificationType:
     """The declared type; ProductError `UNKNOWN_TYPE`."""
-    try:
-        return registry.get(code)
-    except registry.UnknownType:
-        raise _refused("UNKNOWN_TYPE", f"No type {printable(code)[:100]} is declared.") from None
+    if (kind := registry.find(code)) is None:
+        raise _refused("UNKNOWN_TYPE", f"No type {printable(code)[:100]} is declared.")
+    return kind
 
 
 def language_of(code: str | None) -> str | None:
@@ -157,24 +156,16 @@ def send_once(
 def retry(message: Message, *, actor: Actor) -> None:
     """Queue a failed, unknown or expired message again: the same row and Message-ID, all its attempts anew.
 
-    ADMINS_ONLY, SUPERUSERS_ONLY (403) for staff who may not act on its recipient.
-    ProductError 409 `MESSAGE_STATE` in another state, `MESSAGE_WITHDRAWN` when its code or link is dead.
+    Raises: ADMINS_ONLY, SUPERUSERS_ONLY (403) for staff who may not act on its recipient; MESSAGE_STATE (409) in
+    another state; MESSAGE_WITHDRAWN (409) when its code or link is dead.
     """
     require_reach(actor, address=message.to_address, user_id=message.user_id)
     kind = _alive(message)
-    waiting = Message.objects.filter(pk=message.pk, state__in=RETRIABLE).update(
-        state=State.QUEUED,
-        reason="",
-        attempts=0,
-        due_at=moment(),
-        expires_at=moment(kind.expires_in),
-        handed_at=None,
-        finished_at=None,
-        # What was reported of the earlier hand-over.
-        delivery_state="",
-        provider_message_id="",
-    )
-    if not waiting:
+    again = {"state": State.QUEUED, "reason": "", "attempts": 0, "handed_at": None, "finished_at": None}
+    # What was reported of the earlier hand-over.
+    again |= {"delivery_state": "", "provider_message_id": ""}
+    row = Message.objects.filter(pk=message.pk, state__in=RETRIABLE)
+    if not row.update(**again, due_at=moment(), expires_at=moment(kind.expires_in)):
         raise ProductError(STATE, "Only a failed, unknown or expired message can be tried again.", status=409)
     transaction.on_commit(partial(engine.committed, message.pk), robust=True)
 
@@ -192,8 +183,7 @@ def wrongly_failed() -> QuerySet[Message]:
 
 
 def cancel(message: Message, *, actor: Actor) -> None:
-    """Stop a message no mail server has been given yet. ProductError 409 `MESSAGE_STATE` when it is too late;
-    ADMINS_ONLY, SUPERUSERS_ONLY (403)."""
+    """Stop a message that no mail server was given. Raises: MESSAGE_STATE (409), ADMINS_ONLY, SUPERUSERS_ONLY (403)."""
     require_reach(actor, address=message.to_address, user_id=message.user_id)
     if not outbox.cancel_open(Q(pk=message.pk), reason="staff"):
         raise ProductError(STATE, "Only a message that waits can be cancelled.", status=409)
@@ -241,23 +231,22 @@ def _key_of_copy(message: Message) -> str | None:
 
 def _alive(message: Message) -> registry.NotificationType:
     """The type of the message. Raises: MESSAGE_WITHDRAWN (409) when its code, link or context is gone."""
+    if (kind := registry.find(message.type)) is None:
+        raise ProductError(WITHDRAWN, "This version of the product no longer sends this type.", status=409)
+    if not message.context and kind.context.model_fields:
+        raise ProductError(WITHDRAWN, "What this message said has been deleted since.", status=409)
     try:
-        kind = registry.get(message.type)
-        if not message.context and kind.context.model_fields:
-            raise ProductError(WITHDRAWN, "What this message said has been deleted since.", status=409)
         render.derived(message)
-    except registry.UnknownType:
-        raise ProductError(WITHDRAWN, "This version of the product no longer sends this type.", status=409) from None
     except registry.Withdrawn:
         text = "Its code or link is no longer valid: send a new one from the user's page."
-        raise ProductError(WITHDRAWN, text, status=409) from None
     except (ProductError, DatabaseError, InterfaceError):
         raise
     except Exception as error:
         # Only its kind: the message of an error of derive may hold the secret.
         text = f"Its code or link cannot be made ({type(error).__name__})."
-        raise ProductError(WITHDRAWN, text, status=409) from None
-    return kind
+    else:
+        return kind
+    raise ProductError(WITHDRAWN, text, status=409)
 
 
 def is_alive(message: Message) -> bool:
@@ -335,11 +324,8 @@ def stats() -> dict[str, Any]:
 
 def body(message: Message) -> render.Rendered | None:
     """The message as it was sent, codes and links masked; None when it can no longer be rendered."""
-    try:
-        kind = registry.get(message.type)
-    except registry.UnknownType:
-        return None
-    if not message.context and kind.context.model_fields:
+    kind = registry.find(message.type)
+    if kind is None or (not message.context and kind.context.model_fields):
         return None
     try:
         return render.masked(message)
@@ -353,10 +339,8 @@ def body(message: Message) -> render.Rendered | None:
 def preview(code: str, *, language: str | None = None) -> render.Rendered:
     """The type filled with its sample. Raises: UNKNOWN_TYPE (404), RENDER_ERROR (409)."""
     language = language_of(language) or settings.LANGUAGE_CODE
-    try:
-        kind = registry.get(code)
-    except registry.UnknownType:
-        raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404) from None
+    if (kind := registry.find(code)) is None:
+        raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404)
     try:
         if EMAIL in kind.channels:
             return render.render(kind, engines.sample(kind), language=language)

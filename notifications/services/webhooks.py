@@ -30,7 +30,7 @@ from notifications.services import preferences, recipients
 
 logger = logging.getLogger("switchboard.notifications")
 
-State, Delivery = Message.State, Message.DeliveryState
+State, Delivery, Reason = Message.State, Message.DeliveryState, Suppression.Reason
 
 NOT_SENT = "not_sent"
 
@@ -88,8 +88,11 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
         content = json.loads(body)
     except (ValueError, RecursionError):
         content = None
-    if provider == "ses" and not _is_of_sns(content, request):
-        raise SuspiciousOperation("a webhook call whose headers speak of another message of SNS")
+    if provider == "ses" and isinstance(content, dict) and "Type" in content:
+        # The headers name the same type and id as the body; a raw message has them there alone.
+        named = request.headers.get("x-amz-sns-message-type"), request.headers.get("x-amz-sns-message-id")
+        if (content["Type"], content.get("MessageId")) != named:
+            raise SuspiciousOperation("a webhook call whose headers speak of another message of SNS")
     if not isinstance(content, (dict, list)):
         logger.warning("webhook unreadable", extra={"provider": provider})
         raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.")
@@ -109,16 +112,10 @@ def store(provider: str, report: Report) -> bool:
         message = _message(report)
         try:
             with transaction.atomic():
-                DeliveryEvent.objects.create(
-                    provider=provider,
-                    event_id=_event_id(report),
-                    message=message,
-                    kind=report.kind,
-                    refusal=report.refusal or "",
-                    recipient=report.recipient,
-                    at=report.at or timezone.now(),
-                    detail=report.detail,
-                )
+                what = {"kind": report.kind, "refusal": report.refusal or "", "detail": report.detail}
+                when = {"recipient": report.recipient, "at": report.at or timezone.now()}
+                event_id = _event_id(report)
+                DeliveryEvent.objects.create(provider=provider, event_id=event_id, message=message, **what, **when)
         except IntegrityError:
             return False
         if message is not None:
@@ -168,14 +165,6 @@ def _store_slice(provider: str, part: Sequence[Report]) -> list[Exception]:
     return failures
 
 
-def _is_of_sns(content: Any, request: HttpRequest) -> bool:
-    """Whether the headers of a message of SNS name the same type and id as its body; a raw one has them there alone."""
-    if not (isinstance(content, dict) and "Type" in content):
-        return True
-    headers = request.headers.get("x-amz-sns-message-type"), request.headers.get("x-amz-sns-message-id")
-    return (content["Type"], content.get("MessageId")) == headers
-
-
 def _confirm(content: dict[str, Any]) -> None:
     """Accept the subscription of an SNS topic: its call has proved that it knows the secret.
 
@@ -208,15 +197,12 @@ def _event_id(report: Report) -> str:
 
 def _message(report: Report) -> Message | None:
     """By the uid that travelled with it, else by the provider's id, else by its Message-ID."""
-    rows = Message.objects.all()
+    rows = Message.objects.order_by("-pk")
     if report.uid and (found := rows.filter(uid=report.uid).first()):
         return found
     if not (spellings := _spellings(*report.message_ids)):
         return None
-    return (
-        rows.filter(provider_message_id__in=spellings).order_by("-pk").first()
-        or rows.filter(message_id__in=spellings).order_by("-pk").first()
-    )
+    return rows.filter(provider_message_id__in=spellings).first() or rows.filter(message_id__in=spellings).first()
 
 
 def _spellings(*ids: str) -> set[str]:
@@ -234,9 +220,9 @@ def _update(message: Message, report: Report) -> None:
     if kind in _NEVER_LEFT:
         # Not one that arrived, nor an earlier hand-over of one that was handed over again since.
         ours = row.filter(provider_message_id__in={"", *ids}) if ids else row
-        ours.filter(
-            state__in=(State.SENT, State.UNKNOWN), delivery_state__in=_ORDER[: _ORDER.index(Delivery.DELIVERED)]
-        ).update(state=State.FAILED, reason=NOT_SENT, last_error=report.detail, finished_at=moment(), **Message.CLOSED)
+        ours = ours.filter(state__in=(State.SENT, State.UNKNOWN), delivery_state__in=("", Delivery.DEFERRED))
+        failed = {"state": State.FAILED, "reason": NOT_SENT, "last_error": report.detail, **Message.CLOSED}
+        ours.update(**failed, finished_at=moment())
     if (reached := _DELIVERY.get(kind)) is not None:
         row.filter(delivery_state__in=_ORDER[: _ORDER.index(reached)]).update(delivery_state=reached)
     if report.message_ids:
@@ -274,17 +260,13 @@ def _suppress(provider: str, report: Report, message: Message | None) -> None:
         if address := report.recipient or ours:
             recipients.suppress_dead(address, source=source)
     elif report.refusal in {Refusal.COMPLAINED, Refusal.UNSUBSCRIBED} and (address := ours or report.recipient):
-        scope = message.category if message and not _is_required(message) else Suppression.OPTIONAL
-        if report.refusal == Refusal.COMPLAINED:
-            recipients.suppress(address, scope=scope, reason=Suppression.Reason.COMPLAINT, source=source)
-        elif scope == Suppression.OPTIONAL:
-            recipients.suppress(address, scope=scope, reason=Suppression.Reason.UNSUBSCRIBE, source=source)
-        else:
+        scope = Suppression.OPTIONAL
+        if message is not None:
+            kind = registry.find(message.type)
+            is_required = kind.required if kind else registry.category(message.category).is_fixed
+            scope = scope if is_required else message.category
+        reason = Reason.COMPLAINT if report.refusal == Refusal.COMPLAINED else Reason.UNSUBSCRIBE
+        if reason == Reason.UNSUBSCRIBE and scope != Suppression.OPTIONAL:
             preferences.unsubscribe(preferences.Link(address, scope), source=source)
-
-
-def _is_required(message: Message) -> bool:
-    try:
-        return registry.get(message.type).required
-    except registry.UnknownType:
-        return registry.category(message.category).is_fixed
+        else:
+            recipients.suppress(address, scope=scope, reason=reason, source=source)

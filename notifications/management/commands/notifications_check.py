@@ -230,11 +230,7 @@ def _sent(provider: Provider, address: str) -> Line:
         body=f"This mail was sent by `notifications_check`. {product} can send.\n",
         from_email=settings.DEFAULT_FROM_EMAIL,
         to=[ascii_form(address)],
-        headers={
-            "Message-ID": identity,
-            "Date": format_datetime(timezone.now()),
-            "Auto-Submitted": "auto-generated",
-        },
+        headers={"Message-ID": identity, "Date": format_datetime(timezone.now()), "Auto-Submitted": "auto-generated"},
     )
     try:
         payload = provider.pack(mail, uid=identity.strip("<>"), tag="notifications.check")

@@ -26,10 +26,8 @@ class Command(commands.Command):
         parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="made when it is not there")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            kind = registry.get(options["type"])
-        except registry.UnknownType as error:
-            raise CommandError(str(error.args[0])) from None
+        if (kind := registry.find(options["type"])) is None:
+            raise CommandError(f"{options['type']!r} is not a declared notification type.")
         if EMAIL not in kind.channels:
             raise CommandError(f"{kind.code} is not sent by mail.")
         files = _files(kind, options["lang"])
@@ -45,14 +43,9 @@ class Command(commands.Command):
 
 
 def _files(kind: registry.NotificationType, language: str) -> dict[str, bytes]:
-    message = Message(
-        type=kind.code,
-        category=kind.category,
-        language=language,
-        to_name="Ada Lovelace",
-        to_address="ada@example.org",
-        message_id=f"<sample@{sending_domain()}>",
-    )
+    recipient = {"to_name": "Ada Lovelace", "to_address": "ada@example.org"}
+    message = Message(type=kind.code, category=kind.category, language=language, **recipient)
+    message.message_id = f"<sample@{sending_domain()}>"
     try:
         body = render.render(kind, engines.sample(kind), language=language)
         mail = compose(message, body, date=timezone.now()).message()

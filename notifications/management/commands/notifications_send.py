@@ -11,7 +11,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from lib.actors import Actor
 from lib.commands import Command as BaseCommand
 from lib.text import printable, read_json
 from notifications.models import Message
@@ -43,17 +42,14 @@ class Command(BaseCommand):
         waits = sys.stdout.isatty() if options["wait"] is None else options["wait"]
         if waits and settings.NOTIFICATIONS_ENGINE == "off":
             raise CommandError("Mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
-        message = staff_actions.send(
-            options["type"],
-            to=options["to"],
-            context=options["context"],
-            event_key=options["event_key"],
-            actor=Actor.command("notifications_send"),
-        )
+        given = {name: options[name] for name in ("to", "context", "event_key")}
+        message = staff_actions.send(options["type"], **given, actor=self.actor)
         if waits:
             _deliver(message)
             if message.state != Message.State.SENT:
-                raise CommandError(_unsent(message))
+                details = " ".join(filter(None, (message.reason, message.last_code, printable(message.last_error))))
+                text = f"{message.uid} is not sent: {message.state}" + (f", {details}." if details else ".")
+                raise CommandError(text + (" It stays in the queue." if message.state in Message.OPEN else ""))
         self.stdout.write(f"{message.uid} {message.state}")
 
 
@@ -65,11 +61,3 @@ def _deliver(message: Message) -> None:
     while message.state == Message.State.SENDING and time.monotonic() < ends:
         time.sleep(0.1)
         message.refresh_from_db()
-
-
-def _unsent(message: Message) -> str:
-    details = " ".join(filter(None, (message.reason, message.last_code, printable(message.last_error))))
-    text = f"{message.uid} is not sent: {message.state}" + (f", {details}." if details else ".")
-    if message.state in Message.OPEN:
-        text += " It stays in the queue."
-    return text

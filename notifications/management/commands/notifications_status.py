@@ -17,13 +17,8 @@ class Command(commands.Command):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="one object on one line")
-        parser.add_argument(
-            "--max-age",
-            type=commands.whole_number_from(0, 999_999_999),
-            default=300,
-            metavar="SECONDS",
-            help="how long a message may have been due (default: %(default)s)",
-        )
+        seconds, text = commands.whole_number_from(0, 999_999_999), "how long a message may have been due"
+        parser.add_argument("--max-age", type=seconds, default=300, metavar="SECONDS", help=f"{text} (default: 300)")
 
     def handle(self, *args: Any, json: bool, max_age: int, **options: Any) -> None:
         status = health.status()

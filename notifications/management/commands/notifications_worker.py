@@ -26,18 +26,11 @@ class Command(commands.Command):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="deliver until nothing is due, then exit")
-        parser.add_argument(
-            "--threads",
-            type=commands.whole_number_from(1, 64),
-            default=max(1, settings.NOTIFICATIONS_THREADS),
-            help="how many messages at a time (default: %(default)s, NOTIFICATIONS_THREADS)",
-        )
-        parser.add_argument(
-            "--batch",
-            type=commands.whole_number_from(1, 1000),
-            default=settings.NOTIFICATIONS_BATCH,
-            help="how many a thread takes at a time (default: %(default)s, NOTIFICATIONS_BATCH)",
-        )
+        threads, batch = max(1, settings.NOTIFICATIONS_THREADS), settings.NOTIFICATIONS_BATCH
+        text = "how many messages at a time (default: %(default)s, NOTIFICATIONS_THREADS)"
+        parser.add_argument("--threads", type=commands.whole_number_from(1, 64), default=threads, help=text)
+        text = "how many a thread takes at a time (default: %(default)s, NOTIFICATIONS_BATCH)"
+        parser.add_argument("--batch", type=commands.whole_number_from(1, 1000), default=batch, help=text)
         parser.add_argument("--channel", choices=Message.Channel.values, help="only this one (default: all)")
 
     def handle(
