@@ -9,8 +9,9 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
 from django.utils import timezone
@@ -29,7 +30,13 @@ class _Parser(CommandParser):
 
 
 class Command(BaseCommand):
-    """Subclasses call verbs and print what came of them; a ProductError is printed and exits 1."""
+    """Subclasses call verbs and print what came of them; a ProductError is printed and exits 1.
+
+    Django's checks load every address and fill every mail, which takes longer than most commands: `serve`, the worker,
+    `migrate` and `check` run them.
+    """
+
+    requires_system_checks: tuple[str, ...] | Literal["__all__"] = (Tags.commands,)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         # BaseCommand names its parser class itself, so the usage error is set on what it made.

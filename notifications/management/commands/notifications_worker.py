@@ -22,6 +22,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Command(commands.Command):
+    requires_system_checks = "__all__"
     help = "Deliver queued messages until SIGTERM or SIGINT; any number of workers may run."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -61,6 +61,7 @@ def _end(*_: Any) -> None:
 
 
 class Command(BaseCommand):
+    requires_system_checks = "__all__"
     help = "Serve on HOST and PORT with WEB_CONCURRENCY processes."
 
     def add_arguments(self, parser: CommandParser) -> None:
