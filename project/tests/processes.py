@@ -210,7 +210,7 @@ def run_forked(url, *arguments, closed=()):
 class Server:
     """A running `manage.py serve`; `url` is where it answers, `database_url` where its rows are."""
 
-    def __init__(self, env, *, log, arguments=()):
+    def __init__(self, env, *, log, arguments=(), umask=-1):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -226,6 +226,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                umask=umask,
             )
 
     def is_up(self, path="/healthz"):

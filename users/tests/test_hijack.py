@@ -84,8 +84,14 @@ def interleaved(owner, stranger):
 
 
 # The owner registers (R), asks for a code (Q), types it (V); a stranger registers (r), asks (q), types a wrong one (v).
-@pytest.mark.parametrize("keeps", ["cookie", "header", "nothing"])
-@pytest.mark.parametrize("strangers", ["r", "q", "rr", "rq", "rqv", "rrr", "qrv", "rqrv"])
+# The orders of a sequence hold those of its beginnings. A cookie and a header are told apart in one place alone.
+@pytest.mark.parametrize(
+    ("strangers", "keeps"),
+    [
+        *itertools.product(["rrr", "qrv", "rqrv"], ["cookie", "nothing"]),
+        ("rrr", "header"),
+    ],
+)
 def test_whatever_strangers_do_the_readers_code_is_good_and_no_strangers_password(keeps, strangers):
     for number, steps in enumerate(interleaved("RQV", strangers)):
         email = f"ada{number}@example.org"
