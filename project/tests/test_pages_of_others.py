@@ -98,7 +98,9 @@ def read(client):
 
 def test_who_may_not_see_a_model_finds_it_on_no_page(scene, subtests):
     for first, second in itertools.permutations(MARKS, 2):
-        assert any(first in hidden and second not in hidden for hidden in HIDDEN), "the second's pages might show the first"
+        assert any(first in hidden and second not in hidden for hidden in HIDDEN), (
+            "the second's pages might show the first"
+        )
     pages_of_all = list(read(clerk(without=())))
 
     for hidden in HIDDEN:

@@ -213,7 +213,9 @@ def test_from_an_empty_database_to_a_clean_stop(tmp_path):
     logs = []
     with database(tmp_path) as url:
         for sent in (signal.SIGINT, signal.SIGTERM):
-            server = Server(environment(url), log=tmp_path / "log", arguments=("--migrate", "--first-admin"), umask=0o022)
+            server = Server(
+                environment(url), log=tmp_path / "log", arguments=("--migrate", "--first-admin"), umask=0o022
+            )
             try:
                 until(server.is_up)
                 written = [path for path in tmp_path.iterdir() if path != server.log]
