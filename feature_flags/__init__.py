@@ -1,5 +1,6 @@
 """Feature flags: `declare(...)` where a flag is used, `is_enabled(flag, request)` to ask."""
 
+from feature_flags.context import override_flags
 from feature_flags.declarations import Flag, declare, declared
 from feature_flags.decorators import FlagRequiredMixin, flag_required
 from feature_flags.evaluation import (
@@ -12,7 +13,6 @@ from feature_flags.evaluation import (
     value_string,
     variant,
 )
-from feature_flags.scope import override_flags
 
 __all__ = [
     "Flag",

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from django.conf import settings
 
 from feature_flags import declarations
-from feature_flags.context import flat
+from feature_flags.context import flat, scopes
 from feature_flags.declarations import Flag
 from feature_flags.engine.model import DISABLED, CompiledFlag, Result, Variant
 from feature_flags.runtime import store, usage
-from feature_flags.scope import scopes
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from feature_flags.scope import enter_request, leave_request
+from feature_flags.context import enter_request, leave_request
 from lib.middleware import HookMiddleware
 
 

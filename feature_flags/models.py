@@ -55,6 +55,20 @@ class DocumentField(models.TextField):  # type: ignore[type-arg]
         return self.get_prep_value(self.value_from_object(obj))
 
 
+class Kept(models.Model):
+    """What verbs write: who made and changed it, and when."""
+
+    #: The revision of the flag set that last changed this row: a reader takes only what is newer than it has.
+    changed_in = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=ACTOR_LABEL_LENGTH, blank=True, editable=False)
+    updated_by = models.CharField(max_length=ACTOR_LABEL_LENGTH, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
 class Tag(models.Model):
     name = models.CharField(_("name"), max_length=50, unique=True, validators=[validate_storable])
 
@@ -68,7 +82,7 @@ class Tag(models.Model):
         return self.name
 
 
-class Segment(models.Model):
+class Segment(Kept):
     """A named group of people, by constraints; rules of any number of flags refer to it."""
 
     name = models.CharField(
@@ -80,11 +94,6 @@ class Segment(models.Model):
     )
     description = models.TextField(_("description"), blank=True, validators=[validate_storable])
     constraints = models.JSONField(_("constraints"), default=list, blank=True)
-    changed_in = models.BigIntegerField(default=0, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(_("updated"), default=timezone.now, editable=False)
-    created_by = models.CharField(max_length=ACTOR_LABEL_LENGTH, blank=True, editable=False)
-    updated_by = models.CharField(max_length=ACTOR_LABEL_LENGTH, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("segment")
@@ -107,7 +116,7 @@ class FlagQuerySet(models.QuerySet["FeatureFlag"]):
         return {row["pk"]: flag_document.join(row) for row in rows}
 
 
-class FeatureFlag(models.Model):
+class FeatureFlag(Kept):
     """A flag: `document` is the whole of it (flag_document.Flag).
 
     Columns hold what lists filter and sort by, `definition` the other members of the document. `tags`, `segments` and
@@ -155,12 +164,6 @@ class FeatureFlag(models.Model):
     tags = models.ManyToManyField(Tag, verbose_name=_("tags"), blank=True, related_name="flags", editable=False)
     segments = models.ManyToManyField(Segment, related_name="flags", editable=False)
     parents = models.ManyToManyField("self", symmetrical=False, related_name="children", editable=False)
-    #: The revision of the flag set that last changed this flag: a reader takes only what is newer than it has.
-    changed_in = models.BigIntegerField(default=0, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(_("updated"), default=timezone.now, editable=False)
-    created_by = models.CharField(max_length=ACTOR_LABEL_LENGTH, blank=True, editable=False)
-    updated_by = models.CharField(max_length=ACTOR_LABEL_LENGTH, blank=True, editable=False)
 
     objects = FlagQuerySet.as_manager()
 
@@ -211,7 +214,7 @@ class FeatureFlag(models.Model):
 
 
 class AppendOnlyError(Exception):
-    """Somebody tried to change the past: a bug, not a refusal."""
+    """An attempt to change the past: a bug, not a refusal."""
 
     def __init__(self) -> None:
         super().__init__("The history of flags is only ever added to.")

@@ -105,7 +105,7 @@ class Share:
 
     total: int
     on: int
-    variants: tuple[tuple[str, int], ...]
+    variants: list[tuple[str, int]]
 
     @property
     def percent(self) -> float:
@@ -125,7 +125,7 @@ def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
     ]
     on = [result for result in results if result.enabled]
     variants = Counter(result.variant.name for result in on if result.variant.enabled)
-    return Share(SYNTHETIC, len(on), tuple(sorted(variants.items())))
+    return Share(SYNTHETIC, len(on), sorted(variants.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,9 @@ class Evaluation:
 
 def evaluations(user: Any) -> list[Evaluation]:
     """Every flag's result for a user, in codename order; nothing is counted as use."""
-    snapshot = store.current()
+    snapshot, context = store.current(), flat(user)
     if snapshot is None:
         return []
-    context = flat(user)
     compiled = [(entry.pk, entry.compiled) for entry in snapshot.ordered]
     return [Evaluation(pk, flag.name, flag.constant or flag.evaluate(context, snapshot.flags)) for pk, flag in compiled]
 
@@ -151,43 +150,30 @@ def may_see_users(request: HttpRequest) -> bool:
 
 
 def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
+    """The share of all ids; the explanation once a user or a context is given."""
     flag = model_admin.get_object(request, unquote(object_id))
     if flag is None:
         return model_admin._get_obj_does_not_exist_redirect(request, model_admin.opts, object_id)  # type: ignore[attr-defined, no-any-return]
     snapshot = store.current()
     compiled = snapshot.flags.get(flag.codename) if snapshot else None
-    form = WhoForm(request.GET) if request.GET else WhoForm()
+    form = WhoForm(request.GET or None)
     if not may_see_users(request):
         del form.fields["user"]
-    return render_page(
-        model_admin,
-        request,
-        "admin/feature_flags/featureflag/who.html",
-        title=f"Who gets {flag}, and why",
-        original=flag,
-        form=form,
-        known=compiled is not None,
-        **(_evaluate(request, form, compiled, snapshot) if compiled and snapshot else {}),
-    )
-
-
-def _evaluate(request: HttpRequest, form: WhoForm, compiled: CompiledFlag, snapshot: Snapshot) -> dict[str, Any]:
-    """The share of all ids; the explanation once a user or a context is given."""
-    if form.is_bound and not form.is_valid():
-        return {}
-    given = form.cleaned_data if form.is_bound else {}
-    user, typed = given.get("user"), given.get("context") or {}
-    context = {**(flat(user) if user else {}), **flat(typed)}
-    found: dict[str, Any] = {"share": share(compiled, context, snapshot)}
-    if user or typed:
-        found["explanation"] = explanation = explain(
-            compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names
-        )
-        if not may_see_segments(request):
-            found["explanation"] = replace(explanation, steps=_without_segments(explanation.steps))
-        found["context_lines"] = sorted(context.items())
-        found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
-    return found
+    found: dict[str, Any] = {}
+    if compiled and snapshot and (form.is_valid() or not form.is_bound):
+        given = form.cleaned_data if form.is_bound else {}
+        user, typed = given.get("user"), given.get("context") or {}
+        context = {**(flat(user) if user else {}), **flat(typed)}
+        found["share"] = share(compiled, context, snapshot)
+        if user or typed:
+            explanation = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
+            found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
+            if not may_see_segments(request):
+                explanation = replace(explanation, steps=_without_segments(explanation.steps))
+            found |= {"explanation": explanation, "context_lines": sorted(context.items())}
+    template, title = "admin/feature_flags/featureflag/who.html", f"Who gets {flag}, and why"
+    is_known = compiled is not None
+    return render_page(model_admin, request, template, title=title, original=flag, form=form, known=is_known, **found)
 
 
 def _without_segments(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -43,11 +43,21 @@ def create_token(
     Raises: FLAG_INVALID (400).
     """
     origins = [spelled(origin.strip()) for origin in allowed_origins]
-    if problems := list(_problems(name.strip(), kind, origins, expires_at)):
+    name = name.strip()
+    problems = []
+    if not name or len(name) > 100 or not is_storable(name):
+        problems.append(Problem(("name",), "A name has 1 to 100 characters."))
+    if kind not in FlagToken.Kind.values:
+        problems.append(Problem(("kind",), "Choose server or frontend."))
+    if bad := [origin for origin in origins if not is_origin(origin)]:
+        problems.append(Problem(("allowed_origins",), f"“{bad[0]}” is no origin like https://app.example.org."))
+    if expires_at is not None and expires_at <= timezone.now():
+        problems.append(Problem(("expires_at",), "This time is over."))
+    if problems:
         raise InvalidFlag(problems)
     secret = _PREFIXES[FlagToken.Kind(kind)] + secrets.token_urlsafe(32)
     token = FlagToken.objects.create(
-        name=name.strip(),
+        name=name,
         secret_hash=secret_hash(secret),
         prefix=secret[:8],
         kind=kind,
@@ -93,16 +103,3 @@ def _document(token: FlagToken) -> dict[str, Any]:
         "expires_at": token.expires_at.isoformat() if token.expires_at else None,
         "revoked_at": token.revoked_at.isoformat() if token.revoked_at else None,
     }
-
-
-def _problems(name: str, kind: str, origins: Sequence[str], expires_at: datetime | None) -> list[Problem]:
-    problems = []
-    if not name or len(name) > 100 or not is_storable(name):
-        problems.append(Problem(("name",), "A name has 1 to 100 characters."))
-    if kind not in FlagToken.Kind.values:
-        problems.append(Problem(("kind",), "Choose server or frontend."))
-    if bad := [origin for origin in origins if not is_origin(origin)]:
-        problems.append(Problem(("allowed_origins",), f"“{bad[0]}” is no origin like https://app.example.org."))
-    if expires_at is not None and expires_at <= timezone.now():
-        problems.append(Problem(("expires_at",), "This time is over."))
-    return problems

@@ -11,7 +11,7 @@ from django.test import RequestFactory
 from django.views.generic import View
 
 import feature_flags
-from feature_flags import scope
+from feature_flags import context as scope
 from feature_flags.runtime import usage
 from feature_flags.tests.factories import FeatureFlagFactory
 from users.tests.factories import UserFactory
