@@ -1,6 +1,7 @@
 """A code or link stands in what staff wrote as text of its own or as a whole link to us, and nowhere else."""
 
 import html
+from functools import cache
 
 import pytest
 from django.conf import settings
@@ -8,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from lib.actors import Actor
 from notifications import registry
+from notifications.admin.templates import LocalizedTemplate
 from notifications.models import Message, TemplateOverride
 from notifications.rendering import engines, render
 from notifications.services import delivery, overrides
@@ -91,14 +93,25 @@ def stored(part, body, code=RESET):
     return TemplateOverride.objects.create(type=code, language="en", part=part, body=body, version=1, active=True)
 
 
+@cache
+def form_of_files():
+    """What the form of the mail holds while every part is the file's."""
+    template = LocalizedTemplate(registry.get(RESET), "en", {})
+    return {part: template.body(part) for part in overrides.PARTS} | {"seen": template.seen}
+
+
+def test_the_list_names_what_is_not_sent(staff_client):
+    stored("html", LINK + HTML["image"])
+
+    assert ": broken" in staff_client.get("/admin/notifications/templateoverride/").content.decode()
+
+
 @pytest.mark.parametrize(("part", "name", "body"), CASES, ids=[f"{part}: {name}" for part, name, _ in CASES])
 def test_no_address_but_ours_gets_a_secret(staff_client, user, api, mailoutbox, part, name, body):
     """Neither by the form of the admin nor by a row that is there already."""
     page = f"/admin/notifications/templateoverride/of/{RESET}/en/"
-    form = staff_client.get(page).context["form"]
-    typed = {field: form.initial.get(field) or "" for field in form.fields}
 
-    answer = staff_client.post(page, {**typed, part: body, "note": "Nicer"})
+    answer = staff_client.post(page, {**form_of_files(), part: body, "note": "Nicer"})
 
     assert answer.status_code == 200
     assert answer.context["form"].errors[part]
@@ -112,8 +125,7 @@ def test_no_address_but_ours_gets_a_secret(staff_client, user, api, mailoutbox, 
     assert SECRET in mail.body
     assert TO not in html.unescape(whole).replace("%3A", ":")
     assert Message.objects.get(type=RESET).template_source.startswith("file:")
-    listed = staff_client.get("/admin/notifications/templateoverride/").content.decode()
-    assert ": broken" in listed
+    assert [row.part for row, _ in overrides.broken()] == [part]
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_hosts_that_start_together_migrate_one_after_the_other(tmp_path):
 
 @pytest.mark.database
 def test_from_an_empty_database_to_a_clean_stop(tmp_path):
-    """The first admin is printed once, other lines of the log are JSON, files are private, both signals end it cleanly."""
+    """The first admin is printed once, the log is JSON, files are private, and both signals end it cleanly."""
     logs = []
     with database(tmp_path) as url:
         for sent in (signal.SIGINT, signal.SIGTERM):
