@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.translation.trans_real import parse_accept_lang_header
 
 from lib.net import client_ip, network
+from lib.private import accepted_languages
 from lib.text import is_storable
 
 #: The cookie that a sign-in leaves (users/services/tokens.py).
@@ -30,7 +30,7 @@ _SYSTEMS = {
 
 def accepted_language(header: str) -> str:
     """The best of NOTIFICATIONS_LANGUAGES by `Accept-Language` (RFC 9110); empty when the header asks for none."""
-    for code, _quality in parse_accept_lang_header(header.lower()[:500]):
+    for code in accepted_languages(header):
         for known in (code, code.partition("-")[0]):
             if known in settings.NOTIFICATIONS_LANGUAGES:
                 return known

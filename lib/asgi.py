@@ -14,13 +14,11 @@ from math import inf
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
-from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections, connections
-from django.http import HttpRequest, StreamingHttpResponse
-from django.urls import ResolverMatch, set_script_prefix
-from django.utils.module_loading import import_string
+from django.http import StreamingHttpResponse
 
+from lib.private import StepHandler
 from lib.text import whole_number
 
 logger = logging.getLogger("switchboard.request")
@@ -92,51 +90,27 @@ class Lanes:
         wait([lane.submit(connections.close_all) for lane in self.lanes], timeout)
 
 
-class LaneHandler(ASGIHandler):
+class LaneHandler(StepHandler):
     """Serves requests on lanes through `middleware` (async-capable dotted paths, outermost first)."""
 
     def __init__(self, *, lanes: Lanes, middleware: Sequence[str]) -> None:
         self.lanes = lanes
-        self.middleware = middleware
-        self._routes: dict[str, ResolverMatch] = {}
-        super().__init__()
-
-    def load_middleware(self, is_async: bool = False) -> None:
-        hooks: list[Any] = []
-        self._view_middleware = self._template_response_middleware = self._exception_middleware = hooks
-        handler = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
-        for path in reversed(self.middleware):
-            handler = convert_exception_to_response(import_string(path)(handler))
-        self._middleware_chain = handler
-
-    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Remember paths without parameters, of which there are only so many: the resolver tries them one by one."""
-        match = self._routes.get(request.path_info)
-        if match is None:
-            match = super().resolve_request(request)
-            if not match.kwargs and not match.args:
-                self._routes[request.path_info] = match
-        request.resolver_match = match
-        return match
+        super().__init__(middleware)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.lanes.place():
-            await self.handle(scope, receive, send)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(receive)
-        if body is None:
-            return
-        with BytesIO(body) as file:
-            set_script_prefix(get_script_prefix(scope))
-            request, error = self.create_request(scope, file)
-            if request is None:
-                await self.send_response(error, send)  # type: ignore[arg-type]
+            body = await read_body(receive)
+            if body is None:
                 return
-            await self._serve(request, receive, send)
+            with BytesIO(body) as file:
+                request, error = self.read_request(scope, file)
+                if request is None:
+                    await self.send_response(error, send)  # type: ignore[arg-type]
+                    return
+                await self._answer_while_connected(request, receive, send)
 
-    async def _serve(self, request: ASGIRequest, receive: Receive, send: Send) -> None:
-        """Answer, or stop working on it when the client goes away first."""
+    async def _answer_while_connected(self, request: ASGIRequest, receive: Receive, send: Send) -> None:
+        """Stop working on the answer when the client goes away first."""
         answering = asyncio.current_task()
         has_left = False
 
@@ -149,22 +123,13 @@ class LaneHandler(ASGIHandler):
 
         watching = asyncio.ensure_future(watch())
         try:
-            await self._answer_and_send(request, send)
+            await self.answer(request, send)
         except asyncio.CancelledError:
             if not has_left:
                 raise
             answering.uncancel()  # type: ignore[union-attr]
         finally:
             watching.cancel()
-
-    async def _answer_and_send(self, request: ASGIRequest, send: Send) -> None:
-        response = await self.run_get_response(request)
-        try:
-            await self.send_response(response, send)
-        finally:
-            # Not response.close(): that would send request_finished, whose receivers belong to other threads.
-            for closer in response._resource_closers:  # type: ignore[attr-defined]
-                closer()
 
 
 class PiecesResponse(StreamingHttpResponse):

@@ -19,6 +19,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from lib.actors import Actor
 from lib.errors import ProductError
+from lib.private import is_from_shell
 from lib.text import is_storable, whole_number
 
 
@@ -54,7 +55,7 @@ class Command(BaseCommand):
         return self.actor.label
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        shell = _stdout() if getattr(self, "_called_from_command_line", False) else None
+        shell = _stdout() if is_from_shell(self) else None
         try:
             output = self._execute(*args, **options)
             if shell:
@@ -71,7 +72,7 @@ class Command(BaseCommand):
             sys.exit(1)
         except CommandError as error:
             # `called_from_command_line` is the shell; call_command() callers get the exception.
-            if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
+            if not is_from_shell(self) or options.get("traceback"):
                 raise
             self.stderr.write(str(error))
             sys.exit(error.returncode)

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from lib.logs import request_id
+from lib.private import loaded_user
 
 logger = logging.getLogger("switchboard.request")
 
@@ -126,7 +127,7 @@ class RequestMiddleware(HookMiddleware):
         secure(request, response)
         if not response.streaming and "Content-Length" not in headers and response.status_code != 304:
             headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
-        user = getattr(request, "auth", None) or getattr(request, "_cached_user", None)
+        user = getattr(request, "auth", None) or loaded_user(request)
         log_request(
             request.method or "",
             _loggable_path(request),

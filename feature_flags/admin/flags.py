@@ -27,6 +27,7 @@ from feature_flags.services.storage import segments_used
 from lib.actors import Actor
 from lib.admin.lists import chips, local_time, two_lines
 from lib.admin.verbs import Verb
+from lib.private import missing_object
 
 #: In the session: the switch that the next page offers to take back.
 UNDO = "feature_flags_undo"
@@ -222,7 +223,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
         if not self.has_view_or_change_permission(request, flag):
             raise PermissionDenied
         if flag is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+            return missing_object(self, request, object_id)
         return self.flag_page(request, flag)
 
     # --- Undo ---------------------------------------------------------------------------------------------------------

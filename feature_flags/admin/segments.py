@@ -18,6 +18,7 @@ from feature_flags.models import Segment
 from feature_flags.services import segments
 from lib.admin.lists import column
 from lib.admin.verbs import Verb, VerbAdmin
+from lib.private import missing_object
 
 
 class SegmentPage(DocumentPage):
@@ -83,6 +84,6 @@ class SegmentAdmin(VerbAdmin):
         if not is_allowed:
             raise PermissionDenied
         if object_id is not None and segment is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+            return missing_object(self, request, object_id)
         create, edit = segments.create_segment, segments.edit_segment
         return SegmentPage(self, request, segment, create=create, edit=edit).respond()

@@ -20,6 +20,7 @@ from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import RANDOM, CompiledFlag, Result
 from feature_flags.runtime import store
 from lib.admin.verbs import VerbAdmin, render_page
+from lib.private import missing_object
 from lib.text import is_storable
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
     """The share of all ids; the explanation once a user or a context is given."""
     flag = model_admin.get_object(request, unquote(object_id))
     if flag is None:
-        return model_admin._get_obj_does_not_exist_redirect(request, model_admin.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        return missing_object(model_admin, request, object_id)
     snapshot = store.current()
     compiled = snapshot.flags.get(flag.codename) if snapshot else None
     form = WhoForm(request.GET or None)

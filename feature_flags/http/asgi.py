@@ -13,7 +13,6 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from django.conf import settings
-from django.http.request import split_domain_port, validate_host
 
 from feature_flags.conf import conf
 from feature_flags.http import ofrep, streams, unleash
@@ -23,6 +22,7 @@ from feature_flags.runtime.snapshot import Snapshot
 from lib.asgi import read_bounded
 from lib.logs import request_id
 from lib.middleware import hsts, log_request, normal_request_id
+from lib.private import host_is_allowed
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.flags")
@@ -169,8 +169,7 @@ def _origin(host: bytes | None, scheme: str, allowed: tuple[str, ...]) -> str:
     if not allowed and settings.DEBUG:
         allowed = (".localhost", "127.0.0.1", "[::1]")
     text = (host or b"").decode("latin-1")
-    domain, _ = split_domain_port(text)
-    return f"{scheme}://{text}" if domain and validate_host(domain, list(allowed)) else ""
+    return f"{scheme}://{text}" if host_is_allowed(text, allowed) else ""
 
 
 def _respond(route: Route, request: Request, started: float) -> Response:

@@ -23,6 +23,7 @@ from django.utils.html import format_html, format_html_join
 
 from lib.actors import Actor
 from lib.errors import ProductError
+from lib.private import missing_object
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -244,7 +245,7 @@ class VerbAdmin(ModelAdmin):
             raise PermissionDenied
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+            return missing_object(self, request, object_id)
         if not self.has_verb_permission(request, verb, obj):
             raise PermissionDenied
         if self._needs_proof(request, verb):
