@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -13,81 +12,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from lib.mail_providers import PROVIDERS
+
 _DJANGO, _ANYMAIL = "django.core.mail.backends", "anymail.backends"
 _LOCAL = {"consolemail": "console", "filemail": "filebased", "memorymail": "locmem", "dummymail": "dummy"}
 _SMTP = ("smtp", "smtps", "smtp+ssl", "smtp+tls")
 
-#: A setting, and what it becomes by the value of an option: one of these, or whatever fits the pattern.
-_Option = tuple[str, dict[str, str] | re.Pattern[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Api:
-    """The URL of a provider of django-anymail, and the settings that its parts become."""
-
-    example: str
-    key: str
-    #: What stands after the key and a colon.
-    secret: str = ""
-    #: What stands after the @, and the text it is put into.
-    host: str = ""
-    host_as: str = "{}"
-    options: Mapping[str, _Option] = field(default_factory=dict)
-    #: Options that need not be given.
-    defaults: Mapping[str, str] = field(default_factory=dict)
-
-
-_APIS = {
-    "mailersend": _Api("mailersend://TOKEN@", "MAILERSEND_API_TOKEN"),
-    "mailgun": _Api(
-        "mailgun://KEY@mg.example.org?region=eu",
-        "MAILGUN_API_KEY",
-        host="MAILGUN_SENDER_DOMAIN",
-        options={
-            "region": ("MAILGUN_API_URL", {"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"})
-        },
-        defaults={"region": "us"},
-    ),
-    "mailjet": _Api("mailjet://KEY:SECRET@", "MAILJET_API_KEY", secret="MAILJET_SECRET_KEY"),
-    "mailtrap": _Api(
-        "mailtrap://TOKEN@?sandbox=1234567",
-        "MAILTRAP_API_TOKEN",
-        options={"sandbox": ("MAILTRAP_SANDBOX_ID", re.compile("[0-9]{1,20}"))},
-    ),
-    "mandrill": _Api("mandrill://KEY@", "MANDRILL_API_KEY"),
-    "postal": _Api("postal://KEY@postal.example.org", "POSTAL_API_KEY", host="POSTAL_API_URL", host_as="https://{}"),
-    "postmark": _Api("postmark://TOKEN@", "POSTMARK_SERVER_TOKEN"),
-    "resend": _Api("resend://KEY@", "RESEND_API_KEY"),
-    "brevo": _Api("brevo://KEY@", "BREVO_API_KEY"),
-    "scaleway": _Api(
-        "scaleway://KEY@?project=ID&region=fr-par",
-        "SCALEWAY_SECRET_KEY",
-        options={
-            "project": ("SCALEWAY_PROJECT_ID", re.compile("[0-9a-fA-F-]{1,64}")),
-            "region": ("SCALEWAY_REGION", re.compile("[a-z0-9-]{1,32}")),
-        },
-        defaults={"region": "fr-par"},
-    ),
-    "sendgrid": _Api("sendgrid://KEY@", "SENDGRID_API_KEY"),
-    "sparkpost": _Api(
-        "sparkpost://KEY@?region=eu&subaccount=12",
-        "SPARKPOST_API_KEY",
-        options={
-            "region": (
-                "SPARKPOST_API_URL",
-                {"us": "https://api.sparkpost.com/api/v1", "eu": "https://api.eu.sparkpost.com/api/v1"},
-            ),
-            "subaccount": ("SPARKPOST_SUBACCOUNT", re.compile("[0-9]{1,20}")),
-        },
-        defaults={"region": "us"},
-    ),
-    "unisender-go": _Api(
-        "unisender-go://KEY@go1.unisender.ru",
-        "UNISENDER_GO_API_KEY",
-        host="UNISENDER_GO_API_URL",
-        host_as="https://{}/ru/transactional/api/v1",
-    ),
-}
 #: Cannot be left out, unlike the others.
 _NEEDED = {"project"}
 
@@ -96,7 +26,7 @@ def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
     """`MAILERS` (Django 6.1) with a `default`, and `ANYMAIL` where django-anymail sends.
 
     `consolemail://`, `filemail:///abs/dir`, `memorymail://`, `dummymail://`; `smtp://`, `smtp+tls://user:pass@host:587`,
-    `smtp+ssl://…:465`, `smtps://` (TLS on port 465, else STARTTLS); with django-anymail those of _APIS, `ses://?region=…`
+    `smtp+ssl://…:465`, `smtps://` (TLS on port 465, else STARTTLS); with django-anymail those of PROVIDERS, `ses://?region=…`
     and `ses://ID:SECRET@?region=…`. Raises ImproperlyConfigured.
     """
     try:
@@ -110,11 +40,11 @@ def parse(url: str, *, timeout: int = 10) -> dict[str, Any]:
         return _local(parts)
     if scheme in _SMTP:
         return _smtp(parts, timeout)
-    if scheme in _APIS:
-        return _http(parts, timeout)
     if scheme == "ses":
         return _ses(parts, timeout)
-    known = ", ".join(f"{name}://" for name in [*_LOCAL, *_SMTP, *_APIS, "ses"])
+    if scheme in PROVIDERS:
+        return _http(parts, timeout)
+    known = ", ".join(f"{name}://" for name in [*_LOCAL, *_SMTP, *PROVIDERS])
     raise ImproperlyConfigured(f"EMAIL_URL starts with none of {known}.")
 
 
@@ -159,8 +89,9 @@ def _smtp(parts: SplitResult, timeout: int) -> dict[str, Any]:
 
 
 def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
-    api = _APIS[parts.scheme]
-    given = {**api.defaults, **_options(parts, *api.options)}
+    api = PROVIDERS[parts.scheme]
+    defaults = {option: default for option, (_, _, default) in api.options.items() if default}
+    given = {**defaults, **_options(parts, *api.options)}
     key, secret, host = _word(parts.username), _word(parts.password), parts.netloc.rpartition("@")[2].lower()
     given_parts = ((api.key, key), (api.secret, secret), (api.host, host))
     wrong = ImproperlyConfigured(f"EMAIL_URL must be like {api.example}.")
@@ -173,15 +104,14 @@ def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
     if api.host:
         anymail[api.host] = api.host_as.format(host)
     for option, value in given.items():
-        name, values = api.options[option]
+        name, values, _ = api.options[option]
         if isinstance(values, dict) and value in values:
             anymail[name] = values[value]
         elif isinstance(values, re.Pattern) and values.fullmatch(value):
             anymail[name] = value
         else:
             raise wrong
-    backend = parts.scheme.replace("-", "_")
-    return {**_mailers(f"{_ANYMAIL}.{backend}.EmailBackend"), "ANYMAIL": anymail}
+    return {**_mailers(f"{_ANYMAIL}.{api.backend or parts.scheme}.EmailBackend"), "ANYMAIL": anymail}
 
 
 def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:
@@ -192,9 +122,7 @@ def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:
         or bool(user) != bool(password)
         or (region is not None and not re.fullmatch(r"[a-z0-9-]+", region))
     ):
-        raise ImproperlyConfigured(
-            "EMAIL_URL must be like ses://?region=eu-west-1 or ses://ID:SECRET@?region=eu-west-1."
-        )
+        raise ImproperlyConfigured(f"EMAIL_URL must be like {PROVIDERS['ses'].example}.")
     # One try: the outbox repeats, and knows of it.
     config = {"connect_timeout": timeout, "read_timeout": timeout, "retries": {"total_max_attempts": 1}}
     client: dict[str, Any] = {"config": config}

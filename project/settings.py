@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from lib import email_url, webhook_signatures
+from lib import email_url, mail_providers
 from lib import env as read
 from lib.net import bracketed
 
@@ -271,7 +271,7 @@ globals().update(_mail | email_url.for_django(MAILERS))
 if EMAIL_URL:
     if NOTIFICATIONS_WEBHOOK_SECRET and MAILERS["default"]["BACKEND"].startswith("anymail."):
         _provider = EMAIL_URL.partition(":")[0].lower()
-        if _trouble := webhook_signatures.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET):
+        if _trouble := mail_providers.trouble(_provider, NOTIFICATIONS_WEBHOOK_SECRET):
             raise ImproperlyConfigured(_trouble)
 else:
     # No provider: accounts work, messages wait, the admin shows what to set.

@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 
 from lib import email_url
-from notifications.providers.anymail import ALIASES, ESPS, AnymailProvider
+from lib.mail_providers import PROVIDERS
+from notifications.providers.anymail import AnymailProvider
 from notifications.providers.base import LOCAL, LocalProvider, Provider
 from notifications.providers.smtp import SmtpProvider
 
@@ -20,8 +21,9 @@ def module() -> str:
 def configured() -> Provider:
     """A new one, for one thread."""
     package, _, name = module().rpartition(".")
-    if package == "anymail.backends" and name in ESPS:
-        return AnymailProvider(name)
+    for alias, row in PROVIDERS.items():
+        if package == "anymail.backends" and name == (row.backend or alias):
+            return AnymailProvider(alias)
     if package == "django.core.mail.backends" and name == "smtp":
         return SmtpProvider()
     return LocalProvider(LOCAL.get(name, name)[:32])
@@ -29,7 +31,7 @@ def configured() -> Provider:
 
 def aliases() -> list[str]:
     """What rows and metrics call them."""
-    return [SmtpProvider.alias, *sorted(ALIASES.get(name, name) for name in ESPS), *LOCAL.values()]
+    return [SmtpProvider.alias, *sorted(PROVIDERS), *LOCAL.values()]
 
 
 def is_real() -> bool:

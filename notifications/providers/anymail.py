@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import json
 import ssl
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 
+from lib.mail_providers import PROVIDERS
 from notifications.models import Attempt
-from notifications.providers.base import Capabilities, Payload, Provider, Result, retry_after
+from notifications.providers.base import Payload, Provider, Result, retry_after
 
 Outcome = Attempt.Outcome
-
-_TAGGED = Capabilities(metadata=True, tags=True, keeps_message_id=False, keeps_date=False)
-#: By the name of anymail's backend.
-ESPS = {
-    "amazon_ses": replace(_TAGGED, keeps_date=True),
-    "brevo": replace(_TAGGED, remembers_for=timedelta(minutes=15)),
-    "mailersend": replace(_TAGGED, metadata=False, custom_headers=False),  # only Enterprise accounts have both
-    "mailgun": replace(_TAGGED, keeps_message_id=True),
-    "mailjet": _TAGGED,
-    "mailtrap": _TAGGED,
-    "mandrill": _TAGGED,
-    "postal": replace(_TAGGED, metadata=False, tags=False),
-    "postmark": replace(_TAGGED, keeps_message_id=True),
-    "resend": replace(_TAGGED, remembers_for=timedelta(hours=24)),
-    "scaleway": _TAGGED,
-    "sendgrid": replace(_TAGGED, keeps_message_id=True),
-    "sparkpost": _TAGGED,
-    "unisender_go": _TAGGED,
-}
-ALIASES = {"amazon_ses": "ses", "unisender_go": "unisender-go"}
 
 # Names of exceptions of requests and botocore: nothing has left yet. (botocore need not be installed.)
 _NEVER_LEFT = {
@@ -74,10 +53,10 @@ class _Response(NamedTuple):
 
 
 class AnymailProvider(Provider):
-    def __init__(self, name: str) -> None:
+    def __init__(self, alias: str) -> None:
         super().__init__()
-        self.alias = ALIASES.get(name, name)
-        self.capabilities = ESPS[name]
+        self.alias = alias
+        self.capabilities = PROVIDERS[alias].takes
 
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
         """Ask for nothing that this provider does not take: anymail would refuse it, or the provider would."""

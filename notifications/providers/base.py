@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 
 from lib import email_url
+from lib.mail_providers import Capabilities
 from lib.text import clean_text, whole_number
 from notifications.models import Attempt, Refusal
 from notifications.registry import MASK, Backoff
@@ -61,19 +62,6 @@ class TransportDown(Answer):
 
     def __init__(self, code: str, text: str, *, needs_staff: bool = False) -> None:
         super().__init__(Result(Attempt.Outcome.TRANSPORT_DOWN, code, text, needs_staff=needs_staff))
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a provider takes: nothing else is sent to it. The defaults are those of a mail server."""
-
-    metadata: bool = False
-    tags: bool = False
-    custom_headers: bool = True
-    keeps_message_id: bool = True
-    keeps_date: bool = True
-    #: How long it knows a message again by its uid, so that a second hand-over is not a second copy.
-    remembers_for: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

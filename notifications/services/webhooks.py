@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
-from lib import webhook_signatures
+from lib import mail_providers
 from lib.db import batches
 from lib.errors import ProductError
 from notifications import metrics, providers, registry, reports
@@ -53,7 +53,8 @@ _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]{1,32}):\d{12}:[\w.-]{1,256}"
 def configured() -> str:
     """The provider whose reports can be read, as EMAIL_URL calls it; empty when there is none."""
     alias = providers.configured().alias
-    return alias if alias in webhook_signatures.PROVIDERS else ""
+    row = mail_providers.PROVIDERS.get(alias)
+    return alias if row and row.webhook else ""
 
 
 def receive(request: HttpRequest, provider: str) -> HttpResponse:
@@ -71,7 +72,7 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
         raise Http404
     # Read first, so that a body that is too large is refused as such.
     body = request.body
-    if webhook_signatures.is_ping(provider, request):
+    if mail_providers.is_ping(provider, request):
         metrics.REPORTS.add(provider, "ping")
         return HttpResponse()
     secret = settings.NOTIFICATIONS_WEBHOOK_SECRET
@@ -82,7 +83,7 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
     if provider == "ses" and "Authorization" not in request.headers:
         # SNS sends the user and password of the address only after a challenge.
         return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Switchboard"'})
-    if not webhook_signatures.is_genuine(provider, request, secret):
+    if not mail_providers.is_genuine(provider, request, secret):
         raise SuspiciousOperation(f"a webhook call that is not from {provider}")
     try:
         content = json.loads(body)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from lib import webhook_signatures
+from lib import mail_providers
 from lib.email_url import parse
 from notifications import metrics
 from notifications.models import DeliveryEvent
@@ -56,7 +56,7 @@ def test_mailersend_asks_before_its_secret_exists(settings, secret):
     settings.NOTIFICATIONS_WEBHOOK_SECRET = secret
     body = json.dumps(PING).encode()
 
-    answer = caller.post(body, **caller.proof(body, webhook_signatures.MAILERSEND_PING_SECRET))
+    answer = caller.post(body, **caller.proof(body, mail_providers.MAILERSEND_PING_SECRET))
 
     assert answer.status_code == 200
     assert metrics.REPORTS.values == {("mailersend", "ping"): 1}
@@ -70,7 +70,7 @@ def test_the_secret_that_everybody_knows_proves_nothing_else(settings, secret, s
 
     for report in reports:
         body = json.dumps(report).encode()
-        proof = caller.proof(body, webhook_signatures.MAILERSEND_PING_SECRET)
+        proof = caller.proof(body, mail_providers.MAILERSEND_PING_SECRET)
         assert caller.post(body, **proof).status_code == status, report
 
     assert caller.post(PING, signature="0" * 64).status_code == status
@@ -81,7 +81,7 @@ def test_only_mailersend_knows_that_secret(settings):
     caller = Postmark(settings)
     settings.NOTIFICATIONS_WEBHOOK_SECRET = ""
     body = json.dumps(PING).encode()
-    mac = hmac.new(webhook_signatures.MAILERSEND_PING_SECRET.encode(), body, hashlib.sha256).hexdigest()
+    mac = hmac.new(mail_providers.MAILERSEND_PING_SECRET.encode(), body, hashlib.sha256).hexdigest()
 
     assert caller.post(body, signature=mac).status_code == 404
 
@@ -261,7 +261,7 @@ def test_mailgun_signs_in_the_body(settings, signature):
     ],
 )
 def test_a_key_that_proves_nothing_is_found_out(settings, provider, secret, is_right):
-    assert (not webhook_signatures.trouble(provider, secret)) == is_right
+    assert (not mail_providers.trouble(provider, secret)) == is_right
     if not is_right:
         caller = PROVIDERS[provider](settings)
         settings.NOTIFICATIONS_WEBHOOK_SECRET = secret

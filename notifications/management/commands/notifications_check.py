@@ -40,7 +40,7 @@ def _address(value: str) -> str:
 class Command(commands.Command):
     help = "Look at the settings, the mail server and the records of the sending domain; exit 1 with findings."
     # The findings include what the checks say.
-    requires_system_checks: list[str] = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--send-to", type=_address, metavar="ADDRESS", help="send a mail there, too")
