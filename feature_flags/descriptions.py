@@ -69,17 +69,32 @@ def _lines(name: str, before: Any, after: Any) -> list[str]:
     if before in _EMPTY and after in (None, ""):
         # Beginnings and ends name every member; those that hold nothing are no news.
         return []
+    old, new = before or [], after or []
     try:
-        return _WORDERS[name](before or [], after or []) if name in _WORDERS else [_scalar(name, before, after)]
+        if name == "rules":
+            return _rules(old, new)
+        if name == "constraints":
+            gone = [f"constraint removed: {describe_constraint(part)}" for part in old if part not in new]
+            come = [f"constraint added: {describe_constraint(part)}" for part in new if part not in old]
+            return [*gone, *come] or ["constraints: another order or spelling"]
+        if name == "variants":
+            return _by_name("variant", "name", old, new, describe_variant) or ["variants: another order"]
+        if name == "prerequisites":
+            return _by_name("prerequisite", "parent", old, new, describe_prerequisite)
+        if name == "targets":
+            old, new = before or {}, after or {}
+            return [
+                line
+                for state in ("on", "off")
+                for line in _names_line(f"always {state}", old.get(state) or [], new.get(state) or [])
+            ]
+        if name in ("tags", "segments"):
+            return _names_line(name, old, new)
     except (AttributeError, KeyError, TypeError, ValueError):
-        # Rows of older versions, or written by hand, may hold another shape.
-        return [_scalar(name, before, after)]
-
-
-def _scalar(name: str, before: Any, after: Any) -> str:
+        pass  # Rows of older versions, or written by hand, may hold another shape.
     is_percent = name == "rollout_percent"
     shown = [f"{value} %" if is_percent and value is not None else _word(value) for value in (before, after)]
-    return f"{_NAMES.get(name, name.replace('_', ' '))}: {shown[0]} → {shown[1]}"
+    return [f"{_NAMES.get(name, name.replace('_', ' '))}: {shown[0]} → {shown[1]}"]
 
 
 def _rules(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
@@ -106,43 +121,16 @@ def _title(document: Document, number: int) -> str:
     return f"rule {number + 1} “{label}”" if (label := document.get("label")) else f"rule {number + 1}"
 
 
-def _constraints(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
-    lines = _come_and_gone("constraint", before, after, describe_constraint)
-    return lines or ["constraints: another order or spelling"]
+def _key(part: Any) -> str:
+    return json.dumps(part, sort_keys=True, ensure_ascii=False)
 
 
-def _variants(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
-    return _by_name("variant", "name", before, after, describe_variant) or ["variants: another order"]
-
-
-def _prerequisites(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
-    return _by_name("prerequisite", "parent", before, after, describe_prerequisite)
-
-
-def _targets(before: Any, after: Any) -> list[str]:
-    old, new = before or {}, after or {}
-    lines = [_names_line(f"always {state}", old.get(state) or [], new.get(state) or []) for state in ("on", "off")]
-    return [line for line in lines if line]
-
-
-def _names(name: str) -> Callable[[Any, Any], list[str]]:
-    return lambda before, after: [line for line in [_names_line(name, before, after)] if line]
-
-
-def _names_line(name: str, before: Sequence[str], after: Sequence[str]) -> str:
+def _names_line(name: str, before: Sequence[str], after: Sequence[str]) -> list[str]:
     """`tags: + new, − old`."""
     old, new = set(before), set(after)
     come, gone = [value for value in after if value not in old], [value for value in before if value not in new]
     signs = [f"{sign} {explain.enumeration(values)}" for sign, values in (("+", come), ("−", gone)) if values]
-    return f"{name}: {', '.join(signs)}" if signs else ""
-
-
-def _come_and_gone(
-    kind: str, before: Sequence[Document], after: Sequence[Document], text: Callable[[Document], str]
-) -> list[str]:
-    old, new = {_key(part) for part in before}, {_key(part) for part in after}
-    gone = [f"{kind} removed: {text(part)}" for part in before if _key(part) not in new]
-    return gone + [f"{kind} added: {text(part)}" for part in after if _key(part) not in old]
+    return [f"{name}: {', '.join(signs)}"] if signs else []
 
 
 def _by_name(
@@ -156,21 +144,6 @@ def _by_name(
         elif part != old[key]:
             lines += [f"{kind} {key}, {line}" for line in describe_changes(differences(old[key], part))]
     return lines
-
-
-_WORDERS: dict[str, Callable[[Any, Any], list[str]]] = {
-    "rules": _rules,
-    "constraints": _constraints,
-    "variants": _variants,
-    "prerequisites": _prerequisites,
-    "targets": _targets,
-    "tags": _names("tags"),
-    "segments": _names("segments"),
-}
-
-
-def _key(part: Any) -> str:
-    return json.dumps(part, sort_keys=True, ensure_ascii=False)
 
 
 def _word(value: Any) -> str:

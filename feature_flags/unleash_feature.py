@@ -18,6 +18,10 @@ TARGETS = "always on"
 PAYLOAD_TYPES = {"string": "string", "integer": "number", "float": "number", "object": "json"}
 
 
+#: A constraint that no engine can read.
+UNREADABLE = {"contextName": "", "operator": "UNREADABLE", "values": [], "inverted": False, "caseInsensitive": False}
+
+
 def definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
     """What the engine compiles. Rows of another shape, written past the verbs, break their own flag alone."""
     try:
@@ -28,67 +32,47 @@ def definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
         return replace(made, feature={**made.feature, "strategies": [_strategy("default", {}, [UNREADABLE])]})
 
 
-#: A constraint that no engine can read.
-UNREADABLE = {"contextName": "", "operator": "UNREADABLE", "values": [], "inverted": False, "caseInsensitive": False}
-
-
 def _definition(flag: Document, segment_ids: Mapping[str, int]) -> Definition:
-    off = bool(flag["rules"]) and not any(rule["is_enabled"] for rule in flag["rules"])
-    strategies, labels = _strategies(flag, segment_ids)
+    value_type, always, never = flag["value_type"], flag["targets"]["on"], flag["targets"]["off"]
+    strategies: list[Document] = []
+    labels: list[str] = []
+    if always:
+        strategies.append(_strategy("userWithId", {"userIds": ",".join(always)}))
+        labels.append(TARGETS)
+    shut_out = [wire_constraint({"field": "userId", "operator": "NOT_IN", "values": list(never)})] if never else []
+    if not flag["rules"]:
+        strategies.append(_rollout({**flag, "variants": []}, value_type, shut_out, []))
+        labels.append("everybody" if flag["rollout_percent"] == 100 else f"{flag['rollout_percent']} %")
+    for number, rule in enumerate(flag["rules"], start=1):
+        if rule["is_enabled"]:
+            constraints = [*shut_out, *map(wire_constraint, rule["constraints"])]
+            # A segment that is not there is id 0, which breaks the flag, as it must.
+            ids = [segment_ids.get(name, 0) for name in rule["segments"]]
+            strategies.append(_rollout(rule, value_type, constraints, ids))
+            labels.append(rule["label"] or f"rule {number}")
     feature = {
         "name": flag["codename"],
         "type": flag["kind"].replace("_", "-"),
         # All rules disabled: on for the targets alone. "No strategy" would mean everybody.
-        "enabled": flag["is_active"] and not (off and not strategies),
+        "enabled": flag["is_active"] and bool(strategies),
         "stale": False,
         "project": "default",
         "description": flag["description"] or "",
         "impressionData": flag["impression_data"],
         "strategies": strategies,
-        "variants": _variants(flag["variants"], flag["value_type"], flag["stickiness"]),
+        "variants": _variants(flag, value_type),
         "dependencies": [_dependency(prerequisite) for prerequisite in flag["prerequisites"]],
     }
-    return Definition(
-        feature=feature,
-        value_type=flag["value_type"],
-        off_value=flag["off_value"],
-        exposed=flag["exposed"],
-        labels=tuple(labels),
-    )
+    return Definition(feature, value_type, flag["off_value"], exposed=flag["exposed"], labels=tuple(labels))
 
 
-def _strategies(flag: Document, segment_ids: Mapping[str, int]) -> tuple[list[Document], list[str]]:
-    strategies: list[Document] = []
-    labels: list[str] = []
-    if flag["targets"]["on"]:
-        strategies.append(_strategy("userWithId", {"userIds": ",".join(flag["targets"]["on"])}))
-        labels.append(TARGETS)
-    never = _never(flag["targets"]["off"])
-    if not flag["rules"]:
-        strategies.append(_rollout(flag, flag["value_type"], never, [], []))
-        labels.append("everybody" if flag["rollout_percent"] == 100 else f"{flag['rollout_percent']} %")
-    for number, rule in enumerate(flag["rules"], start=1):
-        if rule["is_enabled"]:
-            constraints = [*never, *map(wire_constraint, rule["constraints"])]
-            # A segment that is not there is id 0, which breaks the flag, as it must.
-            ids = [segment_ids.get(name, 0) for name in rule["segments"]]
-            strategies.append(_rollout(rule, flag["value_type"], constraints, ids, rule["variants"]))
-            labels.append(rule["label"] or f"rule {number}")
-    return strategies, labels
-
-
-def _rollout(
-    part: Document, value_type: str, constraints: list[Document], segments: list[int], variants: Sequence[Document]
-) -> Document:
-    wire = _variants(variants, value_type, part["stickiness"])
-    if part["rollout_percent"] == 100 and not wire and part["stickiness"] == "default":
+def _rollout(part: Document, value_type: str, constraints: list[Document], segments: list[int]) -> Document:
+    variants = _variants(part, value_type)
+    if part["rollout_percent"] == 100 and not variants and part["stickiness"] == "default":
         return _strategy("default", {}, constraints, segments)
-    parameters = {
-        "rollout": str(part["rollout_percent"]),
-        "stickiness": part["stickiness"],
-        "groupId": part["group_id"],
-    }
-    return _strategy("flexibleRollout", parameters, constraints, segments, wire)
+    rollout, stickiness, group = str(part["rollout_percent"]), part["stickiness"], part["group_id"]
+    parameters = {"rollout": rollout, "stickiness": stickiness, "groupId": group}
+    return _strategy("flexibleRollout", parameters, constraints, segments, variants)
 
 
 def _strategy(
@@ -98,32 +82,21 @@ def _strategy(
     segments: Sequence[int] = (),
     variants: Sequence[Document] = (),
 ) -> Document:
-    return {
-        "name": name,
-        "parameters": parameters,
-        "constraints": list(constraints),
-        "segments": list(segments),
-        "variants": list(variants),
-    }
+    lists = {"constraints": list(constraints), "segments": list(segments), "variants": list(variants)}
+    return {"name": name, "parameters": parameters, **lists}
 
 
-def _never(identifiers: Sequence[str]) -> list[Document]:
-    if not identifiers:
-        return []
-    return [wire_constraint({"field": "userId", "operator": "NOT_IN", "values": list(identifiers)})]
-
-
-def _variants(variants: Sequence[Document], value_type: str, stickiness: str) -> list[Document]:
-    return [_variant(variant, value_type, stickiness) for variant in variants]
-
-
-def _variant(variant: Document, value_type: str, stickiness: str) -> Document:
-    wire: Document = {"name": variant["name"], "weight": variant["weight"], "stickiness": stickiness}
-    if variant.get("written_as"):
-        wire["payload"] = dict(variant["written_as"])
-    elif value_type != "boolean" and variant["payload"] is not None:
-        wire["payload"] = wire_payload(variant["payload"], value_type)
-    return wire
+def _variants(part: Document, value_type: str) -> list[Document]:
+    """Those of a flag or a rule."""
+    found = []
+    for variant in part["variants"]:
+        wire = {"name": variant["name"], "weight": variant["weight"], "stickiness": part["stickiness"]}
+        if variant.get("written_as"):
+            wire["payload"] = dict(variant["written_as"])
+        elif value_type != "boolean" and variant["payload"] is not None:
+            wire["payload"] = wire_payload(variant["payload"], value_type)
+        found.append(wire)
+    return found
 
 
 def _dependency(prerequisite: Document) -> Document:
