@@ -17,14 +17,13 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from feature_flags import declarations, flag_document, inspection
-from feature_flags.admin.pages import DocumentPage, because, reason_field, who
+from feature_flags.admin.pages import DocumentAdmin, DocumentPage, because, reason_field, who
 from feature_flags.admin.parts import FLAG, NEW_FLAG
 from feature_flags.admin.rows import Node
 from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule, FlagUsage
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
-from lib.admin.verbs import VerbAdmin
 from lib.errors import ProductError
 
 #: More than this at once is worth a second look.
@@ -141,7 +140,7 @@ class ScheduleForm(forms.Form):
         return at
 
 
-class FlagPageAdmin(VerbAdmin):
+class FlagPageAdmin(DocumentAdmin):
     """The page; `<flag>/schedule/` plans, `<flag>/schedule/<entry>/cancel/` cancels."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -155,18 +154,18 @@ class FlagPageAdmin(VerbAdmin):
     def undo(self, request: HttpRequest) -> dict[str, Any] | None:
         """The switch that the page offers to take back; to be overridden."""
 
-    def flag_page(
-        self, request: HttpRequest, flag: FeatureFlag | None, *, refused: ScheduleForm | None = None
+    def page(
+        self, request: HttpRequest, obj: FeatureFlag | None, *, refused: ScheduleForm | None = None
     ) -> HttpResponse:
         """`refused`: a plan that cannot be, to be shown again."""
-        page = FlagPage(self, request, flag, create=editing.create, edit=editing.edit)
-        if flag is None:
+        page = FlagPage(self, request, obj, create=editing.create, edit=editing.edit)
+        if obj is None:
             return page.respond()
         may_plan_any = any(may_plan(request, action) for action in FlagSchedule.Action.values)
         page.extra |= {
             "undo": self.undo(request),
-            "schedule_form": refused or (ScheduleForm() if may_plan_any and not flag.is_archived else None),
-            "may_restore": self.has_change_permission(request, flag),
+            "schedule_form": refused or (ScheduleForm() if may_plan_any and not obj.is_archived else None),
+            "may_restore": self.has_change_permission(request, obj),
         }
         return page.redraw() if refused else page.respond()
 
@@ -177,7 +176,7 @@ class FlagPageAdmin(VerbAdmin):
         if not may_plan(request, request.POST.get("schedule-action", "")):
             raise PermissionDenied
         if not form.is_valid():
-            return self.flag_page(request, flag, refused=form)
+            return self.page(request, flag, refused=form)
         given = dict(form.cleaned_data)
         reason = given.pop("reason")
         try:
@@ -188,7 +187,7 @@ class FlagPageAdmin(VerbAdmin):
             problem = error.problems[0] if isinstance(error, InvalidFlag) else None
             field = str(problem.place[0]) if problem else "reason" if error.code == "REASON_REQUIRED" else ""
             form.add_error(field if field in form.fields else None, problem.message if problem else error.message)
-            return self.flag_page(request, flag, refused=form)
+            return self.page(request, flag, refused=form)
         self.message_user(request, f"“{flag}”: {entry}, planned.", messages.SUCCESS)
         return HttpResponseRedirect(self.page_url("change", quote(flag.pk)))
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -27,7 +26,6 @@ from feature_flags.services.storage import segments_used
 from lib.actors import Actor
 from lib.admin.lists import chips, local_time, two_lines
 from lib.admin.verbs import Verb
-from lib.private import missing_object
 
 #: In the session: the switch that the next page offers to take back.
 UNDO = "feature_flags_undo"
@@ -101,10 +99,6 @@ class FeatureFlagAdmin(FlagPageAdmin):
     show_facets = admin.ShowFacets.NEVER  # each count would read the table once more
     ordering = ("codename",)
     empty_value_display = ""
-
-    def has_delete_permission(self, request: HttpRequest, obj: FeatureFlag | None = None) -> bool:
-        # Django's own deletion asks no verb; the button does.
-        return False
 
     # --- The list -----------------------------------------------------------------------------------------------------
 
@@ -207,24 +201,6 @@ class FeatureFlagAdmin(FlagPageAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return who_view(self, request, object_id)
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if object_id is None:
-            if not self.has_add_permission(request):
-                raise PermissionDenied
-            return self.flag_page(request, None)
-        flag = self.get_object(request, unquote(object_id))
-        if not self.has_view_or_change_permission(request, flag):
-            raise PermissionDenied
-        if flag is None:
-            return missing_object(self, request, object_id)
-        return self.flag_page(request, flag)
 
     # --- Undo ---------------------------------------------------------------------------------------------------------
 

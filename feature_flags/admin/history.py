@@ -18,7 +18,6 @@ from django.utils.translation import gettext_lazy as _
 
 from feature_flags import descriptions, flag_document
 from feature_flags.admin.pages import because, who
-from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
 from lib.admin.lists import ReadOnlyAdmin, column, local_time, two_lines
@@ -39,14 +38,12 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     fields = ("at", "subject", "codename", "action", "who_shown", "door", "reason", "changes_shown", "whole", "back")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
-        found: QuerySet[FlagRevision] = super().get_queryset(request).select_related("actor", "flag")
+        revisions: QuerySet[FlagRevision] = super().get_queryset(request).select_related("actor", "flag")
         # What a flag, segment or token was is shown to whoever may see what it is; the others learn that it changed.
-        shown = [
-            subject
-            for subject, model in _MODELS.items()
-            if admin.site.get_model_admin(model).has_view_permission(request)
-        ]
-        return found.annotate(is_shown=Q(subject__in=shown))
+        models = {"flag": FeatureFlag, "segment": Segment, "token": FlagToken}
+        admins = {subject: self.admin_site.get_model_admin(model) for subject, model in models.items()}
+        shown = [subject for subject, found in admins.items() if found.has_view_permission(request)]
+        return revisions.annotate(is_shown=Q(subject__in=shown))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
@@ -94,8 +91,17 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         if revision is None or not revision.snapshot or revision.subject != FlagRevision.Subject.FLAG:
             raise Http404
         now = revision.flag.document if revision.flag else None
-        changed = _differences(now, revision.snapshot)
-        if not request.user.has_perms(_needed(now, changed)):
+        # What would change: the name stays, and a plan is no part of a flag.
+        wanted = {name: value for name, value in revision.snapshot.items() if name in flag_document.Flag.model_fields}
+        if now:
+            wanted = {**now, **wanted, "codename": now["codename"]}
+        changed = flag_document.diff(now or dict.fromkeys(wanted), wanted)
+        # A restore does what other buttons do, so it asks for their permissions, too.
+        needed = ["view", "change" if now else "add"]
+        needed += [
+            verb for verb, of in (("switch", "is_active"), ("archive", "is_archived")) if any(changed.get(of, ()))
+        ]
+        if not request.user.has_perms([f"feature_flags.{verb}_featureflag" for verb in needed]):
             raise PermissionDenied
         form = ReasonForm(request.POST if request.method == "POST" else None)
         form.fields["reason"].required = bool(now and now["is_protected"] and "is_active" in changed)
@@ -123,34 +129,9 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         return redirect("admin:feature_flags_featureflag_changelist")
 
 
-_MODELS = {
-    FlagRevision.Subject.FLAG: FeatureFlag,
-    FlagRevision.Subject.SEGMENT: Segment,
-    FlagRevision.Subject.TOKEN: FlagToken,
-}
-
-
 def _lines(revision: FlagRevision) -> list[str]:
     return revision.changes if revision.is_shown else []  # type: ignore[attr-defined]
 
 
 def _divisions(lines: list[str]) -> str:
     return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
-
-
-def _differences(now: Document | None, then: Document) -> dict[str, list[Any]]:
-    """What a restore would change: the name stays, and a plan is no part of a flag."""
-    wanted = {name: value for name, value in then.items() if name in flag_document.Flag.model_fields}
-    if now is None:
-        return flag_document.diff(dict.fromkeys(wanted), wanted)
-    return flag_document.diff(now, {**now, **wanted, "codename": now["codename"]})
-
-
-def _needed(now: Document | None, changed: dict[str, list[Any]]) -> list[str]:
-    """A restore does what other buttons do, so it asks for their permissions, too."""
-    needed = ["view_featureflag", "change_featureflag" if now else "add_featureflag"]
-    if "is_active" in changed and any(changed["is_active"]):
-        needed.append("switch_featureflag")
-    if "is_archived" in changed and any(changed["is_archived"]):
-        needed.append("archive_featureflag")
-    return [f"feature_flags.{name}" for name in needed]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
@@ -23,6 +24,7 @@ from feature_flags.models import FlagRevision, Segment
 from lib.actors import Actor
 from lib.admin.verbs import VerbAdmin, render_page
 from lib.errors import ProductError
+from lib.private import missing_object
 from lib.text import whole_number
 
 HISTORY_SHOWN = 50
@@ -253,6 +255,27 @@ class DocumentPage:
         filters = self.admin.get_preserved_filters(self.request)
         url = self.admin.page_url(name, *args)
         return add_preserved_filters({"preserved_filters": filters, "opts": self.admin.opts}, url)
+
+
+class DocumentAdmin(VerbAdmin):
+    """Objects whose page is a DocumentPage."""
+
+    def page(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        raise NotImplementedError
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Django's own deletion asks no verb; the button does.
+        return False
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        obj = None if object_id is None else self.get_object(request, unquote(object_id))
+        if not (self.has_add_permission(request) if object_id is None else self.has_view_permission(request, obj)):
+            raise PermissionDenied
+        if object_id is not None and obj is None:
+            return missing_object(self, request, object_id)
+        return self.page(request, obj)
 
 
 class _AtRisk(Exception):

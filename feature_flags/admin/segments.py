@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.pages import DocumentPage
+from feature_flags.admin.pages import DocumentAdmin, DocumentPage
 from feature_flags.admin.parts import NEW_SEGMENT, SEGMENT
 from feature_flags.admin.rows import Node
 from feature_flags.models import Segment
 from feature_flags.services import segments
 from lib.admin.lists import column
-from lib.admin.verbs import Verb, VerbAdmin
-from lib.private import missing_object
+from lib.admin.verbs import Verb
 
 
 class SegmentPage(DocumentPage):
@@ -31,7 +28,7 @@ class SegmentPage(DocumentPage):
 
 
 @admin.register(Segment)
-class SegmentAdmin(VerbAdmin):
+class SegmentAdmin(DocumentAdmin):
     list_display = ("name", "description_shown", "constraint_count", "used_by", "updated_at")
     search_fields = ("name", "description")
     search_help_text = _("A part of the name or of the description.")
@@ -68,22 +65,6 @@ class SegmentAdmin(VerbAdmin):
         count = segment.used_by_count  # type: ignore[attr-defined]
         return f"{count} {'flag' if count == 1 else 'flags'}" if count else "–"
 
-    def has_delete_permission(self, request: HttpRequest, obj: Segment | None = None) -> bool:
-        # Django's own deletion asks no verb; the button does.
-        return False
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        segment = None if object_id is None else self.get_object(request, unquote(object_id))
-        is_allowed = self.has_add_permission(request) if object_id is None else self.has_view_permission(request)
-        if not is_allowed:
-            raise PermissionDenied
-        if object_id is not None and segment is None:
-            return missing_object(self, request, object_id)
+    def page(self, request: HttpRequest, obj: Segment | None) -> HttpResponse:
         create, edit = segments.create_segment, segments.edit_segment
-        return SegmentPage(self, request, segment, create=create, edit=edit).respond()
+        return SegmentPage(self, request, obj, create=create, edit=edit).respond()

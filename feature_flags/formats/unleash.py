@@ -24,11 +24,7 @@ from feature_flags.unleash_feature import definition, wire_constraint
 
 _KINDS = {"release", "experiment", "operational", "kill-switch", "permission"}
 #: The field that the older strategies place people by.
-_GRADUAL = {
-    "gradualRolloutUserId": "userId",
-    "gradualRolloutSessionId": "sessionId",
-    "gradualRolloutRandom": "random",
-}
+_GRADUAL = {"gradualRolloutUserId": "userId", "gradualRolloutSessionId": "sessionId", "gradualRolloutRandom": "random"}
 _LISTS = {"userWithId": ("userIds", "userId", "IN"), "remoteAddress": ("IPs", "remoteAddress", "IN_CIDR")}
 
 

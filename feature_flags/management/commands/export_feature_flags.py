@@ -18,20 +18,15 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=("switchboard", "unleash"), default="switchboard")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        text = _unleash() if options["format"] == "unleash" else _switchboard()
+        if options["format"] == "unleash":
+            # Not the store's: that would start a watcher, and serve what it knows when the database is away.
+            text = unleash.dump(snapshot.build(None, timezone.now()).features.body)
+        else:
+            with snapshot.one_view():
+                documents = FeatureFlag.objects.documents().values()
+                segments = [segment.document for segment in Segment.objects.all()]
+            text = switchboard.dump(documents, segments)
         if isinstance(sys.stdout, TextIOWrapper):
             # A file of ours is UTF-8, whatever the terminal speaks, and the same bytes everywhere.
             sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         self.stdout.write(text, ending="")
-
-
-def _switchboard() -> str:
-    with snapshot.one_view():
-        documents = FeatureFlag.objects.documents()
-        segments = [segment.document for segment in Segment.objects.all()]
-    return switchboard.dump(documents.values(), segments)
-
-
-def _unleash() -> str:
-    # Not the store's: that would start a watcher, and serve what it knows when the database is away.
-    return unleash.dump(snapshot.build(None, timezone.now()).features.body)

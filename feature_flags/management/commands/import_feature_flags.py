@@ -1,7 +1,7 @@
 import gc
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -28,7 +28,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="- reads from stdin")
-        parser.add_argument("--format", choices=sorted(_FORMATS), required=True)
+        parser.add_argument("--format", choices=("switchboard", "unleash", "waffle"), required=True)
         parser.add_argument("--strict", action="store_true", help="take nothing unless all of it can be taken")
         parser.add_argument("--dry-run", action="store_true", help="print the difference and write nothing")
         parser.add_argument("--prune", action="store_true", help="archive the flags that the file lacks")
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         gc.disable()
         try:
             notes: list[str] = []
-            contents = _FORMATS[options["format"]](_read(options["file"]), notes.append)
+            contents = _contents(options["format"], _read(options["file"]), notes.append)
             report = importing.import_flags(
                 *contents,
                 strict=options["strict"],
@@ -95,18 +95,11 @@ def _read(name: str) -> str:
         raise CommandError(f"The file is not UTF-8 (byte {error.start + 1}).") from error
 
 
-def _switchboard(text: str, warn: Warn) -> Contents:
-    return switchboard.load(text)
-
-
-def _unleash(text: str, warn: Warn) -> Contents:
+def _contents(name: str, text: str, warn: Warn) -> Contents:
+    if name == "switchboard":
+        return switchboard.load(text)
+    if name == "waffle":
+        return waffle.load(text, warn)
     with snapshot.one_view():
         known = {document["codename"]: document for document in FeatureFlag.objects.documents().values()}
     return unleash.load(text, known, warn)
-
-
-_FORMATS: dict[str, Callable[[str, Warn], Contents]] = {
-    "switchboard": _switchboard,
-    "unleash": _unleash,
-    "waffle": waffle.load,
-}

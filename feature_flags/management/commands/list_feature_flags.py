@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
         else:
-            self.stdout.write("\n".join(_table([_HEAD, *map(_cells, rows)])) if rows else "No flags.")
+            self.stdout.write(_table([_HEAD, *map(_cells, rows)]) if rows else "No flags.")
 
 
 def _described(flag: FeatureFlag, life: inspection.Life) -> dict[str, Any]:
@@ -62,9 +62,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = [[printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
