@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from feature_flags.conf import conf
+from feature_flags.context import conf
 from feature_flags.http import ofrep, streams, unleash
 from feature_flags.http.wire import METRICS_LIMIT, Refused, Request, Response, Route, normal_path, preflight
 from feature_flags.runtime import store

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import mmh3
 
-from feature_flags.conf import conf
+from feature_flags.context import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import cache_of
 from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate, token_cors

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import mmh3
 
-from feature_flags.conf import conf
+from feature_flags.context import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import ResponseCache, cache_of
 from feature_flags.http.wire import (

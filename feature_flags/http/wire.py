@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from feature_flags.conf import conf
-from feature_flags.context import flat
+from feature_flags.context import conf, flat
 from feature_flags.engine.model import RANDOM, new_random_value
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot, Token

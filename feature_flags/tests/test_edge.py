@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 from django.core.asgi import get_asgi_application
 
-from feature_flags.conf import conf
+from feature_flags.context import conf
 from feature_flags.http import asgi, ofrep, unleash
 from feature_flags.runtime import store
 from feature_flags.tests.wire import APP, BULK, ask, make_token
