@@ -1,6 +1,5 @@
-"""The providers of mail that django-anymail knows, a row each: URL, what it takes, how its webhook calls are proved.
-
-A call is signed as the provider documents it, or sent with `user:password` (RFC 7617).
+"""The providers of mail that django-anymail knows, a row each: URL, what it takes, how its webhook calls are proved:
+signed as the provider documents it, or by `user:password` (RFC 7617).
 """
 
 from __future__ import annotations

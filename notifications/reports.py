@@ -1,8 +1,5 @@
-"""What a provider reports, as far as it can be read (no shape of it raises), and what a refusal means for an address.
-
-django-anymail reads such reports too, but one at a time, not every kind, and not MailerSend's second version.
-Two things count for an address: the enhanced status code of the server (RFC 3463; the registry of RFC 5248 at IANA),
-never the text behind it; else the provider's own class. Only `dead` ends all mail, so what is in doubt is not `dead`.
+"""What a provider reports, as far as it can be read: no shape of it raises. django-anymail reads them too, but one at
+a time, not every kind, and not MailerSend's second version.
 """
 
 from __future__ import annotations
@@ -24,7 +21,10 @@ from notifications.models import Refusal
 
 DEAD, FULL, CONTENT, SENDER, OTHER = Refusal.DEAD, Refusal.FULL, Refusal.CONTENT, Refusal.SENDER, Refusal.OTHER
 
-# --- The enhanced status code -----------------------------------------------------------------------------------------
+# --- What a refusal means for an address ------------------------------------------------------------------------------
+
+# Two things count: the enhanced status code of the server (RFC 3463; the registry of RFC 5248 at IANA), never the text
+# behind it; else the provider's own class. Only `dead` keeps all mail from an address: what is in doubt is not `dead`.
 
 # At the beginning, where RFC 2034 puts it: after the reply code, and after the type of a diagnostic (RFC 3464, 2.3.6).
 _STATUS = re.compile(r"(?:smtp; ?)?(?:[45]\d\d[ -])?#?([45])\.(\d{1,3})\.(\d{1,3})(?![\d.])", re.ASCII | re.IGNORECASE)

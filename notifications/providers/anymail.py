@@ -17,14 +17,8 @@ Outcome = Attempt.Outcome
 
 # Names of exceptions of requests and botocore: nothing has left yet. (botocore need not be installed.)
 _NEVER_LEFT = {
-    "ConnectTimeout",
-    "ConnectTimeoutError",
-    "EndpointConnectionError",
-    "NoCredentialsError",
-    "NoRegionError",
-    "PartialCredentialsError",
-    "ProxyConnectionError",
-    "ProxyError",
+    *("ConnectTimeout", "ConnectTimeoutError", "EndpointConnectionError", "NoCredentialsError", "NoRegionError"),
+    *("PartialCredentialsError", "ProxyConnectionError", "ProxyError"),
 }
 
 # Timeout, misdirected, too early, too many requests: about the conversation, held against no message (RFC 9110, 15.5;
@@ -33,10 +27,8 @@ _CONVERSATION = {408, 420, 421, 425, 429}
 
 # The same of Amazon SES, which answers 400 (SESv2, SendEmail).
 _SES_ACCOUNT = {
-    "AccountSuspendedException",
-    "LimitExceededException",
-    "MailFromDomainNotVerifiedException",
-    "SendingPausedException",
+    *("AccountSuspendedException", "LimitExceededException"),
+    *("MailFromDomainNotVerifiedException", "SendingPausedException"),
 }
 
 # Postal answers 200 to everything, Mailtrap to some: the body shows a refusal, and whether it is of the key.

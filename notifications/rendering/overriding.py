@@ -1,7 +1,5 @@
-"""What staff wrote in place of a file: read at every mail, compiled once, and held to narrow rules.
-
-A template of staff gets a handful of tags and filters, and a budget: it reaches no setting, no model and no file
-outside `emails/`, cannot switch escaping off, and cannot keep a worker busy.
+"""What staff wrote in place of a file: read at every mail, compiled once, and held to narrow rules. It gets a few tags
+and filters and a budget, reaches no setting, model or file outside `emails/`, and cannot switch escaping off.
 """
 
 from __future__ import annotations

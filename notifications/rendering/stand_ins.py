@@ -1,9 +1,6 @@
-"""Where a code or a link that opens something may stand in what staff wrote.
-
-A template of staff is filled with random stand-ins, so that no tag, filter or loop of it ever sees a secret. What it
-makes is parsed as a mail program parses it (HTML Standard, 13.2); only where a stand-in is text of its own or the whole
-`href` of a link to us does the secret take its place, in the document as it was parsed.
-"""
+"""A template of staff is filled with random stand-ins, so that no tag or filter ever sees a secret. What it makes is
+parsed as a mail program parses it (HTML Standard, 13.2); only where a stand-in is text of its own or the whole `href`
+of a link to us does the secret take its place."""
 
 from __future__ import annotations
 

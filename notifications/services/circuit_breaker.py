@@ -1,7 +1,5 @@
-"""The circuit breaker of a channel: one row of ProviderState per channel, shared by all processes.
-
-A failure pauses the channel for a time that doubles; when it ends, one worker probes it with one message. While the
-login or key is refused, or staff have paused it, only staff resume it.
+"""The circuit breaker of a channel, shared by all processes: a failure pauses it for a time that doubles; when it ends,
+one worker probes with one message. While the login is refused, or staff have paused it, only staff resume it.
 """
 
 from __future__ import annotations
@@ -103,10 +101,7 @@ def release_probe(channel: str) -> None:
 
 
 def pause(alias: str, *, actor: Actor, reason: str) -> bool:
-    """Send nothing over this channel until staff resume it; return whether that is new.
-
-    Raises: PROVIDER_UNKNOWN (404), REASON_INVALID (400).
-    """
+    """Send nothing until staff resume; return whether that is new. Raises: PROVIDER_UNKNOWN (404), REASON_INVALID."""
     _known(alias)
     if len(reason) > 500 or not is_storable(reason):
         raise ProductError("REASON_INVALID", "The reason must have at most 500 characters, none of them unprintable.")

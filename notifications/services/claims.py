@@ -1,5 +1,4 @@
 """Claiming messages, handing them over, giving them back and recording what came of them: no crash leaves half of one.
-
 `due_at` is when a queued message may leave and, while it is being sent, when its lease ends: a dead worker's are due.
 """
 

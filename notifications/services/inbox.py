@@ -96,7 +96,7 @@ def archive(user: User, pk: str) -> InAppNotification:
 def read_all(user: User, *, before: datetime | None = None) -> int:
     """Note all as read, or those made at `before` and earlier: what came since has not been on the screen."""
     now = timezone.now()
-    rows = InAppNotification.objects.filter(user=user, read_at=None, archived_at=None)
+    rows = _shown(user).filter(read_at=None)
     if before is not None:
         rows = rows.filter(created_at__lte=before)
     return rows.update(read_at=now, seen_at=_first("seen_at", now))

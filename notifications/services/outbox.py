@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parseaddr
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -70,13 +70,8 @@ def queue(
         return []
     if any(sign < " " or sign in "\x7f\x85\u2028\u2029" for sign in to_name):
         raise ValueError("A header value must not hold line breaks or control characters.")
-    uid = uuid.uuid4()
-    now = moment()
     row = Message(
-        uid=uid,
         event_key=event_key,
-        message_id=f"<{uid}@{sending_domain()}>",
-        created_at=now,
         type=kind.code,
         category=kind.category,
         channel=EMAIL,
@@ -87,21 +82,24 @@ def queue(
         to_address=to if user is not None and to == user.email else valid_email(to),
         to_name=to_name[:120],
         priority=kind.priority,
-        due_at=due_at or now,
-        expires_at=(due_at or now) + kind.expires_in,
+        due_at=due_at,
         max_attempts=settings.NOTIFICATIONS_MAX_ATTEMPTS,
         request_id=(request_id if request_id is not None else logs.request_id.get())[:64],
     )
     reason = recipients.refusal(kind, address=row.to_address, user_id=row.user_id)
     if not reason and recipients.is_throttled(kind, row.to_address):
         reason = "throttled"
-    if reason:
-        row.state, row.reason, row.due_at, row.finished_at = Message.State.SUPPRESSED, reason, None, now
-    return [insert(row)]
+    return [insert(row, expires_in=kind.expires_in, refusal=reason)]
 
 
-def insert(row: Message) -> Message:
+def insert(row: Message, *, expires_in: timedelta, refusal: str = "") -> Message:
     """Put a new row into the outbox and wake the engine at the commit; a repeated event gets the first row."""
+    now = row.created_at = moment()
+    row.message_id = f"<{row.uid}@{sending_domain()}>"
+    row.due_at = row.due_at or now
+    row.expires_at = row.due_at + expires_in
+    if refusal:
+        row.state, row.reason, row.due_at, row.finished_at = Message.State.SUPPRESSED, refusal, None, now
     stored = row
     if row.event_key is None:
         row.save(force_insert=True)

@@ -46,9 +46,8 @@ def save(
 ) -> list[str]:
     """Put these bodies in use, each as a new version; return the parts that changed.
 
-    A body that is in use already changes nothing; one that equals the file goes back to the file. InvalidTemplate when
-    a rule is broken; ProductError 409 `TEMPLATE_CHANGED` when other versions are in use than those in `seen`,
-    403 `SUPERUSERS_ONLY`.
+    A body that is in use already changes nothing; one that equals the file goes back to the file.
+    Raises: InvalidTemplate; SUPERUSERS_ONLY (403); TEMPLATE_CHANGED (409) when others than those in `seen` are in use.
     """
     if language not in engines.languages():
         raise ProductError("UNKNOWN_LANGUAGE", f"Mails are written in {', '.join(engines.languages())}.")
@@ -90,8 +89,7 @@ def save(
 
 @transaction.atomic
 def activate(override: TemplateOverride, *, actor: Actor) -> bool:
-    """Put an older version in use again; False when it is. InvalidTemplate when today's rules refuse it,
-    `SUPERUSERS_ONLY` (403)."""
+    """Put an older version in use again; False when it is. Raises: InvalidTemplate, SUPERUSERS_ONLY (403)."""
     kind = registry.get(override.type)
     require_author(kind, actor)
     rows = _locked(kind, override.language)
@@ -106,8 +104,7 @@ def activate(override: TemplateOverride, *, actor: Actor) -> bool:
 
 @transaction.atomic
 def revert(kind: NotificationType, *, language: str, part: str, actor: Actor) -> bool:
-    """Go back to the file; False when it is in use. `SUPERUSERS_ONLY` (403); the file is not checked: this is
-    always possible."""
+    """Go back to the file, which is not checked; False when it is in use. Raises: SUPERUSERS_ONLY (403)."""
     require_author(kind, actor)
     _locked(kind, language)
     return bool(_deactivate(kind, language, part))

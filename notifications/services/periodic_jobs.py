@@ -1,6 +1,5 @@
-"""Periodic jobs: of all processes one takes the job's row, with a lease, by one conditional UPDATE.
-
-That works behind connection poolers, where a session's advisory lock would not. And this app's own job: the purge.
+"""Periodic jobs: of all processes one takes the job's row, with a lease, by one conditional UPDATE, which works behind
+connection poolers, where an advisory lock would not. And this app's own job: the purge.
 """
 
 from __future__ import annotations

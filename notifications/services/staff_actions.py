@@ -49,10 +49,7 @@ RATES = tuple(map(Rate.of, BY_STAFF))
 
 
 def require_reach(actor: Actor, *, address: str, user_id: UUID | None = None) -> None:
-    """Refuse staff who may not act on the account with this address; commands may.
-
-    Raises: ADMINS_ONLY, SUPERUSERS_ONLY (403).
-    """
+    """Commands may act on any account. Raises: ADMINS_ONLY, SUPERUSERS_ONLY (403) for staff who may not on this one."""
     if actor.user is None:
         return
     people = get_user_model()._default_manager.filter(Q(pk=user_id) | Q(email=address))
@@ -95,8 +92,7 @@ def send(
 ) -> Message:
     """Queue one mail; the preferences of the user with this address, if there is one, are respected.
 
-    ProductError, each with its reason: `UNKNOWN_TYPE`, `UNKNOWN_LANGUAGE`, `INVALID_MESSAGE`; TOO_MANY_REQUESTS (429)
-    for staff; commands have no limit.
+    Raises: UNKNOWN_TYPE, UNKNOWN_LANGUAGE, INVALID_MESSAGE (400); TOO_MANY_REQUESTS (429) for staff.
     """
     kind = kind_of(type)
     if EMAIL not in kind.channels:
@@ -127,7 +123,7 @@ def send_once(
 ) -> tuple[Message, bool]:
     """The same, and whether it is new: a key that this member of staff has used gets what it was used for.
 
-    ProductError 400 `BAD_IDEMPOTENCY_KEY`, 409 `IDEMPOTENCY_KEY_REUSED` when it was used for something else.
+    Raises: BAD_IDEMPOTENCY_KEY (400), IDEMPOTENCY_KEY_REUSED (409) when it was used for something else.
     """
     if not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_LIMIT):
         raise _refused("BAD_IDEMPOTENCY_KEY", f"The key has 1 to {KEY_LIMIT} printable ASCII characters.")
@@ -193,8 +189,8 @@ def cancel(message: Message, *, actor: Actor) -> None:
 def resend(message: Message, *, actor: Actor) -> Message:
     """Queue a copy of a message that is through: a new row and Message-ID, with this one as its `parent`.
 
-    ProductError 409 `MESSAGE_STATE` while it is open, `MESSAGE_WITHDRAWN` when its code or link is dead; ADMINS_ONLY,
-    SUPERUSERS_ONLY (403), TOO_MANY_REQUESTS (429).
+    Raises: MESSAGE_STATE (409) while it is open, MESSAGE_WITHDRAWN (409), ADMINS_ONLY, SUPERUSERS_ONLY (403),
+    TOO_MANY_REQUESTS (429).
     """
     require_reach(actor, address=message.to_address, user_id=message.user_id)
     # Two members of staff at once: the second counts the first one's copy.
@@ -203,18 +199,9 @@ def resend(message: Message, *, actor: Actor) -> Message:
         raise ProductError(STATE, "This message is still on its way.", status=409)
     kind = _alive(message)
     require_rate(kind, message.to_address)
-    uid, now = uuid.uuid4(), moment()
-    copy = Message(
-        **{name: getattr(message, name) for name in _COPIED},
-        uid=uid,
-        parent=message,
-        event_key=_key_of_copy(message),
-        message_id=f"<{uid}@{outbox.sending_domain()}>",
-        created_at=now,
-        due_at=now,
-        expires_at=now + kind.expires_in,
-    )
-    return outbox.insert(copy)
+    copied = {name: getattr(message, name) for name in _COPIED}
+    copy = Message(**copied, parent=message, event_key=_key_of_copy(message))
+    return outbox.insert(copy, expires_in=kind.expires_in)
 
 
 def _key_of_copy(message: Message) -> str | None:

@@ -63,10 +63,8 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
     Reports without a meaning here are counted and answered 200: after refusals a provider retries for days, and may
     then pause the webhook. An error on our side is raised after all other reports were stored: the provider retries.
 
-    Raises:
-        Http404: for any other provider, or without NOTIFICATIONS_WEBHOOK_SECRET.
-        SuspiciousOperation: the call is not from the provider.
-        WEBHOOK_UNREADABLE (400): the body is no JSON.
+    Raises: Http404 for any other provider, or without NOTIFICATIONS_WEBHOOK_SECRET; SuspiciousOperation for a call that
+    is not from the provider; WEBHOOK_UNREADABLE (400).
     """
     if not provider or provider != configured():
         raise Http404
@@ -169,7 +167,7 @@ def _store_slice(provider: str, part: Sequence[Report]) -> list[Exception]:
 def _confirm(content: dict[str, Any]) -> None:
     """Accept the subscription of an SNS topic: its call has proved that it knows the secret.
 
-    Raises what boto3 does; ProductError 400 `WEBHOOK_UNREADABLE` when it names no topic.
+    Raises what boto3 does, and WEBHOOK_UNREADABLE (400) when it names no topic.
     """
     topic, token = content.get("TopicArn"), content.get("Token")
     found = _TOPIC.fullmatch(topic) if isinstance(topic, str) else None
