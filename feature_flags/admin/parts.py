@@ -45,28 +45,31 @@ _OPERATORS = [
 ]
 
 
-def _text(size: int = 20, **attributes: str) -> forms.TextInput:
-    return forms.TextInput({"size": size, "spellcheck": "false", "autocomplete": "off", **attributes})
+def _text(size: int = 20, *, offers: str = "", **options: Any) -> forms.CharField:
+    """A short field of a row, with what the list of this name offers; the services judge what is in it."""
+    attributes = {"size": size, "spellcheck": "false", "autocomplete": "off", **({"list": offers} if offers else {})}
+    return forms.CharField(required=False, widget=forms.TextInput(attributes), **options)
 
 
-def _area() -> forms.Textarea:
-    return forms.Textarea({"rows": 2, "cols": 30, "spellcheck": "false"})
+def _area(help_text: str) -> forms.CharField:
+    """The same of two lines, where blanks matter."""
+    widget = forms.Textarea({"rows": 2, "cols": 30, "spellcheck": "false"})
+    return forms.CharField(required=False, strip=False, widget=widget, help_text=help_text)
 
 
-def _wide(rows: int = 0) -> forms.Widget:
-    return forms.Textarea({"class": "vLargeTextField", "rows": rows}) if rows else forms.TextInput(_WIDE)
-
-
-_WIDE = {"class": "vTextField"}
+def _wide(rows: int = 0, *, required: bool = False, spellcheck: bool = True, **options: Any) -> forms.CharField:
+    """A field as wide as the page."""
+    spelled = {} if spellcheck else {"spellcheck": "false"}
+    area = forms.Textarea({"class": "vLargeTextField", "rows": rows, **spelled})
+    widget = area if rows else forms.TextInput({"class": "vTextField"})
+    return forms.CharField(required=required, widget=widget, **options)
 
 
 class _PlacedForm(PartForm):
     """A flag or a rule: a share of people, and what places them in it."""
 
     rollout_percent = forms.IntegerField(min_value=0, max_value=100, label="Rollout, %", initial=100)
-    stickiness = forms.CharField(
-        required=False, label="Placed by", widget=_text(list="flag-stickiness"), initial="default"
-    )
+    stickiness = _text(offers="flag-stickiness", label="Placed by", initial="default")
 
     def part(self, value_type: str) -> Document:
         return {**self.cleaned_data, "stickiness": self.cleaned_data["stickiness"] or "default"}
@@ -76,14 +79,9 @@ class _PlacedForm(PartForm):
 
 
 class ConstraintForm(PartForm):
-    field = forms.CharField(required=False, strip=False, widget=_text(16, list="flag-fields"))
+    field = _text(16, offers="flag-fields", strip=False)
     operator = forms.CharField(required=False, widget=forms.Select(choices=_OPERATORS), initial=OPERATORS[0].name)
-    values = forms.CharField(
-        required=False,
-        strip=False,
-        widget=_area(),
-        help_text="One per line, or between commas; one for >, <, patterns.",
-    )
+    values = _area("One per line, or between commas; one for >, <, patterns.")
     inverted = forms.BooleanField(required=False, label="not")
     case_insensitive = forms.BooleanField(required=False, label="ignore case")
     aliases = {"value": "values"}
@@ -111,13 +109,11 @@ class ConstraintForm(PartForm):
 
 
 class VariantForm(PartForm):
-    name = forms.CharField(required=False, widget=_text(16))
+    name = _text(16)
     weight = forms.IntegerField(
         min_value=1, max_value=1000, widget=forms.NumberInput({"min": 1, "max": 1000}), initial=1
     )
-    payload = forms.CharField(
-        required=False, strip=False, widget=_area(), help_text="Its value, of the flag's type; empty for boolean flags."
-    )
+    payload = _area("Its value, of the flag's type; empty for boolean flags.")
     # The payload as it is stored: kept to the letter while its text is left as it is.
     stored = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
     aliases = {"written_as": "payload"}
@@ -148,7 +144,7 @@ class VariantForm(PartForm):
 
 
 class RuleForm(_PlacedForm):
-    label = forms.CharField(required=False, max_length=200, widget=_text(24))
+    label = _text(24, max_length=200)
     is_enabled = forms.BooleanField(required=False, label="enabled", initial=True)
     # Frozen when the rule was made, so it travels with it.
     group_id = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -162,11 +158,9 @@ class RuleForm(_PlacedForm):
 
 
 class PrerequisiteForm(PartForm):
-    parent = forms.CharField(required=False, label="flag", widget=_text(24, list="flag-parents"))
+    parent = _text(24, offers="flag-parents", label="flag")
     required = forms.ChoiceField(choices=(("on", "must be on"), ("off", "must be off")), label="state")
-    variants = forms.CharField(
-        required=False, widget=_text(24), label="with variant", help_text="Names between commas; empty for any."
-    )
+    variants = _text(24, label="with variant", help_text="Names between commas; empty for any.")
     first = "parent"
 
     @classmethod
@@ -187,35 +181,34 @@ def _help(name: str) -> str:
 
 
 class FlagForm(_PlacedForm):
-    label = forms.CharField(required=False, max_length=200, widget=_wide())
-    description = forms.CharField(required=False, widget=_wide(rows=3))
-    targets_on = forms.CharField(
-        required=False,
+    label = _wide(max_length=200)
+    description = _wide(rows=3)
+    targets_on = _wide(
+        rows=4,
+        spellcheck=False,
         label="Always on",
         help_text="User ids, one per line; they get the flag whatever the rules say.",
-        widget=forms.Textarea({"class": "vLargeTextField", "rows": 4, "spellcheck": "false"}),
     )
-    targets_off = forms.CharField(
-        required=False,
+    targets_off = _wide(
+        rows=4,
+        spellcheck=False,
         label="Always off",
         help_text="User ids, one per line; they never get it by a rule or a percentage.",
-        widget=forms.Textarea({"class": "vLargeTextField", "rows": 4, "spellcheck": "false"}),
     )
     value_type = forms.ChoiceField(choices=FeatureFlag.ValueType.choices, initial="boolean")
-    off_value = forms.CharField(
-        required=False,
+    off_value = _wide(
+        rows=2,
         strip=False,
         label="Value when off",
         help_text="Of the flag's type; empty: whoever asks uses a value of their own. Not for boolean flags.",
-        widget=_wide(rows=2),
     )
     kind = forms.ChoiceField(
         choices=FeatureFlag.Kind.choices,
         initial="release",
         help_text="Its expected life: release and experiment 40 days, operational 7, the others for good.",
     )
-    owner = forms.CharField(required=False, max_length=100, widget=_wide())
-    tags = forms.CharField(required=False, widget=_wide(), help_text="Between commas.")
+    owner = _wide(max_length=100)
+    tags = _wide(help_text="Between commas.")
     review_on = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"))
     exposed = forms.BooleanField(required=False, help_text=_help("exposed"), initial=True)
     is_protected = forms.BooleanField(required=False, label="Protected", help_text=_help("is_protected"))
@@ -252,7 +245,7 @@ class FlagForm(_PlacedForm):
 
 
 class NewFlagForm(FlagForm):
-    codename = forms.CharField(max_length=names.MAX_LENGTH, help_text=_help("codename"), widget=_wide())
+    codename = _wide(required=True, max_length=names.MAX_LENGTH, help_text=_help("codename"))
     field_order = ("codename",)
     first = "codename"
 
@@ -265,13 +258,11 @@ class NewFlagForm(FlagForm):
 
 
 class SegmentForm(PartForm):
-    description = forms.CharField(required=False, widget=_wide(rows=3))
+    description = _wide(rows=3)
 
 
 class NewSegmentForm(SegmentForm):
-    name = forms.CharField(
-        max_length=100, help_text="What rules and exports call it; it does not change later.", widget=_wide()
-    )
+    name = _wide(required=True, max_length=100, help_text="What rules and exports call it; it does not change later.")
     field_order = ("name",)
     first = "name"
 
