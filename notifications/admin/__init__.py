@@ -1,5 +1,5 @@
 """What staff see of messages and of whom they go to, and what they press."""
 
-from notifications.admin import inapp, messages, recipients, running, templates
+from notifications.admin import inapp, messages, overview, recipients, templates
 
-__all__ = ["inapp", "messages", "recipients", "running", "templates"]
+__all__ = ["inapp", "messages", "overview", "recipients", "templates"]

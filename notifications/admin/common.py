@@ -16,6 +16,14 @@ from notifications.rendering.render import Rendered
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 
+#: Of a provider's pause, staff without one of these see only that it is.
+CHANGE_PROVIDER = "notifications.change_providerstate"
+
+
+def may_see_providers(request: HttpRequest) -> bool:
+    return request.user.has_perm("notifications.view_providerstate") or request.user.has_perm(CHANGE_PROVIDER)
+
+
 def value_filter(field: str, label: Any, values: Callable[[], list[tuple[str, Any]]]) -> type[ValueFilter]:
     """A filter of one field by values known beforehand."""
 

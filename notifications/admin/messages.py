@@ -29,12 +29,12 @@ from notifications.admin.common import (
     CategoryFilter,
     ProviderFilter,
     TypeFilter,
+    may_see_providers,
     preview_response,
     type_column,
     user_column,
 )
 from notifications.admin.recipients import SuppressForm, put_on_list
-from notifications.admin.running import may_see_providers
 from notifications.models import Message, ProviderState, Worker
 from notifications.registry import MASK
 from notifications.rendering import render

@@ -1,4 +1,4 @@
-"""How mail is doing, for the first page: a fixed number of statements, each with its index. And a person's messages."""
+"""How mail is doing: on the first page, the ways out, which staff may close and open again, and the workers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
-from lib.admin.lists import COUNT_LIMIT, actor_name, capped_counts, count_label
-from lib.admin.verbs import FROM
+from lib.actors import Actor
+from lib.admin.lists import COUNT_LIMIT, GrowingTableAdmin, actor_name, capped_counts, chip, column, count_label
+from lib.admin.verbs import FROM, Verb
 from notifications import registry
-from notifications.admin.common import type_label
+from notifications.admin.common import CHANGE_PROVIDER, may_see_providers, type_label
 from notifications.admin.messages import CHIPS, RETRY, state_chip
-from notifications.admin.running import FROM_OVERVIEW, PERMISSION, may_see_providers, worker_chip
 from notifications.models import Message, Preference, ProviderState, Worker, moment
 from notifications.services import circuit_breaker, overrides
-from notifications.services.health import oldest_due, span
+from notifications.services.health import SILENCE, oldest_due, span
 from notifications.services.staff_actions import wrongly_failed
 
 if TYPE_CHECKING:
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
 State = Message.State
 WORKERS_SHOWN = TEMPLATES_SHOWN = 10
 MESSAGES_SHOWN = 20
+FROM_OVERVIEW = "overview"
+
+
+# --- The first page ---------------------------------------------------------------------------------------------------
 
 
 def overview(request: HttpRequest) -> dict[str, Any] | None:
-    """None for staff who may not see messages."""
+    """By a fixed number of statements, each with its index; None for staff who may not see messages."""
     may = request.user.has_perm
     if not may("notifications.view_message"):
         return None
@@ -97,7 +103,7 @@ def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
         "by": actor_name(provider.paused_by) if shows_why else "",
         "last_ok_at": provider.last_ok_at,
         "label": verb.capitalize(),
-        "url": url if request.user.has_perm(PERMISSION) else "",
+        "url": url if request.user.has_perm(CHANGE_PROVIDER) else "",
         "from_name": FROM,
         "from_value": FROM_OVERVIEW,
     }
@@ -117,3 +123,90 @@ def messages_of(request: HttpRequest, user: User) -> dict[str, Any]:
             for chosen in Preference.objects.filter(user=user)
         ]
     return found
+
+
+# --- The ways out and the workers -------------------------------------------------------------------------------------
+
+
+def _pause(provider: ProviderState, *, actor: Actor, reason: str) -> None:
+    circuit_breaker.pause(provider.alias, actor=actor, reason=reason)
+    # Without trouble so far it had no row, and the history wants to name one.
+    provider.pk = ProviderState.objects.values_list("pk", flat=True).get(alias=provider.alias)
+
+
+def _resume(provider: ProviderState, *, actor: Actor, reason: str) -> bool:
+    if provider.pk is None:
+        return False
+    circuit_breaker.resume(provider.alias, actor=actor)
+    return True
+
+
+@admin.register(ProviderState)
+class ProviderStateAdmin(GrowingTableAdmin):
+    list_display = ("alias", "state", "verb_buttons", "reason", "by", "failures", "last_ok_at")
+    fields = readonly_fields = ("alias", "state", "paused_until", "by", "reason", "failures", "last_ok_at")
+    verbs = (
+        Verb(
+            name="pause",
+            label="Pause",
+            permission=CHANGE_PROVIDER,
+            run=_pause,
+            sensitive=True,
+            audit_event="provider.paused",
+            audit_details=lambda provider: {"name": provider.alias},
+            done="paused until somebody resumes",
+            asks_reason=True,
+            explain=lambda provider: "Nothing leaves until somebody resumes; messages wait and lose no attempt.",
+            in_row=True,
+            in_bulk=False,
+            applies=lambda provider: not provider.is_paused(timezone.now()),
+        ),
+        Verb(
+            name="resume",
+            label="Resume",
+            permission=CHANGE_PROVIDER,
+            run=_resume,
+            audit_event="provider.resumed",
+            audit_details=lambda provider: {"name": provider.alias},
+            done="resumed",
+            already="not paused",
+            asks_reason=True,
+            reason_required=False,
+            explain=lambda provider: "What waits is sent from now on.",
+            in_row=True,
+            in_bulk=False,
+            applies=lambda provider: provider.is_paused(timezone.now()),
+        ),
+    )
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ProviderState | None:
+        """By its name, too: a way out that never failed has no row and can be paused all the same."""
+        if request.method == "POST" and object_id in Message.Channel.values:
+            return ProviderState.objects.filter(alias=object_id).first() or ProviderState(alias=object_id)
+        return super().get_object(request, object_id, from_field)
+
+    def back_url(self, request: HttpRequest, obj: Any, *, is_gone: bool = False) -> str:
+        if request.POST.get(FROM) == FROM_OVERVIEW or obj.pk is None:
+            return reverse("admin:index", current_app=self.admin_site.name)
+        return super().back_url(request, obj, is_gone=is_gone)
+
+    state = column(
+        _("state"),
+        lambda provider: chip("off", _("paused")) if provider.is_paused(timezone.now()) else chip("active", _("open")),
+    )
+    by = column(_("paused by"), lambda provider: actor_name(provider.paused_by))
+
+
+def worker_chip(worker: Worker) -> str:
+    is_alive = timezone.now() - worker.beat_at <= SILENCE
+    return chip("active", _("alive")) if is_alive else chip("off", _("silent"))
+
+
+@admin.register(Worker)
+class WorkerAdmin(GrowingTableAdmin):
+    list_display = ("name", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
+    ordering = ("-beat_at",)
+    fields = readonly_fields = ("host", "pid", "state", "engine", "version", "started_at", "beat_at", "sent", "failed")
+
+    name = column(_("worker"), str)
+    state = column(_("state"), worker_chip)

@@ -228,10 +228,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             form.data = {**form.data.dict(), "seen": self._find(request, kind.code, language).seen}  # type: ignore[attr-defined]
             form.add_error(None, f"{error.message} Nothing is saved; what you typed stands here. Save again to use it.")
             return False
-        text = f"“{template.title}”: " + (
-            f"{', '.join(map(part_label, changed))} saved." if changed else "nothing changed."
-        )
-        self.message_user(request, text, messages.SUCCESS if changed else messages.INFO)
+        text = f"{', '.join(map(part_label, changed))} saved." if changed else "nothing changed."
+        self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
         size = len(render.render(kind, engines.sample(kind), language=language).html.encode())
         if size > render.HTML_WARNING:
             text = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
@@ -245,8 +243,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         except ProductError as error:
             preview = render.render(kind, engines.sample(kind), language=language)
             self.message_user(request, error.message, messages.ERROR)
-        versions = TemplateOverride.objects.filter(type=kind.code, language=language).order_by("-pk")
-        history = list(versions.select_related("edited_by").defer("body")[:SHOWN_VERSIONS])
+        versions = overrides.versions(kind, language).order_by("-pk").select_related("edited_by").defer("body")
+        history = list(versions[:SHOWN_VERSIONS])
         frame = self.url("frame", template)
         return self._page(
             request,
@@ -391,8 +389,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
 
     def _version(self, template: LocalizedTemplate, part: str, version: str) -> TemplateOverride | None:
-        rows = TemplateOverride.objects.filter(type=template.kind.code, language=template.language, part=part)
-        row = rows.filter(version=whole_number(version, digits=9) or 0).first()
+        number = whole_number(version, digits=9) or 0
+        row = overrides.versions(template.kind, template.language, part=part, version=number).first()
         if part not in overrides.PARTS or (row is None and version != FILE):
             raise Http404
         return row
@@ -423,9 +421,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             name = f"{template.kind.code} {template.language}"
             Actor.of(request, "admin").note(event, name=name, changed=parts, reason=note)
         for part in parts:
-            rows = TemplateOverride.objects.filter(type=template.kind.code, language=template.language, part=part)
-            row = rows.order_by("-active", "-version").first()
-            if row is not None:
+            rows = overrides.versions(template.kind, template.language, part=part).order_by("-active", "-version")
+            if (row := rows.first()) is not None:
                 self.log_change(request, row, f"{what}: {part}." + (f" Reason: {note}" if note else ""))
 
     def _page(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -33,6 +34,10 @@ class InvalidTemplate(ProductError):
     def __init__(self, problems: dict[str, list[str]]) -> None:
         super().__init__("INVALID_TEMPLATE", " ".join(f"{part}: {' '.join(texts)}" for part, texts in problems.items()))
         self.problems = problems
+
+
+def versions(kind: NotificationType, language: str, **which: Any) -> QuerySet[TemplateOverride]:
+    return TemplateOverride.objects.filter(type=kind.code, language=language, **which)
 
 
 def save(
@@ -175,13 +180,12 @@ def check_note(note: str) -> None:
 
 
 def _locked(kind: NotificationType, language: str) -> list[tuple[int, str, int, bool]]:
-    rows = TemplateOverride.objects.select_for_update().filter(type=kind.code, language=language).order_by("pk")
+    rows = versions(kind, language).select_for_update().order_by("pk")
     return list(rows.values_list("pk", "part", "version", "active"))
 
 
 def _deactivate(kind: NotificationType, language: str, part: str) -> int:
-    rows = TemplateOverride.objects.filter(type=kind.code, language=language, part=part, active=True)
-    return rows.update(active=False)
+    return versions(kind, language, part=part, active=True).update(active=False)
 
 
 def _same(one: str, other: str) -> bool:
