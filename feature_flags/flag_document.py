@@ -189,7 +189,7 @@ def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None
     """The document with every member filled in; InvalidFlag names all places where it is wrong.
 
     What SDKs read in two ways is refused, too, unless `stored`, the document before, holds the same: rules that are
-    newer than a flag must not keep anybody from switching it.
+    newer than a flag must not keep it from being switched.
     """
     flag = _parsed(Flag, document)
     for rule in flag["rules"]:

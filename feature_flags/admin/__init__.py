@@ -1,5 +1,5 @@
 """The staff's product: flags, who gets them and why, their history, segments, tokens, use."""
 
-from feature_flags.admin import flags, history, segments, tokens, usage
+from feature_flags.admin import flags, history, readers, segments
 
-__all__ = ["flags", "history", "segments", "tokens", "usage"]
+__all__ = ["flags", "history", "readers", "segments"]

@@ -39,7 +39,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
         revisions: QuerySet[FlagRevision] = super().get_queryset(request).select_related("actor", "flag")
-        # What a flag, segment or token was is shown to whoever may see what it is; the others learn that it changed.
+        # What a flag, segment or token was is shown to those who may see what it is; the others learn that it changed.
         models = {"flag": FeatureFlag, "segment": Segment, "token": FlagToken}
         admins = {subject: self.admin_site.get_model_admin(model) for subject, model in models.items()}
         shown = [subject for subject, found in admins.items() if found.has_view_permission(request)]

@@ -42,10 +42,6 @@ def _explain_on(flag: FeatureFlag) -> str:
     return f"It goes on for {to}, within a second and everywhere."
 
 
-def _explain_off(flag: FeatureFlag) -> str:
-    return "It goes off for everybody, within a second and everywhere." if flag.is_active else "It is off already."
-
-
 def _explain_archive(flag: FeatureFlag) -> str:
     goes = "It goes off; whoever" if flag.is_active else "Whoever"
     return f"{goes} asks for it is told that there is no such flag. It can be taken out of the archive again."
@@ -72,7 +68,9 @@ FLAG_VERBS = (
         done="switched off",
         already="off already",
         asks_reason=lambda flag: flag.is_protected,
-        explain=_explain_off,
+        explain=lambda flag: (
+            "It goes off for everybody, within a second and everywhere." if flag.is_active else "It is off already."
+        ),
         in_row=True,
         applies=lambda flag: flag.is_active,
     ),

@@ -255,7 +255,7 @@ class _Reader:
         self.value_type = self._value_type()
 
     def members(self) -> Document:
-        """`rules`, `targets`, `variants`, `stickiness`, and `value_type` when the payloads tell it; InvalidFlag."""
+        """`rules`, `targets`, `variants`, `stickiness`, and `value_type` when the payloads have one; InvalidFlag."""
         strategies, variants = self.feature.strategies or [], self.feature.variants or []
         targets: list[str] = []
         if len(strategies) > 1 and strategies[0].name == "userWithId" and strategies[0].is_plain:
@@ -291,13 +291,19 @@ class _Reader:
         is_placed = strategy.name in ("gradualRolloutSessionId", "gradualRolloutRandom")
         if strategy.variants and strategy.name != "flexibleRollout" and (is_sticky or is_placed):
             self._problem((*place, "variants"), f"Variants of the strategy {strategy.name} cannot be held.")
+        segments = []
+        for key in strategy.segments or []:
+            name = self.segments.get(key) if isinstance(key, int) else key
+            if name not in self.segments.values():
+                self._problem((*place, "segments"), f"The file holds no segment {key}.")
+            segments.append(name or "")
         return {
             "label": (strategy.title or "").strip()[:200],
             "is_enabled": not strategy.disabled,
             "group_id": self.feature.name,
             **who,
             "constraints": [*who.get("constraints", ()), *_constraints(strategy.constraints)],
-            "segments": [self._segment(key, place) for key in strategy.segments or []],
+            "segments": segments,
             "variants": self._variants(strategy.variants or [], place),
         }
 
@@ -326,7 +332,7 @@ class _Reader:
                 self.warn(f"{self.feature.name}: {', '.join(bad)} is no address and left out, as clients do")
             good = [one for one in values if one not in bad]
             constraint = {"field": field, "operator": operator, "values": good}
-            # Nobody, when the list is empty: a rule without its constraint would be everybody.
+            # An empty list lets no one in: a rule without its constraint would let all in.
             found = {"constraints": [constraint]} if good else {"rollout_percent": 0}
         group = strategy.parameter("groupId", self.feature.name)
         is_partly = "stickiness" in found and 0 < found["rollout_percent"] < 100
@@ -341,12 +347,6 @@ class _Reader:
             return 0
         # Beyond 100 the others are broken, and refused before.
         return min(int(text), 100)
-
-    def _segment(self, key: int | str, place: Place) -> str:
-        name = self.segments.get(key) if isinstance(key, int) else key if key in self.segments.values() else None
-        if name is None:
-            self._problem((*place, "segments"), f"The file holds no segment {key}.")
-        return name or ""
 
     def _value_type(self) -> str:
         """The type that all payloads share; else string, of which a payload of any type is one. Empty: no variants."""
@@ -378,7 +378,7 @@ class _Reader:
                 message = "Overrides cannot be held: make them rules with variants of their own."
                 self._problem((*at, "overrides"), message)
             payload = variant.payload
-            # One without weight does not tell the type; it has overrides, and is refused.
+            # One without weight does not decide the type; it has overrides, and is refused.
             value = read_payload(payload.value, self.value_type) if payload and variant.weight else None
             spelling = payload.model_dump() if payload else None
             found.append({"name": variant.name, "weight": variant.weight, "payload": value, "written_as": spelling})

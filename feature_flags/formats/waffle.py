@@ -188,16 +188,16 @@ def _parsed(model: type[Model], fields: Any) -> Model:
     try:
         parsed = model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidFlag([_problem(found) for found in error.errors()]) from None
+        problems = []
+        for found in error.errors():
+            message = f"{found['msg'].removeprefix('Value error, ')}."
+            if found["type"] == "extra_forbidden":
+                message = "This column is not django-waffle's own and cannot be held."
+            problems.append(Problem(found["loc"], message))
+        raise InvalidFlag(problems) from None
     if problem := names.problem(parsed.name):
         raise InvalidFlag([Problem(("name",), problem)])
     return parsed
-
-
-def _problem(found: Any) -> Problem:
-    if found["type"] == "extra_forbidden":
-        return Problem(tuple(found["loc"]), "This column is not django-waffle's own and cannot be held.")
-    return Problem(tuple(found["loc"]), f"{found['msg'].removeprefix('Value error, ')}.")
 
 
 _FLAG_COLUMNS = set(_Flag.model_fields) - {"note", "created", "modified", "groups", "users"}
