@@ -116,16 +116,6 @@ class VerbAdmin(ModelAdmin):
     (403 otherwise; the button is absent). Verb and LogEntry are one transaction. The answer leads back to the list as
     it was filtered, or to the object. A ProductError, also one out of `save_model`, becomes a message.
 
-        class UserAdmin(VerbAdmin):
-            list_display = ("email", "is_active", "verb_buttons")
-            verbs = (
-                Verb(
-                    name="deactivate", label="Deactivate", permission="users.deactivate_user", run=staff.deactivate,
-                    done="deactivated", already="inactive already", asks_reason=True,
-                    applies=lambda user: user.is_active,
-                ),
-            )
-
     An admin with a page template of its own extends `admin/verb_change_form.html`. Works without script and inline
     style; a form inside the list's form would not, so that row buttons carry their address in `formaction`.
     """
@@ -161,15 +151,13 @@ class VerbAdmin(ModelAdmin):
         @admin.display(description="")
         def verb_buttons(obj: models.Model) -> str:
             verbs = [verb for verb in self.applicable_verbs(request, obj) if verb.in_row]
-            return format_html_join(
-                " ",
+            button = (
                 '<button type="submit" class="verb verb-{}" formaction="{}" formmethod="post" formnovalidate'
-                ' name="{}" value="{}" aria-label="{} {}">{}</button>',
-                (
-                    (verb.slug, self.verb_url(request, verb, obj), FROM, FROM_LIST, verb.label, obj, verb.label)
-                    for verb in verbs
-                ),
+                ' name="{}" value="{}" aria-label="{} {}">{}</button>'
             )
+            address = partial(self.verb_url, request, obj=obj)
+            values = [(verb.slug, address(verb), FROM, FROM_LIST, verb.label, obj, verb.label) for verb in verbs]
+            return format_html_join(" ", button, values)
 
         return [verb_buttons if column == "verb_buttons" else column for column in columns]
 
@@ -209,15 +197,11 @@ class VerbAdmin(ModelAdmin):
     # --- Their addresses ----------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        verbs = [
-            path(
-                f"<path:object_id>/{verb.name}/",
-                self.admin_site.admin_view(partial(self.verb_view, verb=verb)),
-                name=self._url_name(f"verb_{verb.slug}"),
-            )
-            for verb in self.verbs
-        ]
-        return [*verbs, *super().get_urls()]
+        urls = []
+        for verb in self.verbs:
+            view = self.admin_site.admin_view(partial(self.verb_view, verb=verb))
+            urls.append(path(f"<path:object_id>/{verb.name}/", view, name=self._url_name(f"verb_{verb.slug}")))
+        return [*urls, *super().get_urls()]
 
     def _url_name(self, name: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
@@ -248,8 +232,8 @@ class VerbAdmin(ModelAdmin):
             return missing_object(self, request, object_id)
         if not self.has_verb_permission(request, verb, obj):
             raise PermissionDenied
-        if self._needs_proof(request, verb):
-            return self._ask_proof(request, verb, self.back_url(request, obj))
+        if page := self._proof_page(request, verb, self.back_url(request, obj)):
+            return page
         name, form = str(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
             back = self.back_url(request, obj)
@@ -261,13 +245,16 @@ class VerbAdmin(ModelAdmin):
             self.after_verb(request, verb, obj)
         return outcome.response or HttpResponseRedirect(self.back_url(request, obj, is_gone=verb.deletes and is_done))
 
-    def _needs_proof(self, request: HttpRequest, verb: Verb) -> bool:
-        return verb.sensitive and not self.admin_site.is_fresh(request)  # type: ignore[attr-defined]
-
-    def _ask_proof(self, request: HttpRequest, verb: Verb, back_url: str) -> HttpResponse:
-        """The button has to be pressed again afterwards: what was on the page may have changed meanwhile."""
-        then = f"Thank you. Now press “{verb.label}” once more."
-        return self.admin_site.ask_proof(request, back_url=back_url, then=then)  # type: ignore[attr-defined, no-any-return]
+    def _proof_page(self, request: HttpRequest, verb: Verb, back_url: str) -> HttpResponse | None:
+        """What a sensitive verb answers first, unless the proof is fresh. The button has to be pressed again
+        afterwards: what was on the page may have changed meanwhile."""
+        site: Any = self.admin_site
+        if not verb.sensitive or site.is_fresh(request):
+            return None
+        page: HttpResponse = site.ask_proof(
+            request, back_url=back_url, then=f"Thank you. Now press “{verb.label}” once more."
+        )
+        return page
 
     def after_verb(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
         """What else follows the change of a single object; to be overridden."""
@@ -287,8 +274,8 @@ class VerbAdmin(ModelAdmin):
 
     def run_in_bulk(self, request: HttpRequest, queryset: models.QuerySet[Any], *, verb: Verb) -> HttpResponse | None:
         """The verb for each selected object; one object's refusal does not stop the others."""
-        if self._needs_proof(request, verb):
-            return self._ask_proof(request, verb, request.get_full_path())
+        if page := self._proof_page(request, verb, request.get_full_path()):
+            return page
         count = queryset.count()
         if count > BULK_LIMIT:
             self.message_user(request, f"Select at most {BULK_LIMIT} at once.", messages.ERROR)
