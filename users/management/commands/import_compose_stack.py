@@ -7,11 +7,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from lib.commands import whole_number_from
-from users.importers.flags import import_flags
-from users.importers.people import import_users
-from users.importers.report import Options, Report
-from users.importers.source import Source, SourceError
 from users.management.commands._people import AccountCommand, add_json
+from users.services.import_source import Source, SourceError
+from users.services.importing import Options, Report, import_flags, import_users
 
 _SHOWN = 20
 
@@ -53,51 +51,44 @@ class Command(AccountCommand):
             release=options["lockouts"] == "release",
             batch=options["batch"],
         )
+        dsn = options["dsn"]
+        if dsn is not None:
+            self.stderr.write("An address given as an argument stays in the shell's history; prefer --dsn-env.")
+        elif not (dsn := os.environ.get(options["dsn_env"], "").strip()):
+            raise CommandError(f"The environment variable {options['dsn_env']!r} is not set.", returncode=2)
+        verbs = {"users": import_users, "flags": import_flags}
+        tables = {"users": "users", "flags": "feature_flags"}
+        chosen = [name for name in verbs if options["only"] in (None, name)]
         # Opened first: an import of an hour must not end with a report that cannot be written.
-        with _open(options["report"]) as file:
-            reports = self._import(self._dsn(options), options["only"], wanted)
+        file: Any = nullcontext()
+        try:
+            if options["report"]:
+                file = Path(options["report"]).open("w", encoding="utf-8")  # noqa: SIM115 (closed below)
+        except (OSError, ValueError) as error:
+            message = f"{options['report']!r} cannot be written ({type(error).__name__})."
+            raise CommandError(message, returncode=2) from None
+        with file:
+            try:
+                with Source(dsn) as source:
+                    source.check([tables[name] for name in chosen])
+                    reports = {name: verbs[name](source, wanted) for name in chosen}
+            except SourceError as error:
+                raise CommandError(str(error), returncode=2) from None
             facts = {"dry_run": wanted.dry_run, **{name: report.as_dict() for name, report in reports.items()}}
-            if file:
+            if options["report"]:
                 json.dump(facts, file, indent=2, default=str)
                 file.write("\n")
         self.say(options, facts, *self._lines(reports, wanted))
         if rejected := sum(report.counts["rejected"] for report in reports.values()):
             raise CommandError(f"{rejected} row{'' if rejected == 1 else 's'} rejected.")
 
-    def _dsn(self, options: dict[str, Any]) -> str:
-        if options["dsn"] is not None:
-            self.stderr.write("An address given as an argument stays in the shell's history; prefer --dsn-env.")
-            return str(options["dsn"])
-        if value := os.environ.get(options["dsn_env"], "").strip():
-            return value
-        raise CommandError(f"The environment variable {options['dsn_env']!r} is not set.", returncode=2)
-
-    def _import(self, dsn: str, only: str | None, wanted: Options) -> dict[str, Report]:
-        verbs = {"users": import_users, "flags": import_flags}
-        chosen = [name for name in verbs if only in (None, name)]
-        try:
-            with Source(dsn) as source:
-                source.check(chosen)
-                return {name: verbs[name](source, wanted) for name in chosen}
-        except SourceError as error:
-            raise CommandError(str(error), returncode=2) from None
-
     def _lines(self, reports: dict[str, Report], wanted: Options) -> list[str]:
         lines = ["Dry run, nothing is written."] if wanted.dry_run else []
         for name, report in reports.items():
-            told = ", ".join(f"{report.counts[what]} {what}" for what in ("read", "created", "updated", "kept"))
-            lines.append(f"{name}: {told}, {report.counts['rejected']} rejected")
+            counted = ", ".join(f"{report.counts[what]} {what}" for what in ("read", "created", "updated", "kept"))
+            lines.append(f"{name}: {counted}, {report.counts['rejected']} rejected")
             for kind, notes in report.notes.items():
                 lines += [f"  {kind}: {json.dumps(note, default=str)}" for note in notes[:_SHOWN]]
                 if len(notes) > _SHOWN:
                     lines.append(f"  {kind}: {len(notes) - _SHOWN} more; --report FILE tells all")
         return lines
-
-
-def _open(name: str | None) -> Any:
-    if not name:
-        return nullcontext()
-    try:
-        return Path(name).open("w", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{name!r} cannot be written ({type(error).__name__}).", returncode=2) from None

@@ -13,34 +13,20 @@ from psycopg.rows import dict_row
 
 from lib.text import require_storable
 
-#: Column → type. Those of the first line must be there; an older seed may lack the others.
-USERS = {
-    "id": "text",
-    "email": "text",
-    "hashed_password": "text",
-    "first_name": "text",
-    "last_name": "text",
-    "created_by": "text",
-    "updated_by": "text",
-    "is_active": "boolean",
-    "is_superuser": "boolean",
-    "is_verified": "boolean",
-    "login_failed_count": "integer",
-    "last_login": "timestamp",
-    "verified_on": "timestamp",
-    "deactivated_on": "timestamp",
-    "created_on": "timestamptz",
-    "updated_on": "timestamptz",
-}
-FLAGS = {
-    "codename": "text",
-    "is_active": "boolean",
-    "label": "text",
-    "description": "text",
-    "created_by": "text",
-    "updated_by": "text",
-    "created_on": "timestamptz",
-    "updated_on": "timestamptz",
+#: By table: the columns of each type, and the ones that must be there; an older seed may lack the others.
+TABLES = {
+    "users": {
+        "text": "id email hashed_password first_name last_name created_by updated_by",
+        "boolean": "is_active is_superuser is_verified",
+        "integer": "login_failed_count",
+        "timestamp": "last_login verified_on deactivated_on",
+        "timestamptz": "created_on updated_on",
+    },
+    "feature_flags": {
+        "text": "codename label description created_by updated_by",
+        "boolean": "is_active",
+        "timestamptz": "created_on updated_on",
+    },
 }
 _REQUIRED = {"users": ("id", "email", "hashed_password"), "feature_flags": ("codename", "is_active")}
 
@@ -78,43 +64,35 @@ class Source:
         self._connection.close()
 
     def check(self, tables: Collection[str]) -> None:
-        """SourceError when one of `users` and `flags` cannot be read: before anything is written, not half-way."""
-        if "users" in tables:
-            self._select("users", USERS)
-        if "flags" in tables:
-            self._select("feature_flags", FLAGS)
+        """SourceError when one of the tables cannot be read: before anything is written, not half-way."""
+        for table in tables:
+            self._select(table)
 
     def users(self, batch: int) -> Iterator[dict[str, Any]]:
         """Every row, those in use first. Which addresses are one no database says: each has blanks of its own."""
-        return self._rows(sql.SQL(_IN_USE_FIRST).format(rows=self._select("users", USERS)), batch)
+        return self._rows(sql.SQL(_IN_USE_FIRST).format(rows=self._select("users")), batch)
 
     def flags(self, batch: int) -> Iterator[dict[str, Any]]:
         """Every row, the oldest first."""
         query = sql.SQL("SELECT * FROM ({rows}) AS rows ORDER BY created_on NULLS LAST, codename")
-        return self._rows(query.format(rows=self._select("feature_flags", FLAGS)), batch)
+        return self._rows(query.format(rows=self._select("feature_flags")), batch)
 
-    def _select(self, table: str, columns: dict[str, str]) -> sql.Composed:
-        known = self._columns(table)
-        missing = [name for name in _REQUIRED[table] if name not in known]
-        if missing:
-            raise SourceError(f"The source is no database of the seed: {table} lacks {', '.join(missing)}.")
-        chosen = [_chosen(name, kind) if name in known else _absent(name, kind) for name, kind in columns.items()]
-        return sql.SQL("SELECT {columns} FROM {table}").format(
-            columns=sql.SQL(", ").join(chosen), table=sql.Identifier(table)
-        )
-
-    def _columns(self, table: str) -> set[str]:
+    def _select(self, table: str) -> sql.Composed:
         query = """
             SELECT attname FROM pg_attribute
             WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
         """
         try:
-            rows = self._connection.execute(query, [table]).fetchall()
+            known = {row["attname"] for row in self._connection.execute(query, [table]).fetchall()}
         except psycopg.Error as error:
             raise SourceError(f"The source cannot be read ({type(error).__name__}).") from None
-        if not rows:
+        if not known:
             raise SourceError(f"The source is no database of the seed: it has no table {table}.")
-        return {row["attname"] for row in rows}
+        if missing := [name for name in _REQUIRED[table] if name not in known]:
+            raise SourceError(f"The source is no database of the seed: {table} lacks {', '.join(missing)}.")
+        wanted = [(name, kind) for kind, names in TABLES[table].items() for name in names.split()]
+        chosen = [_column(name, kind, is_there=name in known) for name, kind in wanted]
+        return sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(chosen), sql.Identifier(table))
 
     def _rows(self, query: sql.Composed, batch: int) -> Iterator[dict[str, Any]]:
         try:
@@ -127,7 +105,7 @@ class Source:
 
 
 def _parts(dsn: str) -> dict[str, Any]:
-    """What the driver is to be told; SourceError for an address it cannot read."""
+    """What the driver needs to connect; SourceError for an address it cannot read."""
     # SQLAlchemy names its driver in the address: postgresql+asyncpg://…, which says `ssl` where others say `sslmode`.
     dsn = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
     if dsn.startswith("postgresql://"):
@@ -143,15 +121,11 @@ def _parts(dsn: str) -> dict[str, Any]:
         ) from None
 
 
-def _chosen(name: str, kind: str) -> sql.Composed:
-    column = sql.Identifier(name)
-    if kind not in {"timestamp", "timestamptz"}:
-        return sql.SQL("{column}::{kind} AS {column}").format(column=column, kind=sql.SQL(kind))
-    # Python knows the years 1 to 9999 and no infinity.
-    return sql.SQL(
-        "CASE WHEN {column} BETWEEN '0002-01-01' AND '9998-12-31' THEN {column}::{kind} END AS {column}"
-    ).format(column=column, kind=sql.SQL(kind))
-
-
-def _absent(name: str, kind: str) -> sql.Composed:
-    return sql.SQL("NULL::{kind} AS {column}").format(column=sql.Identifier(name), kind=sql.SQL(kind))
+def _column(name: str, kind: str, *, is_there: bool) -> sql.Composed:
+    text = "{column}::{kind} AS {column}"
+    if not is_there:
+        text = "NULL::{kind} AS {column}"
+    elif kind in {"timestamp", "timestamptz"}:
+        # Python knows the years 1 to 9999 and no infinity.
+        text = "CASE WHEN {column} BETWEEN '0002-01-01' AND '9998-12-31' THEN {column}::{kind} END AS {column}"
+    return sql.SQL(text).format(column=sql.Identifier(name), kind=sql.SQL(kind))
