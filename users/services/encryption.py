@@ -13,17 +13,15 @@ from users.services import tokens
 
 
 @cache
-def _fernet(explicit: tuple[str, ...], secret: str, fallbacks: tuple[str, ...]) -> MultiFernet:
-    values = explicit or (secret, *fallbacks)
-    keys = [tokens.derive(value, "encryption") for value in values]
+def _fernet(secrets: tuple[str, ...]) -> MultiFernet:
+    keys = [tokens.derive(value, "encryption") for value in secrets]
     return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
 
 def _current() -> MultiFernet:
     """USERS_ENCRYPTION_KEYS, else keys derived from USERS_TOKEN_SECRET: the first writes, all read."""
-    return _fernet(
-        tuple(settings.USERS_ENCRYPTION_KEYS), settings.USERS_TOKEN_SECRET, tuple(settings.USERS_TOKEN_SECRET_FALLBACKS)
-    )
+    derived = (settings.USERS_TOKEN_SECRET, *settings.USERS_TOKEN_SECRET_FALLBACKS)
+    return _fernet(tuple(settings.USERS_ENCRYPTION_KEYS) or derived)
 
 
 def encrypt(value: str) -> str:
@@ -39,21 +37,17 @@ def decrypt(sealed: str) -> str | None:
         return None
 
 
-def rotate(sealed: str) -> str | None:
-    """The same value under the first key; None when none of the keys reads it."""
-    try:
-        return _current().rotate(sealed.encode()).decode()
-    except (InvalidToken, ValueError):
-        return None
-
-
 def rotate_all(*, dry_run: bool = False) -> dict[str, int]:
     """Encrypt the secrets of authenticator apps with the first key: `{"resealed", "unreadable"}`."""
     counts = {"resealed": 0, "unreadable": 0}
     for device in MfaDevice.objects.exclude(secret="").only("pk", "secret").iterator():
-        rotated = rotate(device.secret)
-        counts["unreadable" if rotated is None else "resealed"] += 1
-        if rotated is not None and not dry_run:
+        try:
+            rotated = _current().rotate(device.secret.encode()).decode()
+        except (InvalidToken, ValueError):
+            counts["unreadable"] += 1
+            continue
+        counts["resealed"] += 1
+        if not dry_run:
             # Only over the value that was read: an app set up meanwhile has its own.
             MfaDevice.objects.filter(pk=device.pk, secret=device.secret).update(secret=rotated)
     return counts

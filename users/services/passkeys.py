@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import webauthn
@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
-from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
 from webauthn.helpers import base64url_to_bytes, options_to_json_dict
 from webauthn.helpers.structs import (
     AuthenticatorAttachment,
@@ -26,7 +25,6 @@ from webauthn.helpers.structs import (
     ResidentKeyRequirement,
     UserVerificationRequirement,
 )
-from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -36,9 +34,10 @@ from users.services import audit, rate_limits, second_factors, sessions, tokens
 LIFETIME = timedelta(minutes=5)
 _WEBAUTHN = OneTimeToken.Purpose.WEBAUTHN
 _REGISTER, _LOGIN = "register", "login"
+_TIMEOUT = int(LIFETIME.total_seconds() * 1000)
 _CREDENTIAL_ID_MAX_LENGTH = 1023  # bytes (WebAuthn, 5.8.3)
-
 _ATTACHMENTS = tuple(attachment.value for attachment in AuthenticatorAttachment)
+_TRANSPORTS = frozenset(transport.value for transport in AuthenticatorTransport)
 
 Ceremony = tuple[str, dict[str, Any]]
 
@@ -52,7 +51,7 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
     MFA_TOO_MANY beyond 20 devices.
     """
     second_factors.refuse_too_many(user)
-    row = _begin(user, _REGISTER, name=name)
+    row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": _REGISTER, "name": name})
     options = webauthn.generate_registration_options(
         rp_id=settings.USERS_WEBAUTHN_RP_ID,
         rp_name=settings.PRODUCT_NAME,
@@ -60,13 +59,13 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
         user_name=user.email,
         user_display_name=user.get_full_name() or user.email,
         challenge=tokens.challenge(row),
-        timeout=_milliseconds(LIFETIME),
+        timeout=_TIMEOUT,
         authenticator_selection=AuthenticatorSelectionCriteria(
             resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
         ),
         exclude_credentials=_descriptors(user),
     )
-    return _token(row), options_to_json_dict(options)
+    return tokens.one_time_token(row) or "", options_to_json_dict(options)
 
 
 def register(
@@ -80,42 +79,8 @@ def register(
     row = _spent(ceremony, _REGISTER)
     if row is None or row.user_id != user.pk:
         raise _rejected()
-    made = _verified_registration(row, credential)
-    if made is None or len(made.credential_id) > _CREDENTIAL_ID_MAX_LENGTH:
-        raise _rejected()
     try:
-        return _store(user, row, made, _transports(credential), actor, keep, is_first)
-    except IntegrityError:
-        raise _rejected() from None  # this credential is registered already
-
-
-@transaction.atomic
-def _store(
-    user: User,
-    row: OneTimeToken,
-    made: VerifiedRegistration,
-    transports: list[str],
-    actor: Actor,
-    keep: uuid.UUID | None,
-    is_first: bool,
-) -> list[str]:
-    owner = User.objects.select_for_update().get(pk=user.pk)
-    second_factors.refuse_too_many(owner)
-    device = MfaDevice.objects.create(
-        user=owner,
-        kind=MfaDevice.Kind.WEBAUTHN,
-        name=row.payload["name"],
-        credential_id=made.credential_id,
-        public_key=made.credential_public_key,
-        sign_count=made.sign_count,
-        transports=transports,
-    )
-    return second_factors.take_into_use(device, actor=actor, keep=keep, is_first=is_first)
-
-
-def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegistration | None:
-    try:
-        return webauthn.verify_registration_response(
+        made = webauthn.verify_registration_response(
             credential=_acceptable(credential),
             expected_challenge=tokens.challenge(row) or b"",
             expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
@@ -123,14 +88,28 @@ def _verified_registration(row: OneTimeToken, credential: Any) -> VerifiedRegist
             require_user_verification=True,
         )
     except Exception:  # a stranger's bytes: whatever the parsers stumble over is no passkey
-        return None
-
-
-def _transports(credential: dict[str, Any]) -> list[str]:
-    """The transports that the browser reports; a hint for later sign-ins."""
-    known = {transport.value for transport in AuthenticatorTransport}
+        raise _rejected() from None
+    if len(made.credential_id) > _CREDENTIAL_ID_MAX_LENGTH:
+        raise _rejected()
+    # What the browser reports; a hint for later sign-ins.
     given = credential["response"].get("transports")
-    return sorted(known.intersection(filter(_is_text, given))) if isinstance(given, list) else []
+    transports = [value for value in given if isinstance(value, str)] if isinstance(given, list) else []
+    try:
+        with transaction.atomic():
+            owner = User.objects.select_for_update().get(pk=user.pk)
+            second_factors.refuse_too_many(owner)
+            device = MfaDevice.objects.create(
+                user=owner,
+                kind=MfaDevice.Kind.WEBAUTHN,
+                name=row.payload["name"],
+                credential_id=made.credential_id,
+                public_key=made.credential_public_key,
+                sign_count=made.sign_count,
+                transports=sorted(_TRANSPORTS.intersection(transports)),
+            )
+            return second_factors.take_into_use(device, actor=actor, keep=keep, is_first=is_first)
+    except IntegrityError:
+        raise _rejected() from None  # this credential is registered already
 
 
 # --- Sign-in ----------------------------------------------------------------------------------------------------------
@@ -141,15 +120,15 @@ def login_options(user: User | None = None) -> Ceremony:
 
     Without a `user` any passkey of this site may answer; with one, theirs alone.
     """
-    row = _begin(user, _LOGIN)
+    row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": _LOGIN})
     options = webauthn.generate_authentication_options(
         rp_id=settings.USERS_WEBAUTHN_RP_ID,
         challenge=tokens.challenge(row),
-        timeout=_milliseconds(LIFETIME),
+        timeout=_TIMEOUT,
         allow_credentials=_descriptors(user) if user else [],
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    return _token(row), options_to_json_dict(options)
+    return tokens.one_time_token(row) or "", options_to_json_dict(options)
 
 
 def count_begin(actor: Actor) -> None:
@@ -165,13 +144,44 @@ def check(*, ceremony: str, credential: Any, actor: Actor, user: User | None = N
     may not sign in.
     """
     row = _spent(ceremony, _LOGIN)
-    device = _device_of(credential) if row else None
+    key = _bytes_of(credential.get("rawId")) if isinstance(credential, dict) else None
+    devices = MfaDevice.objects.filter(kind=MfaDevice.Kind.WEBAUTHN, confirmed_at__isnull=False)
+    device = devices.select_related("user").filter(credential_id=key).first() if row and key else None
     if row is None or device is None:
         raise _rejected()
     if why := _flaw(row, device, credential, user):
         audit.record("mfa.failed", actor=actor, user=device.user, outcome="failed", kind=device.kind, why=why)
         raise _rejected()
     return device
+
+
+def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:
+    """The audit log's reason why an answer is refused; empty, and the use noted, when it is right."""
+    expected = user.pk if user else None
+    if (row.user_id or expected) != expected or (expected or device.user_id) != device.user_id:
+        return "other_person"
+    try:
+        verified = webauthn.verify_authentication_response(
+            credential=_acceptable(credential),
+            expected_challenge=tokens.challenge(row) or b"",
+            expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
+            expected_origin=list(settings.USERS_WEBAUTHN_ORIGINS),
+            credential_public_key=bytes(device.public_key or b""),
+            credential_current_sign_count=0,  # compared below, once for all parallel answers
+            require_user_verification=True,
+        )
+    except Exception:  # a stranger's bytes: whatever the parsers stumble over is no passkey
+        return "wrong"
+    # The authenticator names the owner; it may leave that out where the person is known already.
+    handle = credential["response"].get("userHandle")
+    if user is None if handle is None else _bytes_of(handle) != device.user_id.bytes:
+        return "wrong"
+    if not _may_sign_in(device.user):
+        return "inactive"
+    # The sign count has grown, or the authenticator keeps none (WebAuthn, 7.2 step 22).
+    count = verified.new_sign_count
+    grown = MfaDevice.objects.filter(Q(sign_count__lt=count) if count else Q(sign_count=0), pk=device.pk)
+    return "" if grown.update(sign_count=count, last_used_at=timezone.now()) else "sign_count"
 
 
 def require_kept(device: MfaDevice) -> None:
@@ -192,65 +202,11 @@ def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> sessions.Opened:
         return sessions.opened(user, actor, timezone.now(), amr=(second_factors.AMR[second_factors.WEBAUTHN],))
 
 
-def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:
-    """The audit log's reason why an answer is refused; empty, and the use noted, when it is right."""
-    expected = user.pk if user else None
-    if (row.user_id or expected) != expected or (expected or device.user_id) != device.user_id:
-        return "other_person"
-    verified = _verified_login(row, device, credential)
-    if verified is None or not _is_handle_of(device, credential, is_needed=user is None):
-        return "wrong"
-    if not _may_sign_in(device.user):
-        return "inactive"
-    return "" if _note_use(device, verified.new_sign_count, timezone.now()) else "sign_count"
-
-
-def _verified_login(row: OneTimeToken, device: MfaDevice, credential: Any) -> VerifiedAuthentication | None:
-    try:
-        return webauthn.verify_authentication_response(
-            credential=_acceptable(credential),
-            expected_challenge=tokens.challenge(row) or b"",
-            expected_rp_id=settings.USERS_WEBAUTHN_RP_ID,
-            expected_origin=list(settings.USERS_WEBAUTHN_ORIGINS),
-            credential_public_key=bytes(device.public_key or b""),
-            credential_current_sign_count=0,  # `_note_use` compares it, once for all parallel answers
-            require_user_verification=True,
-        )
-    except Exception:  # a stranger's bytes: whatever the parsers stumble over is no passkey
-        return None
-
-
-def _note_use(device: MfaDevice, sign_count: int, now: datetime) -> bool:
-    """Whether the sign count has grown, or the authenticator keeps none (WebAuthn, 7.2 step 22)."""
-    grown = Q(sign_count__lt=sign_count) if sign_count else Q(sign_count=0)
-    return bool(MfaDevice.objects.filter(grown, pk=device.pk).update(sign_count=sign_count, last_used_at=now))
-
-
 def _may_sign_in(user: User) -> bool:
     return user.is_active and user.is_verified and not user.must_reset
 
 
-def _device_of(credential: Any) -> MfaDevice | None:
-    key = _bytes_of(credential.get("rawId")) if isinstance(credential, dict) else None
-    passkeys = MfaDevice.objects.filter(kind=MfaDevice.Kind.WEBAUTHN, confirmed_at__isnull=False)
-    return passkeys.select_related("user").filter(credential_id=key).first() if key else None
-
-
-def _is_handle_of(device: MfaDevice, credential: dict[str, Any], *, is_needed: bool) -> bool:
-    """Whether the authenticator names the passkey's owner; it may leave that out where the person is known already."""
-    given = credential["response"].get("userHandle")
-    return not is_needed if given is None else _bytes_of(given) == device.user_id.bytes
-
-
-# --- Ceremonies -------------------------------------------------------------------------------------------------------
-
-
-def _begin(user: User | None, kind: str, **payload: str) -> OneTimeToken:
-    return tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": kind, **payload})
-
-
-def _token(row: OneTimeToken) -> str:
-    return tokens.one_time_token(row) or ""
+# --- Both -------------------------------------------------------------------------------------------------------------
 
 
 def _spent(token: str, kind: str) -> OneTimeToken | None:
@@ -263,8 +219,7 @@ def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:
     owned = user.mfa_devices.filter(kind=MfaDevice.Kind.WEBAUTHN, confirmed_at__isnull=False).order_by("created_at")
     return [
         PublicKeyCredentialDescriptor(
-            id=bytes(device.credential_id or b""),
-            transports=[AuthenticatorTransport(value) for value in device.transports],
+            id=bytes(device.credential_id or b""), transports=list(map(AuthenticatorTransport, device.transports))
         )
         for device in owned
     ]
@@ -275,38 +230,24 @@ def _acceptable(credential: Any) -> dict[str, Any]:
     # The library would take a string for JSON, and a second parser is one too many.
     if not isinstance(credential, dict):
         raise TypeError("no JSON object")
-    _refuse_embedded(json.loads(base64url_to_bytes(credential["response"]["clientDataJSON"])))
+    # Not inside the page of a site that may not embed ours (WebAuthn, 7.1 and 7.2); browsers of level 2 do not name it.
+    client_data = json.loads(base64url_to_bytes(credential["response"]["clientDataJSON"]))
+    top, allowed = client_data.get("topOrigin"), settings.USERS_WEBAUTHN_EMBEDDED_IN
+    is_embedded = top is not None or client_data.get("crossOrigin", False) is not False
+    if is_embedded and (not allowed or (top is not None and top not in allowed)):
+        raise ValueError("embedded")
     if credential.get("authenticatorAttachment") in _ATTACHMENTS:
         return credential
     # Of an enumeration unknown values are ignored (WebAuthn, 2.1.1).
     return {**credential, "authenticatorAttachment": None}
 
 
-def _refuse_embedded(client_data: dict[str, Any]) -> None:
-    """ValueError where it happened inside the page of a site that may not embed ours (WebAuthn, 7.1 and 7.2)."""
-    top = client_data.get("topOrigin")
-    if top is None and client_data.get("crossOrigin", False) is False:
-        return
-    allowed = settings.USERS_WEBAUTHN_EMBEDDED_IN
-    # Browsers of level 2 do not say inside which page.
-    if not allowed or (top is not None and top not in allowed):
-        raise ValueError("embedded")
-
-
 def _bytes_of(value: Any) -> bytes | None:
     """What base64url stands for; None for anything else."""
     try:
-        return base64url_to_bytes(value) if _is_text(value) else None
+        return base64url_to_bytes(value) if isinstance(value, str) else None
     except ValueError:
         return None
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _milliseconds(span: timedelta) -> int:
-    return int(span.total_seconds() * 1000)
 
 
 def _rejected() -> ProductError:

@@ -4,6 +4,7 @@ what is hashed: what was typed, in NFC, with its spaces and its letter case, to 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from gzip import open as gzip_open
 from math import log10
@@ -34,6 +35,13 @@ MESSAGES = {
     "CONTAINS_ADDRESS": "The password repeats the e-mail address or the product's name.",
 }
 
+#: What a short password has to hold, by the reason for refusing one without.
+_CLASSES: dict[str, Callable[[str], bool]] = {
+    "NO_UPPERCASE": str.isupper,
+    "NO_LOWERCASE": str.islower,
+    "NO_NUMBER": str.isdigit,
+    "NO_SPECIAL_CHAR": SPECIAL.__contains__,
+}
 #: Labels of domains that say nothing about whose address it is.
 _NO_NAMES = frozenset({"mail", "email", "webmail", "info"})
 
@@ -55,8 +63,10 @@ def broken_rule(password: str, *, email: str, has_factor: bool = False) -> str |
         return "TOO_SHORT"
     if len(password) > MAX_LENGTH:
         return "TOO_LONG"
-    if not is_nist and len(password) < LONG and (reason := _missing_class(password)):
-        return reason
+    if not is_nist and len(password) < LONG:
+        for reason, is_wanted in _CLASSES.items():
+            if not any(map(is_wanted, password)):
+                return reason
     if is_guessable(password):
         return "TOO_COMMON"
     if _contains_address(password, email):
@@ -87,18 +97,6 @@ class PolicyValidator:
         return help_text()
 
 
-def _missing_class(password: str) -> str | None:
-    if not any(character.isupper() for character in password):
-        return "NO_UPPERCASE"
-    if not any(character.islower() for character in password):
-        return "NO_LOWERCASE"
-    if not any(character.isdigit() for character in password):
-        return "NO_NUMBER"
-    if not SPECIAL.intersection(password):
-        return "NO_SPECIAL_CHAR"
-    return None
-
-
 def _contains_address(password: str, email: str) -> bool:
     """Whether a name of the address or the product stands in the password, whatever its case and its leet."""
     readings = leet_forms(password)
@@ -124,11 +122,7 @@ def _names(email: str) -> tuple[set[str], set[str]]:
     words = {word for word in (*local_words, *domain_words) if word.lower() not in _NO_NAMES}
     long = {word for word in words if len(word) > 4} | {name for name in whole if sum(map(str.isalpha, name)) >= 4}
     short = {word for word in words if len(word) == 4}
-    return _readings_of(long), _readings_of(short)
-
-
-def _readings_of(names: set[str]) -> set[str]:
-    return {reading for name in names for reading in leet_forms(name)}
+    return set().union(*map(leet_forms, long)), set().union(*map(leet_forms, short))
 
 
 # --- Strength ---------------------------------------------------------------------------------------------------------
@@ -149,27 +143,17 @@ LONG = 15
 #: Nothing longer is looked up, copies aside; a longer piece counts as several.
 LONGEST = 20
 
-#: What people reach for and Django's list lacks or ranks too low counts as the 300 most common.
+#: What is often used and Django's list lacks or ranks too low counts as the 300 most common.
 _USUAL = (Path(__file__).parent / "usual_words.txt").read_text(encoding="utf-8").split()
-#: Sentences that everybody has heard, letters alone.
+#: Well-known sentences, letters alone.
 _SAYINGS = frozenset((Path(__file__).parent / "sayings.txt").read_text(encoding="utf-8").split())
 
 #: Keys in a row, the alphabet, and columns of the keyboard; each is walked both ways.
 _ROWS = (
-    "abcdefghijklmnopqrstuvwxyz",
-    "01234567890",
-    "qwertyuiop[]",
-    "asdfghjkl;'",
-    "zxcvbnm,./",
-    "qwertzuiop",
-    "yxcvbnm",
-    "azertyuiop",
-    "qsdfghjklm",
-    "wxcvbn",
-    "йцукенгшщзхъ",
-    "фывапролджэ",
-    "ячсмитьбю",
-    "абвгдежзийклмнопрстуфхцчшщъыьэюя",
+    *("abcdefghijklmnopqrstuvwxyz", "01234567890"),
+    *("qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"),
+    *("qwertzuiop", "yxcvbnm", "azertyuiop", "qsdfghjklm", "wxcvbn"),
+    *("йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю", "абвгдежзийклмнопрстуфхцчшщъыьэюя"),
 )
 _KEYS = ("`1234567890-=", " qwertyuiop[]\\", " asdfghjkl;'", " zxcvbnm,./")
 
@@ -191,7 +175,10 @@ _LETTERLESS = re.compile(_DECORATION)
 def is_guessable(password: str) -> bool:
     """Whether the password is a common one, or one made of common pieces in the usual way. Any length, linear time."""
     typed = _closed_up(normalize("NFKC", password).casefold())
-    return _is_listed(typed) or _is_interleaved(typed) or _powers(password, typed) < ENOUGH
+    if _is_listed(typed) or _is_interleaved(typed):
+        return True
+    shifts = min(sum(map(str.isupper, password)), sum(map(str.islower, password)))
+    return min(0.3 * shifts, 1.5) + _pieces(typed) < ENOUGH
 
 
 def leet_forms(text: str) -> set[str]:
@@ -218,23 +205,20 @@ def _is_listed(typed: str) -> bool:
     if len(typed) > 2 * LONGEST:
         return False
     ranks = _common_words()
+    # Without the ends before leet is undone, so that it undoes none of them: `p@ssw0rd!1` is no `passwordil`.
+    bare = [word.translate(reading) for word in (_EDGES.sub("", typed), _TAIL.sub("", typed)) for reading in _READINGS]
     for form in (typed, *(typed.translate(reading) for reading in _READINGS)):
         letters = _LETTERLESS.sub("", form)
         if form in ranks or letters in _SAYINGS:
             return True
         # Both ends bare; only the tail, for the front may be leet: `@dmin`.
-        words = [(word, 4) for word in (_EDGES.sub("", form), _TAIL.sub("", form), *_undressed(typed))]
+        words = [(word, 4) for word in (_EDGES.sub("", form), _TAIL.sub("", form), *bare)]
         for word, least in (*words, (letters, 5)):
             # A long tail may make a good password of a bad word; then the pieces are counted.
             is_short = len(typed) < LONG or len(typed) - len(word) <= 6
             if is_short and len(word) >= least and word in ranks:
                 return True
     return False
-
-
-def _undressed(typed: str) -> list[str]:
-    """Without the tail first, so that leet undoes none of it: `p@ssw0rd!1` is no `passwordil`."""
-    return [bare.translate(reading) for bare in (_EDGES.sub("", typed), _TAIL.sub("", typed)) for reading in _READINGS]
 
 
 def _is_interleaved(typed: str) -> bool:
@@ -254,14 +238,11 @@ def _closed_up(typed: str) -> str:
     return typed[::2] if typed[::2] == typed[1::2] else typed
 
 
-def _powers(password: str, typed: str) -> float:
-    """The power of ten of the tries it takes, or something above ENOUGH: counting ends there."""
-    shifts = min(sum(map(str.isupper, password)), sum(map(str.islower, password)))
-    return min(0.3 * shifts, 1.5) + _pieces(typed)
-
-
 def _pieces(typed: str) -> float:
-    """The cheapest way to cut the text into pieces, from the front: `best[i]` is what the first i characters cost."""
+    """The power of ten of the tries it takes, or something above ENOUGH: counting ends there.
+
+    The cheapest way to cut the text into pieces, from the front: `best[i]` is what the first i characters cost.
+    """
     # How often a character is repeated adds next to nothing.
     text = _ONE_CHARACTER_OFTEN.sub(r"\1\1\1", typed)
     forms = [text, text.translate(_UNSHIFTED), *(text.translate(reading) for reading in _READINGS)]
@@ -292,22 +273,17 @@ def _copied_until(text: str, start: int) -> int:
 
 def _pieces_at(forms: list[str], start: int) -> list[tuple[int, float]]:
     """Where pieces that begin here may end, and the power of ten each costs."""
-    text = forms[0]
-    found = [(start + 1, _character(text[start]))]
-    if text[start : start + 3] == text[start] * 3:
-        found.append((start + 3, _character(text[start]) + 0.3))
+    text, first = forms[0], forms[0][start]
+    cost = _MARKS.get(first, 1.0 if first.isdigit() else 1.4)
+    found = [(start + 1, cost)]
+    if text[start : start + 3] == first * 3:
+        found.append((start + 3, cost + 0.3))
     found += _words(forms, start)
     found += _walks(forms[1], start)
     for pattern, cost in ((_YEAR, 1.7), (_DATE, 4.0)):
         if match := pattern.match(text, start):
             found.append((match.end(), cost))
     return found
-
-
-def _character(character: str) -> float:
-    if character in _MARKS:
-        return _MARKS[character]
-    return 1.0 if character.isdigit() else 1.4
 
 
 def _words(forms: list[str], start: int) -> list[tuple[int, float]]:

@@ -113,7 +113,7 @@ def confirm_totp(
     where there is a factor. For `keep` see `_locked`.
     """
     waiting = user.mfa_devices.filter(kind=TOTP, confirmed_at=None)
-    device = waiting.filter(**({"pk": device_id} if device_id else {})).first()
+    device = (waiting.filter(pk=device_id) if device_id else waiting).first()
     if device is None:
         raise ProductError("MFA_ALREADY_CONFIRMED", "No authenticator app is waiting to be confirmed.")
     counted = count_try(user)
@@ -162,16 +162,12 @@ def new_recovery_codes(user: User, *, actor: Actor, keep: uuid.UUID | None = Non
 
 def _new_codes(user: User, actor: Actor) -> list[str]:
     user.recovery_codes.all().delete()
-    codes = [_recovery_code() for _ in range(_RECOVERY_CODES)]
+    # 80 bits each as base32, in groups of four.
+    raw = [base64.b32encode(secrets.token_bytes(10)).decode() for _ in range(_RECOVERY_CODES)]
+    codes = ["-".join(code[start : start + 4] for start in range(0, len(code), 4)) for code in raw]
     RecoveryCode.objects.bulk_create([RecoveryCode(user=user, hash=_hash(user, code)) for code in codes])
     audit.record("recovery.made", actor=actor, user=user, count=len(codes))
     return codes
-
-
-def _recovery_code() -> str:
-    """80 bits as base32, in groups of four."""
-    raw = base64.b32encode(secrets.token_bytes(10)).decode()
-    return "-".join(raw[start : start + 4] for start in range(0, len(raw), 4))
 
 
 def _hash(user: User, code: str) -> bytes:
@@ -199,23 +195,25 @@ def count_try(user: User) -> rate_limits.Pass:
     """Count a try at a code, before it is compared and outside any transaction; MFA_BAD_CODE, slug `mfa_paused`."""
     counted = rate_limits.count_try(rate_limits.FACTOR.of(user.email))
     if isinstance(counted, rate_limits.Block):
-        raise ProductError(
-            "MFA_BAD_CODE",
-            "Too many wrong codes: second factors are paused for a while.",
-            slug="mfa_paused",
-            retry_after=counted.seconds,
-        )
+        message = "Too many wrong codes: second factors are paused for a while."
+        raise ProductError("MFA_BAD_CODE", message, slug="mfa_paused", retry_after=counted.seconds)
     return counted
 
 
 @transaction.atomic
 def spend(user: User, *, method: str, code: str, actor: Actor) -> bool:
     """Whether a counted code is right and was never used; it is spent then. Locks the person's row."""
-    # Before the rows of the factors, as everybody who changes them does.
+    # Before the rows of the factors, as in all that changes them.
     row = User.objects.select_for_update().get(pk=user.pk)
-    if method == RECOVERY:
-        return _spend_recovery(row, code, actor)
-    return method == TOTP and _spend_totp(row, code)
+    if method != RECOVERY:
+        return method == TOTP and any(_is_totp(device, code) for device in devices_of(row) if device.kind == TOTP)
+    plain = "".join(character for character in code.upper() if character.isalnum())
+    unspent = row.recovery_codes.filter(used_at=None)
+    if not plain.isascii() or not unspent.filter(hash=_hash(row, plain)).update(used_at=timezone.now()):
+        return False
+    audit.record("recovery.used", actor=actor, user=row)
+    security_mails.recovery_code_used(row, left=unspent.count(), info=actor.request)
+    return True
 
 
 @transaction.atomic
@@ -225,10 +223,6 @@ def bad_code(user: User, counted: rate_limits.Pass, *, method: str, actor: Actor
         tokens.void(user, OneTimeToken.Purpose.MFA_LOGIN)
     audit.record("mfa.failed", actor=actor, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
-
-
-def _spend_totp(user: User, code: str) -> bool:
-    return any(_is_totp(device, code) for device in devices_of(user) if device.kind == TOTP)
 
 
 def _is_totp(device: MfaDevice, code: str) -> bool:
@@ -243,18 +237,6 @@ def _is_totp(device: MfaDevice, code: str) -> bool:
             fresh = MfaDevice.objects.filter(Q(last_step__lt=step) | Q(last_step=None), pk=device.pk)
             return bool(fresh.update(last_step=step, last_used_at=timezone.now()))
     return False
-
-
-def _spend_recovery(user: User, code: str, actor: Actor) -> bool:
-    plain = "".join(character for character in code.upper() if character.isalnum())
-    if not plain.isascii():
-        return False
-    mine = user.recovery_codes.filter(used_at=None)
-    if not mine.filter(hash=_hash(user, plain)).update(used_at=timezone.now()):
-        return False
-    audit.record("recovery.used", actor=actor, user=user)
-    security_mails.recovery_code_used(user, left=mine.count(), info=actor.request)
-    return True
 
 
 # --- Removal ----------------------------------------------------------------------------------------------------------
@@ -283,7 +265,7 @@ def remove(user: User, device_id: uuid.UUID | None, *, actor: Actor, keep: uuid.
 def remove_all(user: User, *, actor: Actor, reason: str) -> int:
     """Drop every factor and all recovery codes, for a person who lost them; every session ends. Return how many went.
 
-    CANNOT_RESET_OWN_MFA: nobody takes the own factor away this way.
+    CANNOT_RESET_OWN_MFA: no one takes the own factor away this way.
     """
     if actor.user is not None and actor.user.pk == user.pk:
         raise ProductError("CANNOT_RESET_OWN_MFA", "You cannot take your own second factor away here.")

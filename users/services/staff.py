@@ -58,8 +58,6 @@ def create(*, email: str, first_name: str = "", last_name: str = "", actor: Acto
         raise ProductError("USER_EXISTS", "A user with this address exists.") from error
 
 
-_NAMES = frozenset({"first_name", "last_name"})
-_MARKS = frozenset({"is_staff", "is_superuser"})
 #: What an account holds of them, by the name of the field.
 _GRANTS = frozenset({"groups", "user_permissions"})
 
@@ -71,39 +69,34 @@ def edit(user: User, *, actor: Actor, **fields: Any) -> User:
     CANNOT_DEMOTE_SELF, LAST_SUPERUSER, SUPERUSERS_ONLY, ADMINS_ONLY. For anything but names the proof of the session
     has to be fresh: REAUTHENTICATION_REQUIRED.
     """
-    unknown = fields.keys() - _NAMES - _MARKS - _GRANTS
-    if unknown:
+    marks = {name: value for name, value in fields.items() if name in {"is_staff", "is_superuser"}}
+    names = {name: value for name, value in fields.items() if name in {"first_name", "last_name"}}
+    if unknown := fields.keys() - names.keys() - marks.keys() - _GRANTS:
         raise ValueError(f"not editable: {sorted(unknown)}")
     require_reach(user, actor=actor)
-    if fields.keys() - _NAMES:
-        require_superuser(actor)
+    if fields.keys() - names.keys():
+        # Other staff could otherwise give rights to themselves.
+        if actor.user is not None and not actor.user.is_superuser:
+            raise ProductError("SUPERUSERS_ONLY", "Only superusers give and take rights.", status=403)
         require_proof(actor)
-    if fields.get("is_superuser") is False or fields.get("is_staff") is False:
+    if False in marks.values():
         if actor.user is not None and actor.user.pk == user.pk:
             raise ProductError("CANNOT_DEMOTE_SELF", "You cannot take your own rights away.")
         refuse_last_superuser(user)
     row = _locked(user)
-    columns = {name: value for name, value in fields.items() if name not in _GRANTS}
-    for name, value in columns.items():
+    for name, value in (names | marks).items():
         setattr(row, name, value)
     row.updated_by = actor.label
-    row.save(update_fields=[*columns, "updated_by", "updated_at"])
-    rights = {name: value for name, value in fields.items() if name in _MARKS}
-    rights |= _grant(row, {name: value for name, value in fields.items() if name in _GRANTS})
+    row.save(update_fields=[*names, *marks, "updated_by", "updated_at"])
+    rights: dict[str, Any] = dict(marks)
+    if "groups" in fields:
+        row.groups.set(fields["groups"])
+        rights["groups"] = sorted(row.groups.values_list("name", flat=True))
+    if "user_permissions" in fields:
+        row.user_permissions.set(fields["user_permissions"])
+        rights["permissions"] = _names(row.user_permissions)
     audit.record("user.updated", actor=actor, user=row, changed=sorted(fields), **rights)
     return row
-
-
-def _grant(user: User, grants: dict[str, Any]) -> dict[str, list[str]]:
-    """Put the groups and permissions in place; return the names for the audit log."""
-    said: dict[str, list[str]] = {}
-    if "groups" in grants:
-        user.groups.set(grants["groups"])
-        said["groups"] = sorted(user.groups.values_list("name", flat=True))
-    if "user_permissions" in grants:
-        user.user_permissions.set(grants["user_permissions"])
-        said["permissions"] = _names(user.user_permissions)
-    return said
 
 
 def _names(permissions: Any) -> list[str]:
@@ -306,23 +299,20 @@ def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
     try:
         with transaction.atomic():
             user, created = User.objects.get_or_create(email=email, defaults={"created_by": actor.label})
-            return _raise_up(user, created, actor), created
+            row = _locked(user)
+            if not row.is_verified:
+                registration.disown(row)
+                registration.forget_registrations(row)
+                row.email_verified_at = timezone.now()
+            make_active(row)
+            row.is_staff = row.is_superuser = True
+            row.updated_by = actor.label
+            row.save()
+            event = "user.created" if created else "user.updated"
+            audit.record(event, actor=actor, user=row, is_staff=True, is_superuser=True)
+            return row, created
     except IntegrityError as error:
         raise ProductError("USER_EXISTS", "Somebody is registering this address; try again.") from error
-
-
-def _raise_up(user: User, created: bool, actor: Actor) -> User:
-    row = _locked(user)
-    if not row.is_verified:
-        registration.disown(row)
-        registration.forget_registrations(row)
-        row.email_verified_at = timezone.now()
-    make_active(row)
-    row.is_staff = row.is_superuser = True
-    row.updated_by = actor.label
-    row.save()
-    audit.record("user.created" if created else "user.updated", actor=actor, user=row, is_staff=True, is_superuser=True)
-    return row
 
 
 def reset_password(user: User, password: str, *, actor: Actor) -> int:
@@ -387,9 +377,3 @@ def require_reach(user: User, *, actor: Actor) -> None:
         code, who = ("SUPERUSERS_ONLY", "superusers") if row.is_superuser else ("ADMINS_ONLY", "administrators")
         whom = "superusers" if row.is_superuser else "staff"
         raise ProductError(code, f"Only {who} act on accounts of {whom}.", status=403)
-
-
-def require_superuser(actor: Actor) -> None:
-    """SUPERUSERS_ONLY (403) for other staff, who could otherwise give rights to themselves."""
-    if actor.user is not None and not actor.user.is_superuser:
-        raise ProductError("SUPERUSERS_ONLY", "Only superusers give and take rights.", status=403)

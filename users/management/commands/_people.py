@@ -10,45 +10,42 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from lib.commands import Command, whole_number_from
+from lib.commands import Command, add_reason, whole_number_from
 from lib.errors import ProductError
 from lib.text import printable, whole_number
 from users.models import User
 from users.services import staff
 
 
-def add_json(parser: CommandParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one object on one line")
-
-
-def add_limit(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--limit", type=whole_number_from(0, 999_999_999), default=1000, help="at most so many (default: %(default)s)"
-    )
-
-
 class AccountCommand(Command):
     """A command about accounts; with `--json` it prints one object."""
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(*args, **kwargs)
+        parser.add_argument("--json", action="store_true", help="one object on one line")
+        return parser
 
     def say(self, options: dict[str, Any], facts: dict[str, Any], *lines: str) -> None:
         """The facts with `--json`, else the lines."""
         if options["json"]:
-            self.stdout.write(json.dumps(facts, default=_plain))
-        else:
-            for line in lines:
-                self.stdout.write(line)
+            lines = (json.dumps(facts, default=lambda it: it.isoformat() if isinstance(it, datetime) else str(it)),)
+        for line in lines:
+            self.stdout.write(line)
         self.stdout.flush()
 
 
 class PeopleCommand(AccountCommand):
-    """One verb for each EMAIL. All are tried; what was refused is told at the end and exits 1.
+    """One verb for each EMAIL. All are tried; what was refused is printed at the end and exits 1.
 
     With `--json`: `{"done": [{"email", …}], "refused": [{"email", "code", "message"}]}`.
     """
 
+    asks_reason = False
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", nargs="+", metavar="EMAIL")
-        add_json(parser)
+        if self.asks_reason:
+            add_reason(parser)
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
         """Do it; return the line and, beside the address, the facts."""
@@ -58,24 +55,28 @@ class PeopleCommand(AccountCommand):
         done: list[dict[str, Any]] = []
         lines: list[str] = []
         refused: list[dict[str, str]] = []
-        for email in options["email"]:
+        messages: list[str] = []
+        for given in options["email"]:
             try:
-                user = staff.find(email)
+                user = staff.find(given)
                 line, facts = self.act(user, **options)
             except ProductError as error:
-                refused.append({"email": printable(email), "code": error.slug, "message": error.message})
+                email = printable(given)
+                refused.append({"email": email, "code": error.slug, "message": error.message})
+                is_named = email.strip() in error.message
+                messages.append(error.message if is_named else f"{email.strip()}: {error.message}")
                 continue
             lines.append(line)
             done.append({"email": user.email, **facts})
         self.say(options, {"done": done, "refused": refused}, *lines)
         if refused:
-            raise CommandError(" ".join(_told(refusal) for refusal in refused))
+            raise CommandError(" ".join(messages))
 
 
-def _told(refusal: dict[str, str]) -> str:
-    """The message, and whose it is unless it says so."""
-    message, email = refusal["message"], refusal["email"].strip()
-    return message if email in message else f"{email}: {message}"
+def add_limit(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--limit", type=whole_number_from(0, 999_999_999), default=1000, help="at most so many (default: %(default)s)"
+    )
 
 
 def since(text: str) -> datetime:
@@ -94,7 +95,3 @@ def since(text: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise CommandError("--since takes 2026-11-24, 2026-11-24T13:00 or an age such as 90m, 36h, 7d.", returncode=2)
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from lib.text import printable
-from users.management.commands._people import AccountCommand, add_json, add_limit, since
+from users.management.commands._people import AccountCommand, add_limit, since
 from users.models import AuditEvent
 from users.services import audit
 
@@ -21,7 +21,6 @@ class Command(AccountCommand):
         parser.add_argument("--outcome", choices=AuditEvent.Outcome.values)
         parser.add_argument("--door", choices=AuditEvent.Door.values)
         add_limit(parser)
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = AuditEvent.objects.order_by("-id")
@@ -39,12 +38,11 @@ class Command(AccountCommand):
                 found = found.filter(**{field: options[field]})
         rows = list(found[: options["limit"]])
         facts = [{name: getattr(row, name) for name in _FIELDS} for row in rows]
-        self.say(options, {"events": facts}, *map(_line, rows))
-
-
-def _line(row: AuditEvent) -> str:
-    whose = row.user_id.hex if row.user_id else "-"
-    actor = "" if row.actor == whose else f" by {row.actor}" if row.actor else ""
-    data = f" {json.dumps(row.data)}" if row.data else ""
-    told = f"{row.event} {row.outcome}  {whose}{actor}  {row.door} {row.ip or '-'}{data}"
-    return f"{row.at:%Y-%m-%d %H:%M:%S} UTC  {told}"
+        lines = []
+        for row in rows:
+            whose = row.user_id.hex if row.user_id else "-"
+            actor = "" if row.actor == whose else f" by {row.actor}" if row.actor else ""
+            data = f" {json.dumps(row.data)}" if row.data else ""
+            what = f"{row.event} {row.outcome}  {whose}{actor}  {row.door} {row.ip or '-'}{data}"
+            lines.append(f"{row.at:%Y-%m-%d %H:%M:%S} UTC  {what}")
+        self.say(options, {"events": facts}, *lines)

@@ -1,7 +1,6 @@
 from django.core.management.base import CommandParser
 
 from users.management.commands import reset_user_password
-from users.management.commands._people import add_json
 
 
 class Command(reset_user_password.Command):
@@ -12,4 +11,3 @@ class Command(reset_user_password.Command):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", metavar="EMAIL")
         parser.set_defaults(password=None, stdin=False, generate=False, send_link=False)
-        add_json(parser)

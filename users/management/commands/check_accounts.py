@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.db import connection
 
 from lib import addresses, env
-from users.management.commands._people import AccountCommand, add_json
+from users.management.commands._people import AccountCommand
 from users.models import MfaDevice, User
 from users.services import encryption
 
@@ -29,9 +29,6 @@ Finding = tuple[str, str]
 
 class Command(AccountCommand):
     help = "Look for what makes accounts less safe than they could be; exit 1 on findings."
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = [*_settings(), *_addresses(), *_people(), *_spellings()]

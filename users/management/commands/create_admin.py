@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from users.management.commands._people import AccountCommand, add_json
+from users.management.commands._people import AccountCommand
 from users.services import passwords, staff
 
 
@@ -12,7 +12,6 @@ class Command(AccountCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", metavar="EMAIL")
         parser.add_argument("--no-input", "--noinput", action="store_true", help="ask nothing (it never does)")
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         user, created = staff.create_admin(options["email"], actor=self.actor)

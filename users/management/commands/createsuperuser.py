@@ -22,7 +22,11 @@ class Command(OurCommand, createsuperuser.Command):
         if not is_storable(email):
             raise CommandError("Enter a valid email address.")
         if not options["interactive"]:
-            _check_password(os.environ.get("DJANGO_SUPERUSER_PASSWORD"), email)
+            try:
+                if (password := os.environ.get("DJANGO_SUPERUSER_PASSWORD")) is not None:
+                    validate_password(password, User(email=email))
+            except ValidationError as error:
+                raise CommandError(f"DJANGO_SUPERUSER_PASSWORD: {error.messages[0]}") from None
         superusers = User.objects.filter(is_superuser=True)
         before = set(superusers.values_list("pk", flat=True))
         super().handle(*args, **options)
@@ -31,18 +35,9 @@ class Command(OurCommand, createsuperuser.Command):
 
     def _validate_username(self, username: str | None, *args: Any) -> Any:
         """What is wrong with an address, as Django asks before it goes on; also one without the one spelling."""
-        if said := super()._validate_username(username, *args):  # type: ignore[misc]  # the stubs leave it out
-            return said
+        if problem := super()._validate_username(username, *args):  # type: ignore[misc]  # the stubs leave it out
+            return problem
         try:
             valid_email(username or "")
         except ValueError as error:
             return f"Error: The address {error}."
-
-
-def _check_password(password: str | None, email: str) -> None:
-    if password is None:
-        return
-    try:
-        validate_password(password, User(email=email))
-    except ValidationError as error:
-        raise CommandError(f"DJANGO_SUPERUSER_PASSWORD: {error.messages[0]}") from None

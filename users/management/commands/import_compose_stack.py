@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from lib.commands import whole_number_from
-from users.management.commands._people import AccountCommand, add_json
+from users.management.commands._people import AccountCommand
 from users.services.import_source import Source, SourceError
 from users.services.importing import Options, Report, import_flags, import_users
 
@@ -42,7 +42,6 @@ class Command(AccountCommand):
             "--batch", type=whole_number_from(1, 10_000), default=500, metavar="N", help="rows a transaction"
         )
         parser.add_argument("--report", metavar="FILE", help="write the whole report there, as JSON")
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         wanted = Options(

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from users.management.commands._people import AccountCommand, add_json, add_limit, since
+from users.management.commands._people import AccountCommand, add_limit, since
 from users.models import UserSession
 from users.services import staff
 
@@ -17,7 +17,6 @@ class Command(AccountCommand):
         parser.add_argument("--user", metavar="EMAIL", help="one person's alone")
         parser.add_argument("--since", metavar="WHEN", help="seen since then: 2026-11-24, 2026-11-24T13:00, 36h, 7d")
         add_limit(parser)
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = UserSession.objects.live(timezone.now()).select_related("user").order_by("-created_at")

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from users.management.commands._people import AccountCommand, add_json
+from users.management.commands._people import AccountCommand
 from users.services import deletion
 
 
@@ -11,7 +11,6 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count")
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         counts = deletion.expired() if options["dry_run"] else deletion.purge()

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from users.management.commands._people import AccountCommand, add_json
+from users.management.commands._people import AccountCommand
 from users.services import staff
 
 
@@ -19,7 +19,6 @@ class Command(AccountCommand):
         way.add_argument("--stdin", action="store_true", help="read the password from the first line of stdin")
         way.add_argument("--generate", action="store_true", help="make a random password and print it")
         way.add_argument("--send-link", action="store_true", help="mail a reset link instead; ends no session")
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = staff.find(options["email"])
@@ -41,14 +40,10 @@ class Command(AccountCommand):
             return sys.stdin.readline().rstrip("\r\n")
         if options["generate"]:
             return secrets.token_urlsafe(15)
-        return self._asked()
-
-    def _asked(self) -> str:
         if not sys.stdin.isatty():
             raise CommandError("Give PASSWORD, --stdin, --generate or --send-link.", returncode=2)
         try:
-            password = getpass.getpass("New password: ")
-            again = getpass.getpass("Again: ")
+            password, again = getpass.getpass("New password: "), getpass.getpass("Again: ")
         except EOFError:
             raise CommandError("No password was given.") from None
         if again != password:

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from users.management.commands._people import PeopleCommand, add_json
+from users.management.commands._people import PeopleCommand
 from users.models import User
 from users.services import staff
 
@@ -14,7 +14,6 @@ class Command(PeopleCommand):
         parser.add_argument("email", nargs="*", metavar="EMAIL")
         parser.add_argument("--all", action="store_true", help="everybody, staff too; needs --yes")
         parser.add_argument("--yes", action="store_true", help="mean it")
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["all"] == bool(options["email"]):

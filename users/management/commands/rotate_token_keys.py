@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from users.management.commands._people import AccountCommand, add_json
+from users.management.commands._people import AccountCommand
 from users.services import encryption
 
 
@@ -11,7 +11,6 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count")
-        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         counts = encryption.rotate_all(dry_run=options["dry_run"])

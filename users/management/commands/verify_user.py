@@ -1,8 +1,5 @@
 from typing import Any
 
-from django.core.management.base import CommandParser
-
-from lib.commands import add_reason
 from users.management.commands._people import PeopleCommand
 from users.models import User
 from users.services import staff
@@ -10,10 +7,7 @@ from users.services import staff
 
 class Command(PeopleCommand):
     help = "Take addresses as verified without a code, on your word."
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
-        add_reason(parser)
+    asks_reason = True
 
     def act(self, user: User, **options: Any) -> tuple[str, dict[str, Any]]:
         changed = staff.mark_verified(user, actor=self.actor, reason=options["reason"])
