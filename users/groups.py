@@ -14,25 +14,25 @@ from django.contrib.auth.management import create_permissions
 from django.db import connections
 from django.db.models import Q, QuerySet
 
-_SUPPORT = {
-    "users": (
-        *("view_user", "view_usersession", "view_auditevent", "view_mfadevice"),
-        *("activate_user", "verify_user", "send_reset_user", "sign_out_user"),
-    ),
-    "notifications": ("view_message", "view_preference", "view_suppression", "resend_message"),
-    "feature_flags": ("view_featureflag",),
-}
-
-
-def _support() -> Q:
-    wanted = Q(pk__in=())
-    for app, codenames in _SUPPORT.items():
-        wanted |= Q(content_type__app_label=app, codename__in=codenames)
-    return wanted
-
-
 #: By name: which permissions.
-GROUPS = {"Support": _support(), "Release": Q(content_type__app_label="feature_flags"), "Admin": Q()}
+GROUPS = {
+    "Support": (
+        Q(
+            content_type__app_label="users",
+            codename__in=(
+                *("view_user", "view_usersession", "view_auditevent", "view_mfadevice"),
+                *("activate_user", "verify_user", "send_reset_user", "sign_out_user"),
+            ),
+        )
+        | Q(
+            content_type__app_label="notifications",
+            codename__in=("view_message", "view_preference", "view_suppression", "resend_message"),
+        )
+        | Q(content_type__app_label="feature_flags", codename="view_featureflag")
+    ),
+    "Release": Q(content_type__app_label="feature_flags"),
+    "Admin": Q(),
+}
 
 #: By database: the permissions there were before this run of `migrate`.
 _before: dict[str, set[int]] = {}

@@ -44,38 +44,30 @@ class ForgotPassword(_Context):
 
 
 class _Notice(_Context):
-    """What somebody is told about the own account. Times are stored as ISO 8601 and shown in the reader's language."""
+    """What happened to the own account. Times are stored as ISO 8601 and shown in the reader's language."""
 
     first_name: Text
 
 
-class _Place(_Notice):
-    """`program` and `ip` of whoever did it; empty when they are unknown or not fit to print."""
+class Seen(_Notice):
+    """When, and the `program` and `ip` of the client; empty when they are unknown or not fit to print."""
 
     program: Text
     ip: Text
-
-
-class AlreadyRegistered(_Place):
     at: AwareDatetime
+
+
+class SignInAfterFailures(Seen):
+    count: int
+
+
+class RecoveryCodeUsed(Seen):
+    left: int
 
 
 class PasswordChanged(_Notice):
     at: AwareDatetime
     by_staff: bool
-
-
-class NewSignIn(_Place):
-    at: AwareDatetime
-
-
-class SessionResumed(_Place):
-    at: AwareDatetime
-
-
-class SignInAfterFailures(_Place):
-    count: int
-    at: AwareDatetime
 
 
 class SessionReplay(_Notice):
@@ -94,19 +86,10 @@ class EmailChangeNotice(_Notice):
     until: AwareDatetime
 
 
-class EmailChanged(_Notice):
-    pass
-
-
 class FactorChanged(_Notice):
     change: Literal["added", "removed", "recovery_codes"]
     kind: Literal["totp", "webauthn", ""]
     name: Annotated[Text, StringConstraints(max_length=64)]
-    at: AwareDatetime
-
-
-class RecoveryCodeUsed(_Place):
-    left: int
     at: AwareDatetime
 
 
@@ -170,20 +153,20 @@ notifications.declare(
     backoff="prompt",
 )
 
-# Whoever types a registered address makes us write to it: not more often than this.
+# Anyone who types a registered address makes us write to it: not more often than this.
 notifications.declare(
     "users.already_registered",
     label=_("Already registered"),
-    context=AlreadyRegistered,
+    context=Seen,
     throttle=("3/1m", "5/10m", "20/1d"),
 )
 notifications.declare("users.password_changed", label=_("Password changed"), context=PasswordChanged)
 # A program that keeps no cookies may sign in by the hour.
-notifications.declare("users.new_sign_in", label=_("New sign-in"), context=NewSignIn, throttle=("20/1d",))
+notifications.declare("users.new_sign_in", label=_("New sign-in"), context=Seen, throttle=("20/1d",))
 notifications.declare(
     "users.sign_in_after_failures", label=_("Sign-in after failed tries"), context=SignInAfterFailures
 )
-notifications.declare("users.session_resumed", label=_("Session resumed"), context=SessionResumed)
+notifications.declare("users.session_resumed", label=_("Session resumed"), context=Seen)
 notifications.declare("users.session_replay", label=_("Session ended for safety"), context=SessionReplay)
 notifications.declare(
     "users.email_change_confirm",
@@ -200,7 +183,7 @@ notifications.declare(
     secrets=("undo_url",),
     derive=_link("undo_url", "/change-email/undo?token="),
 )
-notifications.declare("users.email_changed", label=_("Address changed, to the new one"), context=EmailChanged)
+notifications.declare("users.email_changed", label=_("Address changed, to the new one"), context=_Notice)
 notifications.declare("users.factor_changed", label=_("Second factor changed"), context=FactorChanged)
 notifications.declare("users.recovery_code_used", label=_("Recovery code used"), context=RecoveryCodeUsed)
 notifications.declare(

@@ -16,7 +16,7 @@ from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.errors import refusals
 from users.api import auth, schemas
-from users.api.auth import as_if_mailed, compared, never_store, person
+from users.api.auth import act, as_if_mailed, compared, never_store, person
 from users.services import hashing, passwords, personal_data, registration, sessions, sign_in, tokens
 
 router = Router(tags=["Accounts"])
@@ -28,7 +28,7 @@ _waiting = asyncio.Semaphore(32)
 @router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)})
 async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
     """Greet whoever the bearer belongs to."""
-    return schemas.GreetingOut.of(person(request))
+    return schemas.GreetingOut(message=f"Hello {person(request).first_name}!")
 
 
 @router.get("/users/user", response={200: schemas.UserOut, **refusals(401)})
@@ -40,9 +40,8 @@ async def get_user(request: HttpRequest) -> schemas.UserOut:
 @router.patch("/users/user", response={200: schemas.UserOut, **refusals(401, 403, 413, 422)})
 async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schemas.UserOut:
     """Change the names given; the others stay."""
-    user = person(request)
     names = payload.model_dump(exclude_unset=True)
-    return schemas.UserOut.of(await sync_to_async(personal_data.rename)(user, **names, actor=Actor.of(request, "api")))
+    return schemas.UserOut.of(await act(request, personal_data.rename, person(request), **names))
 
 
 @router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 429, 503)})
@@ -54,20 +53,12 @@ async def register(
     `X-Registration-Token` of the answer (for browsers a cookie) tells the next two calls whose registration it is.
     """
     never_store(response)
-    await sync_to_async(registration.check_register)(
-        email=payload.email, password=payload.password, actor=Actor.of(request, "api")
-    )
+    await act(request, registration.check_register, email=payload.email, password=payload.password)
     password_hash = await hashing.amake(payload.password, registration.salt(payload.email))
-    # Where nobody is to learn who has an account, the clock must not tell either.
+    # Where no one is to learn who has an account, the clock must not give it away either.
     async with as_if_mailed() if settings.USERS_REGISTER_ENUMERATION == "safe" else nullcontext():
-        registered = await sync_to_async(registration.register)(
-            email=payload.email,
-            password_hash=password_hash,
-            first_name=payload.first_name,
-            last_name=payload.last_name,
-            actor=Actor.of(request, "api"),
-            held=auth.registration_token(request),
-        )
+        given = payload.model_dump(exclude={"password"}) | {"held": auth.registration_token(request)}
+        registered = await act(request, registration.register, password_hash=password_hash, **given)
     auth.hand_registration_token(request, response, registered.token)
     return Status(201, schemas.UserOut.of(registered))
 
@@ -84,9 +75,8 @@ async def request_verification_token(
     """Mail a code to an unverified account; every address is answered alike."""
     never_store(response)
     async with as_if_mailed():
-        requested = await sync_to_async(registration.request_code)(
-            email=payload.email, actor=Actor.of(request, "api"), held=auth.registration_token(request)
-        )
+        held = auth.registration_token(request)
+        requested = await act(request, registration.request_code, email=payload.email, held=held)
     code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
     return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
 
@@ -94,14 +84,10 @@ async def request_verification_token(
 @router.post("/auth/verify", auth=None, response={200: schemas.VerifiedOut, **refusals(400, 413, 422, 503)})
 async def verify(request: HttpRequest, payload: schemas.VerifyIn) -> schemas.VerifiedOut:
     """Prove the address with the token and the mailed code."""
-    # Anybody gets a token for any address; how long a wrong code takes must not tell whether it is one to be proved.
+    # Anyone gets a token for any address; how long a wrong code takes must not tell whether it is one to be proved.
     async with as_if_mailed():
-        await sync_to_async(registration.verify)(
-            token=payload.token,
-            code=payload.registration_code,
-            actor=Actor.of(request, "api"),
-            held=auth.registration_token(request),
-        )
+        held = auth.registration_token(request)
+        await act(request, registration.verify, token=payload.token, code=payload.registration_code, held=held)
     return schemas.VerifiedOut()
 
 
@@ -129,7 +115,7 @@ async def refresh_tokens(
 ) -> schemas.RefreshOut:
     """A new access token, and with rotation the refresh token to use next time."""
     auth.check_origin(request)
-    made = await sync_to_async(sessions.refresh)(token=payload.token, actor=Actor.of(request, "api"))
+    made = await act(request, sessions.refresh, token=payload.token)
     return schemas.RefreshOut(
         access_token=_hand_over(response, made),
         access_token_expiration=made.access_seconds,
@@ -141,12 +127,17 @@ async def refresh_tokens(
 @router.delete("/logout", auth=None, response={200: schemas.LogoutOut, **refusals(413, 503)})
 async def logout(request: HttpRequest, response: HttpResponse) -> schemas.LogoutOut:
     """End the session of the bearer, the cookie or the `refresh_token` in a JSON body; always 200."""
-    # A foreign page may send the cookie along; it must not sign anybody out with it.
+    # A foreign page may send the cookie along; it must not sign its visitor out with it.
     cookie = auth.cookie_token(request) if auth.is_from_here(request) else ""
-    await sync_to_async(sessions.logout)(
-        access_tokens=[token for token in (cookie, auth.bearer_token(request)) if token],
-        refresh_token=_refresh_token_of(request),
-        actor=Actor.of(request, "api"),
+    try:
+        token = json.loads(request.body).get("refresh_token")
+    except (ValueError, RecursionError, AttributeError):
+        token = None
+    await act(
+        request,
+        sessions.logout,
+        access_tokens=list(filter(None, (cookie, auth.bearer_token(request)))),
+        refresh_token=token if isinstance(token, str) and token.isascii() else None,
     )
     if cookie and settings.USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT:
         auth.delete_cookie(response)
@@ -165,7 +156,7 @@ async def forgot_password(
     """Mail a reset link to an active account; every address is answered alike."""
     never_store(response)
     async with as_if_mailed():
-        token = await sync_to_async(passwords.forgot)(email=payload.email, actor=Actor.of(request, "api"))
+        token = await act(request, passwords.forgot, email=payload.email)
     return schemas.TokenSentOut(forgot_password_token=token if settings.USERS_RETURN_FORGOT_PASSWORD_TOKEN else None)
 
 
@@ -174,17 +165,13 @@ async def forgot_password(
 )
 async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
     """Set a new password with the token of a mailed link; signs out everywhere."""
-    row = await sync_to_async(passwords.check_reset)(
-        email=payload.email, token=payload.token, password=payload.password
-    )
-    await sync_to_async(passwords.reset)(
-        row, password_hash=await hashing.amake(payload.password), actor=Actor.of(request, "api")
-    )
+    row = await sync_to_async(passwords.check_reset)(**payload.model_dump())
+    await act(request, passwords.reset, row, password_hash=await hashing.amake(payload.password))
     return schemas.PasswordResetOut()
 
 
 def signed_in(response: HttpResponse, made: sessions.Tokens) -> schemas.LoginOut:
-    """The answer to whoever has signed in, by whatever proof."""
+    """The answer to a sign-in, by whatever proof."""
     return schemas.LoginOut(
         access_token=_hand_over(response, made),
         refresh_token=made.refresh or "",
@@ -224,7 +211,7 @@ async def _patiently(begin: Callable[[], sign_in.Attempt], email: str, actor: Ac
         try:
             return await sync_to_async(begin)()
         except sign_in.Paused as error:
-            # A pause that stands is told at once; and no crowd of guesses is kept waiting.
+            # A pause that stands is answered at once; and no crowd of guesses is kept waiting.
             if not error.may_clear or _waiting.locked():
                 raise
         async with _waiting:
@@ -241,12 +228,3 @@ def _hand_over(response: HttpResponse, made: sessions.Tokens) -> str | None:
         return made.access
     auth.set_cookie(response, made.access, made.access_seconds)
     return made.access if settings.USERS_ACCESS_TOKEN_COOKIE_KEEP_IN_BODY else None
-
-
-def _refresh_token_of(request: HttpRequest) -> str | None:
-    """The member of a JSON body, if there is a readable one: logout answers 200 to anything."""
-    try:
-        token = json.loads(request.body).get("refresh_token")
-    except (ValueError, RecursionError, AttributeError):
-        return None
-    return token if isinstance(token, str) and token.isascii() else None

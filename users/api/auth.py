@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
@@ -16,12 +16,14 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from ninja.security.base import AuthBase
 
-from lib.actors import DEVICE_COOKIE
+from lib.actors import DEVICE_COOKIE, Actor
 from lib.asgi import PiecesResponse
 from lib.errors import ProductError
 from lib.net import is_listed
 from users.models import User
 from users.services import hashing, sessions, sign_in, tokens
+
+T = TypeVar("T")
 
 COOKIE = "auth"
 REGISTRATION_HEADER = "X-Registration-Token"
@@ -184,6 +186,11 @@ MAIL_SECONDS = 0.1
 def person(request: HttpRequest) -> User:
     """Whose bearer or cookie it is."""
     return request.auth  # type: ignore[attr-defined, no-any-return]
+
+
+async def act(request: HttpRequest, verb: Callable[..., T], *args: Any, **given: Any) -> T:
+    """Call a verb with the client of the request, and who is signed in, as the actor."""
+    return await sync_to_async(verb)(*args, **given, actor=Actor.of(request, "api"))
 
 
 async def compared(attempt: sign_in.Attempt, password: str) -> hashing.Checked:

@@ -7,12 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router, Status
 
-from lib.actors import Actor
 from lib.errors import refusals
 from lib.text import read_id
 from users.api import schemas
 from users.api.accounts import router as profile
-from users.api.auth import as_if_mailed, compared, download, never_store, person
+from users.api.auth import act, as_if_mailed, compared, download, never_store, person
 from users.services import audit, deletion, email_change, hashing, passwords, personal_data, sessions, sign_in
 
 router = Router(tags=["Your own account"])
@@ -25,14 +24,12 @@ router = Router(tags=["Your own account"])
 )
 async def change_password(request: HttpRequest, payload: schemas.ChangePasswordIn) -> schemas.PasswordChangedOut:
     """Set a new password with the current one; the other sessions end. Wrong tries are counted like sign-ins."""
-    user, actor = person(request), Actor.of(request, "api")
-    attempt = await sync_to_async(passwords.begin_change)(user, new_password=payload.new_password, actor=actor)
+    user = person(request)
+    attempt = await act(request, passwords.begin_change, user, new_password=payload.new_password)
     checked = await compared(attempt, payload.current_password)
     await sync_to_async(sign_in.check_own)(user, attempt, checked, why="wrong_at_change")
-    password_hash = await hashing.amake(payload.new_password)
-    await sync_to_async(passwords.finish_change)(
-        user, password_hash=password_hash, attempt=attempt, actor=actor, keep=user.session_id
-    )
+    new = {"password_hash": await hashing.amake(payload.new_password), "attempt": attempt, "keep": user.session_id}
+    await act(request, passwords.finish_change, user, **new)
     return schemas.PasswordChangedOut()
 
 
@@ -45,7 +42,7 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
 async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schemas.EmailChangeOut:
     """Mail a link to the new address; an address that somebody has is answered alike."""
     async with as_if_mailed():
-        await sync_to_async(email_change.request)(person(request), email=payload.email, actor=Actor.of(request, "api"))
+        await act(request, email_change.request, person(request), email=payload.email)
     return schemas.EmailChangeOut()
 
 
@@ -54,7 +51,7 @@ async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schema
 )
 async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailChangedOut:
     """Make the new address the account's, with the token mailed there; sessions end but the one that asked."""
-    await sync_to_async(email_change.confirm)(token=payload.token, actor=Actor.of(request, "api"))
+    await act(request, email_change.confirm, token=payload.token)
     return schemas.EmailChangedOut()
 
 
@@ -63,7 +60,7 @@ async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schem
 )
 async def undo_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailUndoneOut:
     """Give the account its old address back, with the token mailed there; every session ends."""
-    await sync_to_async(email_change.undo)(token=payload.token, actor=Actor.of(request, "api"))
+    await act(request, email_change.undo, token=payload.token)
     return schemas.EmailUndoneOut()
 
 
@@ -81,14 +78,14 @@ async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[sc
 @router.delete("/users/sessions", response={204: None, **refusals(401, 403, 503)})
 async def end_other_sessions(request: HttpRequest) -> Status[None]:
     """Sign out everywhere but here."""
-    await sync_to_async(sessions.end_others)(person(request), actor=Actor.of(request, "api"))
+    await act(request, sessions.end_others, person(request))
     return Status(204, None)
 
 
 @router.delete("/users/sessions/{session_id}", response={204: None, **refusals(401, 403, 404, 503)})
 async def end_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Sign out one session; 404 for one that has ended and for anybody else's."""
-    await sync_to_async(sessions.end_own)(person(request), read_id(session_id), actor=Actor.of(request, "api"))
+    await act(request, sessions.end_own, person(request), read_id(session_id))
     return Status(204, None)
 
 
@@ -108,7 +105,7 @@ async def security_events(
 @router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)})
 async def export_account(request: HttpRequest) -> HttpResponseBase:
     """Everything held about the person, as one JSON file."""
-    pieces = await sync_to_async(personal_data.export_own)(person(request), actor=Actor.of(request, "api"))
+    pieces = await act(request, personal_data.export_own, person(request))
     return download(pieces)
 
 
@@ -119,12 +116,12 @@ async def export_account(request: HttpRequest) -> HttpResponseBase:
 @profile.delete("/users/user", response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)})
 async def delete_account(request: HttpRequest) -> Status[schemas.DeletionOut]:
     """Shut the account at once; it goes for good after 30 days, unless the mailed link takes that back."""
-    at = await sync_to_async(deletion.request)(person(request), actor=Actor.of(request, "api"))
+    at = await act(request, deletion.request, person(request))
     return Status(202, schemas.DeletionOut(delete_after_at=at))
 
 
 @router.post("/auth/undelete", auth=None, response={200: schemas.UndeletedOut, **refusals(400, 413, 422, 503)})
 async def undelete(request: HttpRequest, payload: schemas.TokenIn) -> schemas.UndeletedOut:
     """Take a deletion back with the mailed token; then sign in as before."""
-    await sync_to_async(deletion.undelete)(token=payload.token, actor=Actor.of(request, "api"))
+    await act(request, deletion.undelete, token=payload.token)
     return schemas.UndeletedOut()

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, St
 
 from lib.addresses import Email
 from lib.text import STORABLE, Name, Text, require_storable
-from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, User, UserSession
+from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
 # A number or a boolean is not a string here: the seed answers 422.
@@ -161,18 +161,8 @@ class SessionOut(Schema):
 
     @classmethod
     def of(cls, session: UserSession, current: UUID | None) -> "SessionOut":
-        return cls(
-            id=session.pk.hex,
-            kind=session.kind,
-            label=session.label,
-            ip=session.ip,
-            user_agent=session.user_agent,
-            amr=session.amr,
-            created_at=session.created_at,
-            last_seen_at=session.last_seen_at,
-            expires_at=session.expires_at,
-            is_current=session.pk == current,
-        )
+        same = {name: getattr(session, name) for name in cls.model_fields if name not in {"id", "is_current"}}
+        return cls(**same, id=session.pk.hex, is_current=session.pk == current)
 
 
 class SecurityEventOut(Schema):
@@ -207,10 +197,6 @@ class UndeletedOut(Schema):
 
 class GreetingOut(Schema):
     message: str
-
-    @classmethod
-    def of(cls, user: User) -> "GreetingOut":
-        return cls(message=f"Hello {user.first_name}!")
 
 
 # --- Second factors ---------------------------------------------------------------------------------------------------
@@ -260,13 +246,8 @@ class DeviceOut(Schema):
 
     @classmethod
     def of(cls, device: MfaDevice) -> "DeviceOut":
-        return cls(
-            id=device.pk.hex,
-            kind=device.kind,
-            name=device.name,
-            created_at=device.created_at,
-            last_used_at=device.last_used_at,
-        )
+        same = {name: getattr(device, name) for name in cls.model_fields if name != "id"}
+        return cls(**same, id=device.pk.hex)
 
 
 class FactorsOut(Schema):

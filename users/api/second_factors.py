@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -15,8 +14,7 @@ from lib.errors import refusals
 from lib.text import read_id
 from users.api import auth, schemas
 from users.api.accounts import signed_in
-from users.api.auth import compared, never_store, person
-from users.models import User
+from users.api.auth import act, compared, never_store, person
 from users.services import passkeys, second_factors, sessions, sign_in, tokens
 
 T = TypeVar("T")
@@ -106,7 +104,7 @@ async def register_passkey(
 ) -> Status[schemas.RecoveryCodesOut]:
     """Take the passkey into use; the other sessions end. Recovery codes are shown this once."""
     never_store(response)
-    codes = await _change(request, passkeys.register, ceremony=payload.ceremony, credential=payload.credential)
+    codes = await _change(request, passkeys.register, **payload.model_dump())
     return Status(201, schemas.RecoveryCodesOut(recovery_codes=codes))
 
 
@@ -122,16 +120,11 @@ async def register_passkey(
 async def verify_factor(request: HttpRequest, response: HttpResponse, payload: schemas.MfaVerifyIn) -> schemas.LoginOut:
     """The second step of a sign-in that `/login` answered with `LOGIN_MFA_REQUIRED`."""
     auth.check_origin(request)
-    opened = await sync_to_async(_second_step)(payload, Actor.of(request, "api"))
-    return _let_in(response, opened)
-
-
-def _second_step(payload: schemas.MfaVerifyIn, actor: Actor) -> sessions.Opened:
     if payload.method == second_factors.WEBAUTHN:
-        return sign_in.finish_by_passkey(
-            token=payload.mfa_token, ceremony=payload.ceremony, credential=payload.credential, actor=actor
-        )
-    return sign_in.finish_by_code(token=payload.mfa_token, method=payload.method, code=payload.code, actor=actor)
+        proof = {"ceremony": payload.ceremony, "credential": payload.credential}
+        return _let_in(response, await act(request, sign_in.finish_by_passkey, token=payload.mfa_token, **proof))
+    proof = {"method": payload.method, "code": payload.code}
+    return _let_in(response, await act(request, sign_in.finish_by_code, token=payload.mfa_token, **proof))
 
 
 @router.post(
@@ -142,15 +135,14 @@ async def passkey_login_options(
 ) -> schemas.CeremonyOut:
     """What `navigator.credentials.get` needs: for a sign-in by passkey alone, or as its second step."""
     never_store(response)
-    ceremony, options = await sync_to_async(_login_options)(
-        payload.mfa_token if payload else None, Actor.of(request, "api")
-    )
+    token = payload.mfa_token if payload else None
+
+    def begin(*, actor: Actor) -> passkeys.Ceremony:
+        passkeys.count_begin(actor)
+        return passkeys.login_options(sign_in.find_pending(token).user if token is not None else None)
+
+    ceremony, options = await act(request, begin)
     return schemas.CeremonyOut(ceremony=ceremony, options=options)
-
-
-def _login_options(mfa_token: str | None, actor: Actor) -> passkeys.Ceremony:
-    passkeys.count_begin(actor)
-    return passkeys.login_options(sign_in.find_pending(mfa_token).user if mfa_token is not None else None)
 
 
 @router.post(
@@ -164,10 +156,7 @@ async def passkey_login(
 ) -> schemas.LoginOut:
     """Sign in with a passkey alone: what the person has, and what the authenticator knows them by."""
     auth.check_origin(request)
-    opened = await sync_to_async(passkeys.sign_in)(
-        ceremony=payload.ceremony, credential=payload.credential, actor=Actor.of(request, "api")
-    )
-    return _let_in(response, opened)
+    return _let_in(response, await act(request, passkeys.sign_in, **payload.model_dump()))
 
 
 def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut:
@@ -186,19 +175,14 @@ async def reauthenticate(
 ) -> schemas.ReauthenticatedOut:
     """Prove once more who one is; for ten minutes (USERS_REAUTH_SECONDS) this session may make sensitive changes."""
     never_store(response)
-    user, actor = person(request), Actor.of(request, "api")
+    user = person(request)
     if payload.password is not None:
-        auth_at = await _by_password(user, payload.password, actor)
+        attempt = await act(request, sign_in.begin_own, user)
+        checked = await compared(attempt, payload.password)
+        auth_at = await sync_to_async(sign_in.reauthenticate_by_password)(user, attempt, checked)
     elif payload.code is not None:
-        auth_at = await sync_to_async(sign_in.reauthenticate_by_code)(user, code=payload.code, actor=actor)
+        auth_at = await act(request, sign_in.reauthenticate_by_code, user, code=payload.code)
     else:
-        auth_at = await sync_to_async(sign_in.reauthenticate_by_passkey)(
-            user, ceremony=payload.ceremony or "", credential=payload.credential, actor=actor
-        )
+        proof = {"ceremony": payload.ceremony or "", "credential": payload.credential}
+        auth_at = await act(request, sign_in.reauthenticate_by_passkey, user, **proof)
     return schemas.ReauthenticatedOut(auth_at=auth_at)
-
-
-async def _by_password(user: User, password: str, actor: Actor) -> datetime:
-    attempt = await sync_to_async(sign_in.begin_own)(user, actor=actor)
-    checked = await compared(attempt, password)
-    return await sync_to_async(sign_in.reauthenticate_by_password)(user, attempt, checked)

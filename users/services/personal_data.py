@@ -61,44 +61,38 @@ def export(user: User, *, actor: Actor, reason: str = "") -> Iterator[str]:
 
 
 def _pieces(user: User, now: datetime) -> Iterator[str]:
-    yield f'{{"format": {_FORMAT}, "exported_at": {_json(now)}'
-    for name, value in _facts(user):
-        yield f', "{name}": {_json(value)}'
-    for name, lists in _lists(user):
+    waiting = OneTimeToken.open(now).filter(user=user).order_by("created_at")
+    facts: dict[str, Any] = {
+        "format": _FORMAT,
+        "exported_at": now,
+        "profile": {name: getattr(user, name) for name in _PROFILE},
+        "groups": list(user.groups.order_by("name").values_list("name", flat=True)),
+        "second_factors": list(user.mfa_devices.order_by("created_at").values(*_FACTOR)),
+        "recovery_codes_left": user.recovery_codes.filter(used_at=None).count(),
+        "registrations": list(user.registrations.order_by("created_at").values(*_REGISTRATION)),
+        "pending": list(waiting.values(*_PROOF)),
+        "flags": feature_flags.exposed(user),
+        "preferences": personal_data.preferences(user),
+        "suppressions": personal_data.suppressions(user),
+    }
+    # A mail to an address that was never theirs would give away whether another account has it.
+    elsewhere = Q(type="users.email_change_confirm") & ~Q(to_address=user.email)
+    newest_sessions = db.newest_first(user.sessions.all(), by="created_at")
+    lists: dict[str, Iterable[list[dict[str, Any]]]] = {
+        "sessions": ([{name: getattr(row, name) for name in _SESSION} for row in rows] for rows in newest_sessions),
+        "security_events": audit.all_own_events(user),
+        "messages": personal_data.messages(user, hidden=elsewhere),
+        "notifications": personal_data.inbox(user),
+    }
+    yield "{" + ", ".join(f'"{name}": {_json(value)}' for name, value in facts.items())
+    for name, slices in lists.items():
         yield f', "{name}": ['
         comma = ""
-        for rows in lists:
+        for rows in slices:
             yield comma + ", ".join(map(_json, rows))
             comma = ", "
         yield "]"
     yield "}\n"
-
-
-def _facts(user: User) -> Iterator[tuple[str, Any]]:
-    yield "profile", {name: getattr(user, name) for name in _PROFILE}
-    yield "groups", list(user.groups.order_by("name").values_list("name", flat=True))
-    yield "second_factors", list(user.mfa_devices.order_by("created_at").values(*_FACTOR))
-    yield "recovery_codes_left", user.recovery_codes.filter(used_at=None).count()
-    yield "registrations", list(user.registrations.order_by("created_at").values(*_REGISTRATION))
-    waiting = OneTimeToken.open(timezone.now()).filter(user=user).order_by("created_at")
-    yield "pending", list(waiting.values(*_PROOF))
-    yield "flags", feature_flags.exposed(user)
-    yield "preferences", personal_data.preferences(user)
-    yield "suppressions", personal_data.suppressions(user)
-
-
-def _lists(user: User) -> Iterator[tuple[str, Iterable[list[dict[str, Any]]]]]:
-    yield "sessions", _sessions(user)
-    yield "security_events", audit.all_own_events(user)
-    # A mail to an address that was never theirs would tell whether somebody else has it.
-    elsewhere = Q(type="users.email_change_confirm") & ~Q(to_address=user.email)
-    yield "messages", personal_data.messages(user, hidden=elsewhere)
-    yield "notifications", personal_data.inbox(user)
-
-
-def _sessions(user: User) -> Iterator[list[dict[str, Any]]]:
-    for rows in db.newest_first(user.sessions.all(), by="created_at"):
-        yield [{name: getattr(row, name) for name in _SESSION} for row in rows]
 
 
 class _Encoder(DjangoJSONEncoder):

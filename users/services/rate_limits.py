@@ -139,10 +139,8 @@ class Pass:
 
 
 def too_many(block: Block) -> ProductError:
-    """TOO_MANY_REQUESTS (429)."""
-    return ProductError(
-        "TOO_MANY_REQUESTS", "Too many requests; try again later.", status=429, retry_after=block.seconds
-    )
+    message = "Too many requests; try again later."
+    return ProductError("TOO_MANY_REQUESTS", message, status=429, retry_after=block.seconds)
 
 
 def of_ip(limit: Limit, ip: str) -> list[Bucket]:
@@ -169,14 +167,20 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
     """`reserve` for those who want to know what a failure leads to, or whether what led to the block is over."""
     if not buckets:
         return Pass(0)
+    newest = Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
     for _ in range(_TRIES):
         now = _milliseconds(timezone.now())
         if counted := _count(ordered, now):
             return counted
-        if block := _block(ordered, now, failures):
-            return block
+        # Of several blocks the one that ends last.
+        limits = {bucket.key: bucket.limit for bucket in ordered}
+        rows = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
+        if block := rows.annotate(failed_at=newest).values_list("blocked_until", "at", "key", "failed_at").first():
+            until, at, key, failed_at = block
+            since = datetime.fromtimestamp(at / 1000, UTC)
+            return Block(limits[bytes(key)], _seconds(until - now), since, failed_at)
         # What was in the way is gone: a try that came right has ended it.
     return Block(buckets[0].limit, 1, timezone.now())
 
@@ -198,19 +202,6 @@ def _count(ordered: Sequence[Bucket], now: int) -> Pass | None:
         return Pass(_seconds(max((until - now for until in counted.values() if until), default=0)))
     settle(given_back=[bucket for bucket in ordered if bucket.key in counted])
     return None
-
-
-def _block(buckets: Sequence[Bucket], now: int, failures: QuerySet[AuditEvent] | None) -> Block | None:
-    """What blocks one of them, of several the one that ends last."""
-    limits = {bucket.key: bucket.limit for bucket in buckets}
-    rows = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
-    newest = Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
-    found = rows.annotate(failed_at=newest).values_list("blocked_until", "at", "key", "failed_at").first()
-    if found is None:
-        return None
-    until, at, key, failed_at = found
-    since = datetime.fromtimestamp(at / 1000, UTC)
-    return Block(limits[bytes(key)], _seconds(until - now), since, failed_at)
 
 
 def _seconds(milliseconds: int) -> int:

@@ -41,7 +41,7 @@ def sign_in_after_failures(user: User, *, count: int, info: RequestInfo, at: dat
 
 def session_replay(user: User, *, label: str, at: datetime) -> None:
     """A refresh token was used twice, and its session has ended; `label` is the session's."""
-    _queue("session_replay", user, {"program": _program(label), "at": at}, event=at.isoformat())
+    _queue("session_replay", user, {"program": greeting_name(label), "at": at}, event=at.isoformat())
 
 
 def session_resumed(user: User, *, info: RequestInfo, at: datetime) -> None:
@@ -51,7 +51,7 @@ def session_resumed(user: User, *, info: RequestInfo, at: datetime) -> None:
 
 def email_change_confirm(user: User, *, row: OneTimeToken) -> None:
     """To `row.email`, the new address: the link that makes it the account's."""
-    # Whoever reads it need not be whoever asked: the name is no way to send that person a text.
+    # Its reader need not be the one who asked: the name is no way to send that person a text.
     context = {
         "first_name": greeting_name(user.first_name, is_proved=False),
         "token_id": row.pk.hex,
@@ -105,9 +105,5 @@ def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", even
 
 
 def _place(info: RequestInfo) -> dict[str, str]:
-    return {"program": _program(info.client_name), "ip": info.ip}
-
-
-def _program(label: str) -> str:
-    """A program names itself as it likes: nothing that a mail program would make a link of."""
-    return greeting_name(label)
+    # A program names itself as it likes: nothing that a mail program would make a link of.
+    return {"program": greeting_name(info.client_name), "ip": info.ip}

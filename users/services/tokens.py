@@ -37,21 +37,18 @@ class Key:
         return hmac.new(self.value, b"|".join(parts), sha256).digest()
 
 
+@cache
 def derive(secret: str, purpose: str) -> bytes:
     """32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
     info = b"switchboard " + purpose.encode()
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
 
 
-@cache
-def _keys(purpose: str, explicit: str, secret: str, fallbacks: tuple[str, ...]) -> tuple[Key, ...]:
-    derived = tuple(Key(derive(value, purpose)) for value in (secret, *fallbacks))
-    return (Key(explicit.encode()), *derived) if explicit else derived
-
-
 def keys(purpose: str, explicit: str = "") -> tuple[Key, ...]:
     """The keys of one purpose: the first writes, all are read. `explicit` is used as given."""
-    return _keys(purpose, explicit, settings.USERS_TOKEN_SECRET, tuple(settings.USERS_TOKEN_SECRET_FALLBACKS))
+    secrets = (settings.USERS_TOKEN_SECRET, *settings.USERS_TOKEN_SECRET_FALLBACKS)
+    derived = tuple(Key(derive(value, purpose)) for value in secrets)
+    return (Key(explicit.encode()), *derived) if explicit else derived
 
 
 def _base64url(value: bytes) -> str:
@@ -90,14 +87,8 @@ def read_access(token: str) -> Access | None:
     """What a token proves, or None for anything forged, expired or malformed."""
     for key in keys("access", settings.USERS_ACCESS_TOKEN_SECRET):
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key.value,
-                algorithms=["HS256"],
-                audience=AUDIENCE,
-                issuer=settings.USERS_TOKEN_ISSUER,
-                options={"require": _CLAIMS},
-            )
+            wanted: dict[str, Any] = {"audience": AUDIENCE, "issuer": settings.USERS_TOKEN_ISSUER}
+            claims = jwt.decode(token, key.value, algorithms=["HS256"], options={"require": _CLAIMS}, **wanted)
             return Access(uuid.UUID(claims["user_id"]), uuid.UUID(claims["sid"]))
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
             continue
@@ -204,23 +195,22 @@ def void(user: User, *purposes: str, since: datetime | None = None) -> None:
 
 def registration_token(registration_id: uuid.UUID) -> str:
     """What proves later who made a pending registration: base64url of its id and a MAC."""
-    return _registration_token(keys("registration")[0], registration_id)
+    return _registration_tokens(registration_id)[0]
 
 
 def registration_id(token: str) -> uuid.UUID | None:
     """The pending registration a token proves, made with any of the keys; None for anything else."""
     found = one_time_id(token)
-    made = (_registration_token(key, found) for key in keys("registration")) if found else ()
+    made = _registration_tokens(found) if found else []
     return found if any(is_same(expected, token) for expected in made) else None
 
 
-def _registration_token(key: Key, registration_id: uuid.UUID) -> str:
-    return _base64url(registration_id.bytes + key.mac(registration_id.bytes)[:_MAC_LENGTH])
+def _registration_tokens(of: uuid.UUID) -> list[str]:
+    return [_base64url(of.bytes + key.mac(of.bytes)[:_MAC_LENGTH]) for key in keys("registration")]
 
 
 def is_one_time_token(token: str, row: OneTimeToken) -> bool:
-    expected = one_time_token(row)
-    return expected is not None and hmac.compare_digest(expected.encode(), token.encode())
+    return is_same(one_time_token(row) or "", token)
 
 
 def challenge(row: OneTimeToken) -> bytes | None:
@@ -298,13 +288,13 @@ def is_same(expected: str, given: str) -> bool:
 
 def fingerprint(encoded: str) -> str:
     """A short MAC of a stored password hash, by which `is_fingerprint` recognises it."""
-    return _fingerprint(keys("subject")[0], encoded)
+    return _fingerprints(encoded)[0]
 
 
 def is_fingerprint(given: str, encoded: str) -> bool:
     """Whether `given` was made of this stored hash, with any of the keys."""
-    return any(is_same(_fingerprint(key, encoded), given) for key in keys("subject"))
+    return any(is_same(expected, given) for expected in _fingerprints(encoded))
 
 
-def _fingerprint(key: Key, encoded: str) -> str:
-    return key.mac(b"hash", encoded.encode()).hex()[:16]
+def _fingerprints(encoded: str) -> list[str]:
+    return [key.mac(b"hash", encoded.encode()).hex()[:16] for key in keys("subject")]
