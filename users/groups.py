@@ -16,19 +16,13 @@ from django.db.models import Q, QuerySet
 
 #: By name: which permissions.
 GROUPS = {
-    "Support": (
-        Q(
-            content_type__app_label="users",
-            codename__in=(
-                *("view_user", "view_usersession", "view_auditevent", "view_mfadevice"),
-                *("activate_user", "verify_user", "send_reset_user", "sign_out_user"),
-            ),
-        )
-        | Q(
-            content_type__app_label="notifications",
-            codename__in=("view_message", "view_preference", "view_suppression", "resend_message"),
-        )
-        | Q(content_type__app_label="feature_flags", codename="view_featureflag")
+    "Support": Q(
+        content_type__app_label__in=("users", "notifications", "feature_flags"),
+        codename__in=(
+            *("view_user", "view_usersession", "view_auditevent", "view_mfadevice"),
+            *("activate_user", "verify_user", "send_reset_user", "sign_out_user"),
+            *("view_message", "view_preference", "view_suppression", "resend_message", "view_featureflag"),
+        ),
     ),
     "Release": Q(content_type__app_label="feature_flags"),
     "Admin": Q(),

@@ -115,8 +115,6 @@ class AuditAdmin(GrowingTableAdmin):
     )
     readonly_fields = fields
 
-    # --- Which rows ---------------------------------------------------------------------------------------------------
-
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup in {"event", "outcome__exact", "door__exact", "since", "until"}
 
@@ -153,8 +151,6 @@ class AuditAdmin(GrowingTableAdmin):
         for event in events:
             event.names = names
         return page
-
-    # --- Columns and facts --------------------------------------------------------------------------------------------
 
     when = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
     what = column(_("event"), lambda event: event.event)

@@ -72,8 +72,6 @@ class SessionAdmin(GrowingTableAdmin):
         except ValueError:
             return Q(user__email=normal_email(term))
 
-    # --- Who may end it -----------------------------------------------------------------------------------------------
-
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: UserSession | None = None) -> bool:
         return super().has_verb_permission(request, verb) and (
             obj is None or cast(User, request.user).reaches(obj.user)
@@ -83,8 +81,6 @@ class SessionAdmin(GrowingTableAdmin):
         if request.POST.get(FROM) == FROM_PERSON:
             return reverse("admin:users_user_change", args=[obj.user_id])
         return super().back_url(request, obj, is_gone=is_gone)
-
-    # --- Columns ------------------------------------------------------------------------------------------------------
 
     person = column(_("person"), lambda session: session.user.email)
     whose = column(_("person"), lambda session: object_link(User, session.user_id, session.user.email))

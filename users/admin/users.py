@@ -134,8 +134,6 @@ class UserAdmin(VerbAdmin):
             user.is_paused = user.email in paused
         return page
 
-    # --- Verbs --------------------------------------------------------------------------------------------------------
-
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: User | None = None) -> bool:
         return super().has_verb_permission(request, verb) and (obj is None or cast(User, request.user).reaches(obj))
 
@@ -143,8 +141,6 @@ class UserAdmin(VerbAdmin):
         # Users cannot do these to themselves: the buttons would only refuse.
         own = {"deactivate", "remove-factors"} if obj.pk == request.user.pk else set()
         return [button for button in super().buttons_for(request, obj) if button["verb"].name not in own]
-
-    # --- Columns and facts --------------------------------------------------------------------------------------------
 
     full_name = column(_("name"), lambda user: user.get_full_name(), empty_value="")
 
@@ -214,19 +210,10 @@ class UserAdmin(VerbAdmin):
         # Anyone who may give rights away could give them to themselves.
         return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *_STAFF_FIELDS)
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        if change:
-            context["show_save_and_add_another"] = False
-            context |= sections(request, obj)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **more: Any) -> HttpResponse:
+        if more.get("change"):
+            context |= {"show_save_and_add_another": False, **sections(request, more["obj"])}
+        return super().render_change_form(request, context, *args, **more)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         actor = Actor.of(request, "admin")

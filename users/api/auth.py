@@ -19,7 +19,7 @@ from ninja.security.base import AuthBase
 from lib.actors import DEVICE_COOKIE, Actor
 from lib.asgi import PiecesResponse
 from lib.errors import ProductError
-from lib.net import is_listed
+from lib.net import is_listed, normal_origin
 from users.models import User
 from users.services import hashing, sessions, sign_in, tokens
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 COOKIE = "auth"
 REGISTRATION_HEADER = "X-Registration-Token"
 _REGISTRATION_SECONDS = 30 * 86400  # as long as an unverified account is kept
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -120,15 +119,10 @@ def _origin(address: str, *, is_bare: bool = False) -> str:
     """
     try:
         parts = urlsplit(address)
-        port = parts.port
+        rest = parts.path or parts.query or parts.fragment
+        return "" if is_bare and rest else normal_origin(f"{parts.scheme}://{parts.netloc}")
     except ValueError:
         return ""
-    rest = parts.path or parts.query or parts.fragment
-    if not parts.scheme or not parts.hostname or "@" in parts.netloc or (is_bare and rest):
-        return ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    is_default = port is None or port == _DEFAULT_PORTS.get(parts.scheme)
-    return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{port}"
 
 
 def set_cookie(response: HttpResponse, token: str, seconds: int) -> None:

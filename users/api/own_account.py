@@ -16,8 +16,6 @@ from users.services import audit, deletion, email_change, hashing, passwords, pe
 
 router = Router(tags=["Your own account"])
 
-# --- Password ---------------------------------------------------------------------------------------------------------
-
 
 @router.post(
     "/auth/change-password", response={200: schemas.PasswordChangedOut, **refusals(400, 401, 403, 413, 422, 429, 503)}
@@ -31,9 +29,6 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
     new = {"password_hash": await hashing.amake(payload.new_password), "attempt": attempt, "keep": user.session_id}
     await act(request, passwords.finish_change, user, **new)
     return schemas.PasswordChangedOut()
-
-
-# --- Address ----------------------------------------------------------------------------------------------------------
 
 
 @router.post(
@@ -64,9 +59,6 @@ async def undo_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.
     return schemas.EmailUndoneOut()
 
 
-# --- Sessions ---------------------------------------------------------------------------------------------------------
-
-
 @router.get("/users/sessions", response={200: list[schemas.SessionOut], **refusals(401, 503)})
 async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[schemas.SessionOut]:
     """The live sessions, the newest first; `is_current` is the one this call comes from."""
@@ -89,9 +81,6 @@ async def end_session(request: HttpRequest, session_id: str) -> Status[None]:
     return Status(204, None)
 
 
-# --- What is on record ------------------------------------------------------------------------------------------------
-
-
 @router.get("/users/security-events", response={200: list[schemas.SecurityEventOut], **refusals(400, 401, 422, 503)})
 async def security_events(
     request: HttpRequest, response: HttpResponse, query: Query[schemas.EventsQuery]
@@ -107,9 +96,6 @@ async def export_account(request: HttpRequest) -> HttpResponseBase:
     """Everything held about the person, as one JSON file."""
     pieces = await act(request, personal_data.export_own, person(request))
     return download(pieces)
-
-
-# --- The end ----------------------------------------------------------------------------------------------------------
 
 
 # On the router that has the path: another router's methods of the same path would be 405.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
@@ -40,8 +42,9 @@ def _send_link(user: User, email: str, actor: Actor) -> None:
     row = User.objects.select_for_update().get(pk=user.pk)
     tokens.void(row, _CHANGE)
     # Made for a taken address, too: what is kept of this account must not tell the one from the other.
-    session = actor.request.session_id.hex if actor.request.session_id else ""
-    link = tokens.issue(row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, session=session)
+    session = actor.request.session_id
+    payload = {"session": session.hex if session else ""}
+    link = tokens.issue(row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, payload=payload)
     audit.record("email.change_requested", actor=actor, user=row)
     owner = User.objects.filter(email=email).first()
     if owner is None or _is_unverified_registration(owner):
@@ -55,25 +58,18 @@ def confirm(*, token: str, actor: Actor) -> None:
 
     EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
     """
-    try:
-        _confirm(token, actor)
-    except IntegrityError:
-        raise _taken() from None
-
-
-@transaction.atomic
-def _confirm(token: str, actor: Actor) -> None:
-    link, user = _spend(token, _CHANGE)
-    old = user.email
-    if not user.is_active or old == link.email:
-        raise _bad_token()
-    _move(user, link.email, actor)
-    back = tokens.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
-    asked_in = link.payload.get("session")
-    ended = sessions.end_all_sessions(user.pk, reason="email", keep=uuid.UUID(asked_in) if asked_in else None)
-    audit.record("email.changed", actor=actor.as_user(user), user=user, ended=ended)
-    security_mails.email_change_notice(user, row=back, new_email=user.email, old_email=old)
-    security_mails.email_changed(user, to=user.email)
+    with _free_address(), transaction.atomic():
+        link, user = _spend(token, _CHANGE)
+        old = user.email
+        if not user.is_active or old == link.email:
+            raise _bad_token()
+        _move(user, link.email, actor)
+        back = tokens.issue(user, _UNDO, email=old, lasts=UNDO_WITHIN)
+        asked_in = link.payload.get("session")
+        ended = sessions.end_all_sessions(user.pk, reason="email", keep=uuid.UUID(asked_in) if asked_in else None)
+        audit.record("email.changed", actor=actor.as_user(user), user=user, ended=ended)
+        security_mails.email_change_notice(user, row=back, new_email=user.email, old_email=old)
+        security_mails.email_changed(user, to=user.email)
 
 
 def undo(*, token: str, actor: Actor) -> None:
@@ -81,24 +77,17 @@ def undo(*, token: str, actor: Actor) -> None:
 
     EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
     """
-    try:
-        _undo(token, actor)
-    except IntegrityError:
-        raise _taken() from None
-
-
-@transaction.atomic
-def _undo(token: str, actor: Actor) -> None:
-    link, user = _spend(token, _UNDO)
-    # Whoever changed it to yet another address must not bring back the one in between.
-    tokens.void(user, _UNDO, since=link.created_at)
-    if user.email != link.email:
-        _move(user, link.email, actor)
-    actor = actor.as_user(user)
-    ended = sessions.end_all_sessions(user.pk, reason="email")
-    audit.record("email.undone", actor=actor, user=user, ended=ended)
-    deletion.take_back(user, actor=actor)
-    security_mails.email_changed(user, to=user.email)
+    with _free_address(), transaction.atomic():
+        link, user = _spend(token, _UNDO)
+        # One who changed it to yet another address must not bring back the one in between.
+        tokens.void(user, _UNDO, since=link.created_at)
+        if user.email != link.email:
+            _move(user, link.email, actor)
+        actor = actor.as_user(user)
+        ended = sessions.end_all_sessions(user.pk, reason="email")
+        audit.record("email.undone", actor=actor, user=user, ended=ended)
+        deletion.take_back(user, actor=actor)
+        security_mails.email_changed(user, to=user.email)
 
 
 def _spend(token: str, purpose: OneTimeToken.Purpose) -> tuple[OneTimeToken, User]:
@@ -137,6 +126,10 @@ def _bad_token() -> ProductError:
     return ProductError("EMAIL_CHANGE_BAD_TOKEN", "The link is wrong, has been used or has expired.")
 
 
-def _taken() -> ProductError:
-    message = "Another account has this address by now."
-    return ProductError("EMAIL_CHANGE_BAD_TOKEN", message, slug="email_change_address_taken")
+@contextmanager
+def _free_address() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        message = "Another account has this address by now."
+        raise ProductError("EMAIL_CHANGE_BAD_TOKEN", message, slug="email_change_address_taken") from None

@@ -51,7 +51,7 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
     MFA_TOO_MANY beyond 20 devices.
     """
     second_factors.refuse_too_many(user)
-    row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": _REGISTER, "name": name})
+    row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, payload={"for": _REGISTER, "name": name})
     options = webauthn.generate_registration_options(
         rp_id=settings.USERS_WEBAUTHN_RP_ID,
         rp_name=settings.PRODUCT_NAME,
@@ -120,7 +120,7 @@ def login_options(user: User | None = None) -> Ceremony:
 
     Without a `user` any passkey of this site may answer; with one, theirs alone.
     """
-    row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, **{"for": _LOGIN})
+    row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, payload={"for": _LOGIN})
     options = webauthn.generate_authentication_options(
         rp_id=settings.USERS_WEBAUTHN_RP_ID,
         challenge=tokens.challenge(row),
@@ -204,9 +204,6 @@ def sign_in(*, ceremony: str, credential: Any, actor: Actor) -> sessions.Opened:
 
 def _may_sign_in(user: User) -> bool:
     return user.is_active and user.is_verified and not user.must_reset
-
-
-# --- Both -------------------------------------------------------------------------------------------------------------
 
 
 def _spent(token: str, kind: str) -> OneTimeToken | None:

@@ -14,9 +14,8 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.errors import ProductError
-from notifications.services import outbox
 from users.models import MfaDevice, OneTimeToken, User
-from users.notifications import printed_name
+from users.notifications import printed_name, queue
 from users.services import (
     audit,
     password_strength,
@@ -64,14 +63,8 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
     tokens.void(user, _RESET)
     lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
     row = tokens.issue(user, _RESET, email=user.email, lasts=lasts)
-    outbox.queue(
-        "users.forgot_password",
-        to=user.email,
-        user=user,
-        context={"first_name": printed_name(user), "token_id": row.pk.hex, **({"is_first": True} if is_first else {})},
-        language=user.language or None,
-        event_key=f"users.forgot_password:{row.pk.hex}",
-    )
+    context = {"first_name": printed_name(user), "token_id": row.pk.hex} | ({"is_first": True} if is_first else {})
+    queue("forgot_password", user, context, key=row.pk.hex)
     return row
 
 

@@ -266,9 +266,6 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-# --- Mails ------------------------------------------------------------------------------------------------------------
-
-
 def count_mail(actor: Actor) -> None:
     """Count a mail asked for from the caller's IP address, sent or not; TOO_MANY_REQUESTS (429)."""
     count_ip(MAIL_IP, actor.request.ip)

@@ -20,9 +20,9 @@ import feature_flags
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.rendering.render import greeting_name
-from notifications.services import outbox
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
+from users.notifications import queue
 from users.services import audit, password_strength, passwords, rate_limits, security_mails, tokens
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
@@ -84,7 +84,7 @@ def register(
     try:
         user_id = _register(email, pending, actor, held)
     except IntegrityError:
-        # Somebody registered the address between our look and our insert: now it is there to be found.
+        # Another call registered the address between our look and our insert: now it is there to be found.
         user_id = _register(email, pending, actor, held)
     return Registered(user_id, email, first_name, last_name, tokens.registration_token(pending.pk))
 
@@ -105,7 +105,7 @@ def _register(email: str, pending: Registration, actor: Actor, held: str) -> uui
     else:
         pending.is_contested = is_contested(user)
         if earlier := _proved(user, held):
-            # Its one-time token speaks for no registration from here on, but codes that were mailed stay good: anybody
+            # Its one-time token speaks for no registration from here on, but codes that were mailed stay good: anyone
             # may have had them sent, and the owner gets no others beyond the mail limit.
             earlier.delete()
     if user.created_by == "register" and user.password_changed_at is None:
@@ -171,14 +171,8 @@ def _open_row(user: User, registration: Registration | None, now: datetime) -> O
         if row := own.filter(expires_at__gt=now, key_id=key_id).first():
             return row
         own.delete()
-    return OneTimeToken.objects.create(
-        user=user,
-        registration=registration,
-        purpose=OneTimeToken.Purpose.VERIFY,
-        email=user.email,
-        key_id=key_id,
-        expires_at=now + timedelta(seconds=settings.USERS_VERIFICATION_LIFETIME_SECONDS),
-    )
+    lasts = timedelta(seconds=settings.USERS_VERIFICATION_LIFETIME_SECONDS)
+    return tokens.issue(user, OneTimeToken.Purpose.VERIFY, email=user.email, lasts=lasts, registration=registration)
 
 
 def _codes(user: User, now: datetime) -> list[str]:
@@ -194,18 +188,9 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
     row.code_expires_at = now + timedelta(seconds=settings.USERS_CODE_LIFETIME_SECONDS)
     row.save(update_fields=["code_serial", "attempts", "code_expires_at"])
     first_name = row.registration.first_name if row.registration else user.first_name
-    outbox.queue(
-        "users.registration_code",
-        to=user.email,
-        user=user,
-        context={
-            "first_name": greeting_name(first_name, is_proved=False),
-            "token_id": row.pk.hex,
-            "code_serial": row.code_serial,
-        },
-        language=user.language or None,
-        event_key=f"users.registration_code:{row.pk.hex}:{row.code_serial}",
-    )
+    name, serial = greeting_name(first_name, is_proved=False), row.code_serial
+    context = {"first_name": name, "token_id": row.pk.hex, "code_serial": serial}
+    queue("registration_code", user, context, key=f"{row.pk.hex}:{serial}")
 
 
 def verify(*, token: str, code: str, actor: Actor, held: str = "") -> None:
@@ -227,7 +212,7 @@ def verify(*, token: str, code: str, actor: Actor, held: str = "") -> None:
     if row is None or user is None:
         raise bad_token
     proved = row.registration or _proved(user, held)
-    # Beyond the wrong codes of a day a proved registration's own code is still good, but for nobody's password: a
+    # Beyond the wrong codes of a day a proved registration's own code is still good, but for no password: a
     # stranger who proves a registration of his own and goes on guessing must win nothing.
     is_flooded = rate_limits.reserve(rate_limits.CODE.of(row.email)) is not None
     if not _is_right(row, user, token, code, own_only=is_flooded) or (is_flooded and proved is None):
@@ -305,13 +290,6 @@ def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> Non
 
 def welcome(user: User) -> None:
     """Mail the welcome to a verified address, and without a password also the link that sets one."""
-    outbox.queue(
-        "users.welcome",
-        to=user.email,
-        user=user,
-        context={"first_name": user.first_name},
-        language=user.language or None,
-        event_key=f"users.welcome:{user.pk.hex}",
-    )
+    queue("welcome", user, {"first_name": user.first_name}, key=user.pk.hex)
     if not user.has_usable_password():
         passwords.send_link(user, is_first=True)

@@ -13,9 +13,8 @@ from django.utils import timezone
 from lib.actors import RequestInfo
 from lib.text import printable
 from notifications.rendering.render import greeting_name
-from notifications.services import outbox
 from users.models import OneTimeToken, User
-from users.notifications import printed_name
+from users.notifications import printed_name, queue
 
 
 def already_registered(user: User, *, info: RequestInfo) -> None:
@@ -94,14 +93,8 @@ def deletion_scheduled(user: User, *, row: OneTimeToken, delete_after_at: dateti
 
 def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", event: str = "") -> None:
     """`event` tells one occasion from another of this person: the same one is mailed once."""
-    outbox.queue(
-        f"users.{name}",
-        to=to or user.email,
-        user=user,
-        context={"first_name": printed_name(user), **context},
-        language=user.language or None,
-        event_key=f"users.{name}:{user.pk.hex}:{event}" if event else None,
-    )
+    key = f"{user.pk.hex}:{event}" if event else ""
+    queue(name, user, {"first_name": printed_name(user), **context}, to=to, key=key)
 
 
 def _place(info: RequestInfo) -> dict[str, str]:

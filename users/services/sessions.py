@@ -96,23 +96,23 @@ def require_fresh(session_id: uuid.UUID | None) -> UserSession:
     now = timezone.now()
     session = UserSession.objects.live(now).filter(pk=session_id).first() if session_id else None
     if session is None or now - session.auth_at > timedelta(seconds=settings.USERS_REAUTH_SECONDS):
-        raise ProductError(
-            "REAUTHENTICATION_REQUIRED", "Prove once more that it is you: this is a sensitive change.", status=403
-        )
+        message = "Prove once more that it is you: this is a sensitive change."
+        raise ProductError("REAUTHENTICATION_REQUIRED", message, status=403)
     return session
 
 
 @transaction.atomic
-def note_proof(session_id: uuid.UUID, *, amr: Sequence[str], actor: Actor) -> datetime:
-    """The person proved again who they are, in the way `amr` names; return when."""
-    now = timezone.now()
-    session = UserSession.objects.select_related("user").get(pk=session_id)
-    session.auth_at = now
-    session.amr = sorted({*session.amr, *amr})
+def note_proof(user: User, amr: str, *, actor: Actor) -> datetime:
+    """The person proved again who they are, in the way `amr` names, in the session they act in; return when."""
+    if user.session_id is None:
+        raise ValueError("a proof belongs to a session")
+    session = UserSession.objects.select_related("user").get(pk=user.session_id)
+    session.auth_at = timezone.now()
+    session.amr = sorted({*session.amr, amr})
     session.save(update_fields=["auth_at", "amr"])
     name = "admin.reauthenticated" if session.kind == UserSession.Kind.ADMIN else "user.reauthenticated"
-    audit.record(name, actor=actor, user=session.user, session_id=session.pk, amr=list(amr))
-    return now
+    audit.record(name, actor=actor, user=session.user, session_id=session.pk, amr=[amr])
+    return session.auth_at
 
 
 # --- One's own --------------------------------------------------------------------------------------------------------

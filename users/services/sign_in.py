@@ -212,8 +212,8 @@ def bad_credentials() -> ProductError:
 
 def start_pending(user: User, actor: Actor, *, lifetime: timedelta = PENDING_LIFETIME) -> OneTimeToken:
     """Remember that the password of this person was right; a new password makes it void."""
-    password = tokens.fingerprint(user.password)
-    row = tokens.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, password=password)
+    payload = {"password": tokens.fingerprint(user.password)}
+    row = tokens.issue(user, _MFA_LOGIN, email=user.email, lasts=lifetime, payload=payload)
     audit.record("login.factor_required", actor=actor, user=user)
     return row
 
@@ -324,22 +324,17 @@ def wrong_password() -> ProductError:
 def reauthenticate_by_password(user: User, attempt: Attempt, checked: hashing.Checked) -> datetime:
     """Note the proof from a comparison; return when it was given; PASSWORD_WRONG."""
     check_own(user, attempt, checked, why="wrong_at_reauthentication")
-    return _note_proof(user, "pwd", attempt.actor)
+    return sessions.note_proof(user, "pwd", actor=attempt.actor)
 
 
 def reauthenticate_by_code(user: User, *, code: str, actor: Actor) -> datetime:
     """The same from a code of the app (digits) or a recovery code, which is spent; MFA_BAD_CODE."""
     method = second_factors.TOTP if "".join(code.split()).isdigit() else second_factors.RECOVERY
-    return _note_proof(user, second_factors.check_code(user, method=method, code=code, actor=actor), actor)
+    amr = second_factors.check_code(user, method=method, code=code, actor=actor)
+    return sessions.note_proof(user, amr, actor=actor)
 
 
 def reauthenticate_by_passkey(user: User, *, ceremony: str, credential: Any, actor: Actor) -> datetime:
     """The same from a passkey of the person's; PASSKEY_REJECTED."""
     passkeys.check(ceremony=ceremony, credential=credential, actor=actor, user=user)
-    return _note_proof(user, second_factors.AMR[second_factors.WEBAUTHN], actor)
-
-
-def _note_proof(user: User, amr: str, actor: Actor) -> datetime:
-    if user.session_id is None:
-        raise ValueError("a proof belongs to a session")
-    return sessions.note_proof(user.session_id, amr=(amr,), actor=actor)
+    return sessions.note_proof(user, second_factors.AMR[second_factors.WEBAUTHN], actor=actor)

@@ -157,11 +157,9 @@ def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
     """Sign the user out everywhere and refuse new sign-ins; return whether the account was active, or its owner could
     still take a deletion back. That goes on, but can no more be taken back by mail.
 
-    Raises REASON_REQUIRED, CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER.
+    Raises CANNOT_DEACTIVATE_SELF, LAST_SUPERUSER, and as `_require_reason`.
     """
-    require_reach(user, actor=actor)
-    require_proof(actor)
-    reason = _given(reason)
+    reason = _require_reason(user, reason, actor=actor)
     if actor.user is not None and actor.user.pk == user.pk:
         raise ProductError("CANNOT_DEACTIVATE_SELF", "You cannot deactivate yourself.")
     refuse_last_superuser(user)
@@ -179,9 +177,7 @@ def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
 @transaction.atomic
 def mark_verified(user: User, *, actor: Actor, reason: str) -> bool:
     """Take the address as verified without a code; return whether it was not."""
-    require_reach(user, actor=actor)
-    require_proof(actor)
-    reason = _given(reason)
+    reason = _require_reason(user, reason, actor=actor)
     row = _locked(user)
     if row.is_verified:
         return False
@@ -260,28 +256,20 @@ def end_session(session: UserSession, *, actor: Actor) -> bool:
 def remove_factors(user: User, *, actor: Actor, reason: str) -> int:
     """Every factor and recovery code of a person who lost them goes, the owner is mailed; return how many factors went.
 
-    REASON_REQUIRED, CANNOT_RESET_OWN_MFA, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
+    CANNOT_RESET_OWN_MFA, and as `_require_reason`.
     """
-    reason = _given(reason)
-    require_reach(user, actor=actor)
-    require_proof(actor)
+    reason = _require_reason(user, reason, actor=actor)
     return second_factors.remove_all(user, actor=actor, reason=reason)
 
 
 def export_of(user: User, *, actor: Actor, reason: str) -> Iterator[str]:
-    """Everything held about the person, as JSON in pieces; on record.
-
-    REASON_REQUIRED, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
-    """
-    reason = _given(reason)
-    require_reach(user, actor=actor)
-    require_proof(actor)
-    return personal_data.export(user, actor=actor, reason=reason)
+    """Everything held about the person, as JSON in pieces; on record. Raises as `_require_reason`."""
+    return personal_data.export(user, actor=actor, reason=_require_reason(user, reason, actor=actor))
 
 
 @transaction.atomic
 def sign_out_all(*, actor: Actor) -> int:
-    """End every session of everybody; return how many."""
+    """End every session of every user; return how many."""
     ended = sessions.end_sessions(UserSession.objects.all(), reason="staff")
     audit.record("session.ended", actor=actor, ended=ended, why="everybody")
     return ended
@@ -290,7 +278,7 @@ def sign_out_all(*, actor: Actor) -> int:
 def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
     """A verified, active superuser: a new account, or one that exists; return it and whether it is new. EMAIL_INVALID.
 
-    An account nobody had verified keeps no password: it may be a stranger's.
+    An account that was never verified keeps no password: it may be a stranger's.
     """
     try:
         email = valid_email(email)
@@ -343,29 +331,12 @@ def create_first_admin() -> str | None:
         actor = Actor("command", label="first start")
         user, created = create_admin(FIRST_ADMIN, actor=actor)
         if created:
-            # Nobody to tell: the password is printed, and the address is an example.
+            # No mail: the password is printed, and the address is an example.
             user.password, user.password_changed_at = encoded, timezone.now()
             user.save(update_fields=["password", "password_changed_at", "updated_at"])
         else:
             passwords.set_password(user, encoded, event="password.reset", actor=actor)
     return password
-
-
-def _sign(user: User, actor: Actor) -> None:
-    """Leave on the row who touched the account last, where nothing else of it changes."""
-    User.objects.filter(pk=user.pk).update(updated_by=actor.label, updated_at=timezone.now())
-
-
-def _given(reason: str) -> str:
-    reason = reason.strip()
-    if not reason:
-        raise ProductError("REASON_REQUIRED", "Say why.")
-    if len(reason) > _REASON_MAX_LENGTH or not is_storable(reason):
-        raise ProductError("REASON_TOO_LONG", f"A reason has at most {_REASON_MAX_LENGTH} characters.")
-    return reason
-
-
-# --- Hierarchy --------------------------------------------------------------------------------------------------------
 
 
 def require_reach(user: User, *, actor: Actor) -> None:
@@ -377,3 +348,23 @@ def require_reach(user: User, *, actor: Actor) -> None:
         code, who = ("SUPERUSERS_ONLY", "superusers") if row.is_superuser else ("ADMINS_ONLY", "administrators")
         whom = "superusers" if row.is_superuser else "staff"
         raise ProductError(code, f"Only {who} act on accounts of {whom}.", status=403)
+
+
+def _require_reason(user: User, reason: str, *, actor: Actor) -> str:
+    """What a sensitive verb asks for: `require_reach`, `require_proof` and a reason, which is returned.
+
+    REASON_REQUIRED, REASON_TOO_LONG, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
+    """
+    require_reach(user, actor=actor)
+    require_proof(actor)
+    reason = reason.strip()
+    if not reason:
+        raise ProductError("REASON_REQUIRED", "Say why.")
+    if len(reason) > _REASON_MAX_LENGTH or not is_storable(reason):
+        raise ProductError("REASON_TOO_LONG", f"A reason has at most {_REASON_MAX_LENGTH} characters.")
+    return reason
+
+
+def _sign(user: User, actor: Actor) -> None:
+    """Leave on the row who touched the account last, where nothing else of it changes."""
+    User.objects.filter(pk=user.pk).update(updated_by=actor.label, updated_at=timezone.now())

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from lib.actors import RequestInfo
-from users.models import OneTimeToken, User
+from users.models import OneTimeToken, Registration, User
 
 AUDIENCE = "users:ACCESS_TOKEN"
 _CLAIMS = ["user_id", "email", "first_name", "aud", "exp", "sid", "iat", "jti", "iss"]
@@ -149,13 +149,19 @@ def one_time_id(token: str) -> uuid.UUID | None:
 
 
 def issue(
-    user: User | None, purpose: OneTimeToken.Purpose, *, lasts: timedelta, email: str = "", **payload: str
+    user: User | None,
+    purpose: OneTimeToken.Purpose,
+    *,
+    lasts: timedelta,
+    email: str = "",
+    payload: dict[str, str] | None = None,
+    registration: Registration | None = None,
 ) -> OneTimeToken:
     """An open row; the mail that brings its token derives it while it is rendered."""
-    expires_at, key_id = timezone.now() + lasts, one_time_key_id(purpose)
-    return OneTimeToken.objects.create(
-        user=user, purpose=purpose, email=email, key_id=key_id, payload=payload, expires_at=expires_at
-    )
+    row = OneTimeToken(user=user, purpose=purpose, email=email, registration=registration, payload=payload or {})
+    row.key_id, row.expires_at = one_time_key_id(purpose), timezone.now() + lasts
+    row.save(force_insert=True)
+    return row
 
 
 def find(token: str, purpose: OneTimeToken.Purpose) -> OneTimeToken | None:
@@ -188,9 +194,6 @@ def void(user: User, *purposes: str, since: datetime | None = None) -> None:
     """Nothing open of these purposes (made at `since` or later) is good any more."""
     rows = OneTimeToken.objects.filter(user=user, purpose__in=purposes, used_at=None)
     (rows.filter(created_at__gte=since) if since else rows).update(used_at=timezone.now())
-
-
-# --- What else is derived ---------------------------------------------------------------------------------------------
 
 
 def registration_token(registration_id: uuid.UUID) -> str:

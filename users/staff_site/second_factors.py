@@ -73,7 +73,7 @@ def _has_enrolled(request: HttpRequest, row: OneTimeToken | None, user: User, *,
         with suppress(ProductError):
             finish(request, row, amr=("pwd", amr))
     elif user.session_id:
-        sessions.note_proof(user.session_id, amr=(amr,), actor=Actor.of(request, "admin"))
+        sessions.note_proof(user, amr, actor=Actor.of(request, "admin"))
 
 
 # --- An authenticator app being set up --------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def add_app(request: HttpRequest) -> HttpResponse:
         return _back(request, error)
     if form.is_valid():
         if user.session_id:
-            sessions.note_proof(user.session_id, amr=("otp",), actor=Actor.of(request, "admin"))
+            sessions.note_proof(user, "otp", actor=Actor.of(request, "admin"))
         messages.success(request, _("The authenticator app is set up."))
         return recovery_codes(request, codes=form.answer, back_url=reverse("admin:second_factor"))
     return _app_page(request, app, _("Add an authenticator app"), form=form)

@@ -62,8 +62,6 @@ class StaffSite(AdminSite):
 
         return update_wrapper(wrapper, view)
 
-    # --- Who passes ---------------------------------------------------------------------------------------------------
-
     def has_permission(self, request: HttpRequest) -> bool:
         return pages.is_staff(request) and pages.is_enough(request)
 
@@ -88,8 +86,6 @@ class StaffSite(AdminSite):
     def proof_url(self, back_url: str) -> str:
         """Where a fresh proof is given; it leads on to `back_url`."""
         return pages.with_next("admin:reauthenticate", back_url)
-
-    # --- Pages --------------------------------------------------------------------------------------------------------
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return sign_in.by_password(request, extra_context=extra_context)
