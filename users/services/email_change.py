@@ -33,24 +33,21 @@ def request(user: User, *, email: str, actor: Actor) -> None:
     if email == user.email:
         raise ProductError("EMAIL_CHANGE_SAME_ADDRESS", "This is the address of the account already.")
     rate_limits.require_mail("email_change", user.email, actor=actor)
-    if rate_limits.may_mail("email_change_confirm", email):
-        _send_link(user, email, actor)
-
-
-@transaction.atomic
-def _send_link(user: User, email: str, actor: Actor) -> None:
-    row = User.objects.select_for_update().get(pk=user.pk)
-    tokens.void(row, _CHANGE)
-    # Made for a taken address, too: what is kept of this account must not tell the one from the other.
-    session = actor.request.session_id
-    payload = {"session": session.hex if session else ""}
-    link = tokens.issue(row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, payload=payload)
-    audit.record("email.change_requested", actor=actor, user=row)
-    owner = User.objects.filter(email=email).first()
-    if owner is None or _is_unverified_registration(owner):
-        security_mails.email_change_confirm(row, row=link)
-    else:
-        security_mails.already_registered(owner, info=actor.request)
+    if not rate_limits.may_mail("email_change_confirm", email):
+        return
+    with transaction.atomic():
+        row = User.objects.select_for_update().get(pk=user.pk)
+        tokens.void(row, _CHANGE)
+        # Made for a taken address, too: what is kept of this account must not tell the one from the other.
+        session = actor.request.session_id
+        payload = {"session": session.hex if session else ""}
+        link = tokens.issue(row, _CHANGE, email=email, lasts=CONFIRM_WITHIN, payload=payload)
+        audit.record("email.change_requested", actor=actor, user=row)
+        owner = User.objects.filter(email=email).first()
+        if owner is None or _is_unverified_registration(owner):
+            security_mails.email_change_confirm(row, row=link)
+        else:
+            security_mails.already_registered(owner, info=actor.request)
 
 
 def confirm(*, token: str, actor: Actor) -> None:

@@ -98,21 +98,10 @@ class PolicyValidator:
 
 
 def _contains_address(password: str, email: str) -> bool:
-    """Whether a name of the address or the product stands in the password, whatever its case and its leet."""
-    readings = leet_forms(password)
-    # Where lower case meets upper case a word begins, as in `myNavy`.
-    spaced = leet_forms(re.sub(r"(?<=[^\W\d_])(?=[A-Z])", " ", password)) | readings
-    long, short = _names(email)
-    return any(name in reading for name in long for reading in readings) or any(
-        re.search(rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])", reading) for name in short for reading in spaced
-    )
-
-
-def _names(email: str) -> tuple[set[str], set[str]]:
-    """What may not stand anywhere in the password, and what may not be a word of it.
+    """Whether a name of the address or the product stands in the password, whatever its case and its leet.
 
     The local part and the product's name as a whole, and the words of the local part and of the domain (its last label
-    aside), if they have 4 or more letters; a word of 4 letters stands in many others by chance.
+    aside), if they have 4 or more letters; a word of 4 letters stands in many others by chance, and counts as a word.
     """
     local, _, domain = email.rpartition("@")
     local_words = re.findall(r"[^\W\d_]+", local)
@@ -121,8 +110,15 @@ def _names(email: str) -> tuple[set[str], set[str]]:
     whole = {local, local.partition("+")[0], "".join(local_words), product, "".join(product.split())}
     words = {word for word in (*local_words, *domain_words) if word.lower() not in _NO_NAMES}
     long = {word for word in words if len(word) > 4} | {name for name in whole if sum(map(str.isalpha, name)) >= 4}
-    short = {word for word in words if len(word) == 4}
-    return set().union(*map(leet_forms, long)), set().union(*map(leet_forms, short))
+    readings = leet_forms(password)
+    if any(name in reading for name in set().union(*map(leet_forms, long)) for reading in readings):
+        return True
+    # Where lower case meets upper case a word begins, as in `myNavy`.
+    spaced = leet_forms(re.sub(r"(?<=[^\W\d_])(?=[A-Z])", " ", password)) | readings
+    short = set().union(*(leet_forms(word) for word in words if len(word) == 4))
+    return any(
+        re.search(rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])", reading) for name in short for reading in spaced
+    )
 
 
 # --- Strength ---------------------------------------------------------------------------------------------------------
@@ -253,22 +249,16 @@ def _pieces(typed: str) -> float:
         if min(best[start : start + LONGEST + 1]) >= ENOUGH and best[max(copied, start)] >= ENOUGH:
             return ENOUGH
         ends = _pieces_at(forms, start)
-        # One long copy, instead of one from each of its characters: that would be quadratic.
-        if start >= copied and (copied := _copied_until(text, start)) > start:
+        # A repetition of 4 characters or more. One long copy, not one from each of its characters: that were quadratic.
+        source = text.find(text[start : start + 4], 0, start + 3) if start >= copied and start + 4 <= len(text) else -1
+        if source >= 0:
+            copied = start
+            while copied < len(text) and text[source + copied - start] == text[copied]:
+                copied += 1
             ends.append((copied, 0.3))
         for end, cost in ends:
             best[end] = min(best[end], best[start] + cost)
     return best[-1]
-
-
-def _copied_until(text: str, start: int) -> int:
-    """Where a repetition of something earlier ends that begins here; `start` when there is none of 4 characters."""
-    source, end = text.find(text[start : start + 4], 0, start + 3), start
-    if source < 0 or start + 4 > len(text):
-        return start
-    while end < len(text) and text[source + end - start] == text[end]:
-        end += 1
-    return end
 
 
 def _pieces_at(forms: list[str], start: int) -> list[tuple[int, float]]:
@@ -278,20 +268,15 @@ def _pieces_at(forms: list[str], start: int) -> list[tuple[int, float]]:
     found = [(start + 1, cost)]
     if text[start : start + 3] == first * 3:
         found.append((start + 3, cost + 0.3))
-    found += _words(forms, start)
-    found += _walks(forms[1], start)
-    for pattern, cost in ((_YEAR, 1.7), (_DATE, 4.0)):
-        if match := pattern.match(text, start):
-            found.append((match.end(), cost))
-    return found
-
-
-def _words(forms: list[str], start: int) -> list[tuple[int, float]]:
-    ranks, found = _common_words(), []
+    ranks = _common_words()
     for disguise, form in zip((0.0, 0.5, 0.5, 0.5), forms, strict=True):
         for end in range(start + 3, min(len(form), start + LONGEST) + 1):
             if (rank := ranks.get(form[start:end])) is not None:
                 found.append((end, rank + disguise))
+    found += _walks(forms[1], start)
+    for pattern, cost in ((_YEAR, 1.7), (_DATE, 4.0)):
+        if match := pattern.match(text, start):
+            found.append((match.end(), cost))
     return found
 
 

@@ -131,13 +131,6 @@ class Block:
     failed_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A counted try; `pause_seconds` is how long its failing would pause what it counts for."""
-
-    pause_seconds: int
-
-
 def too_many(block: Block) -> ProductError:
     message = "Too many requests; try again later."
     return ProductError("TOO_MANY_REQUESTS", message, status=429, retry_after=block.seconds)
@@ -163,17 +156,20 @@ def reserve(*buckets: Bucket) -> Block | None:
     return outcome if isinstance(outcome, Block) else None
 
 
-def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) -> Pass | Block:
-    """`reserve` for those who want to know what a failure leads to, or whether what led to the block is over."""
+def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) -> int | Block:
+    """`reserve`, which returns how many seconds a failure of the counted try pauses what it counts for.
+
+    A Block has the newest of the `failures`, by which to know whether what led to it is over.
+    """
     if not buckets:
-        return Pass(0)
+        return 0
     newest = Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
     for _ in range(_TRIES):
         now = _milliseconds(timezone.now())
-        if counted := _count(ordered, now):
-            return counted
+        if (pause := _count(ordered, now)) is not None:
+            return pause
         # Of several blocks the one that ends last.
         limits = {bucket.key: bucket.limit for bucket in ordered}
         rows = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
@@ -185,8 +181,8 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
     return Block(buckets[0].limit, 1, timezone.now())
 
 
-def _count(ordered: Sequence[Bucket], now: int) -> Pass | None:
-    """Count one try in each; None, and nothing counted, when one of them is blocked."""
+def _count(ordered: Sequence[Bucket], now: int) -> int | None:
+    """Count one try in each and return the pause; None, and nothing counted, when one of them is blocked."""
     keys = [bucket.key for bucket in ordered]
     values: list[Any] = []
     for key, limit in ((bucket.key, bucket.limit) for bucket in ordered):
@@ -199,7 +195,7 @@ def _count(ordered: Sequence[Bucket], now: int) -> Pass | None:
         cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks(keys)), values)
         counted = {bytes(key): blocked_until for key, blocked_until in cursor.fetchall()}
     if len(counted) == len(ordered):
-        return Pass(_seconds(max((until - now for until in counted.values() if until), default=0)))
+        return _seconds(max((until - now for until in counted.values() if until), default=0))
     settle(given_back=[bucket for bucket in ordered if bucket.key in counted])
     return None
 

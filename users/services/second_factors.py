@@ -191,8 +191,9 @@ def check_code(user: User, *, method: str, code: str, actor: Actor) -> str:
     return AMR[method]
 
 
-def count_try(user: User) -> rate_limits.Pass:
-    """Count a try at a code, before it is compared and outside any transaction; MFA_BAD_CODE, slug `mfa_paused`."""
+def count_try(user: User) -> int:
+    """Count a try at a code before it is compared, outside any transaction; return the pause (seconds) that a wrong one
+    starts. MFA_BAD_CODE, slug `mfa_paused`."""
     counted = rate_limits.count_try(rate_limits.FACTOR.of(user.email))
     if isinstance(counted, rate_limits.Block):
         message = "Too many wrong codes: second factors are paused for a while."
@@ -217,9 +218,9 @@ def spend(user: User, *, method: str, code: str, actor: Actor) -> bool:
 
 
 @transaction.atomic
-def bad_code(user: User, counted: rate_limits.Pass, *, method: str, actor: Actor) -> ProductError:
+def bad_code(user: User, pause_seconds: int, *, method: str, actor: Actor) -> ProductError:
     """Put a wrong code on record; the one that starts a pause takes the sign-ins with it that wait for a code."""
-    if counted.pause_seconds:
+    if pause_seconds:
         tokens.void(user, OneTimeToken.Purpose.MFA_LOGIN)
     audit.record("mfa.failed", actor=actor, user=user, outcome="failed", kind=method if method in AMR else "")
     return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")

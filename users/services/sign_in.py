@@ -98,7 +98,7 @@ def begin(*, email: str, actor: Actor) -> Attempt:
         has_ended = counted.failed_at is not None and counted.failed_at >= counted.since
         is_lost = timezone.now() - counted.since > _UNDER_WAY
         raise Paused(counted.seconds, may_clear=not has_ended and not is_lost)
-    noted = (tuple(buckets), counted.pause_seconds)
+    noted = (tuple(buckets), counted)
     if user is None or not hashing.is_comparable(user.password):
         return Attempt(email, actor, None, hashing.decoy(email), *noted)
     place = sessions.Place.NEW if user.has_sessions else sessions.Place.FIRST

@@ -31,7 +31,7 @@ class Command(AccountCommand):
     help = "Look for what makes accounts less safe than they could be; exit 1 on findings."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = [*_settings(), *_addresses(), *_people(), *_spellings()]
+        found = [*_settings(), *_people()]
         facts = {"findings": [{"code": code, "message": message} for code, message in found]}
         lines = [f"{code}: {message}" for code, message in found] or ["Nothing found."]
         self.say(options, facts, *lines)
@@ -62,9 +62,6 @@ def _settings() -> Iterator[Finding]:
         yield "open-database", f"Other users of this machine can read {database.name}: chmod 600."
     if settings.USERS_STAFF_MFA != "required":
         yield "staff-mfa-optional", "USERS_STAFF_MFA=optional lets staff in with a password alone."
-
-
-def _addresses() -> Iterator[Finding]:
     for name in ("APP_URL", "BASE_URL"):
         parts = urlsplit(getattr(settings, name))
         is_local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
@@ -83,18 +80,6 @@ def _addresses() -> Iterator[Finding]:
             yield "passkeys-elsewhere", f"Passkeys of {rp_id} cannot be used at {host}: USERS_WEBAUTHN_RP_ID."
 
 
-def _spellings() -> Iterator[Finding]:
-    """What older releases kept otherwise than `lib.addresses` spells it, and the migration had to leave."""
-    for email in User.objects.order_by("email").values_list("email", flat=True).iterator():
-        try:
-            wanted = addresses.canonical(email)
-        except ValueError as error:
-            yield "address-unreadable", f"{email} stays as it is and can only be typed so: it {error}."
-            continue
-        if wanted != email:
-            yield "address-twin", f"{email} is the mailbox of {wanted}, and an account of its own."
-
-
 def _people() -> Iterator[Finding]:
     with_factor = MfaDevice.objects.filter(confirmed_at__isnull=False).values("user_id")
     without = User.objects.filter(is_staff=True, is_active=True).exclude(pk__in=with_factor).order_by("email")
@@ -105,3 +90,12 @@ def _people() -> Iterator[Finding]:
     unreadable = encryption.rotate_all(dry_run=True)["unreadable"]
     if unreadable:
         yield "unreadable-factors", f"{unreadable} secrets of authenticator apps can be read with no key."
+    # What older releases kept otherwise than `lib.addresses` spells it, and the migration had to leave.
+    for email in User.objects.order_by("email").values_list("email", flat=True).iterator():
+        try:
+            wanted = addresses.canonical(email)
+        except ValueError as error:
+            yield "address-unreadable", f"{email} stays as it is and can only be typed so: it {error}."
+            continue
+        if wanted != email:
+            yield "address-twin", f"{email} is the mailbox of {wanted}, and an account of its own."
