@@ -1,7 +1,5 @@
 """Django's door to the same sign-in: one service, one limiter, one hashing pool, so no second path is weaker."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend

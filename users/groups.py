@@ -4,8 +4,6 @@
 that the same run has brought: what staff take from a group, or give to it, stays as they left it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.apps import apps as installed

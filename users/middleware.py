@@ -1,7 +1,5 @@
 """The admin's sign-in is a UserSession like any other: ending it signs out at the next click."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """The mails this app sends, and how their secrets are made while they are rendered."""
 
-from __future__ import annotations
-
 import uuid
 from datetime import timedelta
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """The audit trail: to be searched and read. No one adds, changes or deletes, not even superusers."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta

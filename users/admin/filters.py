@@ -1,7 +1,5 @@
 """Ways to look at a million accounts, each answered by an index: filters of the list, figures of the first page."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Sign-ins that last, of everybody: to be looked at, and ended one by one."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any, cast
 

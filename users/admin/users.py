@@ -1,7 +1,5 @@
 """The list of users and the page of one, whose form has names and rights: all else has verbs. And groups."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast

@@ -1,7 +1,5 @@
 """The buttons on accounts. Each calls its service, which checks once more who may."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The seed's account endpoints, answer for answer. Bodies in, verbs called, bodies out."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What the endpoints of accounts share: authentication by token or cookie, cookies, and how they answer."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -1,7 +1,5 @@
 """What people do with their own account: password, address, sessions, events, export, deletion."""
 
-from __future__ import annotations
-
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase

@@ -1,7 +1,5 @@
 """Second factors and passkeys: adding and removing them, signing in with them, proving once more who one is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

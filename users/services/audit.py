@@ -1,8 +1,6 @@
 """The audit log: who did what to which account, when, from where, by which door. Never a secret, never free text
 of a stranger. Written in the transaction of the change; refusals in one of their own."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,11 +105,6 @@ def event(
 def record(name: str, /, *, actor: Actor, **more: Any) -> None:
     """Write one event; the arguments are those of `event`."""
     event(name, actor=actor, **more).save(force_insert=True)
-
-
-def record_all(events: list[AuditEvent]) -> None:
-    """Write several by one statement."""
-    AuditEvent.objects.bulk_create(events)
 
 
 def about(email: str) -> QuerySet[AuditEvent]:

@@ -3,8 +3,6 @@
 And the end of all else that has expired: `purge` deletes it in slices, each a transaction of its own.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Another address for an account: asked for by its owner, confirmed by the new mailbox, undone by the old one."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager

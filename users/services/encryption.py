@@ -1,7 +1,5 @@
 """Secrets that must be read again (those of authenticator apps), encrypted at rest."""
 
-from __future__ import annotations
-
 import base64
 from functools import cache
 

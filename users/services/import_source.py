@@ -1,7 +1,5 @@
 """The seed's database: which columns it has, and its rows, read without loading them all."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator
 from typing import Any, Self

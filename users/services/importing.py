@@ -1,7 +1,5 @@
 """Users and flags of the seed, row by row: each user goes on signing in with the password they have."""
 
-from __future__ import annotations
-
 import re
 import uuid
 from collections import Counter

@@ -4,8 +4,6 @@ A ceremony is a OneTimeToken: its challenge is derived from the row, and it is s
 What passkeys are bound to comes from USERS_WEBAUTHN_RP_ID and USERS_WEBAUTHN_ORIGINS, never from a request.
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 from datetime import timedelta

@@ -1,8 +1,6 @@
 """The password policy: which passwords are refused, and for what reason. What is checked is
 what is hashed: what was typed, in NFC, with its spaces and its letter case, to the last character."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import cache

@@ -1,7 +1,5 @@
 """A new password: by a mailed link when the old one is forgotten, with the current one, or by an invitation."""
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import replace
 from datetime import timedelta

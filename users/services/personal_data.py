@@ -1,7 +1,5 @@
 """The names of a user, and the export of all personal data: JSON in pieces, in the memory that one slice takes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime

@@ -5,8 +5,6 @@ proves the mailbox. Which of several pending registrations is the reader's is pr
 to that `/register` held; where nothing proves it, nobody's password is kept and a mailed link sets a new one.
 """
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Second factors: authenticator apps (TOTP, RFC 6238) and recovery codes. Passkeys have a module of their own."""
 
-from __future__ import annotations
-
 import base64
 import secrets
 import time

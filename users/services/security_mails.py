@@ -3,8 +3,6 @@
 They go to the account's address unless their docstring says otherwise, and cannot be switched off.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Sessions: opened by a sign-in, asked about by every call, ended by people, staff and time."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A password is `begin`, a comparison in the hashing pool, `finish`: no transaction is open while one is hashed.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass

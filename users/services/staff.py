@@ -1,7 +1,5 @@
 """What staff and operators do to accounts. Each verb returns whether it changed anything, so a repeat is harmless."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The forms of the sign-in: address and password, a code, a fresh proof, a new password."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """What the pages of the sign-in share: what a session has proved, their frame, and the redirects between them."""
 
-from __future__ import annotations
-
 import uuid
 from contextlib import suppress
 from datetime import timedelta

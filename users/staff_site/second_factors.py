@@ -1,7 +1,5 @@
 """Second factors of staff: the first one while signing in, the page for one's own later, and passkeys throughout."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Callable

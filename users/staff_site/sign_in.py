@@ -4,8 +4,6 @@ While the second factor is still to come, the browser's Django session holds the
 the row dies with its time, a new password, a deactivation and a pause after wrong codes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, cast

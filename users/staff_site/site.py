@@ -1,7 +1,5 @@
 """The site: which pages are open, which need a second factor first, which need a fresh proof."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any

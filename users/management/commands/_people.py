@@ -1,7 +1,5 @@
 """The shape that commands about people share: some addresses, one verb, a line for each."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
