@@ -55,10 +55,11 @@ async def register(
     password_hash = await hashing.amake(payload.password, registration.salt(payload.email))
     # Where no one is to learn who has an account, the clock must not give it away either.
     async with as_if_mailed() if settings.USERS_REGISTER_ENUMERATION == "safe" else nullcontext():
-        given = payload.model_dump(exclude={"password"}) | {"held": auth.registration_token(request)}
-        registered = await act(request, registration.register, password_hash=password_hash, **given)
-    auth.hand_registration_token(request, response, registered.token)
-    return Status(201, schemas.UserOut.of(registered))
+        given = payload.model_dump(exclude={"password"})
+        held = auth.registration_token(request)
+        user_id, token = await act(request, registration.register, password_hash=password_hash, held=held, **given)
+    auth.hand_registration_token(request, response, token)
+    return Status(201, schemas.UserOut(id=user_id.hex, **given))
 
 
 @router.post(
@@ -74,9 +75,9 @@ async def request_verification_token(
     never_store(response)
     async with as_if_mailed():
         held = auth.registration_token(request)
-        requested = await act(request, registration.request_code, email=payload.email, held=held)
-    code = requested.code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
-    return schemas.VerificationOut(verification_token=requested.token, registration_code=code)
+        token, code = await act(request, registration.request_code, email=payload.email, held=held)
+    shown = code if settings.USERS_RETURN_VERIFICATION_TOKENS else None
+    return schemas.VerificationOut(verification_token=token, registration_code=shown)
 
 
 @router.post("/auth/verify", auth=None, response={200: schemas.VerifiedOut, **refusals(400, 413, 422, 503)})

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, St
 
 from lib.addresses import Email
 from lib.text import STORABLE, Name, Text, require_storable
-from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, UserSession
+from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, User, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
 # A number or a boolean is not a string here: the seed answers 422.
@@ -30,7 +30,7 @@ class UserOut(Schema):
     last_name: str
 
     @classmethod
-    def of(cls, user: Any) -> "UserOut":
+    def of(cls, user: User) -> "UserOut":
         return cls(id=user.id.hex, email=user.email, first_name=user.first_name, last_name=user.last_name)
 
 

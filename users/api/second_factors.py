@@ -158,8 +158,9 @@ async def passkey_login(
 
 
 def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut:
-    auth.set_device_cookie(response, tokens.device_cookie(opened.user.email))
-    return signed_in(response, opened.tokens)
+    user, made = opened
+    auth.set_device_cookie(response, tokens.device_cookie(user.email))
+    return signed_in(response, made)
 
 
 # --- Proving it once more ---------------------------------------------------------------------------------------------

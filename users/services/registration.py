@@ -6,7 +6,6 @@ to that `/register` held; where nothing proves it, nobody's password is kept and
 """
 
 import uuid
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -27,25 +26,6 @@ from users.services import audit, password_strength, passwords, rate_limits, sec
 _KEPT_PER_USER = 10
 #: Open tokens of one address for which no mail was sent.
 _KEPT_WITHOUT_MAIL = 20
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What this caller asked for, under the account's id; `token` proves later that it was this caller."""
-
-    id: uuid.UUID
-    email: str
-    first_name: str
-    last_name: str
-    token: str
-
-
-@dataclass(frozen=True)
-class Requested:
-    """`code` is None when there is nothing to verify; beyond the mail limit it is the newest one sent before."""
-
-    token: str
-    code: str | None
 
 
 def check_register(*, email: str, password: str, actor: Actor) -> None:
@@ -70,8 +50,10 @@ def salt(email: str) -> str:
 
 def register(
     *, email: str, password_hash: str, first_name: str, last_name: str, actor: Actor, held: str = ""
-) -> Registered:
+) -> tuple[uuid.UUID, str]:
     """Note a registration, in place of the one whose token is `held`; `password_hash` is made with `salt(email)`.
+
+    Return the account's id, and the token that proves later that it was this caller.
 
     With USERS_REGISTER_ENUMERATION=safe a verified address is answered like any other, and its owner gets a mail.
 
@@ -84,7 +66,7 @@ def register(
     except IntegrityError:
         # Another call registered the address between our look and our insert: now it is there to be found.
         user_id = _register(email, pending, actor, held)
-    return Registered(user_id, email, first_name, last_name, tokens.registration_token(pending.pk))
+    return user_id, tokens.registration_token(pending.pk)
 
 
 @transaction.atomic
@@ -125,10 +107,11 @@ def _proved(user: User, held: str) -> Registration | None:
     return user.registrations.filter(pk__in=[tokens.registration_id(held)]).first()
 
 
-def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
+def request_code(*, email: str, actor: Actor, held: str = "") -> tuple[str, str | None]:
     """Mail a code to an unverified, active account; every address gets the same kind of answer.
 
-    The token is bound to the registration whose token is `held`, and otherwise to none.
+    Return a token, bound to the registration whose token is `held` and otherwise to none, and the code: None when there
+    is nothing to verify; beyond the mail limit the newest one sent before.
 
     Raises:
         TOO_MANY_REQUESTS (429): beyond the mails of one IP address.
@@ -139,7 +122,7 @@ def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
     with transaction.atomic():
         user = User.objects.select_for_update().filter(email=email).first()
         if user is None or user.is_verified or not user.is_active:
-            return Requested(tokens.decoy_token(OneTimeToken.Purpose.VERIFY, email, now), None)
+            return tokens.decoy_token(OneTimeToken.Purpose.VERIFY, email, now), None
         row = _open_row(user, _proved(user, held), now)
         if may_mail:
             _send_code(row, user, now)
@@ -149,7 +132,7 @@ def request_code(*, email: str, actor: Actor, held: str = "") -> Requested:
             unmailed = rows.filter(registration=None, code_serial=0)
             newest = unmailed.order_by("-created_at").values_list("pk", flat=True)[:_KEPT_WITHOUT_MAIL]
             unmailed.exclude(pk__in=list(newest)).delete()
-        return Requested(tokens.one_time_token(row) or "", next(iter(_codes(user, now)), None))
+        return tokens.one_time_token(row) or "", next(iter(_codes(user, now)), None)
 
 
 def send_code(user: User) -> None:

@@ -318,12 +318,8 @@ def _newest(token: str) -> str:
 _MANY_FAILURES = 5
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A session of `user` with its first pair of tokens."""
-
-    user: User
-    tokens: Tokens
+#: Whose session was opened, and its first pair of tokens.
+Opened = tuple[User, Tokens]
 
 
 class Place(Enum):
@@ -355,7 +351,7 @@ def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Op
     """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
     place = place_of(user, actor)
     User.objects.filter(pk=user.pk).update(last_login=now, language=actor.request.language or user.language)
-    return Opened(user, signed_in(user, actor, now, amr=amr, place=place))
+    return user, signed_in(user, actor, now, amr=amr, place=place)
 
 
 def note_sign_in(user: User, session: UserSession, actor: Actor, *, place: Place) -> None:
