@@ -22,10 +22,10 @@ SESSION_KEY = "users.session"
 @receiver(user_logged_in)
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
     actor = Actor.anonymous(request, "admin").as_user(user)
-    place = sessions.place_of(user, actor)
+    is_new = sessions.is_new_place(user, actor)
     amr = getattr(request, "proved", ("pwd",))
     session = sessions.new_session(user, actor.request, UserSession.Kind.ADMIN, timezone.now(), amr)
-    sessions.note_sign_in(user, session, actor, place=place)
+    sessions.note_sign_in(user, session, actor, is_new_place=is_new)
     request.session[SESSION_KEY] = session.pk.hex
     user.session_id = session.pk
     # The middleware has the answer in hand.

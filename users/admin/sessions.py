@@ -1,4 +1,4 @@
-"""Sign-ins that last, of everybody: to be looked at, and ended one by one."""
+"""Sign-ins that last, of all users: to be looked at, and ended one by one."""
 
 import uuid
 from typing import Any, cast

@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -31,11 +31,6 @@ from users.admin.verbs import VERBS, is_paused
 from users.models import AuditEvent, MfaDevice, User
 from users.services import rate_limits, staff
 
-if TYPE_CHECKING:
-    UserModelForm = forms.ModelForm[User]
-else:
-    UserModelForm = forms.ModelForm
-
 SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 #: What the addresses of the list's filters may ask.
@@ -47,7 +42,7 @@ _LOOKUPS = frozenset(
 )
 
 
-class AddUserForm(UserModelForm):
+class AddUserForm(forms.ModelForm):  # type: ignore[type-arg]  # Django has it without a type
     """An account without a password: its owner sets one by the reset link."""
 
     class Meta:

@@ -139,7 +139,7 @@ async def logout(request: HttpRequest, response: HttpResponse) -> schemas.Logout
         refresh_token=token if isinstance(token, str) and token.isascii() else None,
     )
     if cookie and settings.USERS_ACCESS_TOKEN_COOKIE_DELETE_ON_LOGOUT:
-        auth.delete_cookie(response)
+        auth.set_cookie(response, "", 0)
     return schemas.LogoutOut()
 
 
@@ -192,7 +192,7 @@ async def _sign_in(email: str, password: str, actor: Actor) -> sessions.Tokens:
 
     def abandon() -> None:
         for attempt in undecided:
-            sign_in.abandon(attempt)
+            sign_in.note_failure(attempt, why="abandoned")
 
     try:
         attempt = await _patiently(begin, email, actor)

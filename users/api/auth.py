@@ -124,11 +124,8 @@ def _origin(address: str, *, is_bare: bool = False) -> str:
 
 
 def set_cookie(response: HttpResponse, token: str, seconds: int) -> None:
+    """The cookie of USERS_ACCESS_TOKEN_VIA_COOKIE; no seconds delete it."""
     response.set_cookie(COOKIE, token, max_age=seconds, **_attributes())
-
-
-def delete_cookie(response: HttpResponse) -> None:
-    response.set_cookie(COOKIE, "", max_age=0, **_attributes())
 
 
 def set_device_cookie(response: HttpResponse, value: str) -> None:
@@ -171,7 +168,7 @@ def _attributes() -> dict[str, Any]:
 
 # --- Answers ----------------------------------------------------------------------------------------------------------
 
-#: Above what queuing a mail takes for anybody on a busy machine, below what a person notices.
+#: Above what queuing a mail takes on a busy machine, below what a person notices.
 MAIL_SECONDS = 0.1
 
 
@@ -196,7 +193,7 @@ async def compared(attempt: sign_in.Attempt, password: str) -> hashing.Checked:
 
 @asynccontextmanager
 async def as_if_mailed() -> AsyncIterator[None]:
-    """Answer no earlier: what is done for a known address takes longer, and nobody is to see that it was done."""
+    """Answer no earlier: what is done for a known address takes longer, and no one is to see that it was done."""
     ends = time.monotonic() + MAIL_SECONDS
     try:
         yield

@@ -1,4 +1,4 @@
-"""The end of an account: asked for by its owner, taken back for 30 days, then nothing tells who it was.
+"""The end of an account: asked for by its owner, taken back for 30 days, then nothing shows whose it was.
 
 And the end of all else that has expired: `purge` deletes it in slices, each a transaction of its own.
 """
@@ -91,7 +91,7 @@ def carry_out(keys: Sequence[uuid.UUID], now: datetime | None = None) -> int:
 
 @transaction.atomic
 def _anonymise(key: uuid.UUID, now: datetime) -> bool:
-    """Keep the row and its id, which others refer to, and nothing that tells who it was."""
+    """Keep the row and its id, which others refer to, and nothing that shows whose it was."""
     # Locked and asked again: its owner may have come back meanwhile.
     user = User.objects.select_for_update().filter(pk=key, delete_after_at__lte=now, is_active=False).first()
     if user is None:

@@ -24,7 +24,7 @@ _DYING = tuple(set(OneTimeToken.Purpose) - {_UNDO, OneTimeToken.Purpose.UNDELETE
 def request(user: User, *, email: str, actor: Actor) -> None:
     """Mail a link to the new address; an earlier link dies.
 
-    An address that somebody else has is answered alike, and its owner hears of it. REAUTHENTICATION_REQUIRED (403),
+    An address that another account has is answered alike, and its owner is mailed. REAUTHENTICATION_REQUIRED (403),
     EMAIL_CHANGE_SAME_ADDRESS, TOO_MANY_REQUESTS (429) beyond the mails of one account or IP address.
     """
     sessions.require_fresh(actor.request.session_id)
@@ -51,7 +51,7 @@ def request(user: User, *, email: str, actor: Actor) -> None:
 def confirm(*, token: str, actor: Actor) -> None:
     """Make the address the account's; sessions end but the one that asked, and the old address hears of it.
 
-    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
+    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when another account has the address by now.
     """
     with _free_address(), transaction.atomic():
         link, user = _spend(token, _CHANGE)
@@ -70,7 +70,7 @@ def confirm(*, token: str, actor: Actor) -> None:
 def undo(*, token: str, actor: Actor) -> None:
     """Give the account its old address back; every session ends, and so does a deletion asked for meanwhile.
 
-    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when somebody else has the address by now.
+    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when another account has the address by now.
     """
     with _free_address(), transaction.atomic():
         link, user = _spend(token, _UNDO)

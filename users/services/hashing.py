@@ -123,7 +123,7 @@ async def acheck(password: str, encoded: str) -> Checked:
 
 def _check(password: str, encoded: str) -> Checked:
     # As typed first: what is imported, or older than the one spelling, was hashed so. The second comparison depends on
-    # what was typed alone, so its time tells nothing of the account.
+    # what was typed alone, so its time shows nothing of the account.
     spellings = dict.fromkeys((password, one_spelling(password)))
     try:
         matched = next((text for text in spellings if check_password(text, encoded)), None)

@@ -49,7 +49,7 @@ class Source:
             self._connection.read_only = True
             # One snapshot for all that is read, however long it takes.
             self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            # What has no zone is UTC, wherever the server stands. Said in the transaction: poolers take no options.
+            # What has no zone is UTC, wherever the server stands. Set in the transaction: poolers take no options.
             self._connection.execute("SET TIME ZONE 'UTC'")
         except (psycopg.Error, UnicodeError, ValueError) as error:
             # Only the kind: a driver may repeat the address it was given.

@@ -56,7 +56,7 @@ def forgot(*, email: str, actor: Actor) -> str:
 def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
     """A new reset link; the ones before it die. Call it inside a transaction that holds the user's row.
 
-    `is_first` tells the person of a verified address why it has no password yet.
+    `is_first`: the mail says why a verified address has no password yet.
     """
     tokens.void(user, _RESET)
     lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)

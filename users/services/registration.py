@@ -1,8 +1,8 @@
-"""Register, request a code, verify: from an address that anybody can type to an account of its mailbox.
+"""Register, request a code, verify: from an address that anyone can type to an account of its mailbox.
 
-Anybody can type anybody's address, so a registration is pending until the mailbox has spoken. A code that was mailed
+Anyone can type any address, so a registration is pending until the mailbox has answered. A code that was mailed
 proves the mailbox. Which of several pending registrations is the reader's is proved by its token, which only the answer
-to that `/register` held; where nothing proves it, nobody's password is kept and a mailed link sets a new one.
+to that `/register` held; where nothing proves it, no password is kept and a mailed link sets a new one.
 """
 
 import uuid
@@ -43,7 +43,7 @@ def check_register(*, email: str, password: str, actor: Actor) -> None:
 def salt(email: str) -> str:
     """The salt for passwords registered with this address: the same password again has the same hash.
 
-    So a repeat is told from another's try without a second comparison, which would take time that tells.
+    So a repeat is known from another's try without a second comparison, whose time would show it.
     """
     return tokens.subject_mac("registration salt", email).hex()[:32]
 

@@ -90,7 +90,7 @@ def deletion_scheduled(user: User, *, row: OneTimeToken, delete_after_at: dateti
 
 
 def _queue(name: str, user: User, context: dict[str, Any], *, to: str = "", event: str = "") -> None:
-    """`event` tells one occasion from another of this person: the same one is mailed once."""
+    """`event` names the occasion: the same one of this person is mailed once."""
     key = f"{user.pk.hex}:{event}" if event else ""
     queue(name, user, {"first_name": printed_name(user), **context}, to=to, key=key)
 

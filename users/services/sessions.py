@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Any
 
 from django.conf import settings
@@ -322,26 +321,22 @@ _MANY_FAILURES = 5
 Opened = tuple[User, Tokens]
 
 
-class Place(Enum):
-    """What is known of where a sign-in comes from."""
+def is_new_place(user: User, actor: Actor) -> bool:
+    """Whether an account that was signed in to before was not from here; the owner is mailed about it then.
 
-    FIRST = "first"  #: The account has never been signed in to.
-    KNOWN = "known"  #: It holds a cookie of the account's, and calls from a network and program seen before.
-    NEW = "new"
-
-
-def place_of(user: User, actor: Actor) -> Place:
-    """Known by the cookie that a sign-in left; an office shares a network, and a program names itself as it likes."""
+    Known by the cookie that a sign-in left, with a network and program seen before: an office shares a network, and a
+    program names itself as it likes.
+    """
     own, macs = UserSession.objects.filter(user=user), tokens.network_macs(actor.request)
     if tokens.known_device(actor.request.device, user.email) and own.filter(network_mac__in=macs).exists():
-        return Place.KNOWN
-    return Place.NEW if own.exists() else Place.FIRST
+        return False
+    return own.exists()
 
 
-def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], place: Place) -> Tokens:
+def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], is_new_place: bool) -> Tokens:
     """A new API session; the owner hears of a new place, and of many failures before. Call it in a transaction."""
     session = new_session(user, actor.request, UserSession.Kind.API, now, amr)
-    note_sign_in(user, session, actor, place=place)
+    note_sign_in(user, session, actor, is_new_place=is_new_place)
     refresh = tokens.new_refresh()
     _store(refresh, session, now)
     return _tokens(user, session, refresh, now)
@@ -349,12 +344,12 @@ def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], pl
 
 def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Opened:
     """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
-    place = place_of(user, actor)
+    is_new = is_new_place(user, actor)
     User.objects.filter(pk=user.pk).update(last_login=now, language=actor.request.language or user.language)
-    return user, signed_in(user, actor, now, amr=amr, place=place)
+    return user, signed_in(user, actor, now, amr=amr, is_new_place=is_new)
 
 
-def note_sign_in(user: User, session: UserSession, actor: Actor, *, place: Place) -> None:
+def note_sign_in(user: User, session: UserSession, actor: Actor, *, is_new_place: bool) -> None:
     """Put a sign-in on record and mail the owner what is out of the ordinary. `user.last_login` is the one before.
 
     Failed tries since then are counted as far as the account's newest 200 events go.
@@ -365,5 +360,5 @@ def note_sign_in(user: User, session: UserSession, actor: Actor, *, place: Place
     audit.record("login.ok", actor=actor, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
     if failures >= _MANY_FAILURES:
         security_mails.sign_in_after_failures(user, count=failures, info=actor.request, at=session.created_at)
-    if place is Place.NEW:
+    if is_new_place:
         security_mails.new_sign_in(user, info=actor.request, at=session.created_at)

@@ -42,7 +42,7 @@ class Attempt:
     counted: tuple[rate_limits.Bucket, ...] = ()
     pause_seconds: int = 0
     has_factor: bool = False
-    place: sessions.Place = sessions.Place.FIRST
+    is_new_place: bool = False
 
 
 class Paused(ProductError):
@@ -99,20 +99,13 @@ def begin(*, email: str, actor: Actor) -> Attempt:
     noted = (tuple(buckets), counted)
     if user is None or not hashing.is_comparable(user.password):
         return Attempt(email, actor, None, hashing.decoy(email), *noted)
-    place = sessions.Place.NEW if user.has_sessions else sessions.Place.FIRST
-    if known and user.knows_place:
-        place = sessions.Place.KNOWN
-    return Attempt(email, actor, user, user.password, *noted, has_factor=user.has_factor, place=place)
+    is_new = user.has_sessions and not (known and user.knows_place)
+    return Attempt(email, actor, user, user.password, *noted, has_factor=user.has_factor, is_new_place=is_new)
 
 
 def is_paused(*, email: str, actor: Actor) -> bool:
     """Whether `begin` would refuse now; counts nothing."""
     return rate_limits.is_blocked(login_bucket(normal_email(email), actor.request))
-
-
-def abandon(attempt: Attempt) -> None:
-    """The client disconnected before the outcome: the try stays counted as a failure."""
-    note_failure(attempt, why="abandoned")
 
 
 def compare(attempt: Attempt, password: str) -> hashing.Checked:
@@ -130,7 +123,7 @@ def give_up(attempt: Attempt) -> None:
 
 
 def note_failure(attempt: Attempt, *, why: str) -> None:
-    """Put the failed try on record, and the pause it led to."""
+    """Put the failed try on record, and the pause it led to; `abandoned` where the client left before the outcome."""
     about: dict[str, Any] = {"actor": attempt.actor, "user": attempt.user, "email": attempt.email}
     events = [audit.event("login.failed", outcome="failed", why=why, **about)]
     if attempt.pause_seconds:
@@ -198,7 +191,7 @@ def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
         # What adds a factor locks the person, too: it is there by now, or will end the session that opens here.
         if second_factors.has_factor(user):
             raise bad_credentials()
-        return sessions.signed_in(user, attempt.actor, now, amr=("pwd",), place=attempt.place)
+        return sessions.signed_in(user, attempt.actor, now, amr=("pwd",), is_new_place=attempt.is_new_place)
 
 
 def bad_credentials() -> ProductError:

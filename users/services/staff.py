@@ -27,7 +27,7 @@ from users.services import (
 
 FIRST_ADMIN = "admin@example.com"
 _REASON_MAX_LENGTH = 200
-#: Stands in place of a reason while the owner's own wish to delete the account is pending.
+#: Stands in place of a reason while the owner's own request to delete the account is pending.
 DELETION_REQUESTED = "deletion requested by its owner"
 
 
@@ -181,7 +181,7 @@ def mark_verified(user: User, *, actor: Actor, reason: str) -> bool:
         return False
     row.email_verified_at = timezone.now()
     if row.created_by == "register" and row.password_changed_at is None:
-        # Staff vouch for the address, not for whoever typed it: nobody who read its mail has set this password.
+        # Staff vouch for the address, not for the one who typed it: no reader of its mail has set this password.
         registration.disown(row)
     row.updated_by = actor.label
     row.save()

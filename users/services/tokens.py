@@ -256,7 +256,7 @@ def device_cookie(email: str) -> str:
 
 
 def known_device(value: str, email: str) -> str:
-    """What tells this program from others, when a sign-in of this account left the cookie's value; else empty."""
+    """What this program is known by, when a sign-in of this account left the cookie's value; else empty."""
     try:
         raw = base64.urlsafe_b64decode(value) if len(value) <= 64 else b""
     except ValueError:
