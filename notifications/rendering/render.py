@@ -30,6 +30,7 @@ from notifications.rendering import engines, overriding
 from notifications.rendering.engines import TEST, sample
 from notifications.rendering.overriding import Override
 from notifications.rendering.stand_ins import Misplaced, StandIns
+from notifications.services.preferences import list_unsubscribe_headers, unsubscribe_url
 
 if TYPE_CHECKING:
     from notifications.models import Message
@@ -91,8 +92,6 @@ def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: boo
     shown = registry.get(about) if about else kind
     variables = sample(shown) if about else {**message.context, **secrets}
     if not shown.required:
-        from notifications.services.preferences import unsubscribe_url
-
         variables["unsubscribe_url"] = MASK if hides_links else unsubscribe_url(message.to_address, shown.category)
     body = render(shown, variables, language=message.language)
     if not about:
@@ -296,10 +295,7 @@ def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Ma
 def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
     """The headers of a row around a body."""
     headers = {"Message-ID": message.message_id, "Date": format_datetime(date), "Auto-Submitted": "auto-generated"}
-    if not registry.get(message.type).required:
-        from notifications.services.preferences import list_unsubscribe_headers
-
-        headers |= list_unsubscribe_headers(message)
+    headers |= list_unsubscribe_headers(message)
     mail = Mail(
         subject=body.subject,
         body=body.text,

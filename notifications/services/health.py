@@ -177,6 +177,7 @@ def describe(
     """One sentence, from the row, the providers, the workers and NOTIFICATIONS_ENGINE."""
     if message.due_at is None:
         return _ended(message)
+    due = {"time": at(message.due_at)}
     if message.state == Message.State.SENDING and message.due_at > now:
         since = {"worker": message.lease_owner or "?", "time": at(message.handed_at or message.due_at - lease)}
         if message.handed_at:
@@ -191,18 +192,13 @@ def describe(
             because = {"because": f": {provider.reason}" if provider.reason else ""}
             if provider.paused_until is None:
                 return _("The way out is paused until staff resume it%(because)s.") % because
-            return _("The way out is paused until %(time)s%(because)s.") % {
-                "time": at(provider.paused_until),
-                **because,
-            }
+            because["time"] = at(provider.paused_until)
+            return _("The way out is paused until %(time)s%(because)s.") % because
     if message.due_at > now:
         if not message.attempts:
-            return _("Waiting for its time: %(time)s.") % {"time": at(message.due_at)}
+            return _("Waiting for its time: %(time)s.") % due
         counts = {"n": message.attempts, "most": message.max_attempts, "code": message.last_code or _("no code")}
-        return _("Attempt %(n)d of %(most)d did not succeed (%(code)s); the next is at %(time)s.") % {
-            "time": at(message.due_at),
-            **counts,
-        }
+        return _("Attempt %(n)d of %(most)d did not succeed (%(code)s); the next is at %(time)s.") % (due | counts)
     if engine != "inline":
         last_beat = max((worker.beat_at for worker in workers), default=None)
         if last_beat is None:
@@ -211,10 +207,8 @@ def describe(
             seconds = {"seconds": int((now - last_beat).total_seconds())}
             return _("It is due, and no worker has given a sign of life for %(seconds)d s.") % seconds
     if message.state == Message.State.SENDING:
-        return _("Its worker fell silent while sending; since %(time)s any other may take it over.") % {
-            "time": at(message.due_at)
-        }
-    return _("Due since %(time)s; a worker takes it next.") % {"time": at(message.due_at)}
+        return _("Its worker fell silent while sending; since %(time)s any other may take it over.") % due
+    return _("Due since %(time)s; a worker takes it next.") % due
 
 
 def at(moment: datetime) -> str:
@@ -233,13 +227,11 @@ def span(length: timedelta) -> str:
 def _ended(message: Message) -> str:
     when = at(message.finished_at or message.created_at)
     values = {"time": when, "code": f" ({message.last_code})" if message.last_code else ""}
+    values["report"] = message.get_delivery_state_display().lower()
     reason = message.reason.replace("_", " ")
     if message.state == Message.State.SENT:
         if message.delivery_state:
-            return _("Sent at %(time)s; the provider reports: %(report)s.") % {
-                "time": when,
-                "report": message.get_delivery_state_display().lower(),
-            }
+            return _("Sent at %(time)s; the provider reports: %(report)s.") % values
         if message.reason == "unverified":
             return _("Sent at %(time)s; the provider's answer could not be read, its report will tell.") % values
         return _("Sent at %(time)s.") % values

@@ -208,12 +208,9 @@ def _key_of_copy(message: Message) -> str | None:
     """The next unused key: earlier copies may have been purged, and a caller may have chosen a key like this."""
     if message.event_key is None:
         return None
-    for n in count(message.copies.count() + 1):
-        suffix = f"#resend-{n}"
-        key = f"{message.event_key[: 200 - len(suffix)]}{suffix}"
-        if not Message.objects.filter(event_key=key).exists():
-            return key
-    raise AssertionError
+    suffixes = (f"#resend-{n}" for n in count(message.copies.count() + 1))
+    keys = (f"{message.event_key[: 200 - len(suffix)]}{suffix}" for suffix in suffixes)
+    return next(key for key in keys if not Message.objects.filter(event_key=key).exists())
 
 
 def _alive(message: Message) -> registry.NotificationType:
