@@ -69,21 +69,12 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         "lost": count_label(counts["lost"]) if counts["lost"] else "",
         "retry_url": reverse("admin:notifications_message_retry_lost") if may(RETRY.permission) else "",
         "engine": settings.NOTIFICATIONS_ENGINE,
-        "is_off": settings.NOTIFICATIONS_ENGINE == "off",
         "has_way": bool(settings.EMAIL_URL),
         "broken_templates": [str(row) for row, _reason in islice(broken, TEMPLATES_SHOWN)],
         "templates_url": reverse("admin:notifications_templateoverride_changelist"),
         "shows_workers": shows_workers,
         "workers": [
-            {
-                "name": str(worker),
-                "engine": worker.engine,
-                "chip": worker_chip(worker),
-                "beat": span(now - worker.beat_at),
-                "sent": worker.sent,
-                "failed": worker.failed,
-            }
-            for worker in workers
+            {"row": worker, "chip": worker_chip(worker), "beat": span(now - worker.beat_at)} for worker in workers
         ],
         "providers": [_provider(request, provider) for provider in circuit_breaker.states()],
     }
@@ -98,10 +89,9 @@ def _provider(request: HttpRequest, provider: ProviderState) -> dict[str, Any]:
         "name": Message.Channel(provider.alias).label,
         "scheme": settings.EMAIL_URL.partition("://")[0] if "://" in settings.EMAIL_URL else "",
         "is_paused": is_closed,
-        "until": provider.paused_until,
+        "row": provider,
         "reason": provider.reason if shows_why else "",
         "by": actor_name(provider.paused_by) if shows_why else "",
-        "last_ok_at": provider.last_ok_at,
         "label": verb.capitalize(),
         "url": url if request.user.has_perm(CHANGE_PROVIDER) else "",
         "from_name": FROM,

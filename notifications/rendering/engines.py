@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from django.conf import settings
 from django.template import Engine, Template, TemplateDoesNotExist
@@ -21,6 +21,9 @@ TEST = "notifications.test"
 #: What the links of a `sample.json` begin with.
 EXAMPLE = "https://app.example.org"
 PARTS = {"subject": "subject.txt", "text": "body.txt", "html": "body.html"}
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _LOAD_I18N = re.compile(r"{%\s*load\s+i18n\s*%}")
 _NAMED = re.compile(r"""{%\s*(?:extends|include)\s+["']([^"']+)["']""")
@@ -40,13 +43,13 @@ def written(language: str) -> str:
     return known[0]
 
 
-def _kept(function: Callable[..., Any]) -> Callable[..., Any]:
+def _kept(function: Callable[P, T]) -> Callable[P, T]:
     """Remember the answers; but while developing, a saved template is the next mail."""
-    cached = lru_cache(maxsize=1024)(function)
+    cached: Any = lru_cache(maxsize=1024)(function)
 
     @wraps(function)
-    def call(*args: Any) -> Any:
-        return (function if settings.DEBUG else cached)(*args)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs) if settings.DEBUG else cast(T, cached(*args, **kwargs))
 
     return call
 
@@ -58,14 +61,12 @@ def engine(*, html: bool) -> Engine:
 
 def file(kind: registry.NotificationType, part: str, language: str) -> Template:
     """`body.de.html` wins over `body.html`."""
-    template: Template = _selected(engine(html=part == "html"), kind.folder, PARTS[part], language)
-    return template
+    return _selected(engine(html=part == "html"), kind.folder, PARTS[part], language)
 
 
 def in_app_file(kind: registry.NotificationType, language: str) -> Template:
     folder, _, name = kind.in_app_file.rpartition("/")
-    template: Template = _selected(engine(html=False), folder, name, language)
-    return template
+    return _selected(engine(html=False), folder, name, language)
 
 
 def source(kind: registry.NotificationType, part: str, language: str) -> str:
@@ -75,7 +76,7 @@ def source(kind: registry.NotificationType, part: str, language: str) -> str:
 
 def digest(kind: registry.NotificationType, language: str) -> str:
     """Changes with any file that a message of this type is made of."""
-    return str(_digest(engine(html=False), engine(html=True), kind.folder, language))
+    return _digest(engine(html=False), engine(html=True), kind.folder, language)
 
 
 def missing_files(kind: registry.NotificationType) -> list[str]:

@@ -79,7 +79,7 @@ def unread_count(user: User) -> tuple[int, str]:
 
 
 def read(user: User, pk: str) -> InAppNotification:
-    """Note that its owner has read it; ProductError 404 `NOTIFICATION_NOT_FOUND` for what is not theirs."""
+    """Note that its owner has read it. Raises: NOTIFICATION_NOT_FOUND (404)."""
     now = timezone.now()
     return _changed(user, pk, read_at=_first("read_at", now), seen_at=_first("seen_at", now))
 
