@@ -35,11 +35,11 @@ def is_enabled(flag: Flag | str, context: Any = None, *, default: bool | None = 
     """
     codename = flag if type(flag) is str else flag.codename if type(flag) is Flag else str(flag)
     if scopes.get() is not None:
-        return bool(_evaluate(codename, context, default, _enabled))
+        return bool(_evaluate(codename, context, default, lambda compiled, result: result.enabled))
     snapshot = store.snapshot
     compiled = snapshot.flags.get(codename) if snapshot is not None else None
     if compiled is None:
-        return bool(_evaluate(codename, context, default, _enabled))
+        return bool(_evaluate(codename, context, default, lambda compiled, result: result.enabled))
     result = compiled.constant
     if result is None:
         result = compiled.evaluate(flat(context), snapshot.flags)  # type: ignore[union-attr]
@@ -103,16 +103,16 @@ def _value(flag: Flag | str, context: Any, default: T, value_type: str) -> T:
     return default if found is None else cast(T, found)
 
 
-def _enabled(compiled: Any, result: Any) -> Any:
-    return result.enabled
-
-
 def _evaluate(codename: str, context: Any, default: Any, pick: Callable[[Any, Any], Any]) -> Any:
     """What `pick` takes of the flag (None for an override) and its result; without a flag the declared default, else
     `default`. A request keeps its snapshot, time and random value, and records what it was answered."""
     scope = scopes.get()
     if scope is not None and codename in scope.overrides:
-        return pick(None, _overridden(codename, scope.overrides[codename]))
+        given = scope.overrides[codename]
+        if isinstance(given, bool):
+            return pick(None, Result(codename, given, given, DISABLED))
+        name = given if isinstance(given, str) else "override"
+        return pick(None, Result(codename, True, given, Variant(name, None, True)))
     request = scope if scope is not None and scope.is_request else None
     snapshot = _pinned()
     compiled = snapshot.flags.get(codename) if snapshot is not None else None
@@ -138,13 +138,6 @@ def _pinned() -> Snapshot | None:
     if scope.snapshot is None:
         scope.snapshot = store.current()
     return scope.snapshot
-
-
-def _overridden(codename: str, answer: Any) -> Result:
-    if isinstance(answer, bool):
-        return Result(codename, answer, answer, DISABLED)
-    name = answer if isinstance(answer, str) else "override"
-    return Result(codename, True, answer, Variant(name, None, True))
 
 
 def _missing(codename: str, default: Any, is_loaded: bool) -> Any:

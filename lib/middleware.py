@@ -42,24 +42,9 @@ def normal_request_id(offered: str) -> str:
 
 def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
     """The one line a request leaves: never with the query, which may carry a token."""
-    logger.info(
-        "request",
-        extra={
-            "request_id": request_id.get(),
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": round((time.perf_counter() - started) * 1000, 1),
-            "user_id": user_id,
-        },
-    )
-
-
-def _loggable_path(request: HttpRequest) -> str:
-    """The path, without what its route calls a token: that opens something, and a log has many readers."""
-    match = getattr(request, "resolver_match", None)
-    token = match.kwargs.get("token") if match else None
-    return request.path.replace(token, "…") if token else request.path
+    ms = round((time.perf_counter() - started) * 1000, 1)
+    line = {"method": method, "path": path, "status": status, "ms": ms, "user_id": user_id}
+    logger.info("request", extra={"request_id": request_id.get(), **line})
 
 
 class HookMiddleware:
@@ -78,14 +63,13 @@ class HookMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self.is_async:
-            return self._acall(request)
-        response: HttpResponseBase = self.before(request) or self.get_response(request)
-        return self.after(request, response)
+        if not self.is_async:
+            return self.after(request, self.before(request) or self.get_response(request))
 
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = self.before(request) or await self.get_response(request)
-        return self.after(request, response)
+        async def answer() -> HttpResponseBase:
+            return self.after(request, self.before(request) or await self.get_response(request))
+
+        return answer()
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
         return None
@@ -128,11 +112,10 @@ class RequestMiddleware(HookMiddleware):
         if not response.streaming and "Content-Length" not in headers and response.status_code != 304:
             headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
         user = getattr(request, "auth", None) or loaded_user(request)
-        log_request(
-            request.method or "",
-            _loggable_path(request),
-            response.status_code,
-            request.started,  # type: ignore[attr-defined]
-            str(user.pk) if user is not None and user.pk else None,
-        )
+        user_id = str(user.pk) if user is not None and user.pk else None
+        # Without what its route calls a token: that opens something, and a log has many readers.
+        match = getattr(request, "resolver_match", None)
+        token = match.kwargs.get("token") if match else None
+        path = request.path.replace(token, "…") if token else request.path
+        log_request(request.method or "", path, response.status_code, request.started, user_id)  # type: ignore[attr-defined]
         return response

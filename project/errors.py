@@ -57,10 +57,6 @@ def _refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
     return response
 
 
-def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    return answer(request, 422, error.errors)
-
-
 def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error.__cause__, (ValueError, RecursionError)):
         # ninja's word for a body that is no JSON is 400; the seed's is 422.
@@ -86,7 +82,7 @@ def install(api: NinjaAPI) -> None:
     handlers: dict[type[Exception], Any] = {
         Exception: _bug,
         ProductError: _refusal,
-        ValidationError: _invalid,
+        ValidationError: lambda request, error: answer(request, 422, error.errors),
         HttpError: _http,
         AuthenticationError: lambda request, error: answer(request, 401),
         Http404: lambda request, error: answer(request, 404),
@@ -105,23 +101,17 @@ def install(api: NinjaAPI) -> None:
 
 def validation_error(contexts: list[ValidationErrorContext[Any]]) -> ValidationError:
     """`[{"type", "loc", "msg"}]` with `loc` = `["body", field]`: no parameter names, and never the input."""
-    return ValidationError([_problem(context, problem) for context in contexts for problem in _problems(context)])
-
-
-def _problems(context: ValidationErrorContext[Any]) -> list[Any]:
-    return context.pydantic_validation_error.errors(include_url=False, include_input=False, include_context=False)
-
-
-def _problem(context: ValidationErrorContext[Any], problem: dict[str, Any]) -> dict[str, Any]:
-    model = context.model
-    source = model.__ninja_param_source__
-    flat = model.__ninja_flatten_map_reverse__
-    loc = tuple(flat.get(problem["loc"], problem["loc"]))
-    parameter = getattr(model, "__read_from_single_attr__", None)
-    if loc and parameter and loc[0] == parameter:
-        loc = loc[1:]
-    place = "body" if source == "form" else source
-    return {"type": problem["type"], "loc": [place, *loc], "msg": problem["msg"]}
+    problems = []
+    for context in contexts:
+        model, error = context.model, context.pydantic_validation_error
+        place = "body" if model.__ninja_param_source__ == "form" else model.__ninja_param_source__
+        parameter = getattr(model, "__read_from_single_attr__", None)
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            loc = tuple(model.__ninja_flatten_map_reverse__.get(problem["loc"], problem["loc"]))
+            if loc and parameter and loc[0] == parameter:
+                loc = loc[1:]
+            problems.append({"type": problem["type"], "loc": [place, *loc], "msg": problem["msg"]})
+    return ValidationError(problems)
 
 
 class JsonErrorsMiddleware(HookMiddleware):

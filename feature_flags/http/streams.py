@@ -121,8 +121,13 @@ class Stream:
         self.is_over = False
 
     async def run(self, receive: Receive, send: Send) -> None:
+        async def end_with_client() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.end()
+
         hub.add(self)
-        leaving = asyncio.ensure_future(self._end_with_client(receive))
+        leaving = asyncio.ensure_future(end_with_client())
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.headers})
             await self._send_events(send)
@@ -139,8 +144,10 @@ class Stream:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 if self.is_over or self._token() is None:
                     return
+            token = self._token()
+            expires_in = token.expires_at - time() if token and token.expires_at is not None else HEARTBEAT_SECONDS
             try:
-                async with asyncio.timeout(self._seconds()):
+                async with asyncio.timeout(max(0.0, min(HEARTBEAT_SECONDS, expires_in))):
                     await self.changed.wait()
             except TimeoutError:
                 parts = [b":\n\n"]
@@ -166,21 +173,10 @@ class Stream:
         self.known = snapshot.revision
         return [_event(snapshot)]
 
-    def _seconds(self) -> float:
-        """To the next heartbeat, or to the end of the token."""
-        token = self._token()
-        left = token.expires_at - time() if token and token.expires_at is not None else HEARTBEAT_SECONDS
-        return max(0.0, min(HEARTBEAT_SECONDS, left))
-
     def _token(self) -> Token | None:
         snapshot = store.snapshot
         token = cache_of(snapshot).tokens.get(self.token_id) if snapshot is not None else None
         return None if token is None or wire.has_expired(token) else token
-
-    async def _end_with_client(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.end()
 
     def end(self) -> None:
         self.is_over = True
@@ -253,12 +249,12 @@ class Hub:
             stream.end()
 
     def _snapshot_changed(self, snapshot: Snapshot) -> None:
-        if self.streams:
-            self._on_loop(self._wake)
+        def wake() -> None:
+            for stream in self.streams:
+                stream.changed.set()
 
-    def _wake(self) -> None:
-        for stream in self.streams:
-            stream.changed.set()
+        if self.streams:
+            self._on_loop(wake)
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         # A loop that was closed in this moment has no streams left.
