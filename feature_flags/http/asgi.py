@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
@@ -16,7 +17,8 @@ from django.conf import settings
 
 from feature_flags.context import conf
 from feature_flags.http import ofrep, streams, unleash
-from feature_flags.http.wire import METRICS_LIMIT, Refused, Request, Response, Route, normal_path, preflight
+from feature_flags.http.cache import ResponseCache, cache_of
+from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response, authenticate, normal_path, preflight
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
 from lib.asgi import read_bounded
@@ -36,32 +38,48 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 HAS_STREAMS = "feature_flags.streams"
 _COUNTS_SECONDS = 60.0
 
+#: Larger bodies of reports are refused.
+_METRICS_LIMIT = 1_000_000
+
+Endpoint = Callable[[Request, ResponseCache, Any], Response]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One path. `refuse` writes a refusal as its clients expect; `is_site`: CORS_ORIGINS hold, not those of a token.
+
+    `needs` is the kind of token that endpoints are called with: any when empty, without one when None.
+    """
+
+    name: str
+    endpoints: Mapping[str, Endpoint]
+    refuse: Callable[[Request, Refused], Response]
+    needs: str | None = ""
+    limit: int = 64 * 1024
+    is_site: bool = False
+
+
 _site = partial(Route, refuse=unleash.refuse_on_site, is_site=True)
-_frontend = partial(Route, refuse=unleash.refuse)
-_SEED = _site("seed list", {"GET": unleash.seed_list})
-BULK = Route("ofrep bulk", {"POST": ofrep.bulk, "OPTIONS": preflight}, ofrep.refuse)
-SINGLE = Route("ofrep single", {"POST": ofrep.single, "OPTIONS": preflight}, ofrep.refuse)
+_frontend = partial(Route, refuse=unleash.refuse, needs=FRONTEND)
+_SEED = _site("seed list", {"GET": unleash.seed_list}, needs=None)
+BULK = Route("ofrep bulk", {"POST": ofrep.bulk}, ofrep.refuse)
+SINGLE = Route("ofrep single", {"POST": ofrep.single}, ofrep.refuse)
+_REGISTER, _REPORT = {"POST": unleash.register}, {"POST": unleash.report}
 
 ROUTES = {
     "/api/feature-flags": _SEED,
     "/api/feature-flags/feature-flags": _SEED,
-    "/api/client/features": _site("client features", {"GET": unleash.client_features}),
-    "/api/client/delta": _site("client delta", {"GET": unleash.client_delta}),
-    "/api/client/metrics": _site("client metrics", {"POST": unleash.client_metrics}, limit=METRICS_LIMIT),
+    "/api/client/features": _site("client features", {"GET": unleash.client_features}, needs=SERVER),
+    "/api/client/delta": _site("client delta", {"GET": unleash.client_delta}, needs=SERVER),
+    "/api/client/metrics": _site("client metrics", _REPORT, needs=SERVER, limit=_METRICS_LIMIT),
     "/api/client/metrics/bulk": _site(
-        "client metrics bulk", {"POST": unleash.client_metrics_bulk}, limit=METRICS_LIMIT
+        "client metrics bulk", {"POST": unleash.bulk_report}, needs=SERVER, limit=_METRICS_LIMIT
     ),
-    "/api/client/register": _site("client register", {"POST": unleash.client_register}),
-    "/edge/validate": _site("edge validate", {"POST": unleash.validate}),
-    "/api/frontend": _frontend(
-        "frontend", {"GET": unleash.frontend, "POST": unleash.frontend_post, "OPTIONS": preflight}
-    ),
-    "/api/frontend/client/register": _frontend(
-        "frontend register", {"POST": unleash.frontend_register, "OPTIONS": preflight}
-    ),
-    "/api/frontend/client/metrics": _frontend(
-        "frontend metrics", {"POST": unleash.frontend_metrics, "OPTIONS": preflight}, limit=METRICS_LIMIT
-    ),
+    "/api/client/register": _site("client register", _REGISTER, needs=SERVER),
+    "/edge/validate": _site("edge validate", {"POST": unleash.validate}, needs=None),
+    "/api/frontend": _frontend("frontend", {"GET": unleash.frontend, "POST": unleash.frontend_post}),
+    "/api/frontend/client/register": _frontend("frontend register", _REGISTER),
+    "/api/frontend/client/metrics": _frontend("frontend metrics", _REPORT, limit=_METRICS_LIMIT),
     ofrep.PREFIX: BULK,
     # A base address that ends in a slash.
     f"/{ofrep.PREFIX}": BULK,
@@ -87,17 +105,22 @@ def find(path: str) -> Route | None:
 
 def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Response:
     try:
+        if request.method == "OPTIONS" and not route.is_site:
+            return preflight(request)
         endpoint = route.endpoints.get(request.method)
         if endpoint is None:
             raise Refused(405)
         if len(request.body) > route.limit:
             raise Refused(413)
-        return endpoint(request, snapshot)
+        cache = cache_of(snapshot)
+        token = None if route.needs is None else authenticate(request, cache, route.needs)
+        return endpoint(request, cache, token)
     except Refused as refused:
         response = route.refuse(request, refused)
         if refused.status != 405:
             return response
-        allowed = ", ".join(sorted(route.endpoints)).encode()
+        methods = [*route.endpoints, *([] if route.is_site else ["OPTIONS"])]
+        allowed = ", ".join(sorted(methods)).encode()
         return response._replace(headers=[*response.headers, (b"allow", allowed)])
 
 

@@ -10,10 +10,10 @@ import mmh3
 
 from feature_flags.context import conf
 from feature_flags.http import wire
-from feature_flags.http.cache import cache_of
-from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate, token_cors
+from feature_flags.http.cache import ResponseCache
+from feature_flags.http.wire import SERVER, Refused, Request, Response, token_cors
 from feature_flags.runtime import store, usage
-from feature_flags.runtime.snapshot import Snapshot
+from feature_flags.runtime.snapshot import Token
 from lib.text import remember, whole_number
 
 PREFIX = "/ofrep/v1/evaluate/flags"
@@ -27,9 +27,7 @@ _DETAILS = {
 }
 
 
-def single(request: Request, snapshot: Snapshot | None) -> Response:
-    cache = cache_of(snapshot)
-    token = authenticate(request, cache)
+def single(request: Request, cache: ResponseCache, token: Token) -> Response:
     context = wire.evaluation_context(wire.given_context(request.body), token, request.peer)
     flags = cache.snapshot.flags
     name = key(request)
@@ -49,9 +47,7 @@ def single(request: Request, snapshot: Snapshot | None) -> Response:
     return Response(200, [*wire.COMMON, wire.JSON, wire.length(body), *token_cors(request)], body)
 
 
-def bulk(request: Request, snapshot: Snapshot | None) -> Response:
-    cache = cache_of(snapshot)
-    token = authenticate(request, cache)
+def bulk(request: Request, cache: ResponseCache, token: Token) -> Response:
     context = wire.evaluation_context(wire.given_context(request.body), token, request.peer)
     evaluations = cache.all_evaluations if token.kind == SERVER else cache.exposed_evaluations
     results, flags = evaluations.evaluate(context, cache.snapshot.flags)

@@ -57,7 +57,7 @@ async def answer(request: HttpRequest) -> HttpResponse:
 
 def preflight(request: HttpRequest) -> HttpResponse:
     """The response to a browser's preflight; any page may call."""
-    return _response(wire.preflight(_request(request), None))
+    return _response(wire.preflight(_request(request)))
 
 
 def _request(request: HttpRequest) -> Request:
@@ -266,6 +266,7 @@ _UNLEASH_ROUTES: list[tuple[str, str, str, dict[int, Any], dict[str, Any]]] = [
     ("POST", "/frontend/client/metrics", "frontend_metrics", _ACCEPTED, _described(body=MetricsIn)),
 ]
 for method, path, name, responses, extra in _UNLEASH_ROUTES:
+    route = asgi.ROUTES[f"/api{path}"]
     unleash.api_operation(
         [method],
         path,
@@ -273,7 +274,7 @@ for method, path, name, responses, extra in _UNLEASH_ROUTES:
         auth=None,
         operation_id=f"feature_flags_api_{name}",
         summary=name.replace("_", " ").title(),
-        description=asgi.ROUTES[f"/api{path}"].endpoints[method].__doc__,
+        description=f"{route.endpoints[method].__doc__} Needs a {route.needs} token.",
         openapi_extra=extra,
     )(answer)
 

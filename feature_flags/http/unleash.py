@@ -13,14 +13,13 @@ import mmh3
 
 from feature_flags.context import conf
 from feature_flags.http import wire
-from feature_flags.http.cache import ResponseCache, cache_of
+from feature_flags.http.cache import ResponseCache
 from feature_flags.http.wire import (
     FRONTEND,
     SERVER,
     Refused,
     Request,
     Response,
-    authenticate,
     json_response,
     site_cors,
     token_cors,
@@ -31,15 +30,13 @@ from feature_flags.runtime.snapshot import Snapshot, Token, json_bytes
 _MAX_FIELDS = 1000
 
 
-def seed_list(request: Request, snapshot: Snapshot | None) -> Response:
+def seed_list(request: Request, cache: ResponseCache, token: None) -> Response:
     """Public: exposed flags with their stored switch."""
-    return _with_site_cors(cache_of(snapshot).seed_list, request)
+    return _with_site_cors(cache.seed_list, request)
 
 
-def client_features(request: Request, snapshot: Snapshot | None) -> Response:
-    """All flags as server SDKs evaluate them. Needs a server token."""
-    cache = cache_of(snapshot)
-    authenticate(request, cache, SERVER)
+def client_features(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """All flags as server SDKs evaluate them."""
     headers = request.headers
     document = cache.features if wire.knows_segments(headers.get(b"unleash-client-spec")) else cache.features_inlined
     if wire.is_unchanged(request, document.tag):
@@ -48,19 +45,16 @@ def client_features(request: Request, snapshot: Snapshot | None) -> Response:
     return _with_site_cors(found, request)
 
 
-def client_delta(request: Request, snapshot: Snapshot | None) -> Response:
-    """All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them. Needs a server token."""
-    cache = cache_of(snapshot)
-    authenticate(request, cache, SERVER)
+def client_delta(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """All flags; then, by the `ETag`, the changes since; `/client/streaming` pushes them."""
     known = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
     tag, body, _ = deltas.since(cache.snapshot, known)
     tag = b'"%s"' % tag
     return _with_site_cors(json_response(200, body, (b"etag", tag)) if body else wire.unchanged(tag), request)
 
 
-def validate(request: Request, snapshot: Snapshot | None) -> Response:
+def validate(request: Request, cache: ResponseCache, token: None) -> Response:
     """Which of the tokens in the body are valid, and for what, as Unleash Edge wants it; the others are left out."""
-    cache = cache_of(snapshot)
     given = wire.read_object(request.body).get("tokens")
     if not isinstance(given, list) or not all(isinstance(secret, str) for secret in given):
         raise Refused(400)
@@ -78,52 +72,40 @@ def validate(request: Request, snapshot: Snapshot | None) -> Response:
     return json_response(200, wire.dumped({"tokens": valid}))
 
 
-def client_register(request: Request, snapshot: Snapshot | None) -> Response:
-    """Accepted and not kept. Needs a server token."""
-    authenticate(request, cache_of(snapshot), SERVER)
-    return _accepted(request, SERVER)
+def register(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """Accepted and not kept."""
+    return _accepted(request, token)
 
 
-def client_metrics(request: Request, snapshot: Snapshot | None) -> Response:
-    """What a server SDK has answered, to be added to the usage of flags. Needs a server token."""
-    return _report(request, snapshot, SERVER)
+def report(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """What an SDK has answered, to be added to the usage of flags."""
+    document = wire.read_object(request.body)
+    bucket = document.get("bucket")
+    toggles = bucket.get("toggles") if isinstance(bucket, dict) else None
+    if isinstance(toggles, dict):
+        variants = cache.all_variants if token.kind == SERVER else cache.exposed_variants
+        usage.report(document.get("appName"), toggles, variants, token)
+    return _accepted(request, token)
 
 
-def client_metrics_bulk(request: Request, snapshot: Snapshot | None) -> Response:
-    """What many SDKs have answered, collected by a proxy such as Unleash Edge. Needs a server token."""
-    cache = cache_of(snapshot)
-    token = authenticate(request, cache, SERVER)
+def bulk_report(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """What many SDKs have answered, collected by a proxy such as Unleash Edge."""
     metrics = wire.read_object(request.body).get("metrics") or []
     if not isinstance(metrics, list):
         raise Refused(400)
     for metric in metrics:
         if isinstance(metric, dict) and isinstance(metric.get("featureName"), str):
             usage.report(metric.get("appName"), {metric["featureName"]: metric}, cache.all_variants, token)
-    return _accepted(request, SERVER)
+    return _accepted(request, token)
 
 
-def frontend_register(request: Request, snapshot: Snapshot | None) -> Response:
-    """Accepted and not kept. Needs a frontend token."""
-    authenticate(request, cache_of(snapshot), FRONTEND)
-    return _accepted(request, FRONTEND)
-
-
-def frontend_metrics(request: Request, snapshot: Snapshot | None) -> Response:
-    """What a browser has answered, to be added to the usage of flags. Needs a frontend token."""
-    return _report(request, snapshot, FRONTEND)
-
-
-def frontend(request: Request, snapshot: Snapshot | None) -> Response:
-    """The flags that are on for the context in the query: `userId=7&properties[country]=IT`. Needs a frontend token."""
-    cache = cache_of(snapshot)
-    token = authenticate(request, cache, FRONTEND)
+def frontend(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """The flags that are on for the context in the query: `userId=7&properties[country]=IT`."""
     return _toggles(request, cache, token, _query_context(request.query))
 
 
-def frontend_post(request: Request, snapshot: Snapshot | None) -> Response:
-    """The same for a context in the body. Needs a frontend token."""
-    cache = cache_of(snapshot)
-    token = authenticate(request, cache, FRONTEND)
+def frontend_post(request: Request, cache: ResponseCache, token: Token) -> Response:
+    """The same for a context in the body."""
     return _toggles(request, cache, token, wire.given_context(request.body))
 
 
@@ -165,21 +147,9 @@ def _unquoted(text: str) -> str:
     return unquote(text.replace("+", " ")) if "%" in text or "+" in text else text
 
 
-def _report(request: Request, snapshot: Snapshot | None, kind: str) -> Response:
-    cache = cache_of(snapshot)
-    token = authenticate(request, cache, kind)
-    document = wire.read_object(request.body)
-    bucket = document.get("bucket")
-    toggles = bucket.get("toggles") if isinstance(bucket, dict) else None
-    if isinstance(toggles, dict):
-        variants = cache.all_variants if kind == SERVER else cache.exposed_variants
-        usage.report(document.get("appName"), toggles, variants, token)
-    return _accepted(request, kind)
-
-
-def _accepted(request: Request, kind: str) -> Response:
+def _accepted(request: Request, token: Token) -> Response:
     """202: reports are taken, whatever is in them."""
-    return Response(202, [*wire.COMMON, wire.EMPTY, *(site_cors if kind == SERVER else token_cors)(request)])
+    return Response(202, [*wire.COMMON, wire.EMPTY, *(site_cors if token.kind == SERVER else token_cors)(request)])
 
 
 def _with_site_cors(found: Response, request: Request) -> Response:

@@ -61,20 +61,6 @@ class Refused(Exception):
         self.status, self.code, self.details, self.is_shared = status, code, details, is_shared
 
 
-Endpoint = Callable[[Request, Snapshot | None], Response]
-
-
-@dataclass(frozen=True)
-class Route:
-    """One path. `refuse` writes a refusal as its clients expect; `is_site`: CORS_ORIGINS hold, not those of a token."""
-
-    name: str
-    endpoints: Mapping[str, Endpoint]
-    refuse: Callable[[Request, Refused], Response]
-    limit: int = BODY_LIMIT
-    is_site: bool = False
-
-
 JSON: Header = (b"content-type", b"application/json")
 SECURITY: list[Header] = [
     *((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
@@ -131,7 +117,7 @@ def refuse(request: Request, refused: Refused, cors: Callable[[Request], Headers
     return Response(refused.status, headers, body)
 
 
-def preflight(request: Request, snapshot: Snapshot | None) -> Response:
+def preflight(request: Request) -> Response:
     """Any page may call; whether it may read depends on the token, which a preflight does not bring."""
     headers = request.headers
     if b"access-control-request-method" not in headers:

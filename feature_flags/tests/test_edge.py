@@ -9,7 +9,7 @@ import pytest
 from django.core.asgi import get_asgi_application
 
 from feature_flags.context import conf
-from feature_flags.http import asgi, ofrep, unleash
+from feature_flags.http import asgi
 from feature_flags.runtime import store
 from feature_flags.tests.wire import APP, BULK, ask, make_token
 from project.asgi import application
@@ -220,8 +220,7 @@ def test_a_bug_is_a_json_500_with_an_id_and_a_traceback_in_the_log(
     def explode(*args):
         raise RuntimeError("boom")
 
-    for module in (ofrep, unleash):
-        monkeypatch.setattr(module, "cache_of", explode)
+    monkeypatch.setattr(asgi, "cache_of", explode)
     settings.FLAGS_EDGE = is_edge
     reply = ask(application, *asked(name, scene))
 

@@ -84,10 +84,13 @@ class ReadOnlyAdmin(VerbAdmin):
     show_facets = admin.ShowFacets.NEVER
     empty_value_display = ""
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    has_change_permission = has_delete_permission = has_add_permission
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_delete_permission = has_change_permission
 
 
 class GrowingChangeList(ChangeList):
