@@ -4,6 +4,7 @@ PYTHON ?= python3
 NEWEST_PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiling product and tests takes longer than running a wing's tests.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,13 +22,12 @@ run: $(VENV)/.run .env
 
 # SQLite first; then what touches a database once more, on the PostgreSQL that TEST_DATABASE_URL points to.
 test: $(VENV)/.dev
-	TEST_DATABASE_URL= $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not e2e and not sdk" $(PYTEST_ARGS)
-	@if [ -n "$$TEST_DATABASE_URL" ]; then \
-		$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "database and not e2e and not sdk" $(PYTEST_ARGS); fi
+	TEST_DATABASE_URL= $(BIN)/$(PYTEST) -m "not e2e and not sdk" $(PYTEST_ARGS)
+	@if [ -n "$$TEST_DATABASE_URL" ]; then $(BIN)/$(PYTEST) -m "database and not e2e and not sdk" $(PYTEST_ARGS); fi
 
 # The suite on the newest Django, 6.1, which needs Python 3.12 or newer: `make test-newest NEWEST_PYTHON=python3.13`.
 test-newest: $(VENV)-newest/.dev
-	TEST_DATABASE_URL= $(VENV)-newest/bin/python -m pytest -n 2 -m "not e2e and not sdk" $(PYTEST_ARGS)
+	TEST_DATABASE_URL= $(VENV)-newest/bin/$(PYTEST) -m "not e2e and not sdk" $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
