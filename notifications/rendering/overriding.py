@@ -156,7 +156,8 @@ def _compiled(body: str, engine: Engine) -> Template:
     except TemplateSyntaxError as error:
         # Django's words, but for what only we do not allow.
         allowed = f"; allowed are {', '.join(TAGS)}."
-        text = str(error).replace(". Did you forget to register or load this tag?", allowed)
+        message = str(error).removeprefix("Template: override, ")  # Django 6.1 names the template
+        text = message.replace(". Did you forget to register or load this tag?", allowed)
         if text.startswith("Invalid filter:"):
             text = f"{text}; allowed are {', '.join(FILTERS)}."
         raise Refused(text[:1000]) from None
