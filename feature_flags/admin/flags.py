@@ -24,7 +24,7 @@ from feature_flags.models import FeatureFlag, Segment
 from feature_flags.runtime import store
 from feature_flags.services.storage import segments_used
 from lib.actors import Actor
-from lib.admin.lists import chips, local_time, two_lines
+from lib.admin.lists import TableFilter, chips, local_time, two_lines
 from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.
@@ -50,20 +50,19 @@ class ArchivedFilter(admin.SimpleListFilter):
         return queryset if self.value() == "all" else queryset.filter(archived_at__isnull=self.value() != "yes")
 
 
-class StaleFilter(admin.SimpleListFilter):
+def _stale() -> list[int]:
+    # Use and age are in three tables; `inspection` alone knows when they mean stale.
+    lives = inspection.lives(list(FeatureFlag.objects.filter(archived_at=None)), timezone.now())
+    return [pk for pk, life in lives.items() if life.stale]
+
+
+class StaleFilter(TableFilter):
     title = _("stale")
     parameter_name = "stale"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("yes", _("Yes")), ("no", _("No"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> QuerySet[FeatureFlag]:
-        if self.value() not in ("yes", "no"):
-            return queryset
-        # Use and age are in three tables; `inspection` alone knows when they mean stale.
-        lives = inspection.lives(list(FeatureFlag.objects.filter(archived_at=None)), timezone.now())
-        stale = [pk for pk, life in lives.items() if life.stale]
-        return queryset.filter(pk__in=stale) if self.value() == "yes" else queryset.exclude(pk__in=stale)
+    options = {
+        "yes": (_("Yes"), lambda flags: flags.filter(pk__in=_stale())),
+        "no": (_("No"), lambda flags: flags.exclude(pk__in=_stale())),
+    }
 
 
 class OwnerFilter(admin.SimpleListFilter):

@@ -100,21 +100,11 @@ def read_context(text: str) -> dict[str, Any]:
     return context
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How many of the synthetic ids get the flag, and which variants."""
+def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> dict[str, Any]:
+    """How many of a thousand ids get the flag, and which variants.
 
-    total: int
-    on: int
-    variants: list[tuple[str, int]]
-
-    @property
-    def percent(self) -> float:
-        return round(100 * self.on / self.total, 1)
-
-
-def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
-    """The same context with a thousand other ids in the fields that a percentage goes by."""
+    The same context with other ids in the fields that a percentage goes by.
+    """
     fields = {"userId", "sessionId"}
     for strategy in compiled.definition.feature.get("strategies") or ():
         field = (strategy.get("parameters") or {}).get("stickiness")
@@ -126,7 +116,8 @@ def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> Share:
     ]
     on = [result for result in results if result.enabled]
     variants = Counter(result.variant.name for result in on if result.variant.enabled)
-    return Share(SYNTHETIC, len(on), sorted(variants.items()))
+    percent = round(100 * len(on) / SYNTHETIC, 1)
+    return {"total": SYNTHETIC, "on": len(on), "percent": percent, "variants": sorted(variants.items())}
 
 
 @dataclass(frozen=True, slots=True)
