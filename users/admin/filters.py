@@ -83,8 +83,6 @@ class CareFilter(TableFilter):
     }
 
 
-# --- The first page ---------------------------------------------------------------------------------------------------
-
 _COUNTED = (
     ("login.ok", _("Sign-ins"), "active"),
     ("login.failed", _("Failures"), "off"),

@@ -134,8 +134,6 @@ def purging() -> Iterator[None]:
         cursor.execute(refuse)
 
 
-# --- Events for their own user ----------------------------------------------------------------------------------------
-
 PAGE = 50
 
 

@@ -32,10 +32,8 @@ _BY = Actor.schedule("deletion")
 
 @transaction.atomic
 def request(user: User, *, actor: Actor) -> datetime:
-    """Shut the account at once and mail the way back; return when it goes for good.
-
-    REAUTHENTICATION_REQUIRED (403), LAST_SUPERUSER.
-    """
+    """Shut the account at once and mail the way back; return when it goes for good. REAUTHENTICATION_REQUIRED (403),
+    LAST_SUPERUSER."""
     if user.is_superuser:
         staff.refuse_last_superuser(user)
     row = User.objects.select_for_update().get(pk=user.pk)

@@ -50,9 +50,7 @@ def request(user: User, *, email: str, actor: Actor) -> None:
 
 def confirm(*, token: str, actor: Actor) -> None:
     """Make the address the account's; sessions end but the one that asked, and the old address hears of it.
-
-    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when another account has the address by now.
-    """
+    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when another account has the address by now."""
     with _free_address(), transaction.atomic():
         link, user = _spend(token, _CHANGE)
         old = user.email
@@ -69,9 +67,7 @@ def confirm(*, token: str, actor: Actor) -> None:
 
 def undo(*, token: str, actor: Actor) -> None:
     """Give the account its old address back; every session ends, and so does a deletion asked for meanwhile.
-
-    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when another account has the address by now.
-    """
+    EMAIL_CHANGE_BAD_TOKEN; with slug `email_change_address_taken` when another account has the address by now."""
     with _free_address(), transaction.atomic():
         link, user = _spend(token, _UNDO)
         # One who changed it to yet another address must not bring back the one in between.

@@ -111,9 +111,6 @@ def import_flags(source: Source, options: Options) -> Report:
     return report
 
 
-# --- Users ------------------------------------------------------------------------------------------------------------
-
-
 def import_users(source: Source, options: Options) -> Report:
     """Bring the seed's users in, a transaction for each batch; a second run creates none."""
     work = _UserImport(options)

@@ -45,9 +45,7 @@ Ceremony = tuple[str, dict[str, Any]]
 
 def registration_options(user: User, *, name: str = "") -> Ceremony:
     """The token of a ceremony, good for five minutes, and `PublicKeyCredentialCreationOptionsJSON` for the browser.
-
-    MFA_TOO_MANY beyond 20 devices.
-    """
+    MFA_TOO_MANY beyond 20 devices."""
     second_factors.refuse_too_many(user)
     row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, payload={"for": _REGISTER, "name": name})
     options = webauthn.generate_registration_options(

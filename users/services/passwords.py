@@ -32,9 +32,7 @@ _DYING = (_RESET, OneTimeToken.Purpose.MFA_LOGIN, OneTimeToken.Purpose.EMAIL_CHA
 
 def forgot(*, email: str, actor: Actor) -> str:
     """Mail a link to an active account and return its token; a decoy for every other address, no mail.
-
-    TOO_MANY_REQUESTS (429) beyond the mails of one IP address.
-    """
+    TOO_MANY_REQUESTS (429) beyond the mails of one IP address."""
     now, account = timezone.now(), User.objects.of_address(email)
     email = normal_email(email)
     rate_limits.count_mail(actor)
@@ -67,10 +65,8 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
 
 
 def check_reset(*, email: str, token: str, password: str) -> OneTimeToken:
-    """The row a link proves, still unspent: a password the policy refuses leaves the link good.
-
-    Raises RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD.
-    """
+    """The row a link proves, still unspent: a password the policy refuses leaves the link good. Raises
+    RESET_PASSWORD_BAD_TOKEN or RESET_PASSWORD_INVALID_PASSWORD."""
     row = tokens.find(token, _RESET)
     if row is None or normal_email(row.email) != normal_email(email):
         raise _bad_token()

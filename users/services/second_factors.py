@@ -68,9 +68,7 @@ def methods(user: User) -> list[str]:
 @transaction.atomic
 def start_totp(user: User, *, name: str = "") -> Enrolment:
     """A new authenticator app; it counts after `confirm_totp`. An earlier one never confirmed is dropped.
-
-    MFA_TOO_MANY beyond 20 devices.
-    """
+    MFA_TOO_MANY beyond 20 devices."""
     row = User.objects.select_for_update().get(pk=user.pk)
     row.mfa_devices.filter(kind=TOTP, confirmed_at=None).delete()
     refuse_too_many(row)
@@ -243,10 +241,8 @@ def _is_totp(device: MfaDevice, code: str) -> bool:
 
 @transaction.atomic
 def remove(user: User, device_id: uuid.UUID | None, *, actor: Actor, keep: uuid.UUID | None = None) -> None:
-    """Drop one factor, and with the last one the recovery codes; the other sessions end.
-
-    MFA_UNKNOWN (404); MFA_REQUIRED for the last one of staff who must have one (USERS_STAFF_MFA).
-    """
+    """Drop one factor, and with the last one the recovery codes; the other sessions end. MFA_UNKNOWN (404);
+    MFA_REQUIRED for the last one of staff who must have one (USERS_STAFF_MFA)."""
     row = _locked(user.pk, keep)
     device = row.mfa_devices.filter(pk__in=[device_id]).first()
     if device is None:
@@ -262,10 +258,8 @@ def remove(user: User, device_id: uuid.UUID | None, *, actor: Actor, keep: uuid.
 
 @transaction.atomic
 def remove_all(user: User, *, actor: Actor, reason: str) -> int:
-    """Drop every factor and all recovery codes, for a person who lost them; every session ends. Return how many went.
-
-    CANNOT_RESET_OWN_MFA: no one takes the own factor away this way.
-    """
+    """Drop every factor and all recovery codes, for a person who lost them; every session ends. Return how many
+    went. CANNOT_RESET_OWN_MFA: no one takes the own factor away this way."""
     if actor.user is not None and actor.user.pk == user.pk:
         raise ProductError("CANNOT_RESET_OWN_MFA", "You cannot take your own second factor away here.")
     row = User.objects.select_for_update().get(pk=user.pk)

@@ -85,9 +85,6 @@ def note_seen(session: UserSession, now: datetime) -> None:
         UserSession.objects.filter(pk=session.pk).update(last_seen_at=now)
 
 
-# --- Fresh proof ------------------------------------------------------------------------------------------------------
-
-
 def require_fresh(session_id: uuid.UUID | None) -> UserSession:
     """The session, whose person proved who they are within USERS_REAUTH_SECONDS; REAUTHENTICATION_REQUIRED (403)."""
     now = timezone.now()
@@ -111,8 +108,6 @@ def note_proof(user: User, amr: str, *, actor: Actor) -> datetime:
     audit.record(name, actor=actor, user=session.user, session_id=session.pk, amr=[amr])
     return session.auth_at
 
-
-# --- One's own --------------------------------------------------------------------------------------------------------
 
 #: More live ones than a person looks through; all of them end together all the same.
 _LISTED = 1000
@@ -142,9 +137,6 @@ def end_others(user: User, *, actor: Actor) -> int:
     if ended:
         audit.record("session.ended", actor=actor.as_user(user), user=user, ended=ended, why="owner")
     return ended
-
-
-# --- Ends -------------------------------------------------------------------------------------------------------------
 
 
 def end_sessions(sessions: LiveSessions, *, reason: str) -> int:

@@ -266,10 +266,8 @@ def complete(
 
 
 def spend_pending(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> User:
-    """Spend the pending sign-in; return its person, locked. Call it in a transaction.
-
-    MFA_BAD_CODE when it is over; PASSKEY_REJECTED when the `passkey` that was its second step is removed by now.
-    """
+    """Spend the pending sign-in; return its person, locked. Call it in a transaction. MFA_BAD_CODE when it is over;
+    PASSKEY_REJECTED when the `passkey` that was its second step is removed by now."""
     user = User.objects.select_for_update(of=("self",)).get(one_time_tokens=row)
     if passkey is not None:
         passkeys.require_kept(passkey)
@@ -287,10 +285,8 @@ def _expired() -> ProductError:
 
 
 def begin_own(user: User, *, actor: Actor) -> Attempt:
-    """Count a try at the own password like one at sign-in: compare with `encoded`, then call `check_own`.
-
-    Raises PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429).
-    """
+    """Count a try at the own password like one at sign-in: compare with `encoded`, then call `check_own`. Raises
+    PASSWORD_WRONG (slug `login_paused`, Retry-After) during a pause; TOO_MANY_REQUESTS (429)."""
     try:
         return begin(email=user.email, actor=actor)
     except Paused as pause:
@@ -299,9 +295,7 @@ def begin_own(user: User, *, actor: Actor) -> Attempt:
 
 def check_own(user: User, attempt: Attempt, checked: hashing.Checked, *, why: str) -> None:
     """Note what the comparison with the own password came to; `why` is the audit log's reason for a wrong one.
-
-    Raises PASSWORD_WRONG.
-    """
+    Raises PASSWORD_WRONG."""
     if attempt.user is None or attempt.user.pk != user.pk or not checked.is_right:
         note_failure(attempt, why=why)
         raise wrong_password()

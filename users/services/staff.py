@@ -252,10 +252,8 @@ def end_session(session: UserSession, *, actor: Actor) -> bool:
 
 @transaction.atomic
 def remove_factors(user: User, *, actor: Actor, reason: str) -> int:
-    """Every factor and recovery code of a person who lost them goes, the owner is mailed; return how many factors went.
-
-    CANNOT_RESET_OWN_MFA, and as `_require_reason`.
-    """
+    """Every factor and recovery code of a person who lost them goes, the owner is mailed; return how many factors
+    went. CANNOT_RESET_OWN_MFA, and as `_require_reason`."""
     reason = _require_reason(user, reason, actor=actor)
     return second_factors.remove_all(user, actor=actor, reason=reason)
 
@@ -302,10 +300,8 @@ def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
 
 
 def reset_password(user: User, password: str, *, actor: Actor) -> int:
-    """Set a password, re-activate, end all sessions; return how many ended. Does not verify.
-
-    Raises RESET_PASSWORD_INVALID_PASSWORD with the broken rule.
-    """
+    """Set a password, re-activate, end all sessions; return how many ended. Does not verify. Raises
+    RESET_PASSWORD_INVALID_PASSWORD with the broken rule."""
     if not is_storable(password):
         raise ProductError("PASSWORD_UNREADABLE", "The password holds characters that are no text.")
     has_factor = second_factors.has_factor(user)
@@ -350,9 +346,7 @@ def require_reach(user: User, *, actor: Actor) -> None:
 
 def _require_reason(user: User, reason: str, *, actor: Actor) -> str:
     """What a sensitive verb asks for: `require_reach`, `require_proof` and a reason, which is returned.
-
-    REASON_REQUIRED, REASON_TOO_LONG, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED.
-    """
+    REASON_REQUIRED, REASON_TOO_LONG, SUPERUSERS_ONLY, ADMINS_ONLY, REAUTHENTICATION_REQUIRED."""
     require_reach(user, actor=actor)
     require_proof(actor)
     reason = reason.strip()

@@ -22,8 +22,6 @@ from users.services import second_factors
 #: Where the Django session keeps the message that is shown after a fresh proof.
 AFTER_PROOF = "users.then"
 
-# --- What the session of a signed-in member of staff has proved; makes no query ---------------------------------------
-
 
 def _session(request: HttpRequest) -> UserSession | None:
     """The UserSession of the request, as AdminSessionMiddleware found it."""
@@ -59,9 +57,6 @@ def read_id(request: HttpRequest, key: str) -> uuid.UUID | None:
     return None
 
 
-# --- Pages ------------------------------------------------------------------------------------------------------------
-
-
 def page(request: HttpRequest, template: str, title: Any, *, status: int = 200, **context: Any) -> TemplateResponse:
     """A page of `templates/admin/sign_in/`; a form that has to wait gets a Retry-After."""
     request.current_app = admin.site.name
@@ -77,9 +72,6 @@ def recovery_codes(request: HttpRequest, *, codes: list[str], back_url: str) -> 
     if not codes:
         return HttpResponseRedirect(back_url)
     return page(request, "recovery_codes", _("Recovery codes"), codes=codes, back_url=back_url)
-
-
-# --- Where to go ------------------------------------------------------------------------------------------------------
 
 
 def next_url(request: HttpRequest) -> str:

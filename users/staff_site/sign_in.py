@@ -32,8 +32,6 @@ _PENDING, NEW_APP, _INVITATION = "users.half_signed_in", "users.new_app", "users
 #: Time to install an app, for those who have no factor yet; a code is typed in `sign_in.PENDING_LIFETIME`.
 ENROL_LIFETIME = timedelta(minutes=15)
 
-# --- A pending sign-in ------------------------------------------------------------------------------------------------
-
 
 def start(request: HttpRequest, user: User) -> None:
     """Remember that the password of this user was right."""
@@ -67,9 +65,6 @@ def log_in(request: HttpRequest, user: User, *, amr: Sequence[str]) -> None:
     """Django's sign-in; the UserSession that it opens keeps what was proved."""
     request.proved = tuple(amr)  # type: ignore[attr-defined]
     login(request, user)
-
-
-# --- First step: the password -----------------------------------------------------------------------------------------
 
 
 class SignInView(LoginView):
@@ -117,9 +112,6 @@ def by_password(request: HttpRequest, *, extra_context: dict[str, Any] | None = 
     return response
 
 
-# --- Second step: a code ----------------------------------------------------------------------------------------------
-
-
 @never_cache
 def by_code(request: HttpRequest) -> HttpResponse:
     """A code of the app or a recovery code, for a pending sign-in."""
@@ -144,9 +136,6 @@ def by_code(request: HttpRequest) -> HttpResponse:
     is_over = current(request) is None  # the code that starts a pause ends what was waiting for one
     url = passkey_url("admin:login_code_passkey", next_url(request), user)
     return page(request, "code", _("Second factor"), form=form, is_over=is_over, email=user.email, passkey_url=url)
-
-
-# --- A fresh proof ----------------------------------------------------------------------------------------------------
 
 
 @never_cache
