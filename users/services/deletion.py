@@ -6,7 +6,7 @@ And the end of all else that has expired: `purge` deletes it in slices, each a t
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -120,25 +120,9 @@ _SLICE = 500
 _PURGE = Actor.schedule("purge_accounts")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Something that ends: how the old ones are found (in an order an index has), and how a slice of them goes."""
-
-    name: str
-    old: Callable[[datetime], QuerySet[Any]]
-    #: Takes the keys of a slice and the time; without it the rows are deleted and nothing else.
-    delete: Callable[[Sequence[Any], datetime], Any] | None = None
-
-
 def _counters(now: datetime) -> QuerySet[RateBucket]:
     moment = int(now.timestamp() * 1000)
     return RateBucket.objects.filter(reset_at__lt=moment, blocked_until__lt=moment).order_by("reset_at")
-
-
-def _delete_counters(keys: Sequence[Any], now: datetime) -> None:
-    # Neither one that is being counted in, nor one that counts again.
-    over = _counters(now).filter(pk__in=keys).select_for_update(skip_locked=True)
-    RateBucket.objects.filter(pk__in=list(over.values_list("pk", flat=True))).delete()
 
 
 def _sessions(now: datetime) -> QuerySet[UserSession]:
@@ -156,12 +140,6 @@ def _refresh_tokens(now: datetime) -> QuerySet[RefreshToken]:
     return found.filter(pk__lt=newer) if newer is not None else found
 
 
-def _delete_refresh_tokens(keys: Sequence[Any], now: datetime) -> None:
-    # What came after them stays: deleting a parent would take its successors along.
-    RefreshToken.objects.filter(parent__in=keys).update(parent=None)
-    RefreshToken.objects.filter(pk__in=keys).delete()
-
-
 def _unverified(now: datetime) -> QuerySet[User]:
     """Registrations never verified, and not repeated for 30 days."""
     old = now - timedelta(days=30)
@@ -170,45 +148,34 @@ def _unverified(now: datetime) -> QuerySet[User]:
     return theirs.exclude(registrations__created_at__gte=old).order_by("created_at")
 
 
-def _delete_users(keys: Sequence[Any], now: datetime) -> None:
-    for user in _unverified(now).select_for_update(of=("self",)).filter(pk__in=keys):
-        personal_data.forget_user(user)
-        audit.record("user.deleted", actor=_PURGE, user=user, why="never verified")
-        user.delete()
-
-
 def _events(now: datetime) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(at__lt=now - timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)).order_by("at")
 
 
-def _delete_events(keys: Sequence[Any], now: datetime) -> None:
-    with audit.purging():
-        AuditEvent.objects.filter(pk__in=keys).delete()
-
-
 _DAY = timedelta(days=1)
-KINDS = (
+#: What ends, by its name: the old rows, in an order an index has.
+KINDS: dict[str, Callable[[datetime], QuerySet[Any]]] = {
     # Looked at for a day after it has expired: "the link has been used" beats "no such link".
-    Kind("proofs", lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY).order_by("expires_at")),
-    Kind("counters", _counters, _delete_counters),
-    Kind("refresh tokens", _refresh_tokens, _delete_refresh_tokens),
-    Kind("sessions", _sessions),
-    Kind("enrolments", lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY)),
-    Kind("unverified accounts", _unverified, _delete_users),
-    Kind("deletions", due, carry_out),
-    Kind("audit events", _events, _delete_events),
-)
+    "proofs": lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY).order_by("expires_at"),
+    "counters": _counters,
+    "refresh tokens": _refresh_tokens,
+    "sessions": _sessions,
+    "enrolments": lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY),
+    "unverified accounts": _unverified,
+    "deletions": due,
+    "audit events": _events,
+}
 
 
 def expired(now: datetime | None = None) -> dict[str, int]:
     """How much of each kind is over."""
     now = now or timezone.now()
-    return {kind.name: kind.old(now).order_by().count() for kind in KINDS}
+    return {name: old(now).order_by().count() for name, old in KINDS.items()}
 
 
 def purge(now: datetime | None = None) -> dict[str, int]:
     """Delete all that is over; return how much of each kind."""
-    counts: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
+    counts: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
     for name, count in purge_slices(now or timezone.now()):
         counts[name] += count
     return dict(counts)
@@ -216,13 +183,31 @@ def purge(now: datetime | None = None) -> dict[str, int]:
 
 def purge_slices(now: datetime) -> Iterator[tuple[str, int]]:
     """The same slice by slice: what, and how many."""
-    for kind in KINDS:
-        while keys := list(kind.old(now).values_list("pk", flat=True)[:_SLICE]):
+    for name, old in KINDS.items():
+        while keys := list((rows := old(now)).values_list("pk", flat=True)[:_SLICE]):
             with transaction.atomic():
-                if kind.delete:
-                    kind.delete(keys, now)
-                else:
-                    kind.old(now).model._base_manager.filter(pk__in=keys).delete()
-            yield kind.name, len(keys)
+                _delete(name, rows, keys, now)
+            yield name, len(keys)
             if len(keys) < _SLICE:
                 break
+
+
+def _delete(name: str, old: QuerySet[Any], keys: list[Any], now: datetime) -> None:
+    """A slice of the old rows."""
+    if name == "deletions":
+        carry_out(keys, now)
+    elif name == "unverified accounts":
+        for user in old.select_for_update(of=("self",)).filter(pk__in=keys):
+            personal_data.forget_user(user)
+            audit.record("user.deleted", actor=_PURGE, user=user, why="never verified")
+            user.delete()
+    elif name == "counters":
+        # Neither one that is being counted in, nor one that counts again.
+        over = old.filter(pk__in=keys).select_for_update(skip_locked=True).values_list("pk", flat=True)
+        RateBucket.objects.filter(pk__in=list(over)).delete()
+    else:
+        # What came after refresh tokens stays: deleting a parent would take its successors along.
+        if name == "refresh tokens":
+            RefreshToken.objects.filter(parent__in=keys).update(parent=None)
+        with audit.purging() if name == "audit events" else nullcontext():
+            old.model._base_manager.filter(pk__in=keys).delete()

@@ -29,7 +29,7 @@ def days(number):
 
 
 def purged(**changed):
-    nothing = {kind.name: 0 for kind in deletion.KINDS}
+    nothing = dict.fromkeys(deletion.KINDS, 0)
     return nothing | {name.replace("_", " "): count for name, count in changed.items()}
 
 
