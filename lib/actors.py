@@ -39,7 +39,7 @@ def accepted_language(header: str) -> str:
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """What a request tells about its client; none of it proves who that is.
+    """What a request brings of its client; none of it proves who that is.
 
     `user_agent` is cut to 256 characters, `language` is one that mails are written in, `session_id` the UserSession of
     the signed-in user, `device` the value of the cookie as it was sent.

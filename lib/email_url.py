@@ -117,13 +117,10 @@ def _http(parts: SplitResult, timeout: int) -> dict[str, Any]:
 def _ses(parts: SplitResult, timeout: int) -> dict[str, Any]:
     region = _options(parts, "region").get("region")
     user, password = _word(parts.username), _word(parts.password)
-    if (
-        parts.hostname
-        or bool(user) != bool(password)
-        or (region is not None and not re.fullmatch(r"[a-z0-9-]+", region))
-    ):
+    is_region = region is None or re.fullmatch(r"[a-z0-9-]+", region)
+    if parts.hostname or bool(user) != bool(password) or not is_region:
         raise ImproperlyConfigured(f"EMAIL_URL must be like {PROVIDERS['ses'].example}.")
-    # One try: the outbox repeats, and knows of it.
+    # One try: the outbox repeats.
     config = {"connect_timeout": timeout, "read_timeout": timeout, "retries": {"total_max_attempts": 1}}
     client: dict[str, Any] = {"config": config}
     if region:

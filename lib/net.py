@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import idna
 from django.conf import settings
 from django.http import HttpRequest
-
-from lib.text import remember
-
-Header = tuple[bytes, bytes]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
@@ -82,37 +77,6 @@ def is_listed(origin: str) -> bool:
     if origin in settings.CORS_ALLOWED_ORIGINS:
         return True
     return any(re.match(allowed, origin) for allowed in settings.CORS_ALLOWED_ORIGIN_REGEXES)
-
-
-# --- CORS, where django-cors-headers does not write it ----------------------------------------------------------------
-
-_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-@remember(maxsize=1024)
-def cors_headers(origin: bytes | None) -> tuple[Header, ...]:
-    """What lets a page of this origin read a response, without credentials; empty without an origin."""
-    if origin is None:
-        return ()
-    exposed = ", ".join(settings.CORS_EXPOSE_HEADERS).encode()
-    return (b"access-control-allow-origin", origin), (b"access-control-expose-headers", exposed)
-
-
-def site_cors_headers(origin: bytes | None) -> tuple[Header, ...]:
-    """The same for an origin of CORS_ORIGINS, with credentials, as django-cors-headers writes it; else empty."""
-    if origin is None or not is_listed(origin.decode("latin-1")):
-        return ()
-    return (*cors_headers(origin), (b"access-control-allow-credentials", b"true"))
-
-
-def preflight_headers(headers: Mapping[bytes, bytes]) -> list[Header]:
-    """What allows the request that a preflight with these headers announces."""
-    asked = [name.strip() for name in headers.get(b"access-control-request-headers", b"").split(b",")]
-    return [
-        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-        (b"access-control-allow-headers", b", ".join(name for name in asked if _HEADER_NAME.fullmatch(name))),
-        (b"access-control-max-age", str(settings.CORS_PREFLIGHT_MAX_AGE).encode()),
-    ]
 
 
 # --- Peers ------------------------------------------------------------------------------------------------------------

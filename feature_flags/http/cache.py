@@ -14,7 +14,6 @@ from feature_flags.http import wire
 from feature_flags.http.wire import Refused, Response
 from feature_flags.runtime.snapshot import Ready, Snapshot, Token, json_bytes
 from feature_flags.runtime.usage import Results
-from lib.net import Header
 
 #: Smaller groups of flags are quicker to evaluate than to look up.
 _GROUP_SIZE = 4
@@ -23,7 +22,7 @@ _GROUP_BYTES = 4_000_000
 #: Fields that differ with nearly every caller, or at every moment.
 _PERSONAL = frozenset({"userId", "targetingKey", "sessionId", "remoteAddress", "email", CLOCK_FIELD, RANDOM})
 
-_VARY_FEATURES: Header = (b"vary", b"Accept-Encoding, Unleash-Client-Spec, Origin")
+_VARY_FEATURES: wire.Header = (b"vary", b"Accept-Encoding, Unleash-Client-Spec, Origin")
 
 
 def evaluation(flag: CompiledFlag, result: Result) -> bytes:
@@ -185,11 +184,16 @@ class ResponseCache:
     @cached_property
     def all_variants(self) -> dict[str, frozenset[str]]:
         """The names of each flag's variants."""
-        return {name: _variants(flag) for name, flag in self.snapshot.flags.items()}
+        names = {}
+        for name, flag in self.snapshot.flags.items():
+            feature = flag.definition.feature
+            groups = [feature["variants"], *(strategy["variants"] for strategy in feature["strategies"])]
+            names[name] = frozenset(variant["name"] for group in groups for variant in group)
+        return names
 
     @cached_property
     def exposed_variants(self) -> dict[str, frozenset[str]]:
-        return {flag.name: _variants(flag) for flag in self.snapshot.exposed}
+        return {flag.name: self.all_variants[flag.name] for flag in self.snapshot.exposed}
 
     @cached_property
     def seed_list(self) -> Response:
@@ -205,15 +209,9 @@ class ResponseCache:
         return _document(self.snapshot.features_inlined)
 
 
-def _variants(flag: CompiledFlag) -> frozenset[str]:
-    feature = flag.definition.feature
-    groups = [feature["variants"], *(strategy["variants"] for strategy in feature["strategies"])]
-    return frozenset(variant["name"] for group in groups for variant in group)
-
-
 def _document(ready: Ready) -> Document:
     tag = ready.tag.encode()
-    headers: list[Header] = [*wire.SECURITY, wire.PRIVATE, _VARY_FEATURES, (b"etag", tag)]
+    headers: list[wire.Header] = [*wire.SECURITY, wire.PRIVATE, _VARY_FEATURES, (b"etag", tag)]
     return Document(
         tag,
         Response(304, headers),

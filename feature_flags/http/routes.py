@@ -247,7 +247,7 @@ def _read(schema: type[BaseModel]) -> dict[int, Any]:
     return {200: schema, 304: None, **_refusals(401, 403, 503)}
 
 
-#: Method, path, name, responses, and what the description tells of the request.
+#: Method, path, name, responses, and the description of the request.
 _UNLEASH_ROUTES: list[tuple[str, str, str, dict[int, Any], dict[str, Any]]] = [
     ("GET", "/client/features", "client_features", _read(FeaturesOut), _described(_UNCHANGED)),
     ("GET", "/client/delta", "client_delta", _read(DeltaOut), _described(_UNCHANGED)),

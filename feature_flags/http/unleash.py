@@ -196,8 +196,17 @@ class Deltas:
                 return self.tag, b"", False
             is_everything = all(step.before != known for step in self.steps)
             key = b"" if is_everything else known
-            if key not in self.bodies:
-                self.bodies[key] = _hydration(snapshot) if is_everything else self._body(known)
+            if key not in self.bodies and is_everything:
+                features = b",".join(entry.feature for entry in snapshot.ordered)
+                segments = b",".join(_segment(snapshot, pk) for pk in sorted(snapshot.segments))
+                head = b'{"events":[{"eventId":%d,"type":"hydration",' % snapshot.revision
+                self.bodies[key] = head + b'"features":[%s],"segments":[%s]}]}' % (features, segments)
+            elif key not in self.bodies:
+                before = [step.before for step in self.steps]
+                # The newest: a state may come back, as when a plan switches on and off.
+                first = len(before) - 1 - before[::-1].index(known)
+                events = b",".join(step.events for step in list(self.steps)[first:] if step.events)
+                self.bodies[key] = b'{"events":[%s]}' % events if events else b""
             return self.tag, self.bodies[key], is_everything
 
     def _follow(self, snapshot: Snapshot) -> None:
@@ -214,23 +223,6 @@ class Deltas:
         room = len(snapshot.features.body)
         while self.steps and (len(self.steps) > _MAX_STEPS or sum(len(step.events) for step in self.steps) > room):
             self.steps.popleft()
-
-    def _body(self, known: bytes) -> bytes:
-        before = [step.before for step in self.steps]
-        # The newest: a state may come back, as when a plan switches on and off.
-        first = len(before) - 1 - before[::-1].index(known)
-        events = b",".join(step.events for step in list(self.steps)[first:] if step.events)
-        return b'{"events":[%s]}' % events if events else b""
-
-
-def _hydration(snapshot: Snapshot) -> bytes:
-    features = b",".join(entry.feature for entry in snapshot.ordered)
-    segments = b",".join(_segment(snapshot, pk) for pk in sorted(snapshot.segments))
-    return b'{"events":[{"eventId":%d,"type":"hydration","features":[%s],"segments":[%s]}]}' % (
-        snapshot.revision,
-        features,
-        segments,
-    )
 
 
 def _events(before: Snapshot, after: Snapshot) -> Iterator[bytes]:

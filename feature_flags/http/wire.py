@@ -12,6 +12,7 @@ from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from feature_flags.context import conf, flat
@@ -21,17 +22,17 @@ from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.errors import STATUS_WORDS
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS
-from lib.net import Header, cors_headers, normal_ip, preflight_headers, site_cors_headers
+from lib.net import is_listed, normal_ip
 from lib.text import read_json, remember, whole_number
 
 if TYPE_CHECKING:
     from feature_flags.http.cache import ResponseCache
 
+Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
+_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 SERVER, FRONTEND = "server", "frontend"
-#: Larger bodies are refused.
-BODY_LIMIT, METRICS_LIMIT = 64 * 1024, 1_000_000
 
 
 @dataclass(slots=True)
@@ -90,14 +91,24 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+@remember(maxsize=1024)
+def _cors(origin: bytes) -> tuple[Header, ...]:
+    exposed = ", ".join(settings.CORS_EXPOSE_HEADERS).encode()
+    return (b"access-control-allow-origin", origin), (b"access-control-expose-headers", exposed)
+
+
 def token_cors(request: Request) -> tuple[Header, ...]:
     """For a page whose origin the token allows. Without credentials: the token is the credential."""
-    return cors_headers(request.headers.get(b"origin"))
+    origin = request.headers.get(b"origin")
+    return () if origin is None else _cors(origin)
 
 
 def site_cors(request: Request) -> tuple[Header, ...]:
-    """For a page that CORS_ORIGINS lists."""
-    return site_cors_headers(request.headers.get(b"origin"))
+    """For a page that CORS_ORIGINS lists, with credentials, as django-cors-headers writes it."""
+    origin = request.headers.get(b"origin")
+    if origin is None or not is_listed(origin.decode("latin-1")):
+        return ()
+    return (*_cors(origin), (b"access-control-allow-credentials", b"true"))
 
 
 def refusal_headers(request: Request, refused: Refused, cors: Callable[[Request], Headers]) -> list[Header]:
@@ -122,7 +133,13 @@ def preflight(request: Request) -> Response:
     headers = request.headers
     if b"access-control-request-method" not in headers:
         raise Refused(405)
-    return Response(200, [*COMMON, EMPTY, *token_cors(request), *preflight_headers(headers)])
+    asked = [name.strip() for name in headers.get(b"access-control-request-headers", b"").split(b",")]
+    allowed: list[Header] = [
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-headers", b", ".join(name for name in asked if _HEADER_NAME.fullmatch(name))),
+        (b"access-control-max-age", str(settings.CORS_PREFLIGHT_MAX_AGE).encode()),
+    ]
+    return Response(200, [*COMMON, EMPTY, *token_cors(request), *allowed])
 
 
 def is_unchanged(request: Request, tag: bytes) -> bool:

@@ -123,7 +123,7 @@ class Snapshot:
         return {**feature, "strategies": strategies}
 
 
-# A missing segment breaks its flag; inlined, it is a constraint that nobody meets.
+# A missing segment breaks its flag; inlined, it is a constraint that no context meets.
 _NOBODY = [wire_constraint({"field": "userId", "operator": "IN", "values": []})]
 
 
