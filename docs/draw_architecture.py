@@ -55,64 +55,59 @@ def text(x, y, words, size=13, colour="#222", weight="normal", anchor="start"):
 
 
 def app_box(package, x, y, width):
-    """The box of an app and its height."""
-    columns = max(2, int(width // 200))
+    """The shapes of an app's box, and its height."""
+    columns, found = max(2, int(width // 200)), rooms(package)
     cell = (width - 2 * 14 - (columns - 1) * 10) / columns
-    shapes, found = [], rooms(package)
+    total, height = sum(lines for _, lines, _ in found), 44 + -(-len(found) // columns) * (ROOM + 18)
+    frame = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="9" fill="{COLOURS[package]}"'
+    shapes = [
+        f'{frame} fill-opacity="0.16" stroke="{COLOURS[package]}"/>',
+        text(x + 14, y + 26, package, 17, COLOURS[package], "bold"),
+        text(x + width - 14, y + 26, f"{total:,} lines", 12, "#666", anchor="end"),
+    ]
     for number, (name, lines, modules) in enumerate(found):
         left, top = x + 14 + number % columns * (cell + 10), y + 40 + number // columns * (ROOM + 18)
         share = max(6.0, cell * lines / max(size for _, size, _ in found))
-        shapes.append(f'<rect x="{left:.0f}" y="{top}" width="{cell:.0f}" height="{ROOM + 10}" rx="5" fill="#fff"/>')
-        bar = f'<rect x="{left:.0f}" y="{top + ROOM + 5}" width="{share:.0f}" height="5" rx="2"'
-        shapes.append(f'{bar} fill="{COLOURS[package]}"/>')
-        shapes.append(text(f"{left + 8:.0f}", top + 17, name, weight="bold"))
         words = f"{lines:,} lines" + (f" in {modules} modules" if modules > 1 else "")
-        shapes.append(text(f"{left + 8:.0f}", top + 31, words, 11, "#666"))
-    height = 40 + -(-len(found) // columns) * (ROOM + 18) + 4
-    frame = (
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="9" fill="{COLOURS[package]}" fill-opacity="0.16"'
-        f' stroke="{COLOURS[package]}"/>'
-    )
-    total = sum(lines for _, lines, _ in found)
-    return [
-        frame,
-        text(x + 14, y + 26, package, 17, COLOURS[package], "bold"),
-        text(x + width - 14, y + 26, f"{total:,} lines", 12, "#666", anchor="end"),
-        *shapes,
-    ], height
+        bar = f'<rect x="{left:.0f}" y="{top + ROOM + 5}" width="{share:.0f}" height="5" rx="2"'
+        shapes += [
+            f'<rect x="{left:.0f}" y="{top}" width="{cell:.0f}" height="{ROOM + 10}" rx="5" fill="#fff"/>',
+            f'{bar} fill="{COLOURS[package]}"/>',
+            text(f"{left + 8:.0f}", top + 17, name, weight="bold"),
+            text(f"{left + 8:.0f}", top + 31, words, 11, "#666"),
+        ]
+    return shapes, height
 
 
 def draw():
     shapes, boxes, y = [], {}, GAP
     for floor in reversed(structure.FLOORS):
         width = (WIDTH - GAP * (len(floor) + 1)) // len(floor)
-        tallest = 0
         for number, package in enumerate(floor):
             x = GAP + number * (width + GAP)
             drawn, height = app_box(package, x, y, width)
             shapes += drawn
             boxes[package] = (x, y, width, height)
-            tallest = max(tallest, height)
-        y += tallest + 46
+        y += max(boxes[package][3] for package in floor) + 46
     starts = Counter()
     for (source, target), count in sorted(arrows().items()):
         x, top, width, height = boxes[source]
         tx, ttop, twidth, _ = boxes[target]
         starts[source] += 1
-        leaves = x + width * starts[source] / 5
+        leaves, bottom = x + width * starts[source] / 5, top + height
         lands = min(max(leaves, tx + 30), tx + twidth - 30)
-        bottom = top + height
         if ttop - bottom > 60:  # past the floor between, in the gap beside it
             side = GAP / 2 if source == "project" else WIDTH / 2
-            if source == "project" and target != "lib":
-                side = WIDTH - GAP / 2 if target == "notifications" else GAP / 2
+            if source == "project" and target == "notifications":
+                side = WIDTH - GAP / 2
             route = f"M{leaves:.0f},{bottom} V{bottom + 14} H{side:.0f} V{ttop - 22} H{lands:.0f} V{ttop - 4}"
         else:
             route = f"M{leaves:.0f},{bottom} V{bottom + 22} H{lands:.0f} V{ttop - 4}"
-        shapes.append(
-            f'<path d="{route}" fill="none" stroke="{COLOURS[source]}" stroke-width="1.6" marker-end="url(#head)"/>'
-        )
-        shapes.append(text(f"{leaves + 4:.0f}", bottom + 12, f"{count} → {target}", 10.5, COLOURS[source]))
+        arrow = f'stroke="{COLOURS[source]}" stroke-width="1.6" marker-end="url(#head)"'
+        shapes += [
+            f'<path d="{route}" fill="none" {arrow}/>',
+            text(f"{leaves + 4:.0f}", bottom + 12, f"{count} → {target}", 10.5, COLOURS[source]),
+        ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y - 20}" font-family="system-ui, sans-serif">'
         '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'

@@ -34,17 +34,13 @@ class Lane:
 
     def __init__(self, number: int) -> None:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"lane-{number}")
-        self._open: set[Future[Any]] = set()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._open)
+        self.waiting: set[Future[Any]] = set()
 
     def submit(self, call: Callable[[], Any]) -> "Future[Any]":
         future = self.executor.submit(call)
-        self._open.add(future)
+        self.waiting.add(future)
         # Called however it ends: a call whose client has left is cancelled in the queue and never runs.
-        future.add_done_callback(self._open.discard)
+        future.add_done_callback(self.waiting.discard)
         return future
 
 
@@ -58,7 +54,7 @@ class Ticket(Executor):
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         if self.lane is not None:
             return self.lane.submit(lambda: call(*args, **kwargs))
-        self.lane = min(self.lanes, key=lambda lane: lane.waiting)
+        self.lane = min(self.lanes, key=lambda lane: len(lane.waiting))
 
         def first() -> Any:
             # What the request_started signal does, on the thread that owns the connections.

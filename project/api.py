@@ -101,9 +101,13 @@ async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return preflight(request)
     bare = request.path.rstrip("/")
-    if bare != request.path and _is_route(bare):
+    try:
+        route = resolve(bare)
+    except Resolver404:
+        return errors.answer(request, 404)
+    if bare != request.path and route.func is not not_found:
         if request.method == "OPTIONS":
-            request.path, route = bare, resolve(bare)
+            request.path = bare
             answered: Any = route.func(request, *route.args, **route.kwargs)
             response: HttpResponse = await answered if isawaitable(answered) else answered
             return response
@@ -116,10 +120,3 @@ async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
 
 # The lanes see ninja's own attribute; Django's stock handler asks this one.
 not_found.csrf_exempt = True  # type: ignore[attr-defined]
-
-
-def _is_route(path: str) -> bool:
-    try:
-        return resolve(path).func is not not_found
-    except Resolver404:
-        return False

@@ -7,7 +7,7 @@ waits. `routes` is their other entrance, inside Django.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
@@ -21,18 +21,13 @@ from feature_flags.http.cache import ResponseCache, cache_of
 from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response, authenticate, normal_path, preflight
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
-from lib.asgi import read_bounded
+from lib.asgi import App, Receive, Scope, Send, read_bounded
 from lib.logs import request_id
 from lib.middleware import hsts, log_request, normal_request_id
 from lib.private import host_is_allowed
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.flags")
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: In the scope of what is passed on: streams can be opened at this entrance.
 HAS_STREAMS = "feature_flags.streams"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -19,11 +19,9 @@ from feature_flags.http.cache import cache_of
 from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
+from lib.asgi import Receive, Send
 from lib.net import holding, normal_ip
 from lib.text import whole_number
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 UPDATES = "/api/client/streaming"
 _PATHS = frozenset({"/ofrep/v1/stream", UPDATES})
