@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -253,7 +251,7 @@ class MessageAdmin(GrowingTableAdmin):
         if not (self.has_view_permission(request) and request.user.has_perm(VIEW_BODY)):
             raise PermissionDenied
         message = self.get_object(request, unquote(object_id))
-        rendered = content(message).rendered if message else None
+        rendered = content(message).get("rendered") if message else None
         if rendered is None:
             raise Http404
         return preview_response(rendered)
@@ -274,60 +272,40 @@ def reason_of(message: Message, *, shows_providers: bool) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the timeline."""
-
-    at: datetime
-    what: str
-    code: str = ""
-    text: str = ""
-    by: str = ""
-
-
-def timeline(message: Message, *, shows_reports: bool) -> list[Entry]:
+def timeline(message: Message, *, shows_reports: bool) -> list[dict[str, Any]]:
     """The newest hundred attempts and reports, oldest first; of the reports only their kind, unless all is shown."""
-    found = [Entry(message.created_at, gettext("Queued"), by=message.request_id)]
+    found: list[dict[str, Any]] = [{"at": message.created_at, "what": gettext("Queued"), "by": message.request_id}]
     for attempt in message.tries.order_by("-pk")[:SHOWN]:
         what = gettext("Attempt %(n)d: %(outcome)s") % {"n": attempt.n, "outcome": attempt.get_outcome_display()}
         by = f"{attempt.worker}, {attempt.provider or '–'}, {attempt.duration_ms} ms"
-        found.append(Entry(attempt.created_at, what, code=attempt.code, text=attempt.response, by=by))
+        answer = {"code": attempt.code, "text": attempt.response}
+        found.append({"at": attempt.created_at, "what": what, "by": by, **answer})
     for event in message.events.order_by("-pk")[:SHOWN]:
-        text = event.detail if shows_reports else ""
-        found.append(
-            Entry(event.at, gettext("Reported: %(kind)s") % {"kind": event.summary}, text=text, by=event.provider)
-        )
+        what, text = gettext("Reported: %(kind)s") % {"kind": event.summary}, event.detail if shows_reports else ""
+        found.append({"at": event.at, "what": what, "by": event.provider, "text": text})
     for copy in message.copies.order_by("-pk")[:SHOWN]:
-        found.append(Entry(copy.created_at, gettext("Sent again as new"), text=str(copy.uid)))
-    return sorted(found, key=lambda entry: entry.at)
+        found.append({"at": copy.created_at, "what": gettext("Sent again as new"), "text": str(copy.uid)})
+    return sorted(found, key=lambda entry: entry["at"])
 
 
-@dataclass(slots=True)
-class Content:
-    """The mail, with every secret masked, or in `trouble` why it cannot be shown."""
+def content(message: Message) -> dict[str, Any]:
+    """The mail by today's templates, with every secret masked, or in `trouble` why it cannot be shown.
 
-    trouble: str = ""
-    rendered: render.Rendered | None = None
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    size: int = 0
-    is_changed: bool = False
-
-
-def content(message: Message) -> Content:
-    """Rendered by today's templates. `derive` is not asked: a page of the admin holds no live code or link."""
+    `derive` is not asked: a page of the admin holds no live code or link.
+    """
     if (kind := registry.find(message.type)) is None:
-        return Content(gettext("This version of the product does not know this type any more."))
+        return {"trouble": gettext("This version of the product does not know this type any more.")}
     if not message.context and kind.context.model_fields:
-        return Content(gettext("What it said was deleted when its time to be kept was over."))
+        return {"trouble": gettext("What it said was deleted when its time to be kept was over.")}
     try:
         found = render.masked(message)
         mail = render.compose(message, found, date=message.sent_at or message.created_at).message()
     except Exception as error:
         # Whatever a template, a context of an older version or a header runs into is what the page has to say.
-        return Content(gettext("It cannot be rendered today: %(error)s.") % {"error": type(error).__name__})
-    return Content(
-        rendered=found,
-        headers=[(name, MASK if name.lower() in _SECRET_HEADERS else str(value)) for name, value in mail.items()],
-        size=len(mail.as_bytes()),
-        is_changed=bool(message.template_source and found.source and found.source != message.template_source),
-    )
+        return {"trouble": gettext("It cannot be rendered today: %(error)s.") % {"error": type(error).__name__}}
+    return {
+        "rendered": found,
+        "headers": [(name, MASK if name.lower() in _SECRET_HEADERS else str(value)) for name, value in mail.items()],
+        "size": len(mail.as_bytes()),
+        "is_changed": message.template_source and found.source and found.source != message.template_source,
+    }

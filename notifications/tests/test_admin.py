@@ -244,7 +244,7 @@ def test_the_page_of_a_message_tells_its_story_in_one_order(staff, mail_server):
 
     response = staff.get(page(message))
 
-    told = [entry.what for entry in response.context["timeline"]]
+    told = [entry["what"] for entry in response.context["timeline"]]
     assert told == ["Queued", "Reported: bounced", "Attempt 1: Mail server away"]
     shown = response.content.decode()
     assert "ConnectionRefusedError" in shown
