@@ -18,8 +18,8 @@ class Command(commands.Command):
         parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
-        counts = Counter(periodic_jobs.purge_counts() if dry_run else {})
-        for what, count in () if dry_run else periodic_jobs.purge():
+        counts: Counter[str] = Counter()
+        for what, count in periodic_jobs.purge(is_trial=dry_run):
             counts[what] += count
         parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         verb = "would be purged" if dry_run else "purged"
