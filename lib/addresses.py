@@ -124,7 +124,5 @@ def valid_email(address: str) -> str:
 
 
 Email = Annotated[
-    str,
-    AfterValidator(valid_email),
-    Field(json_schema_extra={"format": "email", "maxLength": EMAIL_MAX_LENGTH}),
+    str, AfterValidator(valid_email), Field(json_schema_extra={"format": "email", "maxLength": EMAIL_MAX_LENGTH})
 ]

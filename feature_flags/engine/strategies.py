@@ -13,17 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import mmh3
 
+from feature_flags.engine import values
 from feature_flags.engine.constraints import CLOCK_FIELD, Test, compile_constraint, field_value
 from feature_flags.engine.model import RANDOM, Broken, Clock, Context, Variant, random_value
-from feature_flags.engine.values import (
-    contains,
-    read_networks,
-    require_entry,
-    require_hashable,
-    require_name,
-    require_text,
-    split_list,
-)
 
 T = TypeVar("T")
 # What a strategy decides. Numbers, so that they can index a tuple of results.
@@ -88,7 +80,7 @@ def constraints_of(strategy: Mapping[str, Any], segments: Segments) -> list[Mapp
 
 def compile_rule(strategy: Mapping[str, Any], flag: str, tools: Tools, outcomes: Outcomes[T]) -> Decide[T] | T:
     """The strategy without its constraints."""
-    name = require_text(strategy.get("name"), "the name of the strategy")
+    name = values.require_text(strategy.get("name"), "the name of the strategy")
     if name == "default":
         return outcomes[IN]
     if name in _PERCENTAGES:
@@ -137,15 +129,15 @@ def rollout_of(strategy: Mapping[str, Any], flag: str) -> Rollout | None:
     parameters = strategy.get("parameters") or {}
     name = strategy["name"]
     given = parameters.get(_PERCENTAGES[name])
-    if given is None or not _COUNT.fullmatch(require_text(given, "the percentage")):
+    if given is None or not _COUNT.fullmatch(values.require_text(given, "the percentage")):
         return None
     percentage = int(given.lstrip("+0")[:21] or "0")
     if percentage >= 2**64:  # more than the reference engine reads
         return None
     if name == "gradualRolloutRandom":
-        return Rollout(min(percentage, 100), "random", require_hashable(flag, "the name of the flag"))
+        return Rollout(min(percentage, 100), "random", values.require_hashable(flag, "the name of the flag"))
     if name == "flexibleRollout":
-        stickiness = require_name(parameters.get("stickiness", "default"), "the stickiness")
+        stickiness = values.require_name(parameters.get("stickiness", "default"), "the stickiness")
         group = parameters.get("groupId", flag)
     else:
         stickiness = "userId" if name == "gradualRolloutUserId" else "sessionId"
@@ -153,10 +145,10 @@ def rollout_of(strategy: Mapping[str, Any], flag: str) -> Rollout | None:
         if group is None:
             return None
     if "groupId" in parameters:
-        group = require_name(group, "the group").replace('\\"', '"')
+        group = values.require_name(group, "the group").replace('\\"', '"')
     if percentage > 100:
         raise Broken(f"a rollout of {percentage} %")
-    return Rollout(percentage, stickiness, require_hashable(group, "the group"))
+    return Rollout(percentage, stickiness, values.require_hashable(group, "the group"))
 
 
 def is_rollout(strategy: Mapping[str, Any]) -> bool:
@@ -222,18 +214,18 @@ def _target(name: str, parameters: Mapping[str, Any], tools: Tools, outcomes: Ou
     key = TARGETS[name][1]
     if name != "applicationHostname" and parameters.get(key) is None:
         return out
-    listed = split_list(require_text(parameters.get(key, ""), key))
+    listed = values.split_list(values.require_text(parameters.get(key, ""), key))
     if name == "userWithId":
-        ids = frozenset(require_entry(piece, "a user id") for piece in listed)
+        ids = frozenset(values.require_entry(piece, "a user id") for piece in listed)
         return lambda context, flags=None: inside if context.get("userId") in ids else out
     if name == "applicationHostname":
-        hosts = {require_name(piece, "a host name").replace('\\"', '"').lower() for piece in listed}
+        hosts = {values.require_name(piece, "a host name").replace('\\"', '"').lower() for piece in listed}
         return inside if tools.hostname in hosts else out
-    wanted = read_networks(require_name(piece, "an address") for piece in listed)
+    wanted = values.read_networks(values.require_name(piece, "an address") for piece in listed)
 
     def decide(context: Context, flags: object = None) -> T:
         address = context.get("remoteAddress")
-        return inside if address is not None and contains(wanted, address) else out
+        return inside if address is not None and values.contains(wanted, address) else out
 
     return decide
 
@@ -277,7 +269,7 @@ def flag_choice(feature: Mapping[str, Any]) -> Choice | None:
         return None
     overrides = [
         Override(
-            require_text(override.get("contextName"), "the field of an override"),
+            values.require_text(override.get("contextName"), "the field of an override"),
             frozenset(override.get("values") or ()),
             index,
         )
@@ -302,7 +294,7 @@ def _choice(
     variants, weights = [], []
     for document in documents:
         payload, weight = document.get("payload"), document.get("weight")
-        name = require_text(document.get("name"), "the name of a variant")
+        name = values.require_text(document.get("name"), "the name of a variant")
         variants.append(Variant(name, dict(payload) if payload else None, True))
         if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
             raise Broken("the weight of a variant is no whole number")
@@ -310,8 +302,8 @@ def _choice(
     if not sum(weights):
         # Our form refuses it and the reference engine fails on it: there is no variant.
         return None
-    stickiness = require_text("default" if stickiness is None else stickiness, "the stickiness")
-    group = require_hashable(group, "the group")
+    stickiness = values.require_text("default" if stickiness is None else stickiness, "the stickiness")
+    group = values.require_hashable(group, "the group")
     return Choice(tuple(variants), list(accumulate(weights)), tuple(overrides), stickiness, group)
 
 

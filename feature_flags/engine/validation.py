@@ -12,16 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from feature_flags.engine import values
 from feature_flags.engine.constraints import BY_NAME, CLOCK_FIELD, Operator, compile_pattern
-from feature_flags.engine.values import (
-    BLANKS,
-    looks_like_date,
-    looks_like_version,
-    read_date,
-    read_network,
-    read_version,
-    value_number,
-)
+from feature_flags.engine.values import BLANKS, read_network
 
 MAX_VALUES = 5_000
 MAX_FIELD = 100
@@ -72,13 +65,13 @@ def _field_problem(field: object) -> str:
     return "It cannot hold a quote: Unleash clients would switch the flag off." if '"' in field else ""
 
 
-def _list_problem(values: object, operator: Operator) -> str:
-    if not isinstance(values, list | tuple) or not values:
+def _list_problem(listed: object, operator: Operator) -> str:
+    if not isinstance(listed, list | tuple) or not listed:
         return "Give at least one value."
-    if len(values) > MAX_VALUES:
-        return f"At most {MAX_VALUES:,} values; this list has {len(values):,}."
+    if len(listed) > MAX_VALUES:
+        return f"At most {MAX_VALUES:,} values; this list has {len(listed):,}."
     # The first is enough: a pasted list goes wrong in the same way everywhere.
-    return next(filter(None, (_value_problem(operator.kind, value) for value in values)), "")
+    return next(filter(None, (_value_problem(operator.kind, value) for value in listed)), "")
 
 
 def _value_problem(kind: str, value: object) -> str:
@@ -90,11 +83,11 @@ def _value_problem(kind: str, value: object) -> str:
         return "An empty value would match everybody."
     if kind == "cidr" and read_network(value) is None:
         return f"“{value}” is neither an address nor a network such as 10.0.0.0/8."
-    if kind == "number" and ((number := value_number(value)) is None or not math.isfinite(number)):
+    if kind == "number" and ((number := values.value_number(value)) is None or not math.isfinite(number)):
         return f"“{value}” is no number. Write 7, 7.5 or -7, with a point and without blanks."
-    if kind == "date" and (not looks_like_date(value) or read_date(value) is None):
+    if kind == "date" and (not values.looks_like_date(value) or values.read_date(value) is None):
         return f"“{value}” is no date with time and zone. Write 2026-01-31T12:00:00Z or 2026-01-31T12:00:00+01:00."
-    if kind == "semver" and (not looks_like_version(value) or read_version(value) is None):
+    if kind == "semver" and (not values.looks_like_version(value) or values.read_version(value) is None):
         return f"“{value}” is no version. Write three numbers such as 1.2.3 or 1.2.3-beta.1, without a leading v."
     if kind == "regex" and len(value) > MAX_PATTERN:
         return f"A pattern has at most {MAX_PATTERN:,} characters."
@@ -173,9 +166,9 @@ def disagreements(constraint: Constraint) -> Iterator[Problem]:
         yield "contextName", problem
     elif (operator.kind == "date") != (field == CLOCK_FIELD):
         yield "contextName", f"Dates are compared with {CLOCK_FIELD}, and only they: Unleash's Node SDK knows no other."
-    values = constraint.get("values")
-    if operator.many and isinstance(values, list | tuple):
-        texts = [value for value in values if isinstance(value, str)]
+    listed = constraint.get("values")
+    if operator.many and isinstance(listed, list | tuple):
+        texts = [value for value in listed if isinstance(value, str)]
         if "" in texts:
             yield "values", "Unleash's Node SDK leaves an empty value out, the others compare with it."
         if any(text != text.strip(_JS_BLANKS) for text in texts):

@@ -14,16 +14,7 @@ import mmh3
 from feature_flags.context import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import ResponseCache
-from feature_flags.http.wire import (
-    FRONTEND,
-    SERVER,
-    Refused,
-    Request,
-    Response,
-    json_response,
-    site_cors,
-    token_cors,
-)
+from feature_flags.http.wire import SERVER, Refused, Request, Response, site_cors, token_cors
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot, Token, json_bytes
 
@@ -50,7 +41,7 @@ def client_delta(request: Request, cache: ResponseCache, token: Token) -> Respon
     known = (request.headers.get(b"if-none-match") or b"").removeprefix(b"W/").strip(b'"')
     tag, body, _ = deltas.since(cache.snapshot, known)
     tag = b'"%s"' % tag
-    return _with_site_cors(json_response(200, body, (b"etag", tag)) if body else wire.unchanged(tag), request)
+    return _with_site_cors(wire.json_response(200, body, (b"etag", tag)) if body else wire.unchanged(tag), request)
 
 
 def validate(request: Request, cache: ResponseCache, token: None) -> Response:
@@ -62,14 +53,14 @@ def validate(request: Request, cache: ResponseCache, token: None) -> Response:
     valid = [
         {
             "token": secret,
-            "type": "client" if token.kind == SERVER else FRONTEND,
+            "type": "client" if token.kind == SERVER else wire.FRONTEND,
             "environment": conf.environment,
             "projects": ["*"],
         }
         for secret, token in found
         if token is not None and not wire.has_expired(token)
     ]
-    return json_response(200, wire.dumped({"tokens": valid}))
+    return wire.json_response(200, wire.dumped({"tokens": valid}))
 
 
 def register(request: Request, cache: ResponseCache, token: Token) -> Response:
@@ -117,7 +108,7 @@ def _toggles(request: Request, cache: ResponseCache, token: Token, given: Mappin
     tag = b'"%s"' % mmh3.hash_bytes(body).hex().encode()
     if wire.is_unchanged(request, tag):
         return wire.unchanged(tag, *token_cors(request))
-    return json_response(200, body, (b"etag", tag), *token_cors(request))
+    return wire.json_response(200, body, (b"etag", tag), *token_cors(request))
 
 
 def _query_context(query: bytes) -> dict[str, Any]:

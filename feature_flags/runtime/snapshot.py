@@ -159,7 +159,11 @@ def _build(previous: Snapshot | None, revision: int, full_revision: int, now: da
     for pk, document in flags.documents().items():
         entries.pop(pk, None)
         if not document["is_archived"]:
-            entries[pk] = _entry(pk, _by_the_clock(document, pending.get(pk, ()), now), ids, segments)
+            document = _by_the_clock(document, pending.get(pk, ()), now)
+            made = definition(document, ids)
+            compiled = replace(compile_flag(made, segments), cell=usage.cell(document["codename"]))
+            seed = json_bytes({key: document[key] for key in ("codename", "label", "description", "is_active")})
+            entries[pk] = Entry(pk, compiled, document["is_active"], seed, json_bytes(made.feature))
     if moved and previous is not None:
         # Flags whose own rows are as before, but not a segment they use.
         for pk, entry in entries.items():
@@ -183,13 +187,6 @@ def _build(previous: Snapshot | None, revision: int, full_revision: int, now: da
     )
 
 
-def _entry(pk: int, document: Document, ids: Mapping[str, int], segments: Mapping[int, list[Document]]) -> Entry:
-    seed = {key: document[key] for key in ("codename", "label", "description", "is_active")}
-    made = definition(document, ids)
-    compiled = replace(compile_flag(made, segments), cell=usage.cell(document["codename"]))
-    return Entry(pk, compiled, document["is_active"], json_bytes(seed), json_bytes(made.feature))
-
-
 def _by_the_clock(document: Document, plans: Collection[Document], now: datetime) -> Document:
     """The document as the plans that are due have made it; `apply_due` writes the same into the rows."""
     for plan in plans:
@@ -211,9 +208,7 @@ def _read_pending() -> dict[int, list[Document]]:
     return plans
 
 
-def _read_segments(
-    previous: Snapshot | None,
-) -> tuple[dict[int, list[Document]], dict[int, str], frozenset[int]]:
+def _read_segments(previous: Snapshot | None) -> tuple[dict[int, list[Document]], dict[int, str], frozenset[int]]:
     """Constraints and names by id, and the ids that are newer than `previous`."""
     from feature_flags.models import Segment
 

@@ -157,8 +157,13 @@ class _Watcher:
     def work(self) -> float:
         """Do what is due; return the seconds until something may be due again."""
         now = time.monotonic()
-        if self.has_loaded and self._is_due():
-            self._apply_due()
+        due = snapshot.next_due if snapshot else None
+        if self.has_loaded and snapshot and (snapshot.due or (due is not None and due <= time.time())):
+            # The snapshot first, so that all processes switch in the same moment; then the rows, by the first process.
+            refresh(due=True)
+            if apply_due is not None:
+                apply_due(datetime.now(UTC))
+            refresh(due=True)
         elif self._may_have_changed() or now - self.asked_at >= POLL_SECONDS:
             self.asked_at = now
             self._refresh()
@@ -199,17 +204,6 @@ class _Watcher:
         if self.link is not None:
             self.link.close()
             self.link = None
-
-    def _is_due(self) -> bool:
-        due = snapshot.next_due if snapshot else None
-        return snapshot is not None and (bool(snapshot.due) or (due is not None and due <= time.time()))
-
-    def _apply_due(self) -> None:
-        """The snapshot first, so that all processes switch in the same moment; then the rows, by the first process."""
-        refresh(due=True)
-        if apply_due is not None:
-            apply_due(datetime.now(UTC))
-        refresh(due=True)
 
 
 _watcher = _Watcher()
