@@ -55,13 +55,11 @@ class Histogram:
         try:
             yield
         finally:
-            self.observe(time.perf_counter() - started)
-
-    def observe(self, seconds: float) -> None:
-        bucket = next((n for n, bound in enumerate(_BOUNDS) if seconds <= bound), len(_BOUNDS))
-        with _lock:
-            self.counts[bucket] += 1
-            self.total += seconds
+            seconds = time.perf_counter() - started
+            bucket = next((n for n, bound in enumerate(_BOUNDS) if seconds <= bound), len(_BOUNDS))
+            with _lock:
+                self.counts[bucket] += 1
+                self.total += seconds
 
     def forget(self) -> None:
         self.counts, self.total = [0] * (len(_BOUNDS) + 1), 0.0

@@ -262,14 +262,8 @@ def reason_of(message: Message, *, shows_providers: bool) -> str:
     providers = list(ProviderState.objects.all())
     for provider in providers:
         provider.reason = provider.reason if shows_providers else ""
-    return describe(
-        message,
-        providers=providers,
-        workers=Worker.objects.order_by("-beat_at")[:1],
-        engine=settings.NOTIFICATIONS_ENGINE,
-        lease=lease(),
-        now=timezone.now(),
-    )
+    workers, engine = Worker.objects.order_by("-beat_at")[:1], settings.NOTIFICATIONS_ENGINE
+    return describe(message, providers=providers, workers=workers, engine=engine, lease=lease(), now=timezone.now())
 
 
 def timeline(message: Message, *, shows_reports: bool) -> list[dict[str, Any]]:

@@ -139,13 +139,9 @@ def claim(
 def claim_these(worker: str, pks: Sequence[int]) -> list[Claim]:
     """Take exactly these messages, as far as they are due and not claimed by another worker."""
     token, started = uuid.uuid4(), time.monotonic()
-    taken = Message.objects.filter(pk__in=pks, due_at__lte=moment()).update(
-        state=Message.State.SENDING,
-        lease_token=token,
-        lease_owner=worker,
-        attempts=F("attempts") + 1,
-        due_at=moment(lease()),
-    )
+    ours = {"state": State.SENDING, "lease_token": token, "lease_owner": worker, "due_at": moment(lease())}
+    due = Message.objects.filter(pk__in=pks, due_at__lte=moment())
+    taken = due.update(**ours, attempts=F("attempts") + 1)
     rows = Message.objects.filter(pk__in=pks, lease_token=token) if taken else ()
     return _claims(rows, token, started)
 
@@ -156,14 +152,10 @@ def give_back(claims: Iterable[Claim]) -> None:
     for claimed in claims:
         by_token.setdefault(claimed.token, []).append(claimed.message.pk)
     for token, pks in by_token.items():
-        Message.objects.filter(pk__in=pks, lease_token=token, state=Message.State.SENDING).update(
-            state=Message.State.QUEUED,
-            lease_token=None,
-            lease_owner="",
-            attempts=F("attempts") - 1,
-            # They were due, so any past moment will do; this one also shows health() how long they have waited.
-            due_at=F("created_at"),
-        )
+        # They were due, so any past moment will do; this one also shows health() how long they have waited.
+        back = {"state": State.QUEUED, "lease_token": None, "lease_owner": "", "due_at": F("created_at")}
+        held = Message.objects.filter(pk__in=pks, lease_token=token, state=State.SENDING)
+        held.update(**back, attempts=F("attempts") - 1)
 
 
 def statement(

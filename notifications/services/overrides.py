@@ -75,17 +75,10 @@ def save(
                 changed.append(part)
                 if _same(body, engines.source(kind, part, language)):
                     continue
-                TemplateOverride.objects.create(
-                    type=kind.code,
-                    language=language,
-                    part=part,
-                    body=body,
-                    version=1 + max((version for _, name, version, _ in rows if name == part), default=0),
-                    active=True,
-                    edited_by=actor.user,
-                    edited_by_label=actor.label,
-                    note=note,
-                )
+                row = TemplateOverride(type=kind.code, language=language, part=part, body=body, note=note, active=True)
+                row.version = 1 + max((version for _, name, version, _ in rows if name == part), default=0)
+                row.edited_by, row.edited_by_label = actor.user, actor.label
+                row.save(force_insert=True)
             return changed
     except IntegrityError:
         # The first version of a part, made by two at once: there was no row yet to wait for.
