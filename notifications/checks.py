@@ -53,7 +53,7 @@ def tasks_have_sweeper(**kwargs: Any) -> Found:
     """W005: a lost task would not be noticed."""
     if settings.NOTIFICATIONS_ENGINE == "tasks" and not settings.NOTIFICATIONS_THREADS:
         yield Warning(
-            "With NOTIFICATIONS_ENGINE=tasks and NOTIFICATIONS_THREADS=0 nobody sends what a task has lost or what is "
+            "With NOTIFICATIONS_ENGINE=tasks and NOTIFICATIONS_THREADS=0 nothing sends what a task has lost or what is "
             "tried again, unless `notifications_worker` runs.",
             id="notifications.W005",
         )
@@ -116,7 +116,7 @@ def mail_leaves(**kwargs: Any) -> Found:
     is_meant = settings.NOTIFICATIONS_ENGINE == "off" or settings.DEBUG or settings.ENVIRONMENT == "test"
     if not is_meant and not providers.is_real():
         yield Warning(
-            f"Mail goes to {providers.configured().alias} and reaches nobody; its codes and links can be read there.",
+            f"Mail goes to {providers.configured().alias} and to no mailbox; its codes and links can be read there.",
             hint="Set EMAIL_URL to a mail server or provider.",
             id="notifications.W001",
         )

@@ -200,7 +200,7 @@ class FlagForm(_PlacedForm):
         rows=2,
         strip=False,
         label="Value when off",
-        help_text="Of the flag's type; empty: whoever asks uses a value of their own. Not for boolean flags.",
+        help_text="Of the flag's type; empty: everyone draws by a value of their own. Not for boolean flags.",
     )
     kind = forms.ChoiceField(
         choices=FeatureFlag.Kind.choices,

@@ -92,7 +92,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             already="revoked already",
             asks_reason=True,
             reason_required=False,
-            explain=lambda token: "Whoever uses it is refused from now on; this is for good.",
+            explain=lambda token: "Clients that use it are refused from now on; this is for good.",
             in_row=True,
             applies=lambda token: token.revoked_at is None,
         ),

@@ -18,7 +18,7 @@ class RenameForm(ReasonForm):
     codename = forms.CharField(
         max_length=names.MAX_LENGTH,
         label="New codename",
-        help_text="Whoever asks for the old name is told that there is none.",
+        help_text="Code that asks for the old name learns that there is none.",
         widget=forms.TextInput({"class": "vTextField", "spellcheck": "false", "autocomplete": "off"}),
         error_messages={"required": "Give it a name."},
     )
@@ -43,8 +43,8 @@ def _explain_on(flag: FeatureFlag) -> str:
 
 
 def _explain_archive(flag: FeatureFlag) -> str:
-    goes = "It goes off; whoever" if flag.is_active else "Whoever"
-    return f"{goes} asks for it is told that there is no such flag. It can be taken out of the archive again."
+    goes = "It goes off; code" if flag.is_active else "Code"
+    return f"{goes} that asks for it learns that there is no such flag. It can be taken out of the archive again."
 
 
 FLAG_VERBS = (

@@ -97,7 +97,7 @@ class _Walk:
         wanted = " or ".join(sorted(prerequisite.variants))
         note, given = "There is no such flag.", None
         if parent is not None:
-            note = "It has prerequisites of its own, so it can satisfy nobody." if parent.has_parents else ""
+            note = "It has prerequisites of its own, so it can be satisfied by no one." if parent.has_parents else ""
             given = "on" if parent.evaluate(self.context, self.flags).enabled else "off"
         state = "on" if prerequisite.enabled else "off"
         return Step(
@@ -155,7 +155,7 @@ class _Walk:
         if name == "default":
             return Step("target", "Everybody", passed)
         if name not in TARGETS:
-            return Step("target", f"Strategy {name}", passed, "This strategy is not known here: it lets nobody in.")
+            return Step("target", f"Strategy {name}", passed, "This strategy is not known here: it lets no one in.")
         field, parameter = TARGETS[name]
         expected = enumeration(split_list(parameters.get(parameter) or ""))
         value = self.tools.hostname if name == "applicationHostname" else self.context.get(field)
@@ -165,12 +165,12 @@ class _Walk:
     def rollout(self, strategy: Mapping[str, Any], passed: bool) -> Step:
         rollout = strategies.rollout_of(strategy, self.flag.name)
         if rollout is None:
-            return Step("rollout", "A percentage", passed, "It has no readable percentage or group: it lets nobody in.")
+            return Step("rollout", "A percentage", passed, "It has no readable percentage or group: it lets no one in.")
         percentage, stickiness, group = rollout
         value = strategies.sticky_value(rollout, self.context, self.tools)
         bucket = None if value is None else strategies.bucket(group, value)
         if not percentage:
-            note = "0 % lets nobody in."
+            note = "0 % lets no one in."
         elif bucket is None:
             note = f"The context has no {stickiness}, so it cannot be placed."
         else:

@@ -201,7 +201,7 @@ def field_problem(field: str) -> str:
 
 def stickiness_problem(stickiness: str) -> str:
     if stickiness == CLOCK_FIELD:
-        return f"Unleash's Node SDK lets nobody in by {CLOCK_FIELD}."
+        return f"Unleash's Node SDK lets no one in by {CLOCK_FIELD}."
     return field_problem(stickiness) or _raw_problem(stickiness)
 
 

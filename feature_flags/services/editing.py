@@ -88,7 +88,7 @@ def edit(
     revisions = FlagRevision.objects.filter(flag=flag).order_by("pk")
     if base is not None and (newer := list(revisions.filter(pk__gt=base))):
         changed = ", ".join(dict.fromkeys(name for revision in newer for name in revision.diff))
-        author = newer[-1].who or "Somebody"
+        author = newer[-1].who or "Another person"
         raise ProductError("FLAG_CHANGED", f"{author} changed it in the meantime ({changed}): look at it again.")
     if flag.is_archived:
         raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")

@@ -239,7 +239,7 @@ def test_archiving_says_what_it_means_and_can_be_taken_back(chief_client):
     listed, archived = chief_client.get(LIST), chief_client.get(LIST, {"archived": "yes"})
     back = chief_client.post(page(flag, "unarchive"), follow=True)
 
-    assert "told that there is no such flag" in asked.content.decode()
+    assert "learns that there is no such flag" in asked.content.decode()
     assert told(done) == ["“FF_A”: archived."]
     assert [flag.codename for flag in listed.context["cl"].result_list] == ["FF_ENABLE_REGISTRATION"]
     assert [flag.codename for flag in archived.context["cl"].result_list] == ["FF_A"]

@@ -98,7 +98,7 @@ class AnnounceForm(forms.Form):
             meant |= Q(pk__in=given["group"].user_set.values("pk"))
         chosen = list(model._default_manager.filter(meant, is_active=True)[: ANNOUNCE_LIMIT + 1])
         if not chosen:
-            raise ValidationError(_("Nobody of them is active."))
+            raise ValidationError(_("None of them is active."))
         if len(chosen) > ANNOUNCE_LIMIT:
             raise too_many
         return chosen
@@ -109,7 +109,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
     list_display = ("title", "person", "kind", "level", "created_at", "seen_at", "read_at")
     list_filter = ("severity", TypeFilter)
     search_fields = ("user",)
-    search_help_text = _("The address somebody signs in with, or its beginning.")
+    search_help_text = _("The address a person signs in with, or its beginning.")
     list_select_related = ("user",)
     fields = readonly_fields = ("title", "body", "url", "person", "kind", "level", *TIMES)
 
@@ -135,7 +135,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
         count = 0
         if form.is_valid():
             count = len(form.cleaned_data["chosen"])
-            # Somebody may have joined the group since the number was shown.
+            # The group may have grown since the number was shown.
             is_confirmed = request.POST.get("confirmed") == str(count)
             if is_confirmed and has_fresh_proof(self.admin_site, request, form) and self._announce(request, form):
                 return HttpResponseRedirect(self.page_url("changelist"))

@@ -290,7 +290,7 @@ def content(message: Message) -> dict[str, Any]:
     if (kind := registry.find(message.type)) is None:
         return {"trouble": gettext("This version of the product does not know this type any more.")}
     if not message.context and kind.context.model_fields:
-        return {"trouble": gettext("What it said was deleted when its time to be kept was over.")}
+        return {"trouble": gettext("Its text was deleted when its time to be kept was over.")}
     try:
         found = render.masked(message)
         mail = render.compose(message, found, date=message.sent_at or message.created_at).message()

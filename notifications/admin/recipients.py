@@ -154,7 +154,7 @@ class SuppressionAdmin(GrowingTableAdmin):
 class PreferenceAdmin(GrowingTableAdmin):
     list_display = ("person", "category_shown", "channel", "enabled", "created_at")
     search_fields = ("user",)
-    search_help_text = _("The address somebody signs in with, or its beginning.")
+    search_help_text = _("The address a person signs in with, or its beginning.")
     list_select_related = ("user",)
     fields = readonly_fields = list_display
 

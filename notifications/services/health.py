@@ -184,7 +184,7 @@ def describe(
             return _("Being sent by %(worker)s, handed to the mail server at %(time)s.") % since
         return _("Being sent by %(worker)s since %(time)s.") % since
     if engine == "off":
-        return _("Nobody sends: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
+        return _("Nothing is sent: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
     if message.expires_at <= now:
         return _("It expired at %(time)s; the next worker that takes it notes so.") % {"time": at(message.expires_at)}
     for provider in providers:
@@ -239,7 +239,7 @@ def _ended(message: Message) -> str:
         return _("Failed at %(time)s: %(reason)s%(code)s.") % {**values, "reason": _FAILED.get(message.reason, reason)}
     if message.state == Message.State.UNKNOWN:
         return _(
-            "Handed over at %(time)s, and no answer was noted: it may have arrived, so nobody but staff sends it again."
+            "Handed over at %(time)s, and no answer was noted: it may have arrived, so only staff send it again."
         ) % {"time": at(message.handed_at) if message.handed_at else when}
     if message.state == Message.State.SUPPRESSED:
         return _("Not sent: %(reason)s.") % {"reason": _SUPPRESSED.get(message.reason, reason)}

@@ -186,4 +186,4 @@ def _same(one: str, other: str) -> bool:
 
 
 def _changed() -> ProductError:
-    return ProductError("TEMPLATE_CHANGED", "Somebody else changed it in the meantime.", status=409)
+    return ProductError("TEMPLATE_CHANGED", "It was changed in the meantime.", status=409)

@@ -218,7 +218,7 @@ def _alive(message: Message) -> registry.NotificationType:
     if (kind := registry.find(message.type)) is None:
         raise ProductError(WITHDRAWN, "This version of the product no longer sends this type.", status=409)
     if not message.context and kind.context.model_fields:
-        raise ProductError(WITHDRAWN, "What this message said has been deleted since.", status=409)
+        raise ProductError(WITHDRAWN, "The text of this message has been deleted since.", status=409)
     try:
         render.derived(message)
     except registry.Withdrawn:

@@ -120,7 +120,7 @@ def test_a_group_that_grew_meanwhile_is_confirmed_anew(client):
     [
         ({"people": ""}, "Name people, or choose a group."),
         ({"people": "a&c@example.org"}, "There is no user a&amp;c@example.org."),
-        ({"people": "off@example.org"}, "Nobody of them is active."),
+        ({"people": "off@example.org"}, "None of them is active."),
         ({"people": "\x00"}, "Null characters are not allowed."),
         ({"title": ""}, "This field is required."),
         ({"title": "x" * 151}, "at most 150"),

@@ -107,7 +107,7 @@ def test_the_way_out_is_paused_and_resumed_from_the_first_page():
     done = client.post(PAUSE, {"_from": "overview", "reason": "a&b are away"}, follow=True)
 
     assert done.redirect_chain == [("/admin/", 302)]
-    assert told(done) == ["“email”: paused until somebody resumes."]
+    assert told(done) == ["“email”: paused until it is resumed."]
     shown = done.content.decode()
     assert "a&amp;b are away" in shown
     assert "clerk@example.org" in shown

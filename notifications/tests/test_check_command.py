@@ -182,7 +182,7 @@ def test_a_pause_and_a_short_lease_are_findings(sink, zone, check, settings):
     code, output = check()
 
     assert code == 1
-    assert "! Pause: email is paused by command:tests, until somebody resumes it: spring cleaning" in output
+    assert "! Pause: email is paused by command:tests, until it is resumed: spring cleaning" in output
     assert "! Settings: NOTIFICATIONS_LEASE must be at least" in output
     assert output.endswith("2 findings.")
 

@@ -148,7 +148,7 @@ def test_a_stale_page_undoes_no_colleague(staff):
     response = staff.post(PAGE, stale)
 
     page = text(response)
-    assert "Somebody else changed it in the meantime." in page
+    assert "It was changed in the meantime." in page
     assert "Mine {{ code }}" in page
     assert TemplateOverride.objects.get(active=True).body == "Theirs {{ code }}"
     seen = re.search(r'name="seen" value="([^"]*)"', page)[1].replace("&quot;", '"')

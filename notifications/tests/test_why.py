@@ -33,7 +33,7 @@ def paused(**fields):
         ({"workers": (SILENT,)}, "It is due, and no worker has given a sign of life for 95 s."),
         ({"workers": (SILENT, ALIVE)}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
         ({"workers": (), "engine": "inline"}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
-        ({"engine": "off"}, "Nobody sends: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off."),
+        ({"engine": "off"}, "Nothing is sent: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off."),
         ({"due_at": NOW + HOUR}, "Waiting for its time: 4 May 2026 13:00:00 UTC."),
         (
             {"due_at": NOW + HOUR, "expires_at": NOW + 2 * HOUR, "attempts": 2, "last_code": "451"},
@@ -85,7 +85,7 @@ def paused(**fields):
         (
             {"state": "unknown", "handed_at": NOW - HOUR},
             "Handed over at 4 May 2026 11:00:00 UTC, and no answer was noted: it may have arrived, "
-            "so nobody but staff sends it again.",
+            "so only staff send it again.",
         ),
         ({"state": "suppressed", "reason": "suppressed"}, "Not sent: the address is on the list of suppressions."),
         ({"state": "suppressed", "reason": "preference"}, "Not sent: its recipient has switched this category off."),

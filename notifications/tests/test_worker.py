@@ -158,7 +158,7 @@ def test_a_worker_told_to_stop_finishes_the_message_in_hand(sink, worker):
 def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, forked):
     workers = [forked(), forked()]
     for worker in workers:
-        assert worker.output.readline() == "Delivering until told to stop.\n"
+        assert worker.output.readline() == "Delivering until stopped.\n"
     with transaction.atomic():
         for number in range(30):
             outbox.queue("tests.hello", to=f"ada{number}@example.org", context={"number": number})

@@ -62,7 +62,7 @@ def test_a_mail_that_is_not_there(mail_server, anyhow):
     confirm(driver)
     assert "Say why." in browser.text(driver)
     confirm(driver, "They a&b moving")
-    assert "until somebody resumes, root@example.org: They a&b moving" in browser.text(driver)
+    assert "until it is resumed, root@example.org: They a&b moving" in browser.text(driver)
     look("paused")
     browser.press(driver, button(driver, "Resume"))
     confirm(driver)

@@ -116,7 +116,7 @@ VERBS = (
         in_bulk=False,
         applies=has_factor,
         explain=lambda user: (
-            "All apps, passkeys and recovery codes go, every session ends, and the owner is told by mail."
+            "All apps, passkeys and recovery codes go, every session ends, and the owner is informed by mail."
         ),
     ),
     Verb(

@@ -25,7 +25,7 @@ _waiting = asyncio.Semaphore(32)
 
 @router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)})
 async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
-    """Greet whoever the bearer belongs to."""
+    """Greet the owner of the bearer."""
     return schemas.GreetingOut(message=f"Hello {person(request).first_name}!")
 
 

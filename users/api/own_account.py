@@ -33,7 +33,7 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
     "/auth/change-email", response={200: schemas.EmailChangeOut, **refusals(400, 401, 403, 413, 422, 429, 503)}
 )
 async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schemas.EmailChangeOut:
-    """Mail a link to the new address; an address that somebody has is answered alike."""
+    """Mail a link to the new address; an address that is taken is answered alike."""
     async with as_if_mailed():
         await act(request, email_change.request, person(request), email=payload.email)
     return schemas.EmailChangeOut()

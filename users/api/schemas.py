@@ -46,7 +46,7 @@ class EmailIn(BaseModel):
 
 
 class AnyAddressIn(BaseModel):
-    """Any string: an address nobody has is answered like any other."""
+    """Any string: an address without an account is answered like any other."""
 
     email: Text
 
@@ -166,7 +166,7 @@ class SessionOut(Schema):
 
 
 class SecurityEventOut(Schema):
-    """`id` is what `before` takes; `by` is `you`, `staff`, `system` or `unknown` (nobody who proved who they are)."""
+    """`id` is what `before` takes; `by` is `you`, `staff`, `system` or `unknown` (without proof of who they are)."""
 
     id: str
     at: datetime

@@ -296,7 +296,7 @@ def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
             audit.record(event, actor=actor, user=row, is_staff=True, is_superuser=True)
             return row, created
     except IntegrityError as error:
-        raise ProductError("USER_EXISTS", "Somebody is registering this address; try again.") from error
+        raise ProductError("USER_EXISTS", "This address is being registered; try again.") from error
 
 
 def reset_password(user: User, password: str, *, actor: Actor) -> int:

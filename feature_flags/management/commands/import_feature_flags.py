@@ -23,7 +23,7 @@ PROBLEMS_SHOWN = 50
 class Command(BaseCommand):
     help = (
         "Make flags and segments what a file says, and print the difference. What cannot be taken is left as it is and "
-        "told line by line; then the exit code is 3."
+        "named line by line; then the exit code is 3."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -88,7 +88,7 @@ class Command(commands.Command):
             if state.is_paused(timezone.now()):
                 by = f" by {state.paused_by}" if state.paused_by else ""
                 ends = state.paused_until
-                until = f" until {ends:%H:%M:%S} UTC" if ends else ", until somebody resumes it"
+                until = f" until {ends:%H:%M:%S} UTC" if ends else ", until it is resumed"
                 self._find("Pause", f"{state.alias} is paused{by}{until}: {state.reason or 'no reason was given'}")
 
     # Each of these ends where the next step could only fail, and returns whether the way is open.

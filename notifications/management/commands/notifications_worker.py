@@ -64,7 +64,7 @@ class Command(commands.Command):
     def _deliver(self, stopping: threading.Event, pool: engine.WorkerPool) -> None:
         pool.start()
         background.subscribe(engine.CHANNEL, pool.wake)
-        self.stdout.write("Delivering until told to stop.")
+        self.stdout.write("Delivering until stopped.")
         self.stdout.flush()
         try:
             stopping.wait()

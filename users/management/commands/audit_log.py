@@ -12,7 +12,7 @@ _FIELDS = ("at", "event", "outcome", "user_id", "actor", "door", "session_id", "
 
 
 class Command(AccountCommand):
-    help = "What happened to accounts, newest first. An address nobody has can be asked about too."
+    help = "What happened to accounts, newest first. An address without an account can be asked about too."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", metavar="EMAIL", help="events about one address")

@@ -17,7 +17,7 @@ _SHOWN = 20
 class Command(AccountCommand):
     help = (
         "Bring in the users and flags of a compose-stack/fastapi-postgres-asyncio database. Exit 1: finished, and some "
-        "rows were rejected. Running it again creates nobody twice."
+        "rows were rejected. Running it again creates no account twice."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
