@@ -135,11 +135,15 @@ class _Listener:
     def _receive(self) -> float:
         try:
             link = self.link = self.link or self._connect()
-            self._listen(link)
+            for channel, callback in list(self.callbacks.items()):
+                if channel not in self.listened:
+                    link.execute(f"LISTEN {channel}")
+                    self.listened.add(channel)
+                    callback()  # something may have changed before
             for notification in link.notifies(timeout=WAIT_SECONDS, stop_after=1):
                 self.is_heard, self.heard_by = True, float("inf")
-                if (callback := self.callbacks.get(notification.channel)) is not None:
-                    callback()
+                if (wake := self.callbacks.get(notification.channel)) is not None:
+                    wake()
         except Exception:
             self._disconnect()
             raise
@@ -157,13 +161,6 @@ class _Listener:
         link.execute(f"NOTIFY {SELF_TEST_CHANNEL}")
         self.listened, self.is_heard, self.heard_by = set(), False, time.monotonic() + SELF_TEST_SECONDS
         return link
-
-    def _listen(self, link: psycopg.Connection[Any]) -> None:
-        for channel, callback in list(self.callbacks.items()):
-            if channel not in self.listened:
-                link.execute(f"LISTEN {channel}")
-                self.listened.add(channel)
-                callback()  # something may have changed before
 
     def _disconnect(self) -> None:
         if self.link is not None:

@@ -240,38 +240,27 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_refused = True
         logger.info("connection refused", extra={"status": status.value})
         cycle = self.cycle
-        headers, body = _refusal(status)
+        body = json.dumps({"detail": status.phrase, "code": status.name.lower()}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+        ]
+
+        async def refusing(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": status.value, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
         if self._is_in_body and self.pipeline:
             # Its turn will come, its body never.
-            self.pipeline[0] = cycle, _answering(status)
+            self.pipeline[0] = cycle, refusing
         is_own = self._is_in_body and not self.pipeline and not cycle.response_started
         if not self._is_answered() and not is_own:
             cycle.keep_alive = False
             return
         if not self._is_in_body or is_own:
-            headers = [*self.server_state.default_headers, *headers]
-            self._raw.writelines([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
+            fields = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+            self._raw.writelines([STATUS_LINE[status], *fields, b"\r\n", body])
         self._close()
-
-
-def _refusal(status: HTTPStatus) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    body = json.dumps({"detail": status.phrase, "code": status.name.lower()}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"connection", b"close"),
-    ]
-    return headers, body
-
-
-def _answering(status: HTTPStatus) -> Any:
-    """An application that refuses."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers, body = _refusal(status)
-        await send({"type": "http.response.start", "status": status.value, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
