@@ -1,8 +1,6 @@
-"""Draws docs/images/architecture.svg from the imports of the code: `make picture`.
-
-A box is a room (a folder, or a module on the top level of its app), its height follows its lines; an arrow goes from an
-app to one it imports and is labelled with the number of modules that do so.
-"""
+"""Draws docs/images/architecture.svg from the imports of the code: `make picture`. A box is a room (a folder, or a
+module on the top level of its app), its height follows its lines; an arrow goes from an app to one it imports, labelled
+with the number of modules that do so."""
 
 from collections import Counter
 from html import escape

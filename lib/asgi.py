@@ -1,9 +1,6 @@
-"""The lanes: Django's request handling for API answers without the cost of its stock ASGI path.
-
-The stock handler makes a thread, and with it a database connection, for every request, and hops into it for signals
-and for each synchronous middleware. Here a few threads live as long as the process, each keeping its connection. A
-request takes one at its first synchronous call: an answer that needs no database touches no thread.
-"""
+"""The lanes: a few threads that live as long as the process and keep their database connections; Django's stock ASGI
+path makes a thread and a connection for every request, and hops into it for signals and synchronous middleware. Here a
+request takes a lane at its first synchronous call: an answer that needs no database touches no thread."""
 
 import asyncio
 import logging

@@ -1,8 +1,6 @@
-"""Why a flag has the result it has: the walk of the compiler once more, with a trace.
-
-Every step calls the very function that evaluation calls; only the "all of" and "first of" around them are repeated
-here, and a test compares them with the result. Random value and time are fixed, so that both see the same.
-"""
+"""Why a flag has the result it has: the walk of the compiler once more, with a trace. Every step calls the function
+that evaluation calls; only the "all of" and "first of" around them are repeated, and a test compares them with the
+result. Random value and time are fixed, so that both see the same."""
 
 from __future__ import annotations
 

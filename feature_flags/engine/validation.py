@@ -1,9 +1,6 @@
-"""What a form refuses in a constraint: what breaks a flag, what would never do what its author meant, and what the
-SDKs that evaluate for themselves read in different ways.
-
-The last is measured with unleash-client 6.12.1 (Node, an evaluator of its own) and yggdrasil-engine 2.0.0 (in the SDKs
-for Python, Ruby, .NET and Java, and in Edge). Table and versions: docs/flags.md.
-"""
+"""What a form refuses in a constraint: what breaks a flag, what would never do what its author meant, and what SDKs
+that evaluate for themselves read in two ways: unleash-client 6.12.1 (Node) and yggdrasil-engine 2.0.0 (in the SDKs for
+Python, Ruby, .NET and Java, and in Edge). Table: docs/flags.md."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""What the texts of a flag and of a context stand for: numbers, dates, versions, networks, payloads.
-
-The reference engine writes texts into a rule language of its own and refuses some. A flag it refuses is off in every
-SDK built on it, so it is off here too: the `require_` functions raise Broken.
-"""
+"""What the texts of a flag and of a context stand for: numbers, dates, versions, networks, payloads. The reference
+engine writes texts into a rule language of its own and refuses some: such a flag is off in every SDK built on it, so
+it is off here too, and the `require_` functions raise Broken."""
 
 from __future__ import annotations
 

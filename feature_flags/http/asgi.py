@@ -1,8 +1,6 @@
-"""The flag endpoints in front of Django: plain ASGI, from memory. All else is passed on untouched.
-
-The endpoints are pure functions from a request and a snapshot to status, headers and body: none reads a database or
-waits. `routes` is their other entrance, inside Django.
-"""
+"""The flag endpoints in front of Django: plain ASGI, from memory. All else is passed on untouched. Endpoints are pure
+functions from a request and a snapshot to a response: none reads a database or waits. `routes` is their other
+entrance, inside Django."""
 
 from __future__ import annotations
 

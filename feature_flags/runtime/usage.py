@@ -1,8 +1,6 @@
 """How often flags were evaluated, by application and result: counted in memory, written in batches by the watcher.
-
 A cell is `[yes, no]` and only ever grows; a flush writes what has come since the last one. `cell[0] += 1` needs no
-lock: CPython switches threads at calls and jumps, and there is none between its read and its write.
-"""
+lock: CPython switches threads at calls and jumps, and there is none between its read and its write."""
 
 from __future__ import annotations
 
