@@ -46,15 +46,15 @@ def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:
 
 def adapted(*values: Any) -> list[Any]:
     """The values as this database's driver takes them: datetimes and UUIDs change, all others stay."""
-    has_uuids = connection.features.has_native_uuid_field
-    return [
-        connection.ops.adapt_datetimefield_value(value)
-        if isinstance(value, datetime)
-        else value.hex
-        if isinstance(value, uuid.UUID) and not has_uuids
-        else value
-        for value in values
-    ]
+    return [_adapted(value) for value in values]
+
+
+def _adapted(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
+        return value.hex
+    return value
 
 
 def marks(values: Sequence[Any]) -> str:
