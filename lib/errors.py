@@ -1,5 +1,6 @@
 """The refusals a caller can act on, and what they look like in the API's own description."""
 
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ STATUS_WORDS = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class ProductError(Exception):
     """A refusal with a stable code; every door words it for its own callers.
 
@@ -30,29 +32,21 @@ class ProductError(Exception):
     exits 1.
     """
 
-    def __init__(
-        self,
-        code: str,
-        message: str,
-        *,
-        status: int = 400,
-        detail: str | None = None,
-        slug: str | None = None,
-        nested: bool = False,
-        reason: str | None = None,
-        retry_after: int | None = None,
-        extra: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
-        self.detail = detail
-        self.slug = slug or code.lower()
-        self.nested = nested or reason is not None
-        self.reason = reason
-        self.retry_after = retry_after
-        self.extra = extra or {}
+    code: str
+    message: str
+    _: KW_ONLY
+    status: int = 400
+    detail: str | None = None
+    slug: str = ""
+    nested: bool = False
+    reason: str | None = None
+    retry_after: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
+        self.slug = self.slug or self.code.lower()
+        self.nested = self.nested or self.reason is not None
 
 
 class ErrorOut(BaseModel):
