@@ -89,20 +89,16 @@ _SECOND = 2_000_000_000  # a leap second counts nanoseconds up to two billion
 _EPOCH = 719_163 * 86_400  # 1970-01-01 from the ordinal 0
 _CYCLE = 146_097  # days of 400 years
 
-_VALUE_DATE = re.compile(
+#: A match where a constraint's value is written as a date: RFC 3339, upper-case T and Z, no or three fraction digits.
+looks_like_date = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
-)
+).fullmatch
 _CONTEXT_DATE = re.compile(
     r"""B*([+-][0-9]+|[0-9]{1,4})B*-B*([0-9]{1,2})B*-B*([0-9]{1,2})[Tt ]
     B*([0-9]{1,2})B*:B*([0-9]{1,2})B*:B*([0-9]{1,2})(?:\.([0-9]+))?B*
     (?:[Uu][Tt][Cc]|[Zz]|([+\u2212-])([0-9]{2})[:b]*([0-5][0-9]))B*""".replace("B", f"[{BLANKS}]").replace("b", BLANKS),
     re.VERBOSE,
 )
-
-
-def looks_like_date(text: str) -> bool:
-    """Whether a constraint's value is written as a date: RFC 3339, upper-case T and Z, no or three fraction digits."""
-    return _VALUE_DATE.fullmatch(text) is not None
 
 
 def date_of(seconds: float) -> int:
@@ -134,19 +130,15 @@ def read_date(text: str) -> int | None:
 
 Version = tuple[Any, ...]
 
-_LOOSE_VERSION = re.compile(
+#: A match where a constraint's value has the form of a version, leading zeros allowed.
+looks_like_version = re.compile(
     r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-)
+).fullmatch
 _NUMBER = r"(0|[1-9][0-9]*)"
 _PART = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _STRICT_VERSION = re.compile(
     rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_PART}(?:\.{_PART})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
-
-
-def looks_like_version(text: str) -> bool:
-    """Whether a constraint's value has the form of a version, leading zeros allowed."""
-    return _LOOSE_VERSION.fullmatch(text) is not None
 
 
 def read_version(text: str) -> Version | None:
