@@ -90,7 +90,7 @@ def _differences(subject: str, documents: Mapping[int, Document]) -> Iterator[tu
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class FlagActivity:
     """What is known about the use of one flag. `yes` and `no` count the last 24 hours."""
 
     last_seen_at: datetime | None
@@ -101,7 +101,7 @@ class Life:
     stale_since: datetime | None = None
 
 
-def lives(flags: Collection[FeatureFlag], now: datetime) -> dict[int, Life]:
+def activity(flags: Collection[FeatureFlag], now: datetime) -> dict[int, FlagActivity]:
     """By primary key, with three queries for each 500 flags: a database takes only so many names in one."""
     found = {}
     for some in batches(list(flags)):
@@ -112,7 +112,7 @@ def lives(flags: Collection[FeatureFlag], now: datetime) -> dict[int, Life]:
         for flag in some:
             last = seen.get(flag.codename)
             reasons = _reasons(flag, last, fortnight.get(flag.codename, (0, 0)), now)
-            found[flag.pk] = Life(
+            found[flag.pk] = FlagActivity(
                 last.last_seen_at if last else None,
                 *day.get(flag.codename, (0, 0)),
                 tuple(reason for _, reason in reasons),

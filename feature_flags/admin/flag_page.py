@@ -17,9 +17,9 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from feature_flags import declarations, flag_document, inspection
-from feature_flags.admin.pages import DocumentAdmin, DocumentPage, because, reason_field, who
-from feature_flags.admin.parts import FLAG, NEW_FLAG
-from feature_flags.admin.rows import Node
+from feature_flags.admin.document_page import DocumentAdmin, DocumentPage, because, reason_field, who
+from feature_flags.admin.forms import FLAG, NEW_FLAG
+from feature_flags.admin.nested_forms import Node
 from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule, FlagUsage
 from feature_flags.runtime import store
@@ -73,7 +73,7 @@ class FlagPage(DocumentPage):
             compiled = snapshot.flags.get(flag.codename) if snapshot else None
             usage = FlagUsage.objects.filter(codename=flag.codename, hour__gte=now - timedelta(days=1), variant="")
             facts = {
-                "life": inspection.lives([flag], now)[flag.pk],
+                "activity": inspection.activity([flag], now)[flag.pk],
                 "broken": compiled.error if compiled else "",
                 "is_declared": declarations.is_declared(flag.codename),
                 "dependents": list(flag.children.order_by("codename")),

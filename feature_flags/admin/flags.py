@@ -15,8 +15,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import inspection
+from feature_flags.admin.document_page import may_see_segments
 from feature_flags.admin.flag_page import FlagPageAdmin
-from feature_flags.admin.pages import may_see_segments
 from feature_flags.admin.verbs import FLAG_VERBS
 from feature_flags.admin.who import who_view
 from feature_flags.formats import switchboard
@@ -52,8 +52,8 @@ class ArchivedFilter(admin.SimpleListFilter):
 
 def _stale() -> list[int]:
     # Use and age are in three tables; `inspection` alone knows when they mean stale.
-    lives = inspection.lives(list(FeatureFlag.objects.filter(archived_at=None)), timezone.now())
-    return [pk for pk, life in lives.items() if life.stale]
+    activities = inspection.activity(list(FeatureFlag.objects.filter(archived_at=None)), timezone.now())
+    return [pk for pk, activity in activities.items() if activity.stale]
 
 
 class StaleFilter(TableFilter):
@@ -104,10 +104,10 @@ class FeatureFlagAdmin(FlagPageAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         # Facts of a page of rows are read together, not row by row.
         page = super().get_changelist_instance(request)
-        lives, snapshot = inspection.lives(list(page.result_list), timezone.now()), store.current()
+        activities, snapshot = inspection.activity(list(page.result_list), timezone.now()), store.current()
         for flag in page.result_list:
             compiled = snapshot.flags.get(flag.codename) if snapshot else None
-            flag.life, flag.error = lives[flag.pk], compiled.error if compiled else ""
+            flag.activity, flag.error = activities[flag.pk], compiled.error if compiled else ""
         return page
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -130,14 +130,14 @@ class FeatureFlagAdmin(FlagPageAdmin):
             marks.append(("off", _("broken")))
         if flag.is_protected:
             marks.append(("paused", _("protected")))
-        if not flag.life.stale:
+        if not flag.activity.stale:
             return chips(marks)
         # A mark that unfolds: it works by keyboard and by touch, which a tooltip does not.
         return format_html(
             '{} <details class="stale"><summary class="chip chip-waiting">{}</summary>{}</details>',
             chips(marks),
             _("stale"),
-            format_html_join("", "<div>{}</div>", ((reason,) for reason in flag.life.stale)),
+            format_html_join("", "<div>{}</div>", ((reason,) for reason in flag.activity.stale)),
         )
 
     @admin.display(description=_("rollout"))
@@ -160,10 +160,10 @@ class FeatureFlagAdmin(FlagPageAdmin):
 
     @admin.display(description=_("seen, 24 h"))
     def use(self, flag: Any) -> str:
-        life: inspection.Life = flag.life
-        if life.last_seen_at is None:
+        activity: inspection.FlagActivity = flag.activity
+        if activity.last_seen_at is None:
             return str(_("never seen"))
-        return two_lines(local_time(life.last_seen_at, "j M H:i e"), f"{life.yes:,} yes, {life.no:,} no")
+        return two_lines(local_time(activity.last_seen_at, "j M H:i e"), f"{activity.yes:,} yes, {activity.no:,} no")
 
     @admin.action(description="Export as JSON", permissions=["view"])
     def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:

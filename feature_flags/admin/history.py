@@ -17,7 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import descriptions, flag_document
-from feature_flags.admin.pages import because, who
+from feature_flags.admin.document_page import because, who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
 from lib.admin.lists import ReadOnlyAdmin, column, local_time, two_lines

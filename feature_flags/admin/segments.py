@@ -9,9 +9,9 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.pages import DocumentAdmin, DocumentPage
-from feature_flags.admin.parts import NEW_SEGMENT, SEGMENT
-from feature_flags.admin.rows import Node
+from feature_flags.admin.document_page import DocumentAdmin, DocumentPage
+from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
+from feature_flags.admin.nested_forms import Node
 from feature_flags.models import Segment
 from feature_flags.services import segments
 from lib.admin.lists import column

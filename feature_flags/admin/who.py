@@ -14,7 +14,7 @@ from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 
-from feature_flags.admin.pages import may_see_segments
+from feature_flags.admin.document_page import may_see_segments
 from feature_flags.context import Flat, flat
 from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import RANDOM, CompiledFlag, Result

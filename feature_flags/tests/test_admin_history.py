@@ -36,7 +36,7 @@ def test_the_page_tells_the_history_newest_first(staff_client, staff):
 
 
 def test_a_long_history_is_cut(staff_client, monkeypatch):
-    monkeypatch.setattr("feature_flags.admin.pages.HISTORY_SHOWN", 3)
+    monkeypatch.setattr("feature_flags.admin.document_page.HISTORY_SHOWN", 3)
     flag = FeatureFlagFactory.create()
     for state in (True, False, True, False):
         editing.switch(flag, on=state, **COMMAND)

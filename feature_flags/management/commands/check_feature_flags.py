@@ -52,15 +52,15 @@ class Command(BaseCommand):
 def _stale(now: datetime, days: int | None) -> tuple[dict[str, str], int]:
     """Why, by codename; and how many have been so for `days` or more."""
     flags = list(FeatureFlag.objects.filter(archived_at=None))
-    lives = inspection.lives(flags, now)
+    activities = inspection.activity(flags, now)
     found, overdue = {}, 0
     for flag in flags:
-        life = lives[flag.pk]
-        if life.stale and life.stale_since:
-            found[flag.codename] = "; ".join(life.stale)
-            if days is not None and now - life.stale_since >= timedelta(days=days):
+        activity = activities[flag.pk]
+        if activity.stale and activity.stale_since:
+            found[flag.codename] = "; ".join(activity.stale)
+            if days is not None and now - activity.stale_since >= timedelta(days=days):
                 overdue += 1
-                found[flag.codename] += f" (for {(now - life.stale_since).days} days)"
+                found[flag.codename] += f" (for {(now - activity.stale_since).days} days)"
     return found, overdue
 
 

@@ -23,9 +23,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         flags = FeatureFlag.objects.filter(archived_at__isnull=not options["archived"]).order_by("codename")
-        lives = inspection.lives(flags, timezone.now())
-        known = ((flag, lives[flag.pk]) for flag in flags)
-        rows = [_described(flag, life) for flag, life in known if life.stale or not options["stale"]]
+        activities = inspection.activity(flags, timezone.now())
+        known = ((flag, activities[flag.pk]) for flag in flags)
+        rows = [_described(flag, activity) for flag, activity in known if activity.stale or not options["stale"]]
         # By code point: the databases disagree about the order of letters.
         rows.sort(key=lambda row: str(row["codename"]))
         if options["json"]:
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             self.stdout.write(_table([_HEAD, *map(_cells, rows)]) if rows else "No flags.")
 
 
-def _described(flag: FeatureFlag, life: inspection.Life) -> dict[str, Any]:
+def _described(flag: FeatureFlag, activity: inspection.FlagActivity) -> dict[str, Any]:
     own = ("codename", "label", "is_active", "is_archived", "is_protected", "exposed", "kind", "value_type", "owner")
     document = flag.document
     return {
@@ -42,10 +42,10 @@ def _described(flag: FeatureFlag, life: inspection.Life) -> dict[str, Any]:
         "rollout_percent": document["rollout_percent"],
         "rules": len(document["rules"]),
         "created_at": flag.created_at.isoformat(),
-        "last_seen_at": life.last_seen_at.isoformat() if life.last_seen_at else None,
-        "yes_24h": life.yes,
-        "no_24h": life.no,
-        "stale": list(life.stale),
+        "last_seen_at": activity.last_seen_at.isoformat() if activity.last_seen_at else None,
+        "yes_24h": activity.yes,
+        "no_24h": activity.no,
+        "stale": list(activity.stale),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from django import forms
 
 from feature_flags import names
-from feature_flags.admin.rows import PartForm, Shape
+from feature_flags.admin.nested_forms import PartForm, Shape
 from feature_flags.engine.constraints import BY_NAME, OPERATORS
 from feature_flags.flag_document import Document
 from feature_flags.models import FeatureFlag

@@ -1,4 +1,4 @@
-"""Readers from outside: their tokens, whose secret is shown once, on one page; and what they report."""
+"""Clients from outside: their tokens, whose secret is shown once, on one page; and what they report."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.pages import because, reason_field, who
-from feature_flags.admin.parts import read_names
+from feature_flags.admin.document_page import because, reason_field, who
+from feature_flags.admin.forms import read_names
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagToken, FlagUsage, UnknownFlag
 from feature_flags.services import tokens

@@ -16,8 +16,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from feature_flags import descriptions, flag_document
-from feature_flags.admin.parts import FIELDS, STICKINESS
-from feature_flags.admin.rows import PRESS, Node, Raw, Shape, draw, press, read
+from feature_flags.admin.forms import FIELDS, STICKINESS
+from feature_flags.admin.nested_forms import PRESS, Node, Raw, Shape, draw, press, read
 from feature_flags.engine import validation
 from feature_flags.flag_document import Document, InvalidFlag, readable
 from feature_flags.models import FlagRevision, Segment
