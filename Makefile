@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Compiling product and tests takes longer than running a wing's tests.
+# Compiling product and tests takes longer than running the tests of one app.
 unexport PYTHONDONTWRITEBYTECODE
 
 # What docker-compose.yml sets, with secrets of one use.

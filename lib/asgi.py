@@ -41,8 +41,8 @@ class Lane:
         return future
 
 
-class Ticket(Executor):
-    """One request's place: it takes the emptiest lane at its first synchronous call and stays there."""
+class RequestExecutor(Executor):
+    """The executor of one request: it takes the emptiest lane at its first synchronous call and stays there."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = lanes
@@ -68,7 +68,7 @@ class Lanes:
         self.lanes = [Lane(number) for number in range(count)]
 
     def place(self) -> ThreadSensitiveContext:
-        return ThreadSensitiveContext(executor=Ticket(self.lanes))
+        return ThreadSensitiveContext(executor=RequestExecutor(self.lanes))
 
     def carry(self, app: App) -> App:
         async def carried(scope: Scope, receive: Receive, send: Send) -> None:

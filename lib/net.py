@@ -102,7 +102,7 @@ def with_mapped(networks: list[str]) -> list[str]:
     return [*networks, *(f"::ffff:{found.network_address}/{96 + found.prefixlen}" for found in v4)]
 
 
-def holding(ip: str) -> str:
+def caller_network(ip: str) -> str:
     """What one caller has of addresses: an IPv4 address, but a whole /64 of IPv6 to choose from."""
     return network(ip) if ":" in ip else ip
 

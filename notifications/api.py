@@ -154,21 +154,21 @@ def unread_count(request: HttpRequest) -> HttpResponse:
 @in_lane
 def read_all(request: HttpRequest, payload: schemas.ReadAllIn | None = None) -> schemas.ChangedOut:
     """Mark all as read, or those made at `before` and earlier."""
-    return schemas.ChangedOut(changed=inbox.read_all(_of(request), before=payload.before if payload else None))
+    return schemas.ChangedOut(changed=inbox.mark_all_read(_of(request), before=payload.before if payload else None))
 
 
 @router.post("/{notification_id}/read", response={200: schemas.ItemOut, **refusals(401, 404)})
 @in_lane
 def read(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Mark as read."""
-    return schemas.ItemOut.of(inbox.read(_of(request), notification_id))
+    return schemas.ItemOut.of(inbox.mark_read(_of(request), notification_id))
 
 
 @router.post("/{notification_id}/unread", response={200: schemas.ItemOut, **refusals(401, 404)})
 @in_lane
 def unread(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Mark as unread."""
-    return schemas.ItemOut.of(inbox.unread(_of(request), notification_id))
+    return schemas.ItemOut.of(inbox.mark_unread(_of(request), notification_id))
 
 
 @router.post("/{notification_id}/archive", response={200: schemas.ItemOut, **refusals(401, 404)})

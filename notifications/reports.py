@@ -245,7 +245,7 @@ class Report:
 _Found = tuple[list[str], str, dict[str, Any]]
 
 
-def read(provider: str, entry: Any, headers: Mapping[str, str]) -> list[Report]:
+def parse(provider: str, entry: Any, headers: Mapping[str, str]) -> list[Report]:
     """The reports in one entry of a call's body: several where it names several recipients, none where it means
     nothing to us."""
     return [

@@ -20,7 +20,7 @@ from feature_flags.http.wire import SERVER, Refused, Request, Response, authenti
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.asgi import Receive, Send
-from lib.net import holding, normal_ip
+from lib.net import caller_network, normal_ip
 from lib.text import whole_number
 
 UPDATES = "/api/client/streaming"
@@ -96,7 +96,7 @@ def _stream(request: Request) -> Stream:
 
 def _holder(request: Request) -> str:
     """The address, or network, that one caller holds; empty where none is known, as on a unix socket."""
-    return holding(normal_ip(request.peer))
+    return caller_network(normal_ip(request.peer))
 
 
 class Stream:

@@ -57,7 +57,7 @@ class Answer(Exception):
         self.result = result
 
 
-class TransportDown(Answer):
+class ProviderDown(Answer):
     """The way out cannot be used at all; no message is to blame."""
 
     def __init__(self, code: str, text: str, *, needs_staff: bool = False) -> None:
@@ -88,14 +88,14 @@ class Provider(ABC):
         """Encode it; raises what is wrong with the mail."""
 
     def ready(self) -> None:
-        """Have a connection that answers, or raise TransportDown: so a dead one is never taken for a lost message."""
+        """Have a connection that answers, or raise ProviderDown: so a dead one is never taken for a lost message."""
         if self.backend is None:
             try:
                 self.backend = email_url.create_backend()
                 self.backend.open()
             except Exception as error:
                 self.close()
-                raise TransportDown(type(error).__name__, str(error)) from None
+                raise ProviderDown(type(error).__name__, str(error)) from None
 
     @abstractmethod
     def send(self, payload: Payload) -> Result:

@@ -21,7 +21,7 @@ from django.core.mail.backends.smtp import EmailBackend
 
 from lib import email_url
 from notifications.models import Attempt
-from notifications.providers.base import Payload, Provider, Result, TransportDown
+from notifications.providers.base import Payload, Provider, ProviderDown, Result
 from notifications.reports import by_status
 
 #: Servers limit the messages of one connection, commonly at 100.
@@ -126,7 +126,7 @@ class SmtpProvider(Provider):
                 self.close()
                 code, text = describe(error)
                 needs_staff = isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500
-                raise TransportDown(code, text, needs_staff=needs_staff) from None
+                raise ProviderDown(code, text, needs_staff=needs_staff) from None
 
     def send(self, payload: Payload) -> Result:
         link, dialogue = self.backend.connection, _Dialogue(self.backend.connection, _timeout(self.backend))

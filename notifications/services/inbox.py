@@ -78,13 +78,13 @@ def unread_count(user: User) -> tuple[int, str]:
     return min(len(pks), COUNT_LIMIT), sha256(f"{user.pk}:{pks}".encode()).hexdigest()[:32]
 
 
-def read(user: User, pk: str) -> InAppNotification:
+def mark_read(user: User, pk: str) -> InAppNotification:
     """Note that its owner has read it. Raises: NOTIFICATION_NOT_FOUND (404)."""
     now = timezone.now()
     return _changed(user, pk, read_at=_first("read_at", now), seen_at=_first("seen_at", now))
 
 
-def unread(user: User, pk: str) -> InAppNotification:
+def mark_unread(user: User, pk: str) -> InAppNotification:
     return _changed(user, pk, read_at=None)
 
 
@@ -93,7 +93,7 @@ def archive(user: User, pk: str) -> InAppNotification:
     return _changed(user, pk, archived_at=_first("archived_at", timezone.now()))
 
 
-def read_all(user: User, *, before: datetime | None = None) -> int:
+def mark_all_read(user: User, *, before: datetime | None = None) -> int:
     """Note all as read, or those made at `before` and earlier: what came since has not been on the screen."""
     now = timezone.now()
     rows = _shown(user).filter(read_at=None)

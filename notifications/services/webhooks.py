@@ -131,7 +131,7 @@ def _store_each(provider: str, entries: list[Any], request: HttpRequest) -> None
     """Store every report of a call, whatever the others are; the first error is raised at the end."""
     found: list[Report] = []
     for n, entry in enumerate(entries):
-        reported = reports.read(provider, entry, request.headers)
+        reported = reports.parse(provider, entry, request.headers)
         if not reported:
             metrics.REPORTS.add(provider, "ignored")
         for report in reported:

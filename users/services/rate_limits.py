@@ -19,7 +19,7 @@ from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.db import marks
 from lib.errors import ProductError
-from lib.net import holding
+from lib.net import caller_network
 from users.models import AuditEvent, RateBucket
 from users.services import tokens
 
@@ -138,7 +138,7 @@ def too_many(block: Block) -> ProductError:
 
 def of_ip(limit: Limit, ip: str) -> list[Bucket]:
     """The counter of an IP address; none where it is unknown, or with USERS_IP_LIMITS=0."""
-    return [limit.of_thing("ip", holding(ip))] if settings.USERS_IP_LIMITS and ip else []
+    return [limit.of_thing("ip", caller_network(ip))] if settings.USERS_IP_LIMITS and ip else []
 
 
 def count_ip(limit: Limit, ip: str) -> None:
