@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from lib.actors import Actor
-from users.api.auth import set_device_cookie
 from users.models import User, UserSession
+from users.responses import set_device_cookie
 from users.services import sessions, tokens
 
 #: Where a Django session keeps the id of its UserSession.

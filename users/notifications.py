@@ -14,9 +14,7 @@ import notifications
 from lib.text import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
-from notifications.rendering.render import greeting_name
-from notifications.services import outbox
-from users.models import OneTimeToken, User
+from users.models import OneTimeToken
 from users.services import tokens
 
 
@@ -95,23 +93,6 @@ class FactorChanged(_Notice):
 class DeletionScheduled(_Notice):
     token_id: str
     delete_after_at: AwareDatetime
-
-
-def printed_name(user: User) -> str:
-    """The first name for a greeting; of users who have not proved the address only a plain one."""
-    return greeting_name(user.first_name, is_proved=user.is_verified)
-
-
-def queue(name: str, user: User, context: dict[str, Any], *, to: str = "", key: str = "") -> None:
-    """Queue the mail `users.{name}` in the caller's transaction; of mails with one `key` only the first is sent."""
-    outbox.queue(
-        f"users.{name}",
-        to=to or user.email,
-        user=user,
-        context=context,
-        language=user.language or None,
-        event_key=f"users.{name}:{key}" if key else None,
-    )
 
 
 def _derive_code(context: dict[str, Any]) -> dict[str, str]:

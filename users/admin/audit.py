@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 
 from django.contrib import admin
@@ -25,7 +25,6 @@ from lib.admin.lists import (
     local_time,
     object_link,
 )
-from users.admin.filters import first_id
 from users.models import AuditEvent, User, UserSession
 from users.services import audit
 
@@ -80,9 +79,9 @@ class TimeRangeFilter(admin.ListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
         if since := self.moments.get("since"):
-            queryset = queryset.filter(at__gte=since, pk__gt=first_id(since))
+            queryset = queryset.filter(at__gte=since, pk__gt=audit.first_id(since))
         if until := self.moments.get("until"):
-            queryset = queryset.filter(at__lt=until, pk__lte=_last_id(until))
+            queryset = queryset.filter(at__lt=until, pk__lte=audit.last_id(until))
         return queryset
 
 
@@ -93,12 +92,6 @@ def parse_time(text: str) -> datetime | None:
         return timezone.make_aware(at) if at and timezone.is_naive(at) else at
     except (ValueError, OverflowError):
         return None
-
-
-def _last_id(until: datetime) -> int:
-    """An id that no event before then goes beyond."""
-    last = AuditEvent.objects.filter(at__lt=until + timedelta(minutes=5)).order_by("-at").values_list("pk", flat=True)
-    return last.first() or 0
 
 
 @admin.register(AuditEvent)
@@ -121,7 +114,7 @@ class AuditAdmin(GrowingTableAdmin):
         if not filters.keys() - {"event", "since", "until"}:
             return queryset
         until = parse_time((filters.get("until") or [""])[-1])
-        last = _last_id(until) if until else _newest_id()
+        last = audit.last_id(until) if until else _newest_id()
         return queryset.filter(pk__gt=last - WINDOW)
 
     def search_query(self, term: str) -> Q:

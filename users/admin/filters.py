@@ -11,41 +11,8 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from lib.admin.lists import TableFilter, capped_counts, count_label
-from lib.db import batches
 from users.models import AuditEvent, MfaDevice, User
-from users.services import rate_limits
-
-#: No pause is longer.
-LONGEST_PAUSE = timedelta(minutes=64)
-#: How many paused accounts the filter tells apart at most, and for how many it asks at once.
-_MOST_PAUSED, _AT_ONCE = 1_000, 200
-#: Ids come in the order of time but for transactions that ran side by side.
-_DISORDER = timedelta(minutes=5)
-
-
-def first_id(since: Any) -> int:
-    """An id that no event since then falls below: a range of the primary key where a column has no index."""
-    earlier = AuditEvent.objects.filter(at__lt=since - _DISORDER).order_by("-at").values_list("pk", flat=True)
-    return earlier.first() or 0
-
-
-def paused_accounts() -> list[Any]:
-    """Ids of the accounts whose sign-in is paused now, the last ones paused first.
-
-    Counters know accounts only by a MAC, so those are asked about whose wrong passwords or codes the trail has noted
-    within the longest pause.
-    """
-    since = timezone.now() - LONGEST_PAUSE
-    noted = AuditEvent.objects.filter(
-        event__in=("login.failed", "login.paused", "mfa.failed"), pk__gt=first_id(since), user_id__isnull=False
-    )
-    ids: list[Any] = list(dict.fromkeys(noted.order_by("-id").values_list("user_id", flat=True)[: 10 * _MOST_PAUSED]))
-    by_email = dict(User.objects.filter(pk__in=ids[:_MOST_PAUSED]).values_list("email", "pk"))
-    emails = list(by_email)
-    found: set[str] = set()
-    for some in batches(emails, _AT_ONCE):
-        found |= rate_limits.paused(some)
-    return [by_email[email] for email in found]
+from users.services import audit, rate_limits
 
 
 def without_factor() -> Q:
@@ -78,7 +45,7 @@ class CareFilter(TableFilter):
     title = _("needs a look")
     parameter_name = "look"
     options = {
-        "paused": (_("Paused now"), lambda users: users.filter(pk__in=paused_accounts())),
+        "paused": (_("Paused now"), lambda users: users.filter(pk__in=rate_limits.paused_accounts())),
         "no-factor": (_("Staff without second factor"), lambda users: users.filter(without_factor())),
     }
 
@@ -96,7 +63,7 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
     if request.user.has_perm("users.view_auditevent"):
         since = timezone.now() - timedelta(hours=24)
         begin = timezone.localtime(since).strftime("%Y-%m-%dT%H:%M")
-        lately = AuditEvent.objects.filter(at__gte=since, pk__gt=first_id(since))
+        lately = AuditEvent.objects.filter(at__gte=since, pk__gt=audit.first_id(since))
         counts = capped_counts({event: lately.filter(event=event) for event, _label, _chip in _COUNTED})
         found["events"] = [
             {

@@ -6,8 +6,8 @@ from typing import Any
 from django.utils.translation import ngettext
 
 from lib.admin.verbs import Verb
-from users.api.auth import download
 from users.models import User
+from users.responses import download
 from users.services import rate_limits, staff
 
 

@@ -14,7 +14,8 @@ from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.errors import refusals
 from users.api import auth, schemas
-from users.api.auth import act, as_if_mailed, compared, never_store, person
+from users.api.auth import act, as_if_mailed, compared, person
+from users.responses import never_store, set_device_cookie
 from users.services import hashing, passwords, personal_data, registration, sessions, sign_in, tokens
 
 router = Router(tags=["Accounts"])
@@ -99,7 +100,7 @@ async def login(request: HttpRequest, response: HttpResponse, payload: Form[sche
     # Seed clients do not percent-encode the form, so the plus of `ada+test@…` arrives as a blank.
     email = payload.username.strip().replace(" ", "+")
     made = await _sign_in(email, payload.password, Actor.of(request, "api"))
-    auth.set_device_cookie(response, tokens.device_cookie(normal_email(email)))
+    set_device_cookie(response, tokens.device_cookie(normal_email(email)))
     return signed_in(response, made)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -10,16 +10,14 @@ from urllib.parse import urlsplit
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils import timezone
 from ninja.security.base import AuthBase
 
-from lib.actors import DEVICE_COOKIE, Actor
-from lib.asgi import PiecesResponse
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.net import is_listed, normal_origin
 from users.models import User
-from users.services import hashing, sessions, sign_in, tokens
+from users.responses import cookie_attributes
+from users.services import hashing, sessions, sign_in
 
 T = TypeVar("T")
 
@@ -125,11 +123,7 @@ def _origin(address: str, *, is_bare: bool = False) -> str:
 
 def set_cookie(response: HttpResponse, token: str, seconds: int) -> None:
     """The cookie of USERS_ACCESS_TOKEN_VIA_COOKIE; no seconds delete it."""
-    response.set_cookie(COOKIE, token, max_age=seconds, **_attributes())
-
-
-def set_device_cookie(response: HttpResponse, value: str) -> None:
-    response.set_cookie(DEVICE_COOKIE, value, max_age=tokens.DEVICE_MAX_AGE, **_attributes())
+    response.set_cookie(COOKIE, token, max_age=seconds, **cookie_attributes())
 
 
 # --- Whose pending registration it is ---------------------------------------------------------------------------------
@@ -149,21 +143,12 @@ def hand_registration_token(request: HttpRequest, response: HttpResponse, token:
     """As a header for those who keep no cookies, and as a cookie, unless a foreign page would plant it."""
     response[REGISTRATION_HEADER] = token
     if is_from_here(request):
-        response.set_cookie(_registration_cookie(), token, max_age=_REGISTRATION_SECONDS, **_attributes())
+        response.set_cookie(_registration_cookie(), token, max_age=_REGISTRATION_SECONDS, **cookie_attributes())
 
 
 def _registration_cookie() -> str:
     """With `__Host-` (RFC 6265bis, 4.1.3.2) no other host of the domain can plant a token of its own registration."""
     return "__Host-registration" if settings.USERS_ACCESS_TOKEN_COOKIE_SECURE else "registration"
-
-
-def _attributes() -> dict[str, Any]:
-    return {
-        "httponly": True,
-        "secure": settings.USERS_ACCESS_TOKEN_COOKIE_SECURE,
-        "samesite": settings.USERS_ACCESS_TOKEN_COOKIE_SAME_SITE.capitalize(),
-        "path": "/",
-    }
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------
@@ -199,16 +184,3 @@ async def as_if_mailed() -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.sleep(max(0.0, ends - time.monotonic()))
-
-
-def never_store(response: HttpResponseBase) -> None:
-    """No cache keeps it (RFC 9111)."""
-    response["Cache-Control"] = "no-store"
-
-
-def download(pieces: Iterator[str]) -> HttpResponseBase:
-    """An export as a file."""
-    response = PiecesResponse(pieces, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="switchboard-export-{timezone.now():%Y-%m-%d}.json"'
-    never_store(response)
-    return response

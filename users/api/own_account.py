@@ -9,7 +9,8 @@ from lib.errors import refusals
 from lib.text import read_id
 from users.api import schemas
 from users.api.accounts import router as profile
-from users.api.auth import act, as_if_mailed, compared, download, never_store, person
+from users.api.auth import act, as_if_mailed, compared, person
+from users.responses import download, never_store
 from users.services import audit, deletion, email_change, hashing, passwords, personal_data, sessions, sign_in
 
 router = Router(tags=["Your own account"])

@@ -12,7 +12,8 @@ from lib.errors import refusals
 from lib.text import read_id
 from users.api import auth, schemas
 from users.api.accounts import signed_in
-from users.api.auth import act, compared, never_store, person
+from users.api.auth import act, compared, person
+from users.responses import never_store, set_device_cookie
 from users.services import passkeys, second_factors, sessions, sign_in, tokens
 
 T = TypeVar("T")
@@ -159,7 +160,7 @@ async def passkey_login(
 
 def _let_in(response: HttpResponse, opened: sessions.Opened) -> schemas.LoginOut:
     user, made = opened
-    auth.set_device_cookie(response, tokens.device_cookie(user.email))
+    set_device_cookie(response, tokens.device_cookie(user.email))
     return signed_in(response, made)
 
 

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -13,7 +14,6 @@ from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
-from users.notifications import printed_name, queue
 from users.services import (
     audit,
     password_strength,
@@ -59,8 +59,10 @@ def send_link(user: User, *, is_first: bool = False) -> OneTimeToken:
     tokens.void(user, _RESET)
     lasts = timedelta(seconds=settings.USERS_RESET_LIFETIME_SECONDS)
     row = tokens.issue(user, _RESET, email=user.email, lasts=lasts)
-    context = {"first_name": printed_name(user), "token_id": row.pk.hex} | ({"is_first": True} if is_first else {})
-    queue("forgot_password", user, context, key=row.pk.hex)
+    context: dict[str, Any] = {"first_name": security_mails.printed_name(user), "token_id": row.pk.hex}
+    if is_first:
+        context["is_first"] = True
+    security_mails.queue("forgot_password", user, context, key=row.pk.hex)
     return row
 
 

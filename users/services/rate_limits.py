@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -17,15 +18,19 @@ from django.utils import timezone
 
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.db import marks
+from lib.db import batches, marks
 from lib.errors import ProductError
 from lib.net import caller_network
-from users.models import AuditEvent, RateBucket
-from users.services import tokens
+from users.models import AuditEvent, RateBucket, User
+from users.services import audit, tokens
 
 _MINUTE, _DAY = 60, 86400
 _HALF = 16  # bytes
 _TRIES = 5
+#: No pause is longer.
+_LONGEST_PAUSE = timedelta(minutes=64)
+#: How many paused accounts are told apart at most, and for how many is asked at once.
+_MOST_PAUSED, _AT_ONCE = 1_000, 200
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ def count_ip(limit: Limit, ip: str) -> None:
 def reserve(*buckets: Bucket) -> Block | None:
     """Count one try in every bucket, or in none. Return None when all allow it.
 
-    Call it outside any transaction, before the thing it guards: the count must outlive the refusal.
+    Call it before the thing it guards, and outside any transaction that a failure of that thing rolls back: a wrong try
+    stays counted. A mail and its count may share one, because both come to nothing together.
     """
     outcome = count_try(*buckets)
     return outcome if isinstance(outcome, Block) else None
@@ -248,6 +254,26 @@ def paused(emails: Sequence[str]) -> set[str]:
     now = _milliseconds(timezone.now())
     blocked = RateBucket.objects.filter(reduce(or_, ranges), scope__in=_PAUSING, blocked_until__gt=now)
     return {by_account[bytes(key)[:_HALF]] for key in blocked.values_list("key", flat=True)}
+
+
+def paused_accounts() -> list[uuid.UUID]:
+    """Ids of the accounts whose sign-in is paused now, the last ones paused first.
+
+    Counters know accounts only by a MAC, so those are asked about whose wrong passwords or codes the trail has noted
+    within the longest pause.
+    """
+    since = timezone.now() - _LONGEST_PAUSE
+    noted = AuditEvent.objects.filter(
+        event__in=("login.failed", "login.paused", "mfa.failed"), pk__gt=audit.first_id(since), user_id__isnull=False
+    )
+    newest = noted.order_by("-id").values_list("user_id", flat=True)[: 10 * _MOST_PAUSED]
+    ids: list[Any] = list(dict.fromkeys(newest))
+    by_email = dict(User.objects.filter(pk__in=ids[:_MOST_PAUSED]).values_list("email", "pk"))
+    emails = list(by_email)
+    found: set[str] = set()
+    for some in batches(emails, _AT_ONCE):
+        found |= paused(some)
+    return [by_email[email] for email in found]
 
 
 def _range(account: bytes) -> Q:

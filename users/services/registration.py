@@ -19,7 +19,6 @@ from lib.errors import ProductError
 from notifications.rendering.render import greeting_name
 from users.flags import ENABLE_REGISTRATION
 from users.models import OneTimeToken, Registration, User
-from users.notifications import queue
 from users.services import audit, password_strength, passwords, rate_limits, security_mails, tokens
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
@@ -171,7 +170,7 @@ def _send_code(row: OneTimeToken, user: User, now: datetime) -> None:
     first_name = row.registration.first_name if row.registration else user.first_name
     name, serial = greeting_name(first_name, is_proved=False), row.code_serial
     context = {"first_name": name, "token_id": row.pk.hex, "code_serial": serial}
-    queue("registration_code", user, context, key=f"{row.pk.hex}:{serial}")
+    security_mails.queue("registration_code", user, context, key=f"{row.pk.hex}:{serial}")
 
 
 def verify(*, token: str, code: str, actor: Actor, held: str = "") -> None:
@@ -271,6 +270,6 @@ def forget_registrations(user: User, *, keep: OneTimeToken | None = None) -> Non
 
 def welcome(user: User) -> None:
     """Mail the welcome to a verified address, and without a password also the link that sets one."""
-    queue("welcome", user, {"first_name": user.first_name}, key=user.pk.hex)
+    security_mails.queue("welcome", user, {"first_name": user.first_name}, key=user.pk.hex)
     if not user.has_usable_password():
         passwords.send_link(user, is_first=True)
