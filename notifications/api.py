@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -11,19 +13,22 @@ from django.conf import settings
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
 
+from lib import mail_providers
 from lib.actors import Actor, accepted_language
 from lib.errors import ProductError, refusals
-from notifications import registry, schemas
+from notifications import metrics, registry, schemas
 from notifications.models import Message
 from notifications.rendering import engines
 from notifications.services import inbox, preferences, staff_actions, webhooks
+
+_logger = logging.getLogger("switchboard.notifications")
 
 router = Router(tags=["Notifications"])
 
@@ -125,7 +130,7 @@ def _page(
 @in_lane
 def webhook(request: HttpRequest, provider: str) -> HttpResponse:
     """Reports of the configured provider, signed or with basic auth as it does it."""
-    return webhooks.receive(request, provider)
+    return _receive(request, provider)
 
 
 # --- The inbox --------------------------------------------------------------------------------------------------------
@@ -262,6 +267,51 @@ def preview_type(request: HttpRequest, code: str, lang: str = "") -> schemas.Pre
     _allowed(request, "view_message")
     made = staff_actions.preview(code, language=lang)
     return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
+
+
+def _receive(request: HttpRequest, provider: str) -> HttpResponse:
+    """Process one call of the provider, and answer it as it expects.
+
+    Reports without a meaning here are counted and answered 200: after refusals a provider retries for days, and may
+    then pause the webhook. An error on our side is raised after all other reports were stored: the provider retries.
+
+    Raises: Http404 for any other provider, or without NOTIFICATIONS_WEBHOOK_SECRET; SuspiciousOperation for a call that
+    is not from the provider; WEBHOOK_UNREADABLE (400).
+    """
+    if not provider or provider != webhooks.configured():
+        raise Http404
+    # Read first, so that a body that is too large is refused as such.
+    body = request.body
+    if mail_providers.is_ping(provider, request):
+        metrics.REPORTS.add(provider, "ping")
+        return HttpResponse()
+    secret = settings.NOTIFICATIONS_WEBHOOK_SECRET
+    if not secret:
+        raise Http404
+    if request.method == "HEAD":
+        return HttpResponse()
+    if provider == "ses" and "Authorization" not in request.headers:
+        # SNS sends the user and password of the address only after a challenge.
+        return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Switchboard"'})
+    if not mail_providers.is_genuine(provider, request, secret):
+        raise SuspiciousOperation(f"a webhook call that is not from {provider}")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    if provider == "ses" and isinstance(content, dict) and "Type" in content:
+        # The headers name the same type and id as the body; a raw message has them there alone.
+        named = request.headers.get("x-amz-sns-message-type"), request.headers.get("x-amz-sns-message-id")
+        if (content["Type"], content.get("MessageId")) != named:
+            raise SuspiciousOperation("a webhook call whose headers speak of another message of SNS")
+    if not isinstance(content, (dict, list)):
+        _logger.warning("webhook unreadable", extra={"provider": provider})
+        raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.")
+    if provider == "ses" and isinstance(content, dict) and content.get("Type") == "SubscriptionConfirmation":
+        webhooks.confirm_subscription(content)
+        return HttpResponse()
+    webhooks.store_each(provider, content if isinstance(content, list) else [content], request.headers)
+    return HttpResponse()
 
 
 def _allowed(request: HttpRequest, permission: str) -> Any:

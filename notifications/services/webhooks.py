@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
-from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from lib import mail_providers
@@ -57,51 +54,6 @@ def configured() -> str:
     return alias if row and row.webhook else ""
 
 
-def receive(request: HttpRequest, provider: str) -> HttpResponse:
-    """Process one call of the provider, and answer it as it expects.
-
-    Reports without a meaning here are counted and answered 200: after refusals a provider retries for days, and may
-    then pause the webhook. An error on our side is raised after all other reports were stored: the provider retries.
-
-    Raises: Http404 for any other provider, or without NOTIFICATIONS_WEBHOOK_SECRET; SuspiciousOperation for a call that
-    is not from the provider; WEBHOOK_UNREADABLE (400).
-    """
-    if not provider or provider != configured():
-        raise Http404
-    # Read first, so that a body that is too large is refused as such.
-    body = request.body
-    if mail_providers.is_ping(provider, request):
-        metrics.REPORTS.add(provider, "ping")
-        return HttpResponse()
-    secret = settings.NOTIFICATIONS_WEBHOOK_SECRET
-    if not secret:
-        raise Http404
-    if request.method == "HEAD":
-        return HttpResponse()
-    if provider == "ses" and "Authorization" not in request.headers:
-        # SNS sends the user and password of the address only after a challenge.
-        return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Switchboard"'})
-    if not mail_providers.is_genuine(provider, request, secret):
-        raise SuspiciousOperation(f"a webhook call that is not from {provider}")
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        content = None
-    if provider == "ses" and isinstance(content, dict) and "Type" in content:
-        # The headers name the same type and id as the body; a raw message has them there alone.
-        named = request.headers.get("x-amz-sns-message-type"), request.headers.get("x-amz-sns-message-id")
-        if (content["Type"], content.get("MessageId")) != named:
-            raise SuspiciousOperation("a webhook call whose headers speak of another message of SNS")
-    if not isinstance(content, (dict, list)):
-        logger.warning("webhook unreadable", extra={"provider": provider})
-        raise ProductError("WEBHOOK_UNREADABLE", "This report cannot be read.")
-    if provider == "ses" and isinstance(content, dict) and content.get("Type") == "SubscriptionConfirmation":
-        _confirm(content)
-        return HttpResponse()
-    _store_each(provider, content if isinstance(content, list) else [content], request)
-    return HttpResponse()
-
-
 def store(provider: str, report: Report) -> bool:
     """Store one report and apply it, both or neither; False when it is a repeat.
 
@@ -127,11 +79,11 @@ def store(provider: str, report: Report) -> bool:
     return True
 
 
-def _store_each(provider: str, entries: list[Any], request: HttpRequest) -> None:
+def store_each(provider: str, entries: Sequence[Any], headers: Mapping[str, str]) -> None:
     """Store every report of a call, whatever the others are; the first error is raised at the end."""
     found: list[Report] = []
     for n, entry in enumerate(entries):
-        reported = reports.parse(provider, entry, request.headers)
+        reported = reports.parse(provider, entry, headers)
         if not reported:
             metrics.REPORTS.add(provider, "ignored")
         for report in reported:
@@ -164,7 +116,7 @@ def _store_slice(provider: str, part: Sequence[Report]) -> list[Exception]:
     return failures
 
 
-def _confirm(content: dict[str, Any]) -> None:
+def confirm_subscription(content: dict[str, Any]) -> None:
     """Accept the subscription of an SNS topic: its call has proved that it knows the secret.
 
     Raises what boto3 does, and WEBHOOK_UNREADABLE (400) when it names no topic.
