@@ -190,7 +190,7 @@ def _nonce() -> bytes:
 
 
 class OneTimeToken(models.Model):
-    """A proof that works once. Only the nonce is kept: token and code are derived from it (tokens.py)."""
+    """A secret link or code that works once. Only the nonce is kept: token and code are derived from it (tokens.py)."""
 
     class Purpose(models.TextChoices):
         VERIFY = "verify"
@@ -211,7 +211,7 @@ class OneTimeToken(models.Model):
     registration = models.ForeignKey(Registration, on_delete=models.SET_NULL, null=True)
     purpose = models.CharField(max_length=16, choices=Purpose.choices)
     email = models.CharField(max_length=EMAIL_MAX_LENGTH, blank=True)
-    #: What the proof is about beside the person; never a secret.
+    #: What it is about beside the person; never a secret.
     payload = models.JSONField(default=dict)
     code_serial = models.PositiveIntegerField(default=0)
     code_expires_at = models.DateTimeField(null=True)

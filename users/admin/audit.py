@@ -223,5 +223,5 @@ def details_line(data: dict[str, Any]) -> str:
 def actor_of(event: AuditEvent, names: Mapping[str, str]) -> str:
     """Who acted, with `names` as from `actor_names`; a failed attempt on an account may be anyone's."""
     if event.user_id and event.actor == event.user_id.hex:
-        return str(_("the owner") if event.outcome == AuditEvent.Outcome.OK else _("somebody"))
-    return names[event.actor] or str(_("somebody"))
+        return str(_("the owner") if event.outcome == AuditEvent.Outcome.OK else _("unknown person"))
+    return names[event.actor] or str(_("unknown person"))

@@ -114,10 +114,7 @@ _DISORDER = timedelta(minutes=5)
 
 def first_id(since: datetime) -> int:
     """An id that no event since then falls below: a range of the primary key where a column has no index."""
-    # Ids come in the order of time but for transactions that ran side by side.
-    earlier = (
-        AuditEvent.objects.filter(at__lt=since - timedelta(minutes=5)).order_by("-at").values_list("pk", flat=True)
-    )
+    earlier = AuditEvent.objects.filter(at__lt=since - _DISORDER).order_by("-at").values_list("pk", flat=True)
     return earlier.first() or 0
 
 

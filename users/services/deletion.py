@@ -156,7 +156,7 @@ _DAY = timedelta(days=1)
 #: What ends, by its name: the old rows, in an order an index has.
 KINDS: dict[str, Callable[[datetime], QuerySet[Any]]] = {
     # Looked at for a day after it has expired: "the link has been used" beats "no such link".
-    "proofs": lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY).order_by("expires_at"),
+    "one-time tokens": lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY).order_by("expires_at"),
     "counters": _counters,
     "refresh tokens": _refresh_tokens,
     "sessions": _sessions,

@@ -29,8 +29,7 @@ def days(number):
 
 
 def purged(**changed):
-    nothing = dict.fromkeys(deletion.KINDS, 0)
-    return nothing | {name.replace("_", " "): count for name, count in changed.items()}
+    return {kind: changed.get(kind.replace(" ", "_").replace("-", "_"), 0) for kind in deletion.KINDS}
 
 
 def token(user, **fields):
@@ -44,11 +43,11 @@ def session(user, created_at, **fields):
     return row
 
 
-def test_proofs_go_a_day_after_they_expired(user):
+def test_one_time_tokens_go_a_day_after_they_expired(user):
     token(user, expires_at=days(2))
     kept = token(user, expires_at=days(0.5))
 
-    assert deletion.purge(NOW) == purged(proofs=1)
+    assert deletion.purge(NOW) == purged(one_time_tokens=1)
     assert OneTimeToken.objects.get() == kept
 
 
@@ -148,7 +147,7 @@ def test_a_dry_run_counts_and_changes_nothing(user):
 
     call_command("purge_accounts", "--dry-run", "--json", stdout=out)
 
-    assert json.loads(out.getvalue()) == {"dry_run": True, "deleted": purged(proofs=1)}
+    assert json.loads(out.getvalue()) == {"dry_run": True, "deleted": purged(one_time_tokens=1)}
     assert OneTimeToken.objects.exists()
 
 
