@@ -126,7 +126,7 @@ def _contains_address(password: str, email: str) -> bool:
 # the keyboard, a year, a mark at the end), and each piece counts with the tries it takes. The cheapest way to cut it up
 # decides, as in "zxcvbn: Low-Budget Password Strength Estimation" (Wheeler, 2016).
 #
-# The package zxcvbn 4.5 does not replace it: at a bar of 10^8 it takes 22 of the passwords that test_password_policy
+# The package zxcvbn 4.5 does not replace it: at a bar of 10^8 it takes 22 of the passwords that test_password_strength
 # refuses, at 10^9 it refuses good ones and still takes 10, and 90 characters cost it half a second.
 
 

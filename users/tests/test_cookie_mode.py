@@ -7,8 +7,8 @@ from lib import net
 from users.models import UserSession
 from users.tests.authenticator import ORIGIN, Authenticator
 from users.tests.factories import PASSWORD
-from users.tests.test_mfa import app_of, asked
 from users.tests.test_passkeys import begin, registered
+from users.tests.test_second_factors import app_of, asked
 
 pytestmark = pytest.mark.django_db
 
