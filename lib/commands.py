@@ -118,7 +118,7 @@ def whole_number_from(least: int, most: int) -> Callable[[str], int]:
 def past_time(text: str) -> datetime:
     """A `type=` for argparse: `2h` ago, a date, or a date and time (UTC unless it says otherwise)."""
     try:
-        if span := re.fullmatch(r"([1-9]\d{0,4})([mhd])", text, re.ASCII):
+        if span := re.fullmatch(r"([1-9]\d{0,8})([mhd])", text, re.ASCII):
             unit = {"m": "minutes", "h": "hours", "d": "days"}[span[2]]
             return timezone.now() - timedelta(**{unit: int(span[1])})
         day = parse_date(text)

@@ -32,7 +32,7 @@ SHOW = {
     *("changelist", "history", "index", "autocomplete", "jsi18n", "app_list", "password_change_done", ""),
     *("featureflag_who", "message_body", "templateoverride_frame"),
 }
-#: What everybody does with their own account; docs/operating.md, "Staff sign in by two steps".
+#: What everybody does with their own account; docs/operating.md, "Staff sign-in".
 OWN = {
     *("login", "logout", "login_code", "login_passkey", "login_code_passkey", "enrol", "enrol_factor", "enrol_passkey"),
     *("enrol_password", "password_change", "reauthenticate", "reauthenticate_passkey", "second_factor"),

@@ -1,4 +1,4 @@
-"""Shapes on the wire; `contract.md` of the seed decides them, unknown keys are ignored."""
+"""Shapes on the wire, as the seed's clients know them (docs/api.md); unknown keys are ignored."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,16 +1,14 @@
 """The shape that commands about people share: some addresses, one verb, a line for each."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from lib.commands import Command, add_reason, whole_number_from
 from lib.errors import ProductError
-from lib.text import printable, whole_number
+from lib.text import printable
 from users.models import User
 from users.services import staff
 
@@ -75,21 +73,3 @@ def add_limit(parser: CommandParser) -> None:
     parser.add_argument(
         "--limit", type=whole_number_from(0, 999_999_999), default=1000, help="at most so many (default: %(default)s)"
     )
-
-
-def since(text: str) -> datetime:
-    """A moment for `--since`: `2026-11-24`, `2026-11-24T13:00`, or an age like `90m`, `36h`, `7d`."""
-    units = {"m": "minutes", "h": "hours", "d": "days"}
-    number, unit = text[:-1], text[-1:]
-    try:
-        if unit in units and (count := whole_number(number)) is not None:
-            return timezone.now() - timedelta(**{units[unit]: count})
-        found = parse_datetime(text)
-        if found is None and (day := parse_date(text)):
-            found = datetime(day.year, day.month, day.day)
-        if found is not None:
-            # At either end of time a zone leads beyond it: better found out here than by the database.
-            return (found if timezone.is_aware(found) else timezone.make_aware(found)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise CommandError("--since takes 2026-11-24, 2026-11-24T13:00 or an age such as 90m, 36h, 7d.", returncode=2)

@@ -3,8 +3,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from lib.commands import past_time
 from lib.text import printable
-from users.management.commands._people import AccountCommand, add_limit, since
+from users.management.commands._people import AccountCommand, add_limit
 from users.models import AuditEvent
 from users.services import audit
 
@@ -16,7 +17,8 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", metavar="EMAIL", help="events about one address")
-        parser.add_argument("--since", metavar="WHEN", help="2026-11-24, 2026-11-24T13:00, or an age: 90m, 36h, 7d")
+        since_help = "2026-11-24, 2026-11-24T13:00, or an age: 90m, 36h, 7d"
+        parser.add_argument("--since", type=past_time, metavar="WHEN", help=since_help)
         parser.add_argument("--event", metavar="NAME", help="such as login.failed, or the beginning of one: login")
         parser.add_argument("--outcome", choices=AuditEvent.Outcome.values)
         parser.add_argument("--door", choices=AuditEvent.Door.values)
@@ -32,7 +34,7 @@ class Command(AccountCommand):
                 raise CommandError(f"No event {printable(name)}.", returncode=2)
             found = found.filter(event__in=names)
         if options["since"] is not None:
-            found = found.filter(at__gte=since(options["since"]))
+            found = found.filter(at__gte=options["since"])
         for field in ("outcome", "door"):
             if options[field]:
                 found = found.filter(**{field: options[field]})

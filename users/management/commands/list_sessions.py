@@ -3,7 +3,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from users.management.commands._people import AccountCommand, add_limit, since
+from lib.commands import past_time
+from users.management.commands._people import AccountCommand, add_limit
 from users.models import UserSession
 from users.services import staff
 
@@ -15,7 +16,8 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", metavar="EMAIL", help="one person's alone")
-        parser.add_argument("--since", metavar="WHEN", help="seen since then: 2026-11-24, 2026-11-24T13:00, 36h, 7d")
+        since_help = "seen since then: 2026-11-24, 2026-11-24T13:00, 36h, 7d"
+        parser.add_argument("--since", type=past_time, metavar="WHEN", help=since_help)
         add_limit(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,7 +25,7 @@ class Command(AccountCommand):
         if options["user"] is not None:
             found = found.filter(user=staff.find(options["user"]))
         if options["since"] is not None:
-            found = found.filter(last_seen_at__gte=since(options["since"]))
+            found = found.filter(last_seen_at__gte=options["since"])
         rows = list(found[: options["limit"]])
         facts = [{"user": row.user.email, **{name: getattr(row, name) for name in _FIELDS}} for row in rows]
         lines = [
