@@ -7,6 +7,8 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import post_migrate
 
+from lib.commands import SETTINGS
+
 
 class FeatureFlagsConfig(AppConfig):
     name = "feature_flags"
@@ -18,7 +20,7 @@ class FeatureFlagsConfig(AppConfig):
         from feature_flags.services.schedules import apply_due
 
         store.apply_due = apply_due
-        checks.register(declarations.check_declarations)
+        checks.register(declarations.check_declarations, SETTINGS)
         post_migrate.connect(_after_migrate, sender=self)
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
 from typing import Any, Literal, NoReturn
 
-from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
 from django.utils import timezone
@@ -21,6 +20,9 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from lib.private import is_from_shell
 from lib.text import is_storable, whole_number
+
+#: The tag of checks that are quick and say what no command should run with.
+SETTINGS = "settings"
 
 
 class _Parser(CommandParser):
@@ -33,11 +35,11 @@ class _Parser(CommandParser):
 class Command(BaseCommand):
     """Subclasses call verbs and print what came of them; a ProductError is printed and exits 1.
 
-    Django's checks load every address and fill every mail, which takes longer than most commands: `serve`, the worker,
-    `migrate` and `check` run them.
+    Before each the checks of settings run. All others load every address and fill every mail, which takes longer than
+    most commands: those are left to `serve`, the worker, `migrate` and `check`.
     """
 
-    requires_system_checks: tuple[str, ...] | Literal["__all__"] = (Tags.commands,)
+    requires_system_checks: tuple[str, ...] | Literal["__all__"] = (SETTINGS,)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         # BaseCommand names its parser class itself, so the usage error is set on what it made.

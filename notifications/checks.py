@@ -142,11 +142,10 @@ def unsubscribing_survives(**kwargs: Any) -> Found:
         )
 
 
-ALL = (
+OF_SETTINGS = (
     lease_outlives_timeout,
     tasks_run_elsewhere,
     tasks_have_sweeper,
-    types_have_templates,
     optional_types_can_be_ended,
     provider_is_installed,
     sender_is_set,

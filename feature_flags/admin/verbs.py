@@ -30,8 +30,9 @@ def _is_declared(flag: FeatureFlag) -> bool:
 
 
 def _may_be_deleted(flag: FeatureFlag) -> bool:
-    is_unused = flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
-    return is_unused and not _is_declared(flag)
+    if _is_declared(flag):
+        return False
+    return flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
 
 
 def _explain_on(flag: FeatureFlag) -> str:

@@ -196,16 +196,16 @@ def _add(key: Key, yes: int, no: int) -> None:
         counted[1] = min(counted[1] + no, MAX_COUNT)
 
 
-#: By the hour they are kept for, token and kind.
-_admitted_names: dict[tuple[datetime, int, str], set[str]] = {}
+#: Of the present hour alone: by token and kind.
+_admitted_names: dict[datetime, dict[tuple[int, str], set[str]]] = {}
 
 
 def _admitted(name: str, kind: str, token: Token) -> str:
     """The name, or `other` when its token has brought as many of this kind in this hour as it may."""
-    key = _hour(datetime.now(UTC)), token.id, kind
-    if key not in _admitted_names and any(hour != key[0] for hour, _, _ in _admitted_names):
+    hour = _hour(datetime.now(UTC))
+    if hour not in _admitted_names:
         _admitted_names.clear()
-    admitted = _admitted_names.setdefault(key, set())
+    admitted = _admitted_names.setdefault(hour, {}).setdefault((token.id, kind), set())
     if name not in admitted and len(admitted) >= MAX_NAMES[token.kind]:
         return OTHER
     admitted.add(name)

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.core.management.base import SystemCheckError
 from django.utils import timezone
 
 from notifications.models import Message
@@ -93,6 +94,15 @@ def test_send_says_that_the_recipient_is_on_the_list():
     code, said = send("--wait")
 
     assert (code, said.endswith("is not sent: suppressed, suppressed.")) == (1, True)
+
+
+def test_settings_that_would_send_twice_or_from_nowhere_stop_every_command(settings):
+    settings.NOTIFICATIONS_LEASE = 20
+    for name in ("notifications_send", "notifications_retry", "list_feature_flags", "create_admin"):
+        command = load_command_class(get_commands()[name], name)
+
+        with pytest.raises(SystemCheckError, match="NOTIFICATIONS_LEASE must be at least"):
+            command.check(**command.get_check_kwargs({}))
 
 
 def test_send_with_wait_is_refused_while_mail_is_off(settings):

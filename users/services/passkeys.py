@@ -170,7 +170,8 @@ def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | No
         return "wrong"
     # The authenticator names the owner; it may leave that out where the person is known already.
     handle = credential["response"].get("userHandle")
-    if user is None if handle is None else _bytes_of(handle) != device.user_id.bytes:
+    names_owner = _bytes_of(handle) == device.user_id.bytes if handle is not None else user is not None
+    if not names_owner:
         return "wrong"
     if not _may_sign_in(device.user):
         return "inactive"

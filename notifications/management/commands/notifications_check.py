@@ -77,7 +77,7 @@ class Command(commands.Command):
         self._say(what, text, is_finding=True)
 
     def _settings(self) -> None:
-        for message in (message for check in checks.ALL for message in check()):
+        for message in (message for check in (*checks.OF_SETTINGS, checks.types_have_templates) for message in check()):
             self._find("Settings", f"{message.msg} {message.hint or ''}".strip())
         self._say("Lease", f"{settings.NOTIFICATIONS_LEASE} s, with a timeout of {settings.NOTIFICATIONS_TIMEOUT} s.")
         for row, why in overrides.broken():
