@@ -119,7 +119,7 @@ def test_mails_go_out_in_ascii_and_count_together(api, outbox):
 
 def test_an_address_is_not_changed_to_another_spelling_of_itself(api):
     user = UserFactory.create(email=READABLE)
-    api.sign_in(user)
+    api.log_in(user)
 
     answer = api.call("POST", "/auth/change-email", {"email": SPELLINGS[2]})
 

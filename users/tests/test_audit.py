@@ -15,7 +15,7 @@ def events(**where):
 
 
 def test_a_sign_in_is_on_record_with_who_when_from_where_and_by_which_door(api, user):
-    api.sign_in(user)
+    api.log_in(user)
 
     row = AuditEvent.objects.get(event="login.ok")
     assert (row.user_id, row.actor, row.door, row.outcome) == (user.pk, user.pk.hex, "api", "ok")
@@ -43,7 +43,7 @@ def test_the_try_that_begins_a_pause_puts_it_on_record(api, user):
 
 @pytest.mark.parametrize("change", ["UPDATE users_auditevent SET actor = 'me'", "DELETE FROM users_auditevent"])
 def test_events_can_neither_be_changed_nor_deleted(api, user, change):
-    api.sign_in(user)
+    api.log_in(user)
 
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(change)
@@ -52,9 +52,9 @@ def test_events_can_neither_be_changed_nor_deleted(api, user, change):
 
 
 def test_only_the_purge_takes_events_away_and_only_old_ones(api, user):
-    api.sign_in(user)
+    api.log_in(user)
     before = timezone.now()
-    api.sign_in(user)
+    api.log_in(user)
 
     later = before + timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)
     assert deletion.purge(later)["audit events"] == 1

@@ -359,7 +359,7 @@ def test_an_update_leaves_names_and_an_activation_of_here(seed, api):
     row = seed.add(email="ada@example.org", hashed_password=HASH, first_name="Ada", is_active=False)
     run()
     call_command("activate_user", "ada@example.org", stdout=io.StringIO())
-    api.sign_in(User.objects.get(), PASSWORD)
+    api.log_in(User.objects.get(), PASSWORD)
     assert api.call("PATCH", "/users/user", {"first_name": "Countess"}).status_code == 200
     seed.execute("UPDATE users SET first_name = 'Augusta' WHERE id = %s", [row])
 

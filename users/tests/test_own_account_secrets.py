@@ -16,7 +16,7 @@ NEW, WRONG = "Another-Horse-8", "Wrong-Horse-7"
 
 def test_after_all_of_it_no_secret_is_found(api, user, outbox, caplog):
     caplog.set_level(logging.DEBUG)
-    made = api.sign_in(user)
+    made = api.log_in(user)
     with outbox() as mails:
         for current in (WRONG, PASSWORD):
             api.call("POST", "/auth/change-password", {"current_password": current, "new_password": NEW})

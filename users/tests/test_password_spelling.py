@@ -71,7 +71,7 @@ def test_a_wrong_password_costs_and_counts_the_same_whoever_is_asked(api, monkey
 def test_changing_and_resetting_and_commands_know_one_spelling(api, typed):
     user = UserFactory.create()
     call_command("reset_user_password", user.email, NFD)
-    api.sign_in(user, typed)
+    api.log_in(user, typed)
 
     body = {"current_password": typed, "new_password": NFD + "-8"}
     assert api.call("POST", "/auth/change-password", body).status_code == 200
@@ -91,7 +91,7 @@ def test_createsuperuser_knows_one_spelling(api, monkeypatch):
 @pytest.mark.parametrize("typed", [NFC, NFD])
 def test_a_fresh_proof_is_given_in_either(api, typed):
     user = UserFactory.create()
-    api.sign_in(user)
+    api.log_in(user)
     User.objects.update(password=stored_as_typed(NFC))
 
     assert api.call("POST", "/auth/reauthenticate", {"password": typed}).status_code == 200

@@ -87,7 +87,7 @@ def test_refresh_tokens_too_old_to_be_taken_go_and_their_successors_stay(user, s
 
 def test_a_replay_is_still_recognised_after_a_purge(api, user, settings):
     settings.USERS_REFRESH_LEEWAY_SECONDS = 0
-    first = api.sign_in(user)["refresh_token"]
+    first = api.log_in(user)["refresh_token"]
     second = api.call("POST", "/auth/refresh-tokens", {"token": first}).json()["refresh_token"]
     api.call("POST", "/auth/refresh-tokens", {"token": second})
     RefreshToken.objects.filter(used_at__isnull=False).update(used_at=days(1))

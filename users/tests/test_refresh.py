@@ -20,7 +20,7 @@ def refresh(api, token):
 
 @pytest.fixture
 def first(api, user):
-    return api.sign_in(user)["refresh_token"]
+    return api.log_in(user)["refresh_token"]
 
 
 def age_use(seconds):
@@ -114,7 +114,7 @@ def test_an_answer_made_with_an_older_key_is_given_again(api, first, settings):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("together", [["first"] * 8, ["first", "second"] * 4])
 def test_late_callers_at_once_are_answered_or_end_the_session_and_fork_nothing(api, user, together):
-    first = api.sign_in(user)["refresh_token"]
+    first = api.log_in(user)["refresh_token"]
     held = {"first": first, "second": refresh(api, first).json()["refresh_token"]}
     age_use(61)
 

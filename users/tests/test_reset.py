@@ -63,7 +63,7 @@ def test_an_inactive_account_gets_no_link(api, outbox):
 
 
 def test_a_reset_ends_every_session(api, user, link):
-    pair = api.sign_in(user)
+    pair = api.log_in(user)
 
     reset(api, user.email, link)
 

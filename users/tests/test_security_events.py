@@ -28,7 +28,7 @@ def fill(user, count):
 
 def test_a_sign_in_tells_when_from_where_and_with_what(api, user):
     api.login_form(user.email, "Wrong-Horse-7", user_agent="curl/8")
-    api.sign_in(user)
+    api.log_in(user)
 
     response = events(api)
 
@@ -43,14 +43,14 @@ def test_a_sign_in_tells_when_from_where_and_with_what(api, user):
 def test_only_ones_own_are_shown(api, user):
     fill(UserFactory.create(), 3)
     api.login_form("nobody@example.org")
-    api.sign_in(user)
+    api.log_in(user)
 
     assert [event["event"] for event in events(api).json()] == ["login.ok"]
 
 
 def test_fifty_a_page_the_newest_first_and_none_twice(api, user, queries):
     fill(user, 119)
-    api.sign_in(user)
+    api.log_in(user)
 
     with queries() as made:
         first = events(api).json()
@@ -70,7 +70,7 @@ def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
     actor = Actor("admin", superuser, "f" * 32, replace(info, session_id=session.pk))
     staff.deactivate(user, actor=actor, reason="Complaint of Bob")
     staff.activate(user, actor=actor)
-    api.sign_in(user)
+    api.log_in(user)
 
     body = events(api).content.decode()
 
@@ -83,29 +83,29 @@ def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
 def test_commands_are_staffs_and_chores_the_systems(api, user):
     audit.record("user.unlocked", actor=Actor.command("unlock_user"), user=user)
     audit.record("user.updated", actor=Actor.schedule("x"), user=user)
-    api.sign_in(user)
+    api.log_in(user)
 
     assert [event["by"] for event in events(api).json()] == ["you", "system", "staff"]
 
 
 def test_ones_own_sign_in_to_the_admin_is_ones_own(api, superuser, staff_client):
-    api.sign_in(superuser)
+    api.log_in(superuser)
 
     assert {(event["door"], event["by"]) for event in events(api).json()} == {("api", "you"), ("admin", "you")}
 
 
 @pytest.mark.parametrize("before", ["junk", "1", "-1", "%00", "%ED%A0%80", "a" * 200, "9" * 25])
 def test_a_cursor_we_did_not_make_is_400(api, user, before):
-    api.sign_in(user)
+    api.log_in(user)
 
     assert code_of(events(api, before))[:2] == (400, "ErrorCode.BAD_CURSOR")
 
 
 def test_somebody_elses_cursor_is_400_and_a_huge_one_422(api, user):
     other = UserFactory.create()
-    api.sign_in(other)
+    api.log_in(other)
     theirs = events(api).json()[0]["id"]
-    api.sign_in(user)
+    api.log_in(user)
 
     assert events(api, theirs).status_code == 400
     assert events(api, "a" * 201).status_code == 422

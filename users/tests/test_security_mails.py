@@ -177,7 +177,7 @@ def test_times_are_written_in_the_readers_language(user, queue):
 
 @pytest.mark.parametrize("name", NOTICES)
 def test_no_notice_can_be_switched_off(api, user, queue, name):
-    api.sign_in(user)
+    api.log_in(user)
     off = [{"category": "security", "channel": "email", "enabled": False}]
     answer = api.call("PUT", "/notifications/preferences", off)
     Preference.objects.create(user=user, category="security", channel="email", enabled=False)

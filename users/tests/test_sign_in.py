@@ -35,7 +35,7 @@ def test_signing_in_answers_the_pair(api, user):
 def test_the_access_token_can_be_decoded_by_a_browser(api):
     user = UserFactory.create(first_name="Zoë")
 
-    token = api.sign_in(user)["access_token"]
+    token = api.log_in(user)["access_token"]
 
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["user_id"], claims["email"], claims["first_name"]) == (user.pk.hex, user.email, "Zoë")
@@ -129,7 +129,7 @@ def test_five_wrong_passwords_pause_known_and_unknown_addresses_alike(api, user,
 
 
 def test_a_pause_neither_deactivates_nor_ends_sessions(api, user):
-    api.sign_in(user)
+    api.log_in(user)
     for _ in range(6):
         api.login_form(user.email, "Wrong-Horse-7")
 
@@ -198,7 +198,7 @@ def test_a_sign_in_costs_at_most_nine_queries(api, user, queries):
 
 
 def test_an_authenticated_call_costs_one_query(api, user, django_assert_num_queries):
-    api.sign_in(user)
+    api.log_in(user)
 
     with django_assert_num_queries(1):
         api.call("GET", "/users/user")
@@ -247,14 +247,14 @@ def test_a_full_hashing_queue_is_503(api, user, monkeypatch):
 
 
 def test_signing_out_ends_access_at_once(api, user):
-    api.sign_in(user)
+    api.log_in(user)
 
     assert api.call("DELETE", "/logout").json() == {"status": "success"}
     assert api.call("GET", "/users/user").status_code == 401
 
 
 def test_signing_out_by_refresh_token_ends_its_session(api, user):
-    pair = api.sign_in(user)
+    pair = api.log_in(user)
 
     api.call("DELETE", "/logout", {"refresh_token": pair["refresh_token"]}, bearer="")
 
@@ -268,15 +268,15 @@ def test_signing_out_answers_200_to_anything(api, db, body):
 
 
 def test_other_sessions_survive_a_sign_out(api, user):
-    first = api.sign_in(user)["access_token"]
-    api.sign_in(user)
+    first = api.log_in(user)["access_token"]
+    api.log_in(user)
     api.call("DELETE", "/logout")
 
     assert api.call("GET", "/users/user", bearer=first).status_code == 200
 
 
 def test_deactivation_ends_access_at_once(api, user):
-    api.sign_in(user)
+    api.log_in(user)
 
     staff.deactivate(user, actor=Actor("command", label="test"), reason="gone")
 
@@ -331,7 +331,7 @@ def forged(user, session, **changes):
     ],
 )
 def test_a_token_with_a_wrong_claim_is_401(api, user, changes):
-    api.sign_in(user)
+    api.log_in(user)
     session = UserSession.objects.get()
     assert api.call("GET", "/users/user", bearer=forged(user, session)).status_code == 200
 
@@ -339,14 +339,14 @@ def test_a_token_with_a_wrong_claim_is_401(api, user, changes):
 
 
 def test_an_unsigned_token_is_401(api, user):
-    api.sign_in(user)
+    api.log_in(user)
     claims = jwt.decode(api.bearer, options={"verify_signature": False})
 
     assert api.call("GET", "/users/user", bearer=jwt.encode(claims, "", algorithm="none")).status_code == 401
 
 
 def test_a_token_signed_with_an_older_secret_is_read(api, user, settings):
-    api.sign_in(user)
+    api.log_in(user)
     settings.USERS_TOKEN_SECRET_FALLBACKS = [settings.USERS_TOKEN_SECRET]
     settings.USERS_TOKEN_SECRET = "another-secret-of-at-least-32-characters"
 
@@ -369,7 +369,7 @@ def test_public_endpoints_ignore_a_stale_bearer(api, user):
 
 
 def test_the_greeting_comes_from_the_database(api, user):
-    api.sign_in(user)
+    api.log_in(user)
     personal_data.rename(user, first_name="Grace", actor=Actor("command", label="test"))
 
     assert api.call("GET", "/_authenticated").json() == {"message": "Hello Grace!"}
