@@ -1,5 +1,6 @@
 """Fixtures every room shares: a client that speaks the API, and ways to be somebody."""
 
+import functools
 import gc
 import json
 
@@ -122,6 +123,17 @@ def forced_sign_ins_have_both_factors():
     Client.force_login = with_both
     yield
     Client.force_login = force_login
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once():
+    """httpx reads all certificates anew for each of its clients, and no test speaks TLS."""
+    from httpx._transports import default
+
+    read = default.create_ssl_context
+    default.create_ssl_context = functools.cache(read)
+    yield
+    default.create_ssl_context = read
 
 
 @pytest.fixture(scope="session")

@@ -81,13 +81,21 @@ class Stream:
             self.text += piece.decode()
 
 
+def accepted(url):
+    stream = Stream(url)
+    if stream.status == 200:
+        return stream
+    stream.socket.close()
+    return None
+
+
 @contextlib.contextmanager
 def opened(url, count=1):
     found = []
     try:
         for _ in range(count):
             # Each process learns of the token by itself.
-            found.append(until(lambda: (stream := Stream(url)).status == 200 and stream))
+            found.append(until(lambda: accepted(url)))
         yield found
     finally:
         for stream in found:
@@ -120,7 +128,12 @@ def test_a_revoked_token_loses_its_streams(server):
     until(lambda: bulk(server, secret).status_code == 401)
 
 
-def test_a_stop_does_not_wait_for_open_streams(server):
+def workers(server):
+    return json.loads(run(server, "notifications_status", "--json"))["workers"]
+
+
+def test_a_stop_does_not_wait_for_open_streams_and_leaves_no_worker(server):
+    until(lambda: len(workers(server)) == int(server.env["WEB_CONCURRENCY"]))
     with opened(stream_of(server, next(server.tokens)), 40) as listeners:
         seconds = server.stop()
 
@@ -130,4 +143,5 @@ def test_a_stop_does_not_wait_for_open_streams(server):
             assert listener.text.endswith("0\r\n\r\n")
     assert seconds < 10
     assert server.process.returncode == 0
+    assert workers(server) == []
     assert "cut off" not in server.log.read_text()

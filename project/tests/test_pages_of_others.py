@@ -72,7 +72,7 @@ def clerk(*, without):
 
 @pytest.fixture
 def pages(scene):
-    """The addresses of the scene's pages, not of what readers leave by signing in; one declared group is like another."""
+    """The addresses of the scene's pages, not of what readers leave; one declared group is like another."""
     return list(addresses())
 
 
