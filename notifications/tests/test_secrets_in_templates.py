@@ -107,14 +107,14 @@ def test_the_list_names_what_is_not_sent(staff_client):
 
 
 @pytest.mark.parametrize(("part", "name", "body"), CASES, ids=[f"{part}: {name}" for part, name, _ in CASES])
-def test_no_address_but_ours_gets_a_secret(staff_client, user, api, mailoutbox, part, name, body):
-    """Neither by the form of the admin nor by a row that is there already."""
-    page = f"/admin/notifications/templateoverride/of/{RESET}/en/"
+def test_no_address_but_ours_gets_a_secret(superuser, user, api, mailoutbox, part, name, body):
+    """Neither by what the form of the admin calls nor by a row that is there already."""
+    kind, bodies, actor = registry.get(RESET), {**form_of_files(), part: body}, Actor("admin", superuser)
 
-    answer = staff_client.post(page, {**form_of_files(), part: body, "note": "Nicer"})
+    with pytest.raises(overrides.InvalidTemplate) as refusal:
+        overrides.save(kind, language="en", bodies=bodies, actor=actor)
 
-    assert answer.status_code == 200
-    assert answer.context["form"].errors[part]
+    assert refusal.value.problems[part]
     assert not TemplateOverride.objects.exists()
 
     stored(part, body)
@@ -126,6 +126,18 @@ def test_no_address_but_ours_gets_a_secret(staff_client, user, api, mailoutbox, 
     assert TO not in html.unescape(whole).replace("%3A", ":")
     assert Message.objects.get(type=RESET).template_source.startswith("file:")
     assert [row.part for row, _ in overrides.broken()] == [part]
+
+
+@pytest.mark.parametrize("part", ["subject", "text", "html"])
+def test_the_form_shows_at_its_part_what_is_refused(staff_client, part):
+    body = next(body for of, _, body in CASES if of == part)
+    page = f"/admin/notifications/templateoverride/of/{RESET}/en/"
+
+    answer = staff_client.post(page, {**form_of_files(), part: body, "note": "Nicer"})
+
+    assert answer.status_code == 200
+    assert answer.context["form"].errors[part]
+    assert not TemplateOverride.objects.exists()
 
 
 @pytest.mark.parametrize(
