@@ -11,7 +11,7 @@ from feature_flags.services import schedules, tokens
 from feature_flags.tests.factories import COMMAND
 from notifications.models import ProviderState, Worker
 from notifications.tests.factories import MessageFactory
-from project.tests.test_pages_of_others import pages, scene  # noqa: F401  (a fixture)
+from project.tests.test_pages_of_others import addresses, scene  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.django_db
 TIME = re.compile(r"(?<![\d:+])\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?![\d:.]| UTC|[+Z])")
@@ -36,7 +36,7 @@ def times(scene):  # noqa: F811
 
 def test_no_time_is_read_without_its_zone(staff_client, times):
     bare = {}
-    for path in pages():
+    for path in addresses():
         page = staff_client.get(path, follow=True).content.decode()
         if found := TIME.findall(ASIDE.sub(" ", page)):
             bare[path] = sorted(set(found))[:5]
