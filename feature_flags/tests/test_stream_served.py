@@ -17,8 +17,9 @@ pytestmark = pytest.mark.database
 PREPARE = """
 from feature_flags.tests.wire import make_flag, make_token
 make_flag("FF_A", on=False)
-for name in ("page", "gone", "many"):
-    print(make_token("frontend", name=name)[1])
+made = [make_token("frontend", name=name)[1] for name in ("many", "gone", "page")]
+# The newest first: a process that knows it has heard of all changes before, and sends no event for them.
+print(*reversed(made))
 """
 
 REVOKE = """
