@@ -85,10 +85,10 @@ def walk(owner, stranger, steps, others, taken=""):
     for program, step, left in ((owner, steps[:1], (steps[1:], others)), (stranger, others[:1], (steps, others[1:]))):
         if step:
             at_branch = copy.deepcopy((program.api.cookies, program.headers, program.token, program.code))
-            branch = transaction.savepoint()
-            take(program, step, taken + step)
-            walk(owner, stranger, *left, taken + step)
-            transaction.savepoint_rollback(branch)
+            with transaction.atomic():
+                take(program, step, taken + step)
+                walk(owner, stranger, *left, taken + step)
+                transaction.set_rollback(True)
             program.api.cookies, program.headers, program.token, program.code = at_branch
 
 
