@@ -29,7 +29,7 @@ _HALF = 16  # bytes
 _TRIES = 5
 #: No pause is longer.
 _LONGEST_PAUSE = timedelta(minutes=64)
-#: How many paused accounts are told apart at most, and for how many is asked at once.
+#: How many paused accounts are listed at most, and for how many one query asks.
 _MOST_PAUSED, _AT_ONCE = 1_000, 200
 
 
