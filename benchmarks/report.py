@@ -18,13 +18,24 @@ Samples = dict[tuple[str, str], list[float]]
 SERVERS = {
     "bare": "bare ASGI function",
     "fastapi": "FastAPI, SQLAlchemy, asyncpg",
+    "bolt": "django-bolt",
     "stock": "the product, stock Django handler",
+    "before": "the product before",
     "ours": "**the product**",
 }
+_ANSWERS = {
+    "status": "`GET /api/_status`",
+    "unauthorized": "401 of `GET /api/users/user`",
+    "not_found": "404 of `GET /api/nothing`",
+    "flags": "`GET /api/feature-flags/feature-flags`",
+    "user": "`GET /api/users/user`",
+    "rename": "`PATCH /api/users/user`",
+    "inbox": "`GET /api/notifications`",
+    "unread": "`GET /api/notifications/unread-count`",
+}
 FIGURES = {
-    "status": ("`GET /api/_status`", "requests/s"),
-    "flags": ("`GET /api/feature-flags/feature-flags`", "requests/s"),
-    "user": ("`GET /api/users/user`", "requests/s"),
+    **{name: (label, "requests/s") for name, label in _ANSWERS.items()},
+    **{f"{name}_cpu": (label, "µs of CPU") for name, label in _ANSWERS.items()},
     "login": ("`POST /api/login`", "logins/s"),
     "status_idle_p95": ("`_status` p95, idle", "ms"),
     "status_storm_p95": ("`_status` p95, 20 clients logging in", "ms"),
@@ -72,14 +83,29 @@ def ratio(samples: Samples, above: tuple[str, str], below: tuple[str, str]) -> f
     return statistics.median(a / b for a, b in zip(samples[above], samples[below], strict=True))
 
 
+def _cpu(samples: Samples, answer: str, peer: str) -> float | None:
+    return ratio(samples, ("ours", f"{answer}_cpu"), (peer, f"{answer}_cpu"))
+
+
 def bars(samples: Samples) -> list[Bar]:
     """Every bar whose parts were measured."""
     cores = os.cpu_count() or 1
     verifies = ratio(samples, ("ours", "login"), ("machine", "verifies_per_second"))
     memory = samples.get(("ours", "memory"), [None])[0]
     wanted = [
+        *(
+            (f"{_ANSWERS[name]}, CPU, ours ÷ FastAPI", _cpu(samples, name, "fastapi"), 0.6, False, "×")
+            for name in ("status", "unauthorized", "not_found")
+        ),
         ("flag list, ours ÷ stock Django", ratio(samples, ("ours", "flags"), ("stock", "flags")), 4, True, "×"),
-        ("current user, ours ÷ FastAPI", ratio(samples, ("ours", "user"), ("fastapi", "user")), 1, True, "×"),
+        ("flag list, ours ÷ bare", ratio(samples, ("ours", "flags"), ("bare", "flags")), 0.85, True, "×"),
+        ("current user, ours ÷ FastAPI", ratio(samples, ("ours", "user"), ("fastapi", "user")), 2.5, True, "×"),
+        ("current user, ours ÷ django-bolt", ratio(samples, ("ours", "user"), ("bolt", "user")), 2, True, "×"),
+        ("current user, ours ÷ before", ratio(samples, ("ours", "user"), ("before", "user")), 1.8, True, "×"),
+        *(
+            (f"{_ANSWERS[name]}, CPU, ours ÷ before", _cpu(samples, name, "before"), 0.5, False, "×")
+            for name in ("rename", "inbox", "unread")
+        ),
         ("current user, ours ÷ stock Django", ratio(samples, ("ours", "user"), ("stock", "user")), 3, True, "×"),
         (
             "`_status` p95 while 20 clients log in ÷ idle",
@@ -89,7 +115,7 @@ def bars(samples: Samples) -> list[Bar]:
             "×",
         ),
         (f"logins/s ÷ Argon2id checks/s of {cores} cores", verifies and verifies / cores, 0.5, True, "×"),
-        ("memory of the worker after the run", memory, 150, False, " MiB"),
+        ("memory of the worker after the run", memory, 90, False, " MiB"),
     ]
     return [Bar(name, value, *rest) for name, value, *rest in wanted if value is not None]
 
@@ -196,8 +222,22 @@ def plot(samples: Samples, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    colours = {"bare": "#b8bfc8", "fastapi": "#3d9488", "stock": "#d09a45", "ours": "#35568f"}
-    names = {"bare": "bare ASGI", "fastapi": "FastAPI", "stock": "stock Django", "ours": "Switchboard"}
+    colours = {
+        "bare": "#b8bfc8",
+        "fastapi": "#3d9488",
+        "bolt": "#8a5a9e",
+        "before": "#9fb0d0",
+        "stock": "#d09a45",
+        "ours": "#35568f",
+    }
+    names = {
+        "bare": "bare ASGI",
+        "fastapi": "FastAPI",
+        "bolt": "django-bolt",
+        "before": "before",
+        "stock": "stock Django",
+        "ours": "Switchboard",
+    }
     figure, all_axes = plt.subplots(2, 3, figsize=(12, 5.5), layout="constrained")
     wanted = ["status", "flags", "user", "login", "status_storm_p95", "memory"]
     for axes, key in zip(all_axes.flat, wanted, strict=True):

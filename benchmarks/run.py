@@ -13,23 +13,52 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from argon2 import PasswordHasher
 
-from benchmarks import report, seed, servers
+from benchmarks import bolt, report, seed, servers
 from benchmarks.servers import FLAGS, LOGIN, STATUS, USER, Server, credentials
 
 HERE = Path(__file__).resolve().parent
 LOGS = HERE / "results"
-READS = {"status": STATUS, "flags": FLAGS, "user": USER}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A request asked over and over; `servers` are those that answer it, all when empty."""
+
+    path: str
+    status: int = 200
+    is_signed_in: bool = False
+    method: str = "GET"
+    body: str = ""
+    servers: tuple[str, ...] = ()
+
+
+_PRODUCT = ("before", "ours")
+_FRAMEWORKS = ("fastapi", "bolt", *_PRODUCT)
+READS = {
+    "status": Read(STATUS),
+    "unauthorized": Read(USER, 401, servers=_FRAMEWORKS),
+    "not_found": Read("/api/nothing", 404, servers=_FRAMEWORKS),
+    "flags": Read(FLAGS),
+    "user": Read(USER, is_signed_in=True),
+    "rename": Read(USER, is_signed_in=True, method="PATCH", body='{"last_name": "Byron"}', servers=_PRODUCT),
+    "inbox": Read("/api/notifications", is_signed_in=True, servers=_PRODUCT),
+    "unread": Read("/api/notifications/unread-count", is_signed_in=True, servers=_PRODUCT),
+}
 CONNECTIONS, LOGIN_CLIENTS = 32, 20
 PROBES_PER_SECOND = 50
 
 
-def load(server: Server, path: str, *, seconds: int, connections: int, **request: str) -> "subprocess.Popen[str]":
+def load(
+    server: Server, path: str, *, seconds: int, connections: int, method: str = "GET", **request: str
+) -> "subprocess.Popen[str]":
     """wrk at full speed, in its own process."""
-    env = {**os.environ, "BENCH_METHOD": "POST" if "body" in request else "GET"}
+    env = {**os.environ, "BENCH_METHOD": method}
     env.update({f"BENCH_{name.upper()}": value for name, value in request.items()})
     command = [
         "wrk",
@@ -45,24 +74,31 @@ def load(server: Server, path: str, *, seconds: int, connections: int, **request
     return subprocess.Popen(command, cwd=HERE, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def per_second(server: Server, path: str, running: "subprocess.Popen[str]") -> float:
-    """Requests a second of a finished load; a single refused or broken request makes the figure worthless."""
+def outcome(server: Server, path: str, running: "subprocess.Popen[str]", *, is_refused: bool = False) -> Any:
+    """`{"requests", "per_second"}` of a finished load. One answer that is refused, where none is expected, or one that
+    is not, where all should be, or one broken off makes the figures worthless."""
     output = running.communicate()[1]
     try:
         figures = json.loads(output)
     except ValueError:
         sys.exit(f"wrk failed on {server.name} {path}: {output}")
-    if figures["refused"] or figures["broken"]:
-        failed = f"{figures['refused']} answers not 2xx, {figures['broken']} broken off"
+    if figures["refused"] != (figures["requests"] if is_refused else 0) or figures["broken"]:
+        failed = f"{figures['refused']} of {figures['requests']} answers not 2xx, {figures['broken']} broken off"
         sys.exit(f"{server.name} {path}: {failed}; see {LOGS / server.name}.log")
-    return figures["per_second"]
+    return figures
 
 
-def read(server: Server, endpoint: str, *, seconds: int) -> float:
-    """Requests a second of one of READS."""
-    bearer = {"bearer": server.sign_in()} if endpoint == "user" else {}
-    running = load(server, READS[endpoint], seconds=seconds, connections=CONNECTIONS, **bearer)
-    return per_second(server, READS[endpoint], running)
+def read(server: Server, endpoint: str, *, seconds: int) -> dict[str, float]:
+    """Requests a second of one of READS, and microseconds of CPU that the server takes for each."""
+    asked = READS[endpoint]
+    request = {"bearer": server.sign_in()} if asked.is_signed_in else {}
+    if asked.body:
+        request |= {"body": asked.body, "content_type": "application/json"}
+    before = server.cpu_seconds()
+    running = load(server, asked.path, seconds=seconds, connections=CONNECTIONS, method=asked.method, **request)
+    done = outcome(server, asked.path, running, is_refused=asked.status >= 400)
+    cpu = (server.cpu_seconds() - before) * 1e6 / done["requests"]
+    return {endpoint: done["per_second"], f"{endpoint}_cpu": cpu}
 
 
 def probe(server: Server, *, seconds: int) -> float:
@@ -77,10 +113,10 @@ def sign_in_storm(server: Server, *, seconds: int) -> dict[str, float]:
     figures = {"status_idle_p95": probe(server, seconds=seconds)}
     form = {"body": credentials("NUMBER"), "people": str(seed.PEOPLE)}
     # The storm starts before the probe and ends after it.
-    storm = load(server, LOGIN, seconds=seconds + 2, connections=LOGIN_CLIENTS, **form)
+    storm = load(server, LOGIN, seconds=seconds + 2, connections=LOGIN_CLIENTS, method="POST", **form)
     time.sleep(1)
     figures["status_storm_p95"] = probe(server, seconds=seconds)
-    figures["login"] = per_second(server, LOGIN, storm)
+    figures["login"] = outcome(server, LOGIN, storm)["per_second"]
     return figures
 
 
@@ -96,22 +132,33 @@ def seconds_per_verify() -> float:
     return statistics.median(taken)
 
 
+def is_answered(server: Server, endpoint: str) -> bool:
+    if endpoint not in READS:
+        return server.name != "bare"
+    return server.name in (READS[endpoint].servers or servers.APPLICATIONS)
+
+
+def measured(server: Server, endpoint: str, *, seconds: int) -> dict[str, float]:
+    if endpoint in READS:
+        return read(server, endpoint, seconds=seconds)
+    return sign_in_storm(server, seconds=seconds)
+
+
 def measure(under_test: list[Server], endpoints: list[str], *, seconds: int, repeats: int) -> report.Samples:
     """`samples[server, figure]`: one value per round. Rounds take turns, so that a slow minute meets every server."""
     samples: report.Samples = defaultdict(list)
     for server in under_test:
         server.check()
-        for endpoint in READS:
-            read(server, endpoint, seconds=1)
+        for endpoint in endpoints:
+            if is_answered(server, endpoint):
+                measured(server, endpoint, seconds=1)
     for number in range(1, repeats + 1):
         print(f"Round {number} of {repeats}", file=sys.stderr, flush=True)
         samples["machine", "verifies_per_second"].append(1 / seconds_per_verify())
         for endpoint in endpoints:
             for server in under_test:
-                if endpoint in READS:
-                    samples[server.name, endpoint].append(read(server, endpoint, seconds=seconds))
-                elif server.name != "bare":
-                    for figure, value in sign_in_storm(server, seconds=seconds).items():
+                if is_answered(server, endpoint):
+                    for figure, value in measured(server, endpoint, seconds=seconds).items():
                         samples[server.name, figure].append(value)
     for server in under_test:
         samples[server.name, "memory"].append(server.memory())
@@ -131,6 +178,9 @@ def arguments() -> argparse.Namespace:
         help=f"servers ({', '.join(servers.APPLICATIONS)}) or endpoints ({', '.join([*READS, 'login'])}); "
         "the result files are then left alone",
     )
+    parser.add_argument(
+        "--before", metavar="CHECKOUT", help="another checkout of the product, measured beside this one"
+    )
     report.add_database(parser)
     return parser.parse_args()
 
@@ -142,7 +192,14 @@ def main() -> int:
     report.begin(options)
     names = [name for name in servers.APPLICATIONS if name in options.only] or list(servers.APPLICATIONS)
     endpoints = [name for name in [*READS, "login"] if name in options.only] or [*READS, "login"]
-    owners = {"fastapi": "fastapi", "stock": "product", "ours": "product"}
+    if "bolt" in names and not bolt.is_installed():
+        print("Without django-bolt, which `python -m benchmarks.bolt` installs.", file=sys.stderr)
+        names.remove("bolt")
+    if options.before:
+        servers.CHECKOUTS["before"] = Path(options.before).resolve()
+    else:
+        names = [name for name in names if name != "before"]
+    owners = {"fastapi": "fastapi", "bolt": "fastapi", "before": "before", "stock": "product", "ours": "product"}
     with ExitStack() as stack:
         needed = sorted({owners[name] for name in names if name in owners})
         urls = stack.enter_context(servers.databases(options.database_url, needed))

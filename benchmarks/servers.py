@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import psycopg
 
-from benchmarks import seed
+from benchmarks import bolt, seed
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -38,14 +38,18 @@ def credentials(number: int | str) -> str:
 APPLICATIONS = {
     "bare": "benchmarks.bare:application",
     "fastapi": "benchmarks.fastapi_peer:application",
+    "bolt": "",  # its own server, see benchmarks.bolt
     "stock": "benchmarks.stock:application",
+    "before": "project.asgi:application",
     "ours": "project.asgi:application",
 }
+#: Where the code of a server stands, when not here.
+CHECKOUTS: dict[str, Path] = {}
 
 
 @dataclass(frozen=True)
 class Server:
-    """One running uvicorn worker."""
+    """One running worker."""
 
     name: str
     base: str
@@ -113,10 +117,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(command: list[str], *, env: dict[str, str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+def process(
+    command: list[str], *, env: dict[str, str], log: Path, cwd: Path = ROOT
+) -> "Iterator[subprocess.Popen[bytes]]":
     """A process that ends with the block, whatever happens inside; what it says is in `log`."""
     with log.open("wb") as output:
-        started = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+        started = subprocess.Popen(command, cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield started
         finally:
@@ -144,9 +150,9 @@ def running(
     port = free_port()
     application = application or APPLICATIONS[name]
     http = "lib.protocol:BoundedProtocol" if application == APPLICATIONS["ours"] else "httptools"
-    command = [sys.executable, "-c", _SERVE, application, str(port), http]
+    command = [sys.executable, "-c", _SERVE, application, str(port), http] if application else bolt.command(port)
     env, log = {**environment(name, port, database_urls), **changes}, logs / f"{name}.log"
-    with process(command, env=env, log=log) as started:
+    with process(command, env=env, log=log, cwd=CHECKOUTS.get(name, ROOT)) as started:
         server = Server(name, f"http://127.0.0.1:{port}", started.pid)
         wait_until_ready(server, started, log)
         yield server
@@ -157,10 +163,12 @@ def seed_database(name: str, database_urls: dict[str, str]) -> None:
     env = environment(name, 8000, database_urls)
     modules = {
         "fastapi": [["benchmarks.fastapi_peer"]],
-        "product": [["manage", "migrate", "-v0"], ["benchmarks.seed_data"]],
+        "product": (product := [["manage", "migrate", "-v0"], ["benchmarks.seed_data"]]),
+        "before": product,
     }
     for arguments in modules[name]:
-        run = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
+        cwd = CHECKOUTS.get(name, ROOT)
+        run = subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, env=env, capture_output=True, text=True)
         if run.returncode:
             sys.exit(f"{' '.join(arguments)} failed:\n{run.stdout}{run.stderr}")
 
@@ -174,6 +182,8 @@ def environment(name: str, port: int, database_urls: dict[str, str]) -> dict[str
     if name == "fastapi":
         url = database_urls["fastapi"].replace("postgres://", "postgresql+asyncpg://", 1)
         return {**env, "DATABASE_URL": url}
+    if name == "bolt":
+        return {**env, "DATABASE_URL": database_urls["fastapi"]}
     if name == "bare":
         return env
     return {
@@ -181,7 +191,8 @@ def environment(name: str, port: int, database_urls: dict[str, str]) -> dict[str
         "ENV_FILE": "",
         "DEBUG": "0",
         "ENVIRONMENT": "test",
-        "DATABASE_URL": database_urls["product"],
+        "DATABASE_URL": database_urls["before" if name == "before" else "product"],
+        "USERS_IP_LIMITS": "0",
         "BASE_URL": f"http://127.0.0.1:{port}",
         "APP_URL": "http://localhost:3000",
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
