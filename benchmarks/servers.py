@@ -81,9 +81,14 @@ class Server:
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     def cpu_seconds(self) -> float:
-        """What the worker has used since it started, all threads, in user and kernel mode."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """What the worker and its children have used since they started, all threads, in user and kernel mode."""
+        pids, ticks = [self.pid], 0
+        for pid in pids:
+            process = Path(f"/proc/{pid}")
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+            pids += [int(child) for task in process.glob("task/*/children") for child in task.read_text().split()]
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
