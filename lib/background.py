@@ -9,10 +9,12 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections
+
+if TYPE_CHECKING:
+    import psycopg
 
 logger = logging.getLogger("switchboard.background")
 
@@ -153,6 +155,8 @@ class _Listener:
         return 0.0
 
     def _connect(self) -> psycopg.Connection[Any]:
+        import psycopg
+
         # Django's own parameters, so that sockets, passwords and certificates are read in one place.
         parameters = connection.get_connection_params()
         unknown = {"cursor_factory", "context"}

@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import django
 import environ
-import psycopg
 from django.core.exceptions import ImproperlyConfigured
 
 from lib.net import DEFAULT_PORTS, bracketed, normal_host, normal_netloc, normal_origin, origin_pattern
@@ -276,6 +275,8 @@ def database(fallback: str) -> dict[str, Any]:
     elif engine.endswith("postgresql"):
         if not config.get("NAME"):
             raise ImproperlyConfigured("DATABASE_URL must name a database: postgres://user:password@host:5432/name.")
+        import psycopg
+
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} - _PLACED
         given, config["CONN_MAX_AGE"] = {"connect_timeout": 5}, 600
     else:

@@ -1,5 +1,11 @@
+from importlib import import_module
+from typing import Any
+
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.conf import settings
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.contrib.admin.checks import check_admin_app, check_dependencies
+from django.core import checks
 
 
 class ProjectConfig(AppConfig):
@@ -11,5 +17,16 @@ class ProjectConfig(AppConfig):
         periodic_jobs.register()
 
 
-class AdminConfig(DjangoAdminConfig):
+class AdminConfig(SimpleAdminConfig):
+    """The pages are discovered by `project/urls.py`: a command that serves nobody does not load them."""
+
     default_site = "project.admin.SwitchboardAdminSite"
+
+    def ready(self) -> None:
+        checks.register(check_dependencies, checks.Tags.admin)
+        checks.register(_check_pages, checks.Tags.admin)
+
+
+def _check_pages(app_configs: Any, **kwargs: Any) -> Any:
+    import_module(settings.ROOT_URLCONF)
+    return check_admin_app(app_configs, **kwargs)

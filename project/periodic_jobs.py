@@ -1,4 +1,5 @@
-"""The periodic jobs of the other apps, which the workers of `notifications` run."""
+"""The periodic jobs of the other apps, which the workers of `notifications` run. All processes register them, and few
+run them: what they need loads then."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -7,12 +8,12 @@ from importlib import import_module
 from django.conf import settings
 from django.utils import timezone
 
-from feature_flags.runtime import usage
 from notifications.services import periodic_jobs
-from users.services import deletion
 
 
 def _flag_usage(since: datetime | None) -> Iterator[tuple[str, int]]:
+    from feature_flags.runtime import usage
+
     yield "hours", usage.prune(timezone.now() - timedelta(days=settings.FLAGS_USAGE_KEEP_DAYS))
 
 
@@ -23,6 +24,8 @@ def _sessions(since: datetime | None) -> Iterator[tuple[str, int]]:
 
 
 def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:
+    from users.services import deletion
+
     yield from deletion.purge_slices(timezone.now())
 
 

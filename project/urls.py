@@ -17,6 +17,8 @@ def change_password(request: HttpRequest) -> HttpResponseRedirect:
     return HttpResponseRedirect(f"{settings.APP_URL}/forgot-password")
 
 
+admin.autodiscover()
+
 urlpatterns = [
     path("api/", api.urls),
     re_path(r"^api(?:/(?P<path>.*))?$", not_found),

@@ -2,40 +2,34 @@
 
 A ceremony is a OneTimeToken: its challenge is derived from the row, and it is spent before the answer is looked at.
 What passkeys are bound to comes from USERS_WEBAUTHN_RP_ID and USERS_WEBAUTHN_ORIGINS, never from a request.
+The library, with parsers of every attestation format, loads with the first ceremony: most processes never see one.
 """
+
+from __future__ import annotations
 
 import json
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import webauthn
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
-from webauthn.helpers import base64url_to_bytes, options_to_json_dict
-from webauthn.helpers.structs import (
-    AuthenticatorAttachment,
-    AuthenticatorSelectionCriteria,
-    AuthenticatorTransport,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
 from users.services import audit, rate_limits, second_factors, sessions, tokens
 
+if TYPE_CHECKING:
+    from webauthn.helpers.structs import PublicKeyCredentialDescriptor
+
 LIFETIME = timedelta(minutes=5)
 _WEBAUTHN = OneTimeToken.Purpose.WEBAUTHN
 _REGISTER, _LOGIN = "register", "login"
 _TIMEOUT = int(LIFETIME.total_seconds() * 1000)
 _CREDENTIAL_ID_MAX_LENGTH = 1023  # bytes (WebAuthn, 5.8.3)
-_ATTACHMENTS = tuple(attachment.value for attachment in AuthenticatorAttachment)
-_TRANSPORTS = frozenset(transport.value for transport in AuthenticatorTransport)
 
 Ceremony = tuple[str, dict[str, Any]]
 
@@ -46,6 +40,13 @@ Ceremony = tuple[str, dict[str, Any]]
 def registration_options(user: User, *, name: str = "") -> Ceremony:
     """The token of a ceremony, good for five minutes, and `PublicKeyCredentialCreationOptionsJSON` for the browser.
     MFA_TOO_MANY beyond 20 devices."""
+    import webauthn
+    from webauthn.helpers.structs import (
+        AuthenticatorSelectionCriteria,
+        ResidentKeyRequirement,
+        UserVerificationRequirement,
+    )
+
     second_factors.refuse_too_many(user)
     row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, payload={"for": _REGISTER, "name": name})
     options = webauthn.generate_registration_options(
@@ -61,7 +62,7 @@ def registration_options(user: User, *, name: str = "") -> Ceremony:
         ),
         exclude_credentials=_descriptors(user),
     )
-    return tokens.one_time_token(row) or "", options_to_json_dict(options)
+    return tokens.one_time_token(row) or "", webauthn.helpers.options_to_json_dict(options)
 
 
 def register(
@@ -72,6 +73,9 @@ def register(
     Return ten recovery codes where there were none. PASSKEY_REJECTED, MFA_TOO_MANY; `is_first`: MFA_REQUIRED where
     there is a factor. Call it outside a transaction: the ceremony is spent whatever comes of it.
     """
+    import webauthn
+    from webauthn.helpers.structs import AuthenticatorTransport
+
     row = _spent(ceremony, _REGISTER)
     if row is None or row.user_id != user.pk:
         raise _rejected()
@@ -101,7 +105,7 @@ def register(
                 credential_id=made.credential_id,
                 public_key=made.credential_public_key,
                 sign_count=made.sign_count,
-                transports=sorted(_TRANSPORTS.intersection(transports)),
+                transports=sorted({known.value for known in AuthenticatorTransport}.intersection(transports)),
             )
             return second_factors.take_into_use(device, actor=actor, keep=keep, is_first=is_first)
     except IntegrityError:
@@ -116,6 +120,9 @@ def login_options(user: User | None = None) -> Ceremony:
 
     Without a `user` any passkey of this site may answer; with one, theirs alone.
     """
+    import webauthn
+    from webauthn.helpers.structs import UserVerificationRequirement
+
     row = tokens.issue(user, _WEBAUTHN, lasts=LIFETIME, payload={"for": _LOGIN})
     options = webauthn.generate_authentication_options(
         rp_id=settings.USERS_WEBAUTHN_RP_ID,
@@ -124,7 +131,7 @@ def login_options(user: User | None = None) -> Ceremony:
         allow_credentials=_descriptors(user) if user else [],
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    return tokens.one_time_token(row) or "", options_to_json_dict(options)
+    return tokens.one_time_token(row) or "", webauthn.helpers.options_to_json_dict(options)
 
 
 def count_begin(actor: Actor) -> None:
@@ -153,6 +160,8 @@ def check(*, ceremony: str, credential: Any, actor: Actor, user: User | None = N
 
 def _flaw(row: OneTimeToken, device: MfaDevice, credential: Any, user: User | None) -> str:
     """The audit log's reason why an answer is refused; empty, and the use noted, when it is right."""
+    import webauthn
+
     expected = user.pk if user else None
     if (row.user_id or expected) != expected or (expected or device.user_id) != device.user_id:
         return "other_person"
@@ -210,6 +219,8 @@ def _spent(token: str, kind: str) -> OneTimeToken | None:
 
 
 def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:
+    from webauthn.helpers.structs import AuthenticatorTransport, PublicKeyCredentialDescriptor
+
     owned = user.mfa_devices.filter(kind=MfaDevice.Kind.WEBAUTHN, confirmed_at__isnull=False).order_by("created_at")
     return [
         PublicKeyCredentialDescriptor(
@@ -221,6 +232,9 @@ def _descriptors(user: User) -> list[PublicKeyCredentialDescriptor]:
 
 def _acceptable(credential: Any) -> dict[str, Any]:
     """The answer as the library is to check it; TypeError or ValueError for what none of its checks would refuse."""
+    from webauthn.helpers import base64url_to_bytes
+    from webauthn.helpers.structs import AuthenticatorAttachment
+
     # The library would take a string for JSON, and a second parser is one too many.
     if not isinstance(credential, dict):
         raise TypeError("no JSON object")
@@ -230,7 +244,7 @@ def _acceptable(credential: Any) -> dict[str, Any]:
     is_embedded = top is not None or client_data.get("crossOrigin", False) is not False
     if is_embedded and (not allowed or (top is not None and top not in allowed)):
         raise ValueError("embedded")
-    if credential.get("authenticatorAttachment") in _ATTACHMENTS:
+    if credential.get("authenticatorAttachment") in [known.value for known in AuthenticatorAttachment]:
         return credential
     # Of an enumeration unknown values are ignored (WebAuthn, 2.1.1).
     return {**credential, "authenticatorAttachment": None}
@@ -238,6 +252,8 @@ def _acceptable(credential: Any) -> dict[str, Any]:
 
 def _bytes_of(value: Any) -> bytes | None:
     """What base64url stands for; None for anything else."""
+    from webauthn.helpers import base64url_to_bytes
+
     try:
         return base64url_to_bytes(value) if isinstance(value, str) else None
     except ValueError:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import pyotp
-import segno
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
@@ -84,6 +83,8 @@ def enrolment(device: MfaDevice) -> Enrolment:
     secret = encryption.decrypt(device.secret)
     if secret is None:
         raise ProductError("MFA_UNREADABLE", "The secret of this authenticator app cannot be read; start again.")
+    import segno
+
     uri = pyotp.TOTP(secret).provisioning_uri(name=device.user.email, issuer_name=settings.PRODUCT_NAME)
     svg = segno.make(uri, micro=False).svg_inline(scale=4, svgclass=None, lineclass=None, omitsize=True)
     return Enrolment(device, secret, uri, svg)
