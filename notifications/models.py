@@ -192,7 +192,7 @@ class Refusal(models.TextChoices):
     LISTED = "listed", _("on the provider's list")
     COMPLAINED = "complained", _("marked as spam")
     UNSUBSCRIBED = "unsubscribed", _("unsubscribed")
-    OTHER = "other", _("not said")
+    OTHER = "other", _("unspecified")
 
 
 class DeliveryEvent(models.Model):
@@ -249,7 +249,7 @@ class Suppression(models.Model):
     address = models.CharField(_("address"), max_length=254)  # in lower case
     scope = models.CharField(_("what"), max_length=50, help_text=_("`all`, `optional` or a category."))
     reason = models.CharField(_("reason"), max_length=16, choices=Reason.choices)
-    source = models.CharField(_("source"), max_length=200, blank=True, help_text=_("Who or what said so."))
+    source = models.CharField(_("source"), max_length=200, blank=True, help_text=_("Who or what reported it."))
     expires_at = models.DateTimeField(_("until"), null=True, blank=True, help_text=_("Empty: for ever."))
 
     class Meta:
@@ -423,7 +423,7 @@ class Worker(models.Model):
         return f"{self.host}:{self.pid}"
 
 
-class Chore(models.Model):
+class PeriodicJob(models.Model):
     """Something to be done regularly by one process, whichever: it takes the row with one conditional UPDATE."""
 
     name = models.CharField(_("name"), primary_key=True, max_length=64)
@@ -434,8 +434,9 @@ class Chore(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:
-        verbose_name = _("chore")
-        verbose_name_plural = _("chores")
+        db_table = "notifications_chore"  # older releases run beside this one
+        verbose_name = _("periodic job")
+        verbose_name_plural = _("periodic jobs")
         ordering = ("name",)
 
     def __str__(self) -> str:

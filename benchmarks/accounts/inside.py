@@ -24,7 +24,7 @@ _ticking: set[Any] = set()
 
 
 def _note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-    # Requests alone: the watcher of the flags and the chores have threads of their own.
+    # Requests alone: the watcher of the flags and the periodic jobs have threads of their own.
     if threading.current_thread().name.startswith("lane-") and not sql.startswith(ASIDE):
         statements.append(sql)
     return execute(sql, params, many, context)

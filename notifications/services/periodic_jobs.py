@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from notifications.models import Chore, DeliveryEvent, InAppNotification, Message, Suppression, Worker, moment
+from notifications.models import PeriodicJob, DeliveryEvent, InAppNotification, Message, Suppression, Worker, moment
 
 logger = logging.getLogger("switchboard.jobs")
 
@@ -36,8 +36,10 @@ def register(name: str, work: Work, *, every: timedelta = HOUR) -> None:
 
 def run_due(go_on: Callable[[], bool] = lambda: True) -> list[str]:
     """Run the jobs that are due and not taken; `go_on` is called after each slice. Return the names of those done."""
-    known = set(Chore.objects.values_list("name", flat=True))
-    Chore.objects.bulk_create([Chore(name=name) for name in _jobs if name not in known], ignore_conflicts=True)
+    known = set(PeriodicJob.objects.values_list("name", flat=True))
+    PeriodicJob.objects.bulk_create(
+        [PeriodicJob(name=name) for name in _jobs if name not in known], ignore_conflicts=True
+    )
     return [
         name
         for name in _due(name__in=_jobs).values_list("name", flat=True)
@@ -45,9 +47,9 @@ def run_due(go_on: Callable[[], bool] = lambda: True) -> list[str]:
     ]
 
 
-def _due(**which: Any) -> QuerySet[Chore]:
+def _due(**which: Any) -> QuerySet[PeriodicJob]:
     is_free = Q(lease_until=None) | Q(lease_until__lte=moment())
-    return Chore.objects.filter(is_free, next_run_at__lte=moment(), **which)
+    return PeriodicJob.objects.filter(is_free, next_run_at__lte=moment(), **which)
 
 
 def _take(name: str) -> bool:
@@ -55,7 +57,7 @@ def _take(name: str) -> bool:
 
 
 def _run(name: str, go_on: Callable[[], bool]) -> bool:
-    (work, every), mine = _jobs[name], Chore.objects.filter(name=name)
+    (work, every), mine = _jobs[name], PeriodicJob.objects.filter(name=name)
     done: Counter[str] = Counter()
     try:
         for what, count in work(mine.get().last_run_at):

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from notifications.models import (
     Attempt,
-    Chore,
+    PeriodicJob,
     DeliveryEvent,
     InAppNotification,
     Message,
@@ -129,7 +129,7 @@ def test_the_command_counts_first_and_acts_when_told(capsys):
 
 @pytest.fixture
 def ran():
-    """A chore of two slices, and how often it ran."""
+    """A job of two slices, and how often it ran."""
     runs = []
 
     def work(since):
@@ -139,32 +139,32 @@ def ran():
 
     before = dict(periodic_jobs._jobs)
     periodic_jobs._jobs.clear()
-    periodic_jobs.register("tests.chore", work)
+    periodic_jobs.register("tests.job", work)
     yield runs
     periodic_jobs._jobs.clear()
     periodic_jobs._jobs.update(before)
 
 
-def test_a_chore_is_done_once_an_hour(ran):
-    assert periodic_jobs.run_due() == ["tests.chore"]
+def test_a_job_is_done_once_an_hour(ran):
+    assert periodic_jobs.run_due() == ["tests.job"]
     assert periodic_jobs.run_due() == []
 
-    row = Chore.objects.get()
+    row = PeriodicJob.objects.get()
     assert row.last_result == "5 rows"
     assert row.lease_until is None
-    Chore.objects.update(next_run_at=ago(1))
-    assert periodic_jobs.run_due() == ["tests.chore"]
+    PeriodicJob.objects.update(next_run_at=ago(1))
+    assert periodic_jobs.run_due() == ["tests.job"]
     assert ran == [None, row.last_run_at]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_many_processes_that_saw_it_due_one_takes_it():
-    Chore.objects.create(name="tests.chore")
+    PeriodicJob.objects.create(name="tests.job")
     barrier, taken = threading.Barrier(4), []
 
     def take():
         barrier.wait()
-        taken.append(periodic_jobs._take("tests.chore"))
+        taken.append(periodic_jobs._take("tests.job"))
         connection.close()
 
     threads = [threading.Thread(target=take) for _ in range(4)]
@@ -176,32 +176,32 @@ def test_of_many_processes_that_saw_it_due_one_takes_it():
     assert sorted(taken) == [False, False, False, True]
 
 
-def test_a_chore_whose_worker_died_is_done_by_the_next(ran):
-    chore = Chore.objects.create(name="tests.chore", lease_until=timezone.now() + timedelta(minutes=5))
+def test_a_job_whose_worker_died_is_done_by_the_next(ran):
+    job = PeriodicJob.objects.create(name="tests.job", lease_until=timezone.now() + timedelta(minutes=5))
     assert periodic_jobs.run_due() == []
 
-    Chore.objects.filter(pk=chore.pk).update(lease_until=ago(1))
-    assert periodic_jobs.run_due() == ["tests.chore"]
+    PeriodicJob.objects.filter(pk=job.pk).update(lease_until=ago(1))
+    assert periodic_jobs.run_due() == ["tests.job"]
 
 
-def test_a_chore_that_is_cut_short_stays_due(ran):
+def test_a_job_that_is_cut_short_stays_due(ran):
     assert periodic_jobs.run_due(iter([True, False]).__next__) == []
 
-    row = Chore.objects.get()
+    row = PeriodicJob.objects.get()
     assert (row.last_run_at, row.lease_until) == (None, None)
-    assert periodic_jobs.run_due() == ["tests.chore"]
+    assert periodic_jobs.run_due() == ["tests.job"]
 
 
-def test_a_chore_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, caplog):
+def test_a_job_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, caplog):
     def fail(since):
         yield "rows", 1
         raise ValueError("ada@example.org")
 
-    periodic_jobs.register("tests.chore", fail)
+    periodic_jobs.register("tests.job", fail)
 
     assert periodic_jobs.run_due() == []
 
-    row = Chore.objects.get()
+    row = PeriodicJob.objects.get()
     assert row.last_result == "failed: ValueError"
     assert row.next_run_at > timezone.now() + timedelta(minutes=55)
     assert "ada@example.org" not in caplog.text

@@ -80,7 +80,7 @@ def test_of_staff_nothing_is_told_but_that_it_was_staff(api, user, superuser):
     assert not any(word in body for word in ("Bob", "f" * 32, superuser.pk.hex, superuser.email, "198.51.100.9"))
 
 
-def test_commands_are_staffs_and_chores_the_systems(api, user):
+def test_commands_are_staffs_and_periodic_jobs_the_systems(api, user):
     audit.record("user.unlocked", actor=Actor.command("unlock_user"), user=user)
     audit.record("user.updated", actor=Actor.schedule("x"), user=user)
     api.log_in(user)
