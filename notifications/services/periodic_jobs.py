@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from notifications.models import PeriodicJob, DeliveryEvent, InAppNotification, Message, Suppression, Worker, moment
+from notifications.models import DeliveryEvent, InAppNotification, Message, PeriodicJob, Suppression, Worker, moment
 
 logger = logging.getLogger("switchboard.jobs")
 

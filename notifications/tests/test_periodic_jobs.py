@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from notifications.models import (
     Attempt,
-    PeriodicJob,
     DeliveryEvent,
     InAppNotification,
     Message,
+    PeriodicJob,
     Suppression,
     Worker,
 )
