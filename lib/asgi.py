@@ -15,6 +15,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections, connections
 from django.http import StreamingHttpResponse
 
+from lib import traffic
 from lib.private import StepHandler
 from lib.text import whole_number
 
@@ -210,6 +211,7 @@ def with_lifespan(app: App, *, start: Callable[[], None], stop: Callable[[], Non
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            traffic.count()
             try:
                 await app(scope, receive, send)
             except asyncio.CancelledError:

@@ -201,10 +201,7 @@ USERS_WEBAUTHN_ORIGINS = read.webauthn_origins("USERS_WEBAUTHN_ORIGINS") or sort
 # Pages of others that may embed ours and have passkeys used inside.
 USERS_WEBAUTHN_EMBEDDED_IN = read.origins("USERS_WEBAUTHN_EMBEDDED_IN")
 USERS_AUDIT_RETENTION_DAYS = read.integer("USERS_AUDIT_RETENTION_DAYS", 400, minimum=1, maximum=36_500)
-# One core is left to everything else: with all of them hashing, every other answer waits and computes twice as long.
-USERS_HASH_WORKERS = read.integer(
-    "USERS_HASH_WORKERS", max(1, min(4, (os.cpu_count() or 1) - 1)), minimum=1, maximum=64
-)
+USERS_HASH_WORKERS = read.integer("USERS_HASH_WORKERS", min(4, os.cpu_count() or 1), minimum=1, maximum=64)
 USERS_HASH_QUEUE = read.integer("USERS_HASH_QUEUE", 64, minimum=1, maximum=10_000)
 USERS_ARGON2_MEMORY = read.integer("USERS_ARGON2_MEMORY", 19456, minimum=8, maximum=4 * 1024 * 1024)
 USERS_ARGON2_TIME = read.integer("USERS_ARGON2_TIME", 2, minimum=1, maximum=100)

@@ -2,18 +2,22 @@
 one small pool of threads, with a bounded queue in front.
 
 A hash costs 25 ms of a core on purpose. In the pool it never stops the event loop, never holds a lane or a database
-connection, and never takes more memory than workers x 19 MiB.
+connection, and never takes more memory than workers x 19 MiB. All cores hash while nothing but sign-ins is asked; with
+other requests one is left to them.
 """
+
+from __future__ import annotations
 
 import asyncio
 import hmac
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any, cast
 from unicodedata import normalize
@@ -30,12 +34,15 @@ from django.contrib.auth.hashers import (
     make_password,
 )
 
+from lib import traffic
 from lib.errors import ProductError
 from users.models import User
 
 #: Beyond it nothing is respelt: putting the marks of a long text in order takes quadratic time.
 _LONGEST = 4096
 _RECOUNT_SECONDS = 600
+#: Other requests are looked at so often; with more of them a second than this, one core is theirs.
+_LOOK_SECONDS, _FEW_REQUESTS = 0.5, 20
 
 
 def one_spelling(password: str) -> str:
@@ -78,13 +85,45 @@ class _Pool:
         workers = settings.USERS_HASH_WORKERS
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="hash", initializer=_be_polite)
         self._places = threading.BoundedSemaphore(workers + settings.USERS_HASH_QUEUE)
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._turns, self._running = threading.Condition(), 0
+        self._beside_others = min(workers, max(1, (os.cpu_count() or 1) - 1))
+        self._submitted, self._looked, self._others, self._is_quiet = 0, time.monotonic(), traffic.requests, True
 
-    def submit(self, call: Callable[..., Any], *args: Any) -> "Future[Any]":
+    def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         if not self._places.acquire(blocking=False):
             raise ProductError("BUSY", "Too many sign-ins at once; try again in a moment.", status=503, retry_after=1)
-        future = self._executor.submit(call, *args)
+        self._submitted += 1
+        future: Future[Any] = Future()
         future.add_done_callback(lambda _: self._places.release())
+        self._jobs.append((future, partial(call, *args)))
+        self._executor.submit(self._work)
         return future
+
+    def _work(self) -> None:
+        """Do the oldest job, as soon as one core more may hash."""
+        with self._turns:
+            while self._running >= self._beside_others and not self._hashes_alone():
+                self._turns.wait(_LOOK_SECONDS)
+            self._running += 1
+            future, call = self._jobs.popleft()
+        try:
+            if future.set_running_or_notify_cancel():
+                future.set_result(call())
+        except Exception as error:
+            future.set_exception(error)
+        finally:
+            with self._turns:
+                self._running -= 1
+                self._turns.notify()
+
+    def _hashes_alone(self) -> bool:
+        """Whether there are next to no requests but those that hash, by the last look."""
+        now, others = time.monotonic(), traffic.requests - self._submitted
+        if (waited := now - self._looked) >= _LOOK_SECONDS:
+            self._is_quiet = others - self._others <= _FEW_REQUESTS * waited
+            self._looked, self._others = now, others
+        return self._is_quiet
 
 
 def _be_polite() -> None:

@@ -1,6 +1,9 @@
 """What the hashing pool promises."""
 
 import asyncio
+import itertools
+import threading
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.hashers import identify_hasher, make_password
@@ -57,8 +60,6 @@ def test_while_bcrypt_rows_remain_strangers_get_bcrypt_by_their_share(monkeypatc
 
 
 def test_the_event_loop_goes_on_while_passwords_are_hashed(monkeypatch):
-    import threading
-
     release, entered = threading.Event(), threading.Event()
 
     def slow(password, encoded):
@@ -79,7 +80,30 @@ def test_the_event_loop_goes_on_while_passwords_are_hashed(monkeypatch):
     assert asyncio.run(scenario()) == hashing.Checked(False)
 
 
-def test_the_pool_is_bounded(monkeypatch, settings):
+@pytest.mark.parametrize(("others", "at_once"), [(200, 1), (5, 2)])
+def test_a_core_is_left_to_other_requests_and_hashes_while_there_are_few(monkeypatch, settings, others, at_once):
+    settings.USERS_HASH_WORKERS = 2
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    seconds = itertools.count()
+    monkeypatch.setattr(hashing, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    pool, running, release = hashing._Pool(), threading.Semaphore(0), threading.Event()
+
+    def job():
+        running.release()
+        return release.wait(10)
+
+    jobs = [pool.submit(job)]
+    running.acquire()
+    monkeypatch.setattr(hashing.traffic, "requests", hashing.traffic.requests + others)
+    jobs.append(pool.submit(job))
+    both_run = running.acquire(timeout=0.2 if at_once == 1 else 10)
+    release.set()
+
+    assert both_run is (at_once == 2)
+    assert [job.result(10) for job in jobs] == [True, True]
+
+
+def test_the_pool_is_bounded(settings):
     assert hashing._pool()._executor._max_workers == settings.USERS_HASH_WORKERS
     assert hashing._pool()._places._initial_value == settings.USERS_HASH_WORKERS + settings.USERS_HASH_QUEUE
 
