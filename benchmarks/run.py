@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ READS = {
     "unread": Read("/api/notifications/unread-count", is_signed_in=True, servers=_PRODUCT),
 }
 CONNECTIONS, LOGIN_CLIENTS = 32, 20
-PROBES_PER_SECOND = 50
+PROBES_PER_SECOND = 200
 
 
 def load(
@@ -109,15 +110,49 @@ def probe(server: Server, *, seconds: int) -> float:
 
 
 def sign_in_storm(server: Server, *, seconds: int) -> dict[str, float]:
-    """Logins a second by clients that never pause, and what `_status` feels of them."""
+    """Logins a second by clients that never pause, alone and beside `_status`, and what that feels of them."""
+
+    def storm(seconds: int) -> "subprocess.Popen[str]":
+        form = {"body": credentials("NUMBER"), "people": str(seed.PEOPLE)}
+        return load(server, LOGIN, seconds=seconds, connections=LOGIN_CLIENTS, method="POST", **form)
+
     figures = {"status_idle_p95": probe(server, seconds=seconds)}
-    form = {"body": credentials("NUMBER"), "people": str(seed.PEOPLE)}
+    figures["login"] = outcome(server, LOGIN, storm(seconds))["per_second"]
     # The storm starts before the probe and ends after it.
-    storm = load(server, LOGIN, seconds=seconds + 2, connections=LOGIN_CLIENTS, method="POST", **form)
+    beside = storm(seconds + 2)
     time.sleep(1)
     figures["status_storm_p95"] = probe(server, seconds=seconds)
-    figures["login"] = outcome(server, LOGIN, storm)["per_second"]
+    figures["login_beside"] = outcome(server, LOGIN, beside)["per_second"]
     return figures
+
+
+def starts(repeats: int) -> report.Samples:
+    """Seconds of CPU of a command to its end and of `serve` to its first answer, on a fresh SQLite, once warm."""
+    samples: report.Samples = defaultdict(list)
+    manage, port = [sys.executable, "manage.py"], servers.free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        env = servers.environment("ours", port, {"product": f"sqlite:///{folder}/start.sqlite3"}) | {"PORT": str(port)}
+        # As everywhere but in this benchmark, modules are compiled once.
+        env.pop("PYTHONDONTWRITEBYTECODE")
+        subprocess.run([*manage, "migrate", "-v0"], cwd=servers.ROOT, env=env, check=True)
+        commands = {
+            ("machine", "django_admin"): [sys.executable, "-m", "django", "version"],
+            ("ours", "command"): [*manage, "list_feature_flags"],
+        }
+        for _ in range(repeats + 1):
+            for figure, command in commands.items():
+                before = os.times()
+                subprocess.run(command, cwd=servers.ROOT, env=env, stdout=subprocess.DEVNULL, check=True)
+                after = os.times()
+                used = after.children_user - before.children_user + after.children_system - before.children_system
+                samples[figure].append(used)
+            log = LOGS / "serve.log"
+            with servers.process([*manage, "serve"], cwd=servers.ROOT, env=env, log=log) as started:
+                server = Server("serve", f"http://127.0.0.1:{port}", started.pid)
+                servers.wait_until_ready(server, started, log)
+                samples["ours", "serve"].append(server.cpu_seconds())
+    # The first round compiled.
+    return {figure: values[1:] for figure, values in samples.items()}
 
 
 def seconds_per_verify() -> float:
@@ -174,8 +209,8 @@ def arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME",
-        choices=[*servers.APPLICATIONS, *READS, "login"],
-        help=f"servers ({', '.join(servers.APPLICATIONS)}) or endpoints ({', '.join([*READS, 'login'])}); "
+        choices=[*servers.APPLICATIONS, *READS, "login", "start"],
+        help=f"servers ({', '.join(servers.APPLICATIONS)}) or endpoints ({', '.join([*READS, 'login'])}) or start; "
         "the result files are then left alone",
     )
     parser.add_argument(
@@ -208,6 +243,8 @@ def main() -> int:
             servers.seed_database(owner, urls)
         under_test = [stack.enter_context(servers.running(name, urls, LOGS)) for name in names]
         samples = measure(under_test, endpoints, seconds=options.seconds, repeats=options.repeats)
+        if not options.only or "start" in options.only:
+            samples |= starts(options.repeats)
         facts = report.facts(options)
     bars = report.bars(samples)
     text = report.markdown(samples, bars, facts)
