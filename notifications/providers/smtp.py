@@ -10,9 +10,10 @@ import socket
 import time
 from datetime import timedelta
 from email.generator import BytesGenerator
+from email.header import Header
 from email.utils import parseaddr
 from enum import IntEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from django.conf import settings
@@ -39,6 +40,9 @@ IDLE = PARTING = 1.0
 
 #: No reply is longer.
 REPLY_LIMIT = 64_000
+
+#: No line of a mail is longer (RFC 5322, 2.1.1).
+_LINE = 998
 
 
 class Stage(IntEnum):
@@ -103,14 +107,9 @@ class SmtpProvider(Provider):
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
         envelope = parseaddr(mail.from_email)[1], parseaddr(mail.to[0])[1]
         "".join(envelope).encode("ascii")  # raises UnicodeEncodeError for what no mail server can take
-        message = mail.message()
-        # Every try sends the same bytes; and looking for a boundary that no text holds compiles a pattern each time.
-        message.set_boundary(f"={uid}=")
-        # As it travels: lines end in CRLF, and “From” at the start of one is left alone.
-        buffer = io.BytesIO()
-        BytesGenerator(buffer, mangle_from_=False).flatten(message, linesep="\r\n")
-        data = re.sub(rb"(?m)^\.", b"..", buffer.getvalue())
-        return Payload(mail, uid, envelope, data if data.endswith(b"\r\n") else data + b"\r\n")
+        # Every try sends the same bytes.
+        data = _written(mail, f"={uid}=") or _generated(mail, f"={uid}=")
+        return Payload(mail, uid, envelope, re.sub(rb"(?m)^\.", b"..", data) if b"\n." in data else data)
 
     def ready(self) -> None:
         if self.backend is not None and (self.sent >= PER_CONNECTION or not self._answers()):
@@ -185,6 +184,50 @@ class SmtpProvider(Provider):
         except (OSError, AttributeError, TypeError):
             # smtplib has closed it, and holds no socket any more.
             return False
+
+
+def _generated(mail: EmailMultiAlternatives, boundary: str) -> bytes:
+    """The mail as it travels, by Python's email package: lines end in CRLF, “From” at the start of one is left alone."""
+    message, buffer = mail.message(), io.BytesIO()
+    message.set_boundary(boundary)
+    BytesGenerator(buffer, mangle_from_=False).flatten(message, linesep="\r\n")
+    data = buffer.getvalue()
+    return data if data.endswith(b"\r\n") else data + b"\r\n"
+
+
+def _written(mail: EmailMultiAlternatives, boundary: str) -> bytes | None:
+    """The same, in a tenth of the time, for text and html whose lines and headers need no folding; else None."""
+    is_usual = [each.mimetype for each in mail.alternatives] == ["text/html"] and not (mail.attachments or mail.cc)
+    if not is_usual or not {"Date", "Message-ID"} <= mail.extra_headers.keys():
+        return None
+    headers = {"Subject": mail.subject, "From": mail.from_email, "To": ", ".join(mail.to)}
+    if mail.reply_to:
+        headers["Reply-To"] = ", ".join(mail.reply_to)
+    lines = [f'Content-Type: multipart/alternative; boundary="{boundary}"', "MIME-Version: 1.0"]
+    for name, value in (headers | mail.extra_headers).items():
+        if (text := _header(name, str(value))) is None:
+            return None
+        lines.append(f"{name}: {text}")
+    data = "\r\n".join([*lines, ""]).encode()
+    for subtype, content in (("plain", mail.body), ("html", mail.alternatives[0].content)):
+        rows = str(content).encode().splitlines()
+        if max(map(len, rows), default=0) > _LINE:
+            return None
+        kind, encoding = f'text/{subtype}; charset="utf-8"', "7bit" if content.isascii() else "8bit"
+        head = f"Content-Type: {kind}\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+        data += f"\r\n--{boundary}\r\n{head}".encode() + b"\r\n".join([*rows, b""])
+    return data + f"\r\n--{boundary}--\r\n".encode()
+
+
+@lru_cache(maxsize=256)
+def _header(name: str, value: str) -> str | None:
+    """The value as one header has it (RFC 5322, RFC 2047); None where that takes more than a line or an encoded word."""
+    if not value.isprintable() or len(value) > _LINE - 80:
+        return None
+    if value.isascii():
+        # A name that is not ASCII comes encoded; an encoded word has at most 75 characters.
+        return value if "=?" not in value or (name in {"From", "To", "Reply-To"} and len(value) <= 75) else None
+    return Header(value, "utf-8", header_name=name).encode(linesep="\r\n") if name == "Subject" else None
 
 
 class _Dialogue:
