@@ -97,6 +97,10 @@ class Provider(ABC):
                 self.close()
                 raise ProviderDown(type(error).__name__, str(error)) from None
 
+    def takes_more(self) -> bool:
+        """Whether `ready` has nothing to do."""
+        return self.backend is not None
+
     @abstractmethod
     def send(self, payload: Payload) -> Result:
         """Hand it over and return the result; never raises."""

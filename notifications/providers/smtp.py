@@ -138,9 +138,19 @@ class SmtpProvider(Provider):
         except Exception as error:
             # smtplib has closed the line where what came was no reply.
             reply = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) and link.sock else 0
-            return self._failed(error, dialogue.stage, reply, is_reused=is_reused)
+            result = self._failed(error, dialogue.stage, reply, is_reused=is_reused)
+            if self.backend is not None:
+                self._read_rest(dialogue)
+            return result
         self.accepted_at = time.monotonic()
         return Result(Outcome.ACCEPTED, "250", text)
+
+    def _read_rest(self, dialogue: _Dialogue) -> None:
+        try:
+            dialogue.read_rest()
+        except Exception:
+            # The message was refused all the same.
+            self.close()
 
     def _failed(self, error: Exception, stage: Stage, reply: int, *, is_reused: bool) -> Result:
         code, text = describe(error)
@@ -167,27 +177,34 @@ class SmtpProvider(Provider):
             link.until = time.monotonic() + PARTING
         super().close()
 
-    def _answers(self) -> bool:
-        """Whether the connection still stands: asked with RSET, unless the last message was accepted just now and the
-        server is silent since.
+    def takes_more(self) -> bool:
+        """Whether the last message was accepted just now and the server is silent since.
 
         A server that has hung up, or sent 421, has left something to read.
         """
+        if self.backend is None or self.sent >= PER_CONNECTION or time.monotonic() - self.accepted_at >= IDLE:
+            return False
+        waiting = select.poll()
         try:
-            if time.monotonic() - self.accepted_at < IDLE:
-                waiting = select.poll()
-                waiting.register(self.backend.connection.sock, select.POLLIN)
-                if not waiting.poll(0):
-                    return True
-            self.backend.connection.until = time.monotonic() + _timeout(self.backend)
-            return bool(self.backend.connection.rset()[0] == 250)
+            waiting.register(self.backend.connection.sock, select.POLLIN)
+            return not waiting.poll(0)
         except (OSError, AttributeError, TypeError):
             # smtplib has closed it, and holds no socket any more.
             return False
 
+    def _answers(self) -> bool:
+        """Whether the connection still stands: asked with RSET, unless it `takes_more`."""
+        if self.takes_more():
+            return True
+        try:
+            self.backend.connection.until = time.monotonic() + _timeout(self.backend)
+            return bool(self.backend.connection.rset()[0] == 250)
+        except (OSError, AttributeError, TypeError):
+            return False
+
 
 def _generated(mail: EmailMultiAlternatives, boundary: str) -> bytes:
-    """The mail as it travels, by Python's email package: lines end in CRLF, “From” at the start of one is left alone."""
+    """The mail as it travels, by Python's email package: lines end in CRLF, and “From” begins one as it is."""
     message, buffer = mail.message(), io.BytesIO()
     message.set_boundary(boundary)
     BytesGenerator(buffer, mangle_from_=False).flatten(message, linesep="\r\n")
@@ -197,7 +214,8 @@ def _generated(mail: EmailMultiAlternatives, boundary: str) -> bytes:
 
 def _written(mail: EmailMultiAlternatives, boundary: str) -> bytes | None:
     """The same, in a tenth of the time, for text and html whose lines and headers need no folding; else None."""
-    is_usual = [each.mimetype for each in mail.alternatives] == ["text/html"] and not (mail.attachments or mail.cc)
+    alternatives: Any = mail.alternatives
+    is_usual = [each.mimetype for each in alternatives] == ["text/html"] and not (mail.attachments or mail.cc)
     if not is_usual or not {"Date", "Message-ID"} <= mail.extra_headers.keys():
         return None
     headers = {"Subject": mail.subject, "From": mail.from_email, "To": ", ".join(mail.to)}
@@ -209,7 +227,7 @@ def _written(mail: EmailMultiAlternatives, boundary: str) -> bytes | None:
             return None
         lines.append(f"{name}: {text}")
     data = "\r\n".join([*lines, ""]).encode()
-    for subtype, content in (("plain", mail.body), ("html", mail.alternatives[0].content)):
+    for subtype, content in (("plain", mail.body), ("html", alternatives[0].content)):
         rows = str(content).encode().splitlines()
         if max(map(len, rows), default=0) > _LINE:
             return None
@@ -221,7 +239,7 @@ def _written(mail: EmailMultiAlternatives, boundary: str) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _header(name: str, value: str) -> str | None:
-    """The value as one header has it (RFC 5322, RFC 2047); None where that takes more than a line or an encoded word."""
+    """The value as a header has it (RFC 5322, RFC 2047); None where it takes more than a line or an encoded word."""
     if not value.isprintable() or len(value) > _LINE - 80:
         return None
     if value.isascii():
@@ -238,29 +256,50 @@ class _Dialogue:
         self.link: Any = link
         self.timeout = timeout
         self.stage = Stage.MAIL
+        #: Answers to the envelope that are still to come.
+        self.unread = 0
 
     def send(self, payload: Payload) -> str:
-        sender, recipient = payload.envelope
-        options = [f"size={len(payload.data)}"] if self.link.has_extn("size") else []
-        if not payload.data.isascii() and self.link.has_extn("8bitmime"):
-            options.append("body=8bitmime")
+        """Where the server says that it can (RFC 2920), the envelope goes in one piece, and its answers come in one."""
+        sender, recipient = map(smtplib.quoteaddr, payload.envelope)
+        size = f" size={len(payload.data)}" if self.link.has_extn("size") else ""
+        body = " body=8bitmime" if not payload.data.isascii() and self.link.has_extn("8bitmime") else ""
+        commands = f"mail FROM:{sender}{size}{body}", f"rcpt TO:{recipient}", "data"
+        is_pipelined = self.link.has_extn("pipelining")
         self._begin()
-        self._expect(self.link.mail(sender, options), 250)
-        self.stage = Stage.RCPT
-        self._expect(self.link.rcpt(recipient), 250, 251)
-        self.stage = Stage.DATA
-        self._expect(self.link.docmd("DATA"), 354)
+        if is_pipelined:
+            self.link.send("".join(f"{command}\r\n" for command in commands))
+            self.unread = len(commands)
+        for stage, command, codes in zip(Stage, commands, ((250,), (250, 251), (354,)), strict=False):
+            self.stage = stage
+            if not is_pipelined:
+                self.link.putcmd(command)
+            self._expect(*codes)
         self.stage = Stage.BODY
         self._begin()
         self.link.send(payload.data + b".\r\n")
-        return self._expect(self.link.getreply(), 250)
+        return self._expect(250)
+
+    def read_rest(self) -> None:
+        """Of an envelope that went in one piece and was refused: without a recipient no mail is begun, but by an empty
+        one (RFC 2920, 3.1)."""
+        while self.unread:
+            code, _ = self._reply()
+            if code == 354:
+                self.link.send(b".\r\n")
+                self._reply()
 
     def _begin(self) -> None:
         self.link.until = time.monotonic() + self.timeout
         self.link.sock.settimeout(self.timeout)
 
-    def _expect(self, reply: Reply, *codes: int) -> str:
-        code, text = reply
+    def _reply(self) -> Reply:
+        self.unread = max(0, self.unread - 1)
+        reply: Reply = self.link.getreply()
+        return reply
+
+    def _expect(self, *codes: int) -> str:
+        code, text = self._reply()
         if code not in codes:
             raise smtplib.SMTPResponseException(code, text)
         return _readable(text)

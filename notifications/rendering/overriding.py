@@ -88,7 +88,7 @@ def filled(template: Template, context: Metered) -> str:
 
 
 def active(kind: NotificationType, language: str) -> dict[str, Override]:
-    """The versions in use, by part. One question for all parts: every process sees a change at its next mail."""
+    """The versions in use, by part. One question for all parts: a worker asks before it prepares some mails."""
     with connection.cursor() as cursor:
         cursor.execute(_ACTIVE, [kind.code, language])
         return {part: Override(body, pk) for part, pk, body in cursor.fetchall()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.policy import EmailPolicy
@@ -60,6 +60,10 @@ _PLAIN_NAME = re.compile(rf"{_PART}(?:[ \-‐‑]{_PART})*", re.IGNORECASE)
 _STYLES = re.compile(r"<style\b.*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
 
 
+#: What tells which versions of staff are in use: `overriding.active`, or one that remembers its answers for a while.
+Active = Callable[[registry.NotificationType, str], Mapping[str, Override]]
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """`source` tells later whether the templates are still the same: `file:<digest>` or `override:<ids>`."""
@@ -79,13 +83,21 @@ def derived(message: Message) -> dict[str, str]:
     return values
 
 
-def render(kind: registry.NotificationType, variables: Mapping[str, Any], *, language: str) -> Rendered:
+def render(
+    kind: registry.NotificationType, variables: Mapping[str, Any], *, language: str, active: Active = overriding.active
+) -> Rendered:
     """Fill the templates of a type in a language: staff's, where there are and as long as they can be used."""
     language = engines.written(language)
-    return fill(kind, variables, language=language, overrides=overriding.active(kind, language))
+    return fill(kind, variables, language=language, overrides=active(kind, language))
 
 
-def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: bool = False) -> Rendered:
+def of_message(
+    message: Message,
+    secrets: Mapping[str, str],
+    *,
+    hides_links: bool = False,
+    active: Active = overriding.active,
+) -> Rendered:
     """The mail of a row, rendered. A test mail shows the sample of the type in its context."""
     kind = registry.get(message.type)
     about = message.context.get("about") if kind.code == TEST else None
@@ -93,7 +105,7 @@ def of_message(message: Message, secrets: Mapping[str, str], *, hides_links: boo
     variables = sample(shown) if about else {**message.context, **secrets}
     if not shown.required:
         variables["unsubscribe_url"] = MASK if hides_links else unsubscribe_url(message.to_address, shown.category)
-    body = render(shown, variables, language=message.language)
+    body = render(shown, variables, language=message.language, active=active)
     if not about:
         return body
     with translation.override(engines.written(message.language)):
@@ -287,9 +299,9 @@ class Mail(EmailMultiAlternatives):
         return super().message(**options)
 
 
-def build(message: Message, secrets: Mapping[str, str], *, date: datetime) -> Mail:
+def build(message: Message, secrets: Mapping[str, str], *, date: datetime, active: Active = overriding.active) -> Mail:
     """The mail of a row: one recipient, text first, and the same Message-ID at every try."""
-    return compose(message, of_message(message, secrets), date=date)
+    return compose(message, of_message(message, secrets, active=active), date=date)
 
 
 def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
@@ -299,14 +311,19 @@ def compose(message: Message, body: Rendered, *, date: datetime) -> Mail:
     mail = Mail(
         subject=body.subject,
         body=body.text,
-        from_email=_header(*parseaddr(settings.DEFAULT_FROM_EMAIL)),
+        from_email=_mailbox(settings.DEFAULT_FROM_EMAIL),
         to=[_header(message.to_name, message.to_address)],
         headers=headers,
-        reply_to=[_header(*parseaddr(reply_to))] if (reply_to := settings.NOTIFICATIONS_REPLY_TO) else None,
+        reply_to=[_mailbox(reply_to)] if (reply_to := settings.NOTIFICATIONS_REPLY_TO) else None,
     )
     mail.attach_alternative(body.html, "text/html")
     mail.rendered = body
     return mail
+
+
+@lru_cache(maxsize=8)
+def _mailbox(text: str) -> str:
+    return _header(*parseaddr(text))
 
 
 def _header(name: str, address: str) -> str:

@@ -57,7 +57,14 @@ _HELD = f"UPDATE {_TABLE} SET {{}} WHERE id = %s AND lease_token = %s"  # noqa: 
 _TRIED = f"""
 INSERT INTO {Attempt._meta.db_table}
   (message_id, n, worker, provider, created_at, duration_ms, outcome, code, response)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_TRY = "%s, %s, %s, %s, %s, %s, %s, %s"
+# PostgreSQL: one round trip and one commit for each mail, for what became of it and the fence of the next.
+_RECORD_AT_ONCE = f"""
+WITH held AS ({_HELD} RETURNING id),
+  tried AS ({_TRIED} SELECT id, {_TRY} FROM held),
+  handed AS ({_HAND_OVER.format("statement_timestamp()", "statement_timestamp() + %s")} RETURNING id)
+SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM handed)
 """  # noqa: S608
 
 Outcome, State = Attempt.Outcome, Message.State
@@ -96,7 +103,7 @@ class Claim:
 
     def hand_over(self, provider: str) -> bool:
         """Fence, cancel check and lease renewal in one, just before the bytes leave; False: nothing may be sent."""
-        deadline = time.monotonic() + settings.NOTIFICATIONS_LEASE
+        started = time.monotonic()
         # Runs once for every mail: building it with the ORM takes longer than running it (benchmarks/NOTIFICATIONS.md).
         if connection.vendor == "postgresql":
             sql = _HAND_OVER.format("statement_timestamp()", "statement_timestamp() + %s")
@@ -108,8 +115,12 @@ class Claim:
             cursor.execute(sql, values)
             if not cursor.rowcount:
                 return False
-        self.deadline, self.is_handed = deadline, True
+        self.renew(started)
         return True
+
+    def renew(self, started: float) -> None:
+        """It was handed over by a statement sent at `started`."""
+        self.deadline, self.is_handed = started + settings.NOTIFICATIONS_LEASE, True
 
 
 def is_anything_due(channels: Sequence[str] = CHANNELS, overdue: timedelta = timedelta(0)) -> bool:
@@ -181,41 +192,84 @@ def _claims(rows: Iterable[Message], token: uuid.UUID, started: float) -> list[C
 # --- Recording an outcome ---------------------------------------------------------------------------------------------
 
 
+def record(
+    claim: Claim, result: Result, *, began: datetime, duration_ms: int, following: Claim | None = None
+) -> Message.State | None:
+    """Write the outcome; None when the message is no longer this worker's, and then only the Attempt is written.
+
+    The one `following` is handed over to the same provider in the same transaction, so that a crash at any moment
+    leaves one message in doubt; whether it was still ours, its `is_handed` tells.
+    """
+    fields = {} if result.outcome == Outcome.LOST_LEASE else claim.as_sent | _next(claim, result)
+    if fields:
+        fields = {"lease_token": None, "lease_owner": "", **fields}
+    provider = claim.as_sent.get("provider", "")
+    tried = [claim.message.attempts, claim.message.lease_owner, provider, began, duration_ms]
+    if connection.vendor == "postgresql" and result.refusal != Refusal.DEAD and (columns := _columns(fields)):
+        if _record_at_once(claim, result, columns, tried, following):
+            return Message.State(fields["state"])
+        fields = {}
+    return _record_in_steps(claim, result, fields, tried, following)
+
+
+def _record_at_once(
+    claim: Claim, result: Result, columns: tuple[str, list[Any]], tried: list[Any], following: Claim | None
+) -> bool:
+    """All of it, or nothing of what concerns this message when it is no longer this worker's."""
+    names, values = columns
+    values = [*values, claim.message.pk, claim.token, *tried, result.outcome.value, result.code[:64], result.text]
+    values += [lease(), tried[2], *((following.message.pk, following.token) if following else (None, None))]
+    started = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD_AT_ONCE.format(names), values)
+        held, handed = cursor.fetchone()
+    if following and handed:
+        following.renew(started)
+    return bool(held)
+
+
 @transaction.atomic
-def record(claim: Claim, result: Result, *, began: datetime, duration_ms: int) -> Message.State | None:
-    """Write the outcome; None when the message is no longer this worker's, and then only the Attempt is written."""
-    message, outcome = claim.message, result.outcome
-    fields = {} if outcome == Outcome.LOST_LEASE else claim.as_sent | _next(claim, result)
-    kept = bool(fields) and _write(claim, {"lease_token": None, "lease_owner": "", **fields})
-    text = result.text
+def _record_in_steps(
+    claim: Claim, result: Result, fields: dict[str, Any], tried: list[Any], following: Claim | None
+) -> Message.State | None:
+    outcome, text = result.outcome, result.text
+    kept = bool(fields) and _write(claim, fields)
     if not kept and outcome != Outcome.LOST_LEASE:
         outcome, text = Outcome.LOST_LEASE, f"{outcome.value}: {text}"[:TEXT_LIMIT]
     with connection.cursor() as cursor:
-        tried = message.pk, message.attempts, message.lease_owner, claim.as_sent.get("provider", ""), began, duration_ms
-        cursor.execute(_TRIED, adapted(*tried, str(outcome), result.code[:64], text))
+        values = adapted(claim.message.pk, *tried, outcome.value, result.code[:64], text)
+        cursor.execute(f"{_TRIED} VALUES (%s, {_TRY})", values)
     if result.refusal == Refusal.DEAD:
-        recipients.suppress_dead(message.to_address, source=f"{result.code} {result.text}", channel=message.channel)
+        source, message = f"{result.code} {result.text}", claim.message
+        recipients.suppress_dead(message.to_address, source=source, channel=message.channel)
+    if following and not following.is_handed:
+        following.hand_over(tried[2])
     return fields["state"] if kept else None
 
 
 def _write(claim: Claim, fields: dict[str, Any]) -> bool:
-    """Give the row these values; False when the message is no longer this worker's.
+    """Give the row these values; False when the message is no longer this worker's."""
+    if (columns := _columns(fields)) is None:
+        return bool(Message.objects.filter(pk=claim.message.pk, lease_token=claim.token).update(**fields))
+    names, values = columns
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD.format(names), adapted(*values, claim.message.pk, claim.token))
+        return bool(cursor.rowcount)
 
-    Runs once for every mail, so plain values and database times are SQL by hand (benchmarks/NOTIFICATIONS.md).
-    """
-    columns, values = [], []
+
+def _columns(fields: dict[str, Any]) -> tuple[str, list[Any]] | None:
+    """SQL by hand for plain values and database times, since it runs for every mail; None when the ORM is needed."""
+    names, values = [], []
     for name, value in fields.items():
         if isinstance(value, Now):
-            columns.append(f"{name} = statement_timestamp()")
+            names.append(f"{name} = statement_timestamp()")
         elif hasattr(value, "resolve_expression"):
-            return bool(Message.objects.filter(pk=claim.message.pk, lease_token=claim.token).update(**fields))
+            return None
         else:
-            columns.append(f"{name} = %s")
+            names.append(f"{name} = %s")
             # The text of a choice, not its name in Python.
             values.append(str(value) if isinstance(value, str) else value)
-    with connection.cursor() as cursor:
-        cursor.execute(_HELD.format(", ".join(columns)), adapted(*values, claim.message.pk, claim.token))
-        return bool(cursor.rowcount)
+    return (", ".join(names), values) if names else None
 
 
 def _next(claim: Claim, result: Result) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice, takewhile
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -21,7 +23,7 @@ from notifications.models import Attempt, Message
 from notifications.providers import base
 from notifications.providers.base import Answer, Payload, Result
 from notifications.registry import EMAIL
-from notifications.rendering import render
+from notifications.rendering import overriding, render
 from notifications.rendering.render import build
 from notifications.services import circuit_breaker, claims, recipients
 from notifications.services.circuit_breaker import Admission
@@ -34,6 +36,18 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 BULK_TURN = 10
 #: Recipients in a row whose mail failed in a way that may concern all mail; then the channel is paused.
 SEVERAL = 3
+#: How many messages are prepared at a time, and for how many seconds they are as good as new.
+AHEAD, FRESH = 10, 1.0
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A message as far as it can be brought without the mail server: packed, unless it has a result already."""
+
+    content: Payload | Result
+    secrets: dict[str, str]
+    began: datetime
+    seconds: float
 
 
 class QueueWorker:
@@ -58,6 +72,9 @@ class QueueWorker:
         self.worker = f"{socket.gethostname()}:{os.getpid()}"[:120]
         self.provider = providers.configured()
         self.waiting: deque[Claim] = deque()
+        #: By the key of the message, of some of those that wait; too old after `prepared_until`.
+        self.prepared: dict[int, Prepared] = {}
+        self.prepared_until = 0.0
         self.admission = Admission()
         self.resting_until = 0.0
         self.doubtful: set[str] = set()
@@ -69,11 +86,12 @@ class QueueWorker:
 
     def deliver_due(self) -> int:
         """Deliver until nothing is due, the mail server is away or `stopping` is true; return how many were tried."""
-        tried = 0
+        tried, is_more = 0, False
         try:
             while not self.stopping():
                 self.batches += 1
-                if not (claims.is_anything_due(self.channels, self.overdue) and (limit := self._admitted())):
+                is_more = is_more or claims.is_anything_due(self.channels, self.overdue)
+                if not (is_more and (limit := self._admitted())):
                     break
                 # Every tenth batch starts from the other end, so that bulk is never starved.
                 bulk_first = self.batches % BULK_TURN == 0
@@ -82,6 +100,8 @@ class QueueWorker:
                 )
                 if not self.waiting:
                     break
+                # After as many as were asked for, the next claim will tell.
+                is_more = len(self.waiting) == limit
                 tried += self._deliver_waiting()
                 if self.rest():
                     break
@@ -127,65 +147,105 @@ class QueueWorker:
         self.provider.close()
 
     def _deliver_waiting(self) -> int:
-        tried = 0
-        # With less time left than one message may take, another worker could claim it meanwhile.
-        enough = settings.NOTIFICATIONS_TIMEOUT + 5
-        while self.waiting and not self.stopping() and not self.rest() and self.waiting[0].time_left() >= enough:
-            claim = self.waiting.popleft()
-            earlier = claim.message.attempts - 1
-            if earlier and not claim.message.tries.filter(n=earlier).exists():
-                # The worker before died of it. Should this one die as well, the others must not wait for its lease.
-                self.give_back()
-            self._deliver(claim)
+        tried, claim = 0, self._take()
+        while claim:
+            claim = self._deliver(claim) or self._take()
             tried += 1
         self.give_back()
         return tried
 
-    def _deliver(self, claim: Claim) -> None:
-        message = claim.message
+    def _take(self) -> Claim | None:
+        """The next message to try, prepared; None when there is none, or it must not be begun."""
+        # With less time left than one message may take, another worker could claim it meanwhile.
+        enough = settings.NOTIFICATIONS_TIMEOUT + 5
+        if not self.waiting or self.stopping() or self.rest() or self.waiting[0].time_left() < enough:
+            return None
+        claim = self.waiting.popleft()
+        if not self._is_prepared(claim):
+            earlier = claim.message.attempts - 1
+            if earlier and not claim.message.tries.filter(n=earlier).exists():
+                # The worker before died of it. Should this one die as well, the others must not wait for its lease.
+                self.give_back()
+            self._prepare_with_next(claim)
+        return claim
+
+    def _is_prepared(self, claim: Claim) -> bool:
+        return claim.message.pk in self.prepared and time.monotonic() < self.prepared_until
+
+    def _deliver(self, claim: Claim) -> Claim | None:
+        """Try it and record the result; return the next one if the same transaction has handed it over."""
+        message, prepared = claim.message, self.prepared.pop(claim.message.pk)
         reset = logs.request_id.set(message.request_id)
         try:
-            began, started = claim.now(), time.monotonic()
-            result = self._try(claim, began)
-            state = _record(claim, result, began, int((time.monotonic() - started) * 1000))
+            started = time.monotonic()
+            content = prepared.content
+            result = content if isinstance(content, Result) else self._send(claim, content, prepared.secrets)
+            following = self._following(result)
+            seconds = prepared.seconds + time.monotonic() - started
+            state = _record(claim, result, prepared.began, int(seconds * 1000), following)
             metrics.count_attempt(result.outcome, state, self.provider.alias)
             self._update_circuit(result, claim)
+            if result.refusal:
+                # The next one may be to the same address.
+                self.prepared.clear()
             is_trouble = state in {Message.State.FAILED, Message.State.UNKNOWN}
             about = {"uid": str(message.uid), "type": message.type, "state": state or Outcome.LOST_LEASE.value}
             extra = {**about, "outcome": result.outcome.value, "code": result.code}
             logger.log(logging.WARNING if is_trouble else logging.INFO, "message", extra=extra)
         finally:
             logs.request_id.reset(reset)
+        return following
 
-    def _try(self, claim: Claim, now: datetime) -> Result:
-        message = claim.message
-        if (refusal := self._refusal(message, now)) is not None:
-            return refusal
-        kind = registry.get(message.type)
-        address, channel = message.to_address, message.channel
-        if reason := recipients.refusal(kind, address=address, user_id=message.user_id, channel=channel):
-            return Result(Outcome.SUPPRESSED, reason)
+    def _following(self, result: Result) -> Claim | None:
+        """The message that leaves next, if nothing but its fence is still to be written."""
+        is_usual = result.outcome == Outcome.ACCEPTED and not (self.admission.is_probe or self.admission.is_stale)
+        if not (is_usual and self.waiting and self._is_prepared(self.waiting[0]) and self.provider.takes_more()):
+            return None
+        return self._take() if isinstance(self.prepared[self.waiting[0].message.pk].content, Payload) else None
+
+    def _prepare_with_next(self, claim: Claim) -> None:
+        """Prepare it and some that follow: nothing is in doubt meanwhile, and they share what is asked of the database.
+
+        Only those at their first try. What is known of recipients and templates holds for a second.
+        """
+        ahead = takewhile(lambda each: each.message.attempts == 1, islice(self.waiting, AHEAD - 1))
+        batch = [claim, *ahead]
+        self.prepared_until = time.monotonic() + FRESH
+        listed = recipients.listed([each.message.to_address for each in batch])
+        active = lru_cache(overriding.active)
+        self.prepared = {each.message.pk: self._prepare(each, listed, active) for each in batch}
+
+    def _prepare(self, claim: Claim, listed: Mapping[str, set[str]], active: render.Active) -> Prepared:
+        message, began, started = claim.message, claim.now(), time.monotonic()
         secrets: dict[str, str] = {}
+        reset = logs.request_id.set(message.request_id)
         try:
-            with metrics.RENDERING.time():
-                secrets = render.derived(message)
-                payload = self._packed(claim, secrets, now)
+            content: Payload | Result | None = self._refusal(message, began, listed)
+            if content is None:
+                with metrics.RENDERING.time():
+                    secrets = render.derived(message)
+                    content = self._packed(claim, secrets, began, active)
         except registry.Withdrawn as withdrawn:
-            return Result(Outcome.WITHDRAWN, withdrawn.reason)
+            content = Result(Outcome.WITHDRAWN, withdrawn.reason)
         except Answer as answer:
-            return answer.result
+            content = answer.result
         except DATABASE_AWAY:
             raise
         except Exception as error:
             # An error of derive itself may hold a secret that is not known here, and so cannot be scrubbed.
             text = base.scrub(str(error), secrets.values()) if secrets else ""
-            return Result(Outcome.RENDER_ERROR, type(error).__name__, text)
+            content = Result(Outcome.RENDER_ERROR, type(error).__name__, text)
+        finally:
+            logs.request_id.reset(reset)
+        return Prepared(content, secrets, began, time.monotonic() - started)
+
+    def _send(self, claim: Claim, payload: Payload, secrets: Mapping[str, str]) -> Result:
         result = self._hand_over(claim, payload)
         text = base.scrub(result.text, [*secrets.values(), *providers.credentials()]) if result.text else ""
         return replace(result, text=text, provider_message_id=clean_text(result.provider_message_id)[:255])
 
-    def _refusal(self, message: Message, now: datetime) -> Result | None:
-        """Why this message is not to be sent, by its row and its attempts."""
+    def _refusal(self, message: Message, now: datetime, listed: Mapping[str, set[str]]) -> Result | None:
+        """Why this message is not to be sent, by its row, its attempts and its recipient."""
         kind = registry.find(message.type)
         # Every outcome clears `handed_at`: set at a claim, it means that the worker died between sending and recording.
         is_in_doubt = message.handed_at or (message.attempts > 1 and self.provider.capabilities.remembers_for)
@@ -198,7 +258,9 @@ class QueueWorker:
         if kind is None:
             # A newer version of the product may have queued it; its own worker will know the type.
             return Result(Outcome.TEMPORARY, "unknown_type")
-        return None
+        address, user_id, channel = message.to_address, message.user_id, message.channel
+        reason = recipients.refusal(kind, address=address, user_id=user_id, channel=channel, known=listed)
+        return Result(Outcome.SUPPRESSED, reason) if reason else None
 
     def _may_repeat(self, kind: registry.NotificationType, message: Message, now: datetime) -> bool:
         """Whether to hand over again what may have been accepted before.
@@ -213,12 +275,12 @@ class QueueWorker:
         remembers_for, alias = self.provider.capabilities.remembers_for, self.provider.alias
         return bool(remembers_for) and all(by == alias and now - at < remembers_for for by, at in doubts)
 
-    def _packed(self, claim: Claim, secrets: dict[str, str], now: datetime) -> Payload:
+    def _packed(self, claim: Claim, secrets: dict[str, str], now: datetime, active: render.Active) -> Payload:
         message = claim.message
         if not message.to_address.rpartition("@")[0].isascii():
             raise Answer(Result(Outcome.PERMANENT, "smtputf8", "What stands before the @ must be ASCII."))
         first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
-        mail = build(message, secrets, date=message.handed_at or (first.created_at if first else now))
+        mail = build(message, secrets, date=message.handed_at or (first.created_at if first else now), active=active)
         payload = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
         subject = base.scrub(str(mail.subject), secrets.values())
         claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
@@ -226,12 +288,17 @@ class QueueWorker:
 
     def _hand_over(self, claim: Claim, payload: Payload) -> Result:
         claim.as_sent["provider"] = self.provider.alias
+        if claim.is_handed:
+            return self._sent(claim, payload)
         try:
             self.provider.ready()
         except Answer as down:
             return down.result
         if not claim.hand_over(self.provider.alias):
             return Result(Outcome.LOST_LEASE)
+        return self._sent(claim, payload)
+
+    def _sent(self, claim: Claim, payload: Payload) -> Result:
         with metrics.SENDING.time():
             result = self.provider.send(payload)
         if result.outcome != Outcome.AMBIGUOUS:
@@ -257,11 +324,13 @@ class QueueWorker:
             self.admission = Admission(is_stale=False)
 
 
-def _record(claim: Claim, result: Result, began: datetime, duration_ms: int) -> Message.State | None:
+def _record(
+    claim: Claim, result: Result, began: datetime, duration_ms: int, following: Claim | None
+) -> Message.State | None:
     """Write the outcome, and retry until the lease ends: nothing else knows what the mail server answered."""
     while True:
         try:
-            return claims.record(claim, result, began=began, duration_ms=duration_ms)
+            return claims.record(claim, result, began=began, duration_ms=duration_ms, following=following)
         except DATABASE_AWAY:
             if connection.in_atomic_block or claim.time_left() <= 0:
                 raise

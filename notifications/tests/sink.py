@@ -48,6 +48,7 @@ class Sink:
         self.mails = []
         self.is_holding = False
         self.hangs_up = False
+        self.is_pipelined = False
         self.controller = None
 
     def start(self):
@@ -80,7 +81,7 @@ class Sink:
     ):
         self.connections += 1
         session.host_name = hostname
-        return responses
+        return ["250-PIPELINING", *responses] if self.is_pipelined else responses
 
     async def handle_MAIL(  # noqa: N802
         self, server, session, envelope, address, options

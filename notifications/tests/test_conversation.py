@@ -49,6 +49,11 @@ def at_each_place(replies):
     return pytest.mark.parametrize(("stage", "n", "reply", "is_reused"), rows)
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["one by one", "pipelined"])
+def is_pipelined(request, sink):
+    sink.is_pipelined = request.param
+
+
 @pytest.fixture
 def connections(is_reused, monkeypatch):
     if not is_reused:

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from notifications.models import Message
@@ -23,6 +23,10 @@ HANDED_OVER = ("hand-over", "after 250", "finish")
 
 def kill(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying_after(write):
+    return lambda *args: kill(write(*args))
 
 
 def die_at(point):
@@ -43,8 +47,14 @@ def die_at(point):
     elif point == "after 250":
         delivery.claims.record = kill
     elif point == "finish":
-        write = claims._write
-        claims._write = lambda *args: kill(write(*args))  # the row is written, and nothing committed
+        # The row is written, the next one handed over, and nothing committed.
+        for name in ("_record_at_once", "_record_in_steps"):
+            setattr(claims, name, transaction.atomic(dying_after(getattr(claims, name))))
+    elif point == "next hand-over":
+        record = claims.record
+        delivery.claims.record = lambda *args, following, **kwargs: (kill if following else str)(
+            record(*args, following=following, **kwargs)
+        )
 
 
 def killed_at(point):
@@ -63,7 +73,7 @@ def lease_ends():
     Message.objects.filter(state="sending").update(due_at=timezone.now() - timedelta(seconds=1))
 
 
-@pytest.mark.parametrize("point", ["claim", "render", *HANDED_OVER])
+@pytest.mark.parametrize("point", ["claim", "render", "next hand-over", *HANDED_OVER])
 def test_a_kill_loses_nothing_and_leaves_at_most_one_copy(sink, point):
     messages = MessageFactory.create_batch(3)
 
@@ -74,6 +84,17 @@ def test_a_kill_loses_nothing_and_leaves_at_most_one_copy(sink, point):
     assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 3}
     assert set(sink.message_ids) == {message.message_id for message in messages}
     assert len(sink.message_ids) == (4 if point in {"after 250", "finish"} else 3)
+
+
+def test_a_kill_between_two_messages_leaves_one_in_doubt(sink):
+    MessageFactory.create_batch(4, type="tests.once")
+
+    killed_at("next hand-over")
+    lease_ends()
+    delivery.QueueWorker().deliver_due()
+
+    assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 3, "unknown": 1}
+    assert len(set(sink.message_ids)) == len(sink.message_ids) == 3
 
 
 def test_a_message_that_workers_die_of_takes_no_other_with_it(sink):

@@ -221,6 +221,42 @@ def endless(port, stage, words):
         thread.join()
 
 
+@pytest.mark.parametrize(("answer", "state"), [(b"550 5.1.1 no such person", "failed"), (b"250 ok", "sent")])
+def test_a_server_that_pipelines_gets_the_envelope_in_one_piece(mail_server, answer, state):
+    MessageFactory.create(max_attempts=1)
+
+    with pipelining(mail_server.port, answer) as heard:
+        deliver()
+
+    message = Message.objects.get()
+    assert (message.state, message.attempts) == (state, 1)
+    assert [line[:5] for line in heard[0].splitlines()] == [b"mail ", b"rcpt ", b"data"]
+    # Once the recipient is refused, what was begun ends without a mail.
+    assert (heard[1] == b".\r\n") == (state == "failed")
+
+
+@contextmanager
+def pipelining(port, answer):
+    """A server that says this at RCPT, goes on all the same (RFC 2920, 3.1), and keeps what it hears in one piece."""
+    heard = []
+    with socket.create_server(("127.0.0.1", port)) as server:
+
+        def run():
+            peer = server.accept()[0]
+            with peer, suppress(OSError):
+                peer.sendall(b"220 hi\r\n")
+                peer.recv(9999)
+                peer.sendall(b"250-hi\r\n250 PIPELINING\r\n")
+                for reply in (b"250 ok\r\n%s\r\n354 go on\r\n" % answer, b"250 ok\r\n", b"221 bye\r\n"):
+                    heard.append(peer.recv(99_999))
+                    peer.sendall(reply)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield heard
+        thread.join()
+
+
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT"])
 @pytest.mark.parametrize("kind", ["tests.hello", "tests.once"])
 def test_a_cut_before_the_mail_itself_is_no_doubt(sink, stage, kind):
@@ -273,6 +309,15 @@ def test_an_address_that_does_not_exist_is_written_to_no_more(sink, reply, is_li
         assert timedelta(days=29) < listed.expires_at - timezone.now() < timedelta(days=31)
     else:
         assert not Suppression.objects.exists()
+
+
+def test_an_address_that_does_not_exist_is_not_written_to_by_the_next_message_of_the_same_claim(sink):
+    sink.refused_recipients = {"nobody@example.org": "550 5.1.1 no such person"}
+    MessageFactory.create_batch(2, to_address="nobody@example.org")
+
+    deliver()
+
+    assert list(Message.objects.order_by("pk").values_list("state", flat=True)) == ["failed", "suppressed"]
 
 
 def test_a_bad_address_in_the_mail_itself_lists_nobody(sink):
