@@ -4,19 +4,21 @@ request takes a lane at its first synchronous call: an answer that needs no data
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from io import BytesIO
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections, connections
 from django.http import StreamingHttpResponse
 
 from lib import traffic
-from lib.private import StepHandler
+from lib.private import StepHandler, Threads
 from lib.text import whole_number
 
 logger = logging.getLogger("switchboard.request")
@@ -25,6 +27,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+T = TypeVar("T")
 
 
 class Lane:
@@ -62,18 +65,38 @@ class RequestExecutor(Executor):
         return self.lane.submit(first)
 
 
+_executor: ContextVar[RequestExecutor | None] = ContextVar("lib.asgi.executor", default=None)
+
+
+class _OfRequest(Executor):
+    """The executor of whichever request submits."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        executor = _executor.get()
+        if executor is None:
+            raise RuntimeError("a call of no request")
+        return executor.submit(call, *args, **kwargs)
+
+
 class Lanes:
-    """`count` lanes. A request between `async with lanes.place()` makes its synchronous calls on one of them."""
+    """`count` lanes. A request inside `with lanes.place()` makes its synchronous calls on one of them."""
 
     def __init__(self, count: int) -> None:
         self.lanes = [Lane(number) for number in range(count)]
+        self._threads = Threads(_OfRequest())
 
-    def place(self) -> ThreadSensitiveContext:
-        return ThreadSensitiveContext(executor=RequestExecutor(self.lanes))
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        token, entered = _executor.set(RequestExecutor(self.lanes)), self._threads.enter()
+        try:
+            yield
+        finally:
+            self._threads.leave(entered)
+            _executor.reset(token)
 
     def carry(self, app: App) -> App:
         async def carried(scope: Scope, receive: Receive, send: Send) -> None:
-            async with self.place():
+            with self.place():
                 await app(scope, receive, send)
 
         return carried
@@ -84,28 +107,45 @@ class Lanes:
         wait([lane.submit(connections.close_all) for lane in self.lanes], timeout)
 
 
-class LaneHandler(StepHandler):
-    """Serves requests on lanes through `middleware` (async-capable dotted paths, outermost first)."""
+async def on_lane(call: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """What `call` returns, on the lane of this request; outside of a request as `sync_to_async` has it.
 
-    def __init__(self, *, lanes: Lanes, middleware: Sequence[str]) -> None:
-        self.lanes = lanes
+    The call sees the context variables of its caller; what it sets stays with it.
+    """
+    executor = _executor.get()
+    if executor is None:
+        return await sync_to_async(call)(*args, **kwargs)
+    future: Future[T] = executor.submit(copy_context().run, call, *args, **kwargs)
+    return await asyncio.wrap_future(future)
+
+
+class LaneHandler(StepHandler):
+    """Serves requests on lanes between the hooks of `middleware` (dotted paths, outermost first).
+
+    Bodies have at most `limit` bytes; those of larger ones are empty, and their scope is marked IS_OVERSIZED.
+    """
+
+    def __init__(self, *, lanes: Lanes, middleware: Sequence[str], limit: float = inf) -> None:
+        self.lanes, self.limit = lanes, limit
         super().__init__(middleware)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self.lanes.place():
-            body = await read_body(receive)
-            if body is None:
-                return
-            with BytesIO(body) as file:
-                request, error = self.read_request(scope, file)
-                if request is None:
-                    await self.send_response(error, send)  # type: ignore[arg-type]
-                    return
+        body, is_oversized = await read_bounded(dict(scope["headers"]), receive, self.limit)
+        if body is None:
+            return
+        if is_oversized:
+            scope[IS_OVERSIZED] = True
+        with self.lanes.place():
+            request, error = self.read_request(scope, BytesIO(body))
+            if request is None:
+                await self.send_response(error, send)  # type: ignore[arg-type]
+            else:
                 await self._answer_while_connected(request, receive, send)
 
     async def _answer_while_connected(self, request: ASGIRequest, receive: Receive, send: Send) -> None:
         """Stop working on the answer when the client goes away first."""
         answering = asyncio.current_task()
+        watching: asyncio.Task[None] | None = None
         has_left = False
 
         async def watch() -> None:
@@ -115,7 +155,12 @@ class LaneHandler(StepHandler):
             has_left = True
             answering.cancel()  # type: ignore[union-attr]
 
-        watching = asyncio.ensure_future(watch())
+        def start() -> None:
+            nonlocal watching
+            watching = asyncio.ensure_future(watch())
+
+        # The loop comes to this only if the answer has to wait for something.
+        starting = asyncio.get_running_loop().call_soon(start)
         try:
             await self.answer(request, send)
         except asyncio.CancelledError:
@@ -123,7 +168,9 @@ class LaneHandler(StepHandler):
                 raise
             answering.uncancel()  # type: ignore[union-attr]
         finally:
-            watching.cancel()
+            starting.cancel()
+            if watching is not None:
+                watching.cancel()
 
 
 class PiecesResponse(StreamingHttpResponse):
@@ -159,7 +206,7 @@ async def read_body(receive: Receive, limit: float = inf) -> bytes | None:
     return None
 
 
-async def read_bounded(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> tuple[bytes | None, bool]:
+async def read_bounded(headers: Mapping[bytes, bytes], receive: Receive, limit: float) -> tuple[bytes | None, bool]:
     """The whole body, None when the client has left; and whether it is over `limit`: then empty, the rest not read."""
     if (whole_number(headers.get(b"content-length", b"")) or 0) > limit:
         return b"", True

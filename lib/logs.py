@@ -12,8 +12,14 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 # What a link carries (54 characters) opens something, and a log has many readers. A request that was refused before it
 # had a route, and Django's own lines, show the path as it came.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{54,}")
+_TOKEN_LENGTH = 54
+_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{_TOKEN_LENGTH},}}")
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "request", "color_message", "taskName"}
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
+
+
+def _without_tokens(text: str) -> str:
+    return text if len(text) < _TOKEN_LENGTH else _TOKEN.sub("…", text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,16 +30,16 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _TOKEN.sub("…", record.getMessage()),
+            "message": _without_tokens(record.getMessage()),
         }
         if current := request_id.get():
             line["request_id"] = current
         line.update((key, value) for key, value in record.__dict__.items() if key not in _OWN)
         if isinstance(path := line.get("path"), str):
-            line["path"] = _TOKEN.sub("…", path)
+            line["path"] = _without_tokens(path)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _encode(line)
 
 
 class Refusals(logging.Filter):

@@ -1,19 +1,20 @@
 """What every answer gets, whichever door it leaves by: an id, one log line and the security headers."""
 
 import logging
+import os
 import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from corsheaders.middleware import CorsMiddleware as CorsHeaders
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from lib.logs import request_id
-from lib.private import loaded_user
+from lib.private import header, loaded_user, set_missing
 
 logger = logging.getLogger("switchboard.request")
 
@@ -37,14 +38,19 @@ SECURITY = {
 
 def normal_request_id(offered: str) -> str:
     """The caller's own id when it is plain, else a fresh one."""
-    return offered if _OFFERED_ID.fullmatch(offered) else uuid.uuid4().hex
+    return offered if _OFFERED_ID.fullmatch(offered) else os.urandom(16).hex()
 
 
 def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
     """The one line a request leaves: never with the query, which may carry a token."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
     ms = round((time.perf_counter() - started) * 1000, 1)
-    line = {"method": method, "path": path, "status": status, "ms": ms, "user_id": user_id}
-    logger.info("request", extra={"request_id": request_id.get(), **line})
+    line = {"request_id": request_id.get(), "method": method, "path": path, "status": status, "ms": ms}
+    # Without a look at the stack for who calls: it is always this function.
+    record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, "request", (), None)
+    record.__dict__.update(line, user_id=user_id)
+    logger.handle(record)
 
 
 class HookMiddleware:
@@ -83,25 +89,28 @@ def hsts() -> str:
     return f"max-age={settings.SECURE_HSTS_SECONDS}" if settings.SECURE_HSTS_SECONDS else ""
 
 
+def _by_key(headers: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {name.lower(): (name, value) for name, value in headers.items()}
+
+
+_ALWAYS = {**SECURITY, "Cache-Control": "no-store"}
+_ON_DATA = _by_key({**_ALWAYS, "Content-Security-Policy": JSON_POLICY})
+_ON_PAGES = _by_key({**_ALWAYS, "Content-Security-Policy": PAGE_POLICY, "Permissions-Policy": PERMISSIONS})
+
+
 def secure(request: HttpRequest, response: HttpResponseBase) -> None:
     """Add the security headers; an answer without a Cache-Control is not to be stored."""
-    headers = response.headers
-    for name, value in SECURITY.items():
-        headers.setdefault(name, value)
-    is_page = headers.get("Content-Type", "").startswith("text/html")
-    headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else JSON_POLICY)
-    if is_page:
-        headers.setdefault("Permissions-Policy", PERMISSIONS)
-    headers.setdefault("Cache-Control", "no-store")
+    is_page = response.headers.get("Content-Type", "").startswith("text/html")
+    set_missing(response, _ON_PAGES if is_page else _ON_DATA)
     if request.is_secure() and (value := hsts()):
-        headers.setdefault("Strict-Transport-Security", value)
+        response.headers.setdefault("Strict-Transport-Security", value)
 
 
 class RequestMiddleware(HookMiddleware):
     """Give the request an id (`X-Request-ID`, the caller's own when it is plain), log its end, add headers."""
 
     def before(self, request: HttpRequest) -> None:
-        request.id = normal_request_id(request.META.get("HTTP_X_REQUEST_ID", ""))  # type: ignore[attr-defined]
+        request.id = normal_request_id(header(request, b"x-request-id") or "")  # type: ignore[attr-defined]
         request.started = time.perf_counter()  # type: ignore[attr-defined]
         request_id.set(request.id)  # type: ignore[attr-defined]
 
@@ -118,4 +127,18 @@ class RequestMiddleware(HookMiddleware):
         token = match.kwargs.get("token") if match else None
         path = request.path.replace(token, "…") if token else request.path
         log_request(request.method or "", path, response.status_code, request.started, user_id)  # type: ignore[attr-defined]
+        return response
+
+
+class CorsMiddleware(HookMiddleware, CorsHeaders):
+    """django-cors-headers between our hooks; of a request without an Origin there is nothing to look up."""
+
+    def before(self, request: HttpRequest) -> HttpResponse | None:
+        return self.check_preflight(request) if request.method == "OPTIONS" else None  # type: ignore[return-value]
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if request.method == "OPTIONS" or header(request, b"origin") or "Vary" in response.headers:
+            return self.add_response_headers(request, response)
+        if self.is_enabled(request):
+            response.headers["Vary"] = "origin"
         return response

@@ -2,61 +2,225 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Executor
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
-from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, set_script_prefix
+from django.utils.log import log_response
 from django.utils.module_loading import import_string
 from django.utils.translation.trans_real import parse_accept_lang_header
+from ninja.operation import AsyncOperation
+from ninja.responses import Status
+from pydantic import BaseModel
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+_request_logger = logging.getLogger("django.request")
+
+
+class Request(ASGIRequest):
+    """Django's request, made of its scope no sooner than something is asked for that most requests never are."""
+
+    def __init__(self, scope: MutableMapping[str, Any], body_file: BytesIO) -> None:
+        if scope.get("query_string") or scope.get("root_path"):
+            super().__init__(scope, body_file)
+            return
+        self.scope, self._stream = scope, body_file
+        self.path = self.path_info = scope["path"]
+        self.method = scope["method"].upper()
+        self.resolver_match = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MADE_LATER or name in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        known = dict(self.__dict__)
+        super().__init__(self.scope, self._stream)
+        self.__dict__.update(known)
+        return self.__dict__[name]
+
+
+_MADE_LATER = frozenset(ASGIRequest({"path": "/", "method": "GET"}, BytesIO()).__dict__)
+
+
+def header(request: HttpRequest, name: bytes) -> str | None:
+    """`request.headers[name]`, without reading the others; the name is in lower case."""
+    if not isinstance(request, ASGIRequest):
+        return request.headers.get(name.decode())
+    values = [value for given, value in request.scope.get("headers", ()) if given == name]
+    return b",".join(values).decode("latin-1") if values else None
 
 
 class StepHandler(ASGIHandler):
-    """Django's request handling in steps, through `middleware` (async-capable dotted paths, outermost first)."""
+    """Django's request handling between hooks in place of middleware.
+
+    `middleware` are dotted paths, outermost first, of classes with the `before` and `after` of
+    lib.middleware.HookMiddleware; what one of them raises becomes a response for those outside of it.
+    """
+
+    request_class = Request
 
     def __init__(self, middleware: Sequence[str]) -> None:
         self.middleware = middleware
-        self._routes: dict[str, ResolverMatch] = {}
         super().__init__()
 
     def load_middleware(self, is_async: bool = False) -> None:
-        hooks: list[Any] = []
-        self._view_middleware = self._template_response_middleware = self._exception_middleware = hooks
-        handler = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
-        for path in reversed(self.middleware):
-            handler = convert_exception_to_response(import_string(path)(handler))
-        self._middleware_chain = handler
+        hooks = [import_string(path)(None) for path in self.middleware]
+        self._before = [hook.before for hook in hooks]
+        self._after = [hook.after for hook in reversed(hooks)]
+        # The resolver tries its patterns one by one.
+        self._match = lru_cache(1024)(self._resolve)
+        self._view = lru_cache(1024)(self._awaitable)
+
+    def _resolve(self, path: str) -> ResolverMatch:
+        request = HttpRequest()
+        request.path_info = path
+        return super().resolve_request(request)
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Remember paths without parameters, of which there are only so many: the resolver tries them one by one."""
-        match = self._routes.get(request.path_info)
-        if match is None:
-            match = super().resolve_request(request)
-            if not match.kwargs and not match.args:
-                self._routes[request.path_info] = match
+        path = request.path_info
+        match = self._match(path) if len(path) <= 256 else self._resolve(path)
         request.resolver_match = match
         return match
+
+    def _awaitable(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        view = self.make_view_atomic(view)
+        return view if iscoroutinefunction(view) else sync_to_async(view)
 
     def read_request(
         self, scope: MutableMapping[str, Any], file: BytesIO
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
         """The request, or the response to one that cannot be read."""
-        set_script_prefix(get_script_prefix(scope))
+        if prefix := get_script_prefix(scope):
+            set_script_prefix(prefix)
         return self.create_request(scope, file)
 
-    async def answer(self, request: ASGIRequest, send: Callable[[Mapping[str, Any]], Awaitable[None]]) -> None:
-        response = await self.run_get_response(request)
+    async def answer(self, request: ASGIRequest, send: Send) -> None:
+        response = await self._answer(request)
         try:
             await self.send_response(response, send)
         finally:
             # Not response.close(): that would send request_finished, whose receivers belong to other threads.
             for closer in response._resource_closers:  # type: ignore[attr-defined]
                 closer()
+            request.close()
+
+    async def _answer(self, request: ASGIRequest) -> HttpResponseBase:
+        entered = 0
+        try:
+            for before in self._before:
+                response = before(request)
+                entered += 1
+                if response is not None:
+                    break
+            else:
+                response = await self._call_view(request)
+        except Exception as error:
+            response = await _as_response(request, error)
+        for after in self._after[len(self._after) - entered :]:
+            try:
+                response = after(request, response)
+            except Exception as error:
+                response = await _as_response(request, error)
+        status = response.status_code
+        if status >= 500 or (status >= 400 and _request_logger.isEnabledFor(logging.WARNING)):
+            words = ("%s: %s", response.reason_phrase, request.path)
+            await sync_to_async(log_response, thread_sensitive=False)(*words, response=response, request=request)
+        return response  # type: ignore[no-any-return]
+
+    async def _call_view(self, request: ASGIRequest) -> HttpResponseBase:
+        view, args, kwargs = self.resolve_request(request)
+        response = await self._view(view)(request, *args, **kwargs)
+        self.check_response(response, view)
+        if callable(getattr(response, "render", None)):
+            response = await sync_to_async(response.render)()
+        return response  # type: ignore[no-any-return]
+
+    async def send_response(self, response: HttpResponseBase, send: Send) -> None:
+        if response.streaming or response.cookies or len(response.content) > self.chunk_size:  # type: ignore[attr-defined]
+            await super().send_response(response, send)
+            return
+        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.headers._store.values()]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.content, "more_body": False})  # type: ignore[attr-defined]
+
+
+_as_response = sync_to_async(response_for_exception, thread_sensitive=False)
+
+
+def set_missing(response: HttpResponseBase, headers: Mapping[str, tuple[str, str]]) -> None:
+    """Set the headers that the response has not; `{name in lower case: (name, value)}`."""
+    response.headers._store = {**headers, **response.headers._store}
+
+
+def compact(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of ninja's operations (`add_decorator(compact, mode="view")`): the same answer with less on the way.
+
+    No response is made that nothing asks for, and a model of the declared type becomes its answer at once. Operations
+    that are more than a coroutine with authentication run as ninja runs them.
+    """
+    operation: Any = getattr(run, "__self__", None)
+    is_plain = type(operation) is AsyncOperation and run.__func__ is AsyncOperation.run  # type: ignore[attr-defined]
+    if not is_plain or operation.throttle_objects or operation.stream_format or operation.csrf_exempt:
+        return run
+    api, wants_response = operation.api, operation.signature.response_arg
+    declared: dict[Any, Any] = {
+        status: model.model_fields["response"].annotation
+        for status, model in operation.response_models.items()
+        if isinstance(model, type) and issubclass(model, BaseModel)
+    }
+    usual_status = next(iter(operation.response_models)) if len(operation.response_models) == 1 else 200
+    names: tuple[str, ...] = "by_alias", "exclude_unset", "exclude_defaults", "exclude_none"
+    options = {name: getattr(operation, name) for name in names}
+
+    async def answer(request: HttpRequest, **path: Any) -> HttpResponseBase:
+        if operation.auth_callbacks and (error := await operation._run_authentication(request)) is not None:
+            return error  # type: ignore[no-any-return]
+        try:
+            response = api.create_temporal_response(request) if wants_response else None
+            values = operation._get_values(request, path, response) if operation.models or wants_response else {}
+            result = await operation.view_func(request, **values)
+            status, value = (result.status_code, result.value) if isinstance(result, Status) else (usual_status, result)
+            if type(value) is not declared.get(status):
+                response = response or api.create_temporal_response(request)
+                return operation._result_to_response(request, result, response)  # type: ignore[no-any-return]
+            value = value.model_dump(**options, context={"request": request, "response_status": status})
+            if response is not None:
+                response.status_code = status
+            return api.create_response(request, value, status=status, temporal_response=response)  # type: ignore[no-any-return]
+        except Exception as error:
+            return api.on_exception(request, error)  # type: ignore[no-any-return]
+
+    return answer
+
+
+class Threads:
+    """An executor for the `sync_to_async` calls of any number of requests at once, each inside `with`."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._context = ThreadSensitiveContext()
+        SyncToAsync.context_to_thread_executor[self._context] = executor
+
+    def enter(self) -> tuple[Any, Any]:
+        """What `leave` takes."""
+        outer = getattr(AsyncToSync.executors, "current", None)
+        if outer is not None:
+            AsyncToSync.executors.current = None
+        return SyncToAsync.thread_sensitive_context.set(self._context), outer
+
+    def leave(self, entered: tuple[Any, Any]) -> None:
+        token, outer = entered
+        SyncToAsync.thread_sensitive_context.reset(token)
+        if outer is not None:
+            AsyncToSync.executors.current = outer
 
 
 def host_is_allowed(host: str, allowed: Sequence[str]) -> bool:

@@ -10,9 +10,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 from django.views.decorators.http import require_safe
-from ninja import NinjaAPI, Schema
+from ninja import NinjaAPI
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
+from ninja.renderers import JSONRenderer
+from ninja.responses import NinjaJSONEncoder
+from pydantic import BaseModel
 
 from feature_flags.http import asgi
 from feature_flags.http.routes import answer as flag_answer
@@ -20,6 +23,7 @@ from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
 from feature_flags.http.routes import unleash as unleash_router
 from lib.middleware import PAGE_POLICY
+from lib.private import compact
 from lib.text import read_json
 from notifications.api import router as notifications_router
 from notifications.api import staff as staff_messages_router
@@ -35,6 +39,15 @@ class StrictParser(Parser):
 
     def parse_body(self, request: HttpRequest) -> Any:
         return read_json(request.body)
+
+
+class CompactRenderer(JSONRenderer):
+    """JSON without blanks, by one encoder."""
+
+    encode = staticmethod(NinjaJSONEncoder(separators=(",", ":")).encode)
+
+    def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
+        return self.encode(data).encode()
 
 
 #: The page of the document draws its arrows from its style sheet; all it loads is served from here.
@@ -69,12 +82,14 @@ api = SwitchboardAPI(
     docs_decorator=_docs,
     auth=BearerOrCookie(),
     parser=StrictParser(),
+    renderer=CompactRenderer(),
 )
+api.add_decorator(compact, mode="view")
 errors.install(api)
 errors.install(ofrep)
 
 
-class StatusOut(Schema):
+class StatusOut(BaseModel):
     status: str = "running"
 
 

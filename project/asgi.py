@@ -26,7 +26,7 @@ sys.setswitchinterval(0.0005)
 # and leave a new database connection behind, for every request.
 LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz", "/metrics")
 api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
-api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE)
+api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
 def start() -> None:
@@ -43,8 +43,8 @@ def stop() -> None:
 
 
 # Django's own handler would keep what it is sent in a file, whatever the size and the path.
-behind = bounded(by_path(LANES, api, admin_lanes.carry(django_app)), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
-doors: Any = edge(behind)
+pages = bounded(admin_lanes.carry(django_app), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
+doors: Any = edge(by_path(LANES, api, pages))
 if settings.TRUSTED_PROXIES:
     doors = ProxyHeadersMiddleware(doors, trusted_hosts=with_mapped(settings.TRUSTED_PROXIES))
 application = with_lifespan(doors, start=start, stop=stop)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
@@ -18,11 +20,14 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError, Valida
 from lib.asgi import IS_OVERSIZED
 from lib.errors import STATUS_WORDS, ProductError
 from lib.middleware import HookMiddleware
+from lib.private import header, host_is_allowed
+from lib.text import remember
 
 logger = logging.getLogger("switchboard.errors")
+_encode = DjangoJSONEncoder(separators=(",", ":")).encode
 
 
-def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "", **extra: Any) -> JsonResponse:
+def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "", **extra: Any) -> HttpResponse:
     """`{"detail", "code", "request_id"}` and `extra` with `status`; the words of the status where none are given."""
     words, slug = STATUS_WORDS.get(status, STATUS_WORDS[400 if status < 500 else 500])
     body = {
@@ -31,7 +36,7 @@ def answer(request: HttpRequest, status: int, detail: Any = None, code: str = ""
         "request_id": getattr(request, "id", ""),
         **extra,
     }
-    response = JsonResponse(body, status=status)
+    response = HttpResponse(_encode(body).encode(), content_type="application/json", status=status)
     if status == 401:
         response["WWW-Authenticate"] = "Bearer"
     return response
@@ -116,7 +121,7 @@ class JsonErrorsMiddleware(HookMiddleware):
         if isinstance(request, ASGIRequest) and IS_OVERSIZED in request.scope:
             return answer(request, 413)
         # What CommonMiddleware asks on the other pages.
-        if request.path.startswith(("/api", *_APIS)):
+        if request.path.startswith(_CHECKED) and not _is_served(request):
             try:
                 request.get_host()
             except DisallowedHost:
@@ -138,3 +143,13 @@ class JsonErrorsMiddleware(HookMiddleware):
 
 
 _APIS = ("/api/", "/ofrep/", "//ofrep/", "/edge/", "//edge/")
+_CHECKED = ("/api", *_APIS)
+
+
+def _is_served(request: HttpRequest) -> bool:
+    """Whether ALLOWED_HOSTS names the host for sure; `get_host` knows the other cases."""
+    host = header(request, b"host")
+    return host is not None and _is_listed(host, tuple(settings.ALLOWED_HOSTS))
+
+
+_is_listed = remember(maxsize=256)(host_is_allowed)

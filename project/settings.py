@@ -102,7 +102,7 @@ INSTALLED_APPS = [
 # the security headers and leave a log line.
 API_MIDDLEWARE = [
     "lib.middleware.RequestMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "lib.middleware.CorsMiddleware",
     "project.errors.JsonErrorsMiddleware",
     "feature_flags.middleware.FlagsMiddleware",
 ]

@@ -3,25 +3,39 @@
 import asyncio
 import io
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.core.signals import request_finished
 from django.http import HttpResponse
-from django.test import override_settings
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test import RequestFactory, override_settings
 from django.urls import path
+from ninja import NinjaAPI, Schema, Status
+from ninja.decorators import decorate_view
+from ninja.security import APIKeyQuery
+from ninja.throttling import AnonRateThrottle
 
 from lib import private
+from lib.middleware import HookMiddleware
 from project.tests import structure
 
 UNDOCUMENTED = re.compile(
     r"_get_response_async|_middleware_chain|_(view|exception|template_response)_middleware|_resource_closers|_cached_user"
     r"|_called_from_command_line|_get_obj_does_not_exist_redirect|split_domain_port|validate_host|trans_real"
-    r"|convert_exception_to_response|get_script_prefix"
+    r"|convert_exception_to_response|response_for_exception|get_script_prefix|log_response|headers\._store"
+    r"|thread_sensitive_context|context_to_thread_executor|_run_authentication|_get_values|_result_to_response"
 )
+DUMMY_CACHE = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 happened = []
 
 
@@ -31,25 +45,48 @@ async def closing(request, number=0):
     return response
 
 
-urlpatterns = [path("plain", closing), path("with/<int:number>", closing)]
+async def forbidden(request):
+    raise PermissionDenied
 
 
-def outer(get_response):
-    async def middleware(request):
-        response = await get_response(request)
+async def whole(request):
+    return HttpResponse(b"x" * 200_000)
+
+
+def sync(request):
+    return HttpResponse(threading.current_thread().name)
+
+
+def rendered(request):
+    return TemplateResponse(request, engines["django"].from_string("{{ word }}"), {"word": "shown"})
+
+
+urlpatterns = [
+    path("plain", closing),
+    path("with/<int:number>", closing),
+    *(path(view.__name__, view) for view in (forbidden, whole, sync, rendered)),
+]
+
+
+class Outer(HookMiddleware):
+    def after(self, request, response):
         happened.append("outer")
         return response
 
-    return middleware
 
+class Inner(HookMiddleware):
+    def before(self, request):
+        if b"at" in request.body:
+            raise BadRequest(request.body.decode())
 
-def inner(get_response):
-    async def middleware(request):
-        response = await get_response(request)
+    def after(self, request, response):
         happened.append("inner")
+        if request.body == b"after":
+            raise BadRequest("after")
         return response
 
-    return middleware
+
+HOOKS = [f"{__name__}.Outer", f"{__name__}.Inner"]
 
 
 def answered(url, body=b"", method="POST"):
@@ -61,7 +98,7 @@ def answered(url, body=b"", method="POST"):
         sent.append(message)
 
     async def scenario():
-        handler = private.StepHandler([f"{__name__}.outer", f"{__name__}.inner"])
+        handler = private.StepHandler(HOOKS)
         scope = {"type": "http", "method": method, "path": url, "query_string": b"", "headers": []}
         request, error = handler.read_request(scope, io.BytesIO(body))
         assert error is None
@@ -79,7 +116,7 @@ def answered(url, body=b"", method="POST"):
     return sent
 
 
-def test_a_request_goes_through_the_middleware_to_its_view_and_what_it_holds_is_closed_without_the_signal():
+def test_a_request_goes_through_the_hooks_to_its_view_and_what_it_holds_is_closed_without_the_signal():
     sent = answered("/plain", b"text")
 
     assert sent[0]["status"] == 200
@@ -87,13 +124,182 @@ def test_a_request_goes_through_the_middleware_to_its_view_and_what_it_holds_is_
     assert happened == ["inner", "outer", "closed"]
 
 
-def test_a_route_with_parameters_is_resolved_each_time():
+def test_each_path_with_parameters_has_its_own():
     assert b"'number': 7" in answered("/with/7")[1]["body"]
     assert b"'number': 8" in answered("/with/8")[1]["body"]
 
 
 def test_a_path_without_a_view_is_404():
     assert answered("/nowhere")[0]["status"] == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "status", "passed"),
+    [
+        ("/forbidden", b"", 403, ["inner", "outer"]),
+        ("/plain", b"at the door", 400, ["outer"]),
+        ("/plain", b"after", 400, ["inner", "outer"]),
+    ],
+)
+def test_what_is_raised_becomes_a_response_for_those_outside(url, body, status, passed):
+    assert answered(url, body)[0]["status"] == status
+    assert [name for name in happened if name != "closed"] == passed
+
+
+def test_a_large_body_leaves_in_pieces():
+    sent = answered("/whole")
+
+    assert b"".join(message["body"] for message in sent[1:]) == b"x" * 200_000
+    assert [message["more_body"] for message in sent[1:]] == [True, True, True, False]
+
+
+def test_a_plain_view_runs_in_a_thread():
+    assert answered("/sync")[1]["body"].decode() != threading.current_thread().name
+
+
+def test_a_response_is_rendered():
+    assert answered("/rendered")[1]["body"] == b"shown"
+
+
+SCOPES = {
+    "plain": {"headers": [(b"host", b"testserver"), (b"x-a", b"1"), (b"x-a", b"2"), (b"x_b", b"3")]},
+    "query": {"query_string": b"a=1&a=2&b=%C3%A9"},
+    "prefix": {"root_path": "/below", "path": "/below/plain"},
+    "form": {
+        "method": "POST",
+        "headers": [(b"content-type", b"application/x-www-form-urlencoded; charset=utf-8"), (b"content-length", b"4")],
+    },
+    "cookies": {"headers": [(b"cookie", b"a=1"), (b"cookie", b"b=2")], "client": ("::1", 1), "server": ("h", 80)},
+}
+ASKED = ("META", "headers", "GET", "POST", "COOKIES", "body", "content_type", "content_params", "encoding", "path_info")
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+@pytest.mark.parametrize("first", ASKED)
+def test_a_request_is_djangos_whatever_it_is_asked_first(scope, first):
+    scope = {"type": "http", "method": "GET", "path": "/plain", "query_string": b"", "headers": [], **scope}
+    ours, djangos = (kind(scope, io.BytesIO(b"a=%C3")) for kind in (private.Request, ASGIRequest))
+
+    # Django's own encoding, too, is known once the head has been read.
+    for name in (first, "META", *ASKED):
+        assert name == "encoding" == first or getattr(ours, name) == getattr(djangos, name), name
+    assert not hasattr(ours, "auth")
+
+
+def test_a_header_is_found_by_its_name():
+    request = private.Request(
+        {"method": "GET", "path": "/", "headers": [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]}, None
+    )
+
+    assert (private.header(request, b"a"), private.header(request, b"c")) == ("1,3", None)
+    assert private.header(RequestFactory().get("/", headers={"a": "1"}), b"a") == "1"
+
+
+def test_headers_that_are_missing_are_set():
+    response = HttpResponse(headers={"x-a": "own"})
+
+    private.set_missing(response, {"x-a": ("X-A", "ours"), "x-b": ("X-B", "ours")})
+
+    assert (response["X-A"], response["X-B"]) == ("own", "ours")
+
+
+class Item(Schema):
+    number: int
+    note: str | None = None
+
+
+class Key(APIKeyQuery):
+    def authenticate(self, request, key):
+        return key == "right"
+
+
+def operations(api):
+    @api.get("/item", response=Item, exclude_none=True)
+    async def item(request):
+        return Item(number=1)
+
+    @api.get("/status/{number}", response={200: Item, 404: Item, 204: None})
+    async def status(request, number: int, response: HttpResponse):
+        response["X-Number"] = str(number)
+        return Status(number, None if number == 204 else Item(number=number, note="é"))
+
+    @api.get("/list", response=list[Item])
+    async def items(request):
+        return [{"number": 1}, Item(number=2)]
+
+    @api.get("/dict", response=Item)
+    async def mapping(request):
+        return {"number": "5"}
+
+    @api.get("/bug", response=Item)
+    async def bug(request):
+        raise ZeroDivisionError
+
+    @api.get("/response", auth=Key())
+    async def response(request):
+        return HttpResponse(f"own {request.auth}", status=202)
+
+    @api.get("/rarely", throttle=AnonRateThrottle("0/d"))
+    async def rarely(request):
+        return {}
+
+    @api.get("/sync", response=Item)
+    def sync(request):
+        return Item(number=3)
+
+    @api.get("/decorated", response=Item)
+    @decorate_view(lambda run: lambda request: asyncio.sleep(0, HttpResponse("decorated")))
+    async def decorated(request):
+        return Item(number=4)
+
+
+APIS = [NinjaAPI(urls_namespace=name) for name in ("ninja", "compact")]
+for one in APIS:
+    operations(one)
+    one.add_exception_handler(ZeroDivisionError, lambda request, error: HttpResponse("a bug", status=500))
+APIS[1].add_decorator(private.compact, mode="view")
+urlpatterns += [path("ninja/", APIS[0].urls), path("compact/", APIS[1].urls)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["item", "status/200", "status/204", "status/404", "status/500", "status/x", "list", "dict", "bug", "response"]
+    + ["response?key=right", "rarely", "sync", "decorated"],
+)
+def test_a_compact_operation_answers_as_ninja_does(client, url):
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[], CACHES=DUMMY_CACHE):
+        client.raise_request_exception = False
+        ninjas, compact = (client.get(f"/{name}/{url}") for name in ("ninja", "compact"))
+
+    assert (compact.status_code, compact.headers, compact.content) == (
+        ninjas.status_code,
+        ninjas.headers,
+        ninjas.content,
+    )
+
+
+def test_a_compact_operation_makes_no_response_before_it_has_one(monkeypatch):
+    monkeypatch.setattr(APIS[1], "create_temporal_response", None)
+    with override_settings(ROOT_URLCONF=__name__):
+        assert answered("/compact/item", method="GET")[1]["body"] == b'{"number": 1}'
+
+
+def test_many_requests_have_their_threads_in_one_executor():
+    async def asked(threads):
+        entered = threads.enter()
+        await asyncio.sleep(0)
+        name = await sync_to_async(lambda: threading.current_thread().name)()
+        threads.leave(entered)
+        return name
+
+    async def scenario():
+        with ThreadPoolExecutor(1, "a") as one, ThreadPoolExecutor(1, "b") as other:
+            places = private.Threads(one), private.Threads(other)
+            return await asyncio.gather(*(asked(place) for place in places * 3))
+
+    assert [name[0] for name in asyncio.run(scenario())] == ["a", "b"] * 3
+    # Also where a thread that waits would run the calls itself.
+    assert [name[0] for name in async_to_sync(scenario)()] == ["a", "b"] * 3
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ninja.security.base import AuthBase
 from lib.actors import Actor
 from lib.errors import ProductError
 from lib.net import is_listed, normal_origin
+from lib.private import header
 from users.models import User
 from users.responses import cookie_attributes
 from users.services import hashing, sessions, sign_in
@@ -72,7 +73,7 @@ _afirst_live = sync_to_async(_first_live)
 
 
 def bearer_token(request: HttpRequest) -> str:
-    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, token = (header(request, b"authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
