@@ -4,9 +4,8 @@ request takes a lane at its first synchronous call: an answer that needs no data
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from io import BytesIO
 from math import inf
@@ -46,16 +45,26 @@ class Lane:
 
 
 class RequestExecutor(Executor):
-    """The executor of one request: it takes the emptiest lane at its first synchronous call and stays there."""
+    """The executor of one request: it takes the emptiest lane at its first synchronous call and stays there. Inside
+    `with`, `sync_to_async` and `on_lane` use it."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: "Lanes") -> None:
         self.lanes = lanes
         self.lane: Lane | None = None
+
+    def __enter__(self) -> "RequestExecutor":
+        self._outer = _executor.set(self), self.lanes.threads.enter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        token, entered = self._outer
+        self.lanes.threads.leave(entered)
+        _executor.reset(token)
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         if self.lane is not None:
             return self.lane.submit(lambda: call(*args, **kwargs))
-        self.lane = min(self.lanes, key=lambda lane: len(lane.waiting))
+        self.lane = min(self.lanes.lanes, key=lambda lane: len(lane.waiting))
 
         def first() -> Any:
             # What the request_started signal does, on the thread that owns the connections.
@@ -83,16 +92,10 @@ class Lanes:
 
     def __init__(self, count: int) -> None:
         self.lanes = [Lane(number) for number in range(count)]
-        self._threads = Threads(_OfRequest())
+        self.threads = Threads(_OfRequest())
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        token, entered = _executor.set(RequestExecutor(self.lanes)), self._threads.enter()
-        try:
-            yield
-        finally:
-            self._threads.leave(entered)
-            _executor.reset(token)
+    def place(self) -> RequestExecutor:
+        return RequestExecutor(self)
 
     def carry(self, app: App) -> App:
         async def carried(scope: Scope, receive: Receive, send: Send) -> None:

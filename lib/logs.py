@@ -34,7 +34,9 @@ class JsonFormatter(logging.Formatter):
         }
         if current := request_id.get():
             line["request_id"] = current
-        line.update((key, value) for key, value in record.__dict__.items() if key not in _OWN)
+        for key, value in record.__dict__.items():
+            if key not in _OWN:
+                line[key] = value
         if isinstance(path := line.get("path"), str):
             line["path"] = _without_tokens(path)
         if record.exc_info:

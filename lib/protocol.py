@@ -11,9 +11,56 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 logger = logging.getLogger("switchboard.request")
+
+
+class Cycle(RequestResponseCycle):
+    """uvicorn's, with the head of an answer of known length checked at once and sent together with its body."""
+
+    _head = b""
+
+    async def send(self, message: Any) -> None:
+        if self.response_started or message["type"] != "http.response.start" or self.access_log:
+            if self._head and not self.disconnected:
+                await self._send_with_head(message)
+            else:
+                await super().send(message)
+            return
+        headers = [*self.default_headers, *message.get("headers", ())]
+        names = [name.lower() for name, _ in headers]
+        is_plain = names.count(b"content-length") == 1 and not {b"transfer-encoding", b"connection"} & {*names}
+        if not is_plain or self.disconnected or not self.keep_alive or self.scope["method"] == "HEAD":
+            await super().send(message)
+            return
+        values = [value for _, value in headers]
+        if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
+            raise RuntimeError("Invalid HTTP header.")
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.chunked_encoding = False
+        self.expected_content_length = int(values[names.index(b"content-length")])
+        fields = [b"%b: %b\r\n" % field for field in zip(names, values, strict=True)]
+        self._head = b"".join([STATUS_LINE[message["status"]], *fields, b"\r\n"])
+
+    async def _send_with_head(self, message: Any) -> None:
+        head, self._head = self._head, b""
+        body = message.get("body", b"")
+        if message.get("more_body", False) or len(body) != self.expected_content_length or self.flow.write_paused:
+            self.transport.write(head)
+            await super().send(message)
+            return
+        self.transport.write(head + body)
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -193,6 +240,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop_waiting()
         self._unread = self._received = self._drained = 0
         super().on_headers_complete()
+        self.cycle.__class__ = Cycle
         self._is_in_body = True
         # Fields after a body in chunks would be taken for those of its head.
         self.headers = []

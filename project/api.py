@@ -116,11 +116,13 @@ async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return preflight(request)
     bare = request.path.rstrip("/")
+    if bare == request.path:
+        return errors.answer(request, 404)
     try:
         route = resolve(bare)
     except Resolver404:
         return errors.answer(request, 404)
-    if bare != request.path and route.func is not not_found:
+    if route.func is not not_found:
         if request.method == "OPTIONS":
             request.path = bare
             answered: Any = route.func(request, *route.args, **route.kwargs)
