@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -17,11 +18,16 @@ class FeatureFlagsConfig(AppConfig):
     def ready(self) -> None:
         from feature_flags import declarations
         from feature_flags.runtime import store
-        from feature_flags.services.schedules import apply_due
 
-        store.apply_due = apply_due
+        store.apply_due = _apply_due
         checks.register(declarations.check_declarations, SETTINGS)
         post_migrate.connect(_after_migrate, sender=self)
+
+
+def _apply_due(now: datetime) -> None:
+    from feature_flags.services import schedules
+
+    schedules.apply_due(now)
 
 
 def _after_migrate(*, using: str, apps: Apps = apps, **kwargs: Any) -> None:

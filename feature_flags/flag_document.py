@@ -9,26 +9,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
-from feature_flags import names
 from feature_flags.engine import validation
 from feature_flags.engine.values import read_payload
 from feature_flags.unleash_feature import PAYLOAD_TYPES, wire_constraint, wire_payload
 from lib.addresses import normal_domain
 from lib.errors import ProductError
-from lib.text import Text, is_storable, require_storable
+from lib.text import is_storable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Document = dict[str, Any]
 Place = tuple[str | int, ...]
-Model = TypeVar("Model", bound=BaseModel)
 
-MAX_RULES = 100
-MAX_TARGETS = 5_000
-MAX_VARIANTS = 100
 MAX_LEVELS = 100
 _SAFE_INTEGER = 2**53
 # What we call the keys of a constraint in the document.
@@ -53,120 +48,6 @@ class InvalidFlag(ProductError):
         self.problems = list(problems)
 
 
-def _codename(value: str) -> str:
-    if problem := names.problem(value):
-        raise ValueError(problem)
-    return value
-
-
-def _named(value: str, what: str = "A name") -> str:
-    if value != value.strip() or not value:
-        raise ValueError(f"{what} has no blanks around it.")
-    return require_storable(value)
-
-
-def _identifier(value: str) -> str:
-    if "," in value:
-        raise ValueError("A user id holds no comma.")
-    return _named(value, "A user id")
-
-
-Codename = Annotated[str, AfterValidator(_codename)]
-Identifier = Annotated[str, StringConstraints(max_length=200), AfterValidator(_identifier)]
-Percent = Annotated[int, Field(ge=0, le=100)]
-Label = Annotated[Text, StringConstraints(max_length=200)]
-Group = Annotated[Text, StringConstraints(max_length=100)]
-Stickiness = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_named)]
-TagName = Annotated[str, StringConstraints(max_length=50), AfterValidator(_named)]
-SegmentName = Annotated[str, StringConstraints(max_length=100), AfterValidator(_named)]
-
-
-class _Part(BaseModel):
-    # Strict: "true" is no boolean and 50.0 no percentage. Forbidden: a misspelt key must not be lost in silence.
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Constraint(_Part):
-    field: Text
-    operator: Text
-    values: list[Text] | None = None
-    value: Text | None = None
-    inverted: bool = False
-    case_insensitive: bool = False
-
-
-class Spelling(_Part):
-    """A payload as the Unleash document has it."""
-
-    type: Text
-    value: Text
-
-
-class Variant(_Part):
-    """Without a payload (None), the value of the variant is the flag's value when off.
-
-    `written_as` is how the payload was spelled where it came from, if otherwise than we would spell it: clients read
-    the same text here as there.
-    """
-
-    name: Codename
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
-    payload: Any = None
-    written_as: Spelling | None = None
-
-
-class Rule(_Part):
-    label: Label = ""
-    is_enabled: bool = True
-    rollout_percent: Percent = 100
-    stickiness: Stickiness = "default"
-    group_id: Group = ""
-    constraints: list[Constraint] = []
-    segments: list[SegmentName] = []
-    variants: Annotated[list[Variant], Field(max_length=MAX_VARIANTS)] = []
-
-
-class Prerequisite(_Part):
-    parent: Codename
-    required: bool = True
-    variants: list[Text] = []
-
-
-class Targets(_Part):
-    on: Annotated[list[Identifier], Field(max_length=MAX_TARGETS)] = []
-    off: Annotated[list[Identifier], Field(max_length=MAX_TARGETS)] = []
-
-
-class Flag(_Part):
-    codename: Codename
-    label: Label | None = None
-    description: Text | None = None
-    is_active: bool = False
-    is_archived: bool = False
-    kind: Literal["release", "experiment", "operational", "kill_switch", "permission"] = "release"
-    value_type: Literal["boolean", "string", "integer", "float", "object"] = "boolean"
-    off_value: Any = None
-    rollout_percent: Percent = 100
-    stickiness: Stickiness = "default"
-    group_id: Group = ""
-    exposed: bool = True
-    is_protected: bool = False
-    impression_data: bool = False
-    owner: Annotated[Text, StringConstraints(max_length=100)] = ""
-    tags: list[TagName] = []
-    review_on: Annotated[date, Field(strict=False)] | None = None
-    rules: Annotated[list[Rule], Field(max_length=MAX_RULES)] = []
-    variants: Annotated[list[Variant], Field(max_length=MAX_VARIANTS)] = []
-    prerequisites: list[Prerequisite] = []
-    targets: Targets = Field(default_factory=Targets)
-
-
-class SegmentDocument(_Part):
-    name: SegmentName
-    description: Text = ""
-    constraints: list[Constraint] = []
-
-
 #: The members of a document that are columns of the row, under the same name; the others stand in `definition`.
 COLUMNS = (
     "codename",
@@ -180,8 +61,42 @@ COLUMNS = (
     "owner",
     "review_on",
 )
-DEFINITION = tuple(name for name in Flag.model_fields if name not in {*COLUMNS, "is_archived"})
-_NO_RULE = Rule().model_dump()
+#: A flag with all defaults, its members in the order of every document; `flag_schema` has the types.
+BLANK: Document = {
+    "codename": "BLANK",
+    "label": None,
+    "description": None,
+    "is_active": False,
+    "is_archived": False,
+    "kind": "release",
+    "value_type": "boolean",
+    "off_value": None,
+    "rollout_percent": 100,
+    "stickiness": "default",
+    "group_id": "BLANK",
+    "exposed": True,
+    "is_protected": False,
+    "impression_data": False,
+    "owner": "",
+    "tags": [],
+    "review_on": None,
+    "rules": [],
+    "variants": [],
+    "prerequisites": [],
+    "targets": {"on": [], "off": []},
+}
+BLANK_RULE: Document = {
+    "label": "",
+    "is_enabled": True,
+    "rollout_percent": 100,
+    "stickiness": "default",
+    "group_id": "",
+    "constraints": [],
+    "segments": [],
+    "variants": [],
+}
+DEFINITION = tuple(name for name in BLANK if name not in {*COLUMNS, "is_archived"})
+_NO_DEFINITION = {name: BLANK[name] for name in DEFINITION} | {"group_id": ""}
 _NO_VARIANT = {"weight": 1, "payload": None, "written_as": None}
 
 
@@ -191,7 +106,9 @@ def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None
     What SDKs read in two ways is refused, too, unless `stored`, the document before, holds the same: rules that are
     newer than a flag must not keep it from being switched.
     """
-    flag = _parsed(Flag, document)
+    from feature_flags import flag_schema
+
+    flag = _parsed(flag_schema.Flag, document)
     for rule in flag["rules"]:
         rule["constraints"] = [_shared(constraint) for constraint in rule["constraints"]]
     if problems := [*_flag_problems(flag), *_new_ambiguities(flag, stored)]:
@@ -201,7 +118,9 @@ def checked(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None
 
 def checked_segment(document: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Document:
     """The same for a segment: `name`, `description`, `constraints`."""
-    segment = _parsed(SegmentDocument, document)
+    from feature_flags import flag_schema
+
+    segment = _parsed(flag_schema.Segment, document)
     segment["constraints"] = [_shared(constraint) for constraint in segment["constraints"]]
     if problems := [*_constraint_problems(segment["constraints"], ()), *_new_ambiguities(segment, stored)]:
         raise InvalidFlag(problems)
@@ -256,6 +175,8 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[
 
 
 def _parsed(model: type[BaseModel], document: Mapping[str, Any]) -> Document:
+    from pydantic import ValidationError
+
     try:
         return model.model_validate(document).model_dump()
     except ValidationError as error:
@@ -404,18 +325,13 @@ def _normal(flag: Document) -> Document:
     return flag
 
 
-#: A flag with all defaults.
-BLANK = checked({"codename": "BLANK"})
-_NO_DEFINITION = {name: BLANK[name] for name in DEFINITION} | {"group_id": ""}
-
-
 def join(row: Mapping[str, Any]) -> Document:
-    """The document of a stored row, given COLUMNS, `archived_at` and `definition`, in the order of `Flag`."""
+    """The document of a stored row, given COLUMNS, `archived_at` and `definition`, in the order of BLANK."""
     found = _complete(row["definition"])
     found.update((name, row[name]) for name in COLUMNS)
     found["is_archived"] = row["archived_at"] is not None
     found["review_on"] = row["review_on"].isoformat() if row["review_on"] else None
-    return {name: found[name] for name in Flag.model_fields}
+    return {name: found[name] for name in BLANK}
 
 
 def _complete(definition: Any) -> Document:
@@ -425,10 +341,10 @@ def _complete(definition: Any) -> Document:
     """
     try:
         found: Document = {**_NO_DEFINITION, **definition}
-        found["rules"] = [{**_NO_RULE, **rule} for rule in found["rules"]]
+        found["rules"] = [{**BLANK_RULE, **rule} for rule in found["rules"]]
         found["targets"] = {state: list(found["targets"].get(state, ())) for state in ("on", "off")}
         for part in (found, *found["rules"]):
             part["variants"] = [{**_NO_VARIANT, **variant} for variant in part["variants"]]
         return found
     except (AttributeError, TypeError):
-        return {**_NO_DEFINITION, "rules": [{**_NO_RULE, "constraints": [definition]}]}
+        return {**_NO_DEFINITION, "rules": [{**BLANK_RULE, "constraints": [definition]}]}

@@ -117,7 +117,7 @@ class FlagQuerySet(models.QuerySet["FeatureFlag"]):
 
 
 class FeatureFlag(Kept):
-    """A flag: `document` is the whole of it (flag_document.Flag).
+    """A flag: `document` is the whole of it (flag_document.BLANK).
 
     Columns hold what lists filter and sort by, `definition` the other members of the document. `tags`, `segments` and
     `parents` only index what the document names; services.storage writes them together with it.

@@ -5,12 +5,10 @@ Stored, compared and shown is the readable form, `ada@bücher.example`. Only wha
 
 import re
 from ipaddress import ip_address
-from typing import Annotated
 
 import idna
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from pydantic import AfterValidator, Field
 
 from lib.text import require_storable
 
@@ -121,8 +119,3 @@ def valid_email(address: str) -> str:
     if len(ascii_form(address)) > EMAIL_MAX_LENGTH:
         raise ValueError(f"must have at most {EMAIL_MAX_LENGTH} characters")
     return address
-
-
-Email = Annotated[
-    str, AfterValidator(valid_email), Field(json_schema_extra={"format": "email", "maxLength": EMAIL_MAX_LENGTH})
-]

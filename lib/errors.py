@@ -1,9 +1,7 @@
-"""The refusals a caller can act on, and what they look like in the API's own description."""
+"""The refusals a caller can act on."""
 
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
-
-from pydantic import BaseModel
 
 #: `detail` and `code` of an answer with this status, where no refusal brings its own.
 STATUS_WORDS = {
@@ -47,28 +45,3 @@ class ProductError(Exception):
         super().__init__(self.message)
         self.slug = self.slug or self.code.lower()
         self.nested = self.nested or self.reason is not None
-
-
-class ErrorOut(BaseModel):
-    """`detail` is a word of the seed's or an object with `code` and `reason`; `code` a stable slug."""
-
-    detail: Any
-    code: str
-    request_id: str
-
-
-class Problem(BaseModel):
-    type: str
-    loc: list[str | int]
-    msg: str
-
-
-class InvalidOut(BaseModel):
-    detail: list[Problem]
-    code: str
-    request_id: str
-
-
-def refusals(*statuses: int) -> dict[int, type[BaseModel]]:
-    """What an operation may answer instead, for its `response=`."""
-    return {status: InvalidOut if status == 422 else ErrorOut for status in statuses}

@@ -15,16 +15,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
 from lib.text import whole_number
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 #: What MailerSend signs its `webhook.test` with: the webhook, and so its secret, is made only after a 2xx to that.
 MAILERSEND_PING_SECRET = "test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G"
@@ -124,6 +123,10 @@ def _is_svix(request: HttpRequest, secret: str) -> bool:
 
 def _is_sendgrid(request: HttpRequest, secret: str) -> bool:
     """ECDSA over SHA-256 of the time and the body."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+
     key = _sendgrid_key(secret)
     stamp = request.headers.get("X-Twilio-Email-Event-Webhook-Timestamp", "")
     given = _decoded(request.headers.get("X-Twilio-Email-Event-Webhook-Signature", ""))
@@ -142,6 +145,10 @@ def _svix_key(secret: str) -> bytes:
 
 @lru_cache(maxsize=4)
 def _sendgrid_key(secret: str) -> ec.EllipticCurvePublicKey | None:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
     try:
         key = load_der_public_key(_decoded(secret))
     except (ValueError, UnsupportedAlgorithm):

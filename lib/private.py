@@ -19,9 +19,6 @@ from django.urls import ResolverMatch, set_script_prefix
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
 from django.utils.translation.trans_real import parse_accept_lang_header
-from ninja.operation import AsyncOperation
-from ninja.responses import Status
-from pydantic import BaseModel
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 _request_logger = logging.getLogger("django.request")
@@ -167,6 +164,10 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
     No response is made that nothing asks for, and a model of the declared type becomes its answer at once. Operations
     that are more than a coroutine with authentication run as ninja runs them.
     """
+    from ninja.operation import AsyncOperation
+    from ninja.responses import Status
+    from pydantic import BaseModel
+
     operation: Any = getattr(run, "__self__", None)
     is_plain = type(operation) is AsyncOperation and run.__func__ is AsyncOperation.run  # type: ignore[attr-defined]
     if not is_plain or operation.throttle_objects or operation.stream_format or operation.csrf_exempt:

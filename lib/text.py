@@ -4,10 +4,8 @@ import json
 import re
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Annotated, Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 from uuid import UUID
-
-from pydantic import AfterValidator, Field, StringConstraints
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -56,13 +54,6 @@ _JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 def read_id(text: str) -> UUID | None:
     """The id that 32 hex digits spell, as on the wire; None for any other text."""
     return UUID(text) if re.fullmatch("[0-9a-fA-F]{32}", text) else None
-
-
-#: For the API's description; lone surrogates are no JSON text to begin with (RFC 8259, 8.2).
-STORABLE = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
-
-Text = Annotated[str, AfterValidator(require_storable), STORABLE]
-Name = Annotated[str, StringConstraints(max_length=NAME_MAX_LENGTH), AfterValidator(require_storable), STORABLE]
 
 
 def remember(maxsize: int, longest: int = 256) -> Callable[[F], F]:

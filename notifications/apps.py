@@ -1,5 +1,8 @@
+from itertools import chain
+from typing import Any
+
 from django.apps import AppConfig
-from django.core.checks import Tags, register
+from django.core.checks import CheckMessage, Tags, register
 from django.core.signals import request_started
 
 from lib.commands import SETTINGS
@@ -9,11 +12,30 @@ class NotificationsConfig(AppConfig):
     name = "notifications"
 
     def ready(self) -> None:
-        from notifications import checks, engine, notifications  # noqa: F401  (declare what this app brings)
         from notifications.services import periodic_jobs
 
-        for check in checks.OF_SETTINGS:
-            register(check, SETTINGS)
-        register(checks.types_have_templates, Tags.templates)
+        register(_check_settings, SETTINGS)
+        register(_check_types, Tags.templates)
         periodic_jobs.register("notifications.housekeeping", periodic_jobs.purge)
-        request_started.connect(engine.request_started, dispatch_uid="notifications.engine")
+        request_started.connect(_request_started, dispatch_uid="notifications.engine")
+
+
+# What sends and renders loads when it is asked for: most commands do neither.
+
+
+def _check_settings(**kwargs: Any) -> list[CheckMessage]:
+    from notifications import checks
+
+    return list(chain.from_iterable(check() for check in checks.OF_SETTINGS))
+
+
+def _check_types(**kwargs: Any) -> list[CheckMessage]:
+    from notifications.rendering import checks
+
+    return list(chain.from_iterable(check() for check in checks.OF_TYPES))
+
+
+def _request_started(sender: type[object], **kwargs: Any) -> None:
+    from notifications import engine
+
+    engine.request_started(sender)

@@ -1,4 +1,4 @@
-"""System checks of notifications; the engines refuse to start with the most serious errors."""
+"""System checks of the settings of notifications; the engines refuse to start with the most serious errors."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -9,8 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connection
 
 from lib import email_url
-from notifications import providers, registry
-from notifications.rendering import engines, render
+from notifications import providers
 
 Found = Iterator[CheckMessage]
 
@@ -59,44 +58,6 @@ def tasks_have_sweeper(**kwargs: Any) -> Found:
         )
 
 
-def types_have_templates(**kwargs: Any) -> Found:
-    """E004: a type without its files or a sample that fits would fail at the first message. W011: it will.
-    E010: the text lacks a link. W010: the HTML is long. All without the database."""
-    for kind in registry.declared_types():
-        if missing := engines.missing_files(kind):
-            text = f"{kind.code} lacks {', '.join(missing)} in the template directories."
-            yield Error(text, id="notifications.E004")
-        elif registry.EMAIL in kind.channels:
-            for language in engines.languages():
-                yield from _sample_trouble(kind, language)
-
-
-def _sample_trouble(kind: registry.NotificationType, language: str) -> Found:
-    try:
-        made = render.fill(kind, engines.sample(kind), language=language, overrides={})
-    except engines.InvalidSample as error:
-        yield Error(str(error), id="notifications.E004")
-        return
-    except Exception as error:
-        # A warning: such a message fails alone, and must not keep the others waiting.
-        text = f"{kind.code} cannot be rendered in {language}: {type(error).__name__}: {error}"
-        yield Warning(text, id="notifications.W011")
-        return
-    if links := render.missing_links(made):
-        text = f"The text of {kind.code} in {language} lacks a link of its HTML: {', '.join(links)}."
-        yield Error(text, id="notifications.E010")
-    if len(made.html.encode()) > render.HTML_WARNING:
-        text = f"The HTML of {kind.code} in {language} is larger than 90 kB: some mail programs cut it off."
-        yield Warning(text, id="notifications.W010")
-
-
-def optional_types_can_be_ended(**kwargs: Any) -> Found:
-    """E005: a mail that users may switch off needs a link that does it."""
-    optional = [kind.code for kind in registry.declared_types() if not kind.required]
-    if optional and not settings.BASE_URL:
-        yield Error(f"Set BASE_URL: the unsubscribe links of {', '.join(optional)} need it.", id="notifications.E005")
-
-
 def provider_is_installed(**kwargs: Any) -> Found:
     """E003: EMAIL_URL names a provider that needs a package which is not there."""
     name = providers.module()
@@ -130,26 +91,12 @@ def sqlite_waits_its_turn(**kwargs: Any) -> Found:
         yield Warning(text, id="notifications.W003")
 
 
-def unsubscribing_survives(**kwargs: Any) -> Found:
-    """W004: a provider that drops headers, and types that people may unsubscribe from."""
-    optional = [kind for kind in registry.declared_types() if registry.EMAIL in kind.channels and not kind.required]
-    if optional and not providers.configured().capabilities.custom_headers:
-        yield Warning(
-            "MailerSend drops List-Unsubscribe from most accounts, which optional mails such as "
-            f"{optional[0].code} need.",
-            hint="Use its mail server: EMAIL_URL=smtp+tls://user:password@smtp.mailersend.net:587.",
-            id="notifications.W004",
-        )
-
-
 OF_SETTINGS = (
     lease_outlives_timeout,
     tasks_run_elsewhere,
     tasks_have_sweeper,
-    optional_types_can_be_ended,
     provider_is_installed,
     sender_is_set,
     mail_leaves,
     sqlite_waits_its_turn,
-    unsubscribing_survives,
 )

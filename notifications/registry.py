@@ -1,4 +1,7 @@
-"""The kinds of messages the product sends. Pure Python: `<app>/notifications.py` declares, nothing here reads a row."""
+"""The kinds of messages the product sends. Pure Python: `<app>/notifications.py` declares, nothing here reads a row.
+
+Those modules load when a type is first asked for: a command that sends nothing needs no schema of a mail.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.utils.functional import Promise
+from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
-from pydantic import BaseModel, ValidationError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 SECURITY, ACCOUNT, BULK = 0, 1, 2
 PRIORITIES = (SECURITY, ACCOUNT, BULK)
@@ -102,6 +109,17 @@ _categories = {
 }
 
 
+_loading, _is_loaded = RLock(), False
+
+
+def _load() -> None:
+    global _is_loaded
+    if not _is_loaded:
+        with _loading:
+            autodiscover_modules("notifications")
+            _is_loaded = True
+
+
 def declare_category(code: str, *, label: str | Promise) -> Category:
     """A category of the deployment's own, which people may switch off."""
     if not code.isidentifier() or code in {"all", "optional"}:
@@ -111,10 +129,12 @@ def declare_category(code: str, *, label: str | Promise) -> Category:
 
 def category(code: str) -> Category:
     """The category; one that is no longer declared is shown by its code."""
+    _load()
     return _categories.get(code) or Category(code, code)
 
 
 def categories() -> tuple[Category, ...]:
+    _load()
     return tuple(_categories.values())
 
 
@@ -181,6 +201,7 @@ def declare(
 
 def find(code: str) -> NotificationType | None:
     """The declared type; rows of types that are declared no more stay for a while."""
+    _load()
     return _types.get(code)
 
 
@@ -192,6 +213,7 @@ def get(code: str) -> NotificationType:
 
 
 def declared_types() -> tuple[NotificationType, ...]:
+    _load()
     return tuple(_types.values())
 
 

@@ -18,8 +18,8 @@ from pydantic import (
     StringConstraints,
 )
 
-from lib.addresses import Email
-from lib.text import STORABLE, Text, require_storable
+from lib.schemas import STORABLE, Email, Text
+from lib.text import require_storable
 from notifications import registry
 from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message
 from notifications.rendering.render import Rendered

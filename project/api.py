@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from inspect import isawaitable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import Resolver404, resolve
 from django.views.decorators.http import require_safe
-from ninja import NinjaAPI
+from ninja import NinjaAPI, Swagger
 from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.parser import Parser
 from ninja.renderers import JSONRenderer
@@ -66,6 +68,14 @@ def _docs(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return shown
 
 
+class Docs(Swagger):
+    """Ninja's own would load its script from elsewhere, since ninja is not among INSTALLED_APPS."""
+
+    def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
+        about = {**self.settings, "url": self.get_openapi_url(api, kwargs)}
+        return render(request, self.template, {"swagger_settings": json.dumps(about, indent=1), "api": api})
+
+
 class SwitchboardAPI(NinjaAPI):
     def validation_error_from_error_contexts(
         self, error_contexts: list[ValidationErrorContext[Any]]
@@ -77,6 +87,7 @@ api = SwitchboardAPI(
     title="Switchboard",
     version="1",
     description="Accounts, feature flags and notifications.",
+    docs=Docs(),
     docs_url="/docs",
     openapi_url="/openapi.json",
     docs_decorator=_docs,

@@ -82,6 +82,8 @@ CSRF_TRUSTED_ORIGINS = [BASE_URL]
 
 # --- Applications -----------------------------------------------------------------------------------------------------
 
+# ninja is no app here: as one it would load in every command, with all it imports. The files of its page lie here.
+_NINJA = Path(str(find_spec("ninja").origin)).parent  # type: ignore[union-attr]
 INSTALLED_APPS = [
     "project.apps.ProjectConfig",
     "users.apps.UsersConfig",
@@ -95,7 +97,6 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "corsheaders",
-    "ninja",
 ]
 
 # The API's own path (lib/asgi.py) runs these alone; RequestMiddleware is outermost so that preflights, too, carry
@@ -131,7 +132,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [BASE_DIR / "templates", _NINJA / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -290,6 +291,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [_NINJA / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 # Until `collectstatic` has run (the image runs it), files are served from the applications, unhashed.
 _is_collected = not DEBUG and (STATIC_ROOT / "staticfiles.json").exists()

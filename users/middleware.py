@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib.auth import logout
-from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -19,7 +17,6 @@ from users.services import sessions, tokens
 SESSION_KEY = "users.session"
 
 
-@receiver(user_logged_in)
 def open_admin_session(sender: type[User], request: HttpRequest, user: User, **kwargs: Any) -> None:
     actor = Actor.anonymous(request, "admin").as_user(user)
     is_new = sessions.is_new_place(user, actor)
@@ -32,7 +29,6 @@ def open_admin_session(sender: type[User], request: HttpRequest, user: User, **k
     request.known_device = tokens.device_cookie(user.email)  # type: ignore[attr-defined]
 
 
-@receiver(user_logged_out)
 def end_admin_session(sender: type[User], request: HttpRequest, user: User | None, **kwargs: Any) -> None:
     session_id = request.session.get(SESSION_KEY)
     if user is None or not session_id:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 import notifications
-from lib.text import Text
+from lib.schemas import Text
 from notifications import ACCOUNT, SECURITY, Withdrawn
 from notifications.registry import Derive
 from users.models import OneTimeToken

@@ -92,7 +92,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
             raise Http404
         now = revision.flag.document if revision.flag else None
         # What would change: the name stays, and a plan is no part of a flag.
-        wanted = {name: value for name, value in revision.snapshot.items() if name in flag_document.Flag.model_fields}
+        wanted = {name: value for name, value in revision.snapshot.items() if name in flag_document.BLANK}
         if now:
             wanted = {**now, **wanted, "codename": now["codename"]}
         changed = flag_document.diff(now or dict.fromkeys(wanted), wanted)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from feature_flags.flag_document import Constraint, Document
+from feature_flags.flag_document import Document
+from feature_flags.flag_schema import Constraint
 from feature_flags.formats import Contents, listed, parse, refuse
 
 FORMAT, VERSION = "switchboard", 1

@@ -18,7 +18,8 @@ from feature_flags.engine.compiler import compile_flag
 from feature_flags.engine.constraints import BY_NAME
 from feature_flags.engine.model import DISABLED, Definition
 from feature_flags.engine.values import read_network, read_payload, split_list
-from feature_flags.flag_document import MAX_TARGETS, Document, InvalidFlag, Place, Problem, payload_problem, readable
+from feature_flags.flag_document import Document, InvalidFlag, Place, Problem, payload_problem, readable
+from feature_flags.flag_schema import MAX_TARGETS
 from feature_flags.formats import Contents, Findings, Warn, listed, name_of, parse, refuse
 from feature_flags.unleash_feature import definition, wire_constraint
 

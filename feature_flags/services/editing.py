@@ -32,7 +32,7 @@ def get(codename: str) -> FeatureFlag:
 
 @transaction.atomic
 def create(codename: str, *, actor: Actor, reason: str = "", **members: Any) -> FeatureFlag:
-    """A new flag, off by default; `members` are those of its document (flag_document.Flag).
+    """A new flag, off by default; `members` are those of its document (flag_document.BLANK).
 
     Raises: FLAG_EXISTS (400), also for a name that differs in letter case only; FLAG_INVALID (400).
     """
@@ -77,7 +77,7 @@ def switch(flag: FeatureFlag, *, on: bool, actor: Actor, reason: str = "") -> bo
 def edit(
     flag: FeatureFlag, changes: Mapping[str, Any], *, actor: Actor, reason: str = "", base: int | None = None
 ) -> bool:
-    """Write the given members of the document (flag_document.Flag); return whether anything changed.
+    """Write the given members of the document (flag_document.BLANK); return whether anything changed.
 
     `base` is the id of the newest revision the form was drawn from.
 

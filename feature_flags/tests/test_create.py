@@ -1,6 +1,7 @@
 import pytest
 from django.db import transaction
 
+from feature_flags import flag_document, flag_schema
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState
 from feature_flags.services import editing
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, document_of, make_staff
@@ -16,6 +17,13 @@ def refused(code, codename, **fields):
         editing.create(codename, **fields, **COMMAND)
     assert FlagSetState.objects.get().revision == before
     return caught.value.code == code
+
+
+def test_the_blank_document_is_what_the_schema_fills_in():
+    blank = flag_document.checked({"codename": "BLANK"})
+
+    assert list(flag_document.BLANK.items()) == list(blank.items())
+    assert flag_schema.Rule().model_dump() == flag_document.BLANK_RULE
 
 
 def test_a_new_flag_is_off_and_says_who_made_it():

@@ -12,8 +12,8 @@ from django.utils.translation.template import templatize
 from pydantic import ValidationError
 
 import notifications
-from notifications import checks, registry
-from notifications.rendering import engines, render
+from notifications import registry
+from notifications.rendering import checks, engines, render
 from notifications.rendering.render import build, greeting_name
 from notifications.tests import kinds
 from notifications.tests.factories import MessageFactory

@@ -51,6 +51,15 @@ def test_debug_starts_with_nothing_set():
     assert manage("check", env={**env, "ENV_FILE": "", "DEBUG": "1"}).returncode == 0
 
 
+def test_a_command_loads_no_engine_it_does_not_use(tmp_path):
+    engines = {"pydantic", "ninja", "webauthn", "segno", "jwt", "cryptography", "project.urls", "users.notifications"}
+    with database(tmp_path, migrated=True) as url:
+        result = manage("list_feature_flags", env=environment(url, PYTHONPROFILEIMPORTTIME="1"))
+
+    assert result.returncode == 0
+    assert {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()} & engines == set()
+
+
 def test_check_deploy_is_clean_with_the_settings_of_the_compose_file():
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     values = {

@@ -7,8 +7,8 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, StringConstraints, model_validator
 
-from lib.addresses import Email
-from lib.text import STORABLE, Name, Text, require_storable
+from lib.schemas import STORABLE, Email, Name, Text
+from lib.text import require_storable
 from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, User, UserSession
 
 # Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.

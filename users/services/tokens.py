@@ -11,7 +11,6 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
@@ -79,12 +78,16 @@ def make_access(user: User, session_id: uuid.UUID, now: datetime) -> str:
         "jti": secrets.token_hex(8),
         "iss": settings.USERS_TOKEN_ISSUER,
     }
+    import jwt
+
     key = keys("access", settings.USERS_ACCESS_TOKEN_SECRET)[0]
     return jwt.encode(claims, key.value, algorithm="HS256", headers={"typ": "at+jwt"})
 
 
 def read_access(token: str) -> Access | None:
     """What a token proves, or None for anything forged, expired or malformed."""
+    import jwt
+
     for key in keys("access", settings.USERS_ACCESS_TOKEN_SECRET):
         try:
             wanted: dict[str, Any] = {"audience": AUDIENCE, "issuer": settings.USERS_TOKEN_ISSUER}

@@ -24,6 +24,7 @@ from notifications.providers import base
 from notifications.providers.anymail import AnymailProvider
 from notifications.providers.base import Answer, Provider
 from notifications.providers.smtp import SmtpProvider
+from notifications.rendering.checks import OF_TYPES
 from notifications.services import circuit_breaker, overrides, recipients
 from notifications.services.outbox import sending_domain
 
@@ -77,7 +78,7 @@ class Command(commands.Command):
         self._say(what, text, is_finding=True)
 
     def _settings(self) -> None:
-        for message in (message for check in (*checks.OF_SETTINGS, checks.types_have_templates) for message in check()):
+        for message in (message for check in (*checks.OF_SETTINGS, *OF_TYPES) for message in check()):
             self._find("Settings", f"{message.msg} {message.hint or ''}".strip())
         self._say("Lease", f"{settings.NOTIFICATIONS_LEASE} s, with a timeout of {settings.NOTIFICATIONS_TIMEOUT} s.")
         for row, why in overrides.broken():
