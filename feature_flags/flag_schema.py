@@ -46,7 +46,7 @@ SegmentName = Annotated[str, StringConstraints(max_length=100), AfterValidator(_
 
 class _Part(BaseModel):
     # Strict: "true" is no boolean and 50.0 no percentage. Forbidden: a misspelt key must not be lost in silence.
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Constraint(_Part):

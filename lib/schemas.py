@@ -1,8 +1,8 @@
-"""Shapes on the wire that all apps share. What needs no shapes, such as most commands, never loads pydantic."""
+"""Types of fields that all apps share. What needs none, such as most commands, never loads pydantic."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from lib.addresses import EMAIL_MAX_LENGTH, valid_email
 from lib.text import NAME_MAX_LENGTH, require_storable
@@ -15,28 +15,3 @@ Name = Annotated[str, StringConstraints(max_length=NAME_MAX_LENGTH), AfterValida
 Email = Annotated[
     str, AfterValidator(valid_email), Field(json_schema_extra={"format": "email", "maxLength": EMAIL_MAX_LENGTH})
 ]
-
-
-class ErrorOut(BaseModel):
-    """`detail` is a word of the seed's or an object with `code` and `reason`; `code` a stable slug."""
-
-    detail: Any
-    code: str
-    request_id: str
-
-
-class Problem(BaseModel):
-    type: str
-    loc: list[str | int]
-    msg: str
-
-
-class InvalidOut(BaseModel):
-    detail: list[Problem]
-    code: str
-    request_id: str
-
-
-def refusals(*statuses: int) -> dict[int, type[BaseModel]]:
-    """What an operation may answer instead, for its `response=`."""
-    return {status: InvalidOut if status == 422 else ErrorOut for status in statuses}

@@ -22,8 +22,8 @@ from ninja import Query, Router, Status
 
 from lib import mail_providers
 from lib.actors import Actor, accepted_language
+from lib.api import refusals
 from lib.errors import ProductError
-from lib.schemas import refusals
 from notifications import metrics, registry, schemas
 from notifications.models import Message
 from notifications.rendering import engines

@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from ninja import Schema
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -18,6 +17,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from lib.api import Schema
 from lib.schemas import STORABLE, Email, Text
 from lib.text import require_storable
 from notifications import registry

@@ -34,7 +34,7 @@ _LISTS = {"userWithId": ("userIds", "userId", "IN"), "remoteAddress": ("IPs", "r
 
 class Part(BaseModel):
     # Servers add keys with every release; those that are known have to be what they should be.
-    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True, alias_generator=to_camel)
 
 
 class Constraint(Part):

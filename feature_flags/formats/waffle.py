@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound="_Named")
 
 class _Named(BaseModel):
     # An added column would be lost in silence.
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     name: str
     note: str = ""

@@ -11,13 +11,14 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import register_converter
 from django.urls.converters import StringConverter
-from ninja import NinjaAPI, Router, Schema
+from ninja import NinjaAPI, Router
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from feature_flags.http import asgi, streams, wire
 from feature_flags.http.ofrep import wanted_revision
 from feature_flags.http.wire import Refused, Request, Response
 from feature_flags.runtime import store
+from lib.api import Schema
 
 logger = logging.getLogger("switchboard.flags")
 

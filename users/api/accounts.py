@@ -12,7 +12,7 @@ from ninja import Form, Router, Status
 
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.schemas import refusals
+from lib.api import refusals
 from users.api import auth, schemas
 from users.api.auth import act, as_if_mailed, compared, person
 from users.responses import never_store, set_device_cookie

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router, Status
 
-from lib.schemas import refusals
+from lib.api import refusals
 from lib.text import read_id
 from users.api import schemas
 from users.api.accounts import router as profile

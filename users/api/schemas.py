@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from ninja import Schema
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, StringConstraints, model_validator
 
+from lib.api import Schema
 from lib.schemas import STORABLE, Email, Name, Text
 from lib.text import require_storable
 from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, User, UserSession

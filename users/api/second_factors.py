@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router, Status
 
 from lib.actors import Actor
-from lib.schemas import refusals
+from lib.api import refusals
 from lib.text import read_id
 from users.api import auth, schemas
 from users.api.accounts import signed_in

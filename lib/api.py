@@ -1,0 +1,34 @@
+"""What the APIs of all apps share: refusals on the wire, and when schemas are built."""
+
+from typing import Any
+
+from ninja import Schema as Schema
+from pydantic import BaseModel
+
+# There are hundreds, one for each status of each operation: each is built by the first request that needs it.
+Schema.model_config["defer_build"] = True
+
+
+class ErrorOut(BaseModel):
+    """`detail` is a word of the seed's or an object with `code` and `reason`; `code` a stable slug."""
+
+    detail: Any
+    code: str
+    request_id: str
+
+
+class Problem(BaseModel):
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class InvalidOut(BaseModel):
+    detail: list[Problem]
+    code: str
+    request_id: str
+
+
+def refusals(*statuses: int) -> dict[int, type[BaseModel]]:
+    """What an operation may answer instead, for its `response=`."""
+    return {status: InvalidOut if status == 422 else ErrorOut for status in statuses}
