@@ -105,8 +105,10 @@ class SmtpProvider(Provider):
         self.accepted_at = 0.0
 
     def pack(self, mail: EmailMultiAlternatives, *, uid: str, tag: str) -> Payload:
-        envelope = parseaddr(mail.from_email)[1], parseaddr(mail.to[0])[1]
+        envelope = _address(mail.from_email), _address(mail.to[0])
         "".join(envelope).encode("ascii")  # raises UnicodeEncodeError for what no mail server can take
+        if not "".join(envelope).isprintable():
+            raise ValueError("An address holds a line break.")
         # Every try sends the same bytes.
         data = _written(mail, f"={uid}=") or _generated(mail, f"={uid}=")
         return Payload(mail, uid, envelope, re.sub(rb"(?m)^\.", b"..", data) if b"\n." in data else data)
@@ -203,6 +205,11 @@ class SmtpProvider(Provider):
             return False
 
 
+@lru_cache(maxsize=256)
+def _address(text: str) -> str:
+    return parseaddr(text)[1]
+
+
 def _generated(mail: EmailMultiAlternatives, boundary: str) -> bytes:
     """The mail as it travels, by Python's email package: lines end in CRLF, and “From” begins one as it is."""
     message, buffer = mail.message(), io.BytesIO()
@@ -261,10 +268,10 @@ class _Dialogue:
 
     def send(self, payload: Payload) -> str:
         """Where the server says that it can (RFC 2920), the envelope goes in one piece, and its answers come in one."""
-        sender, recipient = map(smtplib.quoteaddr, payload.envelope)
+        sender, recipient = payload.envelope
         size = f" size={len(payload.data)}" if self.link.has_extn("size") else ""
         body = " body=8bitmime" if not payload.data.isascii() and self.link.has_extn("8bitmime") else ""
-        commands = f"mail FROM:{sender}{size}{body}", f"rcpt TO:{recipient}", "data"
+        commands = f"mail FROM:<{sender}>{size}{body}", f"rcpt TO:<{recipient}>", "data"
         is_pipelined = self.link.has_extn("pipelining")
         self._begin()
         if is_pipelined:

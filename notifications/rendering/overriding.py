@@ -1,5 +1,5 @@
-"""What staff wrote in place of a file: read at every mail, compiled once, and held to narrow rules. It gets a few tags
-and filters and a budget, reaches no setting, model or file outside `emails/`, and cannot switch escaping off.
+"""What staff wrote in place of a file: read for some mails at a time, compiled once, held to narrow rules. It gets a
+few tags and filters and a budget, reaches no setting, model or file outside `emails/`, and cannot switch escaping off.
 """
 
 from __future__ import annotations
