@@ -71,7 +71,7 @@ class Rate:
         return cls(int(found[1]), timedelta(**{_UNITS[found[3]]: int(found[2])}))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NotificationType:
     code: str
     label: str | Promise

@@ -200,6 +200,9 @@ def record(
     The one `following` is handed over to the same provider in the same transaction, so that a crash at any moment
     leaves one message in doubt; whether it was still ours, its `is_handed` tells.
     """
+    if following:
+        # What an earlier call wrote may have been rolled back.
+        following.is_handed = False
     fields = {} if result.outcome == Outcome.LOST_LEASE else claim.as_sent | _next(claim, result)
     if fields:
         fields = {"lease_token": None, "lease_owner": "", **fields}

@@ -154,11 +154,14 @@ class QueueWorker:
         self.give_back()
         return tried
 
-    def _take(self) -> Claim | None:
-        """The next message to try, prepared; None when there is none, or it must not be begun."""
+    def _may_begin(self) -> bool:
         # With less time left than one message may take, another worker could claim it meanwhile.
         enough = settings.NOTIFICATIONS_TIMEOUT + 5
-        if not self.waiting or self.stopping() or self.rest() or self.waiting[0].time_left() < enough:
+        return bool(self.waiting) and not self.stopping() and not self.rest() and self.waiting[0].time_left() >= enough
+
+    def _take(self) -> Claim | None:
+        """The next message to try, prepared; None when there is none, or it must not be begun."""
+        if not self._may_begin():
             return None
         claim = self.waiting.popleft()
         if not self._is_prepared(claim):
@@ -199,9 +202,10 @@ class QueueWorker:
     def _following(self, result: Result) -> Claim | None:
         """The message that leaves next, if nothing but its fence is still to be written."""
         is_usual = result.outcome == Outcome.ACCEPTED and not (self.admission.is_probe or self.admission.is_stale)
-        if not (is_usual and self.waiting and self._is_prepared(self.waiting[0]) and self.provider.takes_more()):
+        if not (is_usual and self._may_begin() and self._is_prepared(self.waiting[0]) and self.provider.takes_more()):
             return None
-        return self._take() if isinstance(self.prepared[self.waiting[0].message.pk].content, Payload) else None
+        is_packed = isinstance(self.prepared[self.waiting[0].message.pk].content, Payload)
+        return self.waiting.popleft() if is_packed else None
 
     def _prepare_with_next(self, claim: Claim) -> None:
         """Prepare it and some that follow: nothing is in doubt meanwhile, and they share what is asked of the database.

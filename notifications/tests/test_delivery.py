@@ -2,10 +2,11 @@ import logging
 import threading
 from collections import Counter
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -212,6 +213,54 @@ def test_an_answer_that_comes_after_the_lease_is_noted_and_changes_nothing():
     assert recorded is None
     assert (message.state, message.lease_owner) == ("sending", "quick")
     assert message.tries.get().outcome == "lost_lease"
+
+
+def test_a_hand_over_that_was_rolled_back_with_the_record_before_it_is_written_again():
+    MessageFactory.create_batch(2)
+    first, second = claims.claim("x", 2)
+    result, about = Result(Attempt.Outcome.ACCEPTED, "250"), {"began": first.now(), "duration_ms": 1}
+    with transaction.atomic():
+        record(first, result, **about, following=second)
+        transaction.set_rollback(True)
+
+    assert record(first, result, **about, following=second) == "sent"
+
+    second.message.refresh_from_db()
+    assert second.is_handed
+    assert second.message.handed_at is not None
+    assert first.message.tries.get().outcome == "accepted"
+
+
+def test_one_recorded_too_late_leaves_the_hand_over_of_the_next_alone():
+    MessageFactory.create_batch(2)
+    first, second = claims.claim("slow", 2)
+    Message.objects.filter(pk=first.message.pk).update(lease_token=uuid4())
+    result = Result(Attempt.Outcome.ACCEPTED, "250")
+
+    assert record(first, result, began=first.now(), duration_ms=1, following=second) is None
+
+    assert second.is_handed
+    assert first.message.tries.get().outcome == "lost_lease"
+
+
+def test_the_next_one_is_not_handed_over_once_it_is_cancelled():
+    MessageFactory.create_batch(2)
+    first, second = claims.claim("x", 2)
+    outbox.cancel_open(Q(pk=second.message.pk), reason="withdrawn")
+
+    record(first, Result(Attempt.Outcome.ACCEPTED, "250"), began=first.now(), duration_ms=1, following=second)
+
+    assert not second.is_handed
+
+
+def test_a_mail_costs_the_database_one_statement_and_its_share_of_the_claim(django_assert_max_num_queries):
+    MessageFactory.create_batch(30)
+    deliver()
+    MessageFactory.create_batch(30)
+
+    # On SQLite a transaction of three.
+    with django_assert_max_num_queries(60 if connection.vendor == "postgresql" else 210):
+        deliver()
 
 
 def test_a_message_cancelled_after_the_claim_is_not_sent():
