@@ -195,6 +195,8 @@ def measure(under_test: list[Server], endpoints: list[str], *, seconds: int, rep
                 if is_answered(server, endpoint):
                     for figure, value in measured(server, endpoint, seconds=seconds).items():
                         samples[server.name, figure].append(value)
+    # What was still being hashed when the load ended is not kept.
+    time.sleep(2)
     for server in under_test:
         samples[server.name, "memory"].append(server.memory())
     return samples

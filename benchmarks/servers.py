@@ -191,6 +191,9 @@ def environment(name: str, port: int, database_urls: dict[str, str]) -> dict[str
         return {**env, "DATABASE_URL": database_urls["fastapi"]}
     if name == "bare":
         return env
+    if name != "before":
+        # As in the Dockerfile.
+        env["GLIBC_TUNABLES"] = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.hugetlb=1"
     return {
         **env,
         "ENV_FILE": "",
