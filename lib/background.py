@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
+from lib.db import libpq_parameters
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -157,10 +159,7 @@ class _Listener:
     def _connect(self) -> psycopg.Connection[Any]:
         import psycopg
 
-        # Django's own parameters, so that sockets, passwords and certificates are read in one place.
-        parameters = connection.get_connection_params()
-        unknown = {"cursor_factory", "context"}
-        link = psycopg.connect(**{k: v for k, v in parameters.items() if k not in unknown}, autocommit=True)
+        link = psycopg.connect(**libpq_parameters(), autocommit=True)
         link.execute(f"LISTEN {SELF_TEST_CHANNEL}")
         link.execute(f"NOTIFY {SELF_TEST_CHANNEL}")
         self.listened, self.is_heard, self.heard_by = set(), False, time.monotonic() + SELF_TEST_SECONDS

@@ -57,6 +57,12 @@ def _adapted(value: Any) -> Any:
     return value
 
 
+def libpq_parameters() -> dict[str, Any]:
+    """How Django connects to PostgreSQL, so that sockets, passwords and certificates are read in one place."""
+    of_django = {"cursor_factory", "context", "prepare_threshold"}
+    return {name: value for name, value in connection.get_connection_params().items() if name not in of_django}
+
+
 def marks(values: Sequence[Any]) -> str:
     """As many placeholders as there are values, for `IN (...)`."""
     return ", ".join(["%s"] * len(values))

@@ -138,18 +138,16 @@ def webhook(request: HttpRequest, provider: str) -> HttpResponse:
 
 
 @router.get("", response={200: schemas.InboxOut, **refusals(400, 401, 422)})
-@in_lane
-def list_notifications(request: HttpRequest, asked: Query[schemas.InboxQuery]) -> schemas.InboxOut:
+async def list_notifications(request: HttpRequest, asked: Query[schemas.InboxQuery]) -> schemas.InboxOut:
     """The newest first; `next` is the cursor of the rest. `seen_at` is empty on what is shown for the first time."""
-    items, rest = inbox.page(_of(request), **asked.model_dump())
+    items, rest = await inbox.page(_of(request), **asked.model_dump())
     return schemas.InboxOut(items=[schemas.ItemOut.of(row) for row in items], next=rest)
 
 
 @router.get("/unread-count", response={200: schemas.UnreadOut, 304: None, **refusals(401)})
-@in_lane
-def unread_count(request: HttpRequest) -> HttpResponse:
+async def unread_count(request: HttpRequest) -> HttpResponse:
     """How many are unread, counted to 100; 304 while the `ETag` in `If-None-Match` is still the same."""
-    unread, tag = inbox.unread_count(_of(request))
+    unread, tag = await inbox.unread_count(_of(request))
     # Browsers ask again by themselves, with the tag.
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
     response = JsonResponse({"unread": unread}, headers=headers)

@@ -63,7 +63,8 @@ class InboxQuery(Listing):
     unread: bool = False
 
 
-class ItemOut(Schema):
+# Plain pydantic models as in users/api/schemas.py: answers that are given often.
+class ItemOut(BaseModel):
     id: int
     type: str
     title: str
@@ -81,7 +82,7 @@ class ItemOut(Schema):
         return cls(count=1, **{name: getattr(row, name) for name in cls.model_fields if name != "count"})
 
 
-class InboxOut(Schema):
+class InboxOut(BaseModel):
     items: list[ItemOut]
     next: str | None
 

@@ -15,6 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E40
 
 from feature_flags.http.asgi import edge  # noqa: E402
 from feature_flags.runtime import store  # noqa: E402
+from lib import async_db  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, bounded, by_path, with_lifespan  # noqa: E402
 from lib.net import with_mapped  # noqa: E402
 from notifications import engine  # noqa: E402
@@ -32,12 +33,14 @@ api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, limit=set
 def start() -> None:
     # Read now, so that a database lost before the first request finds the flags in memory.
     store.current()
+    async_db.open_pool(settings.API_LANES)
     engine.start()
 
 
 def stop() -> None:
     engine.stop()
     store.stop()
+    async_db.close_pool()
     api_lanes.close()
     admin_lanes.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
+from lib.pg_pool import Pool
 from project.asgi import application as product
 
 TICK = 0.005
@@ -36,6 +37,15 @@ def _watch(connection: Any, **_: Any) -> None:
 
 
 connection_created.connect(_watch)
+
+
+async def _ask(pool: Any, sql: str, params: Any) -> Any:
+    statements.append(sql)
+    return await _asked(pool, sql, params)
+
+
+# What is asked on the event loop goes through no connection of Django's.
+_asked, Pool.ask = Pool.ask, _ask  # type: ignore[method-assign]
 
 
 async def _tick() -> None:

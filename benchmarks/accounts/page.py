@@ -29,8 +29,12 @@ class Row:
     bars: dict[str, Bar]
 
 
-def _of(figure: str, summary: Summary = max) -> Figure:
-    return lambda samples, vendor: summary(values) if (values := samples.get((vendor, figure))) else None
+def _of(figure: str, summary: Summary = max, only: str = "") -> Figure:
+    def found(samples: Samples, vendor: str) -> float | None:
+        values = samples.get((vendor, figure)) if only in {"", vendor} else None
+        return summary(values) if values else None
+
+    return found
 
 
 def _ratio(above: str, below: str) -> Figure:
@@ -96,7 +100,8 @@ BARS: list[tuple[str, str, str, Figure, float, bool]] = [
     ("queries", "statements: authenticated call", "", _of("queries_authenticated"), 1, False),
     ("queries", "… login", "", _of("queries_login"), 9, False),
     ("queries", "… failed login, known or unknown", "", _worst("queries_failed", ""), 3, False),
-    ("queries", "… refresh", "", _of("queries_refresh"), 4, False),
+    ("queries", "… refresh on SQLite", "", _of("queries_refresh", only="sqlite"), 4, False),
+    ("queries", "… refresh on PostgreSQL", "", _of("queries_refresh", only="postgresql"), 3, False),
     *_races(),
     ("storm", "flag list p95, 40 clients logging in ÷ idle", "×", _ratio("storm_flags", "storm_flags_idle"), 3, False),
     ("storm", "`_status` median, 12 clients logging in", " ms", _of("storm_status", median), 20, False),

@@ -18,9 +18,12 @@ import pytest
 import yaml
 from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
 
+from lib.actors import Actor
 from project.tests.processes import Server, connected, database, environment, manage, serving, until
 from users.models import UserSession
+from users.services import sessions
 from users.tests.factories import PASSWORD, UserFactory
 
 ROOT = Path(settings.BASE_DIR)
@@ -127,6 +130,11 @@ def test_a_lost_database_degrades_and_flags_go_on(tmp_path):
 
     with serving(tmp_path) as server:
         flags = httpx.get(server.url + "/api/feature-flags/feature-flags").json()
+        with server.connected():
+            actor = Actor("command", label="test")
+            _, made = sessions.opened(UserFactory.create(), actor, timezone.now(), amr=("pwd",))
+        own = {"url": server.url + "/api/users/user", "headers": {"Authorization": f"Bearer {made.access}"}}
+        assert httpx.get(**own).status_code == 200
         base, _, name = server.env["DATABASE_URL"].rpartition("/")
         with psycopg.connect(f"{base}/postgres", autocommit=True) as admin:
             admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
@@ -135,13 +143,15 @@ def test_a_lost_database_degrades_and_flags_go_on(tmp_path):
             ready = until(lambda: (r := httpx.get(server.url + "/readyz")).json()["status"] != "ok" and r)
             during = httpx.get(server.url + "/api/feature-flags/feature-flags")
             login = httpx.post(server.url + "/api/login", data={"username": "a@b.org", "password": "x"})
+            profile = httpx.get(**own)
             admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
             until(lambda: httpx.get(server.url + "/readyz").json()["status"] == "ok")
+            until(lambda: httpx.get(**own).status_code == 200)
 
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert "unreachable" in ready.json()["checks"]["database"]["reason"]
     assert during.json() == flags
-    assert (login.status_code, login.headers["retry-after"]) == (503, "1")
+    assert [(answer.status_code, answer.headers["retry-after"]) for answer in (login, profile)] == [(503, "1")] * 2
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ async def get_user(request: HttpRequest) -> schemas.UserOut:
 async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schemas.UserOut:
     """Change the names given; the others stay."""
     names = payload.model_dump(exclude_unset=True)
-    return schemas.UserOut.of(await act(request, personal_data.rename, person(request), **names))
+    return schemas.UserOut.of(await personal_data.rename(person(request), **names, actor=Actor.of(request, "api")))
 
 
 @router.post("/register", auth=None, response={201: schemas.UserOut, **refusals(400, 404, 413, 422, 429, 503)})
@@ -115,7 +115,7 @@ async def refresh_tokens(
 ) -> schemas.RefreshOut:
     """A new access token, and with rotation the refresh token to use next time."""
     auth.check_origin(request)
-    made = await act(request, sessions.refresh, token=payload.token)
+    made = await sessions.refresh(token=payload.token, actor=Actor.of(request, "api"))
     return schemas.RefreshOut(
         access_token=_hand_over(response, made),
         access_token_expiration=made.access_seconds,

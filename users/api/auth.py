@@ -43,7 +43,7 @@ class BearerOrCookie(AuthBase):
         cookie, bearer = cookie_token(request), bearer_token(request)
         if not cookie and not bearer:
             return None
-        user, is_by_cookie = await _afirst_live(cookie, bearer)
+        user, is_by_cookie = await _first_live(cookie, bearer)
         if user and is_by_cookie and not is_from_here(request):
             raise _foreign()
         return user
@@ -62,14 +62,10 @@ def _foreign() -> ProductError:
     return ProductError("CSRF_ORIGIN", "This origin may not act with the cookie.", status=403)
 
 
-def _first_live(cookie: str, bearer: str) -> tuple[User | None, bool]:
-    if cookie and (user := sessions.authenticate(cookie)):
+async def _first_live(cookie: str, bearer: str) -> tuple[User | None, bool]:
+    if cookie and (user := await sessions.authenticate(cookie)):
         return user, True
-    return (sessions.authenticate(bearer) if bearer else None), False
-
-
-# Wrapped once: wrapping costs more than the call.
-_afirst_live = sync_to_async(_first_live)
+    return (await sessions.authenticate(bearer) if bearer else None), False
 
 
 def bearer_token(request: HttpRequest) -> str:

@@ -63,7 +63,7 @@ async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[sc
     """The live sessions, the newest first; `is_current` is the one this call comes from."""
     never_store(response)
     user = person(request)
-    return [schemas.SessionOut.of(row, user.session_id) for row in await sync_to_async(sessions.own)(user)]
+    return [schemas.SessionOut.of(row, user.session_id) for row in await sessions.own(user)]
 
 
 @router.delete("/users/sessions", response={204: None, **refusals(401, 403, 503)})

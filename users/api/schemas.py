@@ -11,7 +11,8 @@ from lib.schemas import STORABLE, Email, Name, Text
 from lib.text import require_storable
 from users.models import FACTOR_NAME_MAX_LENGTH, MfaDevice, User, UserSession
 
-# Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too.
+# Bodies are plain pydantic models: ninja's Schema would read attributes of any JSON value, a list's too. So are answers
+# that are given often: a Schema that is made by us already is read once more, attribute by attribute.
 # A number or a boolean is not a string here: the seed answers 422.
 StrictText = Annotated[StrictStr, AfterValidator(require_storable), STORABLE]
 
@@ -23,7 +24,7 @@ class RegisterIn(BaseModel):
     last_name: Name
 
 
-class UserOut(Schema):
+class UserOut(BaseModel):
     id: str
     email: str
     first_name: str
@@ -90,7 +91,7 @@ class RefreshIn(BaseModel):
     token: StrictText
 
 
-class RefreshOut(Schema):
+class RefreshOut(BaseModel):
     access_token: str | None = None
     access_token_expiration: int
     token_type: str = "bearer"
@@ -145,7 +146,7 @@ class EmailUndoneOut(Schema):
     email_change_undone: bool = True
 
 
-class SessionOut(Schema):
+class SessionOut(BaseModel):
     """`label` names the program (`Firefox on Linux`), `amr` how its person proved who they are (RFC 8176)."""
 
     id: str

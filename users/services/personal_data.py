@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 import feature_flags
-from lib import db
+from lib import async_db, db
 from lib.actors import Actor
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
@@ -33,14 +33,18 @@ _PROFILE = (
 )
 
 
-@transaction.atomic
-def rename(user: User, *, first_name: str | None = None, last_name: str | None = None, actor: Actor) -> User:
-    """Set the names given, keep the others; return the row as it is now."""
-    row = User.objects.select_for_update().get(pk=user.pk)
-    row.first_name = row.first_name if first_name is None else first_name
-    row.last_name = row.last_name if last_name is None else last_name
-    row.updated_by = actor.label
-    row.save(update_fields=["first_name", "last_name", "updated_by", "updated_at"])
+# By hand, because one statement on the event loop takes a third of the CPU of a lock, an update and a lane.
+_RENAME = """
+UPDATE users_user SET first_name = COALESCE(%s, first_name), last_name = COALESCE(%s, last_name),
+  updated_by = %s, updated_at = %s
+WHERE id = %s RETURNING id, email, first_name, last_name
+"""
+
+
+async def rename(user: User, *, first_name: str | None = None, last_name: str | None = None, actor: Actor) -> User:
+    """Set the names given, keep the others; return them as they are now."""
+    given = (first_name, last_name, actor.label, timezone.now(), user.pk)
+    (row,) = await async_db.objects(User, _RENAME, *given)
     return row
 
 

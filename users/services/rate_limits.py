@@ -112,6 +112,12 @@ WHERE b.blocked_until <= excluded.at
 RETURNING key, blocked_until
 """
 _ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+#: The same for one bucket as a part of a larger statement of PostgreSQL, which takes `values`: it gives a row when the
+#: try counts. Types are named where nothing else tells them.
+RESERVE_IN_WITH = _RESERVE.format(
+    rows="(%s::bytea, %s, %s::int, %s::bigint, %s::bigint, %s::int, %s::bigint, %s::int, %s::boolean, %s::bigint)",
+    keys="%s",
+).replace("WHERE NOT", "WHERE {only_if} AND NOT")
 
 # What the count that goes has blocked is open again; what others have filled meanwhile stays shut. The rows are locked
 # in the order in which they are counted: an UPDATE takes them as they lie, and two could wait for each other.
@@ -189,21 +195,26 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
 
 def _count(ordered: Sequence[Bucket], now: int) -> int | None:
     """Count one try in each and return the pause; None, and nothing counted, when one of them is blocked."""
-    keys = [bucket.key for bucket in ordered]
-    values: list[Any] = []
-    for key, limit in ((bucket.key, bucket.limit) for bucket in ordered):
-        reset_at, pause = now + limit.window * 1000, limit.pause * 1000
-        blocked_until = 0 if limit.max_count > 1 else now + pause if pause else reset_at
-        values += (key, limit.scope, 1, blocked_until, reset_at)
-        values += (limit.max_count, pause, limit.doublings, limit.slides, now)
-    values += (*keys, now)
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks(keys)), values)
+        sql = _RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks(ordered))
+        cursor.execute(sql, values(*ordered, now=now))
         counted = {bytes(key): blocked_until for key, blocked_until in cursor.fetchall()}
     if len(counted) == len(ordered):
         return _seconds(max((until - now for until in counted.values() if until), default=0))
     settle(given_back=[bucket for bucket in ordered if bucket.key in counted])
     return None
+
+
+def values(*buckets: Bucket, now: int | None = None) -> list[Any]:
+    """What counting one try in each takes."""
+    now = _milliseconds(timezone.now()) if now is None else now
+    given: list[Any] = []
+    for key, limit in ((bucket.key, bucket.limit) for bucket in buckets):
+        reset_at, pause = now + limit.window * 1000, limit.pause * 1000
+        blocked_until = 0 if limit.max_count > 1 else now + pause if pause else reset_at
+        given += (key, limit.scope, 1, blocked_until, reset_at)
+        given += (limit.max_count, pause, limit.doublings, limit.slides, now)
+    return [*given, *(bucket.key for bucket in buckets), now]
 
 
 def _seconds(milliseconds: int) -> int:

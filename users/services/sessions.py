@@ -1,16 +1,18 @@
 """Sessions: opened by a sign-in, asked about by every call, ended by people, staff and time."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from lib import async_db
 from lib.actors import Actor, RequestInfo
+from lib.asgi import on_lane
 from lib.db import adapted
 from lib.errors import ProductError
 from users.models import AuditEvent, LiveSessions, RefreshToken, User, UserSession, idle_since
@@ -51,12 +53,13 @@ FROM users_usersession s JOIN users_user u ON u.id = s.user_id
 WHERE s.id = %s AND s.user_id = %s AND s.revoked_at IS NULL AND s.expires_at > %s AND s.last_seen_at > %s
   AND u.is_active
 """
+_SEEN = "UPDATE users_usersession SET last_seen_at = %s WHERE id = %s"
 #: In the order of the model's fields, which is what from_db goes by.
 _LIVE_FIELDS = ("is_superuser", "id", "email", "first_name", "last_name", "is_active", "is_staff")
 _LONG_AGO = timedelta(days=36_500)
 
 
-def authenticate(token: str) -> User | None:
+async def authenticate(token: str) -> User | None:
     """The person an access token stands for, by one query; None when the session or the person may not pass.
 
     `session_id` is set; the other fields of the user are loaded when they are asked for.
@@ -66,15 +69,13 @@ def authenticate(token: str) -> User | None:
         return None
     now = timezone.now()
     idle = idle_since(now, UserSession.Kind.API) or now - _LONG_AGO
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE, adapted(now - _SEEN_EVERY, proved.session_id, proved.user_id, now, idle))
-        row = cursor.fetchone()
-    if row is None:
+    rows = await async_db.fetch(_LIVE, now - _SEEN_EVERY, proved.session_id, proved.user_id, now, idle)
+    if not rows:
         return None
-    is_superuser, *names, is_staff, is_stale = row
+    is_superuser, *names, is_staff, is_stale = rows[0]
     if is_stale:
-        UserSession.objects.filter(pk=proved.session_id).update(last_seen_at=now)
-    user = User.from_db(connection.alias, _LIVE_FIELDS, (is_superuser, proved.user_id, *names, True, is_staff))
+        await async_db.fetch(_SEEN, now, proved.session_id)
+    user = User.from_db(DEFAULT_DB_ALIAS, _LIVE_FIELDS, (is_superuser, proved.user_id, *names, True, is_staff))
     user.session_id = proved.session_id
     return user
 
@@ -113,12 +114,25 @@ def note_proof(user: User, amr: str, *, actor: Actor) -> datetime:
 _LISTED = 1000
 
 
-def own(user: User) -> list[UserSession]:
+# By hand for the list's CPU in `make bench-accounts`: what `LiveSessions.live` says, in the order of the list.
+_OWN = """
+SELECT id, user_id, kind, created_at, last_seen_at, amr, expires_at, ip, user_agent, label FROM users_usersession
+WHERE user_id = %s AND revoked_at IS NULL AND expires_at > %s
+  AND (kind <> 'api' OR last_seen_at > %s)
+  AND (kind <> 'admin' OR last_seen_at > %s)
+ORDER BY created_at DESC LIMIT %s
+"""
+
+
+async def own(user: User) -> list[UserSession]:
     """The person's live sessions, the admin's included, newest first; the one they act in is always among them."""
-    live = UserSession.objects.live(timezone.now()).filter(user=user).order_by("-created_at")
-    found = list(live[:_LISTED])
+    now = timezone.now()
+    idle = [idle_since(now, kind) or now - _LONG_AGO for kind in (UserSession.Kind.API, UserSession.Kind.ADMIN)]
+    found = await async_db.objects(UserSession, _OWN, user.pk, now, *idle, _LISTED)
     if len(found) == _LISTED and user.session_id not in {session.pk for session in found}:
-        found += live.filter(pk__in=[user.session_id])
+        found += [
+            session async for session in UserSession.objects.live(now).filter(user=user, pk__in=[user.session_id])
+        ]
     return found
 
 
@@ -192,7 +206,7 @@ def _tokens(user: User, session: UserSession, refresh: str | None, now: datetime
     )
 
 
-def refresh(*, token: str, actor: Actor) -> Tokens:
+async def refresh(*, token: str, actor: Actor) -> Tokens:
     """Rotate a refresh token (RFC 9700, 4.14.2): a new access token and the successor of `token`.
 
     All who present one token within the leeway get the same successor, and later, too, while that one was never used
@@ -203,11 +217,17 @@ def refresh(*, token: str, actor: Actor) -> Tokens:
         REFRESH_TOKEN_INVALID (400): anything not live, a replay included.
         TOO_MANY_REQUESTS (429): over the session's limit.
     """
+    # What most refreshes are needs two statements; the lane sees to all others, and to each on other databases.
+    made = await _rotate(token)
+    return await on_lane(_refresh, token, actor) if made is None else made
+
+
+def _refresh(token: str, actor: Actor) -> Tokens:
     try:
-        result = _refresh(token, actor)
+        result = _try_refresh(token, actor)
     except IntegrityError:
         # Two callers without row locks between them: the other one wrote the successor, which is now there to read.
-        result = _refresh(token, actor)
+        result = _try_refresh(token, actor)
     if isinstance(result, rate_limits.Block):
         raise rate_limits.too_many(result)
     if result is None:
@@ -217,9 +237,10 @@ def refresh(*, token: str, actor: Actor) -> Tokens:
 
 # By hand for the refreshes a second of `make bench-accounts`. It locks the token's row alone, and filters by the hash
 # alone: a waiting transaction must see that row as it became.
-_LOCK = """
-SELECT s.id, s.user_id, s.kind, s.label, s.last_seen_at, s.expires_at, s.revoked_at, u.is_active, u.email, u.first_name,
-  t.id AS token_id, t.created_at > %s AS is_young, t.used_at IS NULL AS is_unused, t.used_at >= %s AS is_in_leeway
+_FIND = """
+SELECT s.id, s.user_id, s.kind, s.label, s.last_seen_at, s.expires_at, s.revoked_at, u.email, u.first_name,
+  t.id AS token_id, u.is_active AND t.created_at > %s AS is_good, t.used_at IS NULL AS is_unused,
+  t.used_at >= %s AS is_in_leeway
 FROM users_refreshtoken t JOIN users_usersession s ON s.id = t.session_id JOIN users_user u ON u.id = s.user_id
 WHERE t.hash = %s {lock}
 """
@@ -227,15 +248,48 @@ _SPEND = "UPDATE users_refreshtoken SET used_at = %s WHERE id = %s"
 _STORE = "INSERT INTO users_refreshtoken (hash, session_id, parent_id, created_at) VALUES (%s, %s, %s, %s)"
 
 
-def _locked(token: str, now: datetime) -> Any:
-    """The session of a token, with what is known of the token and of its user; None for an unknown one."""
+# All of a refresh that nothing is in the way of. Of several at once one finds its token unused; the others wait for it,
+# find nothing, and have counted nothing.
+_ROTATE = """
+WITH token AS (SELECT id, session_id FROM users_refreshtoken WHERE id = %s AND used_at IS NULL FOR UPDATE),
+counted AS ({counted}),
+spent AS (UPDATE users_refreshtoken t SET used_at = %s FROM token, counted WHERE t.id = token.id
+  RETURNING t.session_id, t.id)
+INSERT INTO users_refreshtoken (session_id, parent_id, hash, created_at) SELECT spent.*, %s, %s FROM spent RETURNING id
+"""
+
+
+async def _rotate(token: str) -> Tokens | None:
+    """The successor of an unused token, for the refreshes a second of `make bench-accounts`; None, and nothing done,
+    where anything else is to be considered."""
+    if connection.vendor != "postgresql" or not settings.USERS_REFRESH_ROTATION:
+        return None
+    now = timezone.now()
+    session = _known(await async_db.objects(UserSession, _FIND.format(lock=""), *_sought(token, now)))
+    if session is None or not (session.is_good and session.is_unused and session.is_live(now)):
+        return None
+    if settings.USERS_SESSION_IDLE_SECONDS and now - session.last_seen_at > _SEEN_EVERY:
+        return None
+    successor = tokens.refresh_successors(token)[0]
+    count = rate_limits.values(rate_limits.REFRESH.of_thing("session", session.pk.hex))
+    sql = _ROTATE.format(counted=rate_limits.RESERVE_IN_WITH.format(only_if="EXISTS (SELECT 1 FROM token)"))
+    stored = await async_db.fetch(sql, session.token_id, *count, now, tokens.refresh_hash(successor), now)
+    return _tokens(session.user, session, successor, now) if stored else None
+
+
+def _sought(token: str, now: datetime) -> tuple[Any, ...]:
+    """What _FIND asks for."""
     youngest = now - timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
     leeway = now - timedelta(seconds=settings.USERS_REFRESH_LEEWAY_SECONDS)
-    sql = _LOCK.format(lock="FOR UPDATE OF t" if connection.features.has_select_for_update_of else "")
-    session: Any = next(iter(UserSession.objects.raw(sql, adapted(youngest, leeway, tokens.refresh_hash(token)))), None)
+    return youngest, leeway, tokens.refresh_hash(token)
+
+
+def _known(found: Iterable[Any]) -> Any:
+    """The session that _FIND found, with what is known of the token and of its user; None for an unknown token."""
+    session = next(iter(found), None)
     if session is not None:
         session.user = User.from_db(
-            connection.alias, ("id", "email", "first_name"), (session.user_id, session.email, session.first_name)
+            DEFAULT_DB_ALIAS, ("id", "email", "first_name"), (session.user_id, session.email, session.first_name)
         )
     return session
 
@@ -246,11 +300,12 @@ def _store(token: str, session: UserSession, now: datetime, parent_id: int | Non
 
 
 @transaction.atomic
-def _refresh(token: str, actor: Actor) -> Tokens | rate_limits.Block | None:
+def _try_refresh(token: str, actor: Actor) -> Tokens | rate_limits.Block | None:
     """Refusals are returned, not raised: what they write must last."""
     now = timezone.now()
-    session = _locked(token, now)
-    if session is None or not (session.is_active and session.is_young and session.is_live(now)):
+    sql = _FIND.format(lock="FOR UPDATE OF t" if connection.features.has_select_for_update_of else "")
+    session = _known(UserSession.objects.raw(sql, adapted(*_sought(token, now))))
+    if session is None or not (session.is_good and session.is_live(now)):
         return None
     user = session.user
     if block := rate_limits.reserve(rate_limits.REFRESH.of_thing("session", session.pk.hex)):

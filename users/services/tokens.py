@@ -7,7 +7,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -90,12 +90,22 @@ def read_access(token: str) -> Access | None:
 
     for key in keys("access", settings.USERS_ACCESS_TOKEN_SECRET):
         try:
-            wanted: dict[str, Any] = {"audience": AUDIENCE, "issuer": settings.USERS_TOKEN_ISSUER}
-            claims = jwt.decode(token, key.value, algorithms=["HS256"], options={"require": _CLAIMS}, **wanted)
-            return Access(uuid.UUID(claims["user_id"]), uuid.UUID(claims["sid"]))
+            access, ends_at = _decode(token, key, settings.USERS_TOKEN_ISSUER)
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
             continue
+        return access if timezone.now().timestamp() < ends_at else None
     return None
+
+
+# A client shows the same token again and again, and a signature that was good stays good.
+@lru_cache(maxsize=1024)
+def _decode(token: str, key: Key, issuer: str) -> tuple[Access, float]:
+    """What the token proves, and until when."""
+    import jwt
+
+    wanted: dict[str, Any] = {"audience": AUDIENCE, "issuer": issuer}
+    claims = jwt.decode(token, key.value, algorithms=["HS256"], options={"require": _CLAIMS}, **wanted)
+    return Access(uuid.UUID(claims["user_id"]), uuid.UUID(claims["sid"])), float(claims["exp"])
 
 
 # --- Refresh tokens ---------------------------------------------------------------------------------------------------

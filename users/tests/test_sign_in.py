@@ -2,6 +2,7 @@
 
 import jwt
 import pytest
+from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from lib.actors import Actor
@@ -370,7 +371,7 @@ def test_public_endpoints_ignore_a_stale_bearer(api, user):
 
 def test_the_greeting_comes_from_the_database(api, user):
     api.log_in(user)
-    personal_data.rename(user, first_name="Grace", actor=Actor("command", label="test"))
+    async_to_sync(personal_data.rename)(user, first_name="Grace", actor=Actor("command", label="test"))
 
     assert api.call("GET", "/_authenticated").json() == {"message": "Hello Grace!"}
 
