@@ -4,7 +4,8 @@ PYTHON ?= python3
 NEWEST_PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+# Three workers for two cores: tests of servers and mails wait in between.
+PYTEST := python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiling product and tests takes longer than running the tests of one app.
 unexport PYTHONDONTWRITEBYTECODE
@@ -41,7 +42,7 @@ picture: $(VENV)/.dev
 	$(BIN)/python -m docs.draw_architecture
 
 e2e: $(VENV)/.dev
-	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
 # The SDKs of others, unmodified, against a running server. The lock file names versions; npm brings them.
 sdk: $(VENV)/.dev

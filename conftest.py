@@ -5,6 +5,7 @@ import gc
 import json
 
 import pytest
+from django.db import connection
 from django.template import Template
 from django.test import Client
 from django.utils import timezone
@@ -74,12 +75,11 @@ def keep_migrated_database(request, django_db_setup, django_db_blocker):
     pytest-django makes a test database only if one of the chosen tests uses it.
     """
     processes.blocker = django_db_blocker
-    if not any(map(uses_test_database, request.session.items)):
-        yield
-        return
-    with django_db_blocker.unblock():
-        processes.keep_template()
-        restoring.keep()
+    if any(map(uses_test_database, request.session.items)):
+        connection.close()
+        processes.keep_template(connection.settings_dict["NAME"])
+        with django_db_blocker.unblock():
+            restoring.keep()
     yield
     processes.drop_template()
 

@@ -83,7 +83,7 @@ User.objects.create_user("tim.with.a.rather.long.name.to.show@subdomain.example.
 @contextlib.contextmanager
 def peopled(folder, more=""):
     with processes.serving(folder, DEBUG="1", LOG_LEVEL="warning") as server:
-        made = processes.manage("shell", "--verbosity=0", "--command", PEOPLE + more, env=server.env)
+        made = server.command("shell", "--verbosity=0", "--command", PEOPLE + more)
         assert made.returncode == 0, made.stderr
         yield server
 
@@ -327,7 +327,7 @@ def meanwhile(server, codename):
     shell = "from feature_flags.services import editing; from lib.actors import Actor; "
     shell += "how = {'actor': Actor.command('example')}; "
     shell += f"editing.edit(editing.get('{codename}'), {{'label': 'Theirs'}}, **how)"
-    printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
+    printed = server.command("shell", "--verbosity=0", "--command", shell)
     assert printed.returncode == 0, printed.stderr
 
 
@@ -339,7 +339,7 @@ def addresses(server):
     # Once for all tests: an address gets three mails of a kind a minute.
     shell += "Message.objects.filter(user=u).exists() or staff.send_reset(u, actor=Actor('command', label='x')); "
     shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk, Message.objects.filter(user=u).latest('id').pk)"
-    printed = processes.manage("shell", "--verbosity=0", "--command", shell, env=server.env)
+    printed = server.command("shell", "--verbosity=0", "--command", shell)
     assert printed.returncode == 0, printed.stderr
     user, flag, revision, message = printed.stdout.split()
     return {

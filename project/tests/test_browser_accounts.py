@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from project.tests import browser, processes
+from project.tests import browser
 from project.tests.test_browser import LONG, USERS, peopled, sign_in
 
 pytestmark = pytest.mark.e2e
@@ -86,7 +86,7 @@ def _shoot(driver, size, path):
 
 def test_a_session_is_ended_beside_the_form_with_and_without_script(server, anyhow):
     driver = anyhow
-    made = processes.manage("shell", "--verbosity=0", "--command", ONE_MORE, env=server.env)
+    made = server.command("shell", "--verbosity=0", "--command", ONE_MORE)
     assert made.returncode == 0, made.stderr
     sign_in(driver, server)
     driver.get(f"{server.url}{USERS}?q=alan")

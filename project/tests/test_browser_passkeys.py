@@ -51,7 +51,7 @@ def site(tmp_path_factory):
             "CORS_ORIGINS": ",".join(origins),
         }
         with processes.serving(tmp_path_factory.mktemp("server"), **changes) as server:
-            made = processes.manage("shell", "--verbosity=0", "--command", MAKE_PEOPLE, env=server.env)
+            made = server.command("shell", "--verbosity=0", "--command", MAKE_PEOPLE)
             assert made.returncode == 0, made.stderr
             server.here, server.elsewhere = (f"{origin}/passkeys.html?api={server.url}" for origin in origins)
             yield server

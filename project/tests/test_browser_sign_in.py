@@ -21,7 +21,7 @@ PEOPLE = f"from users.models import User; User.objects.create_superuser({ROOT!r}
 def server(tmp_path):
     # Debug for cookies without TLS; the second factor is required all the same.
     with processes.serving(tmp_path, DEBUG="1", USERS_STAFF_MFA="required", LOG_LEVEL="warning") as server:
-        made = processes.manage("shell", "--verbosity=0", "--command", PEOPLE, env=server.env)
+        made = server.command("shell", "--verbosity=0", "--command", PEOPLE)
         assert made.returncode == 0, made.stderr
         yield server
 
@@ -139,7 +139,7 @@ def test_wrong_codes_pause(server, anyhow):
 
 def test_the_link_of_create_admin_leads_in(server, anyhow):
     driver = anyhow
-    made = processes.manage("create_admin", "new@example.org", env=server.env)
+    made = server.command("create_admin", "new@example.org")
     link = made.stdout.split()[-1].partition("/admin/")[2]
     driver.get(f"{server.url}/admin/{link}")
     look(driver, "choose-password")
@@ -160,7 +160,7 @@ def test_a_passkey_is_added_and_signs_in_alone_and_as_second_step(tmp_path):
     changes = {"DEBUG": "1", "USERS_STAFF_MFA": "required", "BASE_URL": "", "USERS_WEBAUTHN_RP_ID": "localhost"}
     with processes.serving(tmp_path, **changes) as server, browser.chromium(tmp_path / "profile") as driver:
         server.url = server.url.replace("127.0.0.1", "localhost")
-        processes.manage("shell", "--verbosity=0", "--command", PEOPLE, env=server.env)
+        server.command("shell", "--verbosity=0", "--command", PEOPLE)
         options = VirtualAuthenticatorOptions(
             protocol=Protocol.CTAP2,
             transport=Transport.INTERNAL,
@@ -195,7 +195,7 @@ def test_a_passkey_is_added_and_signs_in_alone_and_as_second_step(tmp_path):
         look(driver, "second-factor-desktop")
 
         log_out(driver, server)
-        assert processes.manage("reset_mfa", ROOT, env=server.env).returncode == 0
+        assert server.command("reset_mfa", ROOT).returncode == 0
         password(driver, server)
         look(driver, "enrol-passkey")
         browser.press(driver, browser.find(driver, "form.passkey button"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from project.tests.processes import command, database, environment
+from project.tests.processes import DEADLINE, command, database, environment
 
 ROOT = Path(settings.BASE_DIR)
 WRITE = "from django.db import connection; c = connection.cursor(); c.execute('CREATE TABLE t (a)')"
@@ -38,7 +38,7 @@ def test_files_are_private_by_default(door, tmp_path):
     env = environment(f"sqlite:///{tmp_path / 'db.sqlite3'}", EMAIL_URL=f"filemail:///{tmp_path / 'mail'}")
 
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=env, umask=0o022, capture_output=True, text=True, timeout=60
+        [sys.executable, *arguments], cwd=ROOT, env=env, umask=0o022, capture_output=True, text=True, timeout=DEADLINE
     )
 
     found = modes(tmp_path)
