@@ -4,6 +4,7 @@ PYTHON ?= python3
 NEWEST_PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SDK := feature_flags/tests/sdk
 # Three workers for two cores: tests of servers and mails wait in between.
 PYTEST := python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,8 +46,7 @@ e2e: $(VENV)/.dev
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
 # The SDKs of others, unmodified, against a running server. The lock file names versions; npm brings them.
-sdk: $(VENV)/.dev
-	cd feature_flags/tests/sdk && npm ci --ignore-scripts --no-audit --no-fund --silent
+sdk: $(VENV)/.dev $(SDK)/node_modules/.package-lock.json
 	$(BIN)/python -m pytest -m sdk $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
@@ -82,6 +82,10 @@ $(VENV)/.run: requirements.txt | $(BIN)/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
 	@touch $(VENV)/.run $@
+
+$(SDK)/node_modules/.package-lock.json: $(SDK)/package-lock.json
+	cd $(SDK) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 $(VENV)-newest/.dev: requirements-dev.txt
 	$(NEWEST_PYTHON) -m venv $(VENV)-newest
