@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -22,12 +23,41 @@ def _without_tokens(text: str) -> str:
     return text if len(text) < _TOKEN_LENGTH else _TOKEN.sub("…", text)
 
 
+class RequestRecord(logging.LogRecord):
+    """The record of one request; where in the code and on which thread it was made is no news, and not looked up."""
+
+    _same = vars(logging.LogRecord("switchboard.request", logging.INFO, __file__, 0, "request", (), None))
+
+    request_id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    user_id: str | None
+
+    def __init__(self, **line: Any) -> None:
+        now = time.time()
+        self.__dict__.update(self._same, created=now, msecs=now % 1 * 1000, **line)
+
+    def written(self, at: str) -> str:
+        """What JsonFormatter makes of any record, in one step: this is the line that every request waits for."""
+        return (
+            f'{{"at": "{at}", "level": "info", "logger": "{self.name}", "message": "request", '
+            f'"request_id": {_encode(self.request_id)}, "method": {_encode(self.method)}, '
+            f'"path": {_encode(_without_tokens(self.path))}, "status": {self.status}, "ms": {self.ms}, '
+            f'"user_id": {_encode(self.user_id)}}}'
+        )
+
+
 class JsonFormatter(logging.Formatter):
     """`{"at", "level", "logger", "message", "request_id"?, …extra, "exception"?}`; `at` is UTC in RFC 3339."""
 
     def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        if type(record) is RequestRecord:
+            return record.written(at)
         line: dict[str, Any] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "at": at,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _without_tokens(record.getMessage()),

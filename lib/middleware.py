@@ -13,8 +13,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from lib.logs import request_id
+from lib.logs import RequestRecord, request_id
 from lib.private import header, loaded_user, set_missing
+from lib.text import remember
 
 logger = logging.getLogger("switchboard.request")
 
@@ -41,20 +42,12 @@ def normal_request_id(offered: str) -> str:
     return offered if _OFFERED_ID.fullmatch(offered) else os.urandom(16).hex()
 
 
-_RECORD = vars(logging.LogRecord(logger.name, logging.INFO, __file__, 0, "request", (), None))
-
-
 def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
     """The one line a request leaves: never with the query, which may carry a token."""
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    ms = round((time.perf_counter() - started) * 1000, 1)
-    line = {"request_id": request_id.get(), "method": method, "path": path, "status": status, "ms": ms}
-    # Made once but for the time: where in the code and on which thread is no news, and costs more than the line.
-    now = time.time()
-    record = logging.LogRecord.__new__(logging.LogRecord)
-    record.__dict__.update(_RECORD, created=now, msecs=now % 1 * 1000, **line, user_id=user_id)
-    logger.handle(record)
+    if logger.isEnabledFor(logging.INFO):
+        ms = round((time.perf_counter() - started) * 1000, 1)
+        line = {"request_id": request_id.get(), "method": method, "path": path, "status": status, "ms": ms}
+        logger.handle(RequestRecord(**line, user_id=user_id))
 
 
 class HookMiddleware:
@@ -102,10 +95,10 @@ _ON_DATA = _by_key({**_ALWAYS, "Content-Security-Policy": JSON_POLICY})
 _ON_PAGES = _by_key({**_ALWAYS, "Content-Security-Policy": PAGE_POLICY, "Permissions-Policy": PERMISSIONS})
 
 
-def secure(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Add the security headers; an answer without a Cache-Control is not to be stored."""
+def secure(request: HttpRequest, response: HttpResponseBase, more: Mapping[str, tuple[str, str]] = {}) -> None:
+    """Add the security headers, and `more`; an answer without a Cache-Control is not to be stored."""
     is_page = response.headers.get("Content-Type", "").startswith("text/html")
-    set_missing(response, _ON_PAGES if is_page else _ON_DATA)
+    set_missing(response, {**(_ON_PAGES if is_page else _ON_DATA), **more})
     if request.is_secure() and (value := hsts()):
         response.headers.setdefault("Strict-Transport-Security", value)
 
@@ -119,11 +112,10 @@ class RequestMiddleware(HookMiddleware):
         request_id.set(request.id)  # type: ignore[attr-defined]
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        headers = response.headers
-        headers["X-Request-ID"] = request.id  # type: ignore[attr-defined]
-        secure(request, response)
-        if not response.streaming and "Content-Length" not in headers and response.status_code != 304:
-            headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
+        own = {"x-request-id": ("X-Request-ID", request.id)}  # type: ignore[attr-defined]
+        if not response.streaming and response.status_code != 304:
+            own["content-length"] = "Content-Length", str(len(response.content))  # type: ignore[attr-defined]
+        secure(request, response, own)
         user = getattr(request, "auth", None) or loaded_user(request)
         user_id = str(user.pk) if user is not None and user.pk else None
         # Without what its route calls a token: that opens something, and a log has many readers.
@@ -143,6 +135,11 @@ class CorsMiddleware(HookMiddleware, CorsHeaders):
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if request.method == "OPTIONS" or header(request, b"origin") or "Vary" in response.headers:
             return self.add_response_headers(request, response)
-        if self.is_enabled(request):
-            response.headers["Vary"] = "origin"
+        if _is_covered(request.path_info, settings.CORS_URLS_REGEX) or self.is_enabled(request):
+            set_missing(response, {"vary": ("Vary", "origin")})
         return response
+
+
+@remember(maxsize=1024)
+def _is_covered(path: str, pattern: str) -> bool:
+    return re.match(pattern, path) is not None

@@ -12,9 +12,9 @@ from typing import Any
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.exception import response_for_exception
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, SimpleCookie
 from django.http.request import split_domain_port, validate_host
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponseBase, ResponseHeaders
 from django.urls import ResolverMatch, set_script_prefix
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
@@ -52,8 +52,13 @@ def header(request: HttpRequest, name: bytes) -> str | None:
     """`request.headers[name]`, without reading the others; the name is in lower case."""
     if not isinstance(request, ASGIRequest):
         return request.headers.get(name.decode())
-    values = [value for given, value in request.scope.get("headers", ()) if given == name]
-    return b",".join(values).decode("latin-1") if values else None
+    headers = request.__dict__.get("_by_name")
+    if headers is None:
+        headers = request.__dict__["_by_name"] = {}
+        for given, value in request.scope.get("headers", ()):
+            headers[given] = headers[given] + b"," + value if given in headers else value
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 class StepHandler(ASGIHandler):
@@ -108,7 +113,8 @@ class StepHandler(ASGIHandler):
             # Not response.close(): that would send request_finished, whose receivers belong to other threads.
             for closer in response._resource_closers:  # type: ignore[attr-defined]
                 closer()
-            request.close()
+            if "_files" in request.__dict__:
+                request.close()
 
     async def _answer(self, request: ASGIRequest) -> HttpResponseBase:
         entered = 0
@@ -158,12 +164,24 @@ def set_missing(response: HttpResponseBase, headers: Mapping[str, tuple[str, str
     response.headers._store = {**headers, **response.headers._store}
 
 
+class Answer(HttpResponse):
+    """Django's response to a body that is bytes already: none of its look-ups is needed."""
+
+    _same = vars(HttpResponse())
+
+    def __init__(self, content: bytes, status: int = 200, content_type: str = "application/json") -> None:
+        self.__dict__.update(self._same, status_code=status, _container=[content], _resource_closers=[])
+        self.headers, self.cookies = ResponseHeaders({}), SimpleCookie()
+        self.headers._store["content-type"] = "Content-Type", content_type
+
+
 def compact(run: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator of ninja's operations (`add_decorator(compact, mode="view")`): the same answer with less on the way.
 
     No response is made that nothing asks for, and a model of the declared type becomes its answer at once. Operations
     that are more than a coroutine with authentication run as ninja runs them.
     """
+    from ninja import NinjaAPI
     from ninja.operation import AsyncOperation
     from ninja.responses import Status
     from pydantic import BaseModel
@@ -173,6 +191,8 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
     if not is_plain or operation.throttle_objects or operation.stream_format or operation.csrf_exempt:
         return run
     api, wants_response = operation.api, operation.signature.response_arg
+    content_type = api.get_content_type()
+    is_usual = type(api).create_response is NinjaAPI.create_response and content_type.endswith("utf-8")
     declared: dict[Any, Any] = {
         status: model.model_fields["response"].annotation
         for status, model in operation.response_models.items()
@@ -196,6 +216,9 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
             value = value.model_dump(**options, context={"request": request, "response_status": status})
             if response is not None:
                 response.status_code = status
+            elif is_usual:
+                content = api.renderer.render(request, value, response_status=status)
+                return Answer(content if isinstance(content, bytes) else content.encode(), status, content_type)
             return api.create_response(request, value, status=status, temporal_response=response)  # type: ignore[no-any-return]
         except Exception as error:
             return api.on_exception(request, error)  # type: ignore[no-any-return]

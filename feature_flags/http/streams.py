@@ -41,7 +41,8 @@ def named_revision(tag: bytes | None) -> int:
 
 def find(path: str) -> str | None:
     """The normal path of a stream; a base address may end in a slash, as for `asgi.find`."""
-    path = wire.normal_path(path)
+    if path.endswith("/") or "//" in path:
+        path = wire.normal_path(path)
     return path if path in _PATHS else None
 
 
