@@ -6,6 +6,7 @@ import re
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 #: The request a line belongs to; set by RequestMiddleware, read by every line and every queued message.
@@ -21,6 +22,11 @@ _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
 def _without_tokens(text: str) -> str:
     return text if len(text) < _TOKEN_LENGTH else _TOKEN.sub("…", text)
+
+
+@lru_cache(2)
+def _second(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class RequestRecord(logging.LogRecord):
@@ -53,7 +59,8 @@ class JsonFormatter(logging.Formatter):
     """`{"at", "level", "logger", "message", "request_id"?, …extra, "exception"?}`; `at` is UTC in RFC 3339."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        second, ms = divmod(int(record.created * 1000), 1000)
+        at = f"{_second(second)}.{ms:03}+00:00"
         if type(record) is RequestRecord:
             return record.written(at)
         line: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
@@ -10,7 +11,7 @@ from io import BytesIO
 from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
-from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse, SimpleCookie
 from django.http.request import split_domain_port, validate_host
@@ -101,7 +102,7 @@ class StepHandler(ASGIHandler):
         self, scope: MutableMapping[str, Any], file: BytesIO
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
         """The request, or the response to one that cannot be read."""
-        if prefix := get_script_prefix(scope):
+        if prefix := scope.get("root_path"):
             set_script_prefix(prefix)
         return self.create_request(scope, file)
 
@@ -230,14 +231,20 @@ class Threads:
     """An executor for the `sync_to_async` calls of any number of requests at once, each inside `with`."""
 
     def __init__(self, executor: Executor) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._context = ThreadSensitiveContext()
         SyncToAsync.context_to_thread_executor[self._context] = executor
 
     def enter(self) -> tuple[Any, Any]:
         """What `leave` takes."""
-        outer = getattr(AsyncToSync.executors, "current", None)
-        if outer is not None:
-            AsyncToSync.executors.current = None
+        outer = None
+        # Looked up once for a loop: one that a server runs is inside of no waiting thread, now or later.
+        if (loop := asyncio.get_running_loop()) is not self._loop:
+            outer = getattr(AsyncToSync.executors, "current", None)
+            if outer is not None:
+                AsyncToSync.executors.current = None
+            else:
+                self._loop = loop
         return SyncToAsync.thread_sensitive_context.set(self._context), outer
 
     def leave(self, entered: tuple[Any, Any]) -> None:

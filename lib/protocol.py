@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,22 @@ from uvicorn.protocols.http.httptools_impl import (
 logger = logging.getLogger("switchboard.request")
 
 
+def _head(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, int] | None:
+    """The fields of an answer of known length, up to the empty line, and that length; None for any other answer."""
+    names = [name.lower() for name, _ in headers]
+    values = [value for _, value in headers]
+    if names.count(b"content-length") != 1 or not {b"transfer-encoding", b"connection"}.isdisjoint(names):
+        return None
+    if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
+        raise RuntimeError("Invalid HTTP header.")
+    fields = [b"%b: %b\r\n" % field for field in zip(names, values, strict=True)]
+    return b"".join([*fields, b"\r\n"]), int(values[names.index(b"content-length")])
+
+
+#: For headers that come as a tuple: those of many answers.
+_cached_head = lru_cache(1024)(_head)
+
+
 class Cycle(RequestResponseCycle):
     """uvicorn's, with the head of an answer of known length checked at once and sent together with its body."""
 
@@ -34,21 +52,16 @@ class Cycle(RequestResponseCycle):
             else:
                 await super().send(message)
             return
-        headers = [*self.default_headers, *message.get("headers", ())]
-        names = [name.lower() for name, _ in headers]
-        is_plain = names.count(b"content-length") == 1 and not {b"transfer-encoding", b"connection"} & {*names}
-        if not is_plain or self.disconnected or not self.keep_alive or self.scope["method"] == "HEAD":
+        given = message.get("headers", ())
+        head = _cached_head(given) if type(given) is tuple else _head(given)
+        if head is None or self.disconnected or not self.keep_alive or self.scope["method"] == "HEAD":
             await super().send(message)
             return
-        values = [value for _, value in headers]
-        if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
-            raise RuntimeError("Invalid HTTP header.")
+        fields, self.expected_content_length = head
+        own = [b"%b: %b\r\n" % field for field in self.default_headers]
         self.response_started = True
-        self.waiting_for_100_continue = False
-        self.chunked_encoding = False
-        self.expected_content_length = int(values[names.index(b"content-length")])
-        fields = [b"%b: %b\r\n" % field for field in zip(names, values, strict=True)]
-        self._head = b"".join([STATUS_LINE[message["status"]], *fields, b"\r\n"])
+        self.waiting_for_100_continue = self.chunked_encoding = False
+        self._head = b"".join([STATUS_LINE[message["status"]], *own, fields])
 
     async def _send_with_head(self, message: Any) -> None:
         head, self._head = self._head, b""

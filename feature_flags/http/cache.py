@@ -198,7 +198,7 @@ class ResponseCache:
     @cached_property
     def seed_list(self) -> Response:
         body = self.snapshot.seed_list
-        return Response(200, [*wire.SECURITY, wire.PUBLIC, wire.VARY, wire.JSON, wire.length(body)], body)
+        return Response(200, (*wire.SECURITY, wire.PUBLIC, wire.VARY, wire.JSON, wire.length(body)), body)
 
     @cached_property
     def features(self) -> Document:

@@ -284,6 +284,14 @@ def test_a_compact_operation_makes_no_response_before_it_has_one(monkeypatch):
         assert answered("/compact/item", method="GET")[1]["body"] == b'{"number": 1}'
 
 
+def test_an_answer_of_bytes_is_djangos_response():
+    ours, djangos = private.Answer(b"{}", 418), HttpResponse(b"{}", status=418, content_type="application/json")
+    ours.set_cookie("a", "1")
+
+    assert {**vars(ours), "cookies": {}} == {**vars(djangos), "cookies": {}}
+    assert not private.Answer(b"").cookies
+
+
 def test_many_requests_have_their_threads_in_one_executor():
     async def asked(threads):
         entered = threads.enter()
@@ -344,6 +352,7 @@ def test_the_admin_has_a_way_out_where_an_object_does_not_exist(rf, monkeypatch)
     from django.contrib import admin
     from django.contrib.auth import get_user_model
 
+    admin.autodiscover()
     model_admin = admin.site.get_model_admin(get_user_model())
     monkeypatch.setattr("django.contrib.admin.ModelAdmin.message_user", lambda *args: None)
 
