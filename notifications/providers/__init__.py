@@ -8,9 +8,7 @@ from django.conf import settings
 
 from lib import email_url
 from lib.mail_providers import PROVIDERS
-from notifications.providers.anymail import AnymailProvider
 from notifications.providers.base import LOCAL, LocalProvider, Provider
-from notifications.providers.smtp import SmtpProvider
 
 
 def module() -> str:
@@ -19,18 +17,24 @@ def module() -> str:
 
 
 def configured() -> Provider:
-    """A new one, for one thread."""
+    """A new one, for one thread. Only its own module is loaded: every command asks whether mail leaves the machine."""
     package, _, name = module().rpartition(".")
     for alias, row in PROVIDERS.items():
         if package == "anymail.backends" and name == (row.backend or alias):
+            from notifications.providers.anymail import AnymailProvider
+
             return AnymailProvider(alias)
     if package == "django.core.mail.backends" and name == "smtp":
+        from notifications.providers.smtp import SmtpProvider
+
         return SmtpProvider()
     return LocalProvider(LOCAL.get(name, name)[:32])
 
 
 def aliases() -> list[str]:
     """What rows and metrics call them."""
+    from notifications.providers.smtp import SmtpProvider
+
     return [SmtpProvider.alias, *sorted(PROVIDERS), *LOCAL.values()]
 
 
