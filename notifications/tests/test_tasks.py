@@ -81,7 +81,7 @@ def test_a_broker_that_is_away_is_logged_and_counted_and_fails_nobody(settings, 
     started = time.monotonic()
     message = queue()
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10  # seconds: it does not wait for the broker to come back
     assert state(message) == "queued"
     assert metrics.LOST_WAKE_UPS.values[()] == before + 1
     assert "task not enqueued" in caplog.text
