@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from functools import lru_cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -38,7 +38,7 @@ class Request(ASGIRequest):
         self.resolver_match = None
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _MADE_LATER or name in self.__dict__:
+        if name not in _made_later() or name in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         known = dict(self.__dict__)
         super().__init__(self.scope, self._stream)
@@ -46,7 +46,10 @@ class Request(ASGIRequest):
         return self.__dict__[name]
 
 
-_MADE_LATER = frozenset(ASGIRequest({"path": "/", "method": "GET"}, BytesIO()).__dict__)
+@cache
+def _made_later() -> frozenset[str]:
+    """What Django's own sets at its beginning, which takes settings."""
+    return frozenset(vars(ASGIRequest({"path": "/", "method": "GET"}, BytesIO())))
 
 
 def header(request: HttpRequest, name: bytes) -> str | None:
@@ -168,7 +171,7 @@ def set_missing(response: HttpResponseBase, headers: Mapping[str, tuple[str, str
 class Answer(HttpResponse):
     """Django's response to a body that is bytes already: none of its look-ups is needed."""
 
-    _same = vars(HttpResponse())
+    _same = vars(HttpResponse(content_type="application/json"))
 
     def __init__(self, content: bytes, status: int = 200, content_type: str = "application/json") -> None:
         self.__dict__.update(self._same, status_code=status, _container=[content], _resource_closers=[])
