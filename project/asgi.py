@@ -11,6 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_app = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
+from django.urls import get_resolver  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
 from feature_flags.http.asgi import edge  # noqa: E402
@@ -33,6 +34,8 @@ api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, limit=set
 def start() -> None:
     # Read now, so that a database lost before the first request finds the flags in memory.
     store.current()
+    # The endpoints, too: the first request would hold up all others while they load.
+    _ = get_resolver().url_patterns
     async_db.open_pool(settings.API_LANES)
     engine.start()
 
