@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.template import Template
 from django.test import Client
+from django.urls import get_resolver
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
@@ -51,7 +52,11 @@ class ApiClient(Client):
 
 
 def pytest_collection_finish():
-    """What is imported and collected stays to the end: looking for garbage in it would be in vain."""
+    """What is imported and collected stays to the end: looking for garbage in it would be in vain.
+
+    Tests look at endpoints and admin pages as a server has them, which has loaded them by its first answer.
+    """
+    get_resolver().url_patterns  # noqa: B018
     gc.freeze()
     gc.enable()
 

@@ -352,7 +352,6 @@ def test_the_admin_has_a_way_out_where_an_object_does_not_exist(rf, monkeypatch)
     from django.contrib import admin
     from django.contrib.auth import get_user_model
 
-    admin.autodiscover()
     model_admin = admin.site.get_model_admin(get_user_model())
     monkeypatch.setattr("django.contrib.admin.ModelAdmin.message_user", lambda *args: None)
 

@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 import psycopg
 from django.conf import settings
 from django.db import connections
-from django.urls import get_resolver
 
 ROOT = Path(settings.BASE_DIR)
 #: Seconds. Only what is broken takes so long, also on a machine that does much else.
@@ -165,7 +164,6 @@ def command(url, *arguments, input="", stdout=None, closed=()):
 
     `stdout`: a descriptor to write to instead of the result. `closed`: of 0, 1 and 2, those the command starts without.
     """
-    get_resolver().url_patterns  # noqa: B018  (imported here, no fork has to)
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(input.encode())
         given.seek(0)
