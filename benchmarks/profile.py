@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/profile.svg"))
     report.add_database(parser)
     options = parser.parse_args()
-    spy = shutil.which("py-spy") or sys.exit("py-spy is missing: pip install py-spy")
+    beside = Path(sys.executable).with_name("py-spy")
+    spy = shutil.which(beside) or shutil.which("py-spy") or sys.exit("py-spy is missing: pip install py-spy")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with servers.databases(options.database_url, ["product"]) as urls:
         servers.seed_database("product", urls)
@@ -27,7 +28,7 @@ def main() -> None:
             # Loads modules, patterns and statements.
             load(server, options.path, seconds=2, connections=CONNECTIONS, **asked).communicate()
             loading = load(server, options.path, seconds=options.seconds + 2, connections=CONNECTIONS, **asked)
-            command = [spy, "record", "--pid", str(server.pid), "--duration", str(options.seconds), "--rate", "400"]
+            command = [spy, "record", "--pid", str(server.pid), "--duration", str(options.seconds), "--rate", "100"]
             subprocess.run([*command, "--output", str(options.output)], check=True)
             loading.communicate()
     print(options.output)
