@@ -54,7 +54,7 @@ BARS: list[tuple[str, str, Figure, float | dict[str, float], bool]] = [
         1.3,
         False,
     ),
-    ("CPU of a worker for one mail ÷ django-tasks-db", "×", _ratio("ours_cpu", "peer_cpu"), 0.6, False),
+    ("CPU of a worker for one mail ÷ django-tasks-db", "×", _ratio("ours_cpu", "peer_cpu"), 0.35, False),
     ("CPU of a worker for one mail", " ms", _of("ours_cpu", median), 4, False),
     (
         "mails a second, one worker, instant provider",
