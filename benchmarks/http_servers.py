@@ -15,18 +15,13 @@ from contextlib import ExitStack
 from benchmarks import report, run, servers
 from benchmarks.servers import Server
 
-_UVICORN = """
-import sys, uvicorn
-app, port, http = sys.argv[1:]
-uvicorn.run(app, port=int(port), access_log=False, proxy_headers=False, loop="uvloop", http=http)
-"""
 _GRANIAN = ["-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1", "--no-ws", "--workers", "1"]
 ENDPOINTS = ("status", "flags", "user", "unread")
 
 
 def commands(port: int) -> dict[str, list[str]]:
     app = servers.APPLICATIONS["ours"]
-    uvicorn = ["-c", _UVICORN, app, str(port)]
+    uvicorn = ["-c", servers.SERVE, app, str(port)]
     return {
         "uvicorn, httptools": [*uvicorn, "httptools"],
         "uvicorn, lib.protocol": [*uvicorn, "lib.protocol:BoundedProtocol"],

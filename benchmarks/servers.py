@@ -140,7 +140,7 @@ def process(
 
 
 # uvicorn's own command takes no protocol of others; the product is measured with the one it is served by.
-_SERVE = """
+SERVE = """
 import sys, uvicorn
 app, port, http = sys.argv[1:]
 uvicorn.run(app, port=int(port), access_log=False, proxy_headers=False, loop="uvloop", http=http)
@@ -155,7 +155,7 @@ def running(
     port = free_port()
     application = application or APPLICATIONS[name]
     http = "lib.protocol:BoundedProtocol" if application == APPLICATIONS["ours"] else "httptools"
-    command = [sys.executable, "-c", _SERVE, application, str(port), http] if application else bolt.command(port)
+    command = [sys.executable, "-c", SERVE, application, str(port), http] if application else bolt.command(port)
     env, log = {**environment(name, port, database_urls), **changes}, logs / f"{name}.log"
     with process(command, env=env, log=log, cwd=CHECKOUTS.get(name, ROOT)) as started:
         server = Server(name, f"http://127.0.0.1:{port}", started.pid)

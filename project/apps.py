@@ -18,7 +18,7 @@ class ProjectConfig(AppConfig):
 
 
 class AdminConfig(SimpleAdminConfig):
-    """The pages are discovered by `project/urls.py`: a command that serves nobody does not load them."""
+    """The pages are discovered by `project/urls.py`: commands that answer no request do not load them."""
 
     default_site = "project.admin.SwitchboardAdminSite"
 
