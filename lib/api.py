@@ -5,7 +5,10 @@ from typing import Any
 from ninja import Schema as Schema
 from pydantic import BaseModel
 
-# There are hundreds, one for each status of each operation: each is built by the first request that needs it.
+from lib.private import share_response_models
+
+# Before the first operation. Each model is built by the first request that needs it.
+share_response_models()
 Schema.model_config["defer_build"] = True
 
 

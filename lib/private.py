@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from io import BytesIO
 from typing import Any
 
@@ -228,6 +228,22 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
             return api.on_exception(request, error)  # type: ignore[no-any-return]
 
     return answer
+
+
+def share_response_models() -> None:
+    """Make one model for each type that ninja's operations answer with; ninja makes one for each status of each."""
+    from ninja.operation import Operation
+
+    make = Operation._create_response_model
+    shared = cache(partial(make, None))
+
+    def create(operation: Operation, kind: Any) -> Any:
+        try:
+            return shared(kind)
+        except TypeError:  # a type that has no hash
+            return make(operation, kind)
+
+    Operation._create_response_model = create  # type: ignore[method-assign]
 
 
 class Threads:

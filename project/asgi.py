@@ -32,10 +32,10 @@ api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, limit=set
 
 
 def start() -> None:
-    # Read now, so that a database lost before the first request finds the flags in memory.
-    store.current()
-    # The endpoints, too: the first request would hold up all others while they load.
+    # Loaded now: the first request would hold up all others while they load.
     _ = get_resolver().url_patterns
+    # The flags, too, so that a database lost before the first request finds them in memory.
+    store.current()
     async_db.open_pool(settings.API_LANES)
     engine.start()
 

@@ -195,8 +195,8 @@ class _Watcher:
             raise Error("no snapshot yet")
         if not self.has_loaded:
             self.has_loaded = True
-            # The first flags stay: a collection that walks 10,000 of them each time would delay every request.
-            gc.collect()
+            # The first flags stay, and all that was loaded with them: a collection that walks 10,000 of them each time
+            # would delay every request.
             gc.freeze()
 
     def finish(self) -> None:

@@ -5,6 +5,7 @@ import io
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -20,12 +21,13 @@ from django.template import engines
 from django.template.response import TemplateResponse
 from django.test import RequestFactory, override_settings
 from django.urls import path
-from ninja import NinjaAPI, Schema, Status
+from ninja import NinjaAPI, Status
 from ninja.decorators import decorate_view
 from ninja.security import APIKeyQuery
 from ninja.throttling import AnonRateThrottle
 
 from lib import private
+from lib.api import Schema
 from lib.middleware import HookMiddleware
 from project.tests import structure
 
@@ -33,7 +35,7 @@ UNDOCUMENTED = re.compile(
     r"_get_response_async|_middleware_chain|_(view|exception|template_response)_middleware|_resource_closers|_cached_user"
     r"|_called_from_command_line|_get_obj_does_not_exist_redirect|split_domain_port|validate_host|trans_real"
     r"|convert_exception_to_response|response_for_exception|get_script_prefix|log_response|headers\._store"
-    r"|thread_sensitive_context|context_to_thread_executor|_run_authentication|_get_values|_result_to_response"
+    r"|_create_response_model|thread_sensitive_context|context_to_thread_executor|_run_authentication|_get_values|_result_to_response"
 )
 DUMMY_CACHE = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 happened = []
@@ -282,6 +284,23 @@ def test_a_compact_operation_makes_no_response_before_it_has_one(monkeypatch):
     monkeypatch.setattr(APIS[1], "create_temporal_response", None)
     with override_settings(ROOT_URLCONF=__name__):
         assert answered("/compact/item", method="GET")[1]["body"] == b'{"number": 1}'
+
+
+def test_operations_with_one_type_of_answer_share_its_model():
+    api = NinjaAPI(urls_namespace="shared")
+    nameless = Annotated[int, {"has": "no hash"}]
+    for path_, answers in [("/one", {200: Item, 400: Item}), ("/two", {200: Item, 201: nameless, 204: None})]:
+        api.get(path_, response=answers)(lambda request: None)
+
+    models = [
+        model
+        for view in api.default_router.path_operations.values()
+        for model in view.operations[0].response_models.values()
+        if model
+    ]
+
+    assert len(models) == 4
+    assert len(set(models)) == 2
 
 
 def test_an_answer_of_bytes_is_djangos_response():

@@ -1,6 +1,7 @@
 """How the process starts, what it refuses to start with, and how it stops. Real processes."""
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from lib.actors import Actor
+from manage import collect_later
 from project.tests.processes import Server, connected, database, environment, manage, serving, until
 from users.models import UserSession
 from users.services import sessions
@@ -54,8 +56,20 @@ def test_debug_starts_with_nothing_set():
     assert manage("check", env={**env, "ENV_FILE": "", "DEBUG": "1"}).returncode == 0
 
 
+def test_garbage_is_looked_for_as_usual_once_more_is_made_than_at_a_start():
+    usual, watching = gc.get_threshold(), list(gc.callbacks)
+
+    collect_later()
+    started = gc.get_threshold()
+    gc.collect()
+
+    assert started[0] > 100 * usual[0]
+    assert (gc.get_threshold(), gc.callbacks) == (usual, watching)
+
+
 def test_a_command_loads_no_engine_it_does_not_use(tmp_path):
     engines = {"pydantic", "ninja", "webauthn", "segno", "jwt", "cryptography", "project.urls", "users.notifications"}
+    engines |= {"re2", "selectolax"}
     with database(tmp_path, migrated=True) as url:
         result = manage("list_feature_flags", env=environment(url, PYTHONPROFILEIMPORTTIME="1"))
 
