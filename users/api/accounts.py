@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Form, Router, Status
@@ -13,6 +12,7 @@ from ninja import Form, Router, Status
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.api import refusals
+from lib.asgi import on_lane
 from users.api import auth, schemas
 from users.api.auth import act, as_if_mailed, compared, person
 from users.responses import never_store, set_device_cookie
@@ -165,7 +165,7 @@ async def forgot_password(
 )
 async def reset_password(request: HttpRequest, payload: schemas.ResetIn) -> schemas.PasswordResetOut:
     """Set a new password with the token of a mailed link; signs out everywhere."""
-    row = await sync_to_async(passwords.check_reset)(**payload.model_dump())
+    row = await on_lane(passwords.check_reset, **payload.model_dump())
     await act(request, passwords.reset, row, password_hash=await hashing.amake(payload.password))
     return schemas.PasswordResetOut()
 
@@ -198,10 +198,10 @@ async def _sign_in(email: str, password: str, actor: Actor) -> sessions.Tokens:
     try:
         attempt = await _patiently(begin, email, actor)
         checked = await compared(attempt, password)
-        return await sync_to_async(finish)(attempt, checked)
+        return await on_lane(finish, attempt, checked)
     except asyncio.CancelledError:
         # Behind what is under way for this request: its synchronous calls are made one after the other.
-        await sync_to_async(abandon)()
+        await on_lane(abandon)
         raise
 
 
@@ -209,7 +209,7 @@ async def _patiently(begin: Callable[[], sign_in.Attempt], email: str, actor: Ac
     """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
     while True:
         try:
-            return await sync_to_async(begin)()
+            return await on_lane(begin)
         except sign_in.Paused as error:
             # A pause that stands is answered at once; and no crowd of guesses is kept waiting.
             if not error.may_clear or _waiting.locked():
@@ -217,7 +217,7 @@ async def _patiently(begin: Callable[[], sign_in.Attempt], email: str, actor: Ac
         async with _waiting:
             for _ in range(_LOOKS):
                 await asyncio.sleep(_LOOK_AGAIN)
-                if not await sync_to_async(sign_in.is_paused)(email=email, actor=actor):
+                if not await on_lane(sign_in.is_paused, email=email, actor=actor):
                     break
 
 

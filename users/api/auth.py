@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja.security.base import AuthBase
 
 from lib.actors import Actor
+from lib.asgi import on_lane
 from lib.errors import ProductError
 from lib.net import is_listed, normal_origin
 from lib.private import header
@@ -161,7 +161,7 @@ def person(request: HttpRequest) -> User:
 
 async def act(request: HttpRequest, verb: Callable[..., T], *args: Any, **given: Any) -> T:
     """Call a verb with the client of the request, and who is signed in, as the actor."""
-    return await sync_to_async(verb)(*args, **given, actor=Actor.of(request, "api"))
+    return await on_lane(verb, *args, **given, actor=Actor.of(request, "api"))
 
 
 async def compared(attempt: sign_in.Attempt, password: str) -> hashing.Checked:
@@ -169,7 +169,7 @@ async def compared(attempt: sign_in.Attempt, password: str) -> hashing.Checked:
     try:
         return await hashing.acheck(password, attempt.encoded)
     except ProductError:
-        await sync_to_async(sign_in.give_up)(attempt)
+        await on_lane(sign_in.give_up, attempt)
         raise
 
 

@@ -1,11 +1,11 @@
 """What people do with their own account: password, address, sessions, events, export, deletion."""
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router, Status
 
 from lib.api import refusals
+from lib.asgi import on_lane
 from lib.text import read_id
 from users.api import schemas
 from users.api.accounts import router as profile
@@ -24,7 +24,7 @@ async def change_password(request: HttpRequest, payload: schemas.ChangePasswordI
     user = person(request)
     attempt = await act(request, passwords.begin_change, user, new_password=payload.new_password)
     checked = await compared(attempt, payload.current_password)
-    await sync_to_async(sign_in.check_own)(user, attempt, checked, why="wrong_at_change")
+    await on_lane(sign_in.check_own, user, attempt, checked, why="wrong_at_change")
     new = {"password_hash": await hashing.amake(payload.new_password), "attempt": attempt, "keep": user.session_id}
     await act(request, passwords.finish_change, user, **new)
     return schemas.PasswordChangedOut()
@@ -86,7 +86,7 @@ async def security_events(
 ) -> list[schemas.SecurityEventOut]:
     """What happened to the account, the newest 50; `before` takes the `id` of the last one shown."""
     never_store(response)
-    found = await sync_to_async(audit.own_events)(person(request), before=query.before)
+    found = await on_lane(audit.own_events, person(request), before=query.before)
     return [schemas.SecurityEventOut(**event) for event in found]
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router, Status
 
 from lib.actors import Actor
 from lib.api import refusals
+from lib.asgi import on_lane
 from lib.text import read_id
 from users.api import auth, schemas
 from users.api.accounts import signed_in
@@ -31,7 +31,7 @@ async def _freshly(request: HttpRequest, verb: Callable[..., T], **arguments: An
         sessions.require_fresh(user.session_id)
         return verb(user, **arguments)
 
-    return await sync_to_async(call)()
+    return await on_lane(call)
 
 
 async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any) -> T:
@@ -48,7 +48,7 @@ async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any
 async def list_factors(request: HttpRequest, response: HttpResponse) -> schemas.FactorsOut:
     """The authenticator apps and passkeys in use, and how many recovery codes are left."""
     never_store(response)
-    found, left = await sync_to_async(second_factors.overview)(person(request))
+    found, left = await on_lane(second_factors.overview, person(request))
     return schemas.FactorsOut(devices=[schemas.DeviceOut.of(device) for device in found], recovery_codes=left)
 
 
@@ -179,7 +179,7 @@ async def reauthenticate(
     if payload.password is not None:
         attempt = await act(request, sign_in.begin_own, user)
         checked = await compared(attempt, payload.password)
-        auth_at = await sync_to_async(sign_in.reauthenticate_by_password)(user, attempt, checked)
+        auth_at = await on_lane(sign_in.reauthenticate_by_password, user, attempt, checked)
     elif payload.code is not None:
         auth_at = await act(request, sign_in.reauthenticate_by_code, user, code=payload.code)
     else:

@@ -175,13 +175,15 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
     """
     if not buckets:
         return 0
-    newest = Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
     for _ in range(_TRIES):
         now = _milliseconds(timezone.now())
         if (pause := _count(ordered, now)) is not None:
             return pause
+        newest = (
+            Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
+        )
         # Of several blocks the one that ends last.
         limits = {bucket.key: bucket.limit for bucket in ordered}
         rows = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
