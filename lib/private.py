@@ -234,7 +234,7 @@ def share_response_models() -> None:
     """Make one model for each type that ninja's operations answer with; ninja makes one for each status of each."""
     from ninja.operation import Operation
 
-    make = Operation._create_response_model
+    make: Any = Operation._create_response_model
     shared = cache(partial(make, None))
 
     def create(operation: Operation, kind: Any) -> Any:
@@ -243,7 +243,7 @@ def share_response_models() -> None:
         except TypeError:  # a type that has no hash
             return make(operation, kind)
 
-    Operation._create_response_model = create  # type: ignore[method-assign]
+    Operation._create_response_model = create  # type: ignore[method-assign, assignment]
 
 
 class Threads:
