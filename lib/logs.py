@@ -7,7 +7,10 @@ import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from json.encoder import encode_basestring as _quoted
+from typing import Any, TextIO
+
+logger = logging.getLogger("switchboard.request")
 
 #: The request a line belongs to; set by RequestMiddleware, read by every line and every queued message.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -29,42 +32,49 @@ def _second(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-class RequestRecord(logging.LogRecord):
-    """The record of one request; where in the code and on which thread it was made is no news, and not looked up."""
+def _at(seconds: float) -> str:
+    second, ms = divmod(int(seconds * 1000), 1000)
+    return f"{_second(second)}.{ms:03}+00:00"
 
-    _same = vars(logging.LogRecord("switchboard.request", logging.INFO, __file__, 0, "request", (), None))
 
-    request_id: str
-    method: str
-    path: str
-    status: int
-    ms: float
-    user_id: str | None
+def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
+    """The one line a request leaves: never with the query, which may carry a token.
 
-    def __init__(self, **line: Any) -> None:
-        now = time.time()
-        self.__dict__.update(self._same, created=now, msecs=now % 1 * 1000, **line)
-
-    def written(self, at: str) -> str:
-        """What JsonFormatter makes of any record, in one step: this is the line that every request waits for."""
-        return (
-            f'{{"at": "{at}", "level": "info", "logger": "{self.name}", "message": "request", '
-            f'"request_id": {_encode(self.request_id)}, "method": {_encode(self.method)}, '
-            f'"path": {_encode(_without_tokens(self.path))}, "status": {self.status}, "ms": {self.ms}, '
-            f'"user_id": {_encode(self.user_id)}}}'
+    Every request waits for it: where our handler is the only one, it is written without a record of `logging`.
+    """
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    ms, handlers = round((time.perf_counter() - started) * 1000, 1), logging.root.handlers
+    if len(handlers) == 1 and isinstance(handlers[0], LineHandler):
+        handlers[0].write(
+            f'{{"at": "{_at(time.time())}", "level": "info", "logger": "{logger.name}", "message": "request", '
+            f'"request_id": {_quoted(request_id.get())}, "method": {_quoted(method)}, '
+            f'"path": {_quoted(_without_tokens(path))}, "status": {status}, "ms": {ms}, '
+            f'"user_id": {_quoted(user_id) if user_id else "null"}}}\n'
         )
+    else:
+        line = {"request_id": request_id.get(), "method": method, "path": path, "status": status, "ms": ms}
+        logger.info("request", extra={**line, "user_id": user_id})
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """To stderr, also what is a line already."""
+
+    def write(self, line: str) -> None:
+        try:
+            with self.lock:  # type: ignore[union-attr]
+                self.stream.write(line)
+                self.stream.flush()
+        except Exception:
+            self.handleError(logging.makeLogRecord({"msg": line}))
 
 
 class JsonFormatter(logging.Formatter):
     """`{"at", "level", "logger", "message", "request_id"?, …extra, "exception"?}`; `at` is UTC in RFC 3339."""
 
     def format(self, record: logging.LogRecord) -> str:
-        second, ms = divmod(int(record.created * 1000), 1000)
-        at = f"{_second(second)}.{ms:03}+00:00"
-        if type(record) is RequestRecord:
-            return record.written(at)
         line: dict[str, Any] = {
-            "at": at,
+            "at": _at(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _without_tokens(record.getMessage()),

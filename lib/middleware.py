@@ -1,6 +1,5 @@
 """What every answer gets, whichever door it leaves by: an id, one log line and the security headers."""
 
-import logging
 import os
 import re
 import time
@@ -13,11 +12,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from lib.logs import RequestRecord, request_id
+from lib.logs import log_request, request_id
 from lib.private import header, loaded_user, set_missing
 from lib.text import remember
-
-logger = logging.getLogger("switchboard.request")
 
 _OFFERED_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 
@@ -40,14 +37,6 @@ SECURITY = {
 def normal_request_id(offered: str) -> str:
     """The caller's own id when it is plain, else a fresh one."""
     return offered if _OFFERED_ID.fullmatch(offered) else os.urandom(16).hex()
-
-
-def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
-    """The one line a request leaves: never with the query, which may carry a token."""
-    if logger.isEnabledFor(logging.INFO):
-        ms = round((time.perf_counter() - started) * 1000, 1)
-        line = {"request_id": request_id.get(), "method": method, "path": path, "status": status, "ms": ms}
-        logger.handle(RequestRecord(**line, user_id=user_id))
 
 
 class HookMiddleware:
@@ -116,7 +105,7 @@ class RequestMiddleware(HookMiddleware):
         if not response.streaming and response.status_code != 304:
             own["content-length"] = "Content-Length", str(len(response.content))  # type: ignore[attr-defined]
         secure(request, response, own)
-        user = getattr(request, "auth", None) or loaded_user(request)
+        user = request.__dict__.get("auth") or loaded_user(request)
         user_id = str(user.pk) if user is not None and user.pk else None
         # Without what its route calls a token: that opens something, and a log has many readers.
         match = getattr(request, "resolver_match", None)

@@ -144,9 +144,9 @@ class StepHandler(ASGIHandler):
         return response  # type: ignore[no-any-return]
 
     async def _call_view(self, request: ASGIRequest) -> HttpResponseBase:
-        view, args, kwargs = self.resolve_request(request)
-        response = await self._view(view)(request, *args, **kwargs)
-        self.check_response(response, view)
+        match = self.resolve_request(request)
+        response = await self._view(match.func)(request, *match.args, **match.kwargs)
+        self.check_response(response, match.func)
         if callable(getattr(response, "render", None)):
             response = await sync_to_async(response.render)()
         return response  # type: ignore[no-any-return]
@@ -286,7 +286,7 @@ def accepted_languages(header: str) -> list[str]:
 
 def loaded_user(request: HttpRequest) -> Any:
     """The user of the Django session if something has asked for it; else None, without a query."""
-    return getattr(request, "_cached_user", None)
+    return request.__dict__.get("_cached_user")
 
 
 def is_from_shell(command: Any) -> bool:

@@ -342,7 +342,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "lib.logs.JsonFormatter"}},
     "filters": {"refusals": {"()": "lib.logs.Refusals"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["refusals"]}},
+    "handlers": {"stderr": {"class": "lib.logs.LineHandler", "formatter": "json", "filters": ["refusals"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django's own lines repeat ours; its tracebacks of 500s do not, and stay.

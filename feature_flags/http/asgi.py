@@ -20,8 +20,8 @@ from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
 from lib.asgi import App, Receive, Scope, Send, read_bounded
-from lib.logs import request_id
-from lib.middleware import hsts, log_request, normal_request_id
+from lib.logs import log_request, request_id
+from lib.middleware import hsts, normal_request_id
 from lib.private import host_is_allowed
 from lib.text import remember
 

@@ -1,18 +1,38 @@
 """The line of a request, as any formatter of records would write it."""
 
+import io
 import json
 import logging
+import time
 
-from lib.logs import JsonFormatter, RequestRecord
+from lib import logs
 
 
-def test_the_line_of_a_request_is_that_of_any_record_with_its_fields():
-    line = {"request_id": "a-1", "method": 'G"T', "path": f"/é\n{'x' * 60}", "status": 200, "ms": 1.5, "user_id": None}
-    record = RequestRecord(**line)
-    plain = logging.makeLogRecord(vars(record))
+def test_the_line_of_a_request_is_that_of_a_record_with_its_fields(monkeypatch):
+    handlers = [logs.LineHandler(io.StringIO()) for _ in range(2)]
+    for handler in handlers:
+        handler.setFormatter(logs.JsonFormatter())
+    monkeypatch.setattr(logs.logger, "level", logging.INFO)
+    asked = 'G"T', f"/é\n{'x' * 60}", 404, time.perf_counter(), None
+    written = []
 
-    written = json.loads(JsonFormatter().format(record))
+    # Alone, a handler is given a line; two are given a record.
+    for at_work in (handlers[:1], handlers):
+        monkeypatch.setattr(logging.root, "handlers", at_work)
+        logs.log_request(*asked)
+        written.append([json.loads(line) for line in handlers[0].stream.getvalue().splitlines()])
 
-    assert written == json.loads(JsonFormatter().format(plain))
-    assert written["path"] == "/é\n…"
-    assert list(written) == ["at", "level", "logger", "message", *line]
+    first, second = written[1]
+    assert written[0] == [first]
+    assert list(first) == list(second) == "at level logger message request_id method path status ms user_id".split()
+    assert {**first, "at": "", "ms": 0, "request_id": ""} == {**second, "at": "", "ms": 0, "request_id": ""}
+    assert first["path"] == "/é\n…"
+
+
+def test_a_line_that_cannot_be_written_ends_no_request(monkeypatch, capsys):
+    handler = logs.LineHandler(io.StringIO())
+    handler.stream.close()
+
+    handler.write("x\n")
+
+    assert "ValueError" in capsys.readouterr().err
