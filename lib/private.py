@@ -8,6 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from concurrent.futures import Executor
 from functools import cache, lru_cache, partial
 from io import BytesIO
+from json import JSONEncoder
+from json.encoder import (  # type: ignore[attr-defined]
+    c_make_encoder,
+    encode_basestring,
+    encode_basestring_ascii,
+)
 from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
@@ -161,6 +167,18 @@ class StepHandler(ASGIHandler):
 
 
 _as_response = sync_to_async(response_for_exception, thread_sensitive=False)
+
+
+def json_of(encoder: JSONEncoder) -> Callable[[Any], str]:
+    """`encoder.encode` by one encoder in C; json makes one for each call. A value that holds itself: RecursionError."""
+    if c_make_encoder is None:
+        return encoder.encode
+    quoted = encode_basestring_ascii if encoder.ensure_ascii else encode_basestring
+    separators = encoder.key_separator, encoder.item_separator
+    pieces = c_make_encoder(
+        None, encoder.default, quoted, None, *separators, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan
+    )
+    return lambda value: "".join(pieces(value, 0))
 
 
 def set_missing(response: HttpResponseBase, headers: Mapping[str, tuple[str, str]]) -> None:

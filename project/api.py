@@ -25,7 +25,7 @@ from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
 from feature_flags.http.routes import unleash as unleash_router
 from lib.middleware import PAGE_POLICY
-from lib.private import compact
+from lib.private import compact, json_of
 from lib.text import read_json
 from notifications.api import router as notifications_router
 from notifications.api import staff as staff_messages_router
@@ -46,7 +46,7 @@ class StrictParser(Parser):
 class CompactRenderer(JSONRenderer):
     """JSON without blanks, by one encoder."""
 
-    encode = staticmethod(NinjaJSONEncoder(separators=(",", ":")).encode)
+    encode = staticmethod(json_of(NinjaJSONEncoder(separators=(",", ":"))))
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
         return self.encode(data).encode()

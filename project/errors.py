@@ -20,11 +20,11 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError, Valida
 from lib.asgi import IS_OVERSIZED
 from lib.errors import STATUS_WORDS, ProductError
 from lib.middleware import HookMiddleware
-from lib.private import Answer, header, host_is_allowed
+from lib.private import Answer, header, host_is_allowed, json_of
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.errors")
-_encode = DjangoJSONEncoder(separators=(",", ":")).encode
+_encode = json_of(DjangoJSONEncoder(separators=(",", ":")))
 
 
 def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "", **extra: Any) -> HttpResponse:

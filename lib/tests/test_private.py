@@ -5,7 +5,9 @@ import io
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Annotated
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -15,6 +17,7 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.core.serializers.json import DjangoJSONEncoder
 from django.core.signals import request_finished
 from django.http import HttpResponse
 from django.template import engines
@@ -301,6 +304,17 @@ def test_operations_with_one_type_of_answer_share_its_model():
 
     assert len(models) == 4
     assert len(set(models)) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"separators": (",", ":"), "ensure_ascii": False}, {"sort_keys": True}])
+def test_json_is_that_of_its_encoder(options):
+    encoder = DjangoJSONEncoder(**options)
+    value = {"é": ['"\n', 1, 1.5, None, True, {}], "at": datetime(2026, 1, 31, 1, 2, 3, 456789, UTC), "a": UUID(int=1)}
+
+    for one in (value, "é", 1.0, None):
+        assert private.json_of(encoder)(one) == encoder.encode(one)
+    with pytest.raises(TypeError):
+        private.json_of(encoder)({"set": {1}})
 
 
 def test_an_answer_of_bytes_is_djangos_response():
