@@ -1,6 +1,6 @@
 """What every answer gets, whichever door it leaves by: an id, one log line and the security headers."""
 
-import os
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,8 +35,8 @@ SECURITY = {
 
 
 def normal_request_id(offered: str) -> str:
-    """The caller's own id when it is plain, else a fresh one."""
-    return offered if _OFFERED_ID.fullmatch(offered) else os.urandom(16).hex()
+    """The caller's own id when it is plain, else a fresh one, which names a request and opens nothing."""
+    return offered if offered and _OFFERED_ID.fullmatch(offered) else f"{random.getrandbits(128):032x}"
 
 
 class HookMiddleware:

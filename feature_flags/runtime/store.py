@@ -103,10 +103,9 @@ def changed() -> None:
 
 def stale_seconds() -> int:
     """For how long the database has not confirmed the snapshot; 0 while it does. Reads nothing."""
-    if snapshot is None or not _watcher.thread.is_running:
-        return 0
     silent = time.monotonic() - _confirmed_at
-    return int(silent) if silent > 5 else 0
+    # Every answer asks: whether the thread lives is looked up when it matters.
+    return int(silent) if silent > 5 and snapshot is not None and _watcher.thread.is_running else 0
 
 
 def listen(listener: Callable[[Snapshot], None]) -> None:
