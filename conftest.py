@@ -1,5 +1,6 @@
 """Fixtures every room shares: a client that speaks the API, and ways to be somebody."""
 
+import contextlib
 import functools
 import gc
 import json
@@ -10,6 +11,7 @@ from django.template import Template
 from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
+from psycopg import OperationalError
 
 from lib.actors import Actor, RequestInfo
 from project.tests import processes, restoring
@@ -73,20 +75,36 @@ def uses_test_database(item):
     return item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(item.fixturenames)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def keep_migrated_database(request, django_db_setup, django_db_blocker):
-    """Keep what migrations leave: a copy for processes of their own, and rows to bring back after each test.
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        with contextlib.suppress(OperationalError):  # no test needed a server
+            processes.drop(processes.TEMPLATE)
 
-    pytest-django makes a test database only if one of the chosen tests uses it.
-    """
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request, django_test_environment, django_db_modify_db_settings, django_db_blocker, tmp_path_factory
+):
+    """In place of pytest-django's, which would migrate a database for each worker: a copy of the one that all share,
+    if one of the chosen tests uses it. What migrations brought comes back after each test."""
+    root = tmp_path_factory.getbasetemp()
+    processes.shared = root.parent if hasattr(request.config, "workerinput") else root
     processes.blocker = django_db_blocker
-    if any(map(uses_test_database, request.session.items)):
+    if not any(map(uses_test_database, request.session.items)):
+        yield
+        return
+    name = connection.settings_dict["TEST"].get("NAME") or processes.TEST_DATABASE
+    processes.drop(name)
+    processes.create(name, processes.template())
+    before, connection.settings_dict["NAME"] = connection.settings_dict["NAME"], name
+    with django_db_blocker.unblock():
         connection.close()
-        processes.keep_template(connection.settings_dict["NAME"])
-        with django_db_blocker.unblock():
-            restoring.keep()
+        restoring.keep()
     yield
-    processes.drop_template()
+    with django_db_blocker.unblock():
+        connection.close()
+    connection.settings_dict["NAME"] = before
+    processes.drop(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,13 +1,13 @@
 """Real processes for the tests that need them: databases of their own and servers on free ports."""
 
 import contextlib
+import fcntl
 import http.client
 import os
 import secrets
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connections
 
 ROOT = Path(settings.BASE_DIR)
@@ -28,8 +29,12 @@ ROOT = Path(settings.BASE_DIR)
 DEADLINE = 300
 #: pytest-django's, without which no test reaches a database; conftest.py puts it here.
 blocker = None
-#: The name of the database that migrated ones are copies of, once there is one.
-_template = ""
+#: A directory that the workers of one run share; conftest.py puts it here.
+shared = None
+#: What Django calls the test database of a run without workers; theirs are named after it.
+TEST_DATABASE = settings.DATABASES["default"]["TEST"].get("NAME") or f"test_{settings.DATABASES['default']['NAME']}"
+#: The database that migrated ones are copies of.
+TEMPLATE = f"{TEST_DATABASE}_template"
 
 
 def until(condition, deadline=DEADLINE):
@@ -42,60 +47,60 @@ def until(condition, deadline=DEADLINE):
     raise AssertionError(f"never came true: {condition}")
 
 
-def keep_template(name):
-    """Copy a database as migrations leave it, before anything writes to it: copying again takes no time."""
-    global _template
-    _template = f"{name}_template"
+def template():
+    """The name of a database as migrations leave it, to make copies of, which takes no time.
+
+    One worker of a run of the tests migrates it for all; the others wait for it.
+    """
+    with (shared / "migrated").open("a") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not os.fstat(made.fileno()).st_size:
+            drop(TEMPLATE)
+            create(TEMPLATE)
+            with connected(_url(TEMPLATE)):
+                call_command("migrate", verbosity=0)
+            made.write("yes")
+    return TEMPLATE
+
+
+def create(name, copied=""):
+    """Make a database of the kind the suite runs on; one of SQLite is a file, which comes with its first table."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {_template}")
-            connection.execute(f"CREATE DATABASE {_template} TEMPLATE {name}")
-    else:
-        with contextlib.closing(sqlite3.connect(name)) as source:
-            copy = sqlite3.connect(_template)
-            source.backup(copy)
-            copy.close()
+            connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {copied}" if copied else ""))
+    elif copied:
+        shutil.copy(copied, name)
 
 
-def drop_template():
-    url = os.environ.get("TEST_DATABASE_URL")
-    if _template and url:
+def drop(name):
+    if url := os.environ.get("TEST_DATABASE_URL"):
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {_template}")
-    elif _template:
-        Path(_template).unlink(missing_ok=True)
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    else:
+        for suffix in ("", "-wal", "-shm"):
+            Path(name + suffix).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def database(tmp_path, *, migrated=False):
     """The URL of a new database of the kind the suite runs on."""
-    with _empty_or_copied(tmp_path, _template if migrated else "") as url:
-        if migrated and not _template:  # no chosen test uses the database of this process
-            manage("migrate", "--verbosity=0", env=environment(url)).check_returncode()
-            keep_template(_name(url))
-        yield url
+    is_file = not os.environ.get("TEST_DATABASE_URL")
+    name = str(tmp_path / "process.sqlite3") if is_file else f"switchboard_process_{secrets.token_hex(4)}"
+    create(name, template() if migrated else "")
+    try:
+        yield _url(name)
+    finally:
+        if not is_file:  # a test may look at the file afterwards
+            drop(name)
+
+
+def _url(name):
+    url = os.environ.get("TEST_DATABASE_URL")
+    return f"{url.rpartition('/')[0]}/{name}" if url else f"sqlite:///{name}"
 
 
 def _name(url):
     return url.removeprefix("sqlite:///") if url.startswith("sqlite") else url.rpartition("/")[2]
-
-
-@contextlib.contextmanager
-def _empty_or_copied(tmp_path, template):
-    url = os.environ.get("TEST_DATABASE_URL")
-    if not url:
-        path = tmp_path / "process.sqlite3"
-        if template:
-            shutil.copy(template, path)
-        yield f"sqlite:///{path}"
-        return
-    name = f"switchboard_process_{secrets.token_hex(4)}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
-        try:
-            yield f"{url.rpartition('/')[0]}/{name}"
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextlib.contextmanager
