@@ -43,11 +43,11 @@ picture: $(VENV)/.dev
 	$(BIN)/python -m docs.draw_architecture
 
 e2e: $(VENV)/.dev
-	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) -n 2 -m e2e $(PYTEST_ARGS)
 
 # The SDKs of others, unmodified, against a running server. The lock file names versions; npm brings them.
 sdk: $(VENV)/.dev $(SDK)/node_modules/.package-lock.json
-	$(BIN)/python -m pytest -m sdk $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) -n 2 -m sdk $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
