@@ -10,7 +10,7 @@ from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
-from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -19,16 +19,15 @@ from django.utils.translation import ngettext_lazy
 
 from feature_flags.admin.who import evaluations
 from lib.actors import Actor
-from lib.addresses import normal_email, valid_email
-from lib.admin.lists import CappedPaginator, actor_name, actor_names, chips, column, local_time
+from lib.addresses import valid_email
+from lib.admin.lists import COUNT_LIMIT, CappedPaginator, actor_name, actor_names, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
-from lib.text import is_storable
 from notifications.admin.overview import messages_of
 from users.admin.audit import actor_of, details_line, outcome_chip
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.sessions import END, FROM_PERSON
 from users.admin.verbs import VERBS, is_paused
-from users.models import AuditEvent, MfaDevice, User
+from users.models import AuditEvent, MfaDevice, User, UserSearch
 from users.services import rate_limits, staff
 
 SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
@@ -76,7 +75,7 @@ class UserAdmin(VerbAdmin):
     list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
     list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", "groups")
     search_fields = ("email",)
-    search_help_text = _("The beginning of an address or of a name, in any letter case.")
+    search_help_text = _("Any part of an address or a name; accents and letter case make no difference.")
     paginator = CappedPaginator
     show_facets = admin.ShowFacets.NEVER  # each count would read the table once more
     ordering = ("-created_at",)
@@ -94,19 +93,10 @@ class UserAdmin(VerbAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[User], search_term: str
     ) -> tuple[QuerySet[User], bool]:
-        """Prefixes: an index finds them among millions. Names are looked at only where no address is meant."""
-        term = search_term.strip()
-        if not term:
+        if not search_term.strip():
             return queryset, False
-        if not is_storable(term):
-            return queryset.none(), False
-        found = Q(email__startswith=normal_email(term))
-        if "@" not in term:
-            found |= Q(first_name__istartswith=term) | Q(last_name__istartswith=term)
-            first, _space, last = term.partition(" ")
-            if last := last.strip():
-                found |= Q(first_name__istartswith=first, last_name__istartswith=last)
-        return queryset.filter(found), False
+        # Found first, and as many as are counted: among millions PostgreSQL would else read them in the list's order.
+        return queryset.filter(pk__in=UserSearch.objects.find(search_term, COUNT_LIMIT + 1)), False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         devices = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False).order_by()
