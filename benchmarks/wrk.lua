@@ -7,11 +7,14 @@ end
 if wrk.body then
   wrk.headers["Content-Type"] = os.getenv("BENCH_CONTENT_TYPE") or "application/x-www-form-urlencoded"
 end
--- With BENCH_PEOPLE: NUMBER in body or address becomes 0, 1, … BENCH_PEOPLE - 1 in turn.
+-- With BENCH_PEOPLE: NUMBER in body or address becomes 0, 1, … BENCH_PEOPLE - 1 in turn, from another one in each run: a
+-- sign-in that the end of a run breaks off counts as a failure, and five of one person would pause the account.
 local people = tonumber(os.getenv("BENCH_PEOPLE"))
 if people then
   local requests, number = {}, 0
   function init()
+    math.randomseed(os.time())
+    number = math.random(people)
     for person = 0, people - 1 do
       local path, body = wrk.path:gsub("NUMBER", person), wrk.body and wrk.body:gsub("NUMBER", person)
       requests[person] = wrk.format(nil, path, nil, body)
