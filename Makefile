@@ -20,6 +20,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 .PHONY: run test test-newest lint picture e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
 
 run: $(VENV)/.run .env
+	@echo "Bringing the database up to date and starting."
 	@exec $(BIN)/python manage.py serve --migrate --first-admin
 
 # SQLite first; then what touches a database once more, on the PostgreSQL that TEST_DATABASE_URL points to.
@@ -76,11 +77,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@echo "Installing requirements.txt into $(VENV): once, about a minute."
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
+	@echo "Installing requirements.txt and requirements-dev.txt into $(VENV): once, about two minutes."
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
 	@touch $(VENV)/.run $@
 
 $(SDK)/node_modules/.package-lock.json: $(SDK)/package-lock.json

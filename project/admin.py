@@ -16,7 +16,7 @@ from users.staff_site.site import StaffSite
 
 class SwitchboardAdminSite(StaffSite):
     site_header = site_title = settings.PRODUCT_NAME
-    site_url = settings.APP_URL
+    site_url = settings.APP_URL if settings.HAS_APP else None
     index_title = "Overview"
     enable_nav_sidebar = True
 

@@ -58,6 +58,8 @@ API_LANES = read.integer("API_LANES", 4, minimum=1, maximum=64)
 # Without a path: `/api`, `/admin` and the rest stand at the root of a host.
 BASE_URL = read.base_url("BASE_URL", debug=DEBUG, fallback=f"http://localhost:{PORT}", may_have_path=False)
 APP_URL = read.base_url("APP_URL", debug=DEBUG, fallback="http://localhost:3000")
+#: Whether there is a front end to lead to, or only a place that one is expected at.
+HAS_APP = bool(read.raw("APP_URL"))
 TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
 PRODUCT_NAME = read.line("PRODUCT_NAME", "Switchboard")
 SUPPORT_EMAIL = read.address("SUPPORT_EMAIL")
@@ -337,12 +339,20 @@ METRICS_TOKEN = read.optional_secret("METRICS_TOKEN", debug=DEBUG)
 # What was deployed, such as the tag of the image; workers show it.
 RELEASE = read.raw("RELEASE")[:40]
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
+_log_format = read.choice("LOG_FORMAT", ("auto", "json", "text"), "auto")
+_is_json = _log_format == "json" or (_log_format == "auto" and not sys.stderr.isatty())
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "lib.logs.JsonFormatter"}},
+    "formatters": {"json": {"()": "lib.logs.JsonFormatter"}, "text": {"()": "lib.logs.TextFormatter"}},
     "filters": {"refusals": {"()": "lib.logs.Refusals"}},
-    "handlers": {"stderr": {"class": "lib.logs.LineHandler", "formatter": "json", "filters": ["refusals"]}},
+    "handlers": {
+        "stderr": {
+            "class": "lib.logs.LineHandler" if _is_json else "logging.StreamHandler",
+            "formatter": "json" if _is_json else "text",
+            "filters": ["refusals"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django's own lines repeat ours; its tracebacks of 500s do not, and stay.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from django.core.mail import EmailMultiAlternatives
 
 from lib import email_url
 from lib.mail_providers import Capabilities
-from lib.text import clean_text, whole_number
+from lib.text import clean_text, printable, whole_number
 from notifications.models import Attempt, Refusal
 from notifications.registry import MASK, Backoff
 
@@ -125,12 +126,22 @@ class LocalProvider(Provider):
 
     def send(self, payload: Payload) -> Result:
         try:
-            self.backend.send_messages([payload.mail])
+            if self.alias == "console" and sys.stdout.isatty():
+                print(_for_a_terminal(payload.mail), flush=True)
+            else:
+                self.backend.send_messages([payload.mail])
         except Exception as error:
             # Half of it may have been written.
             self.close()
             return Result(Attempt.Outcome.AMBIGUOUS, type(error).__name__, str(error))
         return Result(Attempt.Outcome.ACCEPTED)
+
+
+def _for_a_terminal(mail: EmailMultiAlternatives) -> str:
+    """Subject, recipients and text. Names come from strangers: nothing in them moves the cursor."""
+    lines = [f"Subject: {mail.subject}", f"To: {', '.join(mail.to)}", "", *str(mail.body).strip().splitlines()]
+    rule = "-" * 72
+    return "\n".join((rule, *map(printable, lines), rule))
 
 
 # --- Text and waits ---------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ os.environ.update(
     NOTIFICATIONS_ENGINE="inline",
     TRUSTED_PROXIES="",
     LOG_LEVEL="info",
+    LOG_FORMAT="json",
     FLAGS_STRICT="1",
     FLAGS_REBUILD="write",
     # Hashing as slow as in production would be most of the suite's time; one test checks the real cost.

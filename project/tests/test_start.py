@@ -4,7 +4,9 @@ import contextlib
 import gc
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import sqlite3
@@ -116,6 +118,51 @@ def test_every_setting_is_explained_in_the_example():
     assert read - explained == {"ACCESS_TOKEN_SECRET"}  # the seed's other name, told beside its own
     assert explained - read == {"DATABASE_URL"}  # read in lib/env.py
     assert len(read) > 40
+
+
+def test_at_a_terminal_it_speaks_to_a_person(tmp_path):
+    """Short lines, mails as their reader sees them, and the first sign-in last of what the start says."""
+    terminal, inside = pty.openpty()
+    register = {"email": "ada@example.org", "password": "Analytical-1843", "first_name": "Ada", "last_name": "L"}
+    with database(tmp_path, migrated=True) as url:
+        env = environment(url, DEBUG="1", EMAIL_URL="consolemail://", APP_URL="")
+        server = Server(env, log=Path(os.ttyname(inside)), arguments=("--first-admin",))
+        written = Terminal(terminal)
+        try:
+            until(lambda: "manage.py create_admin" in written.text() and written.text().endswith("+\n"))
+            started = written.text()
+            httpx.post(server.url + "/api/register", json=register).raise_for_status()
+            httpx.get(server.url + "/api/%1B%5B2J")
+            asked = httpx.post(server.url + "/api/auth/request-verification-token", json={"email": "ada@example.org"})
+            until(lambda: "type this code" in written.text())
+            until(lambda: "request-verification-token \x1b[32m200" in written.text())
+            shown = written.text()
+        finally:
+            server.kill()
+            os.close(inside)
+            os.close(terminal)
+
+    assert asked.status_code == 200
+    *_, first, _, password, lost, _ = started.splitlines()
+    assert first.startswith(f"| First sign-in at {server.url}/admin/")
+    assert lost.startswith("| Lost it? manage.py create_admin")
+    assert started.count(password) == 1
+    assert "Subject: Registration Code\nTo: ada@example.org\n\nHello Ada,\n" in shown
+    assert "Content-Type" not in shown
+    assert "GET /api/?[2J \x1b[33m404" in shown
+    assert re.search(r"^\d\d:\d\d:\d\d POST /api/register \x1b\[32m201\x1b\[0m \d+ ms$", shown, re.MULTILINE)
+
+
+class Terminal:
+    """What a program has written to a pseudo-terminal."""
+
+    def __init__(self, descriptor):
+        self.descriptor, self.read = descriptor, b""
+
+    def text(self):
+        while select.select([self.descriptor], [], [], 0)[0]:
+            self.read += os.read(self.descriptor, 65_536)
+        return self.read.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.database

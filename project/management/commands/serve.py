@@ -60,6 +60,12 @@ def _end(*_: Any) -> None:
     os._exit(0)
 
 
+def _framed(*lines: str) -> str:
+    width = max(map(len, lines))
+    edge = f"+{'-' * (width + 2)}+"
+    return "\n".join(("", edge, *(f"| {line:{width}} |" for line in lines), edge))
+
+
 class Command(BaseCommand):
     requires_system_checks = "__all__"
     help = "Serve on HOST and PORT with WEB_CONCURRENCY processes."
@@ -76,12 +82,16 @@ class Command(BaseCommand):
             with _one_at_a_time():
                 call_command("migrate", verbosity=0, interactive=False)
         address = f"http://{settings.HOST}:{settings.PORT}"
+        text = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
         if options["first_admin"] and (password := staff.create_first_admin()):
-            self.stdout.write(f"First sign-in at {address}/admin/ (shown only now):")
-            self.stdout.write(f"  {staff.FIRST_ADMIN}\n  {password}")
+            text += _framed(
+                f"First sign-in at {address}/admin/ (shown only now):",
+                f"  {staff.FIRST_ADMIN}",
+                f"  {password}",
+                "Lost it? manage.py create_admin you@example.org",
+            )
         connections.close_all()
-        line = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
-        threading.Thread(target=self._print_when_it_answers, args=(line,), daemon=True).start()
+        threading.Thread(target=self._print_when_it_answers, args=(text,), daemon=True).start()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
         signal.signal(signal.SIGTERM, _end)
         uvicorn.run(
@@ -98,7 +108,7 @@ class Command(BaseCommand):
             timeout_graceful_shutdown=1,
         )
 
-    def _print_when_it_answers(self, line: str) -> None:
+    def _print_when_it_answers(self, text: str) -> None:
         """uvicorn has no word for “listening” that all its ways of serving share."""
         while True:
             try:
@@ -107,5 +117,5 @@ class Command(BaseCommand):
                 time.sleep(0.05)
             else:
                 break
-        self.stdout.write(line)
+        self.stdout.write(text)
         self.stdout.flush()
