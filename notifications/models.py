@@ -89,7 +89,7 @@ class Message(models.Model):
     provider_message_id = models.CharField(_("provider's id"), max_length=255, blank=True)
     delivery_state = models.CharField(_("delivery"), max_length=12, choices=DeliveryState.choices, blank=True)
     subject = models.CharField(
-        _("subject"), max_length=200, blank=True, help_text=_("As sent; codes and links are blotted.")
+        _("subject"), max_length=200, blank=True, help_text=_("As sent; codes and links are hidden.")
     )
     template_source = models.CharField(_("template"), max_length=100, blank=True)
 

@@ -228,7 +228,7 @@ class EventOut(Schema):
 
 
 class MessagePageOut(MessageOut):
-    """`text` and `html` need `view_message_body`, with codes and links blotted out; `detail`, the text of providers,
+    """`text` and `html` need `view_message_body`, with codes and links hidden; `detail`, the text of providers,
     needs `view_deliveryevent`."""
 
     history: list[AttemptOut]

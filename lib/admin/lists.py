@@ -202,6 +202,11 @@ def chips(marks: Iterable[tuple[str, Any]]) -> str:
     return format_html_join(" ", '<span class="chip chip-{}">{}</span>', marks)
 
 
+def one_line(text: Any) -> str:
+    """A sentence cut off where its column ends, and whole for who points at it."""
+    return format_html('<span class="one-line" title="{0}">{0}</span>', text) if text else ""
+
+
 def two_lines(text: str, below: str) -> str:
     return format_html('{}<span class="below">{}</span>', text, below) if below else text
 

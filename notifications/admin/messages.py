@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, local_time, starts_with
+from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, local_time, one_line, starts_with
 from lib.admin.verbs import BULK_LIMIT, Verb
 from notifications import registry
 from notifications.admin.common import (
@@ -30,6 +30,7 @@ from notifications.admin.common import (
     may_see_providers,
     preview_response,
     type_column,
+    type_label,
     user_column,
 )
 from notifications.admin.recipients import SuppressForm, put_on_list
@@ -148,16 +149,25 @@ def state_chip(message: Message, *, with_report: bool = False) -> str:
 class MessageAdmin(GrowingTableAdmin):
     verbs = (RETRY, CANCEL, RESEND, SUPPRESS)
     change_form_template = "admin/notifications/message/change_form.html"
-    list_display = ("recipient", "badge", "kind", "verb_buttons", "attempts", "next_try", "last_code", "created")
+    list_display = ("recipient", "badge", "kind", "verb_buttons", "attempts", "why", "created")
     list_filter = ("state", CategoryFilter, "channel", ProviderFilter, TypeFilter)
     search_fields = ("to_address",)
     search_help_text = _("A whole address or its beginning, a message's uid or its Message-ID.")
     fieldsets = (
         (None, {"fields": ("badge", "subject", "kind", "recipient", "to_name", "person", "last_code", "last_error")}),
-        (_("When"), {"fields": ("created_at", "due_at", "expires_at", "handed_at", "sent_at", "finished_at")}),
+        (
+            _("When"),
+            {
+                "fields": ("created_at", "due_at", "expires_at", "handed_at", "sent_at", "finished_at"),
+                "classes": ("collapse",),
+            },
+        ),
         (
             _("How"),
-            {"fields": ("category", "channel", "language", "attempts", "max_attempts", "reason", "lease_owner")},
+            {
+                "fields": ("category", "channel", "language", "attempts", "max_attempts", "reason", "lease_owner"),
+                "classes": ("collapse",),
+            },
         ),
         (
             _("Identity"),
@@ -165,7 +175,8 @@ class MessageAdmin(GrowingTableAdmin):
                 "fields": (
                     *("uid", "message_id", "parent", "event_key", "provider", "provider_message_id"),
                     *("delivery_state", "template_source", "request_id"),
-                )
+                ),
+                "classes": ("collapse",),
             },
         ),
     )
@@ -177,7 +188,11 @@ class MessageAdmin(GrowingTableAdmin):
         """Only what there is to show."""
         sections: Any = self.fieldsets
         return [
-            (title, {"fields": [name for name in options["fields"] if getattr(obj, name, name) not in ("", None)]})
+            (
+                title,
+                options
+                | {"fields": [name for name in options["fields"] if getattr(obj, name, name) not in ("", None)]},
+            )
             for title, options in sections
         ]
 
@@ -205,10 +220,16 @@ class MessageAdmin(GrowingTableAdmin):
     person, kind = user_column, type_column
     recipient = column(_("recipient"), lambda message: message.to_address or str(_("forgotten")))
     badge = column(_("state"), partial(state_chip, with_report=True))
-    next_try = column(
-        _("next try"), lambda message: local_time(message.due_at) if message.state == State.QUEUED else ""
-    )
+    why = column(_("why"), lambda message: one_line(message.why))
     created = column(_("created"), lambda message: local_time(message.created_at))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        explain = explainer(shows_providers=may_see_providers(request))
+        for message in page.result_list:
+            # Of what has arrived there is nothing to explain.
+            message.why = "" if message.state == State.SENT else explain(message)
+        return page
 
     def render_change_form(
         self,
@@ -220,7 +241,10 @@ class MessageAdmin(GrowingTableAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         shows_reports = request.user.has_perm("notifications.view_deliveryevent")
-        context["why"] = reason_of(obj, shows_providers=may_see_providers(request))
+        if obj is not None:
+            words = {"kind": type_label(obj.type), "recipient": obj.to_address, "state": obj.get_state_display()}
+            context["title"], context["subtitle"] = gettext("%(kind)s to %(recipient)s: %(state)s") % words, None
+        context["why"] = explainer(shows_providers=may_see_providers(request))(obj)
         context["timeline"] = timeline(obj, shows_reports=shows_reports)
         if request.user.has_perm(VIEW_BODY):
             context["content"] = content(obj)
@@ -257,13 +281,19 @@ class MessageAdmin(GrowingTableAdmin):
         return preview_response(rendered)
 
 
-def reason_of(message: Message, *, shows_providers: bool) -> str:
-    """The reason for its state; the reason of a provider's pause only where it may be shown."""
+def explainer(*, shows_providers: bool) -> Callable[[Message], str]:
+    """What says of a message why it is in its state; the reason of a provider's pause only where it may be shown."""
     providers = list(ProviderState.objects.all())
     for provider in providers:
         provider.reason = provider.reason if shows_providers else ""
-    workers, engine = Worker.objects.order_by("-beat_at")[:1], settings.NOTIFICATIONS_ENGINE
-    return describe(message, providers=providers, workers=workers, engine=engine, lease=lease(), now=timezone.now())
+    return partial(
+        describe,
+        providers=providers,
+        workers=Worker.objects.order_by("-beat_at")[:1],  # asked at most once, and only for what is due
+        engine=settings.NOTIFICATIONS_ENGINE,
+        lease=lease(),
+        now=timezone.now(),
+    )
 
 
 def timeline(message: Message, *, shows_reports: bool) -> list[dict[str, Any]]:

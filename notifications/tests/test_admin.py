@@ -1,6 +1,10 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.utils import timezone
 
+from notifications.admin.common import type_label
 from notifications.models import Message, Suppression
 from notifications.services import delivery
 from notifications.tests.factories import MessageFactory
@@ -25,16 +29,26 @@ def staff(staff_client):
 
 
 def test_the_list_shows_and_finds(staff):
-    message = MessageFactory.create(to_address="a&b@example.org", last_code="451")
+    later = timezone.now() + timedelta(hours=1)
+    message = MessageFactory.create(to_address="a&b@example.org", last_code="451", attempts=2, due_at=later)
     MessageFactory.create(to_address="other@example.org", finished=True)
 
     shown = staff.get(MESSAGES).content.decode()
     assert "a&amp;b@example.org" in shown
     assert '<span class="chip chip-waiting">Queued</span>' in shown
-    assert "451" in shown
+    assert ">Attempt 2 of 8 did not succeed (451); the next is at" in shown
     for term in ("a&b@example.org", "A&B@", str(message.uid), message.message_id, message.message_id[1:-1]):
         assert rows(staff.get(MESSAGES, {"q": term})) == [message.pk]
     assert rows(staff.get(MESSAGES, {"q": "b@example.org"})) == []
+
+
+def test_a_page_is_titled_by_what_became_of_its_message(staff):
+    message = MessageFactory.create(to_address="rosa@example.org", state="failed", due_at=None, type="tests.code")
+
+    shown = staff.get(page(message)).content.decode()
+
+    assert f"<h1>{type_label(message.type)} to rosa@example.org: Failed</h1>" in shown
+    assert shown.index("What happened") < shown.index("Message-ID")
 
 
 def test_odd_searches_find_nothing_and_break_nothing(staff):
@@ -125,7 +139,7 @@ def test_the_list_takes_a_fixed_number_of_queries(staff, queries, count):
     with queries() as made:
         staff.get(MESSAGES)
 
-    assert made() == 5
+    assert made() == 6
 
 
 # --- Verbs ------------------------------------------------------------------------------------------------------------
