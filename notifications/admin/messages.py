@@ -149,7 +149,7 @@ def state_chip(message: Message, *, with_report: bool = False) -> str:
 class MessageAdmin(GrowingTableAdmin):
     verbs = (RETRY, CANCEL, RESEND, SUPPRESS)
     change_form_template = "admin/notifications/message/change_form.html"
-    list_display = ("recipient", "badge", "kind", "verb_buttons", "attempts", "why", "created")
+    list_display = ("recipient", "badge", "kind", "verb_buttons", "why", "created")
     list_filter = ("state", CategoryFilter, "channel", ProviderFilter, TypeFilter)
     search_fields = ("to_address",)
     search_help_text = _("A whole address or its beginning, a message's uid or its Message-ID.")
