@@ -114,7 +114,8 @@ class TextFormatter(logging.Formatter):
         # Strangers choose paths: nothing of theirs moves the cursor.
         before, after = (printable(_without_tokens(text)) for text in (before, after))
         line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {before} {self._coloured(mark)} {after}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
+        return "\n".join((line, *map(printable, trace)))
 
     def _coloured(self, mark: str) -> str:
         colour = self._COLOURS.get(mark[0])

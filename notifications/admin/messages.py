@@ -145,6 +145,10 @@ def state_chip(message: Message, *, with_report: bool = False) -> str:
     return chips(marks)
 
 
+def recipient_of(message: Message) -> str:
+    return message.to_address or gettext("forgotten")
+
+
 @admin.register(Message)
 class MessageAdmin(GrowingTableAdmin):
     verbs = (RETRY, CANCEL, RESEND, SUPPRESS)
@@ -218,7 +222,7 @@ class MessageAdmin(GrowingTableAdmin):
         return Q(message_id=f"<{term}>") | starts_with("to_address", normal_email(term))
 
     person, kind = user_column, type_column
-    recipient = column(_("recipient"), lambda message: message.to_address or str(_("forgotten")))
+    recipient = column(_("recipient"), recipient_of)
     badge = column(_("state"), partial(state_chip, with_report=True))
     why = column(_("why"), lambda message: one_line(message.why))
     created = column(_("created"), lambda message: local_time(message.created_at))
@@ -241,9 +245,8 @@ class MessageAdmin(GrowingTableAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         shows_reports = request.user.has_perm("notifications.view_deliveryevent")
-        if obj is not None:
-            words = {"kind": type_label(obj.type), "recipient": obj.to_address, "state": obj.get_state_display()}
-            context["title"], context["subtitle"] = gettext("%(kind)s to %(recipient)s: %(state)s") % words, None
+        words = {"kind": type_label(obj.type), "recipient": recipient_of(obj), "state": obj.get_state_display()}
+        context["title"], context["subtitle"] = gettext("%(kind)s to %(recipient)s: %(state)s") % words, None
         context["why"] = explainer(shows_providers=may_see_providers(request))(obj)
         context["timeline"] = timeline(obj, shows_reports=shows_reports)
         if request.user.has_perm(VIEW_BODY):

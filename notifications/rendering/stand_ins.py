@@ -61,7 +61,7 @@ class StandIns:
                 raise Misplaced("A subject must not tell a code or a link of this mail.")
             return made
         if part == "html":
-            # 1.8 MiB that nobody needs whose staff writes no mail with a secret.
+            # 1.8 MiB, needed only for mails of one's own that hold a secret.
             from selectolax.lexbor import LexborHTMLParser
 
             tree = LexborHTMLParser(made)
