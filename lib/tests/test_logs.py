@@ -8,11 +8,13 @@ import time
 from lib import logs
 
 
-def test_the_line_of_a_request_is_that_of_a_record_with_its_fields(monkeypatch):
+def test_the_line_of_a_request_is_that_of_a_record_with_its_fields(monkeypatch, caplog):
+    # What a test before asked of the logger is remembered by it: only `setLevel` makes it forget.
+    logs.logger.isEnabledFor(logging.INFO)
+    caplog.set_level(logging.INFO, logs.logger.name)
     handlers = [logs.LineHandler(io.StringIO()) for _ in range(2)]
     for handler in handlers:
         handler.setFormatter(logs.JsonFormatter())
-    monkeypatch.setattr(logs.logger, "level", logging.INFO)
     asked = 'G"T', f"/é\n{'x' * 60}", 404, time.perf_counter(), None
     written = []
 
