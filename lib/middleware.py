@@ -4,13 +4,16 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from corsheaders.middleware import CorsMiddleware as CorsHeaders
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 
 from lib.logs import log_request, request_id
 from lib.private import header, loaded_user, set_missing
@@ -132,3 +135,30 @@ class CorsMiddleware(HookMiddleware, CorsHeaders):
 @remember(maxsize=1024)
 def _is_covered(path: str, pattern: str) -> bool:
     return re.match(pattern, path) is not None
+
+
+class ReaderZoneMiddleware:
+    """Pages spell moments in the zone of their reader: `admin/zone.js` sends its IANA name in the cookie `zone`.
+
+    Without the cookie, or with a zone this machine does not know, in that of the product (UTC).
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with timezone.override(_zone(request.COOKIES.get("zone", ""))):
+            return self.get_response(request)
+
+
+@lru_cache(1_000)
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name in _zones() else None
+    except (ValueError, OSError):
+        return None
+
+
+@cache
+def _zones() -> set[str]:
+    return available_timezones()

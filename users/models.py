@@ -37,6 +37,10 @@ class UserManager(BaseUserManager["User"]):
         rows = self.filter(email__in={typed, normal_email(text)})
         return rows.order_by(models.Case(models.When(email=typed, then=0), default=1))
 
+    def search(self, text: str, limit: int) -> list[uuid.UUID]:
+        """The keys of users by any part of their names or address; see `UserSearch`."""
+        return UserSearch.objects.find(text, limit)
+
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A user with a hashed password, or an unusable one when None; ValueError for an invalid address."""
         user = self.model(email=valid_email(email), **fields)
@@ -122,6 +126,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             ("sign_out_user", "Can sign users out everywhere"),
             ("remove_factor_user", "Can remove second factors"),
             ("export_user", "Can export what is held of a user"),
+            ("export_list", "Can export lists as CSV"),
         )
 
     def __str__(self) -> str:
@@ -459,6 +464,25 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event}, {self.at:%Y-%m-%d %H:%M} UTC"
+
+
+class SavedView(models.Model):
+    """What staff ask a list of the admin for, under a name; written by services/saved_views.py alone."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="saved_views")
+    label = models.CharField(max_length=100)  #: The list, as `app.model`.
+    name = models.CharField(max_length=60)
+    query = models.TextField(blank=True)  #: As in an address, without its question mark.
+    is_shared = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["user", "label", "name"], name="saved_view_name"),)
+        indexes = (models.Index(fields=["label", "name"], condition=Q(is_shared=True), name="saved_view_shared"),)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class RateBucket(models.Model):

@@ -24,7 +24,8 @@ from feature_flags.models import FeatureFlag, Segment
 from feature_flags.runtime import store
 from feature_flags.services.storage import segments_used
 from lib.actors import Actor
-from lib.admin.lists import TableFilter, chips, local_time, two_lines
+from lib.admin.changelist import time_cell
+from lib.admin.lists import TableFilter, chips, two_lines
 from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.
@@ -82,6 +83,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
     verbs = FLAG_VERBS
     actions = ("export_json",)
     list_display = ("name", "state", "verb_buttons", "rollout", "kind_and_owner", "use")
+    more_columns = ("owner", "review_on", "updated_at", "created_at")
     list_filter = (
         ArchivedFilter,
         "is_active",
@@ -101,14 +103,11 @@ class FeatureFlagAdmin(FlagPageAdmin):
 
     # --- The list -----------------------------------------------------------------------------------------------------
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        # Facts of a page of rows are read together, not row by row.
-        page = super().get_changelist_instance(request)
-        activities, snapshot = inspection.activity(list(page.result_list), timezone.now()), store.current()
-        for flag in page.result_list:
+    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
+        activities, snapshot = inspection.activity(rows, timezone.now()), store.current()
+        for flag in rows:
             compiled = snapshot.flags.get(flag.codename) if snapshot else None
             flag.activity, flag.error = activities[flag.pk], compiled.error if compiled else ""
-        return page
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         snapshot = store.current()
@@ -163,7 +162,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
         activity: inspection.FlagActivity = flag.activity
         if activity.last_seen_at is None:
             return str(_("never seen"))
-        return two_lines(local_time(activity.last_seen_at, "j M H:i e"), f"{activity.yes:,} yes, {activity.no:,} no")
+        return two_lines(time_cell(activity.last_seen_at), f"{activity.yes:,} yes, {activity.no:,} no")
 
     @admin.action(description="Export as JSON", permissions=["view"])
     def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:

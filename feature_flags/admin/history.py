@@ -20,7 +20,8 @@ from feature_flags import descriptions, flag_document
 from feature_flags.admin.document_page import because, who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
-from lib.admin.lists import ReadOnlyAdmin, column, local_time, two_lines
+from lib.admin.changelist import time_cell
+from lib.admin.lists import ReadOnlyAdmin, column, two_lines
 from lib.admin.verbs import ReasonForm, render_page
 from lib.errors import ProductError
 
@@ -50,7 +51,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("when, who"), ordering="id")
     def when(self, revision: FlagRevision) -> str:
-        return two_lines(local_time(revision.at), f"{revision.who}, {revision.get_door_display()}")
+        return two_lines(time_cell(revision.at), f"{revision.who}, {revision.get_door_display()}")
 
     @admin.display(description=_("what"), ordering="codename")
     def what(self, revision: FlagRevision) -> str:

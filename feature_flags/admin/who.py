@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Snapshot
 
 SYNTHETIC = 1_000
+#: How many people are named where several match.
+SUGGESTED = 5
 
 
 class WhoForm(forms.Form):
@@ -36,7 +38,7 @@ class WhoForm(forms.Form):
     user = forms.CharField(
         required=False,
         max_length=254,
-        help_text="An e-mail address or a user id.",
+        help_text="Any part of an address or name, or a user id.",
         widget=forms.TextInput({"class": "vTextField", "autocomplete": "off", "spellcheck": "false"}),
     )
     context = forms.CharField(
@@ -49,9 +51,15 @@ class WhoForm(forms.Form):
     def clean_user(self) -> Any:
         if not (given := self.cleaned_data["user"].strip()):
             return None
-        if (user := find_user(given)) is None:
+        if (user := find_user(given)) is not None:
+            return user
+        names = matching_names(given)
+        if not names:
             raise ValidationError("There is no such user.")
-        return user
+        if len(names) > 1:
+            more = ", …" if len(names) > SUGGESTED else ""
+            raise ValidationError(f"Several people match; did you mean {', '.join(names[:SUGGESTED])}{more}?")
+        return find_user(names[0])
 
     def clean_context(self) -> dict[str, Any]:
         try:
@@ -78,6 +86,15 @@ def find_user(given: str) -> Any:
         return model._default_manager.get_by_natural_key(given)
     except model.DoesNotExist:
         return None
+
+
+def matching_names(given: str) -> list[str]:
+    """The sign-in names of people who match a part of an address or name, where the user model can search."""
+    model = get_user_model()
+    search = getattr(model._default_manager, "search", None)
+    keys = search(given, SUGGESTED + 1) if search else ()
+    users = model._default_manager.filter(pk__in=keys)
+    return sorted(users.values_list(model.USERNAME_FIELD, flat=True))
 
 
 def read_context(text: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_the_list_says_when_a_token_was_last_used_and_what_state_it_is_in(chief_
 
     html = chief_client.get(TOKENS).content.decode()
 
-    assert "31 Jan 2026" in html
+    assert "31 January 2026" in html
     assert 'chip-waiting">expired<' in html
     assert 'chip-active">in use<' in html
 

@@ -82,6 +82,14 @@ def test_what_cannot_be_asked_is_said_beside_the_field(chief_client, flag, subte
             assert "explanation" not in response.context
 
 
+def test_a_person_is_found_by_a_part_of_a_name_or_address(chief_client, flag):
+    UserFactory.create(email="ada@example.org", first_name="Ada")
+    UserFactory.create(email="adam@example.com", first_name="Adam")
+
+    assert "did you mean ada@example.org, adam@example.com?" in ask(chief_client, flag, user="ADA").content.decode()
+    assert ask(chief_client, flag, user="adam").context["explanation"]
+
+
 def test_large_numbers_are_no_trouble(chief_client, flag):
     for number in ["1" + "0" * 400, "9" * 300]:
         assert ask(chief_client, flag, context=f'{{"a": {number}}}').status_code == 200

@@ -80,7 +80,14 @@ class FlagAdmin(VerbAdmin):
     )
 
 
-site = AdminSite()
+class Site(AdminSite):
+    export_permission = ""
+
+    def saved_views(self, request, label):
+        return None
+
+
+site = Site()
 site.register(FeatureFlag, FlagAdmin)
 urlpatterns = [path("admin/", site.urls)]
 

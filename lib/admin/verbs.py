@@ -22,6 +22,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
 from lib.actors import Actor
+from lib.admin.changelist import ListAdmin
 from lib.errors import ProductError
 from lib.private import missing_object
 
@@ -103,7 +104,7 @@ class Outcome:
     response: HttpResponseBase | None = None
 
 
-class VerbAdmin(ModelAdmin):
+class VerbAdmin(ListAdmin):
     """A ModelAdmin whose changes are verbs. List them in `verbs`; the rest follows:
 
     - a button on the object's page, outside its form;

@@ -20,7 +20,8 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, local_time, one_line, starts_with
+from lib.admin.changelist import time_column
+from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, one_line, starts_with
 from lib.admin.verbs import BULK_LIMIT, Verb
 from notifications import registry
 from notifications.admin.common import (
@@ -154,6 +155,7 @@ class MessageAdmin(GrowingTableAdmin):
     verbs = (RETRY, CANCEL, RESEND, SUPPRESS)
     change_form_template = "admin/notifications/message/change_form.html"
     list_display = ("recipient", "badge", "kind", "verb_buttons", "why", "created")
+    more_columns = ("category", "channel", "language", "attempts", "provider", "due_at", "sent_at", "finished_at")
     list_filter = ("state", CategoryFilter, "channel", ProviderFilter, TypeFilter)
     search_fields = ("to_address",)
     search_help_text = _("A whole address or its beginning, a message's uid or its Message-ID.")
@@ -225,15 +227,13 @@ class MessageAdmin(GrowingTableAdmin):
     recipient = column(_("recipient"), recipient_of)
     badge = column(_("state"), partial(state_chip, with_report=True))
     why = column(_("why"), lambda message: one_line(message.why))
-    created = column(_("created"), lambda message: local_time(message.created_at))
+    created = time_column("created_at", _("created"))
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        page = super().get_changelist_instance(request)
+    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         explain = explainer(shows_providers=may_see_providers(request))
-        for message in page.result_list:
+        for message in rows:
             # Of what has arrived there is nothing to explain.
             message.why = "" if message.state == State.SENT else explain(message)
-        return page
 
     def render_change_form(
         self,

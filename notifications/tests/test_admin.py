@@ -139,7 +139,7 @@ def test_the_list_takes_a_fixed_number_of_queries(staff, queries, count):
     with queries() as made:
         staff.get(MESSAGES)
 
-    assert made() == 6
+    assert made() == 7
 
 
 # --- Verbs ------------------------------------------------------------------------------------------------------------

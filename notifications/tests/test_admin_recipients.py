@@ -142,7 +142,7 @@ def test_odd_searches_break_nothing(staff_client):
 
 
 @pytest.mark.parametrize("count", [1, 8])
-@pytest.mark.parametrize(("address", "expected"), [(SUPPRESSIONS, 5), (PREFERENCES, 5), (EVENTS, 5)])
+@pytest.mark.parametrize(("address", "expected"), [(SUPPRESSIONS, 6), (PREFERENCES, 6), (EVENTS, 6)])
 def test_lists_take_a_fixed_number_of_queries(staff_client, queries, address, expected, count):
     message = MessageFactory.create()
     for n in range(count):

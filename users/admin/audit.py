@@ -14,6 +14,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.changelist import time_cell
 from lib.admin.lists import (
     TO_THE_SECOND,
     WINDOW,
@@ -25,8 +26,11 @@ from lib.admin.lists import (
     local_time,
     object_link,
 )
-from users.models import AuditEvent, User, UserSession
+from users.models import AuditEvent, User, UserSearch, UserSession
 from users.services import audit
+
+#: Of how many people a search shows the rows.
+PEOPLE_FOUND = 100
 
 
 class EventFilter(ValueFilter):
@@ -70,6 +74,7 @@ class TimeRangeFilter(admin.ListFilter):
                 "is_wrong": self.texts.keys() != self.moments.keys(),
                 "clear_url": changelist.get_query_string(remove=self.expected_parameters()),
                 "is_used": bool(self.texts),
+                "zone": timezone.get_current_timezone_name(),
             }
         ]
 
@@ -97,12 +102,29 @@ def parse_time(text: str) -> datetime | None:
 @admin.register(AuditEvent)
 class AuditAdmin(GrowingTableAdmin):
     list_display = ("when", "badge", "person", "who", "source", "details")
+    more_columns = ("session_id", "user_agent", "request_id")
     list_filter = (EventFilter, "outcome", "door", TimeRangeFilter)
     search_fields = ("user_id",)
-    search_help_text = _("A whole address, also one without an account; the id of a person, session or request.")
+    search_help_text = _(
+        "Any part of a person's address or name; a whole address that has no account; the id of a person, session or"
+        " request."
+    )
     ordering = ("-id",)
     fields = (
-        *("when", "what", "result", "details", "person", "who", "door", "session", "ip", "program", "request", "same"),
+        *(
+            "moment",
+            "what",
+            "result",
+            "details",
+            "person",
+            "who",
+            "door",
+            "session",
+            "ip",
+            "program",
+            "request",
+            "same",
+        ),
     )
     readonly_fields = fields
 
@@ -118,15 +140,14 @@ class AuditAdmin(GrowingTableAdmin):
         return queryset.filter(pk__gt=last - WINDOW)
 
     def search_query(self, term: str) -> Q:
+        people = Q(user_id__in=UserSearch.objects.find(term, PEOPLE_FOUND))
         if "@" in term:
-            found = Q(subject_mac=audit.subject(term))
-            owner = User.objects.of_address(term).values_list("pk", flat=True).first()
-            return found | Q(user_id=owner) if owner else found
+            return people | Q(subject_mac=audit.subject(term))
         in_window = Q(pk__gt=_newest_id() - WINDOW)
         try:
             key = uuid.UUID(term)
         except ValueError:
-            return Q(request_id=term) & in_window
+            return people | (Q(request_id=term) & in_window)
         # A request's id looks like one of ours.
         owner = UserSession.objects.filter(pk=key).values_list("user_id", flat=True).first()
         if owner:
@@ -135,15 +156,13 @@ class AuditAdmin(GrowingTableAdmin):
             return Q(user_id=key)
         return (Q(session_id=key) | Q(request_id__in=(term, key.hex, str(key)))) & in_window
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        page = super().get_changelist_instance(request)
-        page.result_list = events = list(page.result_list)
-        names = _names(*events)
-        for event in events:
+    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
+        names = _names(*rows)
+        for event in rows:
             event.names = names
-        return page
 
-    when = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
+    when = column(_("when"), lambda event: time_cell(event.at))
+    moment = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
     what = column(_("event"), lambda event: event.event)
     badge = column(_("event"), lambda event: format_html("{} {}", event.event, outcome_chip(event)))
     source = column(_("from"), lambda event: f"{event.get_door_display()} {event.ip}")

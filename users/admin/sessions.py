@@ -10,10 +10,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from lib.addresses import normal_email
+from lib.admin.changelist import time_column
 from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, TableFilter, chip, column, local_time, object_link
 from lib.admin.verbs import FROM, Verb
-from users.models import User, UserSession
+from users.admin.audit import PEOPLE_FOUND
+from users.models import User, UserSearch, UserSession
 from users.services import staff
 
 #: Where the button stood when it was pressed on the page of the person.
@@ -49,10 +50,10 @@ class SessionAdmin(GrowingTableAdmin):
     list_select_related = ("user",)
     ordering = ("-created_at",)
     search_fields = ("user__email",)
-    search_help_text = _("A whole address of a person, or the id of a session.")
+    search_help_text = _("Any part of a person's address or name, or the id of a session.")
     fields = (
-        *("whose", "state", "kind", "program", "user_agent", "ip", "network", "proved", "began", "seen", "proved_at"),
-        *("expires_at", "revoked_at", "revoked_reason", "id"),
+        *("whose", "state", "kind", "program", "user_agent", "ip", "network", "proved", "created_at"),
+        *("last_seen_at", "proved_at", "expires_at", "revoked_at", "revoked_reason", "id"),
     )
     readonly_fields = fields
 
@@ -68,7 +69,7 @@ class SessionAdmin(GrowingTableAdmin):
         try:
             return Q(pk=uuid.UUID(term))
         except ValueError:
-            return Q(user__email=normal_email(term))
+            return Q(user__in=UserSearch.objects.find(term, PEOPLE_FOUND))
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: UserSession | None = None) -> bool:
         return super().has_verb_permission(request, verb) and (
@@ -91,6 +92,6 @@ class SessionAdmin(GrowingTableAdmin):
 
     program = column(_("program"), lambda session: session.label)
     proved = column(_("proved by"), lambda session: ", ".join(session.amr))
-    began = column(_("since"), lambda session: local_time(session.created_at, TO_THE_SECOND))
-    seen = column(_("last seen"), lambda session: local_time(session.last_seen_at, TO_THE_SECOND))
+    began = time_column("created_at", _("since"))
+    seen = time_column("last_seen_at", _("last seen"))
     proved_at = column(_("last proof"), lambda session: local_time(session.auth_at, TO_THE_SECOND))

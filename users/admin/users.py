@@ -20,6 +20,7 @@ from django.utils.translation import ngettext_lazy
 from feature_flags.admin.who import evaluations
 from lib.actors import Actor
 from lib.addresses import valid_email
+from lib.admin.changelist import time_cell, time_column
 from lib.admin.lists import COUNT_LIMIT, CappedPaginator, actor_name, actor_names, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from notifications.admin.overview import messages_of
@@ -73,6 +74,7 @@ class UserAdmin(VerbAdmin):
     verbs = VERBS
     change_form_template = "admin/users/user/change_form.html"
     list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
+    more_columns = ("email_verified_at", "updated_at", "deactivated_reason", "delete_after_at")
     list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", "groups")
     search_fields = ("email",)
     search_help_text = _("Any part of an address or a name; accents and letter case make no difference.")
@@ -110,12 +112,10 @@ class UserAdmin(VerbAdmin):
             kwargs["queryset"] = Permission.objects.select_related("content_type")
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        page = super().get_changelist_instance(request)
-        paused = rate_limits.paused([user.email for user in page.result_list])
-        for user in page.result_list:
+    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
+        paused = rate_limits.paused([user.email for user in rows])
+        for user in rows:
             user.is_paused = user.email in paused
-        return page
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: User | None = None) -> bool:
         return super().has_verb_permission(request, verb) and (obj is None or cast(User, request.user).reaches(obj))
@@ -146,9 +146,9 @@ class UserAdmin(VerbAdmin):
 
     last_sign_in = column(_("last sign-in"), lambda user: local_time(user.last_login, "DATETIME_FORMAT") or _("never"))
     signed_in_on = column(
-        _("last sign-in"), lambda user: local_time(user.last_login, "DATE_FORMAT") or _("never"), ordering="last_login"
+        _("last sign-in"), lambda user: time_cell(user.last_login) or _("never"), ordering="last_login"
     )
-    created_on = column(_("created"), lambda user: local_time(user.created_at, "DATE_FORMAT"), ordering="created_at")
+    created_on = time_column("created_at", _("created"))
     verified = column(
         _("address verified"), lambda user: local_time(user.email_verified_at, "DATETIME_FORMAT") or _("not yet")
     )

@@ -35,7 +35,7 @@ EVENTS = (
     *("password.changed", "password.reset_requested", "password.reset"),
     *("email.change_requested", "email.changed", "email.undone"),
     *("mfa.added", "mfa.removed", "mfa.failed", "recovery.made", "recovery.used"),
-    *("user.reauthenticated", "admin.reauthenticated", "export.made", "group.saved", "group.deleted"),
+    *("user.reauthenticated", "admin.reauthenticated", "export.made", "list.exported", "group.saved", "group.deleted"),
     *OF_STAFF,
 )
 #: What of `data` is about the person, and shown to them.

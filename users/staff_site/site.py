@@ -8,17 +8,19 @@ from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from users.staff_site import pages, second_factors, sign_in
+from users.staff_site import pages, saved_views, second_factors, sign_in
 from users.staff_site.forms import SignInForm
 
 
 class StaffSite(AdminSite):
     """An admin that is signed in to by two steps (USERS_STAFF_MFA) on the services of accounts.
 
-    `is_fresh`, `ask_proof` and `proof_url` are what `lib.admin.verbs` goes by where a change is sensitive.
+    `is_fresh`, `ask_proof` and `proof_url` are what `lib.admin.verbs` goes by where a change is sensitive,
+    `export_permission` and `saved_views` what `lib.admin.changelist` does.
     """
 
     login_form = SignInForm
+    export_permission = "users.export_list"
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Ours first: the site's own list ends in an address that takes everything."""
@@ -41,9 +43,13 @@ class StaffSite(AdminSite):
             ("<uuid:device_id>/remove/", second_factors.remove, "second_factor_remove"),
         ]
         fresh = [path(f"second-factor/{end}", self._fresh(view), name=name) for end, view, name in pages_of_factors]
+        of_views = [
+            path("views/", self.admin_view(saved_views.save), name="save_view"),
+            path("views/<int:pk>/remove/", self.admin_view(saved_views.remove), name="remove_view"),
+        ]
         # No object has a page on the front end, and the way to one answers a junk id with an error of ours.
         others = [route for route in super().get_urls() if getattr(route, "name", "") != "view_on_site"]
-        return [*open_to_all, *fresh, *others]
+        return [*open_to_all, *fresh, *of_views, *others]
 
     def _fresh(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         """A page that needs a fresh proof; a POST leads back to the page of factors."""
@@ -84,6 +90,9 @@ class StaffSite(AdminSite):
     def proof_url(self, back_url: str) -> str:
         """Where a fresh proof is given; it leads on to `back_url`."""
         return pages.with_next("admin:reauthenticate", back_url)
+
+    def saved_views(self, request: HttpRequest, label: str) -> list[dict[str, Any]]:
+        return saved_views.offered(request, label)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return sign_in.by_password(request, extra_context=extra_context)

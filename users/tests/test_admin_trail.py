@@ -156,16 +156,27 @@ def test_sessions_are_read_only_but_for_that(staff_client, user):
     assert session.revoked_at is None
 
 
-def test_sessions_are_found_by_whole_address_and_state(staff_client, user):
-    live, ended = signed_in(user), signed_in(UserFactory.create())
+def test_sessions_are_found_by_a_part_of_a_name_or_address_and_by_state(staff_client, user):
+    live, ended = signed_in(user), signed_in(UserFactory.create(first_name="Jürgen"))
     sessions.end_sessions(UserSession.objects.filter(pk=ended.pk), reason="logout")
 
     assert rows(staff_client.get(SESSIONS, {"q": user.email.upper()})) == [live]
-    assert rows(staff_client.get(SESSIONS, {"q": str(ended.pk)})) == [ended]
+    assert rows(staff_client.get(SESSIONS, {"q": str(ended.pk)})) == rows(staff_client.get(SESSIONS, {"q": "urgen"}))
+    assert rows(staff_client.get(SESSIONS, {"q": "jurgen"})) == [ended]
     assert ended in rows(staff_client.get(SESSIONS, {"live": "0"}))
     assert live in rows(staff_client.get(SESSIONS, {"live": "1"}))
     assert ended not in rows(staff_client.get(SESSIONS, {"live": "1"}))
     assert rows(staff_client.get(SESSIONS, {"q": "x\x00"})) != []
+
+
+def test_events_are_found_by_a_part_of_a_name_or_address(staff_client):
+    person, other = (UserFactory.create(first_name=name) for name in ("Ilva", "Ada"))
+    for user in (person, other):
+        staff.deactivate(user, actor=Actor.command("deactivate_user"), reason="left")
+
+    found = rows(staff_client.get("/admin/users/auditevent/", {"q": "ilva"}))
+
+    assert {event.user_id for event in found} == {person.pk}
 
 
 # --- The page and the list of people ----------------------------------------------------------------------------------

@@ -1,0 +1,266 @@
+"""What every list of the admin can do: columns of the reader's choice, moments in one line, CSV of what is found."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR, IncorrectLookupParameters
+from django.contrib.admin.utils import label_for_field, lookup_field
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, strip_tags
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from lib.actors import Actor
+from lib.asgi import PiecesResponse
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+#: The parameter that chooses columns, and the last part of the cookie that remembers the choice.
+COLUMNS = "columns"
+CSV_LIMIT, CSV_CHUNK = 100_000, 500
+_BUTTONS = "verb_buttons"
+_TIME = re.compile(r'<time datetime="([^"]*)".*?</time>', re.DOTALL)
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------
+
+
+def time_cell(at: datetime | date | None) -> str:
+    """`12:50`, `yesterday 12:50`, `12 Nov 12:50` or `12 Nov 2025` in the reader's zone; all of it for who points at it.
+
+    Empty for None; a date without a time stays one.
+    """
+    if at is None:
+        return ""
+    local = timezone.localtime(at) if isinstance(at, datetime) else at
+    today, day = timezone.localdate(), local.date() if isinstance(local, datetime) else local
+    clock = date_format(local, "H:i") if isinstance(local, datetime) else ""
+    near = {0: "" if clock else gettext("today"), -1: gettext("yesterday"), 1: gettext("tomorrow")}
+    if day.year != today.year and abs((day - today).days) > 1:
+        text = date_format(day, "j M Y")
+    else:
+        text = f"{near.get((day - today).days, date_format(day, 'j M'))} {clock}".strip()
+    whole = date_format(local, "l, j F Y, H:i:s e" if clock else "l, j F Y")
+    return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), whole, text)
+
+
+def time_column(name: str, label: Any) -> Any:
+    """A column of moments, sorted by the field of this name: as an attribute of an admin, or alone in its list."""
+
+    @admin.display(description=label, ordering=name)
+    def cell(*given: Any) -> str:
+        return time_cell(getattr(given[-1], name))
+
+    cell.__name__ = name  # for the class of the cell
+    return cell
+
+
+def csv_text(value: Any) -> Any:
+    """What a spreadsheet is given for a cell of the list.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP, CSV injection); moments are
+    ISO 8601.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    if isinstance(value, SafeString):
+        text = html.unescape(strip_tags(_TIME.sub(r"\1", text).replace("<", " <")))
+        text = " ".join(text.split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def csv_pieces(rows: Iterator[Sequence[Any]]) -> Iterator[bytes]:
+    """The file, in pieces of about 64 kB; its first character tells spreadsheets that it is UTF-8."""
+    out = io.StringIO("\ufeff")
+    out.seek(0, io.SEEK_END)
+    writer = csv.writer(out)
+    for row in rows:
+        writer.writerow([csv_text(value) for value in row])
+        if out.tell() > 65_536:
+            yield out.getvalue().encode()
+            out.seek(0)
+            out.truncate()
+    yield out.getvalue().encode()
+
+
+def csv_response(name: str, rows: Iterator[Sequence[Any]]) -> PiecesResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{timezone.localdate()}.csv"'}
+    return PiecesResponse(csv_pieces(rows), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+# --- Lists ------------------------------------------------------------------------------------------------------------
+
+
+class ListAdmin(ModelAdmin):
+    """A list with a bar of tools. Of its site it uses
+
+    - `export_permission`: who has it, and may see the list, gets what the list finds as CSV, after a fresh proof;
+    - `saved_views(request, label)`: the views of this list that the user may open; None where a site keeps none.
+    """
+
+    #: Columns that are offered beside those of `list_display`, and hidden until a reader chooses them.
+    more_columns: Sequence[str] = ()
+
+    # --- Columns ------------------------------------------------------------------------------------------------------
+
+    def _offered_columns(self, request: HttpRequest) -> list[Any]:
+        return [*super().get_list_display(request), *self.more_columns]
+
+    def _shown_columns(self, request: HttpRequest) -> list[Any]:
+        """The first always, the buttons too; of the others those the reader chose, kept in a cookie."""
+        columns = self._offered_columns(request)
+        chosen = set(request.COOKIES.get(self._columns_cookie, "").split(".")) & set(columns[1:])
+        shown = chosen or set(columns) - set(self.more_columns)
+        return [name for name in columns if name in shown | {columns[0], _BUTTONS}]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [self._spelled(name) for name in self._shown_columns(request)]
+
+    def _spelled(self, name: Any) -> Any:
+        """Moments are spelled alike in every list."""
+        if not isinstance(name, str) or hasattr(self, name):
+            return name
+        field = next((field for field in self.opts.fields if field.name == name), None)
+        return time_column(name, field.verbose_name) if isinstance(field, models.DateField) else name
+
+    @property
+    def _columns_cookie(self) -> str:
+        return f"{self.opts.app_label}-{self.opts.model_name}-{COLUMNS}"
+
+    def _column_choices(self, request: HttpRequest) -> list[dict[str, Any]]:
+        shown = self._shown_columns(request)
+        names = [name for name in self._offered_columns(request)[1:] if name != _BUTTONS]
+        return [{"name": name, "label": self._label(self._spelled(name)), "is_shown": name in shown} for name in names]
+
+    def _label(self, column: Any) -> Any:
+        return label_for_field(column, self.model, self)
+
+    def _choose_columns(self, request: HttpRequest) -> HttpResponse:
+        """Remember the choice in this browser, and show the list by it."""
+        query = request.GET.copy()
+        chosen = [name for name in query.pop(COLUMNS) if name in self._offered_columns(request)]
+        response = HttpResponseRedirect(f"?{query.urlencode()}" if query else request.path)
+        if chosen:
+            response.set_cookie(
+                self._columns_cookie,
+                ".".join(chosen),
+                max_age=365 * 86_400,
+                path=reverse("admin:index", current_app=self.admin_site.name),
+                secure=request.is_secure(),
+                httponly=True,
+                samesite="Lax",
+            )
+        return response
+
+    # --- The page -----------------------------------------------------------------------------------------------------
+
+    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
+        """Read together what the cells of these rows need, not row by row; to be overridden."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        page.result_list = rows = list(page.result_list)
+        self.prepare_rows(request, rows)
+        return page
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method == "GET" and COLUMNS in request.GET:
+            return self._choose_columns(request)
+        extra: dict[str, Any] = {}
+        if IS_POPUP_VAR not in request.GET:
+            site: Any = self.admin_site
+            extra = {
+                "column_choices": self._column_choices(request),
+                "saved_views": site.saved_views(request, self.opts.label_lower),
+                "may_export": self.may_export(request),
+                "list_query": saved_query(request.GET),
+                "list_label": self.opts.label_lower,
+            }
+        return super().changelist_view(request, {**extra, **(extra_context or {})})
+
+    # --- CSV ----------------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
+        return [path("csv/", self.admin_site.admin_view(self.csv_view), name=name), *super().get_urls()]
+
+    def may_export(self, request: HttpRequest) -> bool:
+        site: Any = self.admin_site
+        return self.has_view_permission(request) and request.user.has_perm(site.export_permission)
+
+    def csv_view(self, request: HttpRequest) -> HttpResponse | PiecesResponse:
+        """All that the list finds, with the columns that are shown; a POST, since the audit log keeps who took it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may_export(request):
+            raise PermissionDenied
+        site: Any = self.admin_site
+        listing = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist", current_app=site.name)
+        back_url = f"{listing}?{request.GET.urlencode()}" if request.GET else listing
+        if not site.is_fresh(request):
+            proof: HttpResponse = site.ask_proof(request, back_url=back_url, then=gettext("Now press “CSV” once more."))
+            return proof
+        try:
+            page = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            raise BadRequest("The list cannot be asked this.") from None
+        keys = list(page.queryset.values_list("pk", flat=True)[: CSV_LIMIT + 1])
+        if len(keys) > CSV_LIMIT:
+            text = gettext("These are over %(limit)s rows: narrow the list, then take the CSV of each part.")
+            self.message_user(request, text % {"limit": f"{CSV_LIMIT:,}"}, messages.ERROR)
+            return HttpResponseRedirect(back_url)
+        Actor.of(request, "admin").note("list.exported", name=self.opts.label_lower, count=len(keys))
+        columns = [column for column in self.get_list_display(request) if not self._is_button(column)]
+        rows = self._csv_rows(request, page, columns, keys)
+        return csv_response(str(self.opts.model_name), rows)
+
+    @staticmethod
+    def _is_button(column: Any) -> bool:
+        return not getattr(column, "short_description", column) or column == _BUTTONS
+
+    def _csv_rows(self, request: HttpRequest, page: Any, columns: list[Any], keys: list[Any]) -> Iterator[list[Any]]:
+        yield [str(self._label(column)) for column in columns]
+        # By key: in the list's order, however long the client takes, and without a transaction that stays open.
+        for start in range(0, len(keys), CSV_CHUNK):
+            chunk = keys[start : start + CSV_CHUNK]
+            found = page.apply_select_related(self.get_queryset(request).filter(pk__in=chunk))
+            by_key = {row.pk: row for row in found}
+            rows = [by_key[key] for key in chunk if key in by_key]
+            self.prepare_rows(request, rows)
+            for row in rows:
+                yield [self._csv_value(column, row) for column in columns]
+
+    def _csv_value(self, column: Any, row: Any) -> Any:
+        field, _attribute, value = lookup_field(column, row, self)
+        if field is not None and getattr(field, "choices", None):
+            return getattr(row, f"get_{field.name}_display")()
+        return value
+
+
+def saved_query(given: QueryDict) -> str:
+    """What a list was asked, without the page it was on and how it was opened."""
+    kept = given.copy()
+    for name in ("p", "e", "all", COLUMNS, IS_POPUP_VAR, "_to_field", "_changelist_filters"):
+        kept.pop(name, None)
+    return kept.urlencode()

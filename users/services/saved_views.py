@@ -1,0 +1,45 @@
+"""Views of the admin's lists that staff keep under a name: what a list was asked, for themselves or for all."""
+
+from django.db.models import Q, QuerySet
+
+from lib.errors import ProductError
+from lib.text import is_storable
+from users.models import SavedView, User
+
+#: How many one person may keep of one list, and how many a list offers.
+LIMIT, OFFERED = 50, 100
+
+
+def offered(user: User, label: str) -> QuerySet[SavedView]:
+    """The views of a list that this user sees: their own, and those that others share."""
+    views = SavedView.objects.filter(Q(user=user) | Q(is_shared=True), label=label)
+    return views.select_related("user").order_by("name", "pk")[:OFFERED]
+
+
+def save(user: User, label: str, *, name: str, query: str, is_shared: bool) -> SavedView:
+    """Keep what a list is asked under a name; a view of theirs by that name is replaced.
+
+    Raises:
+        VIEW_INVALID (422): no name, one over 60 characters, a query over 2,000, or the user has 50 of this list.
+    """
+    name = " ".join(name.split())
+    if not (0 < len(name) <= 60 and is_storable(name)):
+        raise ProductError("VIEW_INVALID", "Give the view a name of at most 60 characters.", status=422)
+    if len(query) > 2_000 or not is_storable(query):
+        raise ProductError("VIEW_INVALID", "This list is asked too much to be kept as a view.", status=422)
+    others = SavedView.objects.filter(user=user, label=label).exclude(name=name)
+    if others[LIMIT - 1 : LIMIT].exists():
+        raise ProductError("VIEW_INVALID", f"You keep {LIMIT} views of this list: remove one first.", status=422)
+    values = {"query": query, "is_shared": is_shared}
+    view, _is_new = SavedView.objects.update_or_create(user=user, label=label, name=name, defaults=values)
+    return view
+
+
+def remove(view: SavedView, *, by: User) -> None:
+    """
+    Raises:
+        VIEW_OF_ANOTHER (403): it belongs to another person, and `by` is no superuser.
+    """
+    if view.user_id != by.pk and not by.is_superuser:
+        raise ProductError("VIEW_OF_ANOTHER", "This view belongs to another person.", status=403)
+    view.delete()
