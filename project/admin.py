@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path
 
 from lib.text import is_storable
 from users.staff_site.site import StaffSite
@@ -23,9 +24,20 @@ class SwitchboardAdminSite(StaffSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         # Not above: the pages of apps register with this site, which is made of this module.
         from notifications.admin.overview import overview as mail
+        from project.activity.page import latest
         from users.admin.filters import overview as accounts
 
-        return super().index(request, {"accounts": accounts(request), "mail": mail(request), **(extra_context or {})})
+        parts = {"accounts": accounts(request), "mail": mail(request), "activity": latest(request)}
+        return super().index(request, {**parts, **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        from project.activity import page
+
+        return [
+            path("activity/", self.admin_view(page.view), name="activity"),
+            path("activity/csv/", self.admin_view(page.export), name="activity_csv"),
+            *super().get_urls(),
+        ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """No NUL byte reaches a filter: PostgreSQL cannot even be asked about one."""

@@ -108,4 +108,4 @@ def test_the_span_of_the_trail_is_typed_without_script_too(server, anyhow):
 
     assert "event=login.failed" in driver.current_url
     assert "since=" in driver.current_url
-    assert "login.failed" in browser.text(driver)
+    assert "Sign-in failed: no such account" in browser.text(driver)

@@ -78,6 +78,7 @@ def pages(scene):
 
 def addresses():
     yield reverse("admin:index")
+    yield reverse("admin:activity") + "?by=all"
     for model in admin.site._registry:
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         yield reverse(f"{name}_changelist")

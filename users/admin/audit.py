@@ -26,6 +26,7 @@ from lib.admin.lists import (
     local_time,
     object_link,
 )
+from users.admin import event_words
 from users.models import AuditEvent, User, UserSearch, UserSession
 from users.services import audit
 
@@ -38,7 +39,7 @@ class EventFilter(ValueFilter):
     parameter_name = column = "event"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(name, name) for name in audit.EVENTS]
+        return [(name, event_words.label(name)) for name in audit.EVENTS]
 
 
 class TimeRangeFilter(admin.ListFilter):
@@ -163,8 +164,8 @@ class AuditAdmin(GrowingTableAdmin):
 
     when = column(_("when"), lambda event: time_cell(event.at))
     moment = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
-    what = column(_("event"), lambda event: event.event)
-    badge = column(_("event"), lambda event: format_html("{} {}", event.event, outcome_chip(event)))
+    what = column(_("event"), event_words.title)
+    badge = column(_("event"), lambda event: format_html("{} {}", event_words.title(event), outcome_chip(event)))
     source = column(_("from"), lambda event: f"{event.get_door_display()} {event.ip}")
     result = column(_("result"), lambda event: outcome_chip(event))
 
@@ -229,14 +230,18 @@ def outcome_chip(event: AuditEvent) -> str:
 
 
 def details_line(data: dict[str, Any]) -> str:
-    """The details of an event in one line: `reason: lost phone; ended: 2`."""
+    """The details of an event in one line: `reason: lost phone; ended: 2`; without what its title says."""
 
     def plain(value: Any) -> str:
         if isinstance(value, bool):
             return "yes" if value else "no"
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
-    return "; ".join(f"{name.replace('_', ' ')}: {plain(value)}" for name, value in sorted(data.items()))
+    return "; ".join(
+        f"{name.replace('_', ' ')}: {plain(value)}"
+        for name, value in sorted(data.items())
+        if name != "why" or value not in event_words.WHY
+    )
 
 
 def actor_of(event: AuditEvent, names: Mapping[str, str]) -> str:

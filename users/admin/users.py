@@ -24,6 +24,7 @@ from lib.admin.changelist import time_cell, time_column
 from lib.admin.lists import COUNT_LIMIT, CappedPaginator, actor_name, actor_names, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from notifications.admin.overview import messages_of
+from users.admin import event_words
 from users.admin.audit import actor_of, details_line, outcome_chip
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.sessions import END, FROM_PERSON
@@ -261,7 +262,13 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
         names = actor_names({row.actor for row in rows} - {user.pk.hex})
         found["events_shown"] = EVENTS_SHOWN
         found["events"] = [
-            {"row": row, "by": actor_of(row, names), "result": outcome_chip(row), "details": details_line(row.data)}
+            {
+                "row": row,
+                "title": event_words.title(row),
+                "by": actor_of(row, names),
+                "result": outcome_chip(row),
+                "details": details_line(row.data),
+            }
             for row in rows
         ]
     found |= messages_of(request, user)
