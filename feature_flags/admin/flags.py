@@ -172,8 +172,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
         """
         site: Any = self.admin_site
         if not site.is_fresh(request):
-            then = "Thank you. Now export once more."
-            answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)
+            answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), action="Export as JSON")
             return answer
         pks = list(queryset.order_by("codename").values_list("pk", flat=True)[: EXPORT_LIMIT + 1])
         if len(pks) > EXPORT_LIMIT:

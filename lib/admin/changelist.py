@@ -219,7 +219,7 @@ class ListAdmin(ModelAdmin):
         listing = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist", current_app=site.name)
         back_url = f"{listing}?{request.GET.urlencode()}" if request.GET else listing
         if not site.is_fresh(request):
-            proof: HttpResponse = site.ask_proof(request, back_url=back_url, then=gettext("Now press “CSV” once more."))
+            proof: HttpResponse = site.ask_proof(request, back_url=back_url, action="CSV")
             return proof
         try:
             page = self.get_changelist_instance(request)

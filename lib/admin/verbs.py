@@ -76,7 +76,7 @@ class Verb:
     form: type[ReasonForm] = ReasonForm  #: What that page asks.
     explain: Callable[[Any], str] = lambda obj: ""  #: What will happen, in sentences; that page shows it.
     #: Whether the user must have proved lately who they are: the site's `is_fresh(request)` answers that, and its
-    #: `ask_proof(request, back_url=, then=)` leads to the page that asks, and back to where the button stands.
+    #: `ask_proof(request, back_url=, action=, objects=)` leads to the page that asks, and goes on after it.
     sensitive: bool = False
     audit_event: str = ""  #: Its name in the audit trail; empty where the service records it.
     #: What the audit trail keeps of the object; see `lib.actors.Actor.note`.
@@ -233,7 +233,7 @@ class VerbAdmin(ListAdmin):
             return missing_object(self, request, object_id)
         if not self.has_verb_permission(request, verb, obj):
             raise PermissionDenied
-        if page := self._proof_page(request, verb, self.back_url(request, obj)):
+        if page := self._proof_page(request, verb, [obj], self.back_url(request, obj)):
             return page
         name, form = str(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
@@ -246,15 +246,14 @@ class VerbAdmin(ListAdmin):
             self.after_verb(request, verb, obj)
         return outcome.response or HttpResponseRedirect(self.back_url(request, obj, is_gone=verb.deletes and is_done))
 
-    def _proof_page(self, request: HttpRequest, verb: Verb, back_url: str) -> HttpResponse | None:
-        """What a sensitive verb answers first, unless the proof is fresh. The button has to be pressed again
-        afterwards: what was on the page may have changed meanwhile."""
+    def _proof_page(
+        self, request: HttpRequest, verb: Verb, objects: Sequence[models.Model], back_url: str
+    ) -> HttpResponse | None:
+        """What a sensitive verb answers first, unless the proof is fresh."""
         site: Any = self.admin_site
         if not verb.sensitive or site.is_fresh(request):
             return None
-        page: HttpResponse = site.ask_proof(
-            request, back_url=back_url, then=f"Thank you. Now press “{verb.label}” once more."
-        )
+        page: HttpResponse = site.ask_proof(request, back_url=back_url, action=verb.label, objects=objects)
         return page
 
     def after_verb(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
@@ -275,13 +274,12 @@ class VerbAdmin(ListAdmin):
 
     def run_in_bulk(self, request: HttpRequest, queryset: models.QuerySet[Any], *, verb: Verb) -> HttpResponse | None:
         """The verb for each selected object; one object's refusal does not stop the others."""
-        if page := self._proof_page(request, verb, request.get_full_path()):
-            return page
-        count = queryset.count()
-        if count > BULK_LIMIT:
+        objects = list(queryset[: BULK_LIMIT + 1])
+        if len(objects) > BULK_LIMIT:
             self.message_user(request, f"Select at most {BULK_LIMIT} at once.", messages.ERROR)
             return None
-        objects = list(queryset)
+        if page := self._proof_page(request, verb, objects, request.get_full_path()):
+            return page
         form = _reason_form(request, verb, objects)
         if form and not form.is_valid():
             carried = ("action", "select_across", ACTION_CHECKBOX_NAME)

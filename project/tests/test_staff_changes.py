@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 ROW = re.compile(r"^\| `([^`]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 #: They show something, or lead to a page; a POST to them changes nothing that lasts.
 SHOW = {
-    *("changelist", "history", "index", "autocomplete", "jsi18n", "app_list", "password_change_done", ""),
+    *("changelist", "history", "index", "autocomplete", "jsi18n", "app_list", "password_change_done", "csv", ""),
     *("featureflag_who", "message_body", "templateoverride_frame", "activity"),
 }
 #: What everybody does with their own account; docs/operating.md, "Staff sign-in".
@@ -37,6 +37,8 @@ OWN = {
     *("login", "logout", "login_code", "login_passkey", "login_code_passkey", "enrol", "enrol_factor", "enrol_passkey"),
     *("enrol_password", "password_change", "reauthenticate", "reauthenticate_passkey", "second_factor"),
     *("second_factor_app", "second_factor_passkey", "second_factor_codes", "second_factor_remove"),
+    # How lists are looked at, and a press that is sent again.
+    *("save_view", "remove_view", "carry_on"),
 }
 MINE = "clerk@example.org"
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
@@ -210,12 +211,18 @@ class UserAdmin(VerbAdmin):
                 raise _ProofNeeded
             staff.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, actor=actor)
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
         try:
-            return super().changeform_view(request, *args, **kwargs)
+            return super().changeform_view(request, object_id, *args, **kwargs)
         except _ProofNeeded:
-            then = str(_("Thank you. Now change the rights once more."))
-            return self.admin_site.ask_proof(request, back_url=request.get_full_path(), then=then)  # type: ignore[attr-defined, no-any-return]
+            site: Any = self.admin_site
+            user = self.get_object(request, unquote(object_id or ""))
+            page: HttpResponse = site.ask_proof(
+                request, back_url=request.get_full_path(), action=str(_("Change the rights of")), objects=[user]
+            )
+            return page
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Groups and permissions were written by the service, with the rest."""
@@ -295,11 +302,15 @@ class GroupAdmin(DjangoGroupAdmin):
 
     has_add_permission = has_change_permission = has_delete_permission = _is_superuser
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._proof(request) or super().changeform_view(request, *args, **kwargs)
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        proof = self._proof(request, _("Save the group") if object_id else _("Add the group"), object_id)
+        return proof or super().changeform_view(request, object_id, *args, **kwargs)
 
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._proof(request) or super().delete_view(request, *args, **kwargs)
+    def delete_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        proof = self._proof(request, _("Delete the group"), object_id)
+        return proof or super().delete_view(request, object_id, *args, **kwargs)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -309,11 +320,13 @@ class GroupAdmin(DjangoGroupAdmin):
         staff.note_group(obj, actor=Actor.of(request, "admin"), deleted=True)
         super().delete_model(request, obj)
 
-    def _proof(self, request: HttpRequest) -> HttpResponse | None:
+    def _proof(self, request: HttpRequest, action: Any, object_id: str | None) -> HttpResponse | None:
         """The page that asks for a fresh proof, before a change; None where there is one."""
         site: Any = self.admin_site
         if request.method != "POST" or not request.user.is_superuser or site.is_fresh(request):
             return None
-        then = str(_("Thank you. Now change the rights once more."))
-        answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), then=then)
+        group = self.get_object(request, unquote(object_id)) if object_id else None
+        answer: HttpResponse = site.ask_proof(
+            request, back_url=request.get_full_path(), action=str(action), objects=[group] if group else []
+        )
         return answer

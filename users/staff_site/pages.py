@@ -19,9 +19,6 @@ from django.utils.translation import gettext_lazy as _
 from users.models import User, UserSession
 from users.services import second_factors
 
-#: Where the Django session keeps the message that is shown after a fresh proof.
-AFTER_PROOF = "users.then"
-
 
 def _session(request: HttpRequest) -> UserSession | None:
     """The UserSession of the request, as AdminSessionMiddleware found it."""
@@ -109,16 +106,12 @@ def to_missing_factor(request: HttpRequest, wanted: str) -> HttpResponse:
     return HttpResponseRedirect(with_next("admin:reauthenticate" if has_factor else "admin:enrol_factor", wanted))
 
 
-def ask_proof(request: HttpRequest, *, back_url: str, then: str = "") -> HttpResponse:
-    """To the page that asks for a fresh proof, and from there back; `then` is shown after that."""
-    if then:
-        request.session[AFTER_PROOF] = then
+def ask_proof(request: HttpRequest, *, back_url: str) -> HttpResponse:
+    """To the page that asks for a fresh proof, and from there back."""
     messages.info(request, _("This is a sensitive change: prove once more that it is you."))
     return HttpResponseRedirect(with_next("admin:reauthenticate", back_url))
 
 
 def after_proof(request: HttpRequest) -> HttpResponse:
-    """Back to where the proof was asked for, with the message kept for it."""
-    if then := request.session.pop(AFTER_PROOF, ""):
-        messages.info(request, then)
+    """Back to where the proof was asked for."""
     return HttpResponseRedirect(next_url(request))

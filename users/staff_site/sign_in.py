@@ -23,7 +23,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from users.models import MfaDevice, OneTimeToken, User
 from users.services import hashing, passwords, second_factors, sign_in
-from users.staff_site import pages
+from users.staff_site import carried, pages
 from users.staff_site.forms import ChangePasswordForm, ChoosePasswordForm, CodeForm, ProofForm, SignInForm, method_of
 from users.staff_site.pages import next_url, page, passkey_url, read_id, to_sign_in, with_next
 
@@ -156,7 +156,15 @@ def reauthenticate(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         return pages.after_proof(request)
     url = passkey_url("admin:reauthenticate_passkey", next_url(request), user)
-    return page(request, "reauthenticate", _("Is it you?"), form=form, email=user.email, passkey_url=url)
+    return page(
+        request,
+        "reauthenticate",
+        _("Is it you?"),
+        form=form,
+        email=user.email,
+        passkey_url=url,
+        action=carried.text(request),
+    )
 
 
 # --- Passwords: changing one's own, choosing a first one by the link that `create_admin` prints -----------------------

@@ -1,14 +1,16 @@
 """The site: which pages are open, which need a second factor first, which need a fresh proof."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, reverse
+from django.views.decorators.cache import never_cache
 
-from users.staff_site import pages, saved_views, second_factors, sign_in
+from users.staff_site import carried, pages, saved_views, second_factors, sign_in
 from users.staff_site.forms import SignInForm
 
 
@@ -43,13 +45,14 @@ class StaffSite(AdminSite):
             ("<uuid:device_id>/remove/", second_factors.remove, "second_factor_remove"),
         ]
         fresh = [path(f"second-factor/{end}", self._fresh(view), name=name) for end, view, name in pages_of_factors]
-        of_views = [
+        others_of_ours = [
+            path("carry-on/", self.admin_view(never_cache(carried.carry_on)), name="carry_on"),
             path("views/", self.admin_view(saved_views.save), name="save_view"),
             path("views/<int:pk>/remove/", self.admin_view(saved_views.remove), name="remove_view"),
         ]
         # No object has a page on the front end, and the way to one answers a junk id with an error of ours.
         others = [route for route in super().get_urls() if getattr(route, "name", "") != "view_on_site"]
-        return [*open_to_all, *fresh, *of_views, *others]
+        return [*open_to_all, *fresh, *others_of_ours, *others]
 
     def _fresh(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         """A page that needs a fresh proof; a POST leads back to the page of factors."""
@@ -84,8 +87,14 @@ class StaffSite(AdminSite):
     def is_fresh(self, request: HttpRequest) -> bool:
         return pages.is_fresh(request)
 
-    def ask_proof(self, request: HttpRequest, *, back_url: str, then: str = "") -> HttpResponse:
-        return pages.ask_proof(request, back_url=back_url, then=then)
+    def ask_proof(
+        self, request: HttpRequest, *, back_url: str, action: str = "", objects: Sequence[models.Model] = ()
+    ) -> HttpResponse:
+        """To the page that asks for a fresh proof. A POST that is called `action` goes on after it by itself, unless
+        one of the `objects` has changed meanwhile; anything else leads to `back_url`."""
+        if action and carried.keep(request, action=action, objects=objects, back_url=back_url):
+            back_url = reverse("admin:carry_on")
+        return pages.ask_proof(request, back_url=back_url)
 
     def proof_url(self, back_url: str) -> str:
         """Where a fresh proof is given; it leads on to `back_url`."""

@@ -8,6 +8,7 @@ import bcrypt
 import pyotp
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import connection
@@ -20,6 +21,7 @@ from lib.logs import JsonFormatter
 from lib.middleware import PAGE_POLICY
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
 from users.services import encryption, passwords, second_factors, sessions, staff
+from users.staff_site import carried
 from users.tests.authenticator import Authenticator
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -576,32 +578,102 @@ def sensitive():
         object.__setattr__(verb, "sensitive", was)
 
 
-def test_a_sensitive_press_asks_for_a_fresh_proof_and_leads_back(staff_client, user, sensitive):
-    age(hours=1)
-    page = f"{USERS}{user.pk}/change/"
+CARRY_ON = "/admin/carry-on/"
 
-    response = staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "Asked for it"})
-    assert response.headers["Location"].startswith(AGAIN)
+
+def press(client, user, name="deactivate", **more):
+    """A press that needs a proof first, and the proof."""
+    response = client.post(f"{USERS}{user.pk}/{name}/", more)
+    assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fcarry-on%2F"
+    return client.post(response.headers["Location"], {"password": PASSWORD})
+
+
+def hidden(page):
+    return dict(re.findall(r'type="hidden" name="(?!csrf)(\w+)" value="([^"]*)"', page.content.decode()))
+
+
+def test_a_sensitive_press_names_what_it_is_and_goes_on_after_the_proof(staff_client, user, sensitive):
+    age(hours=1)
+    response = staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "Asked for it", "_from": "list"})
+    assert (
+        f"<strong>Deactivate “{user.email}”</strong>" in staff_client.get(response.headers["Location"]).content.decode()
+    )
     user.refresh_from_db()
     assert user.is_active
-    answer = staff_client.post(response.headers["Location"], {"password": PASSWORD}, follow=True)
 
-    assert answer.redirect_chain == [(page, 302)]
-    assert "Now press “Deactivate” once more." in answer.content.decode()
-    staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "Asked for it"})
+    assert staff_client.post(response.headers["Location"], {"password": PASSWORD}).headers["Location"] == CARRY_ON
+    page = staff_client.get(CARRY_ON)
+    assert f'action="{USERS}{user.pk}/deactivate/"' in page.content.decode()
+    assert f'value="Deactivate “{user.email}”"' in page.content.decode()
+    fields = hidden(page)
+    assert fields == {"reason": "Asked for it", "_from": "list"}
+    assert staff_client.post(f"{USERS}{user.pk}/deactivate/", fields).headers["Location"] == USERS
+
     user.refresh_from_db()
     assert not user.is_active
+    assert staff_client.get(CARRY_ON).headers["Location"] == INDEX, "once"
 
 
-def test_a_sensitive_press_for_a_selection_asks_as_well(staff_client, user, sensitive):
+def test_what_has_changed_meanwhile_is_looked_at_first(staff_client, user, sensitive):
+    age(hours=1)
+    press(staff_client, user, reason="x")
+    User.objects.filter(pk=user.pk).update(first_name="Another")
+
+    answer = staff_client.get(CARRY_ON, follow=True)
+
+    assert answer.redirect_chain == [(f"{USERS}{user.pk}/change/", 302)]
+    assert f"It has changed meanwhile: look at it, then do it again: Deactivate “{user.email}”." in (
+        answer.content.decode()
+    )
+    user.refresh_from_db()
+    assert user.is_active
+
+
+def test_what_waited_too_long_is_not_carried_out(staff_client, user, sensitive, monkeypatch):
+    age(hours=1)
+    monkeypatch.setattr(carried, "LASTS", timedelta(seconds=-1))
+    press(staff_client, user, reason="x")
+
+    assert staff_client.get(CARRY_ON).headers["Location"] == f"{USERS}{user.pk}/change/"
+
+
+def test_nothing_is_carried_out_without_the_proof(staff_client, user, sensitive):
+    age(hours=1)
+    staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "x"})
+
+    assert staff_client.get(CARRY_ON).headers["Location"] == f"{USERS}{user.pk}/change/"
+
+
+def test_a_form_too_long_to_be_kept_leads_back_instead(staff_client, user, sensitive):
     age(hours=1)
 
-    response = staff_client.post(
-        f"{USERS}?is_staff__exact=0",
-        {"action": "sign-out", "_selected_action": [str(user.pk)]},
-    )
+    response = staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "x" * 40_000})
 
-    assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fusers%2Fuser%2F%3Fis_staff__exact%3D0"
+    assert "change" in response.headers["Location"]
+    assert "carry-on" not in response.headers["Location"]
+
+
+def test_a_sensitive_press_for_a_selection_goes_on_as_well(staff_client, user, sensitive):
+    age(hours=1)
+    pressed = {"action": "sign-out", "_selected_action": [str(user.pk)]}
+
+    response = staff_client.post(f"{USERS}?is_staff__exact=0", pressed)
+    staff_client.post(response.headers["Location"], {"password": PASSWORD})
+
+    page = staff_client.get(CARRY_ON).content.decode()
+    assert f'action="{USERS}?is_staff__exact=0"' in page
+    assert f'name="_selected_action" value="{user.pk}"' in page
+
+
+def test_a_group_that_gained_rights_meanwhile_is_looked_at_first(staff_client, superuser):
+    group = Group.objects.create(name="Helpers")
+    url = f"/admin/auth/group/{group.pk}/change/"
+    age(hours=1)
+    response = staff_client.post(url, {"name": "Others"})
+    staff_client.post(response.headers["Location"], {"password": PASSWORD})
+    group.permissions.add(Permission.objects.first())
+
+    assert staff_client.get(CARRY_ON).headers["Location"] == url
 
 
 # --- One's own factors ------------------------------------------------------------------------------------------------
