@@ -133,8 +133,8 @@ class VerbAdmin(ListAdmin):
     def permitted_verbs(self, request: HttpRequest) -> list[Verb]:
         return [verb for verb in self.verbs if self.has_verb_permission(request, verb)]
 
-    def applicable_verbs(self, request: HttpRequest, obj: Any) -> list[Verb]:
-        verbs = self.permitted_verbs(request)
+    def applicable_verbs(self, request: HttpRequest, obj: Any, verbs: Sequence[Verb] = ()) -> list[Verb]:
+        verbs = verbs or self.permitted_verbs(request)
         return [verb for verb in verbs if verb.applies(obj) and self.has_verb_permission(request, verb, obj)]
 
     # --- Where the buttons stand --------------------------------------------------------------------------------------
@@ -146,12 +146,14 @@ class VerbAdmin(ListAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = super().get_list_display(request)
-        if not any(verb.in_row for verb in self.permitted_verbs(request)):
+        in_row = [verb for verb in self.permitted_verbs(request) if verb.in_row]
+        if not in_row:
             return [column for column in columns if column != "verb_buttons"]
 
         @admin.display(description="")
         def verb_buttons(obj: models.Model) -> str:
-            verbs = [verb for verb in self.applicable_verbs(request, obj) if verb.in_row]
+            # Of these alone: whether another applies may be a question to the database, one for each row.
+            verbs = self.applicable_verbs(request, obj, in_row)
             button = (
                 '<button type="submit" class="verb verb-{}" formaction="{}" formmethod="post" formnovalidate'
                 ' name="{}" value="{}" aria-label="{} {}">{}</button>'
