@@ -31,9 +31,11 @@ class SwitchboardAdminSite(StaffSite):
         return super().index(request, {**parts, **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
+        from project import finder
         from project.activity import page
 
         return [
+            path("find/", self.admin_view(finder.view), name="find"),
             path("activity/", self.admin_view(page.view), name="activity"),
             path("activity/csv/", self.admin_view(page.export), name="activity_csv"),
             *super().get_urls(),

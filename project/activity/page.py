@@ -133,8 +133,8 @@ def export(request: HttpRequest) -> HttpResponseBase:
     asked = _asked(request.GET, reader)
     site: Any = admin.site
     if not site.is_fresh(request):
-        back_url, then = f"{reverse('admin:activity')}?{_query(asked.given)}", str(_("Now press “CSV” once more."))
-        proof: HttpResponse = site.ask_proof(request, back_url=back_url, then=then)
+        back_url = f"{reverse('admin:activity')}?{_query(asked.given)}"
+        proof: HttpResponse = site.ask_proof(request, back_url=back_url, action="CSV")
         return proof
     Actor.of(request, "admin").note("list.exported", name="activity")
     return csv_response("activity", _rows(asked.filters, reader))

@@ -79,6 +79,7 @@ def pages(scene):
 def addresses():
     yield reverse("admin:index")
     yield reverse("admin:activity") + "?by=all"
+    yield reverse("admin:find") + "?q=only-in"
     for model in admin.site._registry:
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         yield reverse(f"{name}_changelist")
