@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -17,10 +19,18 @@ class NotificationsConfig(AppConfig):
         register(_check_settings, SETTINGS)
         register(_check_types, Tags.templates)
         periodic_jobs.register("notifications.housekeeping", periodic_jobs.purge)
+        quick = {"every": timedelta(seconds=15), "lease": timedelta(minutes=1)}
+        periodic_jobs.register("notifications.announcements", _announcements, **quick)
         request_started.connect(_request_started, dispatch_uid="notifications.engine")
 
 
 # What sends and renders loads when it is asked for: most commands do neither.
+
+
+def _announcements(since: datetime | None) -> Iterator[tuple[str, int]]:
+    from notifications.services import announcements
+
+    return announcements.work()
 
 
 def _check_settings(**kwargs: Any) -> list[CheckMessage]:

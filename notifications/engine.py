@@ -6,15 +6,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import close_old_connections, connection, connections
+from django.db import close_old_connections, connection, connections, transaction
 
 from lib import background
 from lib.background import BackgroundThread
@@ -62,6 +63,11 @@ class WorkerPool:
     def wake(self) -> None:
         for thread in self.threads:
             thread.wake()
+
+    def beat_now(self) -> None:
+        """Look at the periodic jobs now, not at the next heartbeat."""
+        self.next_beat = 0.0
+        self.supervisor.wake()
 
     def stop(self, timeout: float) -> None:
         """End the threads: the messages in hand get `timeout` seconds, the others are given back."""
@@ -163,6 +169,29 @@ def committed(pk: int) -> None:
             cursor.execute(f"NOTIFY {CHANNEL}")
     else:
         wake()
+
+
+def committed_many(uids: Sequence[UUID]) -> None:
+    """Messages were committed by this thread. Only what is told of each one looks them up."""
+    if settings.NOTIFICATIONS_ENGINE not in {"inline", "tasks"}:
+        return committed(0)
+    for pk in Message.objects.filter(uid__in=uids, due_at__isnull=False).values_list("pk", flat=True):
+        committed(pk)
+    return None
+
+
+def hasten(job: str) -> None:
+    """Run a periodic job once the caller's transaction is committed: in this process if it has workers, else at the
+    next heartbeat of another."""
+    periodic_jobs.hasten(job)
+    transaction.on_commit(partial(_hastened, job), robust=True)
+
+
+def _hastened(job: str) -> None:
+    if settings.NOTIFICATIONS_ENGINE == "inline":
+        periodic_jobs.run_due(only=job)
+    elif (pool := _engine.pool) is not None:
+        pool.beat_now()
 
 
 def _enqueue(pk: int) -> None:

@@ -21,6 +21,96 @@ def moment(after: timedelta = timedelta(0)) -> Any:
     return timezone.now() + after
 
 
+def database_time() -> datetime:
+    """The time on the clock of `moment`, read now."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT statement_timestamp()")
+            found: datetime = cursor.fetchone()[0]
+            return found
+    return timezone.now()
+
+
+class Severity(models.TextChoices):
+    """How much what people read in the product matters."""
+
+    INFO = "info", _("Info")
+    SUCCESS = "success", _("Success")
+    WARNING = "warning", _("Warning")
+    ERROR = "error", _("Error")
+
+
+class Announcement(models.Model):
+    """Something told to many people at once: a draft, counted slice by slice, then sent the same way.
+
+    Only `services.announcements` writes here. `cursor` is the key of the last person looked at: a slice is written in
+    one transaction with the cursor that it moves.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        SENDING = "sending", _("Sending")
+        PAUSED = "paused", _("Paused")
+        DONE = "done", _("Done")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    # By language: {"title", "body"}. Readers of a language that is missing get the first one.
+    words = models.JSONField(_("words"), default=dict)
+    url = models.CharField(_("link"), max_length=2000, blank=True)
+    severity = models.CharField(_("severity"), max_length=8, choices=Severity.choices, default=Severity.INFO)
+    channels = models.JSONField(_("channels"), default=list)
+
+    # The name of one of `notifications.audiences`, which of its choices, and both in words.
+    audience = models.CharField(_("audience"), max_length=32)
+    choice = models.CharField(max_length=300, blank=True)
+    audience_label = models.CharField(_("audience"), max_length=300)
+    people = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+", blank=True)
+
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.DRAFT)
+    #: Raised by every change of the draft: what is sent is what was looked at.
+    version = models.PositiveIntegerField(default=1)
+    cursor = models.CharField(max_length=64, blank=True)
+    # How many were looked at, get it or are left out, so far: those of a draft, then those written to.
+    counts = models.JSONField(default=dict)
+    counted_at = models.DateTimeField(_("counted"), null=True)
+    #: The counts of the draft as it was sent.
+    expected = models.JSONField(default=dict)
+    #: How many of its messages are in each state, as last looked at.
+    delivery = models.JSONField(default=dict)
+    #: Whether the messages that wait have followed the state: held back, let go or cancelled.
+    is_settled = models.BooleanField(default=True)
+    note = models.CharField(_("why"), max_length=200, blank=True)
+
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    created_by = models.CharField(max_length=64, blank=True)
+    updated_at = models.DateTimeField(_("changed"), default=timezone.now)
+    updated_by = models.CharField(max_length=64, blank=True)
+    started_at = models.DateTimeField(_("sent"), null=True)
+    started_by = models.CharField(max_length=64, blank=True)
+    written_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+
+    class Meta:
+        verbose_name = _("announcement")
+        verbose_name_plural = _("announcements")
+        default_permissions = ("view",)
+        ordering = ("-pk",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state="draft") | Q(started_at__isnull=False), name="announcement_sent_has_time"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.read_in(settings.NOTIFICATIONS_LANGUAGES[0])[1]["title"]
+
+    def read_in(self, language: str) -> tuple[str, dict[str, str]]:
+        """The language and the words for readers of this one: their own, or the first that there are."""
+        known = [code for code in settings.NOTIFICATIONS_LANGUAGES if code in self.words] or sorted(self.words)
+        code = language if language in self.words else known[0]
+        return code, self.words[code]
+
+
 class Message(models.Model):
     """One message to one address, over one channel. Only `services` writes here."""
 
@@ -52,6 +142,15 @@ class Message(models.Model):
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, related_name="copies", verbose_name=_("resend of")
+    )
+    # Its index is (announcement, state).
+    announcement = models.ForeignKey(
+        Announcement,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="messages",
+        db_index=False,
+        verbose_name=_("announcement"),
     )
     event_key = models.CharField(_("event"), max_length=200, null=True, blank=True)
     message_id = models.CharField("Message-ID", max_length=255)
@@ -131,6 +230,11 @@ class Message(models.Model):
             ),
             models.Index(fields=["user", "created_at"], name="message_user_created"),
             models.Index(fields=["message_id"], name="message_message_id"),
+            models.Index(
+                fields=["announcement", "state"],
+                condition=Q(announcement__isnull=False),
+                name="message_announcement_state",
+            ),
             models.Index(
                 fields=["provider_message_id"], condition=~Q(provider_message_id=""), name="message_provider_id"
             ),
@@ -288,12 +392,6 @@ class Preference(models.Model):
 
 class InAppNotification(models.Model):
     """What a person finds inside the product. Its title and body are written when it is made."""
-
-    class Severity(models.TextChoices):
-        INFO = "info", _("Info")
-        SUCCESS = "success", _("Success")
-        WARNING = "warning", _("Warning")
-        ERROR = "error", _("Error")
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
     type = models.CharField(_("type"), max_length=100)

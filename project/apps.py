@@ -12,8 +12,9 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
-        from project import periodic_jobs
+        from project import audiences, periodic_jobs
 
+        audiences.register()
         periodic_jobs.register()
 
 

@@ -32,7 +32,8 @@ def something_to_see(email: str) -> dict[str, str]:
     from notifications.services import outbox, preferences
     from users.models import User
 
-    outbox.announce([User.objects.get(email=email)], title="Hello", body="A word to all.", key="benchmark")
+    context = {"title": "Hello", "body": "A word to all."}
+    outbox.queue("notifications.announcement", to=email, user=User.objects.get(email=email), context=context)
     return {
         "notification_id": str(InAppNotification.objects.latest("pk").pk),
         "uid": str(Message.objects.latest("pk").uid),

@@ -23,6 +23,7 @@ from lib.addresses import normal_email
 from lib.admin.changelist import time_column
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, one_line, starts_with
 from lib.admin.verbs import BULK_LIMIT, Verb
+from lib.text import whole_number
 from notifications import registry
 from notifications.admin.common import (
     CategoryFilter,
@@ -35,7 +36,7 @@ from notifications.admin.common import (
     user_column,
 )
 from notifications.admin.recipients import SuppressForm, put_on_list
-from notifications.models import Message, ProviderState, Worker
+from notifications.models import Announcement, Message, ProviderState, Worker
 from notifications.registry import MASK
 from notifications.rendering import render
 from notifications.services import staff_actions
@@ -150,13 +151,30 @@ def recipient_of(message: Message) -> str:
     return message.to_address or gettext("forgotten")
 
 
+class AnnouncementFilter(admin.SimpleListFilter):
+    """The messages of one announcement, where its page leads; not offered otherwise."""
+
+    title, parameter_name = _("announcement"), "announcement"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        if (given := request.GET.get(self.parameter_name)) is None:
+            return []
+        row = Announcement.objects.filter(pk=whole_number(given) or 0).first()
+        return [(given, str(row) if row else gettext("none"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(announcement=whole_number(self.value() or "") or 0)
+
+
 @admin.register(Message)
 class MessageAdmin(GrowingTableAdmin):
     verbs = (RETRY, CANCEL, RESEND, SUPPRESS)
     change_form_template = "admin/notifications/message/change_form.html"
     list_display = ("recipient", "badge", "kind", "verb_buttons", "why", "created")
     more_columns = ("category", "channel", "language", "attempts", "provider", "due_at", "sent_at", "finished_at")
-    list_filter = ("state", CategoryFilter, "channel", ProviderFilter, TypeFilter)
+    list_filter = ("state", CategoryFilter, "channel", ProviderFilter, TypeFilter, AnnouncementFilter)
     search_fields = ("to_address",)
     search_help_text = _("A whole address or its beginning, a message's uid or its Message-ID.")
     fieldsets = (

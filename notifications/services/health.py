@@ -7,10 +7,9 @@ import socket
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -19,7 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from notifications import metrics, registry
 from notifications.metrics import Labels
-from notifications.models import Message, ProviderState, Worker, moment
+from notifications.models import Message, ProviderState, Worker, database_time, moment
 
 LATE = timedelta(minutes=5)
 #: Seconds between two heartbeats of a process; after three missed ones it counts as silent.
@@ -49,7 +48,7 @@ def _is_due_for(wait: timedelta) -> bool:
 
 def status() -> dict[str, Any]:
     """Depth by state, the age of the oldest due message, providers and workers, as JSON can hold them."""
-    now = _now()
+    now = database_time()
     found = dict(Message.objects.order_by().values_list("state").annotate(n=Count("pk")))
     paused = set(paused_providers().values_list("alias", flat=True))
 
@@ -82,7 +81,7 @@ def gauges() -> list[tuple[str, str, dict[Labels, float]]]:
         (("state", state.value),): Message.objects.filter(state=state).count() for state in Message.OPEN
     }
     last_beat = Worker.objects.aggregate(at=Max("beat_at"))["at"]
-    beats: dict[Labels, float] = {} if last_beat is None else {(): _seconds(_now() - last_beat)}
+    beats: dict[Labels, float] = {} if last_beat is None else {(): _seconds(database_time() - last_beat)}
     return [
         ("notifications_queue_depth", "Messages that are not through.", depth),
         ("notifications_oldest_due_seconds", "How long the oldest due message waits.", {(): oldest_due_seconds()}),
@@ -100,20 +99,11 @@ def oldest_due() -> datetime | None:
 
 def oldest_due_seconds() -> float:
     """How long the oldest due message has waited; 0 when none is due."""
-    return _seconds(_now() - oldest) if (oldest := oldest_due()) else 0
+    return _seconds(database_time() - oldest) if (oldest := oldest_due()) else 0
 
 
 def paused_providers() -> QuerySet[ProviderState]:
     return ProviderState.objects.filter(Q(paused_until=None) | Q(paused_until__gt=moment()), paused=True)
-
-
-def _now() -> datetime:
-    """The time on the clock of `moment`."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT statement_timestamp()")
-            return cast(datetime, cursor.fetchone()[0])
-    return timezone.now()
 
 
 def _seconds(span: timedelta) -> float:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from lib import async_db, db
 from lib.errors import ProductError
 from lib.text import whole_number
-from notifications.models import InAppNotification
+from notifications.models import InAppNotification, Severity
 from notifications.registry import IN_APP, NotificationType
 from notifications.rendering import render
 from notifications.services import recipients
@@ -44,7 +44,7 @@ def add(
         body=body,
         url=_followable(str(context.get("url") or "")),
         data=context.get("data") or {},
-        severity=InAppNotification.Severity(context.get("severity") or "info"),
+        severity=Severity(context.get("severity") or "info"),
         key=key,
     )
     InAppNotification.objects.bulk_create([row], ignore_conflicts=True)

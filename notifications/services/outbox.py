@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from functools import partial
@@ -17,8 +17,6 @@ from pydantic import ValidationError
 
 from lib import logs
 from lib.addresses import ascii_domain, valid_email
-from lib.db import batches
-from lib.errors import ProductError
 from notifications import engine, metrics, registry
 from notifications.models import Message, moment
 from notifications.registry import EMAIL, IN_APP
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from users.models import User
 
 CONTEXT_LIMIT = 16 * 1024
-ANNOUNCEMENT, ANNOUNCE_LIMIT = "notifications.announcement", 1_000
 _FIRST = f"""
 SELECT id, uid FROM {Message._meta.db_table} WHERE event_key = %s AND channel = %s AND to_address = %s
 """  # noqa: S608  (the table's name is our own)
@@ -94,13 +91,7 @@ def queue(
 
 def insert(row: Message, *, expires_in: timedelta, refusal: str = "") -> Message:
     """Put a new row into the outbox and wake the engine at the commit; a repeated event gets the first row."""
-    now = row.created_at = moment()
-    row.message_id = f"<{row.uid}@{sending_domain()}>"
-    row.due_at = row.due_at or now
-    row.expires_at = row.due_at + expires_in
-    if refusal:
-        row.state, row.reason, row.due_at, row.finished_at = Message.State.SUPPRESSED, refusal, None, now
-    stored = row
+    stored = stamp(row, now=moment(), expires_in=expires_in, refusal=refusal)
     if row.event_key is None:
         row.save(force_insert=True)
     else:
@@ -125,35 +116,15 @@ def insert(row: Message, *, expires_in: timedelta, refusal: str = "") -> Message
     return stored
 
 
-def announce(
-    people: Sequence[User], *, title: str, body: str, url: str = "", severity: str = "", key: str
-) -> tuple[int, int]:
-    """Queue the announcement for each of up to 1,000 people, in the product and by mail; each user gets one `key` once.
-
-    Return for how many it is queued, and how many have an address that no mail can be written to.
-    Raises: TOO_MANY_RECIPIENTS, or ANNOUNCEMENT_INVALID when it cannot be sent to any of them (400).
-    """
-    if len(people) > ANNOUNCE_LIMIT:
-        raise ProductError("TOO_MANY_RECIPIENTS", f"At most {ANNOUNCE_LIMIT:,} people at a time.")
-    context = {"title": title, "body": body, "url": url, "severity": severity}
-    context = {name: value for name, value in context.items() if value or name in {"title", "body"}}
-    # Sorted, so that two calls at once wait for each other and do not deadlock.
-    people = sorted(people, key=lambda person: str(person.pk))
-    refused, cause = 0, ""
-    # Not one long transaction: on SQLite no one else could write meanwhile. A repeat with the same key does the rest.
-    for some in batches(people, 50):
-        with transaction.atomic():
-            for person in some:
-                try:
-                    with transaction.atomic():
-                        address = getattr(person, person.get_email_field_name())
-                        event = f"{ANNOUNCEMENT}:{key}:{person.pk}"
-                        queue(ANNOUNCEMENT, to=address, context=context, user=person, event_key=event)
-                except ValueError as error:
-                    refused, cause = refused + 1, cause or str(error)
-    if people and refused == len(people):
-        raise ProductError("ANNOUNCEMENT_INVALID", f"It cannot be sent: {cause}")
-    return len(people) - refused, refused
+def stamp(row: Message, *, now: Any, expires_in: timedelta, refusal: str = "") -> Message:
+    """Give a new row its Message-ID and its times, or the reason why it is not sent."""
+    row.created_at = now
+    row.message_id = f"<{row.uid}@{sending_domain()}>"
+    row.due_at = row.due_at or now
+    row.expires_at = row.due_at + expires_in
+    if refusal:
+        row.state, row.reason, row.due_at, row.finished_at = Message.State.SUPPRESSED, refusal, None, now
+    return row
 
 
 def cancel_open(which: Q, *, reason: str) -> int:

@@ -26,24 +26,31 @@ LEASE = timedelta(minutes=10)
 Work = Callable[[datetime | None], Iterator[tuple[str, int]]]
 
 
-_jobs: dict[str, tuple[Work, timedelta]] = {}
+_jobs: dict[str, tuple[Work, timedelta, timedelta]] = {}
 
 
-def register(name: str, work: Work, *, every: timedelta = HOUR) -> None:
-    """Run `work` every `every`. Keep its slices short: between them others can write to the database."""
-    _jobs[name] = work, every
+def register(name: str, work: Work, *, every: timedelta = HOUR, lease: timedelta = LEASE) -> None:
+    """Run `work` every `every`. Keep its slices short: between them others can write to the database, and one that
+    takes longer than the `lease` may meet a second worker."""
+    _jobs[name] = work, every, lease
 
 
-def run_due(go_on: Callable[[], bool] = lambda: True) -> list[str]:
-    """Run the jobs that are due and not taken; `go_on` is called after each slice. Return the names of those done."""
+def hasten(name: str) -> None:
+    """Make a job due at the commit, whenever its next turn would be."""
+    PeriodicJob.objects.update_or_create(name=name, defaults={"next_run_at": moment()})
+
+
+def run_due(go_on: Callable[[], bool] = lambda: True, *, only: str = "") -> list[str]:
+    """Run the jobs that are due and not taken, or this one of them; `go_on` is called after each slice. Return the
+    names of those done."""
     known = set(PeriodicJob.objects.values_list("name", flat=True))
     PeriodicJob.objects.bulk_create(
         [PeriodicJob(name=name) for name in _jobs if name not in known], ignore_conflicts=True
     )
     return [
         name
-        for name in _due(name__in=_jobs).values_list("name", flat=True)
-        if go_on() and _take(name) and _run(name, go_on)
+        for name in _due(name__in=[only] if only else _jobs).values_list("name", flat=True)
+        if go_on() and _take(name, _jobs[name][2]) and _run(name, go_on)
     ]
 
 
@@ -52,12 +59,12 @@ def _due(**which: Any) -> QuerySet[PeriodicJob]:
     return PeriodicJob.objects.filter(is_free, next_run_at__lte=moment(), **which)
 
 
-def _take(name: str) -> bool:
-    return bool(_due(name=name).update(lease_until=moment(LEASE)))
+def _take(name: str, lease: timedelta = LEASE) -> bool:
+    return bool(_due(name=name).update(lease_until=moment(lease)))
 
 
 def _run(name: str, go_on: Callable[[], bool]) -> bool:
-    (work, every), mine = _jobs[name], PeriodicJob.objects.filter(name=name)
+    (work, every, lease), mine = _jobs[name], PeriodicJob.objects.filter(name=name)
     done: Counter[str] = Counter()
     try:
         for what, count in work(mine.get().last_run_at):
@@ -67,7 +74,7 @@ def _run(name: str, go_on: Callable[[], bool]) -> bool:
                 mine.update(lease_until=None)
                 return False
             # A process that slept past its lease may meet a second one here: what both delete is deleted once.
-            mine.update(lease_until=moment(LEASE))
+            mine.update(lease_until=moment(lease))
     except Exception as error:
         # Only the kind: a driver repeats rows in its messages.
         failure = f"failed: {type(error).__name__}"[:200]

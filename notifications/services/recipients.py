@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +19,9 @@ from lib.errors import ProductError
 from lib.text import is_storable
 from notifications.models import Message, Preference, Suppression
 from notifications.registry import EMAIL, NotificationType, Rate
+
+if TYPE_CHECKING:
+    from users.models import User
 
 _LISTED = f"""
 SELECT address, scope FROM {Suppression._meta.db_table}
@@ -50,6 +54,45 @@ def refusal(
         return ""
     is_off = Preference.objects.filter(user_id=user_id, category=kind.category, channel=channel, enabled=False)
     return "preference" if is_off.exists() else ""
+
+
+def refusals(kind: NotificationType, people: Sequence[User]) -> dict[UUID, str]:
+    """Why a type that people may switch off is not mailed to each of these, as `refusal` and `is_throttled` say it;
+    those it is mailed to are left out. Three queries, however many they are."""
+    if not people:
+        return {}
+    addresses = {person.pk: mail_address(person) for person in people}
+    known, off = listed(list(addresses.values())), switched_off(kind, list(addresses), channel=EMAIL)
+    scopes, now = {Suppression.ALL, Suppression.OPTIONAL, kind.category}, timezone.now()
+    recent: dict[str, list[datetime]] = {}
+    if kind.throttle:
+        since = now - max(rate.window for rate in kind.throttle)
+        rows = Message.objects.filter(to_address__in=addresses.values(), created_at__gt=since, type=kind.code)
+        for address, at in rows.exclude(state=Message.State.SUPPRESSED).values_list("to_address", "created_at"):
+            recent.setdefault(address, []).append(at)
+
+    def why(pk: UUID, address: str) -> str:
+        if not is_allowed(address):
+            return "not_allowed"
+        if scopes & known.get(address, set()):
+            return "suppressed"
+        if pk in off:
+            return "preference"
+        times = recent.get(address, [])
+        is_full = any(sum(at > now - rate.window for at in times) >= rate.count for rate in kind.throttle)
+        return "throttled" if is_full else ""
+
+    return {pk: reason for pk, address in addresses.items() if (reason := why(pk, address))}
+
+
+def switched_off(kind: NotificationType, user_ids: Sequence[UUID], *, channel: str) -> set[UUID]:
+    """Those of these users who have switched its category off."""
+    off = Preference.objects.filter(user__in=user_ids, category=kind.category, channel=channel, enabled=False)
+    return set(off.values_list("user_id", flat=True))
+
+
+def mail_address(person: User) -> str:
+    return str(getattr(person, person.get_email_field_name()))
 
 
 def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] | None = None) -> bool:

@@ -11,6 +11,7 @@ SUPPRESSIONS = "/admin/notifications/suppression/"
 PREFERENCES = "/admin/notifications/preference/"
 EVENTS = "/admin/notifications/deliveryevent/"
 IN_APP = "/admin/notifications/inappnotification/"
+ANNOUNCEMENTS = "/admin/notifications/announcement/"
 PROVIDERS = "/admin/notifications/providerstate/"
 WORKERS = "/admin/notifications/worker/"
 

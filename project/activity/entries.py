@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from lib.admin.changelist import time_cell
 from notifications.admin.common import type_label
-from notifications.models import InAppNotification, Message, ProviderState, Suppression, TemplateOverride
+from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
 from users.admin import event_words
 from users.models import AuditEvent, User
 
@@ -43,7 +43,7 @@ _AREA_OF = {
 _THING_OF: dict[str, type[Model]] = {
     "group": Group,
     "template": TemplateOverride,
-    "announcement": InAppNotification,
+    "announcement": Announcement,
     "message": Message,
     "suppression": Suppression,
     "provider": ProviderState,

@@ -20,7 +20,7 @@ from django.db.models import Model, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
-from notifications.models import InAppNotification, Message, ProviderState, Suppression, TemplateOverride
+from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
 from project.activity import entries
 from project.activity.entries import FLAGS, MAIL, SETTINGS, Entry, Reader, area_of
 from users.models import AuditEvent, User, UserSession
@@ -32,7 +32,7 @@ RECORDED: frozenset[type[Model]] = frozenset(
     {
         *(User, Group, UserSession, AuditEvent),
         *(FeatureFlag, Segment, FlagToken, FlagRevision),
-        *(Message, Suppression, ProviderState, TemplateOverride, InAppNotification),
+        *(Message, Suppression, ProviderState, TemplateOverride, Announcement),
     }
 )
 #: Doors that staff alone come through.

@@ -9,7 +9,7 @@ from project.tests import test_browser as desk
 
 pytestmark = pytest.mark.e2e
 MESSAGES, SUPPRESSIONS = "/admin/notifications/message/", "/admin/notifications/suppression/"
-IN_APP = "/admin/notifications/inappnotification/"
+ANNOUNCEMENTS = "/admin/notifications/announcement/"
 
 #: One that failed and can be sent again, and one for tomorrow.
 MAIL = """
@@ -126,7 +126,7 @@ def test_a_mail_that_is_not_there(mail_server, anyhow):
     browser.press(driver, driver.find_element(By.LINK_TEXT, "radia@example.org"))
     assert "Last messages" in browser.text(driver)
     look("user")
-    driver.get(f"{server.url}{IN_APP}add/")
+    driver.get(f"{server.url}{ANNOUNCEMENTS}add/")
     look("announcement")
 
     assert faults == {}

@@ -1,7 +1,6 @@
 """What staff may change, by which door, and what it takes: the table of docs/operating.md is the code's."""
 
 import re
-import uuid
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from feature_flags.models import FlagRevision, FlagToken
 from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
 from lib.actors import Actor
-from notifications.models import Message, Suppression, TemplateOverride
-from notifications.services import overrides, recipients
+from notifications.models import Announcement, PeriodicJob, Suppression, TemplateOverride
+from notifications.services import announcements, overrides, recipients
 from notifications.tests.factories import MessageFactory
 from users.middleware import SESSION_KEY
 from users.models import AuditEvent, UserSession
@@ -31,6 +30,7 @@ ROW = re.compile(r"^\| `([^`]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", re.MULTIL
 SHOW = {
     *("changelist", "history", "index", "autocomplete", "jsi18n", "app_list", "password_change_done", "csv", ""),
     *("featureflag_who", "message_body", "templateoverride_frame", "activity", "find"),
+    *("announcement_preview", "announcement_frame"),
 }
 #: What everybody does with their own account; docs/operating.md, "Staff sign-in".
 OWN = {
@@ -142,9 +142,10 @@ def listed():
     return Suppression.objects.get()
 
 
-def news(client):
-    user = UserFactory.create()
-    return {"title": "T", "body": "B", "severity": "info", "people": user.email, "key": uuid.uuid4(), "confirmed": "1"}
+def news():
+    words = {"en": {"title": "T", "body": "B"}}
+    given = {"words": words, "channels": ["email"], "audience": "people", "people": [UserFactory.create()]}
+    return announcements.save(Announcement(), **given, actor=Actor.command("tests"))
 
 
 def switched(client):
@@ -156,7 +157,11 @@ REASON = {"reason": "Because"}
 SENSITIVE = {
     "template.saved": lambda client: (WELCOME, words(client), TemplateOverride),
     "template.restored": lambda client: (saved_words(), (f"{WELCOME}use/subject/file/", {"note": "Back"}, None))[1],
-    "announcement.sent": lambda client: ("/admin/notifications/inappnotification/add/", news(client), Message),
+    "announcement.sent": lambda client: (
+        f"/admin/notifications/announcement/{news().pk}/send/",
+        {"version": "1"},
+        PeriodicJob,
+    ),
     "suppression.added": lambda client: (
         "/admin/notifications/suppression/add/",
         {"address": "away@example.org", "scope": "all", **REASON},

@@ -20,7 +20,8 @@ from users.services import tokens
 
 #: What staff do in the apps below; `lib.actors` brings it.
 OF_STAFF = (
-    *("template.saved", "template.restored", "announcement.sent"),
+    *("template.saved", "template.restored"),
+    *("announcement.sent", "announcement.paused", "announcement.resumed", "announcement.cancelled"),
     *("message.sent", "message.retried", "message.cancelled", "message.resent"),
     *("suppression.added", "suppression.lifted", "provider.paused", "provider.resumed"),
     *("flags.exported", "flag_token.created", "flag_token.revoked"),

@@ -1,0 +1,67 @@
+"""Workers and staff at the same announcement at once, on connections of their own."""
+
+from collections import Counter
+
+import pytest
+
+from lib.actors import Actor
+from notifications.models import Announcement, InAppNotification, Message
+from notifications.services import announcements
+from notifications.tests.test_announcements import draft_of
+from notifications.tests.test_races import CROWD, at_once
+from users.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+COMMAND = Actor.command("tests")
+
+
+@pytest.fixture(autouse=True)
+def _slices(settings, monkeypatch):
+    settings.NOTIFICATIONS_ENGINE = "off"
+    monkeypatch.setattr(announcements, "SLICE", 5)
+
+
+def run():
+    return sum(count for _, count in announcements.work())
+
+
+def test_workers_at_once_write_to_each_person_once():
+    everyone = UserFactory.create_batch(42)
+    row = draft_of()
+    run()
+    announcements.send(row, actor=COMMAND)
+
+    at_once(*[run] * CROWD)
+
+    wanted = Counter(person.pk for person in everyone)
+    assert Counter(Message.objects.values_list("user", flat=True)) == wanted
+    assert Counter(InAppNotification.objects.values_list("user", flat=True)) == wanted
+    row.refresh_from_db()
+    assert (row.counts["people"], row.counts["looked"], row.counts["mails"]) == (42, 42, 42)
+
+
+def test_pressed_at_once_it_is_sent_once():
+    UserFactory.create_batch(3)
+    row = draft_of()
+
+    found = at_once(*[lambda: announcements.send(row, actor=COMMAND)] * CROWD)
+
+    assert sorted(found) == ["", "", "", "sending to 3 people"]
+
+
+def test_paused_while_workers_write_it_holds_back_all_that_is_written():
+    UserFactory.create_batch(42)
+    row = draft_of()
+    run()
+    announcements.send(row, actor=COMMAND)
+
+    at_once(run, run, lambda: announcements.pause(row))
+    run()
+
+    row = Announcement.objects.get()
+    assert row.state == "paused"
+    assert Message.objects.count() == row.counts.get("mails", 0)
+    assert not Message.objects.exclude(announcements._HELD).exists()
+    announcements.resume(row)
+    run()
+    assert Message.objects.values("user").distinct().count() == Message.objects.count() == 42
