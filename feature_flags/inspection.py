@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from django.db.models import Max, Sum
+from django.db.models import Exists, Max, OuterRef, Q, Sum
 
 from feature_flags import descriptions, flag_document
 from feature_flags.engine.compiler import compile_flag
@@ -102,16 +102,15 @@ class FlagActivity:
 
 
 def activity(flags: Collection[FeatureFlag], now: datetime) -> dict[int, FlagActivity]:
-    """By primary key, with three queries for each 500 flags: a database takes only so many names in one."""
+    """By primary key, with two queries for each 500 flags: a database takes only so many names in one."""
     found = {}
     for some in batches(list(flags)):
         names = [flag.codename for flag in some]
         seen = {row.codename: row for row in FlagSeen.objects.filter(codename__in=names)}
         day = _answers(names, now - timedelta(days=1))
-        fortnight = _answers(names, now - timedelta(days=SAME_ANSWER_DAYS))
         for flag in some:
             last = seen.get(flag.codename)
-            reasons = _reasons(flag, last, fortnight.get(flag.codename, (0, 0)), now)
+            reasons = _reasons(flag, last, now)
             found[flag.pk] = FlagActivity(
                 last.last_seen_at if last else None,
                 *day.get(flag.codename, (0, 0)),
@@ -126,10 +125,8 @@ def _answers(names: Collection[str], since: datetime) -> dict[str, tuple[int, in
     return {row["codename"]: (row["yes"], row["no"]) for row in rows.annotate(yes=Sum("yes"), no=Sum("no")).order_by()}
 
 
-def _reasons(
-    flag: FeatureFlag, seen: FlagSeen | None, fortnight: tuple[int, int], now: datetime
-) -> list[tuple[datetime, str]]:
-    """Since when at least, and why."""
+def _reasons(flag: FeatureFlag, seen: FlagSeen | None, now: datetime) -> list[tuple[datetime, str]]:
+    """Since when at least, and why; `stale` asks the database the same."""
     if flag.is_archived:
         return []
     reasons = []
@@ -137,11 +134,13 @@ def _reasons(
     if days is not None and now - flag.created_at > timedelta(days=days):
         since = flag.created_at + timedelta(days=days)
         reasons.append((since, f"older than the {days} days of its kind ({flag.get_kind_display()})"))
-    is_old = seen is not None and now - seen.first_seen_at > timedelta(days=SAME_ANSWER_DAYS)
+    fortnight = now - timedelta(days=SAME_ANSWER_DAYS)
     # Kinds that may stay for good are meant to give the same answer.
-    if days is not None and is_old and any(fortnight) and not all(fortnight):
-        # When the other answer was last given is not known for sure: hours are forgotten.
-        reasons.append((now, f"the same answer for {SAME_ANSWER_DAYS} days ({'yes' if fortnight[0] else 'no'})"))
+    if days is not None and seen is not None and seen.first_seen_at < fortnight:
+        is_yes, is_no = (at is not None and at > fortnight for at in (seen.yes_at, seen.no_at))
+        if is_yes != is_no:
+            # The other answer may be older than what is known of it.
+            reasons.append((now, f"the same answer for {SAME_ANSWER_DAYS} days ({'yes' if is_yes else 'no'})"))
     last = seen.last_seen_at if seen else flag.created_at
     if now - last > timedelta(days=UNSEEN_DAYS):
         reasons.append((last + timedelta(days=UNSEEN_DAYS), f"not asked for in {UNSEEN_DAYS} days"))
@@ -149,3 +148,22 @@ def _reasons(
         since = datetime.combine(flag.review_on + timedelta(days=1), time(), UTC)
         reasons.append((since, f"its review was due on {flag.review_on:%Y-%m-%d}"))
     return reasons
+
+
+def stale(now: datetime) -> Q:
+    """The flags that `_reasons` finds a reason for, asked of the database; for `FeatureFlag`."""
+    seen = FlagSeen.objects.filter(codename=OuterRef("codename"))
+    fortnight, unseen = now - timedelta(days=SAME_ANSWER_DAYS), now - timedelta(days=UNSEEN_DAYS)
+    had_yes, had_no = Q(yes_at__gt=fortnight), Q(no_at__gt=fortnight)
+    is_one = (had_yes & ~had_no) | (had_no & ~had_yes)
+    too_old = Q()
+    for kind, days in FeatureFlag.EXPECTED_DAYS.items():
+        too_old |= Q(kind=kind, created_at__lt=now - timedelta(days=days))
+    reasons = (
+        too_old
+        | Q(review_on__lt=now.date())
+        | Q(Exists(seen.filter(is_one, first_seen_at__lt=fortnight)), kind__in=FeatureFlag.EXPECTED_DAYS)
+        | Q(Exists(seen.filter(last_seen_at__lt=unseen)))
+        | Q(~Exists(seen), created_at__lt=unseen)
+    )
+    return reasons & Q(archived_at=None)

@@ -415,6 +415,9 @@ class FlagSeen(models.Model):
     codename = models.CharField(max_length=names.MAX_LENGTH, primary_key=True)
     first_seen_at = models.DateTimeField(default=timezone.now)
     last_seen_at = models.DateTimeField(default=timezone.now)
+    #: When the answer was last yes, and when no.
+    yes_at = models.DateTimeField(null=True)
+    no_at = models.DateTimeField(null=True)
 
     class Meta:
         default_permissions: ClassVar = ()

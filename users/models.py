@@ -116,6 +116,9 @@ class User(AbstractBaseUser, PermissionsMixin):
             # What staff look for among millions: few rows each, in the order of the list.
             models.Index(fields=["-created_at"], condition=Q(email_verified_at=None), name="user_unverified"),
             models.Index(fields=["-created_at"], condition=Q(is_staff=True), name="user_staff"),
+            models.Index(fields=["-created_at"], condition=Q(is_superuser=True), name="user_superuser"),
+            models.Index(fields=["-created_at"], condition=Q(is_active=False), name="user_inactive"),
+            models.Index(fields=["-created_at"], condition=Q(must_reset=True), name="user_must_reset"),
             models.Index(fields=["-created_at"], condition=Q(password__startswith="bcrypt$"), name="user_bcrypt"),
         )
         permissions = (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -21,13 +21,15 @@ from django.utils.translation import gettext_lazy as _
 from feature_flags.admin.document_page import because, reason_field, who
 from feature_flags.admin.forms import read_names
 from feature_flags.flag_document import InvalidFlag
-from feature_flags.models import FlagToken, FlagUsage, UnknownFlag
+from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
 from feature_flags.services import tokens
 from lib.actors import Actor
-from lib.admin.lists import ReadOnlyAdmin, TableFilter, chip, column
+from lib.admin.lists import GrowingTableAdmin, ReadOnlyAdmin, TableFilter, chip, column
 from lib.admin.verbs import Verb, has_fresh_proof, render_page
 
 MANAGE = "feature_flags.manage_flagtoken"
+#: Of how many flags, and of how many days, a search shows the use.
+NAMES_FOUND, DAYS_FOUND = 50, 7
 
 
 class TokenForm(forms.Form):
@@ -167,12 +169,20 @@ class VariantFilter(TableFilter):
 
 
 @admin.register(FlagUsage)
-class FlagUsageAdmin(ReadOnlyAdmin):
+class FlagUsageAdmin(GrowingTableAdmin):
     list_display = ("codename", "hour", "app_name", "variant", "yes", "no")
     list_filter = (RecentFilter, VariantFilter)
-    search_fields = ("codename", "app_name")
-    search_help_text = _("A part of the flag's codename or of the application's name.")
-    ordering = ("-hour", "codename", "app_name", "variant")
+    search_fields = ("codename",)
+    search_help_text = _("A part of the flag's codename; its last seven days.")
+    ordering: ClassVar[Any] = ("-hour", "codename", "app_name", "variant")
+
+    def bounded(self, queryset: QuerySet[FlagUsage], filters: dict[str, list[str]]) -> QuerySet[FlagUsage]:
+        return queryset  # in the order of the index by hour
+
+    def search_query(self, term: str) -> Q:
+        names = FlagSeen.objects.filter(codename__icontains=term).values_list("codename", flat=True)
+        lately = timezone.now() - timedelta(days=DAYS_FOUND)
+        return Q(codename__in=list(names[:NAMES_FOUND]), hour__gte=lately)
 
 
 @admin.register(UnknownFlag)

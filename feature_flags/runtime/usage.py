@@ -229,6 +229,12 @@ ON CONFLICT (codename, hour, app_name, variant) DO UPDATE SET
   yes = CASE WHEN u.yes < 1000000000000 - excluded.yes THEN u.yes + excluded.yes ELSE 1000000000000 END,
   no = CASE WHEN u.no < 1000000000000 - excluded.no THEN u.no + excluded.no ELSE 1000000000000 END
 """
+_SEEN_SQL = """
+INSERT INTO feature_flags_flagseen AS s (codename, first_seen_at, last_seen_at, yes_at, no_at) VALUES {}
+ON CONFLICT (codename) DO UPDATE SET
+  last_seen_at = excluded.last_seen_at,
+  yes_at = COALESCE(excluded.yes_at, s.yes_at), no_at = COALESCE(excluded.no_at, s.no_at)
+"""
 _UNKNOWN_SQL = """
 INSERT INTO feature_flags_unknownflag AS u (codename, app_name, count, last_seen_at) VALUES {}
 ON CONFLICT (codename, app_name) DO UPDATE SET count = u.count + excluded.count, last_seen_at = excluded.last_seen_at
@@ -237,17 +243,15 @@ ON CONFLICT (codename, app_name) DO UPDATE SET count = u.count + excluded.count,
 
 def _write(counts: Mapping[Key, Cell], unknown: Mapping[tuple[str, str], int], used: set[int], now: datetime) -> None:
     # Models are not loaded yet when apps import this module to declare flags.
-    from feature_flags.models import FlagSeen, FlagToken, UnknownFlag
+    from feature_flags.models import FlagToken, UnknownFlag
 
     # Sorted: two processes that write the same rows in different orders would wait for each other.
     _upsert(_USAGE_SQL, [(*key, *counts[key]) for key in sorted(counts)])
-    FlagSeen.objects.bulk_create(
-        [FlagSeen(codename, now, now) for codename in sorted({key.codename for key in counts})],
-        update_conflicts=True,
-        update_fields=["last_seen_at"],
-        unique_fields=["codename"],
-        batch_size=500,
-    )
+    seen: dict[str, list[datetime | None]] = {}
+    for key, (yes, no) in sorted(counts.items()):
+        last = seen.setdefault(key.codename, [None, None])
+        last[:] = [now if yes else last[0], now if no else last[1]]
+    _upsert(_SEEN_SQL, [(codename, now, now, *last) for codename, last in seen.items()])
     _upsert(_UNKNOWN_SQL, [(*key, times, now) for key, times in sorted(unknown.items())])
     if unknown:
         newest = UnknownFlag.objects.order_by("-last_seen_at", "-pk").values_list("pk", flat=True)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from feature_flags.models import FlagUsage, UnknownFlag
+from feature_flags.models import FlagSeen, FlagUsage, UnknownFlag
 from feature_flags.tests.factories import make_staff
 from feature_flags.tests.pages import FLAGS, filled
 
@@ -16,6 +16,7 @@ def test_use_by_hour_is_filtered_by_time_and_kind_of_row(chief_client):
     now = timezone.now()
     for name, hours, variant in (("FF_A", 1, ""), ("FF_B", 1, "blue"), ("FF_C", 48, ""), ("FF_D", 400, "")):
         FlagUsage.objects.create(codename=name, hour=now - timedelta(hours=hours), app_name="web", variant=variant)
+        FlagSeen.objects.create(codename=name)
 
     def found(**query):
         return sorted(row.codename for row in chief_client.get(USAGE, query).context["cl"].result_list)

@@ -1,3 +1,4 @@
+import itertools
 from datetime import timedelta
 from io import StringIO
 
@@ -6,6 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from feature_flags import inspection
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, Segment, UnknownFlag
 from feature_flags.services import editing, schedules, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, rewrite, rewrite_rules
@@ -220,3 +222,31 @@ def test_what_sdks_read_in_two_ways_is_told_and_does_not_fail():
     why = "constraints.0.values: Unleash's Node SDK takes blanks off around a value, the others do not."
     assert found == [f"ambiguous: FF_A: rules.0.{why}", f"ambiguous: segment Beta: {why}"]
     assert "ambiguous: 2, " in check()[1][-1]
+
+
+def test_the_database_finds_the_flags_that_have_a_reason(db):
+    now = timezone.now()
+    old, new, gone = (now - timedelta(days=days) for days in (50, 1, 35))
+    answers = [None, (new, None), (None, new), (new, new), (new, old), (old, None), (None, None)]
+    for number, (kind, created, answer, last, review) in enumerate(
+        itertools.product(FeatureFlag.Kind.values, (old, new), answers, (new, gone), (None, -1, 0))
+    ):
+        flag = FeatureFlag.objects.create(codename=f"FF_{number}", kind=kind)
+        due = now.date() + timedelta(days=review) if review is not None else None
+        archived = now if number % 11 == 0 else None
+        FeatureFlag.objects.filter(pk=flag.pk).update(created_at=created, review_on=due, archived_at=archived)
+        if answer:
+            yes_at, no_at = answer
+            FlagSeen.objects.create(
+                codename=flag.codename, first_seen_at=old, last_seen_at=last, yes_at=yes_at, no_at=no_at
+            )
+
+    found = {pk for pk, known in inspection.activity(FeatureFlag.objects.all(), now).items() if known.stale}
+    everything = FeatureFlag.objects.filter(codename__startswith="FF_")
+
+    assert set(everything.filter(inspection.stale(now)).values_list("pk", flat=True)) == found
+    assert (
+        set(everything.filter(~inspection.stale(now)).values_list("pk", flat=True))
+        == {*everything.values_list("pk", flat=True)} - found
+    )
+    assert 100 < len(found) < everything.count() - 100

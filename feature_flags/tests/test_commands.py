@@ -163,7 +163,7 @@ def test_the_list_can_be_of_stale_or_of_archived_flags():
 def test_the_list_asks_as_often_for_one_flag_as_for_many(django_assert_num_queries):
     FeatureFlagFactory.create_batch(5, rules=[{}])
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         run("list_feature_flags")
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -22,7 +22,7 @@ from feature_flags.admin.who import evaluations
 from lib.actors import Actor
 from lib.addresses import valid_email
 from lib.admin.changelist import time_cell, time_column
-from lib.admin.lists import COUNT_LIMIT, CappedPaginator, actor_name, actor_names, chips, column, local_time
+from lib.admin.lists import CappedPaginator, actor_name, actor_names, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
 from notifications.admin.overview import messages_of
 from users.admin import event_words
@@ -34,6 +34,8 @@ from users.models import AuditEvent, MfaDevice, User, UserSearch
 from users.services import rate_limits, staff
 
 SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
+#: How many people a search shows.
+FOUND = 200
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 #: What the addresses of the list's filters may ask.
 _LOOKUPS = frozenset(
@@ -99,8 +101,12 @@ class UserAdmin(VerbAdmin):
     ) -> tuple[QuerySet[User], bool]:
         if not search_term.strip():
             return queryset, False
-        # Found first, and as many as are counted: among millions PostgreSQL would else read them in the list's order.
-        return queryset.filter(pk__in=UserSearch.objects.find(search_term, COUNT_LIMIT + 1)), False
+        # Found first: among millions PostgreSQL would else read them in the list's order.
+        keys = UserSearch.objects.find(search_term, FOUND + 1)
+        if len(keys) > FOUND:
+            text = _("More than %(count)d people match; these were added last. Type more of a name or address.")
+            self.message_user(request, text % {"count": FOUND}, messages.INFO)
+        return queryset.filter(pk__in=keys[:FOUND]), False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         devices = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False).order_by()

@@ -12,9 +12,11 @@ from users.services import rate_limits, staff
 
 
 def is_paused(user: User) -> bool:
-    """Known for a whole page of the list by one query, asked for alone elsewhere."""
+    """Known for a whole page of the list by one query, asked for alone elsewhere, once."""
     known = getattr(user, "is_paused", None)
-    return rate_limits.is_paused(user.email) if known is None else bool(known)
+    if known is None:
+        user.is_paused = known = rate_limits.is_paused(user.email)  # type: ignore[attr-defined]
+    return bool(known)
 
 
 def has_factor(user: User) -> bool:

@@ -1,0 +1,315 @@
+"""`python -m benchmarks.console`: every page of the admin at a million people; writes CONSOLE.md.
+
+A database of its own, filled by statements of generated rows; then each page is asked in this process, as a superuser.
+Exits 0 when every bar holds, 1 when one does not.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report, servers
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "CONSOLE.md"
+CPU_MS, QUERIES, MEDIAN_QUERIES, KILOBYTES = 60.0, 12, 8, 60.0
+REPEATS = 5
+#: Tables that grow with people; a statement that reads one of them row by row is a fault.
+BIG = ("users_user", "users_usersearch", "users_usersession", "users_auditevent", "notifications_message")
+
+
+# --- Rows -------------------------------------------------------------------------------------------------------------
+
+
+def insert(model: Any, count: int, **given: str) -> None:
+    """`count` rows; `given` are SQL expressions of `i`, other columns take the default of their field."""
+    from django.db import connection, models
+
+    names, values, params = [], [], []
+    for column in model._meta.concrete_fields:
+        if column.name in given:
+            names.append(column.column)
+            values.append(given[column.name])
+        elif not isinstance(column, models.AutoField):
+            default = column.get_default() if column.has_default() else None
+            if default is None and not column.null:
+                default = False if isinstance(column, models.BooleanField) else ""
+            names.append(column.column)
+            values.append("%s")
+            params.append(column.get_db_prep_save(default, connection))
+    quoted = ", ".join(f'"{name}"' for name in names)
+    sql = (
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
+        f'INSERT INTO "{model._meta.db_table}" ({quoted}) SELECT {", ".join(values)} FROM n'
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+
+
+def fill(people: int, flags: int) -> None:
+    from django.db import connection
+    from django.utils import timezone
+
+    from feature_flags.models import FeatureFlag, FlagSeen, FlagUsage
+    from notifications.models import Attempt, InAppNotification, Message
+    from users.models import AuditEvent, User, UserSession
+
+    is_postgresql = connection.vendor == "postgresql"
+
+    def ago(seconds: str) -> str:
+        if is_postgresql:
+            return f"now() - ({seconds}) * interval '1 second'"
+        return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '-' || ({seconds}) || ' seconds')"
+
+    def key(number: str) -> str:
+        text = f"lpad(to_hex({number}), 32, '0')" if is_postgresql else f"printf('%%032x', {number})"
+        return f"({text})::uuid" if is_postgresql else text
+
+    def chosen(number: str, *words: str) -> str:
+        cases = " ".join(f"WHEN {at} THEN '{word}'" for at, word in enumerate(words))
+        return f"CASE ({number}) %% {len(words)} {cases} END"
+
+    first = chosen("i", "Ada", "Grace", "Ilva", "Rosa", "Chidi", "Mei", "Noor")
+    last = chosen("i / 7", "Lovelace", "Hopper", "Okafor", "Nguyen", "Li", "Ito", "Berg", "Silva", "Kowalska")
+    insert(
+        User,
+        people,
+        id=key("i"),
+        email=f"lower({first}) || '.' || lower({last}) || i || '@' || {chosen('i', 'example.org', 'example.net')}",
+        first_name=first,
+        last_name=last,
+        created_at=ago("i * 30"),
+        updated_at=ago("i * 30"),
+        email_verified_at=ago("i * 30"),
+        last_login=ago("i"),
+    )
+    insert(UserSession, people // 5, id=key("i"), user=key("i * 5"), created_at=ago("i"), expires_at=ago("i - 2000000"))
+    insert(
+        AuditEvent,
+        people,
+        at=ago(f"{people} - i"),
+        event=chosen("i", "login.ok", "login.ok", "login.failed", "user.registered"),
+        outcome=chosen("i", "ok", "ok", "failed", "ok"),
+        user_id=key("i"),
+        actor=f"replace(cast({key('i')} as text), '-', '')",
+        door="'api'",
+        data="'{}'",
+    )
+    done = f"{people} - i > 50"
+    insert(
+        Message,
+        people,
+        uid=key("i"),
+        type=chosen("i", "users.welcome", "users.new_sign_in"),
+        category=chosen("i", "account", "security"),
+        language="'en'",
+        context='\'{"first_name": "Ada"}\'',
+        user=key("i"),
+        to_address="'person' || i || '@example.org'",
+        message_id="'<' || i || '@example.org>'",
+        created_at=ago(f"{people} - i"),
+        state=f"CASE WHEN {done} THEN {chosen('i', *['sent'] * 49, 'failed')} ELSE 'queued' END",
+        priority="5",
+        due_at=f"CASE WHEN {done} THEN NULL ELSE {ago('0')} END",
+        expires_at=ago(f"{people} - i - 3600"),
+        max_attempts="8",
+        attempts=f"CASE WHEN {done} THEN 1 ELSE 0 END",
+        finished_at=f"CASE WHEN {done} THEN {ago(f'{people} - i')} END",
+    )
+    insert(
+        Attempt,
+        people // 5,
+        message="i * 5",
+        n="1",
+        worker="'w'",
+        created_at=ago("i"),
+        duration_ms="90",
+        outcome="'accepted'",
+    )
+    insert(
+        InAppNotification,
+        people // 5,
+        user=key("i"),
+        type="'notifications.announcement'",
+        category="'announcement'",
+        title="'News ' || i",
+        created_at=ago("i"),
+    )
+    now = timezone.now()
+    rows = [FeatureFlag(codename=f"FF_{number:05}", is_active=number % 2 == 0) for number in range(flags)]
+    FeatureFlag.objects.bulk_create(rows, batch_size=500)
+    FlagSeen.objects.bulk_create(FlagSeen(codename=row.codename, last_seen_at=now) for row in rows[::2])
+    name = "'FF_' || lpad(cast(i %% 5000 as text), 5, '0')" if is_postgresql else "printf('FF_%%05d', i %% 5000)"
+    hour = (
+        "date_trunc('hour', now()) - (i / 5000) * interval '1 hour'"
+        if is_postgresql
+        else "strftime('%%Y-%%m-%%d %%H:00:00', 'now', '-' || (i / 5000) || ' hours')"
+    )
+    insert(FlagUsage, flags * 168, codename=name, hour=hour, app_name="'web'", yes="i %% 100", no="7")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+# --- Pages ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Figure:
+    path: str
+    cpu_ms: float = 0.0
+    sql_ms: float = 0.0
+    queries: int = 0
+    kilobytes: float = 0.0
+    scans: list[str] = field(default_factory=list)
+
+    @property
+    def is_met(self) -> bool:
+        is_quick = self.cpu_ms + self.sql_ms <= CPU_MS and self.queries <= QUERIES
+        return is_quick and not self.scans and self.kilobytes <= KILOBYTES
+
+
+def addresses() -> Iterator[str]:
+    """Every list, the page of a row in the middle of each, its history, and what is usually searched and filtered."""
+    from django.contrib import admin
+    from django.urls import NoReverseMatch, reverse
+
+    for name in ("index", "activity", "find"):
+        try:
+            yield reverse(f"admin:{name}")
+        except NoReverseMatch:
+            continue
+    for model in admin.site._registry:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        yield reverse(f"{name}_changelist")
+        newest = model._default_manager.order_by("-pk").first()
+        if newest is not None:
+            yield reverse(f"{name}_change", args=[newest.pk])
+            yield reverse(f"{name}_history", args=[newest.pk])
+        yield from (f"{reverse(f'{name}_changelist')}?{query}" for query in QUERIES_OF.get(model.__name__, ()))
+
+
+QUERIES_OF = {
+    "User": ("q=ilva", "q=okafor6", "q=example.org", "is_active__exact=0", "look=no-factor", "waiting=sign-in", "p=15"),
+    "UserSession": ("q=okafor6", "live=1", "live=0"),
+    "AuditEvent": ("q=okafor6", "event=login.failed", "outcome__exact=failed", "door__exact=api"),
+    "Message": ("q=person77", "state__exact=failed", "state__exact=queued", "category=security", "p=15"),
+    "FeatureFlag": ("q=FF_04", "is_active__exact=1", "stale=yes", "owner=none"),
+    "FlagUsage": ("q=FF_04", "hours=24", "rows=totals"),
+    "InAppNotification": ("q=ada.", "severity__exact=info"),
+}
+
+
+def measure(client: Any, path: str) -> Figure:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    figure, cpu, sql = Figure(path), [], []
+    for number in range(REPEATS + 1):
+        with CaptureQueriesContext(connection) as captured:
+            began = time.thread_time()
+            response = client.get(path, follow=True)
+            spent = time.thread_time() - began
+        if response.status_code != 200:
+            sys.exit(f"{path}: {response.status_code}")
+        if number:  # the first warms up
+            cpu.append(spent * 1000)
+            sql.append(sum(float(query["time"]) for query in captured.captured_queries) * 1000)
+    statements = [
+        query["sql"] for query in captured.captured_queries if not query["sql"].startswith(("SAVEPOINT", "B"))
+    ]
+    figure.cpu_ms, figure.sql_ms = statistics.median(cpu), statistics.median(sql)
+    figure.queries, figure.kilobytes = len(statements), len(response.content) / 1000
+    figure.scans = sorted({name for text in statements for name in scanned(text)})
+    return figure
+
+
+def scanned(sql: str) -> Iterator[str]:
+    """The big tables that this statement reads from one end to the other, and all of it."""
+    from django.db import connection
+
+    if not sql.startswith(("SELECT", "WITH")):
+        return
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}".replace("%", "%%"))
+            pending = [cursor.fetchone()[0][0]["Plan"]]
+            while pending:
+                node = pending.pop()
+                pending += node.get("Plans", ())
+                read = node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)
+                if node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG and read > 150_000:
+                    yield node["Relation Name"]
+        else:
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"))
+            for row in cursor.fetchall():
+                found = re.match(r"SCAN (\w+)(?! USING)$", row[3])
+                if found and found[1] in BIG:
+                    yield found[1]
+
+
+def run(url: str, people: int, flags: int) -> list[Figure]:
+    os.environ |= {"DATABASE_URL": url, "DEBUG": "1", "USERS_STAFF_MFA": "optional", "ENV_FILE": ""}
+    os.environ |= {"LOG_LEVEL": "ERROR", "NOTIFICATIONS_ENGINE": "off", "DJANGO_SETTINGS_MODULE": "project.settings"}
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+    from django.test import Client
+    from django.test.utils import setup_test_environment
+
+    from feature_flags.runtime import store
+    from users.models import User
+
+    setup_test_environment(debug=False)
+    call_command("migrate", verbosity=0)
+    began = time.monotonic()
+    fill(people, flags)
+    print(f"filled in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    store.current()
+    client = Client()
+    client.force_login(User.objects.create_superuser("root@example.org"))
+    figures = []
+    for path in addresses():
+        figures.append(measure(client, path))
+        found = figures[-1]
+        print(
+            f"{found.cpu_ms:7.1f} ms {found.sql_ms:7.1f} ms {found.queries:4} {found.kilobytes:6.1f} kB"
+            f" {' ' if found.is_met else '!'} {path} {' '.join(found.scans)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.console", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--people", type=int, default=1_000_000)
+    parser.add_argument("--flags", type=int, default=5_000)
+    parser.add_argument("--sqlite", action="store_true", help="on SQLite, in a file that goes afterwards")
+    report.add_database(parser)
+    options = parser.parse_args()
+    if options.sqlite:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = run(f"sqlite:///{folder}/console.sqlite3", options.people, options.flags)
+    else:
+        with servers.databases(options.database_url, ["console"]) as urls:
+            figures = run(urls["console"], options.people, options.flags)
+            from django.db import connections
+
+            connections.close_all()
+    missed = [figure for figure in figures if not figure.is_met]
+    median = statistics.median(figure.queries for figure in figures)
+    print(f"{len(figures)} pages, {len(missed)} over a bar; queries of the median page: {median}")
+    return 1 if missed or median > MEDIAN_QUERIES else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
