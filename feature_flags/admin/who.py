@@ -178,15 +178,15 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
             explanation = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
             found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
             if not may_see_segments(request):
-                explanation = replace(explanation, steps=_without_segments(explanation.steps))
+                explanation = replace(explanation, steps=without_segments(explanation.steps))
             found |= {"explanation": explanation, "context_lines": sorted(context.items())}
     template, title = "admin/feature_flags/featureflag/who.html", f"Who gets {flag}, and why"
     is_known = compiled is not None
     return render_page(model_admin, request, template, title=title, original=flag, form=form, known=is_known, **found)
 
 
-def _without_segments(steps: Iterable[Step]) -> tuple[Step, ...]:
+def without_segments(steps: Iterable[Step]) -> tuple[Step, ...]:
     """The steps with the names of segments, and nothing of what is in them."""
     return tuple(
-        replace(step, children=() if step.kind == "segment" else _without_segments(step.children)) for step in steps
+        replace(step, children=() if step.kind == "segment" else without_segments(step.children)) for step in steps
     )

@@ -257,7 +257,9 @@ def _summary(result: Result, missed: str | None) -> str:
     """The whole result in a sentence; `missed` is the prerequisite that was not met."""
     if result.enabled:
         variant = f" Variant {result.variant.name}." if result.variant.enabled else ""
-        return (f"On, by {result.rule}." if result.rule else "On for everybody.") + variant
+        # The one rule of a flag without rules of its own is called so (feature_flags/unleash_feature.py).
+        by_rule = result.rule and result.rule != "everybody"
+        return (f"On, by {result.rule}." if by_rule else "On for everybody.") + variant
     if result.reason == "DISABLED":
         return "Off: the flag is switched off."
     if result.reason == "UNKNOWN":

@@ -47,8 +47,7 @@ def refusal(
     if channel == EMAIL:
         if not is_allowed(address):
             return "not_allowed"
-        scopes = {Suppression.ALL} if kind.required else {Suppression.ALL, Suppression.OPTIONAL, kind.category}
-        if scopes & (listed([address]) if known is None else known).get(address, set()):
+        if barring_scopes(kind) & (listed([address]) if known is None else known).get(address, set()):
             return "suppressed"
     if kind.required or user_id is None:
         return ""
@@ -63,7 +62,7 @@ def refusals(kind: NotificationType, people: Sequence[User]) -> dict[UUID, str]:
         return {}
     addresses = {person.pk: mail_address(person) for person in people}
     known, off = listed(list(addresses.values())), switched_off(kind, list(addresses), channel=EMAIL)
-    scopes, now = {Suppression.ALL, Suppression.OPTIONAL, kind.category}, timezone.now()
+    scopes, now = barring_scopes(kind), timezone.now()
     recent: dict[str, list[datetime]] = {}
     if kind.throttle:
         since = now - max(rate.window for rate in kind.throttle)
@@ -93,6 +92,11 @@ def switched_off(kind: NotificationType, user_ids: Sequence[UUID], *, channel: s
 
 def mail_address(person: User) -> str:
     return str(getattr(person, person.get_email_field_name()))
+
+
+def barring_scopes(kind: NotificationType) -> set[str]:
+    """Those of the list that keep this type from an address."""
+    return {Suppression.ALL} if kind.required else {Suppression.ALL, Suppression.OPTIONAL, kind.category}
 
 
 def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] | None = None) -> bool:

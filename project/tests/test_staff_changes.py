@@ -29,7 +29,7 @@ ROW = re.compile(r"^\| `([^`]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", re.MULTIL
 #: They show something, or lead to a page; a POST to them changes nothing that lasts.
 SHOW = {
     *("changelist", "history", "index", "autocomplete", "jsi18n", "app_list", "password_change_done", "csv", ""),
-    *("featureflag_who", "message_body", "templateoverride_frame", "activity", "find"),
+    *("featureflag_who", "message_body", "templateoverride_frame", "activity", "find", "user_why"),
     *("announcement_preview", "announcement_frame"),
 }
 #: What everybody does with their own account; docs/operating.md, "Staff sign-in".

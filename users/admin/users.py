@@ -10,10 +10,11 @@ from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group, Permission
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
@@ -24,12 +25,14 @@ from lib.addresses import valid_email
 from lib.admin.changelist import time_cell, time_column
 from lib.admin.lists import CappedPaginator, actor_name, actor_names, chips, column, local_time
 from lib.admin.verbs import Verb, VerbAdmin
+from lib.private import missing_object
 from notifications.admin.overview import messages_of
 from users.admin import event_words
 from users.admin.audit import actor_of, details_line, outcome_chip
 from users.admin.filters import CareFilter, WaitingFilter
 from users.admin.sessions import END, FROM_PERSON
 from users.admin.verbs import VERBS, is_paused
+from users.admin.why import questions, why_page
 from users.models import AuditEvent, MfaDevice, User, UserSearch
 from users.services import rate_limits, staff
 
@@ -217,6 +220,17 @@ class UserAdmin(VerbAdmin):
                 raise _ProofNeeded
             staff.edit(obj, **{name: form.cleaned_data[name] for name in form.changed_data}, actor=actor)
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.why_view)
+        return [path("<path:object_id>/why/", view, name="users_user_why"), *super().get_urls()]
+
+    def why_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Why this person did or did not get a flag or a mail."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        user = self.get_object(request, unquote(object_id))
+        return why_page(self, request, user) if user else missing_object(self, request, object_id)
+
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -284,6 +298,7 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
             }
             for row in rows
         ]
+    found |= questions(request)
     found |= messages_of(request, user)
     if request.user.has_perm("feature_flags.view_featureflag"):
         flags = evaluations(user)
