@@ -190,7 +190,9 @@ def hasten(job: str) -> None:
 def _hastened(job: str) -> None:
     if settings.NOTIFICATIONS_ENGINE == "inline":
         periodic_jobs.run_due(only=job)
-    elif (pool := _engine.pool) is not None:
+        return
+    wake()
+    if (pool := _engine.pool) is not None:
         pool.beat_now()
 
 

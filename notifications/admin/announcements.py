@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -29,7 +30,7 @@ from notifications.admin.templates import language_name
 from notifications.models import Announcement, Message, Severity
 from notifications.registry import EMAIL, IN_APP, MASK
 from notifications.rendering import engines, render
-from notifications.services import announcements
+from notifications.services import announcements, health
 
 State = Announcement.State
 CHIPS = {
@@ -93,13 +94,17 @@ class AnnouncementForm(forms.Form):
                 max_length=announcements.BODY_LIMIT,
                 widget=forms.Textarea({"class": "vLargeTextField", "rows": 6, "lang": language}),
             )
-        cast(forms.ChoiceField, self.fields["audience"]).choices = offered_audiences(user)
+        audience = cast(forms.ChoiceField, self.fields["audience"])
+        audience.choices, is_cut = offered_audiences(user)
+        if is_cut:
+            text = _("Of each kind only the first %(limit)s are offered.")
+            audience.help_text = text % {"limit": f"{OFFERED:,}"}
         self.fields["people"].help_text = _("E-mail addresses of users, one a line: “People named below”.")
         if self.kept and not self.initial.get("people"):
             text = _("%(count)d are named. Leave it empty to keep them, or name others, one a line.")
             self.fields["people"].help_text = text % {"count": self.kept}
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """How many people the draft names already."""
         return self.draft.people.count() if self.draft.pk and self.draft.audience == audiences.PEOPLE else 0
@@ -140,21 +145,25 @@ class AnnouncementForm(forms.Form):
         return given
 
 
-def offered_audiences(user: Any) -> list[Any]:
-    """For a select: what this member of staff may see of each audience, in a group where there is a choice."""
+def offered_audiences(user: Any) -> tuple[list[Any], bool]:
+    """For a select: what this member of staff may see of each audience, in a group where there is a choice; and whether
+    that is not all."""
     found: list[Any] = []
+    is_cut = False
     for audience in audiences.registered():
         if not audiences.may_see(user, audience.name):
             continue
         try:
-            choices = audience.choices()[:OFFERED]
+            choices = audience.choices()
         except audiences.Gone:
             continue
+        is_cut = is_cut or len(choices) > OFFERED
+        choices = choices[:OFFERED]
         if [value for value, _label in choices] == [""]:
             found.append((audience.name, audience.label))
         elif choices:
             found.append((audience.label, [(f"{audience.name}:{value}", label) for value, label in choices]))
-    return found
+    return found, is_cut
 
 
 def _may_see_users(request: HttpRequest) -> bool:
@@ -210,10 +219,18 @@ CANCEL = _verb(
     explain=lambda row: "No one else gets it, and its mails that wait are cancelled. This cannot be taken back.",
     applies=lambda row: row.state in (State.SENDING, State.PAUSED),
 )
+
+
+def _count(row: Announcement, *, actor: Actor) -> bool:
+    """Nothing that a history would keep."""
+    announcements.count(row)
+    return False
+
+
 COUNT = _verb(
     "count",
     "Count anew",
-    lambda row, *, actor: announcements.count(row) or False,  # type: ignore[func-returns-value]
+    _count,
     done="",
     already="counted anew",
     applies=lambda row: row.state == State.DRAFT,
@@ -391,7 +408,7 @@ class AnnouncementAdmin(VerbAdmin):
             verb_buttons=[button for button in buttons if button["verb"].name != SEND.name],
             may_change=self.has_change_permission(request, row),
             may_test=self.has_add_permission(request),
-            is_off=settings.NOTIFICATIONS_ENGINE == "off",
+            is_stuck=is_stuck(row),
             left_out=left_out(row),
             **numbers(row),
             states=mail_states(row, url=self._messages_url(request)),
@@ -462,6 +479,14 @@ def shown_audience(request: HttpRequest, row: Announcement) -> str:
         return str(audiences.get(row.audience).label)
     except audiences.Gone as gone:
         return str(gone)
+
+
+def is_stuck(row: Announcement) -> bool:
+    """Whether it waits for a worker, and there is none."""
+    waits = row.counted_at is None if row.state == State.DRAFT else row.state == State.SENDING or not row.is_settled
+    if not waits or settings.NOTIFICATIONS_ENGINE == "inline":
+        return False
+    return settings.NOTIFICATIONS_ENGINE == "off" or not health.has_worker()
 
 
 def numbers(row: Announcement) -> dict[str, Any]:

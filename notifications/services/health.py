@@ -35,11 +35,16 @@ def check() -> dict[str, str]:
         reason = f"The provider is paused: {', '.join(names)}."
     elif not _is_due_for(SILENCE):
         reason = ""
-    elif not Worker.objects.filter(beat_at__gt=moment(-SILENCE)).exists():
+    elif not has_worker():
         reason = "A message is due, and no worker gives a sign of life."
     elif _is_due_for(LATE):
         reason = "A message has been due for more than 5 minutes."
     return {"status": "degraded", "reason": reason} if reason else {"status": "ok"}
+
+
+def has_worker() -> bool:
+    """Whether a process that delivers, and runs the periodic jobs, has given a sign of life lately."""
+    return Worker.objects.filter(beat_at__gt=moment(-SILENCE)).exists()
 
 
 def _is_due_for(wait: timedelta) -> bool:

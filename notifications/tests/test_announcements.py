@@ -11,7 +11,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications import audiences
-from notifications.models import Announcement, InAppNotification, Message, PeriodicJob, Preference, Suppression
+from notifications.models import Announcement, InAppNotification, Message, PeriodicJob, Preference, Suppression, Worker
 from notifications.services import announcements, periodic_jobs
 from notifications.tests.staff import ANNOUNCEMENTS, MESSAGES, clerk, faults, rows, told
 from users.models import AuditEvent
@@ -220,6 +220,30 @@ def test_no_one_to_send_it_to(client):
     assert said(press(client, row, "send")) == "There is no one to send it to."
 
 
+def test_without_a_worker_its_page_says_that_it_does_not_go_on(client, settings):
+    people(1)
+    row = drafted(client)
+    press(client, row, "send")
+    settings.NOTIFICATIONS_ENGINE = "worker"
+    note = "It does not go on: no worker has given a sign of life."
+    assert note in client.get(page(row)).content.decode()
+
+    Worker.objects.create(host="a", pid=1, engine="worker")
+
+    assert note not in client.get(page(row)).content.decode()
+
+
+def test_of_too_many_choices_the_first_are_offered(client, monkeypatch):
+    monkeypatch.setattr("notifications.admin.announcements.OFFERED", 2)
+    for name in ("Alpha", "Beta", "Gamma"):
+        Group.objects.create(name=name)
+
+    text = client.get(f"{ANNOUNCEMENTS}add/").content.decode()
+
+    assert "Gamma" not in text
+    assert "Of each kind only the first 2 are offered." in text
+
+
 def test_a_test_goes_to_oneself_alone(client):
     people(2)
     row = drafted(client)
@@ -302,6 +326,17 @@ def test_a_group_and_named_people():
     sent(named)
     assert set(Message.objects.filter(announcement=beta).values_list("user", flat=True)) == {ada.pk, bob.pk}
     assert Message.objects.get(announcement=named).user == eve
+
+
+def test_a_person_who_is_deleted_is_named_no_more():
+    ada, bob = people(2)
+    row = draft_of("people", named=[ada, bob])
+
+    ada.delete()
+
+    sent(row)
+    assert list(row.people.all()) == [bob]
+    assert Message.objects.get().user == bob
 
 
 def test_only_the_chosen_ways_are_taken():
@@ -442,6 +477,21 @@ def test_a_crash_between_two_slices_neither_loses_nor_doubles_anyone(slices, mon
 
     keys = list(Message.objects.values_list("user", flat=True))
     assert sorted(keys) == sorted(user.pk for user in everyone)
+
+
+def test_a_worker_that_comes_late_with_a_slice_moves_nothing_back(slices):
+    people(6)
+    row = draft_of()
+    run()
+    announcements.send(row, actor=Actor.command("tests"))
+    late = Announcement.objects.get()
+    for _ in range(2):
+        announcements._next_slice(Announcement.objects.get())
+    before = Announcement.objects.values().get()
+
+    announcements._next_slice(late)
+
+    assert Announcement.objects.values().get() == before
 
 
 def test_one_that_fails_does_not_stop_the_others(monkeypatch):

@@ -338,10 +338,14 @@ def addresses(server):
     shell += "f = F.objects.get(codename='FF_NEW_CHECKOUT'); from notifications.models import Message; "
     # Once for all tests: an address gets three mails of a kind a minute.
     shell += "Message.objects.filter(user=u).exists() or staff.send_reset(u, actor=Actor('command', label='x')); "
-    shell += "print(u.pk, f.pk, f.revisions.earliest('id').pk, Message.objects.filter(user=u).latest('id').pk)"
+    shell += "from notifications.services import announcements; from notifications.models import Announcement; "
+    shell += "words = {'en': {'title': 'News', 'body': 'B'}, 'de': {'title': 'Neues', 'body': 'B'}}; "
+    shell += "a = Announcement.objects.first() or announcements.save(Announcement(), words=words, "
+    shell += "channels=['email', 'in_app'], audience='everybody', actor=Actor('command', label='x')); "
+    shell += "print(a.pk, u.pk, f.pk, f.revisions.earliest('id').pk, Message.objects.filter(user=u).latest('id').pk)"
     printed = server.command("shell", "--verbosity=0", "--command", shell)
     assert printed.returncode == 0, printed.stderr
-    user, flag, revision, message = printed.stdout.split()
+    announcement, user, flag, revision, message = printed.stdout.split()
     return {
         "overview": "/admin/",
         "users": USERS,
@@ -374,6 +378,7 @@ def addresses(server):
         "in-app notifications": f"{NOTIFICATIONS}inappnotification/",
         "announcements": f"{NOTIFICATIONS}announcement/",
         "new announcement": f"{NOTIFICATIONS}announcement/add/",
+        "announcement": f"{NOTIFICATIONS}announcement/{announcement}/preview/",
         "providers": f"{NOTIFICATIONS}providerstate/",
         "workers": f"{NOTIFICATIONS}worker/",
         "groups": "/admin/auth/group/",
