@@ -256,25 +256,24 @@ def scanned(sql: str) -> Iterator[str]:
 
 
 def run(url: str, people: int, flags: int) -> list[Figure]:
-    os.environ |= {"DATABASE_URL": url, "DEBUG": "1", "USERS_STAFF_MFA": "optional", "ENV_FILE": ""}
-    os.environ |= {"LOG_LEVEL": "ERROR", "NOTIFICATIONS_ENGINE": "off", "DJANGO_SETTINGS_MODULE": "project.settings"}
+    env = servers.environment("ours", 80, {"product": url})
+    env |= {"LOG_LEVEL": "error", "USERS_STAFF_MFA": "optional", "NOTIFICATIONS_ENGINE": "worker"}
+    os.environ |= env | {"DJANGO_SETTINGS_MODULE": "project.settings"}
     import django
 
     django.setup()
     from django.core.management import call_command
     from django.test import Client
-    from django.test.utils import setup_test_environment
 
     from feature_flags.runtime import store
     from users.models import User
 
-    setup_test_environment(debug=False)
     call_command("migrate", verbosity=0)
     began = time.monotonic()
     fill(people, flags)
     print(f"filled in {time.monotonic() - began:.0f} s", file=sys.stderr)
     store.current()
-    client = Client()
+    client = Client(headers={"host": "127.0.0.1"})
     client.force_login(User.objects.create_superuser("root@example.org"))
     figures = []
     for path in addresses():
@@ -296,6 +295,7 @@ def main() -> int:
     parser.add_argument("--sqlite", action="store_true", help="on SQLite, in a file that goes afterwards")
     report.add_database(parser)
     options = parser.parse_args()
+    report.begin(options)
     if options.sqlite:
         with tempfile.TemporaryDirectory() as folder:
             figures = run(f"sqlite:///{folder}/console.sqlite3", options.people, options.flags)
@@ -307,8 +307,34 @@ def main() -> int:
             connections.close_all()
     missed = [figure for figure in figures if not figure.is_met]
     median = statistics.median(figure.queries for figure in figures)
-    print(f"{len(figures)} pages, {len(missed)} over a bar; queries of the median page: {median}")
+    text = page(options, figures, median)
+    (HERE / "results" / "console.md").parent.mkdir(exist_ok=True)
+    target = HERE / "results" / "console.md" if options.sqlite or options.people < 1_000_000 else PAGE
+    target.write_text(text)
+    print(f"{len(figures)} pages, {len(missed)} over a bar; queries of the median page: {median}; {target}")
     return 1 if missed or median > MEDIAN_QUERIES else 0
+
+
+def page(options: argparse.Namespace, figures: list[Figure], median: float) -> str:
+    database = "SQLite" if options.sqlite else "PostgreSQL"
+    lines = [
+        "# Benchmark results: the admin at a million people",
+        "",
+        f"{options.people:,} people, as many messages and audit events, {options.flags:,} flags with a week of use by",
+        f"the hour; {database}, one process, median of {REPEATS}. CPU is that of this process, SQL the time spent",
+        f"waiting for statements; both together have {CPU_MS:.0f} ms, statements {QUERIES} (the median page",
+        f"{MEDIAN_QUERIES}: {median:.0f}), the page {KILOBYTES:.0f} kB before compression. No statement may read one of",
+        f"the big tables from end to end. Load of the machine when it began: {options.load:.1f}.",
+        "",
+        "| page | CPU | SQL | statements | kB | ok? |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for found in figures:
+        path = re.sub(r"/([0-9a-f-]{36}|[0-9]+)/", "/…/", found.path)
+        ok = "yes" if found.is_met else " ".join(["**no**", *found.scans])
+        cells = (f"`{path}`", f"{found.cpu_ms:.0f} ms", f"{found.sql_ms:.0f} ms", found.queries)
+        lines.append(f"| {' | '.join(map(str, cells))} | {found.kilobytes:.0f} | {ok} |")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
