@@ -44,7 +44,8 @@ lint: $(VENV)/.dev
 picture: $(VENV)/.dev
 	$(BIN)/python -m docs.draw_architecture
 
-e2e: $(VENV)/.dev
+# Axe, which looks at every page, is among what npm brings.
+e2e: $(VENV)/.dev $(SDK)/node_modules/.package-lock.json
 	$(BIN)/$(PYTEST) -n 2 -m e2e $(PYTEST_ARGS)
 
 # The SDKs of others, unmodified, against a running server. The lock file names versions; npm brings them.

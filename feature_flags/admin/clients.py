@@ -96,6 +96,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             reason_required=False,
             explain=lambda token: "Clients that use it are refused from now on; this is for good.",
             in_row=True,
+            destroys=True,
             applies=lambda token: token.revoked_at is None,
         ),
     )
@@ -199,7 +200,10 @@ class UnknownFlagAdmin(ReadOnlyAdmin):
         return [*columns, _create_from_here]
 
 
-@admin.display(description="")
+@admin.display(description=_("flag"))
 def _create_from_here(unknown: UnknownFlag) -> str:
     url = f"{reverse('admin:feature_flags_featureflag_add')}?{urlencode({'codename': unknown.codename})}"
-    return format_html('<a href="{}" aria-label="Create {}">{}</a>', url, unknown.codename, _("Create it"))
+    return format_html('<a href="{}" aria-label="{}: {}">{}</a>', url, _("Create it"), unknown.codename, _("Create it"))
+
+
+_create_from_here.is_button = True  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ from feature_flags.runtime import store
 from feature_flags.services.storage import segments_used
 from lib.actors import Actor
 from lib.admin.changelist import time_cell
-from lib.admin.lists import TableFilter, chips, two_lines
+from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, two_lines
 from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.
@@ -87,7 +87,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
         "is_protected",
         "exposed",
         OwnerFilter,
-        ("tags", admin.RelatedOnlyFieldListFilter),
+        ("tags", RelatedOnlyFilter),
     )
     search_fields = ("codename", "label", "description", "tags__name")
     search_help_text = _("A part of the codename, label, description or of a tag.")
@@ -118,7 +118,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
         if flag.is_archived:
             marks = [("staff", _("archived"))]
         else:
-            marks = [("active", _("on")) if flag.is_active else ("off", _("off"))]
+            marks = [("active", _("on")) if flag.is_active else ("staff", _("off"))]
         if flag.error:
             marks.append(("off", _("broken")))
         if flag.is_protected:
@@ -144,7 +144,11 @@ class FeatureFlagAdmin(FlagPageAdmin):
             low, high = min(rollouts), max(rollouts)
             count = f"{len(rollouts)} {'rule' if len(rollouts) == 1 else 'rules'}"
             text = f"{count}, {high} %" if low == high else f"{count}, {low}–{high} %"
-        bar = format_html('<progress max="100" value="{}" aria-hidden="true"></progress>', high)
+        # Grey: it is off for all. Hatched: of those whom a rule lets in, not of everybody.
+        looks = "narrow" if document["rules"] else "whole"
+        if not flag.is_active:
+            looks += " idle"
+        bar = format_html('<progress class="{}" max="100" value="{}" aria-hidden="true"></progress>', looks, high)
         return format_html('<span class="rollout">{} <span>{}</span></span>', bar, text)
 
     @admin.display(description=_("kind, owner"), ordering="kind")

@@ -21,7 +21,7 @@ from feature_flags.admin.document_page import because, who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
 from lib.admin.changelist import time_cell
-from lib.admin.lists import ReadOnlyAdmin, column, two_lines
+from lib.admin.lists import ReadOnlyAdmin, column, one_line, two_lines
 from lib.admin.verbs import ReasonForm, render_page
 from lib.errors import ProductError
 
@@ -62,7 +62,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         lines = _lines(revision)
         if len(lines) > LINES_SHOWN:
             lines = [*lines[: LINES_SHOWN - 1], f"and {len(lines) - LINES_SHOWN + 1} more"]
-        return _divisions(lines)
+        return one_line("; ".join(lines))
 
     who_shown = column(_("who"), lambda revision: revision.who)
     changes_shown = column(_("before → after"), lambda revision: _divisions(_lines(revision)))
@@ -71,7 +71,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     def whole(self, revision: FlagRevision) -> str:
         is_there = revision.snapshot and revision.is_shown  # type: ignore[attr-defined]
         text = json.dumps(revision.snapshot, indent=2, ensure_ascii=False) if is_there else "–"
-        return format_html('<pre class="whole">{}</pre>', text)
+        return format_html('<pre class="whole" tabindex="0">{}</pre>', text)
 
     @admin.display(description=_("way back"))
     def back(self, revision: FlagRevision) -> str:

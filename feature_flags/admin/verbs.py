@@ -59,6 +59,7 @@ FLAG_VERBS = (
         asks_reason=lambda flag: flag.is_protected,
         explain=_explain_on,
         in_row=True,
+        turns=True,
         applies=lambda flag: not flag.is_active and not flag.is_archived,
     ),
     Verb(
@@ -73,6 +74,7 @@ FLAG_VERBS = (
             "It goes off for everybody, within a second and everywhere." if flag.is_active else "It is off already."
         ),
         in_row=True,
+        turns=False,
         applies=lambda flag: flag.is_active,
     ),
     Verb(

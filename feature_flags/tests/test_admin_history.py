@@ -32,7 +32,7 @@ def test_the_page_tells_the_history_newest_first(staff_client, staff):
     assert "a &amp; b" in history
     assert "staff@example.org" in history
     assert "command:test" in history
-    assert history.count("Restore this version") == 1
+    assert history.count(">Restore this version<") == 1
 
 
 def test_a_long_history_is_cut(staff_client, monkeypatch):

@@ -237,7 +237,7 @@ class ListAdmin(ModelAdmin):
 
     @staticmethod
     def _is_button(column: Any) -> bool:
-        return not getattr(column, "short_description", column) or column == _BUTTONS
+        return column == _BUTTONS or getattr(column, "is_button", False)
 
     def _csv_rows(self, request: HttpRequest, page: Any, columns: list[Any], keys: list[Any]) -> Iterator[list[Any]]:
         yield [str(self._label(column)) for column in columns]

@@ -19,6 +19,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
 from lib.admin.verbs import VerbAdmin
@@ -173,6 +174,18 @@ class ValueFilter(admin.SimpleListFilter):
         return queryset.filter(**{self.column: self.value()}) if self.value() in dict(self.lookup_choices) else queryset
 
 
+class RelatedFilter(admin.RelatedFieldListFilter):
+    """Django's, which names the choice of rows without any: lists show an empty cell, a filter cannot."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.empty_value_display = cast("Any", _("none"))
+
+
+class RelatedOnlyFilter(RelatedFilter, admin.RelatedOnlyFieldListFilter):
+    """The same with what is related to some row alone."""
+
+
 class TableFilter(admin.SimpleListFilter):
     """Values that each stand for a query: its label, and what narrows the rows."""
 
@@ -208,7 +221,7 @@ def one_line(text: Any) -> str:
 
 
 def two_lines(text: str, below: str) -> str:
-    return format_html('{}<span class="below">{}</span>', text, below) if below else text
+    return format_html('{0}<span class="below" title="{1}">{1}</span>', text, below) if below else text
 
 
 def local_time(at: datetime | None, style: str = TO_THE_MINUTE) -> str:

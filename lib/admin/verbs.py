@@ -20,6 +20,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.admin.changelist import ListAdmin
@@ -82,6 +83,9 @@ class Verb:
     #: What the audit trail keeps of the object; see `lib.actors.Actor.note`.
     audit_details: Callable[[Any], dict[str, Any]] = lambda obj: {"name": str(obj)[:200]}
     deletes: bool = False  #: Afterwards the object is no more: the answer leads to the list.
+    destroys: bool = False  #: What it ends does not come back: the button is red.
+    #: For one half of an on/off pair, the state it asks for: in a list the pair is a switch.
+    turns: bool | None = None
     in_row: bool = False
     in_bulk: bool = True
     applies: Callable[[Any], bool] = lambda obj: True  #: Whether the button makes sense for this object.
@@ -89,6 +93,11 @@ class Verb:
     @property
     def slug(self) -> str:
         return self.name.replace("/", "_")
+
+    @property
+    def css(self) -> str:
+        """The classes of its button."""
+        return f"verb verb-{self.slug}" + (" destructive" if self.destroys or self.deletes else "")
 
     def asks(self, obj: Any) -> bool:
         return _holds(self.asks_reason, obj)
@@ -139,7 +148,7 @@ class VerbAdmin(ListAdmin):
 
     # --- Where the buttons stand --------------------------------------------------------------------------------------
 
-    @admin.display(description="")
+    @admin.display(description=_("change"))
     def verb_buttons(self, obj: models.Model) -> str:
         """The column of row buttons; `get_list_display` puts one that knows the request in its place."""
         return ""
@@ -150,19 +159,29 @@ class VerbAdmin(ListAdmin):
         if not in_row:
             return [column for column in columns if column != "verb_buttons"]
 
-        @admin.display(description="")
+        @admin.display(description=VerbAdmin.verb_buttons.short_description)  # type: ignore[attr-defined]
         def verb_buttons(obj: models.Model) -> str:
             # Of these alone: whether another applies may be a question to the database, one for each row.
             verbs = self.applicable_verbs(request, obj, in_row)
-            button = (
-                '<button type="submit" class="verb verb-{}" formaction="{}" formmethod="post" formnovalidate'
-                ' name="{}" value="{}" aria-label="{} {}">{}</button>'
-            )
-            address = partial(self.verb_url, request, obj=obj)
-            values = [(verb.slug, address(verb), FROM, FROM_LIST, verb.label, obj, verb.label) for verb in verbs]
-            return format_html_join(" ", button, values)
+            return format_html_join(" ", "{}", ((self._row_button(request, verb, obj),) for verb in verbs))
 
+        verb_buttons.is_button = True  # type: ignore[attr-defined]
         return [verb_buttons if column == "verb_buttons" else column for column in columns]
+
+    def _row_button(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
+        """A quiet button; a switch, which shows the state there is, for half of an on/off pair."""
+        name, shown, looks = f"{verb.label} {obj}", verb.label, verb.css
+        about = ""
+        if verb.turns is not None:
+            name, shown, looks = str(obj), "", f"switch verb-{verb.slug}"
+            about = format_html(
+                ' role="switch" aria-checked="{}" title="{}"', "false" if verb.turns else "true", verb.label
+            )
+        return format_html(
+            '<button type="submit" class="{}" formaction="{}" formmethod="post" formnovalidate name="{}" value="{}"'
+            ' aria-label="{}"{}>{}</button>',
+            *(looks, self.verb_url(request, verb, obj), FROM, FROM_LIST, name, about, shown),
+        )
 
     def buttons_for(self, request: HttpRequest, obj: models.Model) -> list[dict[str, Any]]:
         """What `admin/verb_buttons.html` shows on the object's page."""

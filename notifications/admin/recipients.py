@@ -153,6 +153,7 @@ class SuppressionAdmin(GrowingTableAdmin):
 @admin.register(Preference)
 class PreferenceAdmin(GrowingTableAdmin):
     list_display = ("person", "category_shown", "channel", "enabled", "created_at")
+    list_display_links = ("category_shown",)  # the person is a link of their own
     search_fields = ("user",)
     search_help_text = _("The address a person signs in with, or its beginning.")
     list_select_related = ("user",)

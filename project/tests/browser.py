@@ -152,8 +152,9 @@ const texts = "h1, h2, p, td, th, label, button:not([class^=selector-]), a, span
 for (const e of document.querySelectorAll(texts)) {
   if (!shown(e) || !e.textContent.trim() || e.closest(".skip-to-content-link, .visually-hidden")) continue;
   const style = getComputedStyle(e);
-  // A sentence of a list is whole in its title, and on the page that its row leads to.
-  if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1 && e.title !== e.textContent)
+  // A sentence of a list is whole in its title, and on the page that its row leads to; so is what leads there.
+  if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1 && e.title !== e.textContent
+      && !e.closest("#result_list tbody th"))
     wrong.push(`cut: ${e.tagName} ${e.className} "${e.textContent.trim().slice(0, 40)}"`);
 }
 return wrong;

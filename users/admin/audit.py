@@ -25,6 +25,7 @@ from lib.admin.lists import (
     column,
     local_time,
     object_link,
+    one_line,
 )
 from users.admin import event_words
 from users.models import AuditEvent, User, UserSearch, UserSession
@@ -178,7 +179,7 @@ class AuditAdmin(GrowingTableAdmin):
         return name if name == event.user_id.hex else object_link(User, event.user_id, name)
 
     who = column(_("who"), lambda event: actor_of(event, _names(event)))
-    details = column(_("details"), lambda event: details_line(event.data))
+    details = column(_("details"), lambda event: one_line(details_line(event.data)))
     program = column(_("program"), lambda event: event.user_agent)
 
     @admin.display(description=_("session"))

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -23,7 +24,16 @@ from feature_flags.admin.who import evaluations
 from lib.actors import Actor
 from lib.addresses import valid_email
 from lib.admin.changelist import time_cell, time_column
-from lib.admin.lists import CappedPaginator, actor_name, actor_names, chips, column, local_time
+from lib.admin.lists import (
+    CappedPaginator,
+    RelatedFilter,
+    actor_name,
+    actor_names,
+    chips,
+    column,
+    local_time,
+    one_line,
+)
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.private import missing_object
 from notifications.admin.overview import messages_of
@@ -82,14 +92,13 @@ class UserAdmin(VerbAdmin):
     change_form_template = "admin/users/user/change_form.html"
     list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
     more_columns = ("email_verified_at", "updated_at", "deactivated_reason", "delete_after_at")
-    list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", "groups")
+    list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", ("groups", RelatedFilter))
     search_fields = ("email",)
     search_help_text = _("Any part of an address or a name; accents and letter case make no difference.")
     paginator = CappedPaginator
     show_facets = admin.ShowFacets.NEVER  # each count would read the table once more
     ordering = ("-created_at",)
     empty_value_display = ""
-    filter_horizontal = ("groups", "user_permissions")
     readonly_fields = (
         *("email", "state", "password_state", "verified", "deactivated_at", "deactivated_reason", "last_sign_in"),
         *("created", "updated"),
@@ -118,10 +127,7 @@ class UserAdmin(VerbAdmin):
         return found.annotate(factor_count=Coalesce(Subquery(counted, output_field=IntegerField()), 0))
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A permission's text names its content type: one query for all, not one for each."""
-        if db_field.name == "user_permissions":
-            kwargs["queryset"] = Permission.objects.select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
+        return super().formfield_for_manytomany(db_field, request, **_boxes(db_field, kwargs))
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         paused = rate_limits.paused([user.email for user in rows])
@@ -136,11 +142,11 @@ class UserAdmin(VerbAdmin):
         own = {"deactivate", "remove-factors"} if obj.pk == request.user.pk else set()
         return [button for button in super().buttons_for(request, obj) if button["verb"].name not in own]
 
-    full_name = column(_("name"), lambda user: user.get_full_name(), empty_value="")
+    full_name = column(_("name"), lambda user: one_line(user.get_full_name()), empty_value="")
 
     @admin.display(description=_("state"))
     def state(self, user: User) -> str:
-        marks = [("active", _("active")) if user.is_active else ("off", _("deactivated"))]
+        marks = [("active", _("active")) if user.is_active else ("staff", _("deactivated"))]
         if user.delete_after_at is not None:
             marks.append(("off", _("deletion pending")))
         if not user.is_verified:
@@ -307,6 +313,14 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
     return found
 
 
+def _boxes(db_field: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Boxes to tick, which need no script."""
+    if db_field.remote_field.model is Permission:
+        # A permission's text names its content type: one query for all, not one for each.
+        options["queryset"] = Permission.objects.select_related("content_type")
+    return {**options, "widget": CheckboxSelectMultiple}
+
+
 # --- Groups -----------------------------------------------------------------------------------------------------------
 
 admin.site.unregister(Group)
@@ -316,7 +330,11 @@ admin.site.unregister(Group)
 class GroupAdmin(DjangoGroupAdmin):
     """Changing what members may do gives rights: only superusers may, with a fresh proof."""
 
+    filter_horizontal = ()
     actions = None  # groups are deleted one by one, on their page
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        return super().formfield_for_manytomany(db_field, request, **_boxes(db_field, kwargs))
 
     def _is_superuser(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.is_superuser

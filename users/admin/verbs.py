@@ -65,6 +65,7 @@ VERBS = (
         already="inactive already",
         asks_reason=True,
         sensitive=True,
+        destroys=True,
         applies=lambda user: user.is_active or user.delete_after_at is not None,
     ),
     Verb(
@@ -115,6 +116,7 @@ VERBS = (
         already="no second factor",
         asks_reason=True,
         sensitive=True,
+        destroys=True,
         in_bulk=False,
         applies=has_factor,
         explain=lambda user: (

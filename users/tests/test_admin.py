@@ -443,7 +443,7 @@ def test_only_quick_verbs_stand_in_rows(staff_client):
 
 def test_buttons_show_only_where_they_make_sense(staff_client):
     html = staff_client.get(page(person(unverified=True))).content.decode()
-    assert set(re.findall(r'class="verb verb-([\w-]+)"', html)) == {
+    assert set(re.findall(r'class="verb verb-([\w-]+)(?: destructive)?"', html)) == {
         "deactivate",
         "export",
         "mark-verified",
@@ -453,7 +453,7 @@ def test_buttons_show_only_where_they_make_sense(staff_client):
     }
 
     html = staff_client.get(page(person(inactive=True))).content.decode()
-    assert set(re.findall(r'class="verb verb-([\w-]+)"', html)) == {"activate", "export", "sign-out"}
+    assert set(re.findall(r'class="verb verb-([\w-]+)(?: destructive)?"', html)) == {"activate", "export", "sign-out"}
 
 
 def test_activation_lets_in_again_and_does_not_verify(staff_client, api):
@@ -893,7 +893,7 @@ def test_the_chips_tell_the_state(staff_client):
     for address in (f"{LIST}?q=a@example.org", page(User.objects.get(email="a@example.org"))):
         chips = re.findall(r'<span class="chip chip-(\w+)">([^<]+)</span>', staff_client.get(address).content.decode())
         assert chips == [
-            ("off", "deactivated"),
+            ("staff", "deactivated"),
             ("waiting", "unverified"),
             ("waiting", "must reset"),
             ("paused", "paused"),
