@@ -67,7 +67,7 @@ def fill(people: int, flags: int) -> None:
     def ago(seconds: str) -> str:
         if is_postgresql:
             return f"now() - ({seconds}) * interval '1 second'"
-        return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '-' || ({seconds}) || ' seconds')"
+        return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', (-({seconds})) || ' seconds')"
 
     def key(number: str) -> str:
         text = f"lpad(to_hex({number}), 32, '0')" if is_postgresql else f"printf('%%032x', {number})"
