@@ -97,7 +97,7 @@ def is_filled() -> bool:
 def fill(*, actor: Actor, seed: int = 7) -> dict[str, int]:
     """Make the playground, the same one each time; return how much of what."""
     chance, now = random.Random(seed), timezone.now()  # noqa: S311  (no secret)
-    people = list(_make_people(chance, now))
+    people = list(_make_people(chance, now, actor))
     User.objects.bulk_create(people)
     _make_sign_ins(people, chance, now)
     flags = _make_flags(people, chance, now, actor)
@@ -105,7 +105,7 @@ def fill(*, actor: Actor, seed: int = 7) -> dict[str, int]:
     return {"people": len(people), "flags": len(flags), "mails": mails}
 
 
-def _make_people(chance: random.Random, now: datetime) -> Iterator[User]:
+def _make_people(chance: random.Random, now: datetime, actor: Actor) -> Iterator[User]:
     for number in range(PEOPLE):
         first, last = chance.choice(_FIRST), chance.choice(_LAST)
         since = now - timedelta(days=chance.randint(1, 400), minutes=chance.randint(0, 1_440))
@@ -114,7 +114,7 @@ def _make_people(chance: random.Random, now: datetime) -> Iterator[User]:
             first_name=first,
             last_name=last,
             created_at=since,
-            created_by="register",
+            created_by=actor.label,  # of no registration, which would go when it is not verified
             email_verified_at=since + timedelta(minutes=4) if number % 10 else None,
             last_login=now - timedelta(hours=chance.randint(1, 700)) if number % 6 else None,
             language=chance.choice(("en", "de")),
@@ -172,7 +172,7 @@ def _make_sign_ins(people: list[User], chance: random.Random, now: datetime) -> 
 
 
 def _make_flags(people: list[User], chance: random.Random, now: datetime, actor: Actor) -> list[FeatureFlag]:
-    staff = [Actor("admin", user) for user in people[:4]]
+    staff = [Actor("admin", user) for user in people[2:6]]
     segments.create_segment(
         f"{MARK}germany",
         description="People in Germany",

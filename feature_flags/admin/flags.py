@@ -145,9 +145,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
             count = f"{len(rollouts)} {'rule' if len(rollouts) == 1 else 'rules'}"
             text = f"{count}, {high} %" if low == high else f"{count}, {low}–{high} %"
         # Grey: it is off for all. Hatched: of those whom a rule lets in, not of everybody.
-        looks = "narrow" if document["rules"] else "whole"
-        if not flag.is_active:
-            looks += " idle"
+        looks = " ".join(["narrow"] * bool(document["rules"]) + ["idle"] * (not flag.is_active))
         bar = format_html('<progress class="{}" max="100" value="{}" aria-hidden="true"></progress>', looks, high)
         return format_html('<span class="rollout">{} <span>{}</span></span>', bar, text)
 
