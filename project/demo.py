@@ -13,14 +13,15 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, Segment, Tag, UnknownFlag
 from feature_flags.services import editing, segments, storage
 from lib.actors import Actor
 from notifications import registry
-from notifications.models import Attempt, DeliveryEvent, Message, Suppression
+from notifications.models import Announcement, Attempt, DeliveryEvent, Message, Suppression
+from notifications.services import announcements
 from users.models import AuditEvent, User, UserSession
 from users.services import audit
 
@@ -73,6 +74,8 @@ _FEATURES = {
 _OWNERS = ("Checkout", "Growth", "Platform", "Support")
 #: The types of mail that say something without a code or a link.
 _TYPES = ("users.welcome", "users.new_sign_in", "users.password_changed", "notifications.announcement")
+_NEWS = {"title": "Maintenance on Sunday", "body": "We move to new machines."}
+_LABEL = "command:demo"
 _ENDS: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("sent", 60, {"provider": "email", "attempts": 1}),
     ("queued", 8, {}),
@@ -102,6 +105,7 @@ def fill(*, actor: Actor, seed: int = 7) -> dict[str, int]:
     _make_sign_ins(people, chance, now)
     flags = _make_flags(people, chance, now, actor)
     mails = _make_mails(people, chance, now)
+    _make_announcements(people, now)
     return {"people": len(people), "flags": len(flags), "mails": mails}
 
 
@@ -290,9 +294,40 @@ def _make_mails(people: list[User], chance: random.Random, now: datetime) -> int
     return made
 
 
+def _make_announcements(people: list[User], now: datetime) -> None:
+    """One that is done, by mail, and a draft, which leads to no mail."""
+    words = {"en": _NEWS, "de": {"title": "Wartung am Sonntag", "body": "Wir ziehen auf neue Maschinen um."}}
+    done = Announcement.objects.create(
+        words=words,
+        channels=["email"],
+        audience="everybody",
+        audience_label="Everybody",
+        state=Announcement.State.DONE,
+        created_by=_LABEL,
+        updated_by=_LABEL,
+        started_by=_LABEL,
+        **dict.fromkeys(("created_at", "updated_at", "counted_at", "started_at"), now - timedelta(days=7)),
+        **dict.fromkeys(("written_at", "finished_at"), now - timedelta(days=6)),
+    )
+    sent = Message.objects.filter(type="notifications.announcement", user__in=people).exclude(state__in=Message.OPEN)
+    sent.update(announcement=done)
+    states = sent.order_by().values_list("state").annotate(n=Count("pk"))
+    done.delivery = dict(states)
+    done.counts = done.expected = {"people": sum(done.delivery.values()), "mails": sum(done.delivery.values())}
+    done.save()
+    announcements.save(
+        Announcement(),
+        words=words,
+        channels=["in_app"],
+        audience="people",
+        people=people[:12],
+        actor=Actor.command("demo"),
+    )
+
+
 def _context(code: str, user: User, at: datetime) -> dict[str, Any]:
     if code == "notifications.announcement":
-        return {"title": "Maintenance on Sunday", "body": "We move to new machines.", "url": "", "severity": "info"}
+        return {**_NEWS, "url": "", "severity": "info"}
     about: dict[str, Any] = {"first_name": user.first_name}
     if code == "users.new_sign_in":
         about |= {"program": _PROGRAMS[0], "ip": "203.0.113.7", "at": at.isoformat()}
@@ -338,6 +373,7 @@ def remove() -> bool:
     DeliveryEvent.objects.filter(Q(message__in=messages) | Q(recipient__endswith=f"@{DOMAIN}")).delete()
     Suppression.objects.filter(address__endswith=f"@{DOMAIN}").delete()
     messages.delete()
+    Announcement.objects.filter(created_by=_LABEL).delete()
     for model in (FlagUsage, FlagSeen, UnknownFlag):
         model._default_manager.filter(codename__startswith=FLAG).delete()
     flags.delete()
