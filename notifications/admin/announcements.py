@@ -387,6 +387,7 @@ class AnnouncementAdmin(VerbAdmin):
         return missing_object(self, request, object_id) if row is None else self._page(request, row)
 
     def _page(self, request: HttpRequest, row: Announcement) -> HttpResponse:
+        announcements.look_at_delivery(row)
         previews = [self._preview(row, code) for code in engines.languages() if code in row.words]
         missing = [language_name(code) for code in engines.languages() if code not in row.words]
         buttons = self.buttons_for(request, row)

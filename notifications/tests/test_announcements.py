@@ -608,6 +608,8 @@ def test_a_page_asks_the_same_however_many_people_there_are(client, django_asser
     assert faults(shown) == []
     assert "Queued: 30" in shown.content.decode()
     assert "0 of 30 are through" in shown.content.decode()
+    Message.objects.update(state="sent", due_at=None, finished_at=timezone.now())
+    assert "30 of 30 are through" in client.get(page(row)).content.decode()
 
 
 def test_its_messages_are_listed_for_those_who_see_messages(client):
