@@ -63,6 +63,8 @@ def test_the_screens_of_accounts_stand_on_a_laptop_and_a_telephone(server, tmp_p
             "session": session,
             "audit": server.url + AUDIT,
             "event": event,
+            "activity": f"{server.url}/admin/activity/?by=all",
+            "why": person.replace("/change/", "/why/") + "&flag=FF_ENABLE_REGISTRATION&mail=users.welcome",
         }
         faults = {}
         for size in (browser.DESKTOP, browser.PHONE):
@@ -103,8 +105,8 @@ def test_the_span_of_the_trail_is_typed_without_script_too(server, anyhow):
     sign_in(driver, server)
     driver.get(f"{server.url}{AUDIT}?event=login.failed")
 
-    browser.find(driver, "input[name=since]")
-    browser.press(driver, browser.find(driver, ".span-filter button"))
+    browser.find(driver, "details:has(input[name=since]) > summary").click()
+    browser.press(driver, browser.find(driver, "form:has(input[name=since]) button"))
 
     assert "event=login.failed" in driver.current_url
     assert "since=" in driver.current_url
