@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR, IncorrectLookupParameters
 from django.contrib.admin.utils import label_for_field, lookup_field
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -56,8 +57,9 @@ def time_cell(at: datetime | date | None) -> str:
         text = date_format(day, "j M Y")
     else:
         text = f"{near.get((day - today).days, date_format(day, 'j M'))} {clock}".strip()
-    whole = date_format(local, "l, j F Y, H:i:s e" if clock else "l, j F Y")
-    return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), whole, text)
+    whole = date_format(local, "j F Y, H:i:s e" if clock else "j F Y")
+    exact = local.isoformat(timespec="seconds") if isinstance(local, datetime) else local.isoformat()
+    return format_html('<time datetime="{}" title="{}">{}</time>', exact, whole, text)
 
 
 def time_column(name: str, label: Any) -> Any:
@@ -121,6 +123,17 @@ class ListAdmin(ModelAdmin):
 
     #: Columns that are offered beside those of `list_display`, and hidden until a reader chooses them.
     more_columns: Sequence[str] = ()
+
+    def row_name(self, obj: Any) -> str:
+        """What the box and the buttons of a row are called for those who hear the page."""
+        return str(obj)
+
+    @admin.display(description="")
+    def action_checkbox(self, obj: Any) -> SafeString:
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">',
+            *(ACTION_CHECKBOX_NAME, obj.pk, gettext("Select %s") % self.row_name(obj)),
+        )
 
     # --- Columns ------------------------------------------------------------------------------------------------------
 

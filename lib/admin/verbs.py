@@ -170,17 +170,18 @@ class VerbAdmin(ListAdmin):
 
     def _row_button(self, request: HttpRequest, verb: Verb, obj: models.Model) -> str:
         """A quiet button; a switch, which shows the state there is, for half of an on/off pair."""
-        name, shown, looks = f"{verb.label} {obj}", verb.label, verb.css
+        row = self.row_name(obj)
+        name, shown, looks = f"{verb.label} {row}", verb.label, verb.css
         about = ""
         if verb.turns is not None:
-            name, shown, looks = str(obj), "", f"switch verb-{verb.slug}"
+            name, shown, looks = row, "", f"switch verb-{verb.slug}"
             about = format_html(
                 ' role="switch" aria-checked="{}" title="{}"', "false" if verb.turns else "true", verb.label
             )
+        # The form of the list says the rest: that it is a POST, and that the answer leads back to the list.
         return format_html(
-            '<button type="submit" class="{}" formaction="{}" formmethod="post" formnovalidate name="{}" value="{}"'
-            ' aria-label="{}"{}>{}</button>',
-            *(looks, self.verb_url(request, verb, obj), FROM, FROM_LIST, name, about, shown),
+            '<button type="submit" class="{}" formaction="{}" aria-label="{}"{}>{}</button>',
+            *(looks, self.verb_url(request, verb, obj), name, about, shown),
         )
 
     def buttons_for(self, request: HttpRequest, obj: models.Model) -> list[dict[str, Any]]:

@@ -242,6 +242,10 @@ class MessageAdmin(GrowingTableAdmin):
         return Q(message_id=f"<{term}>") | starts_with("to_address", normal_email(term))
 
     person, kind = user_column, type_column
+
+    def row_name(self, obj: Message) -> str:
+        return recipient_of(obj)
+
     recipient = column(_("recipient"), recipient_of)
     badge = column(_("state"), partial(state_chip, with_report=True))
     why = column(_("why"), lambda message: one_line(message.why))

@@ -220,11 +220,11 @@ def test_other_lists_have_theirs(chief, path):
 @pytest.mark.parametrize(
     ("at", "zone", "shown", "whole"),
     [
-        ("2026-11-30T09:05", "", "09:05", "Monday, 30 November 2026, 09:05:00 UTC"),
-        ("2026-11-29T23:30", "", "yesterday 23:30", "Sunday, 29 November 2026, 23:30:00 UTC"),
-        ("2026-11-29T23:30", "Europe/Berlin", "00:30", "Monday, 30 November 2026, 00:30:00 CET"),
-        ("2026-03-01T12:00", "../../etc/passwd", "1 Mar 12:00", "Sunday, 1 March 2026, 12:00:00 UTC"),
-        ("2025-03-01T12:00", "Europe/Nowhere", "1 Mar 2025", "Saturday, 1 March 2025, 12:00:00 UTC"),
+        ("2026-11-30T09:05", "", "09:05", "30 November 2026, 09:05:00 UTC"),
+        ("2026-11-29T23:30", "", "yesterday 23:30", "29 November 2026, 23:30:00 UTC"),
+        ("2026-11-29T23:30", "Europe/Berlin", "00:30", "30 November 2026, 00:30:00 CET"),
+        ("2026-03-01T12:00", "../../etc/passwd", "1 Mar 12:00", "1 March 2026, 12:00:00 UTC"),
+        ("2025-03-01T12:00", "Europe/Nowhere", "1 Mar 2025", "1 March 2025, 12:00:00 UTC"),
     ],
 )
 def test_a_moment_is_short_in_the_reader_s_zone_and_whole_for_who_points_at_it(
