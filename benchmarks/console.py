@@ -186,6 +186,7 @@ def addresses() -> Iterator[str]:
             yield reverse(f"admin:{name}")
         except NoReverseMatch:
             continue
+        yield from (f"{reverse(f'admin:{name}')}?{query}" for query in QUERIES_OF.get(name, ()))
     for model in admin.site._registry:
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         yield reverse(f"{name}_changelist")
@@ -197,6 +198,8 @@ def addresses() -> Iterator[str]:
 
 
 QUERIES_OF = {
+    "activity": ("by=all", "area=mail", "kind=mfa.failed", "person=okafor6", "thing=FF_04", "since=2026-01-01"),
+    "find": ("q=ilva", "q=okafor6", "q=person77", "q=FF_04", "q=deactivate+okafor6"),
     "User": ("q=ilva", "q=okafor6", "q=example.org", "is_active__exact=0", "look=no-factor", "waiting=sign-in", "p=15"),
     "UserSession": ("q=okafor6", "live=1", "live=0"),
     "AuditEvent": ("q=okafor6", "event=login.failed", "outcome__exact=failed", "door__exact=api"),

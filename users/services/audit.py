@@ -15,17 +15,9 @@ from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
-from users.models import AuditEvent, User
+from users.models import STAFF_EVENTS, AuditEvent, User
 from users.services import tokens
 
-#: What staff do in the apps below; `lib.actors` brings it.
-OF_STAFF = (
-    *("template.saved", "template.restored"),
-    *("announcement.sent", "announcement.paused", "announcement.resumed", "announcement.cancelled"),
-    *("message.sent", "message.retried", "message.cancelled", "message.resent"),
-    *("suppression.added", "suppression.lifted", "provider.paused", "provider.resumed"),
-    *("flags.exported", "flag_token.created", "flag_token.revoked"),
-)
 #: Every event there is; the admin filters by them.
 EVENTS = (
     *("user.registered", "user.created", "user.imported", "user.code_sent", "user.verified", "user.activated"),
@@ -37,7 +29,8 @@ EVENTS = (
     *("email.change_requested", "email.changed", "email.undone"),
     *("mfa.added", "mfa.removed", "mfa.failed", "recovery.made", "recovery.used"),
     *("user.reauthenticated", "admin.reauthenticated", "export.made", "list.exported", "group.saved", "group.deleted"),
-    *OF_STAFF,
+    # What staff do in the apps below; `lib.actors` brings it.
+    *STAFF_EVENTS,
 )
 #: What of `data` is about the person, and shown to them.
 _SHOWN = ("amr", "changed", "count", "ended", "factor", "is_staff", "is_superuser", "kind", "pause_seconds", "why")
@@ -177,7 +170,7 @@ def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
     is_own = row.user_id is not None and row.actor == row.user_id.hex
     if row.door in {AuditEvent.Door.SCHEDULE, AuditEvent.Door.IMPORT}:
         by = "system"
-    elif row.event in OF_STAFF or (row.door in {AuditEvent.Door.ADMIN, AuditEvent.Door.COMMAND} and not is_own):
+    elif row.event in STAFF_EVENTS or (row.door in {AuditEvent.Door.ADMIN, AuditEvent.Door.COMMAND} and not is_own):
         by = "staff"
     else:
         by = "you" if row.outcome == AuditEvent.Outcome.OK else "unknown"
