@@ -67,7 +67,7 @@ class Announcement(models.Model):
     people = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+", blank=True)
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.DRAFT)
-    #: Raised by every change of the draft: what is sent is what was looked at.
+    #: Raised by every change that staff make: what is sent is what was looked at.
     version = models.PositiveIntegerField(default=1)
     cursor = models.CharField(max_length=64, blank=True)
     # How many were looked at, get it or are left out, so far: those of a draft, then those written to.

@@ -516,6 +516,7 @@ def left_out(row: Announcement) -> list[tuple[str, str]]:
     reasons = {
         "unsubscribed": _("Unsubscribed from announcements by mail"),
         "suppressed": _("Address that is not written to"),
+        "throttled": _("Has had enough announcements for now"),
         "switched_off": _("Announcements in the product switched off"),
         "unverified": _("Address not verified"),
         "inactive": _("Account not active"),

@@ -5,7 +5,6 @@ Two workers at once, a crash or a restart neither leave anyone out nor reach any
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -27,6 +26,7 @@ from pydantic import ValidationError
 from lib import logs
 from lib.actors import Actor
 from lib.addresses import normal_email
+from lib.background import log_failure
 from lib.db import batches, insert_alike
 from lib.errors import ProductError
 from notifications import audiences, engine, metrics, registry
@@ -37,8 +37,6 @@ from notifications.services import outbox, recipients
 
 if TYPE_CHECKING:
     from users.models import User
-
-logger = logging.getLogger("switchboard.notifications")
 
 JOB = "notifications.announcements"
 TYPE = "notifications.announcement"
@@ -214,7 +212,8 @@ def _become(announcement: Announcement, state: Announcement.State, *, since: tup
     if row.state == state:
         return False
     _require(row, *since)
-    Announcement.objects.filter(pk=row.pk).update(state=state, note="", is_settled=False, **more)
+    changed = {"state": state, "version": row.version + 1, "note": "", "is_settled": False, **more}
+    Announcement.objects.filter(pk=row.pk).update(**changed)
     engine.hasten(JOB)
     return True
 
@@ -288,10 +287,9 @@ def _unfinished() -> list[int]:
 
 def _turn(pk: int) -> int | None:
     """The next piece of work on one announcement and its size; None when there is none for now."""
-    row = Announcement.objects.filter(pk=pk).first()
+    if (row := Announcement.objects.filter(pk=pk).first()) is None:
+        return None
     try:
-        if row is None:
-            return None
         if not row.is_settled:
             return _settle(row)
         if row.state == State.SENDING and row.written_at:
@@ -305,20 +303,22 @@ def _turn(pk: int) -> int | None:
         raise
     except Exception as error:
         # A template that staff broke, or a flag: the others go on.
-        logger.exception("announcement stopped", extra={"announcement": pk})
+        log_failure("announcement", error)
         _stop(row, f"Stopped by an error ({type(error).__name__}).")
         return None
 
 
-def _stop(row: Announcement | None, note: str) -> None:
+def _stop(row: Announcement, note: str) -> None:
     """Pause what is being sent, or end the counting of a draft, and say why."""
-    if row is None:
-        return
-    rows = Announcement.objects.filter(pk=row.pk, state=row.state, version=row.version)
     if row.state == State.DRAFT:
-        rows.update(note=note[:200], counted_at=timezone.now(), counts={})
+        _unchanged(row).update(note=note[:200], counted_at=timezone.now(), counts={})
     else:
-        rows.update(note=note[:200], state=State.PAUSED, is_settled=False)
+        _unchanged(row).update(note=note[:200], state=State.PAUSED, is_settled=False)
+
+
+def _unchanged(row: Announcement) -> QuerySet[Announcement]:
+    """The row, unless staff have changed it, or what is to become of it, since it was read."""
+    return Announcement.objects.filter(pk=row.pk, state=row.state, version=row.version)
 
 
 def _next_slice(row: Announcement) -> int | None:
@@ -342,10 +342,10 @@ def _next_slice(row: Announcement) -> int | None:
     moved: dict[str, Any] = {"counts": dict(counts), "cursor": str(people[-1].pk) if people else row.cursor}
     if is_last:
         moved["counted_at" if row.state == State.DRAFT else "written_at"] = timezone.now()
-    mine = Announcement.objects.filter(pk=row.pk, state=row.state, version=row.version, cursor=row.cursor)
+    mine = _unchanged(row).filter(cursor=row.cursor, written_at=None)
     with transaction.atomic():
         # First of all: another worker with the same slice waits here, and then finds the cursor moved.
-        if mine.filter(written_at=None).update(**moved) and row.state == State.SENDING:
+        if mine.update(**moved) and row.state == State.SENDING:
             chosen.write(key=f"{TYPE}:{row.pk}")
     return None if is_last and row.state == State.DRAFT else len(people)
 
@@ -378,7 +378,8 @@ class _Slice:
             unverified=len(self.active) - len(self.reached),
             mails=by_mail * (len(self.reached) - len(self.refused)),
             unsubscribed=reasons["preference"],
-            suppressed=len(self.refused) - reasons["preference"],
+            throttled=reasons["throttled"],
+            suppressed=reasons["suppressed"] + reasons["not_allowed"],
             in_app=inside * (len(self.reached) - len(self.off)),
             switched_off=len(self.off),
         )
@@ -474,7 +475,7 @@ def _settle(row: Announcement) -> int | None:
     delivery = _delivery(row)
     # One that a worker has in hand may come back to the queue: it is looked at once more.
     is_settled = row.state == State.SENDING or not set(delivery) & {*Message.OPEN[1:]}
-    Announcement.objects.filter(pk=row.pk, state=row.state).update(is_settled=is_settled, delivery=delivery)
+    _unchanged(row).update(is_settled=is_settled, delivery=delivery)
     return 0 if row.state == State.SENDING else None
 
 
@@ -482,7 +483,7 @@ def _finish(row: Announcement) -> None:
     """Note how far its messages are; it is done when none is on its way."""
     delivery = _delivery(row)
     done = {} if set(delivery) & set(Message.OPEN) else {"state": State.DONE, "finished_at": timezone.now()}
-    Announcement.objects.filter(pk=row.pk, state=State.SENDING, is_settled=True).update(delivery=delivery, **done)
+    _unchanged(row).update(delivery=delivery, **done)
 
 
 def _delivery(row: Announcement) -> dict[str, int]:
