@@ -143,7 +143,7 @@ class Message(models.Model):
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, related_name="copies", verbose_name=_("resend of")
     )
-    # Its index is (announcement, state).
+    # Its index is (announcement, state, id).
     announcement = models.ForeignKey(
         Announcement,
         on_delete=models.SET_NULL,
@@ -231,7 +231,7 @@ class Message(models.Model):
             models.Index(fields=["user", "created_at"], name="message_user_created"),
             models.Index(fields=["message_id"], name="message_message_id"),
             models.Index(
-                fields=["announcement", "state"],
+                fields=["announcement", "state", "id"],
                 condition=Q(announcement__isnull=False),
                 name="message_announcement_state",
             ),

@@ -224,6 +224,8 @@ class MessageAdmin(GrowingTableAdmin):
         """By state the one that ended last comes first, as its index has it; what has no index looks at the newest."""
         if "state__exact" not in filters:
             return super().bounded(queryset, filters)
+        if set(filters) == {"state__exact", AnnouncementFilter.parameter_name}:
+            return queryset.order_by("-pk")
         queryset = queryset.order_by("-finished_at", "-pk")
         if len(filters) == 1:
             return queryset

@@ -88,7 +88,7 @@ class Migration(migrations.Migration):
             model_name="message",
             index=models.Index(
                 condition=models.Q(("announcement__isnull", False)),
-                fields=["announcement", "state"],
+                fields=["announcement", "state", "id"],
                 name="message_announcement_state",
             ),
         ),
