@@ -81,6 +81,9 @@ class SessionAdmin(GrowingTableAdmin):
             return reverse("admin:users_user_change", args=[obj.user_id])
         return super().back_url(request, obj, is_gone=is_gone)
 
+    def row_name(self, obj: UserSession) -> str:
+        return obj.user.email
+
     person = column(_("person"), lambda session: session.user.email)
     whose = column(_("person"), lambda session: object_link(User, session.user_id, session.user.email))
 
