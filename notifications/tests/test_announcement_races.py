@@ -1,13 +1,17 @@
-"""Workers and staff at the same announcement at once, on connections of their own."""
+"""Workers and staff at the same announcement at once, on connections of their own, and a worker that is killed."""
 
+import os
+import signal
 from collections import Counter
 
 import pytest
+from django.db import connections
 
 from lib.actors import Actor
 from notifications.models import Announcement, InAppNotification, Message
 from notifications.services import announcements
 from notifications.tests.test_announcements import draft_of
+from notifications.tests.test_crash import dying_after, kill
 from notifications.tests.test_races import CROWD, at_once
 from users.tests.factories import UserFactory
 
@@ -65,3 +69,44 @@ def test_paused_while_workers_write_it_holds_back_all_that_is_written():
     announcements.resume(row)
     run()
     assert Message.objects.values("user").distinct().count() == Message.objects.count() == 42
+
+
+def killed_at(point):
+    """A worker in a process of its own, killed at its third slice."""
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        try:
+            work = announcements.work()
+            next(work)
+            next(work)
+            if point == "cursor":
+                announcements._Slice.write = kill
+            elif point == "written":
+                write = announcements._Slice.write
+                announcements._Slice.write = lambda self, **options: kill(write(self, **options))
+            else:
+                announcements._next_slice = dying_after(announcements._next_slice)
+            next(work)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize(("point", "there"), [("cursor", 10), ("written", 10), ("committed", 15)])
+def test_a_worker_that_is_killed_leaves_no_one_out_and_reaches_no_one_twice(point, there):
+    everyone = UserFactory.create_batch(32)
+    row = draft_of()
+    run()
+    announcements.send(row, actor=COMMAND)
+
+    killed_at(point)
+    assert Message.objects.count() == InAppNotification.objects.count() == there
+    run()
+
+    wanted = Counter(person.pk for person in everyone)
+    assert Counter(Message.objects.values_list("user", flat=True)) == wanted
+    assert Counter(InAppNotification.objects.values_list("user", flat=True)) == wanted
+    row.refresh_from_db()
+    assert (row.counts["people"], row.counts["looked"]) == (32, 32)
