@@ -409,6 +409,7 @@ class AnnouncementAdmin(VerbAdmin):
             verb_buttons=[button for button in buttons if button["verb"].name != SEND.name],
             may_change=self.has_change_permission(request, row),
             may_test=self.has_add_permission(request),
+            goes_on=goes_on(row),
             is_stuck=is_stuck(row),
             left_out=left_out(row),
             **numbers(row),
@@ -482,10 +483,14 @@ def shown_audience(request: HttpRequest, row: Announcement) -> str:
         return str(gone)
 
 
+def goes_on(row: Announcement) -> bool:
+    """Whether a worker has still something to do for it."""
+    return row.counted_at is None if row.state == State.DRAFT else row.state == State.SENDING or not row.is_settled
+
+
 def is_stuck(row: Announcement) -> bool:
     """Whether it waits for a worker, and there is none."""
-    waits = row.counted_at is None if row.state == State.DRAFT else row.state == State.SENDING or not row.is_settled
-    if not waits or settings.NOTIFICATIONS_ENGINE == "inline":
+    if not goes_on(row) or settings.NOTIFICATIONS_ENGINE == "inline":
         return False
     return settings.NOTIFICATIONS_ENGINE == "off" or not health.has_worker()
 
