@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -17,7 +15,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import get_language_info
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
@@ -26,9 +27,11 @@ from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
 from notifications.admin.common import framed_response, preview_response
+from notifications.admin.words import SourceForm, WordsForm, changes, differences, note_field, part_label, versions
 from notifications.models import TemplateOverride
 from notifications.registry import EMAIL, MASK, NotificationType
-from notifications.rendering import engines, overriding, render
+from notifications.rendering import engines, overriding, render, words
+from notifications.rendering.words import Words
 from notifications.services import overrides, staff_actions
 
 if TYPE_CHECKING:
@@ -38,8 +41,9 @@ if TYPE_CHECKING:
 else:
     OverrideModelAdmin = admin.ModelAdmin
 
+#: Rows of versions that are read; one that is saved in Words has up to three.
 SHOWN_VERSIONS = 50
-FILE = "file"
+FILE, ALL = "file", "all"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class LocalizedTemplate:
     @cached_property
     def trouble(self) -> dict[str, str]:
         return overrides.trouble(self.kind, self.language, self.active)
+
+    @cached_property
+    def words(self) -> Words | None:
+        """What is in use as Words; None where it is not written so."""
+        return words.read(self.kind, self.language, self.bodies)
+
+    @property
+    def bodies(self) -> dict[str, str]:
+        """What staff wrote in place of files."""
+        return {part: override.body for part, override in self.active.items()}
 
     @property
     def language_name(self) -> str:
@@ -81,50 +95,8 @@ class LocalizedTemplate:
         ]
 
 
-def _note_field() -> forms.CharField:
-    return forms.CharField(
-        label="Reason",
-        max_length=overrides.NOTE_LIMIT,
-        help_text="It stays in the history.",
-        error_messages={"required": "Say why."},
-        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
-    )
-
-
-class TemplateForm(forms.Form):
-    """The three parts together: a link of the HTML must stand in the text as well."""
-
-    use_required_attribute = False
-    subject = forms.CharField(strip=False, widget=forms.Textarea({"rows": 2}))
-    text = forms.CharField(strip=False, widget=forms.Textarea({"rows": 16}))
-    html = forms.CharField(label="HTML", strip=False, widget=forms.Textarea({"rows": 24}))
-    note = _note_field()
-    seen = forms.CharField(required=False, max_length=500, widget=forms.HiddenInput)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for part in overrides.PARTS:
-            self.fields[part].error_messages["required"] = "It must not be empty."
-            self.fields[part].widget.attrs |= {"class": "vLargeTextField code", "spellcheck": "false"}
-
-    def clean_seen(self) -> dict[str, int | None]:
-        try:
-            given = json.loads(self.cleaned_data["seen"])
-            return {part: given[part] for part in overrides.PARTS}
-        except (ValueError, TypeError, LookupError):
-            raise forms.ValidationError("Open the page again: this form is not ours.") from None
-
-    @property
-    def bodies(self) -> dict[str, str]:
-        return {part: self.cleaned_data[part] for part in overrides.PARTS if part in self.cleaned_data}
-
-
 class NoteForm(forms.Form):
-    note = _note_field()
-
-
-def part_label(part: str) -> str:
-    return str(TemplateOverride.Part(part).label)
+    note = note_field()
 
 
 def language_name(code: str) -> str:
@@ -132,14 +104,6 @@ def language_name(code: str) -> str:
         return str(get_language_info(code)["name"])
     except KeyError:
         return code
-
-
-def differences(before: str, after: str) -> list[dict[str, str]]:
-    """Lines with their kind: `gone`, `new`, `same` or `place`."""
-    kinds = {"-": "gone", "+": "new", " ": "same", "@": "place"}
-    lines = difflib.unified_diff(before.strip("\n").split("\n"), after.strip("\n").split("\n"), lineterm="", n=2)
-    # The first two name files.
-    return [{"kind": kinds[line[0]], "text": line} for line in islice(lines, 2, None)]
 
 
 @admin.register(TemplateOverride)
@@ -204,24 +168,23 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
     def edit_view(self, request: HttpRequest, code: str, language: str) -> HttpResponse:
         template = self._find(request, code, language)
         if request.method != "POST":
-            start = {part: template.body(part) for part in overrides.PARTS} | {"seen": template.seen}
-            return self._edit_page(request, template, TemplateForm(initial=start))
+            return self._edit_page(request, template)
         self._require_change(request, template)
-        form = TemplateForm(request.POST)
+        form = _sent(request)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._save(request, template, form):
             return HttpResponseRedirect(self.url("edit", template))
         return self._edit_page(request, template, form)
 
-    def _save(self, request: HttpRequest, template: LocalizedTemplate, form: TemplateForm) -> bool:
+    def _save(self, request: HttpRequest, template: LocalizedTemplate, form: WordsForm | SourceForm) -> bool:
         kind, language, note = template.kind, template.language, form.cleaned_data["note"]
         try:
             with transaction.atomic():
-                given = {"bodies": form.bodies, "note": note, "seen": form.cleaned_data["seen"]}
+                given = {"bodies": form.bodies(kind, language), "note": note, "seen": form.cleaned_data["seen"]}
                 changed = overrides.save(kind, language=language, **given, actor=Actor.of(request, "admin"))
                 self._log(request, template, changed, "Saved", "template.saved", note)
         except overrides.InvalidTemplate as error:
-            for part, texts in error.problems.items():
-                form.add_error(part, texts)
+            for field, texts in form.by_field(error.problems).items():
+                form.add_error(field, texts)
             return False
         except ProductError as error:
             # Saved once more, the form knows what is in use now.
@@ -236,22 +199,33 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             self.message_user(request, text, messages.WARNING)
         return True
 
-    def _edit_page(self, request: HttpRequest, template: LocalizedTemplate, form: TemplateForm) -> HttpResponse:
+    def _edit_page(
+        self, request: HttpRequest, template: LocalizedTemplate, sent: WordsForm | SourceForm | None = None
+    ) -> HttpResponse:
         kind, language = template.kind, template.language
+        source = {part: template.body(part) for part in overrides.PARTS} | {"seen": template.seen}
+        words_form = sent if isinstance(sent, WordsForm) else None
+        if words_form is None and template.words:
+            start = {"subject": template.words.subject, "words": template.words.body, "seen": template.seen}
+            words_form = WordsForm(initial=start)
         try:
             preview = self._preview(request, template)
         except ProductError as error:
             preview = render.render(kind, engines.sample(kind), language=language)
             self.message_user(request, error.message, messages.ERROR)
-        versions = overrides.versions(kind, language).order_by("-pk").select_related("edited_by").defer("body")
-        history = list(versions[:SHOWN_VERSIONS])
+        in_use = {override.id for override in template.active.values() if override.id}
+        history, is_cut = versions(kind, language, in_use, SHOWN_VERSIONS)
         frame = self.url("frame", template)
         return self._page(
             request,
             "edit",
             title=template.title,
             template=template,
-            form=form,
+            form=sent if isinstance(sent, SourceForm) else SourceForm(initial=source),
+            sent=sent,
+            words_form=words_form,
+            names=_names(kind),
+            conditions=words.conditions(kind, language),
             may_change=self._may_write(request, template),
             may_test=self.has_change_permission(request),
             may_choose=self._may_choose_people(request),
@@ -276,11 +250,9 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                 for part in overrides.PARTS
                 if part in template.active
             ],
-            history=[
-                {"version": row, "part": part_label(row.part), "url": self.url("use", template, row.part, row.version)}
-                for row in history
-            ],
-            history_cut=SHOWN_VERSIONS if len(history) == SHOWN_VERSIONS else None,
+            history=[{"version": each, "url": self.url("use", template, ALL, str(each.first.pk))} for each in history],
+            file_url=self.url("use", template, ALL, FILE) if template.active else "",
+            history_cut=SHOWN_VERSIONS if is_cut else None,
         )
 
     # --- Previews -----------------------------------------------------------------------------------------------------
@@ -292,21 +264,37 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         try:
             if request.method == "POST":
                 self._require_change(request, template)
+                rendered = self._draft(request, template)
             else:
-                return preview_response(self._preview(request, template), part=part)
-            form = TemplateForm(request.POST)
-            form.is_valid()
-            if empty := [part_label(part) for part in overrides.PARTS if part not in form.bodies]:
-                return framed_response(f"It must not be empty: {', '.join(empty)}.", status=400)
-            rendered = overrides.check(template.kind, language=language, bodies=form.bodies)
+                rendered = self._preview(request, template)
             return preview_response(rendered, part=part)
         except overrides.InvalidTemplate as error:
-            text = (f"{part_label(part)}: {' '.join(texts)}" for part, texts in error.problems.items())
+            form = _sent(request)
+            text = (
+                f"{form.fields[field].label or field.capitalize()}: {' '.join(texts)}"
+                for field, texts in form.by_field(error.problems).items()
+            )
             return framed_response("\n\n".join(text), status=400)
         except ProductError as error:
             return framed_response(error.message, status=400)
 
+    def _draft(self, request: HttpRequest, template: LocalizedTemplate) -> render.Rendered:
+        kind, language, form = template.kind, template.language, _sent(request)
+        form.is_valid()
+        if empty := [field for field in form.written if field not in form.cleaned_data]:
+            raise overrides.InvalidTemplate({field: [str(text) for text in form.errors[field]] for field in empty})
+        bodies = form.bodies(kind, language)
+        rendered = overrides.check(kind, language=language, bodies=bodies)
+        if _chosen(request):
+            drafts = {part: overriding.Override(body) for part, body in bodies.items()}
+            values = self._values(request, template)
+            rendered = render.fill(kind, values, language=language, overrides={**template.active, **drafts})
+        return rendered
+
     def _preview(self, request: HttpRequest, template: LocalizedTemplate) -> render.Rendered:
+        return render.render(template.kind, self._values(request, template), language=template.language)
+
+    def _values(self, request: HttpRequest, template: LocalizedTemplate) -> dict[str, Any]:
         """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
         values = engines.sample(template.kind)
         if address := _chosen(request):
@@ -322,7 +310,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
                 values["first_name"] = getattr(person, "first_name", "")
             if not template.kind.required:
                 values["unsubscribe_url"] = MASK
-        return render.render(template.kind, values, language=template.language)
+        return values
 
     def _may_choose_people(self, request: HttpRequest) -> bool:
         """Whether an address is known here may only be seen by staff who may see users."""
@@ -352,48 +340,67 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         """An older version or the file: first what changes, then it does."""
         template = self._find(request, code, language)
         self._require_change(request, template)
-        row = self._version(template, part, version)
+        rows = self._version(template, part, version)
+        row = next((each for each in rows.values() if each), None)
+        now = "the file" if row is None else f"version {row.version}" if part != ALL else "the version of " + _at(row)
         form = NoteForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form):
-            self._use(request, template, part, row, form.cleaned_data["note"])
+            self._use(request, template, rows, now, form.cleaned_data["note"])
             return HttpResponseRedirect(self.url("edit", template))
+        after = template.bodies | {name: each.body for name, each in rows.items() if each}
+        for name in [name for name, each in rows.items() if each is None]:
+            after.pop(name, None)
         return self._page(
             request,
             "use",
-            title=f"{template.title}: use {'the file' if row is None else f'version {row.version}'}",
+            title=f"{template.title}: use {now}",
             template=template,
             template_url=self.url("edit", template),
             form=form,
-            part=part_label(part),
+            part=part_label(part) if part != ALL else _("Subject, Text, HTML"),
             row=row,
-            lines=differences(template.body(part), template.file(part) if row is None else row.body),
+            changes=changes(template.kind, template.language, template.bodies, after),
         )
 
     def _use(
-        self, request: HttpRequest, template: LocalizedTemplate, part: str, row: TemplateOverride | None, note: str
+        self,
+        request: HttpRequest,
+        template: LocalizedTemplate,
+        rows: Mapping[str, TemplateOverride | None],
+        now: str,
+        note: str,
     ) -> None:
         try:
             with transaction.atomic():
                 overrides.check_note(note)
-                actor = Actor.of(request, "admin")
-                if row is None:
-                    changed = overrides.revert(template.kind, language=template.language, part=part, actor=actor)
-                else:
-                    changed = overrides.activate(row, actor=actor)
-                now = "the file" if row is None else f"version {row.version}"
-                self._log(request, template, [part] if changed else [], f"Back to {now}", "template.restored", note)
+                actor, language = Actor.of(request, "admin"), template.language
+                changed = overrides.put_back(template.kind, language=language, parts=rows, actor=actor)
+                self._log(request, template, changed, f"Back to {now}", "template.restored", note)
         except ProductError as error:
             self.message_user(request, f"“{template.title}”: {error.message}", messages.ERROR)
             return
-        text = f"{part_label(part)} is {now} again." if changed else f"{part_label(part)} is {now} already."
+        labels = [part_label(part) for part in changed or rows]
+        text = f"{', '.join(labels)} {'are' if labels[1:] else 'is'} {now} {'again' if changed else 'already'}."
         self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
 
-    def _version(self, template: LocalizedTemplate, part: str, version: str) -> TemplateOverride | None:
-        number = whole_number(version, digits=9) or 0
-        row = overrides.versions(template.kind, template.language, part=part, version=number).first()
-        if part not in overrides.PARTS or (row is None and version != FILE):
+    def _version(self, template: LocalizedTemplate, part: str, version: str) -> dict[str, TemplateOverride | None]:
+        """The rows to put back, by part, None for the file; of `all` parts those saved with this one."""
+        if part != ALL and part not in overrides.PARTS:
             raise Http404
-        return row
+        if version == FILE:
+            return dict.fromkeys([part] if part != ALL else overrides.PARTS)
+        found = overrides.versions(template.kind, template.language)
+        number = whole_number(version, digits=9) or 0
+        if part != ALL:
+            found = found.filter(part=part, version=number)
+        elif row := found.filter(pk=number).first():
+            found = found.filter(created_at=row.created_at)
+        else:
+            found = found.none()
+        rows = {row.part: row for row in found}
+        if not rows:
+            raise Http404
+        return {name: rows.get(name) for name in overrides.PARTS} if part == ALL else dict(rows)
 
     # --- Shared -------------------------------------------------------------------------------------------------------
 
@@ -430,4 +437,30 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
 
 
 def _chosen(request: HttpRequest) -> str:
-    return request.GET.get("for", "").strip()[:254]
+    return (request.POST.get("for") or request.GET.get("for", "")).strip()[:254]
+
+
+def _sent(request: HttpRequest) -> WordsForm | SourceForm:
+    return WordsForm(request.POST) if "words" in request.POST else SourceForm(request.POST)
+
+
+def _names(kind: NotificationType) -> list[dict[str, Any]]:
+    """The names that Words offer, as they are written, each with what stands for it in the sample."""
+    values = {**render.always(kind), **engines.sample(kind)}
+    values |= render.times(kind, values)
+    empty = words.may_be_empty(kind)
+    return [
+        {
+            "written": f"{{{{ {name} }}}}",
+            "example": str(values.get(name, ""))[:60],
+            "is_needed": name in kind.secrets,
+            "may_be_empty": name in empty,
+        }
+        for name in words.names(kind)
+        # Not an address that a deployment has none of.
+        if values.get(name) or name in kind.context.model_fields
+    ]
+
+
+def _at(row: TemplateOverride) -> str:
+    return date_format(timezone.localtime(row.created_at), "j M Y, H:i")

@@ -79,6 +79,11 @@ def digest(kind: registry.NotificationType, language: str) -> str:
     return _digest(engine(html=False), engine(html=True), kind.folder, language)
 
 
+def sources(kind: registry.NotificationType, language: str) -> dict[str, str]:
+    """All files that a message of this type is made of, by name."""
+    return _sources(engine(html=False), engine(html=True), kind.folder, language)
+
+
 def missing_files(kind: registry.NotificationType) -> list[str]:
     """The files this type cannot do without and does not have."""
     needed = []
@@ -114,12 +119,17 @@ def _selected(engine: Engine, folder: str, name: str, language: str) -> Template
 
 @_kept
 def _digest(plain: Engine, html: Engine, folder: str, language: str) -> str:
+    sources = _sources(plain, html, folder, language)
+    text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _sources(plain: Engine, html: Engine, folder: str, language: str) -> dict[str, str]:
     sources: dict[str, str] = {}
     for name in PARTS.values():
         engine = html if name.endswith(".html") else plain
         _gather(engine, _selected(engine, folder, name, language), sources)
-    text = "\0".join(f"{name}\0{sources[name]}" for name in sorted(sources))
-    return sha256(text.encode()).hexdigest()[:16]
+    return sources
 
 
 def _gather(engine: Engine, template: Template, sources: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.policy import EmailPolicy
 from email.utils import format_datetime, formataddr, parseaddr
 from functools import lru_cache
+from html import escape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ _WORD = r"['’‘]?[^\W\d_]+(?:['’‘׳·・་][^\W\d_]+)*[׳་]?"
 _PART = rf"(?:{_INITIALS}|{_SHORT}|{_WORD})"
 _PLAIN_NAME = re.compile(rf"{_PART}(?:[ \-‐‑]{_PART})*", re.IGNORECASE)
 
+_BODY = re.compile(r"<body\b[^>]*>|\A(?!.*<body\b)", re.IGNORECASE | re.DOTALL)
 _STYLES = re.compile(r"<style\b.*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
 
 
@@ -110,7 +112,9 @@ def of_message(
         return body
     with translation.override(engines.written(message.language)):
         subject = f"[{gettext('Test')}] {body.subject}"[:SUBJECT_LIMIT]
-    return Rendered(subject, body.text, body.html, body.source)
+        note = gettext("This is a test with made-up values: no code or link in it works.")
+    html = _BODY.sub(rf"\g<0><p>{escape(note)}</p>", body.html, count=1)
+    return Rendered(subject, f"{note}\n\n{body.text}", html, body.source)
 
 
 def masked(message: Message) -> Rendered:
@@ -131,7 +135,7 @@ def fill(
     `strict`, raises Refused."""
     used: list[Override] = []
     with translation.override(language):
-        context = {**_always(kind), **variables, **_times(kind, variables)}
+        context = {**always(kind), **variables, **times(kind, variables)}
         if isinstance(name := context.get("first_name"), str):
             context["first_name"] = greeting_name(name)
 
@@ -172,7 +176,7 @@ def in_app(kind: registry.NotificationType, variables: Mapping[str, Any], *, lan
     language = engines.written(language)
     with translation.override(language):
         template = engines.in_app_file(kind, language)
-        context = Context({**_always(kind), **variables, **_times(kind, variables)}, autoescape=False)
+        context = Context({**always(kind), **variables, **times(kind, variables)}, autoescape=False)
         title, _, body = template.render(context).strip().partition("\n")
     return title.strip()[:SUBJECT_LIMIT], body.strip()
 
@@ -195,7 +199,8 @@ class _Links(HTMLParser):
             self.found.append(link)
 
 
-def _always(kind: registry.NotificationType) -> dict[str, Any]:
+def always(kind: registry.NotificationType) -> dict[str, Any]:
+    """What every mail of this type can say, in the language of the moment."""
     product = settings.PRODUCT_NAME
     if kind.required:
         reason = gettext("You receive this e-mail because your address was used at %(product)s.")
@@ -213,7 +218,7 @@ def _always(kind: registry.NotificationType) -> dict[str, Any]:
     }
 
 
-def _times(kind: registry.NotificationType, variables: Mapping[str, Any]) -> dict[str, str]:
+def times(kind: registry.NotificationType, variables: Mapping[str, Any]) -> dict[str, str]:
     """What the context declares as AwareDatetime, as people read it: a row keeps ISO 8601."""
     found = {}
     for name, field in kind.context.model_fields.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -15,8 +16,9 @@ from lib.text import is_storable
 from notifications import registry
 from notifications.models import TemplateOverride
 from notifications.registry import NotificationType
-from notifications.rendering import engines, overriding, render
+from notifications.rendering import engines, overriding, render, words
 from notifications.rendering.overriding import Override, Refused
+from notifications.rendering.words import Words
 
 if TYPE_CHECKING:
     from users.models import User
@@ -36,6 +38,13 @@ class InvalidTemplate(ProductError):
         self.problems = problems
 
 
+def changes() -> QuerySet[TemplateOverride]:
+    """Of all versions the parts that say something else than in the version before."""
+    same = {name: OuterRef(name) for name in ("type", "language", "part", "body")}
+    before = TemplateOverride.objects.filter(version=OuterRef("version") - 1, **same)
+    return TemplateOverride.objects.exclude(Exists(before))
+
+
 def versions(kind: NotificationType, language: str, **which: Any) -> QuerySet[TemplateOverride]:
     return TemplateOverride.objects.filter(type=kind.code, language=language, **which)
 
@@ -49,9 +58,10 @@ def save(
     note: str = "",
     seen: InUse | None = None,
 ) -> list[str]:
-    """Put these bodies in use, each as a new version; return the parts that changed.
+    """Put these bodies in use as one version, of one moment; return the parts that changed.
 
-    A body that is in use already changes nothing; one that equals the file goes back to the file.
+    A version holds every part that is not the file's, also those that stay as they are. What is in use already makes
+    none; a body that equals the file goes back to the file.
     Raises: InvalidTemplate; SUPERUSERS_ONLY (403); TEMPLATE_CHANGED (409) when others than those in `seen` are in use.
     """
     if language not in engines.languages():
@@ -67,15 +77,17 @@ def save(
             if seen is not None and any(seen.get(part) != current.get(part) for part in PARTS):
                 raise _changed()
             active = overriding.active(kind, language)
-            changed = []
-            for part, body in bodies.items():
-                if _same(body, active[part].body if part in active else engines.source(kind, part, language)):
-                    continue
+            now = {
+                part: active[part].body if part in active else engines.source(kind, part, language) for part in PARTS
+            }
+            changed = [part for part, body in bodies.items() if not _same(body, now[part])]
+            at = timezone.now()
+            for part, body in {**now, **bodies}.items() if changed else ():
                 _deactivate(kind, language, part)
-                changed.append(part)
                 if _same(body, engines.source(kind, part, language)):
                     continue
                 row = TemplateOverride(type=kind.code, language=language, part=part, body=body, note=note, active=True)
+                row.created_at = at
                 row.version = 1 + max((version for _, name, version, _ in rows if name == part), default=0)
                 row.edited_by, row.edited_by_label = actor.user, actor.label
                 row.save(force_insert=True)
@@ -85,35 +97,44 @@ def save(
         raise _changed() from None
 
 
-@transaction.atomic
-def activate(override: TemplateOverride, *, actor: Actor) -> bool:
-    """Put an older version in use again; False when it is. Raises: InvalidTemplate, SUPERUSERS_ONLY (403)."""
-    kind = registry.get(override.type)
-    require_author(kind, actor)
-    rows = _locked(kind, override.language)
-    if any(active for pk, _, _, active in rows if pk == override.pk):
-        return False
-    check(kind, language=override.language, bodies={override.part: override.body})
-    _deactivate(kind, override.language, override.part)
-    TemplateOverride.objects.filter(pk=override.pk).update(active=True)
-    override.active = True
-    return True
+def bodies_of(kind: NotificationType, language: str, given: Words) -> dict[str, str]:
+    """The templates of these words. Raises: InvalidTemplate, with problems of `subject` and `words`."""
+    typed = {"subject": given.subject, "words": given.body}
+    if found := {field: wrong for field, text in typed.items() if (wrong := words.problems(text))}:
+        raise InvalidTemplate(found)
+    return words.bodies(kind, language, given)
 
 
 @transaction.atomic
-def revert(kind: NotificationType, *, language: str, part: str, actor: Actor) -> bool:
-    """Go back to the file, which is not checked; False when it is in use. Raises: SUPERUSERS_ONLY (403)."""
+def put_back(
+    kind: NotificationType, *, language: str, parts: Mapping[str, TemplateOverride | None], actor: Actor
+) -> list[str]:
+    """Put older versions in use again, or with None the file; return the parts that changed.
+
+    A file is not checked. Raises: InvalidTemplate; SUPERUSERS_ONLY (403).
+    """
     require_author(kind, actor)
-    _locked(kind, language)
-    return bool(_deactivate(kind, language, part))
+    current = {part: pk for pk, part, _, active in _locked(kind, language) if active}
+    changed = {part: row for part, row in parts.items() if current.get(part) != (row.pk if row else None)}
+    if bodies := {part: row.body for part, row in changed.items() if row}:
+        check(kind, language=language, bodies=bodies, files=changed.keys() - bodies.keys())
+    for part, row in changed.items():
+        _deactivate(kind, language, part)
+        if row:
+            TemplateOverride.objects.filter(pk=row.pk).update(active=True)
+            row.active = True
+    return [part for part in PARTS if part in changed]
 
 
-def check(kind: NotificationType, *, language: str, bodies: Mapping[str, str]) -> render.Rendered:
-    """The sample with these bodies beside what is in use; InvalidTemplate when that breaks a rule."""
+def check(
+    kind: NotificationType, *, language: str, bodies: Mapping[str, str], files: Collection[str] = ()
+) -> render.Rendered:
+    """The sample with these bodies and files beside what is in use; InvalidTemplate when that breaks a rule."""
     problems = {part: found for part, body in bodies.items() if (found := overriding.problems(kind, part, body))}
     if problems:
         raise InvalidTemplate(problems)
-    overrides = {**overriding.active(kind, language), **{part: Override(body) for part, body in bodies.items()}}
+    active = {part: row for part, row in overriding.active(kind, language).items() if part not in files}
+    overrides = {**active, **{part: Override(body) for part, body in bodies.items()}}
     sample = engines.sample(kind)
     for part in bodies:
         try:

@@ -37,6 +37,10 @@ def save(kind, note="", seen=None, language=LANGUAGE, **bodies):
     return overrides.save(kind, language=language, bodies=bodies, actor=COMMAND, note=note, seen=seen)
 
 
+def put_back(kind, **parts):
+    return overrides.put_back(kind, language=LANGUAGE, parts=parts, actor=COMMAND)
+
+
 def sent(kind, language=LANGUAGE, **variables):
     return render.render(kind, {**engines.sample(kind), **variables}, language=language)
 
@@ -66,12 +70,12 @@ def test_each_save_is_a_version_and_any_of_them_comes_back(kind):
     first, second = TemplateOverride.objects.order_by("version")
     assert sent(kind).text == "Hi ADA: 472913!\n"
 
-    assert overrides.activate(first, actor=COMMAND)
+    assert put_back(kind, text=first)
     assert sent(kind).text == "Hi ADA: 472913\n"
-    assert not overrides.activate(first, actor=COMMAND)
+    assert not put_back(kind, text=first)
 
-    assert overrides.revert(kind, language=LANGUAGE, part="text", actor=COMMAND)
-    assert not overrides.revert(kind, language=LANGUAGE, part="text", actor=COMMAND)
+    assert put_back(kind, text=None)
+    assert not put_back(kind, text=None)
     assert sent(kind).source.startswith("file:")
 
     save(kind, text=f"{TEXT}?")
@@ -253,11 +257,11 @@ def test_an_override_whose_variable_went_away_gives_way_to_the_file(kind, caplog
 
 def test_an_older_version_that_breaks_todays_rules_stays_away(kind):
     save(kind, text=TEXT)
-    overrides.revert(kind, language=LANGUAGE, part="text", actor=COMMAND)
+    put_back(kind, text=None)
     TemplateOverride.objects.update(body="{{ nickname }} {{ registration_code }}")
 
     with pytest.raises(overrides.InvalidTemplate, match="nickname"):
-        overrides.activate(TemplateOverride.objects.get(), actor=COMMAND)
+        put_back(kind, text=TemplateOverride.objects.get())
     assert sent(kind).source.startswith("file:")
 
 

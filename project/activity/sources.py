@@ -22,6 +22,7 @@ from django.db.models.fields.json import KeyTextTransform
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
+from notifications.services import overrides
 from project.activity import entries
 from project.activity.entries import FLAGS, MAIL, SETTINGS, Entry, Reader, area_of
 from users.models import STAFF_DOORS, STAFF_EVENTS, AuditEvent, User, UserSession
@@ -238,7 +239,7 @@ def _of_revisions(key: str, rows: QuerySet[Any]) -> Source:
 def _templates(filters: Filters) -> list[Source]:
     if not _includes(MAIL, filters, "template.saved" in filters.kinds):
         return []
-    rows = _within(TemplateOverride.objects.defer("body"), "created_at", filters)
+    rows = _within(overrides.changes().defer("body"), "created_at", filters)
     if filters.people:
         rows = rows.filter(edited_by__in=filters.people)
     if filters.thing:

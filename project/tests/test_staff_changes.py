@@ -257,3 +257,20 @@ def test_the_history_of_flags_names_whoever_changed_a_segment(staff_client, supe
     segments.create_segment("Invited", actor=Actor("admin", superuser))
 
     assert FlagRevision.objects.get(subject="segment").actor == superuser
+
+
+@pytest.mark.parametrize("step", ["save", "use"])
+def test_words_wait_for_a_fresh_proof(staff_client, step):
+    form = staff_client.get(WELCOME).context["words_form"]
+    body = {**form.initial, "words": "Hello!", "note": "Nicer"}
+    if step == "use":
+        staff_client.post(WELCOME, body)
+        body = {"note": "Back"}
+    age(staff_client)
+    before = list(TemplateOverride.objects.values_list("active", flat=True))
+
+    page = staff_client.post(WELCOME if step == "save" else f"{WELCOME}use/all/file/", body).content.decode()
+
+    assert "/admin/reauthenticate/" in page
+    assert step == "use" or "Hello!" in page
+    assert list(TemplateOverride.objects.values_list("active", flat=True)) == before
