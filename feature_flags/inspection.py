@@ -91,11 +91,12 @@ def _differences(subject: str, documents: Mapping[int, Document]) -> Iterator[tu
 
 @dataclass(frozen=True, slots=True)
 class FlagActivity:
-    """What is known about the use of one flag. `yes` and `no` count the last 24 hours."""
+    """What is known about the use of one flag: `yes` and `no` of the last 24 hours, and the `yes` of each of these."""
 
     last_seen_at: datetime | None
     yes: int
     no: int
+    hours: tuple[int, ...]
     #: Why it is stale, as sentences' ends: "older than the 40 days of a release flag". Empty: it is not.
     stale: tuple[str, ...]
     stale_since: datetime | None = None
@@ -107,22 +108,34 @@ def activity(flags: Collection[FeatureFlag], now: datetime) -> dict[int, FlagAct
     for some in batches(list(flags)):
         names = [flag.codename for flag in some]
         seen = {row.codename: row for row in FlagSeen.objects.filter(codename__in=names)}
-        day = _answers(names, now - timedelta(days=1))
+        day = _last_day(names, now)
         for flag in some:
             last = seen.get(flag.codename)
             reasons = _reasons(flag, last, now)
+            by_hour = day.get(flag.codename, [(0, 0)] * 24)
             found[flag.pk] = FlagActivity(
                 last.last_seen_at if last else None,
-                *day.get(flag.codename, (0, 0)),
+                sum(yes for yes, _no in by_hour),
+                sum(no for _yes, no in by_hour),
+                tuple(yes for yes, _no in by_hour),
                 tuple(reason for _, reason in reasons),
                 min((since for since, _ in reasons), default=None),
             )
     return found
 
 
-def _answers(names: Collection[str], since: datetime) -> dict[str, tuple[int, int]]:
-    rows = FlagUsage.objects.filter(codename__in=names, hour__gte=since, variant="").values("codename")
-    return {row["codename"]: (row["yes"], row["no"]) for row in rows.annotate(yes=Sum("yes"), no=Sum("no")).order_by()}
+def _last_day(names: Collection[str], now: datetime) -> dict[str, list[tuple[int, int]]]:
+    """By codename the yes and no of each of the last 24 hours, this one last."""
+    begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    rows = FlagUsage.objects.filter(codename__in=names, hour__gte=begin, variant="").order_by()
+    sums = rows.values_list("codename", "hour").annotate(yes=Sum("yes"), no=Sum("no"))
+    found: dict[str, list[tuple[int, int]]] = {}
+    for codename, hour, yes, no in sums:
+        at = int((hour - begin).total_seconds() // 3600)
+        if at < 24:
+            by_hour = found.setdefault(codename, [(0, 0)] * 24)
+            by_hour[at] = (by_hour[at][0] + yes, by_hour[at][1] + no)
+    return found
 
 
 def _reasons(flag: FeatureFlag, seen: FlagSeen | None, now: datetime) -> list[tuple[datetime, str]]:

@@ -25,6 +25,7 @@ from feature_flags.runtime import store
 from feature_flags.services.storage import segments_used
 from lib.actors import Actor
 from lib.admin.changelist import time_cell
+from lib.admin.charts import sparkline
 from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, two_lines
 from lib.admin.verbs import Verb
 
@@ -158,7 +159,8 @@ class FeatureFlagAdmin(FlagPageAdmin):
         activity: inspection.FlagActivity = flag.activity
         if activity.last_seen_at is None:
             return str(_("never seen"))
-        return two_lines(time_cell(activity.last_seen_at), f"{activity.yes:,} yes, {activity.no:,} no")
+        counts = f"{activity.yes:,} yes, {activity.no:,} no"
+        return format_html("{} {}", two_lines(time_cell(activity.last_seen_at), counts), sparkline(activity.hours))
 
     @admin.action(description="Export as JSON", permissions=["view"])
     def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:

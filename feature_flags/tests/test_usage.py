@@ -4,6 +4,7 @@ import pytest
 from django.db import OperationalError
 
 import feature_flags
+from feature_flags.admin import exposure
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Token
@@ -182,3 +183,26 @@ def test_old_hours_go():
 
     assert usage.prune(NOW - timedelta(days=90)) == 1
     assert FlagUsage.objects.count() == 1
+
+
+# --- The chart of a flag ----------------------------------------------------------------------------------------------
+
+
+def test_the_chart_has_each_variant_and_what_is_left(db, queries):
+    rows = [("", 1, 10, 4), ("blue", 1, 6, 0), ("red", 1, 3, 0), ("", 30, 5, 0), ("", 24 * 8, 99, 99)]
+    for variant, hours, yes, no in rows:
+        hour = HOUR - timedelta(hours=hours)
+        FlagUsage.objects.create(codename="FF_A", hour=hour, app_name="web", variant=variant, yes=yes, no=no)
+
+    with queries() as made:
+        found = exposure.chart("FF_A", NOW)
+
+    assert made() == 1
+    assert {each.name: each.total for each in found.series} == {
+        "other variants or none": 6,
+        "blue": 6,
+        "red": 3,
+        "no": 4,
+    }
+    assert len(found.labels) == 168
+    assert exposure.chart("FF_B", NOW) is None
