@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from lib.text import is_storable
@@ -60,8 +60,15 @@ class SwitchboardAdminSite(StaffSite):
             *super().get_urls(),
         ]
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        from project.activity.page import may_see
+
+        return {**super().each_context(request), "sees_activity": may_see(request.user)}
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         """Of the sidebar, where no app is named: the same models in the groups of `GROUPS`."""
+        from project.activity.page import may_see
+
         apps: list[dict[str, Any]] = super().get_app_list(request, app_label)
         if app_label is not None:
             return apps
@@ -70,6 +77,10 @@ class SwitchboardAdminSite(StaffSite):
             for model in app["models"]:
                 place = PLACES.get(model["object_name"]) or PLACES.get(app["app_label"], "activity")
                 models[place].append(model)
+        if may_see(request.user):
+            # No model, but a page like theirs.
+            page = {"name": _("Activity"), "object_name": "Activity", "admin_url": reverse("admin:activity")}
+            models["activity"].insert(0, {**page, "add_url": None, "view_only": True, "perms": {}})
         return [
             {"name": GROUPS[group], "app_label": group, "app_url": "", "has_module_perms": True, "models": found}
             for group, found in models.items()

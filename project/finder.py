@@ -34,7 +34,6 @@ from notifications.admin.messages import RETRY
 from notifications.models import Message
 from notifications.registry import EMAIL
 from notifications.rendering import engines
-from project.activity.page import may_see
 from users.models import User, UserSearch
 
 #: Results of one kind; what is looked for has so many characters, and messages are looked for from so many on.
@@ -204,10 +203,11 @@ def _page(model: Any, pk: Any) -> str:
 
 
 def _pages(request: HttpRequest, text: str) -> list[Result]:
-    own = [(_("Overview"), "admin:index")]
-    if may_see(request.user):
-        own.append((_("Activity"), "admin:activity"))
-    own += [(_("Second factor"), "admin:second_factor"), (_("Change password"), "admin:password_change")]
+    own = [
+        (_("Overview"), "admin:index"),
+        (_("Second factor"), "admin:second_factor"),
+        (_("Change password"), "admin:password_change"),
+    ]
     found = [Result(name, reverse(url)) for name, url in own if _matches(name, text)]
     for app in admin.site.get_app_list(request):
         for model in app["models"]:
@@ -225,8 +225,10 @@ def _starts(request: HttpRequest, text: str) -> Iterator[Result]:
         return
     for app in admin.site.get_app_list(request):
         for model in app["models"]:
+            if not model["add_url"]:
+                continue
             name = _("Add {name}").format(name=model["model"]._meta.verbose_name)
-            if model["add_url"] and _matches(name, text):
+            if _matches(name, text):
                 yield Result(name, model["add_url"])
     overview = f"{reverse('admin:index')}#mail-overview"
     for name, permission in (

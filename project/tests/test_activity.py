@@ -301,6 +301,14 @@ def test_the_overview_shows_what_changed_last(staff_client, scene):
     assert "latest-activity" not in clerk("view_user").get("/admin/").content.decode()
 
 
+def test_head_and_sidebar_lead_there_who_may_see_something(staff_client):
+    link, users = 'href="/admin/activity/"', "/admin/users/user/"
+
+    assert staff_client.get(users).content.decode().count(link) == 2
+    assert clerk("view_flagrevision", "view_user").get(users).content.decode().count(link) == 2
+    assert link not in clerk("view_user").get(users).content.decode()
+
+
 # --- At size ----------------------------------------------------------------------------------------------------------
 
 
