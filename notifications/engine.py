@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -162,7 +162,7 @@ def committed(pk: int) -> None:
     if settings.NOTIFICATIONS_ENGINE == "inline":
         QueueWorker().deliver_these([pk])
     elif settings.NOTIFICATIONS_ENGINE == "tasks":
-        _enqueue(pk)
+        _enqueue(Message.objects.filter(pk=pk).values_list("uid", flat=True))
         wake()
     elif settings.NOTIFICATIONS_ENGINE == "worker" and connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -172,12 +172,14 @@ def committed(pk: int) -> None:
 
 
 def committed_many(uids: Sequence[UUID]) -> None:
-    """Messages were committed by this thread. Only what is told of each one looks them up."""
-    if settings.NOTIFICATIONS_ENGINE not in {"inline", "tasks"}:
-        return committed(0)
-    for pk in Message.objects.filter(uid__in=uids, due_at__isnull=False).values_list("pk", flat=True):
-        committed(pk)
-    return None
+    """New messages of nothing but these uids were committed by this thread."""
+    if settings.NOTIFICATIONS_ENGINE == "inline":
+        QueueWorker().deliver_these(list(Message.objects.filter(uid__in=uids).values_list("pk", flat=True)))
+    elif settings.NOTIFICATIONS_ENGINE == "tasks":
+        _enqueue(uids)
+        wake()
+    else:
+        committed(0)
 
 
 def hasten(job: str) -> None:
@@ -196,13 +198,13 @@ def _hastened(job: str) -> None:
         pool.beat_now()
 
 
-def _enqueue(pk: int) -> None:
-    """Enqueue a task. If it is lost, the message is still due, and a sweeper sends it."""
+def _enqueue(uids: Iterable[UUID]) -> None:
+    """Enqueue a task for each. If one is lost, the message is still due, and a sweeper sends it."""
     try:
         from notifications import tasks
 
-        uid = Message.objects.values_list("uid", flat=True).get(pk=pk)
-        tasks.deliver.enqueue(str(uid))
+        for uid in uids:
+            tasks.deliver.enqueue(str(uid))
     except Exception as error:
         # A broker's message may repeat its address, which holds a password.
         metrics.LOST_WAKE_UPS.add()

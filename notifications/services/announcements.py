@@ -170,7 +170,7 @@ def context_of(announcement: Announcement, language: str) -> dict[str, Any]:
 
 @transaction.atomic
 def send(announcement: Announcement, *, version: int | None = None, actor: Actor) -> str:
-    """Begin to send the draft as it was at `version`; return to how many people, empty when it was sent before.
+    """Begin to send the draft as it was at `version`; return to whom and how many, empty when it was sent before.
 
     Those who register later are not meant. Raises: ANNOUNCEMENT_CHANGED, ANNOUNCEMENT_NOT_COUNTED,
     ANNOUNCEMENT_EMPTY (409).
@@ -188,7 +188,7 @@ def send(announcement: Announcement, *, version: int | None = None, actor: Actor
     row.save()
     engine.hasten(JOB)
     count = row.expected["people"]
-    return f"sending to {count:,} {'person' if count == 1 else 'people'}"
+    return f"sending to {count:,} {'person' if count == 1 else 'people'} ({row.audience_label})"
 
 
 def pause(announcement: Announcement) -> bool:

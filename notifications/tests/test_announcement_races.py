@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 
+import django_tasks.signals  # noqa: F401  (lets a test change TASKS)
 import pytest
 from django.db import connections
 
@@ -50,7 +51,7 @@ def test_pressed_at_once_it_is_sent_once():
 
     found = at_once(*[lambda: announcements.send(row, actor=COMMAND)] * CROWD)
 
-    assert sorted(found) == ["", "", "", "sending to 3 people"]
+    assert sorted(found) == ["", "", "", "sending to 3 people (Everybody)"]
 
 
 def test_paused_while_workers_write_it_holds_back_all_that_is_written():
@@ -110,3 +111,20 @@ def test_a_worker_that_is_killed_leaves_no_one_out_and_reaches_no_one_twice(poin
     assert Counter(InAppNotification.objects.values_list("user", flat=True)) == wanted
     row.refresh_from_db()
     assert (row.counts["people"], row.counts["looked"]) == (32, 32)
+
+
+def test_each_mail_of_a_slice_becomes_a_task(settings):
+    settings.NOTIFICATIONS_ENGINE, settings.NOTIFICATIONS_THREADS = "tasks", 0
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    from notifications import tasks
+
+    tasks.deliver.get_backend().clear()
+    UserFactory.create_batch(7)
+    row = draft_of()
+    run()
+    announcements.send(row, actor=COMMAND)
+    run()
+
+    enqueued = {result.args[0] for result in tasks.deliver.get_backend().results}
+    assert enqueued == {str(uid) for uid in Message.objects.values_list("uid", flat=True)}
+    assert len(enqueued) == 7

@@ -108,7 +108,7 @@ def test_a_draft_is_written_looked_at_and_sent(client):
     assert "Neues" in text
     assert not Message.objects.exists()
     done = press(client, row, "send")
-    assert told(done) == [f"“{FORM['title_en']}”: sending to 3 people."]
+    assert told(done) == [f"“{FORM['title_en']}”: sending to 3 people (Everybody)."]
     run()
     row.refresh_from_db()
     assert (row.state, row.counts["people"], row.counts["mails"], row.counts["in_app"]) == ("sending", 3, 3, 3)
@@ -118,7 +118,7 @@ def test_a_draft_is_written_looked_at_and_sent(client):
     assert (mail.language, mail.context["title"], inside.body) == ("en", FORM["title_en"], FORM["body_en"])
     assert (inside.url, inside.severity, mail.announcement) == (FORM["url"], "warning", row)
     entry = LogEntry.objects.first()
-    assert (entry.user, entry.change_message) == (client.user, "Send: sending to 3 people.")
+    assert (entry.user, entry.change_message) == (client.user, "Send: sending to 3 people (Everybody).")
     event = AuditEvent.objects.get(event="announcement.sent")
     assert event.data == {"name": FORM["title_en"], "scope": "Everybody", "count": 3}
 
