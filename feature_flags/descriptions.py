@@ -43,6 +43,23 @@ def describe_rule(document: Document) -> str:
     return text if document.get("is_enabled", True) else f"{text} (disabled)"
 
 
+def rule_sentence(document: Document) -> str:
+    """`10 % of people whose emailDomain is example.org → on`."""
+    conditions = [f"whose {_condition(part)}" for part in document.get("constraints") or ()]
+    conditions += [f"in the segment {name}" for name in document.get("segments") or ()]
+    whom = f"people {' and '.join(conditions)}" if conditions else "everybody"
+    variants = len(document.get("variants") or ())
+    outcome = "on" if variants < 2 else f"one of {variants} variants"
+    sentence = f"{document.get('rollout_percent', 100)} % of {whom} → {outcome}"
+    return sentence if document.get("is_enabled", True) else f"not used: {sentence}"
+
+
+def _condition(constraint: Document) -> str:
+    if constraint.get("operator") == "IN" and len(constraint.get("values") or ()) == 1:
+        return f"{constraint.get('field')} {'is not' if constraint.get('inverted') else 'is'} {constraint['values'][0]}"
+    return describe_constraint(constraint)
+
+
 def describe_constraint(document: Document) -> str:
     """`country is one of IT, FR`."""
     try:

@@ -27,7 +27,9 @@ from lib.errors import ProductError
 from lib.private import missing_object
 from lib.text import whole_number
 
-HISTORY_SHOWN = 50
+HISTORY_SHOWN = 20
+#: The button that shows what a save would do; with this value only that is answered, for the page's script.
+PREVIEW, FRAGMENT = "_preview", "fragment"
 
 
 def who(request: HttpRequest, reason: str = "") -> dict[str, Any]:
@@ -81,7 +83,7 @@ class DocumentPage:
         self.create, self.edit = create, edit
         self.data = request.POST
         self.used_shape = self.new_shape if obj is None else self.shape
-        self.save_form = SaveForm(self.data if "_save" in self.data or "_continue" in self.data else None)
+        self.save_form = SaveForm(self.data if {"_save", "_continue", PREVIEW} & self.data.keys() else None)
         self.base = whole_number(self.data.get("base", "")) or 0
         self.extra: dict[str, Any] = {}
 
@@ -89,6 +91,10 @@ class DocumentPage:
 
     def new_row(self) -> Mapping[str, Any]:
         return {}
+
+    def press(self, raw: Raw, button: str) -> str:
+        """Do what a row button says; return what to focus on."""
+        return press(self.used_shape, raw, button, self.new_row())
 
     def risks(self, before: Document, changes: Document) -> list[str]:
         """What a save would do that has to be confirmed; InvalidFlag when it cannot be saved at all."""
@@ -128,7 +134,7 @@ class DocumentPage:
         raw = read(self.used_shape, self.data)
         if PRESS in self.data:
             button = self.data[PRESS]
-            focus = press(self.used_shape, raw, button, self.new_row())
+            focus = self.press(raw, button)
             return self.draw(raw, focus=focus, pressed=button.partition(" ")[2].partition("-")[0])
         return self.save(raw)
 
@@ -259,6 +265,8 @@ class DocumentPage:
 
 class DocumentAdmin(VerbAdmin):
     """Objects whose page is a DocumentPage."""
+
+    has_primary_form = True
 
     def page(self, request: HttpRequest, obj: Any) -> HttpResponse:
         raise NotImplementedError

@@ -9,26 +9,57 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
-from feature_flags import declarations, flag_document, inspection
-from feature_flags.admin.document_page import DocumentAdmin, DocumentPage, because, reason_field, who
-from feature_flags.admin.forms import FLAG, NEW_FLAG
-from feature_flags.admin.nested_forms import Node
+from feature_flags import declarations, descriptions, flag_document, inspection
+from feature_flags.admin.document_page import (
+    FRAGMENT,
+    PREVIEW,
+    DocumentAdmin,
+    DocumentPage,
+    because,
+    reason_field,
+    who,
+)
+from feature_flags.admin.forms import FLAG, NEW_FLAG, read_values
+from feature_flags.admin.nested_forms import Node, Raw, draw, read
+from feature_flags.admin.preview import LOOKED_AT, outlook
 from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule, FlagUsage
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
+from lib.admin.lists import chips
 from lib.errors import ProductError
 
 #: More than this at once is worth a second look.
 RISKY_POINTS = 50
 PARENTS_OFFERED = 200
+
+
+#: Adds a rule for a share of one domain, the one most often wanted.
+DOMAIN_RULE = "domain rules"
+
+
+def sentence(row: Node) -> str:
+    """What a rule says as it stands in its fields, whether or not it can be saved."""
+
+    def values(node: Node) -> dict[str, Any]:
+        return {name: node.form[name].value() for name in node.form.fields}
+
+    constraints = []
+    for part in row.lists["constraints"]:
+        given = values(part)
+        many = read_values(str(given["values"] or "")) or ["…"]
+        constraints.append({**given, "values": many, "value": many[0]})
+    return descriptions.rule_sentence({**values(row), "constraints": constraints, "variants": row.lists["variants"]})
 
 
 class FlagPage(DocumentPage):
@@ -44,6 +75,39 @@ class FlagPage(DocumentPage):
 
     def new_row(self) -> Mapping[str, Any]:
         return {"stickiness": self.suggested_stickiness}
+
+    def press(self, raw: Raw, button: str) -> str:
+        if button != DOMAIN_RULE:
+            return super().press(raw, button)
+        constraint = {"field": "emailDomain", "operator": "IN", "values": []}
+        rule = {**self.new_row(), "rollout_percent": 10, "constraints": [constraint], "variants": []}
+        raw.lists["rules"].append(draw(self.used_shape.lists["rules"], rule))
+        return f"rules-{len(raw.lists['rules']) - 1}-constraints-0-values"
+
+    def respond(self) -> HttpResponse:
+        if self.obj is not None and self.may_save and PREVIEW in self.data:
+            return self.preview(self.node(read(self.used_shape, self.data), is_sent=True))
+        return super().respond()
+
+    def preview(self, node: Node) -> HttpResponse:
+        found: dict[str, Any] | None = None
+        if node.is_valid():
+            before = self.stored()
+            try:
+                found = outlook(before, self.changes(self.document(node), before), self.newest_people())
+            except InvalidFlag as error:
+                for problem in error.problems:
+                    node.blame(*problem)
+        if self.data[PREVIEW] == FRAGMENT:
+            return TemplateResponse(self.request, "admin/feature_flags/preview.html", {"preview": found})
+        self.extra["preview"] = found
+        return self.render(node)
+
+    def newest_people(self) -> QuerySet[Any]:
+        """In the order of their list, which an index has."""
+        people, pages = get_user_model(), self.admin.admin_site
+        order = pages.get_model_admin(people).ordering if pages.is_registered(people) else None
+        return people._default_manager.order_by(*(order or ("-pk",)))[:LOOKED_AT]
 
     def risks(self, before: Document, changes: Document) -> list[str]:
         """Steps of more than 50 points of a flag that is on, as sentences."""
@@ -72,26 +136,41 @@ class FlagPage(DocumentPage):
             parents = parents.exclude(pk=flag.pk)
             compiled = snapshot.flags.get(flag.codename) if snapshot else None
             usage = FlagUsage.objects.filter(codename=flag.codename, hour__gte=now - timedelta(days=1), variant="")
+            activity = inspection.activity([flag], now)[flag.pk]
             facts = {
-                "activity": inspection.activity([flag], now)[flag.pk],
+                "activity": activity,
+                "card": self.marks(activity),
+                "why": "; ".join(activity.stale),
                 "broken": compiled.error if compiled else "",
-                "is_declared": declarations.is_declared(flag.codename),
                 "dependents": list(flag.children.order_by("codename")),
                 "pending": list(flag.schedule.filter(state="pending")),
                 "usage": list(usage.values("hour").annotate(yes=Sum("yes"), no=Sum("no")).order_by("-hour")),
             }
+        for row in node.lists.get("rules", ()):
+            row.sentence = sentence(row)
+            row.is_open = row.has_errors or f" {row.way}-" in f" {self.extra.get('focus') or ''}"
         return {
+            "domain_rule": DOMAIN_RULE,
             "open": self.unfolded(node),
             "parents": parents.values_list("codename", flat=True)[:PARENTS_OFFERED],
             "suggested": self.suggested_stickiness if flag else "default",
             **facts,
         }
 
+    def marks(self, activity: inspection.FlagActivity) -> str:
+        """The state, at the head of the page."""
+        flag = self.obj
+        on_off = ("active", _("on")) if flag.is_active else ("staff", _("off"))
+        marks = [("staff", _("archived"))] if flag.is_archived else [on_off]
+        marks += [("paused", _("protected"))] if flag.is_protected else []
+        marks += [("staff", _("declared in code"))] if declarations.is_declared(flag.codename) else []
+        marks += [("waiting", _("stale"))] if activity.stale else []
+        return chips(marks)
+
     def unfolded(self, node: Node) -> dict[str, bool]:
         """Sections that hold something, are wrong, or were just worked on."""
         sections = {
             "rollout": ("rollout_percent", "stickiness"),
-            "rules": ("rules",),
             "variants": ("variants",),
             "targets": ("targets_on", "targets_off"),
             "prerequisites": ("prerequisites",),

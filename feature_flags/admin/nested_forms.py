@@ -137,6 +137,8 @@ class Node:
         }
         self.paths = {name: f"{prefix}{name}" for name in raw.lists}
         self.problems: dict[str, list[str]] = {}
+        #: Of a row that folds: what it says, and whether it is unfolded.
+        self.sentence, self.is_open = "", False
 
     def nodes(self) -> Iterator[Node]:
         yield self

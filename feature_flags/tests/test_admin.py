@@ -356,7 +356,7 @@ def test_a_row_says_what_one_wants_to_know(staff_client):
 
     html = staff_client.get(LIST, {"q": "FF_"}).content.decode()
     rows = {
-        row[1]: row[0] for row in re.findall(r"(<tr>.*?>(FF_\w+)<.*?</tr>)", html.split('id="result_list"')[1], re.S)
+        row[1]: row[0] for row in re.findall(r"(<tr>.*?>(FF_\w+) ?<.*?</tr>)", html.split('id="result_list"')[1], re.S)
     }
 
     for text in ('chip-active">on<', "a &amp; b", 'value="30"', "30 %", "release", "team", "1,200 yes, 7 no", "stale"):

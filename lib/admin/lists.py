@@ -221,7 +221,7 @@ def one_line(text: Any) -> str:
 
 
 def two_lines(text: str, below: str) -> str:
-    return format_html('{0}<span class="below" title="{1}">{1}</span>', text, below) if below else text
+    return format_html('{0} <span class="below" title="{1}">{1}</span>', text, below) if below else text
 
 
 def local_time(at: datetime | None, style: str = TO_THE_MINUTE) -> str:

@@ -184,12 +184,21 @@ class VerbAdmin(ListAdmin):
             *(looks, self.verb_url(request, verb, obj), name, about, shown),
         )
 
+    #: Whether the button of the page's form is its filled one; else it is the first verb.
+    has_primary_form = False
+
+    def card(self, obj: Any) -> str:
+        """The state at the head of the object's page, as its list shows it."""
+        state = getattr(self, "state", None)
+        return str(state(obj)) if state else ""
+
     def buttons_for(self, request: HttpRequest, obj: models.Model) -> list[dict[str, Any]]:
         """What `admin/verb_buttons.html` shows on the object's page."""
-        return [
-            {"verb": verb, "url": self.verb_url(request, verb, obj), "asks": verb.asks(obj)}
-            for verb in self.applicable_verbs(request, obj)
-        ]
+        verbs = sorted(self.applicable_verbs(request, obj), key=lambda verb: verb.destroys or verb.deletes)
+        buttons = [{"verb": verb, "url": self.verb_url(request, verb, obj), "asks": verb.asks(obj)} for verb in verbs]
+        if verbs and not (verbs[0].destroys or verbs[0].deletes or self.has_primary_form):
+            buttons[0]["is_primary"] = True
+        return buttons
 
     def render_change_form(
         self,
@@ -202,6 +211,10 @@ class VerbAdmin(ListAdmin):
     ) -> HttpResponse:
         if change and not context.get("is_popup"):
             context["verb_buttons"] = self.buttons_for(request, obj)
+            context["card"] = self.card(obj)
+            if context.get("subtitle") == str(obj):
+                # Instead of "Change user": what it is called.
+                context |= {"title": context["subtitle"], "subtitle": None}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:

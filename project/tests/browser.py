@@ -93,10 +93,18 @@ def text(driver):
     return wait(driver, lambda: driver.find_element(By.TAG_NAME, "body").text)
 
 
-def press(driver, element):
-    """Press by mouse and wait until another page is there."""
-    old = driver.find_element(By.TAG_NAME, "html").id
+def click(driver, element):
+    """Click amid the page: at its end a bar may stand over it."""
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
     element.click()
+
+
+def press(driver, element):
+    """Press by mouse and wait until another page is there; what is folded away is unfolded first."""
+    for summary in element.find_elements(By.XPATH, "ancestor::details[not(@open)]/summary"):
+        click(driver, summary)
+    old = driver.find_element(By.TAG_NAME, "html").id
+    click(driver, element)
     another_page(driver, old)
 
 

@@ -232,7 +232,7 @@ def press_row_button(driver, value):
 def unfold(driver, summary):
     section = driver.find_element(By.XPATH, f"//summary[starts-with(normalize-space(), '{summary}')]/..")
     if section.get_attribute("open") is None:
-        section.find_element(By.TAG_NAME, "summary").click()
+        browser.click(driver, section.find_element(By.TAG_NAME, "summary"))
 
 
 def test_the_life_of_a_flag(fresh_server, anyhow):
@@ -279,7 +279,7 @@ def test_the_life_of_a_flag(fresh_server, anyhow):
     # It becomes protected; switching now asks why.
     browser.press(driver, driver.find_element(By.LINK_TEXT, "FF_NEW_SEARCH"))
     unfold(driver, "About")
-    browser.find(driver, "[name=is_protected]").click()
+    browser.click(driver, browser.find(driver, "[name=is_protected]"))
     browser.press(driver, browser.find(driver, "input[name=_continue]"))
     browser.press(driver, browser.find(driver, "button.verb-switch_off"))
     give_reason(driver, "It is slow")
@@ -309,17 +309,48 @@ def test_without_a_mouse(server, chromium):
     sign_in(driver, server)
     driver.get(f"{server.url}{FLAGS}")
 
-    reached = set()
-    for _ in range(90):
+    for _ in range(12):
         browser.type_keys(driver, Keys.TAB)
-        label = driver.switch_to.active_element.get_attribute("aria-label") or ""
-        reached.add(label)
-        if label == "FF_NEW_CHECKOUT":
+        reached = driver.switch_to.active_element
+        if reached.text == "Skip to the rows":
+            browser.type_keys(driver, Keys.ENTER)
+        if reached.get_attribute("role") == "switch":
             break
-    assert "FF_NEW_CHECKOUT" in reached
+    first = browser.find(driver, "#result_list tbody th a").text.split()[0]
+    was_on = reached.get_attribute("aria-checked") == "true"
+    assert reached.get_attribute("aria-label") == first
     browser.press_enter(driver)
 
-    assert "“FF_NEW_CHECKOUT”: switched on." in browser.text(driver)
+    assert f"“{first}”: switched {'off' if was_on else 'on'}." in browser.text(driver)
+
+
+def test_the_first_key_skips_to_what_the_page_is_about(server, chromium):
+    sign_in(chromium, server)
+    chromium.get(f"{server.url}{USERS}")
+
+    browser.type_keys(chromium, Keys.TAB)
+    assert chromium.switch_to.active_element.text == "Skip to main content"
+    browser.type_keys(chromium, Keys.ENTER)
+
+    browser.focused(chromium, "#content-start")
+
+
+def test_a_tenth_of_a_domain_takes_three_acts(server, chromium):
+    driver = chromium
+    sign_in(driver, server)
+    address = addresses(server)["flag"]
+    driver.get(server.url + address)
+
+    # The button, the domain, the save; the percentage is there, and the cursor where the domain goes.
+    press_row_button(driver, "domain rules")
+    browser.type_keys(driver, "example.org")
+    browser.wait(driver, lambda: "people looked at" in browser.find(driver, "#preview").text)
+    browser.press(driver, browser.find(driver, ".submit-row input[name=_save]"))
+
+    assert "saved." in browser.text(driver)
+    driver.get(server.url + address)
+    assert "10 % of people whose emailDomain is example.org → on" in browser.text(driver)
+    assert browser.violations(driver) == []
 
 
 def meanwhile(server, codename):

@@ -124,7 +124,7 @@ def test_axe_finds_nothing_on_any_page(tmp_path, walk):
         walk.look("/api/docs", leaving_out=["nested-interactive", "heading-order"])
 
     assert len(walk.seen) > 60
-    assert walk.faults == {}
+    assert walk.faults == {}, "\n".join(f"{fault}: {places}" for fault, places in walk.faults.items())
 
 
 def test_axe_finds_nothing_at_the_doors(server, walk):

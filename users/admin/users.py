@@ -46,7 +46,7 @@ from users.admin.why import questions, why_page
 from users.models import AuditEvent, MfaDevice, User, UserSearch
 from users.services import rate_limits, staff
 
-SESSIONS_SHOWN, EVENTS_SHOWN, FLAGS_SHOWN = 50, 50, 100
+SESSIONS_SHOWN = EVENTS_SHOWN = FLAGS_SHOWN = 20
 #: How many people a search shows.
 FOUND = 200
 _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -100,7 +100,7 @@ class UserAdmin(VerbAdmin):
     ordering = ("-created_at",)
     empty_value_display = ""
     readonly_fields = (
-        *("email", "state", "password_state", "verified", "deactivated_at", "deactivated_reason", "last_sign_in"),
+        *("email", "password_state", "verified", "deactivated_at", "deactivated_reason", "last_sign_in"),
         *("created", "updated"),
     )
 
@@ -189,7 +189,6 @@ class UserAdmin(VerbAdmin):
         else:
             kwargs["help_texts"] = {
                 "email": _("Signs in with it, in any letter case. An account keeps its address."),
-                "state": _("Changed by the buttons above."),
                 "password_state": _("Staff never choose or see a password: send a reset."),
             }
         return super().get_form(request, obj, change, **kwargs)
@@ -199,7 +198,7 @@ class UserAdmin(VerbAdmin):
             return ((None, {"fields": ("email", "first_name", "last_name")}),)
         deactivation = () if obj.is_active else ("deactivated_at", "deactivated_reason")
         return (
-            (None, {"fields": ("email", "first_name", "last_name", "state", "password_state")}),
+            (None, {"fields": ("email", "first_name", "last_name", "password_state")}),
             (_("History"), {"fields": ("created", "updated", "verified", "last_sign_in", *deactivation)}),
             (_("Staff"), {"fields": _STAFF_FIELDS, "classes": () if obj.is_staff else ("collapse",)}),
         )
@@ -285,6 +284,7 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
     if request.user.has_perm("users.view_usersession"):
         may_end = request.user.has_perm(END.permission) and cast(User, request.user).reaches(user)
         found["live_sessions"] = user.sessions.live(timezone.now()).order_by("-last_seen_at")[:SESSIONS_SHOWN]
+        found["sessions_shown"] = SESSIONS_SHOWN
         found["end"] = END if may_end else None
         found["from_person"] = FROM_PERSON
     if request.user.has_perm("users.view_mfadevice"):
