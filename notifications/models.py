@@ -498,6 +498,21 @@ class ProviderState(models.Model):
         return self.paused if self.paused_until is None else self.paused_until > now
 
 
+class MessageCount(models.Model):
+    """How many messages ended in a state (`kind`) in an hour; a periodic job counts them."""
+
+    hour = models.DateTimeField()
+    kind = models.CharField(max_length=10)
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints = (models.UniqueConstraint(fields=["hour", "kind"], name="message_count_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.hour:%Y-%m-%d %H}:00 UTC"
+
+
 class Worker(models.Model):
     """A process that delivers; deleted at a clean stop, and a day after it fell silent."""
 

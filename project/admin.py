@@ -43,10 +43,17 @@ class SwitchboardAdminSite(StaffSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         # Not above: the pages of apps register with this site, which is made of this module.
         from notifications.admin.overview import overview as mail
+        from project import overview
         from project.activity.page import latest
         from users.admin.filters import overview as accounts
 
-        parts = {"accounts": accounts(request), "mail": mail(request), "activity": latest(request)}
+        parts = {
+            "attention": overview.attention(request),
+            "charts": overview.charts(request),
+            "accounts": accounts(request),
+            "mail": mail(request),
+            "activity": latest(request),
+        }
         return super().index(request, {**parts, **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern | URLResolver]:

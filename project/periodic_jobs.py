@@ -29,7 +29,19 @@ def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:
     yield from deletion.purge_slices(timezone.now())
 
 
+def _statistics(since: datetime | None) -> Iterator[tuple[str, int]]:
+    from notifications.services.statistics import count_messages
+    from users.services.statistics import count_sign_ins
+
+    now = timezone.now()
+    for counted in (count_sign_ins(now), count_messages(now)):
+        for _rows in counted:
+            # Of every run the same few hours: nothing to report.
+            yield "counts", 0
+
+
 def register() -> None:
+    periodic_jobs.register("admin.statistics", _statistics, every=timedelta(minutes=5))
     periodic_jobs.register("users.purge", _accounts)
     periodic_jobs.register("feature_flags.usage", _flag_usage)
     periodic_jobs.register("admin.sessions", _sessions, every=timedelta(days=1))

@@ -504,6 +504,21 @@ class SavedView(models.Model):
         return self.name
 
 
+class SignInCount(models.Model):
+    """How many events of a kind (`login.ok`, …) an hour had; a periodic job counts them."""
+
+    hour = models.DateTimeField()
+    kind = models.CharField(max_length=40)
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["hour", "kind"], name="sign_in_count_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.hour:%Y-%m-%d %H}:00 UTC"
+
+
 class RateBucket(models.Model):
     """One counter of the limiter. Times are milliseconds since 1970, so that one SQL text serves both databases."""
 

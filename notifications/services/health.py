@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -96,10 +96,12 @@ def gauges() -> list[tuple[str, str, dict[Labels, float]]]:
 
 
 def oldest_due() -> datetime | None:
-    """Since when the first in line has been due; one look at the index per class."""
-    due = Message.objects.filter(due_at__lte=moment()).order_by("due_at").values_list("due_at", flat=True)
-    oldest = [first for priority in registry.PRIORITIES if (first := due.filter(priority=priority).first())]
-    return min(oldest, default=None)
+    """Since when the first in line has been due: one statement, one look at the index per class."""
+    due, firsts = Message.objects.filter(due_at__lte=moment()).order_by("due_at"), Q()
+    for priority in registry.PRIORITIES:
+        firsts |= Q(pk=Subquery(due.filter(priority=priority).values("pk")[:1]))
+    found = Message.objects.filter(firsts, due_at__isnull=False).values_list("due_at", flat=True)
+    return min((at for at in found if at), default=None)
 
 
 def oldest_due_seconds() -> float:

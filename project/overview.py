@@ -1,0 +1,144 @@
+"""What the first page begins with: what needs somebody, and a week of sign-ins and mail in pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _
+
+from feature_flags import inspection
+from feature_flags.models import FeatureFlag, FlagToken
+from feature_flags.runtime import store
+from lib import hourly
+from lib.admin.charts import Chart, Series
+from lib.admin.lists import capped_counts, count_label
+from notifications.models import Message, MessageCount
+from notifications.services.health import paused_providers
+from users.admin.filters import without_factor
+from users.models import SignInCount, User
+
+#: How long before its end a token is named, and how far back failed mail is.
+EXPIRES_IN, FAILED_IN = timedelta(days=14), timedelta(days=1)
+State = Message.State
+
+#: By name: what it is called, the permission, the list it leads to and its query, and the rows.
+_Need = tuple[Any, str, str, str, Callable[[], "QuerySet[Any]"]]
+
+
+def _needs() -> dict[str, _Need]:
+    now = timezone.now()
+    flags, tokens = FeatureFlag.objects.filter(archived_at=None), FlagToken.objects.filter(revoked_at=None)
+    return {
+        "failed": (
+            _("Mails that failed in the last 24 hours"),
+            "notifications.view_message",
+            "notifications_message",
+            "state__exact=failed",
+            lambda: Message.objects.filter(state=State.FAILED, finished_at__gt=now - FAILED_IN),
+        ),
+        "unknown": (
+            _("Mails of which nobody knows whether they arrived"),
+            "notifications.view_message",
+            "notifications_message",
+            "state__exact=unknown",
+            lambda: Message.objects.filter(state=State.UNKNOWN),
+        ),
+        "paused": (
+            _("Ways out that are paused"),
+            "notifications.view_providerstate",
+            "notifications_providerstate",
+            "",
+            lambda: paused_providers().filter(alias__in=Message.Channel.values),
+        ),
+        "stale": (
+            _("Flags that have outlived their purpose"),
+            "feature_flags.view_featureflag",
+            "feature_flags_featureflag",
+            "stale=yes",
+            lambda: flags.filter(inspection.stale(now)),
+        ),
+        "protected": (
+            _("Protected flags among them"),
+            "feature_flags.view_featureflag",
+            "feature_flags_featureflag",
+            "stale=yes&is_protected__exact=1",
+            lambda: flags.filter(inspection.stale(now), is_protected=True),
+        ),
+        "tokens": (
+            _("Flag tokens that expire within two weeks"),
+            "feature_flags.view_flagtoken",
+            "feature_flags_flagtoken",
+            "",
+            lambda: tokens.filter(expires_at__gt=now, expires_at__lt=now + EXPIRES_IN),
+        ),
+        "factors": (
+            _("Staff without a second factor"),
+            "users.view_user",
+            "users_user",
+            "look=no-factor",
+            lambda: User.objects.filter(without_factor()),
+        ),
+    }
+
+
+def attention(request: HttpRequest) -> list[dict[str, Any]]:
+    """What needs somebody, of what this reader may see: one statement; and flags that cannot be read."""
+    needs = {name: need for name, need in _needs().items() if request.user.has_perm(need[1])}
+    counts = capped_counts({name: need[4]() for name, need in needs.items()}) if needs else {}
+    found = [
+        {"label": need[0], "count": count_label(counts[name]), "url": _list(need[2], need[3])}
+        for name, need in needs.items()
+        if counts[name]
+    ]
+    snapshot = store.current()
+    if snapshot and request.user.has_perm("feature_flags.view_featureflag"):
+        broken = [flag for flag in snapshot.flags.values() if flag.error]
+        if broken:
+            url = _list("feature_flags_featureflag", f"q={broken[0].name}" if len(broken) == 1 else "")
+            found.insert(0, {"label": _("Flags that cannot be read"), "count": len(broken), "url": url})
+    return found
+
+
+def _list(name: str, query: str) -> str:
+    url = reverse(f"admin:{name}_changelist")
+    return f"{url}?{query}" if query else url
+
+
+def charts(request: HttpRequest) -> list[Chart]:
+    """A week of sign-ins and of mail, from counters: one statement each."""
+    found = []
+    if request.user.has_perm("users.view_auditevent"):
+        kinds = (
+            ("login.ok", _("Sign-ins"), "chart-1"),
+            ("login.failed", _("Failures"), "chart-bad"),
+            ("login.paused", _("Refused during a pause"), "chart-4"),
+        )
+        found.append(_week(SignInCount, _("Sign-ins by the hour, last seven days"), kinds))
+    if request.user.has_perm("notifications.view_message"):
+        states = (
+            (State.SENT, "chart-2"),
+            (State.FAILED, "chart-bad"),
+            (State.UNKNOWN, "chart-3"),
+            (State.SUPPRESSED, "chart-5"),
+            (State.EXPIRED, "chart-4"),
+        )
+        of_states = [(state.value, state.label, css) for state, css in states]
+        found.append(_week(MessageCount, _("Mail by the hour, last seven days"), of_states))
+    return found
+
+
+def _week(model: Any, title: Any, kinds: Sequence[tuple[str, Any, str]]) -> Chart:
+    hours, counts = hourly.last_week(model, [kind for kind, _label, _css in kinds], timezone.now())
+    series = [Series(str(label), counts[kind], css) for kind, label, css in kinds]
+    return Chart(str(title), series, _labels(hours))
+
+
+def _labels(hours: Iterable[Any]) -> list[str]:
+    return [date_format(timezone.localtime(hour), "j M H:i e") for hour in hours]
