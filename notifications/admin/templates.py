@@ -224,7 +224,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             form=sent if isinstance(sent, SourceForm) else SourceForm(initial=source),
             sent=sent,
             words_form=words_form,
-            names=_names(kind),
+            names=_names(kind, language),
             conditions=words.conditions(kind, language),
             may_change=self._may_write(request, template),
             may_test=self.has_change_permission(request),
@@ -444,7 +444,7 @@ def _sent(request: HttpRequest) -> WordsForm | SourceForm:
     return WordsForm(request.POST) if "words" in request.POST else SourceForm(request.POST)
 
 
-def _names(kind: NotificationType) -> list[dict[str, Any]]:
+def _names(kind: NotificationType, language: str) -> list[dict[str, Any]]:
     """The names that Words offer, as they are written, each with what stands for it in the sample."""
     values = {**render.always(kind), **engines.sample(kind)}
     values |= render.times(kind, values)
@@ -456,7 +456,7 @@ def _names(kind: NotificationType) -> list[dict[str, Any]]:
             "is_needed": name in kind.secrets,
             "may_be_empty": name in empty,
         }
-        for name in words.names(kind)
+        for name in words.names(kind, language)
         # Not an address that a deployment has none of.
         if values.get(name) or name in kind.context.model_fields
     ]

@@ -75,18 +75,15 @@ def problems(text: str) -> list[str]:
     return []
 
 
-def names(kind: NotificationType) -> list[str]:
+def names(kind: NotificationType, language: str) -> list[str]:
     """What Words offer: the values of a mail that people can read, its secrets first."""
-    stored = [name for name in kind.context.model_fields if name not in _inner(kind)]
-    always = sorted(overriding.ALWAYS - _OF_THE_FOOT - set(kind.context.model_fields))
-    return [*kind.secrets, *stored, *always]
-
-
-def _inner(kind: NotificationType) -> set[str]:
-    """What rows keep for `derive` alone, and facts that are no text."""
     fields = kind.context.model_fields
-    derives = {name for name in fields if name in {"token_id", "code_serial"}} if kind.derive else set()
-    return derives | {name for name, field in fields.items() if field.annotation is bool}
+    said = set(re.findall(r"\w+", " ".join(engines.sources(kind, language).values())))
+    # What no file names where there is a `derive` is kept for that alone; and a fact is no text.
+    stored = [
+        name for name, field in fields.items() if field.annotation is not bool and (name in said or not kind.derive)
+    ]
+    return [*kind.secrets, *stored, *sorted(overriding.ALWAYS - _OF_THE_FOOT - set(fields))]
 
 
 def may_be_empty(kind: NotificationType) -> frozenset[str]:

@@ -354,6 +354,26 @@ def test_nobody_undoes_a_colleague_unseen(staff_client):
     assert "Theirs" in sent(WELCOME).text
 
 
+@pytest.mark.parametrize(
+    ("code", "offered"),
+    [
+        (CODE, ["registration_code", "first_name"]),
+        (RESET, ["reset_url", "first_name"]),
+        (SIGN_IN, ["first_name", "program", "ip", "at"]),
+        ("users.password_changed", ["first_name", "at"]),
+        ("tests.hello", ["code", "first_name", "number"]),
+    ],
+)
+def test_the_page_offers_the_names_that_people_can_read(staff_client, code, offered):
+    names = staff_client.get(page_of(code)).context["names"]
+
+    always = ["app_url", "forgot_password_url", "login_url", "product_name"]
+    assert [name["written"] for name in names][: len(offered) + 4] == [f"{{{{ {name} }}}}" for name in offered + always]
+    assert [name["written"] for name in names if name["is_needed"]] == [
+        f"{{{{ {name} }}}}" for name in registry.get(code).secrets
+    ]
+
+
 def test_where_the_file_depends_on_facts_the_page_warns(staff_client):
     assert staff_client.get(page_of(RESET)).context["conditions"] == ["is_first"]
     assert "by change, kind." in staff_client.get(page_of("users.factor_changed")).content.decode()

@@ -131,3 +131,61 @@ def test_a_mail_that_is_not_there(mail_server, anyhow):
 
     assert faults == {}
     assert browser.violations(driver) == []
+
+
+WELCOME = "/admin/notifications/templateoverride/of/users.welcome/en/"
+
+
+def preview(driver):
+    """What the frame shows."""
+    frame = browser.find(driver, "iframe.mail-frame")
+    driver.switch_to.frame(frame)
+    try:
+        return driver.find_element(By.TAG_NAME, "body").text
+    finally:
+        driver.switch_to.default_content()
+
+
+def test_the_words_of_a_mail(mail_server, anyhow):
+    """A name is put in by a press, the preview follows or is asked for, and one press brings back what was there."""
+    server, driver = mail_server, anyhow
+    browser.resize(driver, browser.PHONE)
+    desk.sign_in(driver, server)
+    driver.get(server.url + WELCOME)
+    words = browser.find(driver, "#words_words")
+    words.send_keys(Keys.CONTROL, Keys.END)
+    words.send_keys("\n\nSee you <soon>, ")
+    if names := browser.find_all(driver, "button.name"):
+        next(name for name in names if name.text == "{{ first_name }}").click()
+    else:
+        words.send_keys("{{ first_name }}")
+    browser.find(driver, "#words_subject").send_keys(Keys.END, " Really")
+
+    if not names:
+        button(driver, "Show").click()
+    browser.wait(driver, lambda: "See you <soon>, Ada" in preview(driver))
+    if names:
+        browser.wait(driver, lambda: "Really" in browser.find(driver, "[data-preview-subject]").text)
+        assert "See you <soon>, Ada" in browser.find(driver, "[data-preview-plain]").text
+        words.send_keys("{")
+        browser.wait(driver, lambda: "Braces stand only" in browser.find(driver, ".preview-trouble").text)
+        words.send_keys(Keys.BACKSPACE)
+        browser.wait(driver, lambda: not browser.find(driver, ".preview-trouble").text)
+    # Enter shows and does not save.
+    browser.find(driver, "#words_subject").send_keys(Keys.ENTER)
+    assert browser.layout_faults(driver) == []
+
+    browser.find(driver, "#words_note").send_keys("Warmer")
+    browser.press(driver, browser.find(driver, "#words_form input[type=submit]"))
+    assert "Subject, Text, HTML saved." in browser.text(driver)
+    browser.press(driver, driver.find_element(By.LINK_TEXT, "Back to the file"))
+    browser.find(driver, "#id_note").send_keys("Too warm")
+    browser.press(driver, browser.find(driver, ".submit-row input[type=submit]"))
+    assert "are the file again." in browser.text(driver)
+    browser.press(driver, button(driver, "Use this again"))
+    assert browser.layout_faults(driver) == []
+    browser.find(driver, "#id_note").send_keys("Not too warm")
+    browser.press(driver, browser.find(driver, ".submit-row input[type=submit]"))
+    assert "See you <soon>" in browser.find(driver, "#words_words").get_attribute("value")
+    assert browser.layout_faults(driver) == []
+    assert browser.violations(driver) == []
