@@ -20,10 +20,12 @@ from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage,
 from feature_flags.services import editing, segments, storage
 from lib.actors import Actor
 from notifications import registry
-from notifications.models import Announcement, Attempt, DeliveryEvent, Message, Suppression
+from notifications.models import Announcement, Attempt, DeliveryEvent, Message, MessageCount, Suppression
 from notifications.services import announcements
-from users.models import AuditEvent, User, UserSession
+from notifications.services.statistics import count_messages
+from users.models import AuditEvent, SignInCount, User, UserSession
 from users.services import audit
+from users.services.statistics import count_sign_ins
 
 DOMAIN, FLAG, MARK = "demo.example", "FF_DEMO_", "demo-"
 PEOPLE, DAYS = 60, 30
@@ -385,7 +387,16 @@ def remove() -> bool:
         AuditEvent._base_manager.filter(about).delete()
     people.delete()
     storage.publish(everything=True)
+    _count_hours(timezone.now())
     return was_filled
+
+
+def _count_hours(now: datetime) -> None:
+    """What the pictures of the overview show, anew."""
+    for model, count in ((SignInCount, count_sign_ins), (MessageCount, count_messages)):
+        model._default_manager.all().delete()
+        for _rows in count(now):
+            pass
 
 
 def _forget_log_entries(keys: list[uuid.UUID], flags: Any, messages: Any) -> None:
