@@ -108,6 +108,7 @@ def fill(*, actor: Actor, seed: int = 7) -> dict[str, int]:
     flags = _make_flags(people, chance, now, actor)
     mails = _make_mails(people, chance, now)
     _make_announcements(people, now)
+    _count_hours(now)
     return {"people": len(people), "flags": len(flags), "mails": mails}
 
 
