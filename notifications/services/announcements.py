@@ -270,14 +270,14 @@ def look_at_delivery(row: Announcement) -> None:
 def work() -> Iterator[tuple[str, int]]:
     """Count drafts and send what is to be sent, a slice of each in turn; yields what and how many."""
     seen: set[int] = set()
-    while waiting := deque(pk for pk in _unfinished() if pk not in seen):
-        seen.update(waiting)
+    while pks := [pk for pk in _unfinished() if pk not in seen]:
+        seen.update(pks)
+        waiting = deque(map(_slices, pks))
         while waiting:
-            pk = waiting.popleft()
-            looked = _turn(pk)
-            if looked is not None:
-                waiting.append(pk)
-            yield "people and messages", looked or 0
+            slices = waiting.popleft()
+            if (looked := next(slices, None)) is not None:
+                waiting.append(slices)
+                yield "people and messages", looked
 
 
 def _unfinished() -> list[int]:
@@ -285,27 +285,32 @@ def _unfinished() -> list[int]:
     return list(Announcement.objects.filter(open).order_by("pk").values_list("pk", flat=True))
 
 
-def _turn(pk: int) -> int | None:
-    """The next piece of work on one announcement and its size; None when there is none for now."""
-    if (row := Announcement.objects.filter(pk=pk).first()) is None:
-        return None
+def _slices(pk: int) -> Iterator[int]:
+    """What there is to do for one announcement, a transaction at a time; yields how many people or messages."""
+    row: Announcement | None = None
     try:
-        if not row.is_settled:
-            return _settle(row)
-        if row.state == State.SENDING and row.written_at:
-            _finish(row)
-            return None
-        if row.state == State.SENDING or (row.state == State.DRAFT and not row.counted_at):
-            return _next_slice(row)
-        return None
+        while (row := Announcement.objects.filter(pk=pk).first()) is not None:
+            if not row.is_settled:
+                yield from _settle(row)
+                if not Announcement.objects.filter(pk=pk, is_settled=True).exists():
+                    return
+            elif row.state == State.SENDING and row.written_at:
+                _finish(row)
+                return
+            elif row.state == State.SENDING or (row.state == State.DRAFT and not row.counted_at):
+                if (looked := _next_slice(row)) is None:
+                    return
+                yield looked
+            else:
+                return
     except (DatabaseError, InterfaceError):
         # The job runs once more soon.
         raise
     except Exception as error:
         # A template that staff broke, or a flag: the others go on.
         log_failure("announcement", error)
-        _stop(row, f"Stopped by an error ({type(error).__name__}).")
-        return None
+        if row is not None:
+            _stop(row, f"Stopped by an error ({type(error).__name__}).")
 
 
 def _stop(row: Announcement, note: str) -> None:
@@ -453,30 +458,43 @@ def _wake(uids: list[UUID]) -> None:
     engine.committed_many(uids)
 
 
-def _settle(row: Announcement) -> int | None:
-    """Let the next of the messages that wait follow the state: held back, let go, or cancelled."""
-    mine = Message.objects.filter(announcement=row)
-    if row.state == State.CANCELLED:
-        waiting = mine.filter(state__in=Message.OPEN, handed_at=None)
-    elif row.state == State.PAUSED:
-        waiting = mine.filter(state=Message.State.QUEUED).exclude(_HELD)
-    else:
-        waiting = mine.filter(_HELD)
-    if pks := list(waiting.values_list("pk", flat=True)[:SLICE]):
-        if row.state == State.CANCELLED:
-            return outbox.cancel_open(Q(pk__in=pks), reason="staff")
-        # What is held back is due at its end.
-        end = moment(HELD_FOR)
-        until = {"due_at": end, "expires_at": end}
-        if row.state == State.SENDING:
-            until = {"due_at": moment(), "expires_at": moment(kind().expires_in)}
-            transaction.on_commit(engine.wake, robust=True)
-        return Message.objects.filter(pk__in=pks, state=Message.State.QUEUED).update(**until)
+def _settle(row: Announcement) -> Iterator[int]:
+    """Let the messages that wait follow the state: they are held back, let go, or cancelled."""
+    waiting = _waiting(row)
+    for state in Message.OPEN:
+        last = 0
+        # Slice by slice along the index (announcement, state, id).
+        while pks := list(waiting.filter(state=state, pk__gt=last).order_by("pk").values_list("pk", flat=True)[:SLICE]):
+            if not _unchanged(row).exists():
+                return
+            last = pks[-1]
+            yield _follow(row, pks)
     delivery = _delivery(row)
     # One that a worker has in hand may come back to the queue: it is looked at once more.
-    is_settled = row.state == State.SENDING or not set(delivery) & {*Message.OPEN[1:]}
-    _unchanged(row).update(is_settled=is_settled, delivery=delivery)
-    return 0 if row.state == State.SENDING else None
+    in_hand = row.state != State.SENDING and Message.State.SENDING in delivery
+    _unchanged(row).update(is_settled=not in_hand and not waiting.exists(), delivery=delivery)
+
+
+def _waiting(row: Announcement) -> QuerySet[Message]:
+    """Its messages that do not follow its state yet."""
+    mine = Message.objects.filter(announcement=row)
+    if row.state == State.CANCELLED:
+        return mine.filter(state__in=Message.OPEN, handed_at=None)
+    return mine.filter(state=Message.State.QUEUED).exclude(_HELD) if row.state == State.PAUSED else mine.filter(_HELD)
+
+
+def _follow(row: Announcement, pks: list[int]) -> int:
+    if row.state == State.CANCELLED:
+        return outbox.cancel_open(Q(pk__in=pks), reason="staff")
+    # What is held back is due at its end.
+    end = moment(HELD_FOR)
+    until = {"due_at": end, "expires_at": end}
+    if row.state == State.SENDING:
+        until = {"due_at": moment(), "expires_at": moment(kind().expires_in)}
+    count = Message.objects.filter(pk__in=pks, state=Message.State.QUEUED).update(**until)
+    if row.state == State.SENDING:
+        engine.wake()
+    return count
 
 
 def _finish(row: Announcement) -> None:
