@@ -7,18 +7,22 @@ from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from lib.commands import SETTINGS
 
 
 class FeatureFlagsConfig(AppConfig):
     name = "feature_flags"
-    verbose_name = "Feature flags"
+    verbose_name = _("Feature flags")
 
     def ready(self) -> None:
         from feature_flags import declarations
+        from feature_flags.engine import words
         from feature_flags.runtime import store
 
+        words.translator = gettext
         store.apply_due = _apply_due
         checks.register(declarations.check_declarations, SETTINGS)
         post_migrate.connect(_after_migrate, sender=self)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from feature_flags.engine import validation
 from feature_flags.engine.values import read_payload
 from feature_flags.unleash_feature import PAYLOAD_TYPES, wire_constraint, wire_payload
@@ -152,7 +154,7 @@ def ambiguities(document: Mapping[str, Any]) -> Iterator[Ambiguity]:
                 yield Ambiguity(("targets", state), f"{identifier}: {problem}", identifier)
     for number, prerequisite in enumerate(document.get("prerequisites") or []):
         if prerequisite["variants"] and not prerequisite["required"]:
-            message = "Clients disagree about the variant of a flag that has to be off: leave it out."
+            message = _("Clients disagree about the variant of a flag that has to be off: leave it out.")
             yield Ambiguity(("prerequisites", number, "variants"), message, prerequisite)
 
 
@@ -200,15 +202,19 @@ def _shared(constraint: Document) -> Document:
 def _flag_problems(flag: Document) -> Iterator[Problem]:
     value_type, off_value = flag["value_type"], flag["off_value"]
     if flag["is_active"] and flag["is_archived"]:
-        yield Problem(("is_active",), "An archived flag is off.")
+        yield Problem(("is_active",), _("An archived flag is off."))
     if value_type == "boolean":
         if off_value is not None:
-            yield Problem(("off_value",), "A boolean flag is false when off; leave this empty.")
+            yield Problem(("off_value",), _("A boolean flag is false when off; leave this empty."))
     else:
         if off_value is not None and (problem := payload_problem(off_value, value_type)):
             yield Problem(("off_value",), problem)
         if flag["is_active"] and not flag["variants"] and not any(rule["variants"] for rule in flag["rules"]):
-            yield Problem(("is_active",), f"A flag of type {value_type} needs a variant before it can be switched on.")
+            yield Problem(
+                ("is_active",),
+                _("A flag of type %(value_type)s needs a variant before it can be switched on.")
+                % {"value_type": value_type},
+            )
     yield from _variant_problems(flag["variants"], ("variants",), value_type)
     for number, rule in enumerate(flag["rules"]):
         place: Place = ("rules", number)
@@ -221,7 +227,7 @@ def _flag_problems(flag: Document) -> Iterator[Problem]:
     yield from _twice(parents, ("prerequisites",))
     for number, parent in enumerate(parents):
         if parent == flag["codename"]:
-            yield Problem(("prerequisites", number, "parent"), "A flag cannot require itself.")
+            yield Problem(("prerequisites", number, "parent"), _("A flag cannot require itself."))
 
 
 def _constraint_problems(constraints: Sequence[Document], place: Place) -> Iterator[Problem]:
@@ -235,14 +241,14 @@ def _variant_problems(variants: Sequence[Document], place: Place, value_type: st
     for number, variant in enumerate(variants):
         payload, spelling = variant["payload"], variant["written_as"]
         if variant["name"] == "disabled":
-            yield Problem((*place, number, "name"), "“disabled” is what clients call having no variant.")
+            yield Problem((*place, number, "name"), _("“disabled” is what clients call having no variant."))
         if value_type == "boolean":
             if payload is not None or spelling:
-                yield Problem((*place, number, "payload"), "Variants of a boolean flag carry no payload.")
+                yield Problem((*place, number, "payload"), _("Variants of a boolean flag carry no payload."))
         elif payload is not None and (problem := payload_problem(payload, value_type)):
             yield Problem((*place, number, "payload"), problem)
         elif spelling and not _spells(spelling, payload, value_type):
-            yield Problem((*place, number, "written_as"), "This does not say what the payload says.")
+            yield Problem((*place, number, "written_as"), _("This does not say what the payload says."))
 
 
 def _spells(spelling: Document, payload: Any, value_type: str) -> bool:
@@ -259,7 +265,7 @@ def _twice(values: Sequence[str], place: Place) -> Iterator[Problem]:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            yield Problem(place, f"“{value}” stands there twice.")
+            yield Problem(place, _("“%(value)s” stands there twice.") % {"value": value})
         seen.add(value)
 
 
@@ -273,10 +279,10 @@ def payload_problem(value: Any, value_type: str) -> str:
         "object": isinstance(value, (dict, list)),
     }
     if not fits[value_type]:
-        article = "an" if value_type[0] in "io" else "a"
-        return f"This is not {article} {value_type}."
+        sentence = _("This is not an %(type)s.") if value_type[0] in "io" else _("This is not a %(type)s.")
+        return sentence % {"type": value_type}
     is_clean = is_storable(value) if isinstance(value, str) else _is_clean(value)
-    return "" if is_clean else "This holds what cannot be stored: a NUL, a lone surrogate, NaN, or too many levels."
+    return "" if is_clean else _("This holds what cannot be stored: a NUL, a lone surrogate, NaN, or too many levels.")
 
 
 def _is_clean(value: Any) -> bool:
@@ -290,7 +296,7 @@ def _is_clean(value: Any) -> bool:
     if re.search(r"\\u(0000|d[89a-f]..)", text, re.IGNORECASE):
         return False
     level = [value]
-    for _ in range(MAX_LEVELS):
+    for _level in range(MAX_LEVELS):
         parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list))]
         if not (level := [inner for part in parts for inner in part]):
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
+from django.utils.translation import gettext as _
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from feature_flags import names
@@ -22,16 +23,18 @@ def _codename(value: str) -> str:
     return value
 
 
-def _named(value: str, what: str = "A name") -> str:
+def _named(value: str) -> str:
     if value != value.strip() or not value:
-        raise ValueError(f"{what} has no blanks around it.")
+        raise ValueError(_("A name has no blanks around it."))
     return require_storable(value)
 
 
 def _identifier(value: str) -> str:
     if "," in value:
-        raise ValueError("A user id holds no comma.")
-    return _named(value, "A user id")
+        raise ValueError(_("A user id holds no comma."))
+    if value != value.strip() or not value:
+        raise ValueError(_("A user id has no blanks around it."))
+    return require_storable(value)
 
 
 Codename = Annotated[str, AfterValidator(_codename)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from django.db.models import Exists, Max, OuterRef, Q, Sum
+from django.utils.translation import gettext as _
 
 from feature_flags import descriptions, flag_document
 from feature_flags.engine.compiler import compile_flag
@@ -118,8 +119,8 @@ def activity(flags: Collection[FeatureFlag], now: datetime) -> dict[int, FlagAct
                 sum(yes for yes, _no in by_hour),
                 sum(no for _yes, no in by_hour),
                 tuple(yes for yes, _no in by_hour),
-                tuple(reason for _, reason in reasons),
-                min((since for since, _ in reasons), default=None),
+                tuple(reason for _since, reason in reasons),
+                min((since for since, _reason in reasons), default=None),
             )
     return found
 
@@ -146,20 +147,29 @@ def _reasons(flag: FeatureFlag, seen: FlagSeen | None, now: datetime) -> list[tu
     days = FeatureFlag.EXPECTED_DAYS.get(flag.kind)
     if days is not None and now - flag.created_at > timedelta(days=days):
         since = flag.created_at + timedelta(days=days)
-        reasons.append((since, f"older than the {days} days of its kind ({flag.get_kind_display()})"))
+        reasons.append(
+            (
+                since,
+                _("older than the %(days)d days of its kind (%(kind)s)")
+                % {"days": days, "kind": flag.get_kind_display()},
+            )
+        )
     fortnight = now - timedelta(days=SAME_ANSWER_DAYS)
     # Kinds that may stay for good are meant to give the same answer.
     if days is not None and seen is not None and seen.first_seen_at < fortnight:
         is_yes, is_no = (at is not None and at > fortnight for at in (seen.yes_at, seen.no_at))
         if is_yes != is_no:
             # The other answer may be older than what is known of it.
-            reasons.append((now, f"the same answer for {SAME_ANSWER_DAYS} days ({'yes' if is_yes else 'no'})"))
+            words = {"days": SAME_ANSWER_DAYS, "answer": _("yes") if is_yes else _("no")}
+            reasons.append((now, _("the same answer for %(days)d days (%(answer)s)") % words))
     last = seen.last_seen_at if seen else flag.created_at
     if now - last > timedelta(days=UNSEEN_DAYS):
-        reasons.append((last + timedelta(days=UNSEEN_DAYS), f"not asked for in {UNSEEN_DAYS} days"))
+        reasons.append(
+            (last + timedelta(days=UNSEEN_DAYS), _("not asked for in %(days)d days") % {"days": UNSEEN_DAYS})
+        )
     if flag.review_on is not None and flag.review_on < now.date():
         since = datetime.combine(flag.review_on + timedelta(days=1), time(), UTC)
-        reasons.append((since, f"its review was due on {flag.review_on:%Y-%m-%d}"))
+        reasons.append((since, _("its review was due on %(day)s") % {"day": f"{flag.review_on:%Y-%m-%d}"}))
     return reasons
 
 

@@ -337,8 +337,10 @@ class FlagSchedule(models.Model):
         )
 
     def __str__(self) -> str:
-        words = f"set the rollout to {self.percent} %" if self.action == "percent" else self.get_action_display()
-        return f"{words} at {self.at:%Y-%m-%d %H:%M} UTC"
+        words = self.get_action_display()
+        if self.action == "percent":
+            words = _("set the rollout to %(share)d %%") % {"share": self.percent}
+        return _("%(action)s at %(time)s UTC") % {"action": words, "time": f"{self.at:%Y-%m-%d %H:%M}"}
 
 
 class FlagSetState(models.Model):

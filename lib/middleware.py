@@ -13,10 +13,12 @@ from corsheaders.middleware import CorsMiddleware as CorsHeaders
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
+from django.urls import reverse
+from django.utils import timezone, translation
+from django.utils.cache import patch_vary_headers
 
 from lib.logs import log_request, request_id
-from lib.private import header, loaded_user, set_missing
+from lib.private import accepted_languages, header, loaded_user, set_missing
 from lib.text import remember
 
 _OFFERED_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
@@ -137,10 +139,12 @@ def _is_covered(path: str, pattern: str) -> bool:
     return re.match(pattern, path) is not None
 
 
-class ReaderZoneMiddleware:
-    """Pages spell moments in the zone of their reader: `admin/zone.js` sends its IANA name in the cookie `zone`.
+class ReaderMiddleware:
+    """Pages spell moments in the zone of their reader, and those of the admin speak the reader's language.
 
-    Without the cookie, or with a zone this machine does not know, in that of the product (UTC).
+    The zone: `admin/zone.js` sends its IANA name in the cookie `zone`. Without the cookie, or with a zone this machine
+    does not know, that of the product (UTC). The language, one of PAGE_LANGUAGES: the user's `chosen_language`, else
+    the best of `Accept-Language`, else English. What is stored or sent by mail is not written in it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -148,7 +152,23 @@ class ReaderZoneMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         with timezone.override(_zone(request.COOKIES.get("zone", ""))):
-            return self.get_response(request)
+            if not request.path.startswith(reverse("admin:index")):
+                return self.get_response(request)
+            language = _language(request)
+            with translation.override(language):
+                response = self.get_response(request)
+            response.headers.setdefault("Content-Language", language)
+            patch_vary_headers(response, ("Accept-Language",))
+            return response
+
+
+def _language(request: HttpRequest) -> str:
+    """A code as Django calls it: `en-gb`, the product's own, stands for every English."""
+    chosen = getattr(request.user, "chosen_language", "")
+    asked = [chosen] if chosen else accepted_languages(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
+    known = (name for code in asked for name in (code, code.partition("-")[0]) if name in settings.PAGE_LANGUAGES)
+    found = next(known, "en")
+    return settings.LANGUAGE_CODE if found == "en" else found
 
 
 @lru_cache(1_000)

@@ -37,7 +37,7 @@ PLACES = {
 class SwitchboardAdminSite(StaffSite):
     site_header = site_title = settings.PRODUCT_NAME
     site_url = settings.APP_URL if settings.HAS_APP else None
-    index_title = "Overview"
+    index_title = _("Overview")
     enable_nav_sidebar = True
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

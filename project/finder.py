@@ -257,7 +257,7 @@ def _verbs_named(text: str, verbs: list[tuple[type, Verb]]) -> tuple[list[tuple[
     named: list[tuple[type, Verb]] = []
     best, rest, words = 0, text, text.split()
     for model, verb in verbs:
-        label = folded(verb.label).split()
+        label = folded(str(verb.label)).split()
         used = [word for word in words if _is_of(label, folded(word))]
         if not used or used[0] != words[0] or not label[0].startswith(folded(words[0])) or len(used) == len(words):
             continue

@@ -118,7 +118,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "users.middleware.AdminSessionMiddleware",
-    "lib.middleware.ReaderZoneMiddleware",
+    "lib.middleware.ReaderMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -251,7 +251,9 @@ NOTIFICATIONS_REPLY_TO = read.sender("NOTIFICATIONS_REPLY_TO", "")
 NOTIFICATIONS_LANGUAGES = [code.lower() for code in read.words("NOTIFICATIONS_LANGUAGES")] or ["en", "de"]
 if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", code, re.ASCII) for code in NOTIFICATIONS_LANGUAGES):
     raise ImproperlyConfigured("NOTIFICATIONS_LANGUAGES must be codes such as en, de or pt-br.")
-_spoken = {"en", *(path.name.partition("_")[0] for path in (BASE_DIR / "locale").glob("*"))}
+#: What the pages of the admin are written in.
+PAGE_LANGUAGES = ["en", *sorted(path.name.lower().replace("_", "-") for path in (BASE_DIR / "locale").glob("*"))]
+_spoken = {code.partition("-")[0] for code in PAGE_LANGUAGES}
 for _code in NOTIFICATIONS_LANGUAGES:
     # English words with the dates of another language would be neither.
     if _code.partition("-")[0] not in _spoken and not any((BASE_DIR / "templates").rglob(f"*.{_code}.*")):

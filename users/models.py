@@ -84,6 +84,15 @@ class User(AbstractBaseUser, PermissionsMixin):
         editable=False,
         help_text=_("What mails to this person are written in."),
     )
+    chosen_language = models.CharField(
+        _("chosen language"),
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("What the pages of the admin are shown in; empty: as the browser asks."),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     created_by = models.CharField(max_length=64, blank=True, editable=False)

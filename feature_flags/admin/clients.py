@@ -36,22 +36,25 @@ class TokenForm(forms.Form):
     use_required_attribute = False
     name = forms.CharField(
         max_length=100,
-        help_text="Who uses it: “shop, production”.",
+        label=_("Name"),
+        help_text=_("Who uses it: “shop, production”."),
         widget=forms.TextInput({"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
     )
     kind = forms.ChoiceField(
         choices=FlagToken.Kind.choices,
-        help_text="Server: every flag with its rules. Frontend: answers for one context, exposed flags only.",
+        label=_("Kind"),
+        help_text=_("Server: every flag with its rules. Frontend: answers for one context, exposed flags only."),
     )
     allowed_origins = forms.CharField(
         required=False,
-        help_text="One per line, as in https://app.example.org; browsers elsewhere are refused. Empty allows any.",
+        label=_("Allowed origins"),
+        help_text=_("One per line, as in https://app.example.org; browsers elsewhere are refused. Empty allows any."),
         widget=forms.Textarea({"class": "vLargeTextField", "rows": 3, "spellcheck": "false"}),
     )
     expires_at = forms.DateTimeField(
         required=False,
-        label="Expires (UTC)",
-        help_text="Empty: when it is revoked.",
+        label=_("Expires (UTC)"),
+        help_text=_("Empty: when it is revoked."),
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
     reason = reason_field()
@@ -84,17 +87,17 @@ class FlagTokenAdmin(ReadOnlyAdmin):
     verbs = (
         Verb(
             name="revoke",
-            label="Revoke",
+            label=_("Revoke"),
             permission=MANAGE,
             run=tokens.revoke_token,
             sensitive=True,
             audit_event="flag_token.revoked",
             audit_details=_about,
-            done="revoked",
-            already="revoked already",
+            done=_("revoked"),
+            already=_("revoked already"),
             asks_reason=True,
             reason_required=False,
-            explain=lambda token: "Clients that use it are refused from now on; this is for good.",
+            explain=lambda token: _("Clients that use it are refused from now on; this is for good."),
             in_row=True,
             destroys=True,
             applies=lambda token: token.revoked_at is None,

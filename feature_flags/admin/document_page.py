@@ -14,6 +14,8 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from feature_flags import descriptions, flag_document
 from feature_flags.admin.forms import FIELDS, STICKINESS
@@ -47,16 +49,16 @@ def may_see_segments(request: HttpRequest) -> bool:
     return request.user.has_perm("feature_flags.view_segment")
 
 
-def reason_field(help_text: str = "") -> forms.CharField:
+def reason_field(help_text: Any = "") -> forms.CharField:
     widget = forms.TextInput({"class": "vTextField", "autocomplete": "off"})
-    return forms.CharField(required=False, max_length=200, help_text=help_text, widget=widget)
+    return forms.CharField(required=False, max_length=200, label=_("Reason"), help_text=help_text, widget=widget)
 
 
 class SaveForm(forms.Form):
     """What goes with a save: the reason."""
 
     use_required_attribute = False
-    reason = reason_field("It stays in the history; you may leave it empty.")
+    reason = reason_field(_("It stays in the history; you may leave it empty."))
 
 
 class DocumentPage:
@@ -169,16 +171,16 @@ class DocumentPage:
             if self.obj is None:
                 obj = self.create(document.pop(self.name), **document, **given)
                 self.admin.log_addition(self.request, obj, "Created." + because(reason))
-                return self.leave(obj, f"“{obj}”: created.", stay=True)
+                return self.leave(obj, f"“{obj}”: {_('created')}.", stay=True)
             before = self.stored()
             changes = self.changes(document, before)
             risks = self.risks(before, changes)
             if risks and self.data.get("confirmed") != " | ".join(risks):
                 raise _AtRisk(*risks)
             if not self.edit(self.obj, changes, base=self.base, **given):
-                return self.leave(self.obj, f"“{self.obj}”: nothing to save.", level=messages.INFO)
+                return self.leave(self.obj, f"“{self.obj}”: {_('nothing to save')}.", level=messages.INFO)
             self.admin.log_change(self.request, self.obj, f"Saved: {', '.join(sorted(changes))}." + because(reason))
-        return self.leave(self.obj, f"“{self.obj}”: saved.")
+        return self.leave(self.obj, f"“{self.obj}”: {_('saved')}.")
 
     def changes(self, document: Document, drawn_from: Document) -> Document:
         """The members that were changed on the page: what a form cannot spell stays as it is stored."""
@@ -217,7 +219,7 @@ class DocumentPage:
         return self.render(node)
 
     def render(self, node: Node) -> HttpResponse:
-        found: dict[str, Any] = {"title": f"Add {self.admin.opts.verbose_name}", "base": None}
+        found: dict[str, Any] = {"title": _("Add %(thing)s") % {"thing": self.admin.opts.verbose_name}, "base": None}
         if self.obj is not None:
             document = self.stored()
             history = list(self.revisions.select_related("actor").order_by("-pk")[: HISTORY_SHOWN + 1])
@@ -300,8 +302,8 @@ def context_notes(document: Mapping[str, Any]) -> list[str]:
                 notes[constraint["field"]] = note
     for place in rules or [document]:
         if place.get("stickiness", "random") != "random" and (place["rollout_percent"] < 100 or place["variants"]):
-            fields = "userId or sessionId" if place["stickiness"] == "default" else place["stickiness"]
+            fields = gettext("userId or sessionId") if place["stickiness"] == "default" else place["stickiness"]
             notes.setdefault(fields, validation.HASHED)
     if (document.get("targets") or {}).get("on"):
         notes.setdefault("userId", validation.NAMED)
-    return [f"{field}: {note}" for field, note in notes.items()]
+    return [f"{field}: {_(note)}" for field, note in notes.items()]

@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from feature_flags import inspection
 from feature_flags.admin.document_page import may_see_segments
@@ -26,7 +27,7 @@ from feature_flags.services.storage import segments_used
 from lib.actors import Actor
 from lib.admin.changelist import time_cell
 from lib.admin.charts import sparkline
-from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, two_lines
+from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, number, two_lines
 from lib.admin.verbs import Verb
 
 #: In the session: the switch that the next page offers to take back.
@@ -143,7 +144,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
             if not rollouts:
                 return str(_("all rules disabled"))
             low, high = min(rollouts), max(rollouts)
-            count = f"{len(rollouts)} {'rule' if len(rollouts) == 1 else 'rules'}"
+            count = ngettext("%d rule", "%d rules", len(rollouts)) % len(rollouts)
             text = f"{count}, {high} %" if low == high else f"{count}, {low}–{high} %"
         # Grey: it is off for all. Hatched: of those whom a rule lets in, not of everybody.
         looks = " ".join(["narrow"] * bool(document["rules"]) + ["idle"] * (not flag.is_active))
@@ -159,10 +160,11 @@ class FeatureFlagAdmin(FlagPageAdmin):
         activity: inspection.FlagActivity = flag.activity
         if activity.last_seen_at is None:
             return str(_("never seen"))
-        counts = f"{activity.yes:,} yes, {activity.no:,} no"
-        return format_html("{} {}", two_lines(time_cell(activity.last_seen_at), counts), sparkline(activity.hours))
+        counts = {"yes": number(activity.yes), "no": number(activity.no)}
+        text = two_lines(time_cell(activity.last_seen_at), _("%(yes)s yes, %(no)s no") % counts)
+        return format_html("{} {}", text, sparkline(activity.hours))
 
-    @admin.action(description="Export as JSON", permissions=["view"])
+    @admin.action(description=_("Export as JSON"), permissions=["view"])
     def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:
         """The selected flags and, for staff who may see them, the segments their rules refer to.
 
@@ -170,11 +172,13 @@ class FeatureFlagAdmin(FlagPageAdmin):
         """
         site: Any = self.admin_site
         if not site.is_fresh(request):
-            answer: HttpResponse = site.ask_proof(request, back_url=request.get_full_path(), action="Export as JSON")
+            answer: HttpResponse = site.ask_proof(
+                request, back_url=request.get_full_path(), action=str(_("Export as JSON"))
+            )
             return answer
         pks = list(queryset.order_by("codename").values_list("pk", flat=True)[: EXPORT_LIMIT + 1])
         if len(pks) > EXPORT_LIMIT:
-            self.message_user(request, f"Select at most {EXPORT_LIMIT:,} at once.", messages.ERROR)
+            self.message_user(request, _("Select at most %(limit)d at once.") % {"limit": EXPORT_LIMIT}, messages.ERROR)
             return None
         documents = FeatureFlag.objects.filter(pk__in=pks).documents().values()
         used = {name for document in documents for name in segments_used(document)}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from feature_flags import names
 from feature_flags.admin.nested_forms import PartForm, Shape
@@ -32,15 +33,15 @@ FIELDS = (
 )
 STICKINESS = ("default", "random", "userId", "sessionId", "email", "remoteAddress")
 _GROUPS = {
-    "Text": ("list", "text"),
-    "Number": ("number",),
-    "Date": ("date",),
-    "Version": ("semver",),
-    "Pattern": ("regex",),
-    "Network": ("cidr",),
+    _("Text"): ("list", "text"),
+    _("Number"): ("number",),
+    _("Date"): ("date",),
+    _("Version"): ("semver",),
+    _("Pattern"): ("regex",),
+    _("Network"): ("cidr",),
 }
 _OPERATORS = [
-    (group, [(operator.name, operator.label) for operator in OPERATORS if operator.kind in kinds])
+    (group, [(operator.name, _(operator.label)) for operator in OPERATORS if operator.kind in kinds])
     for group, kinds in _GROUPS.items()
 ]
 
@@ -51,10 +52,10 @@ def _text(size: int = 20, *, offers: str = "", **options: Any) -> forms.CharFiel
     return forms.CharField(required=False, widget=forms.TextInput(attributes), **options)
 
 
-def _area(help_text: str) -> forms.CharField:
+def _area(**options: Any) -> forms.CharField:
     """The same of two lines, where blanks matter."""
     widget = forms.Textarea({"rows": 2, "cols": 30, "spellcheck": "false"})
-    return forms.CharField(required=False, strip=False, widget=widget, help_text=help_text)
+    return forms.CharField(required=False, strip=False, widget=widget, **options)
 
 
 def _wide(rows: int = 0, *, required: bool = False, spellcheck: bool = True, **options: Any) -> forms.CharField:
@@ -68,8 +69,8 @@ def _wide(rows: int = 0, *, required: bool = False, spellcheck: bool = True, **o
 class _PlacedForm(PartForm):
     """A flag or a rule: a share of people, and what places them in it."""
 
-    rollout_percent = forms.IntegerField(min_value=0, max_value=100, label="Rollout, %", initial=100)
-    stickiness = _text(offers="flag-stickiness", label="Placed by", initial="default")
+    rollout_percent = forms.IntegerField(min_value=0, max_value=100, label=_("Rollout, %"), initial=100)
+    stickiness = _text(offers="flag-stickiness", label=_("Placed by"), initial="default")
 
     def part(self, value_type: str) -> Document:
         return {**self.cleaned_data, "stickiness": self.cleaned_data["stickiness"] or "default"}
@@ -79,11 +80,13 @@ class _PlacedForm(PartForm):
 
 
 class ConstraintForm(PartForm):
-    field = _text(16, offers="flag-fields", strip=False)
-    operator = forms.CharField(required=False, widget=forms.Select(choices=_OPERATORS), initial=OPERATORS[0].name)
-    values = _area("One per line, or between commas; one for >, <, patterns.")
-    inverted = forms.BooleanField(required=False, label="not")
-    case_insensitive = forms.BooleanField(required=False, label="ignore case")
+    field = _text(16, offers="flag-fields", strip=False, label=_("Field"))
+    operator = forms.CharField(
+        required=False, label=_("Operator"), widget=forms.Select(choices=_OPERATORS), initial=OPERATORS[0].name
+    )
+    values = _area(label=_("Values"), help_text=_("One per line, or between commas; one for >, <, patterns."))
+    inverted = forms.BooleanField(required=False, label=_("not"))
+    case_insensitive = forms.BooleanField(required=False, label=_("ignore case"))
     aliases = {"value": "values"}
     first = "field"
 
@@ -109,11 +112,11 @@ class ConstraintForm(PartForm):
 
 
 class VariantForm(PartForm):
-    name = _text(16)
+    name = _text(16, label=_("Name"))
     weight = forms.IntegerField(
-        min_value=1, max_value=1000, widget=forms.NumberInput({"min": 1, "max": 1000}), initial=1
+        label=_("Weight"), min_value=1, max_value=1000, widget=forms.NumberInput({"min": 1, "max": 1000}), initial=1
     )
-    payload = _area("Its value, of the flag's type; empty for boolean flags.")
+    payload = _area(label=_("Payload"), help_text=_("Its value, of the flag's type; empty for boolean flags."))
     # The payload as it is stored: kept to the letter while its text is left as it is.
     stored = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
     aliases = {"written_as": "payload"}
@@ -144,11 +147,11 @@ class VariantForm(PartForm):
 
 
 class RuleForm(_PlacedForm):
-    label = _text(24, max_length=200)
-    is_enabled = forms.BooleanField(required=False, label="enabled", initial=True)
+    label = _text(24, max_length=200, label=_("Label"))
+    is_enabled = forms.BooleanField(required=False, label=_("enabled"), initial=True)
     # Frozen when the rule was made, so it travels with it.
     group_id = forms.CharField(required=False, widget=forms.HiddenInput)
-    segments = forms.MultipleChoiceField(required=False, widget=forms.CheckboxSelectMultiple)
+    segments = forms.MultipleChoiceField(required=False, label=_("Segments"), widget=forms.CheckboxSelectMultiple)
     first = "label"
 
     def offer(self, options: Mapping[str, Any]) -> None:
@@ -158,9 +161,9 @@ class RuleForm(_PlacedForm):
 
 
 class PrerequisiteForm(PartForm):
-    parent = _text(24, offers="flag-parents", label="flag")
-    required = forms.ChoiceField(choices=(("on", "must be on"), ("off", "must be off")), label="state")
-    variants = _text(24, label="with variant", help_text="Names between commas; empty for any.")
+    parent = _text(24, offers="flag-parents", label=_("flag"))
+    required = forms.ChoiceField(choices=(("on", _("must be on")), ("off", _("must be off"))), label=_("state"))
+    variants = _text(24, label=_("with variant"), help_text=_("Names between commas; empty for any."))
     first = "parent"
 
     @classmethod
@@ -176,44 +179,47 @@ class PrerequisiteForm(PartForm):
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 
-def _help(name: str) -> str:
-    return str(getattr(FeatureFlag._meta.get_field(name), "help_text", ""))
+def _help(name: str) -> Any:
+    return getattr(FeatureFlag._meta.get_field(name), "help_text", "")
 
 
 class FlagForm(_PlacedForm):
-    label = _wide(max_length=200)
-    description = _wide(rows=3)
+    label = _wide(max_length=200, label=_("Label"))
+    description = _wide(rows=3, label=_("Description"))
     targets_on = _wide(
         rows=4,
         spellcheck=False,
-        label="Always on",
-        help_text="User ids, one per line; they get the flag whatever the rules say.",
+        label=_("Always on"),
+        help_text=_("User ids, one per line; they get the flag whatever the rules say."),
     )
     targets_off = _wide(
         rows=4,
         spellcheck=False,
-        label="Always off",
-        help_text="User ids, one per line; they never get it by a rule or a percentage.",
+        label=_("Always off"),
+        help_text=_("User ids, one per line; they never get it by a rule or a percentage."),
     )
-    value_type = forms.ChoiceField(choices=FeatureFlag.ValueType.choices, initial="boolean")
+    value_type = forms.ChoiceField(label=_("Value type"), choices=FeatureFlag.ValueType.choices, initial="boolean")
     off_value = _wide(
         rows=2,
         strip=False,
-        label="Value when off",
-        help_text="Of the flag's type; empty: everyone draws by a value of their own. Not for boolean flags.",
+        label=_("Value when off"),
+        help_text=_("Of the flag's type; empty: everyone draws by a value of their own. Not for boolean flags."),
     )
     kind = forms.ChoiceField(
+        label=_("Kind"),
         choices=FeatureFlag.Kind.choices,
         initial="release",
-        help_text="Its expected life: release and experiment 40 days, operational 7, the others for good.",
+        help_text=_("Its expected life: release and experiment 40 days, operational 7, the others for good."),
     )
-    owner = _wide(max_length=100)
-    tags = _wide(help_text="Between commas.")
-    review_on = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"))
-    exposed = forms.BooleanField(required=False, help_text=_help("exposed"), initial=True)
-    is_protected = forms.BooleanField(required=False, label="Protected", help_text=_help("is_protected"))
+    owner = _wide(max_length=100, label=_("Owner"))
+    tags = _wide(label=_("Tags"), help_text=_("Between commas."))
+    review_on = forms.DateField(
+        required=False, label=_("Review on"), widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d")
+    )
+    exposed = forms.BooleanField(required=False, label=_("Exposed"), help_text=_help("exposed"), initial=True)
+    is_protected = forms.BooleanField(required=False, label=_("Protected"), help_text=_help("is_protected"))
     impression_data = forms.BooleanField(
-        required=False, help_text="Tells Unleash clients to report each use of the flag."
+        required=False, label=_("Impression data"), help_text=_("Tells Unleash clients to report each use of the flag.")
     )
 
     aliases = {"targets": "targets_on", "targets.on": "targets_on", "targets.off": "targets_off"}
@@ -245,7 +251,7 @@ class FlagForm(_PlacedForm):
 
 
 class NewFlagForm(FlagForm):
-    codename = _wide(required=True, max_length=names.MAX_LENGTH, help_text=_help("codename"))
+    codename = _wide(label=_("Codename"), required=True, max_length=names.MAX_LENGTH, help_text=_help("codename"))
     field_order = ("codename",)
     first = "codename"
 
@@ -258,11 +264,16 @@ class NewFlagForm(FlagForm):
 
 
 class SegmentForm(PartForm):
-    description = _wide(rows=3)
+    description = _wide(rows=3, label=_("Description"))
 
 
 class NewSegmentForm(SegmentForm):
-    name = _wide(required=True, max_length=100, help_text="What rules and exports call it; it does not change later.")
+    name = _wide(
+        label=_("Name"),
+        required=True,
+        max_length=100,
+        help_text=_("What rules and exports call it; it does not change later."),
+    )
     field_order = ("name",)
     first = "name"
 

@@ -61,7 +61,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     def first_changes(self, revision: FlagRevision) -> str:
         lines = _lines(revision)
         if len(lines) > LINES_SHOWN:
-            lines = [*lines[: LINES_SHOWN - 1], f"and {len(lines) - LINES_SHOWN + 1} more"]
+            lines = [*lines[: LINES_SHOWN - 1], _("and %(count)d more") % {"count": len(lines) - LINES_SHOWN + 1}]
         return one_line("; ".join(lines))
 
     who_shown = column(_("who"), lambda revision: revision.who)
@@ -108,7 +108,10 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         form.fields["reason"].required = bool(now and now["is_protected"] and "is_active" in changed)
         if form.is_valid():
             return self._restore(request, revision, form.cleaned_data["reason"])
-        template, title = "admin/feature_flags/flagrevision/restore.html", f"Restore {revision.codename}"
+        template, title = (
+            "admin/feature_flags/flagrevision/restore.html",
+            _("Restore %(flag)s") % {"flag": revision.codename},
+        )
         lines = descriptions.describe_changes(changed)
         return render_page(self, request, template, title=title, revision=revision, lines=lines, form=form)
 
@@ -123,7 +126,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         except ProductError as error:
             self.message_user(request, f"“{revision.codename}”: {error.message}", messages.ERROR)
             return HttpResponseRedirect(request.path)
-        text = "restored" if changed else "it is like that already"
+        text = _("restored") if changed else _("it is like that already")
         self.message_user(request, f"“{revision.codename}”: {text}.", messages.SUCCESS if changed else messages.INFO)
         if revision.flag_id:
             return redirect("admin:feature_flags_featureflag_change", quote(revision.flag_id))

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from feature_flags.admin.document_page import DocumentAdmin, DocumentPage
 from feature_flags.admin.forms import NEW_SEGMENT, SEGMENT
@@ -36,13 +37,13 @@ class SegmentAdmin(DocumentAdmin):
     verbs = (
         Verb(
             name="delete",
-            label="Delete",
+            label=_("Delete"),
             permission="feature_flags.delete_segment",
             run=segments.delete_segment,
-            done="deleted",
+            done=_("deleted"),
             asks_reason=True,
             reason_required=False,
-            explain=lambda segment: "Rules can no longer refer to it; its history stays.",
+            explain=lambda segment: _("Rules can no longer refer to it; its history stays."),
             deletes=True,
             in_bulk=False,
             applies=lambda segment: not segment.flags.exists(),
@@ -63,7 +64,7 @@ class SegmentAdmin(DocumentAdmin):
     @admin.display(description=_("used by"), ordering="used_by_count")
     def used_by(self, segment: Segment) -> str:
         count = segment.used_by_count  # type: ignore[attr-defined]
-        return f"{count} {'flag' if count == 1 else 'flags'}" if count else "–"
+        return ngettext("%d flag", "%d flags", count) % count if count else "–"
 
     def page(self, request: HttpRequest, obj: Segment | None) -> HttpResponse:
         create, edit = segments.create_segment, segments.edit_segment

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from django import forms
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from feature_flags import declarations, names
 from feature_flags.models import FeatureFlag, FlagSeen
 from feature_flags.services import editing
-from lib.admin.verbs import ReasonForm, Verb
+from lib.admin.verbs import ReasonForm, Verb, lazy_text
 
 SWITCH, ARCHIVE = "feature_flags.switch_featureflag", "feature_flags.archive_featureflag"
 
@@ -17,10 +21,10 @@ SWITCH, ARCHIVE = "feature_flags.switch_featureflag", "feature_flags.archive_fea
 class RenameForm(ReasonForm):
     codename = forms.CharField(
         max_length=names.MAX_LENGTH,
-        label="New codename",
-        help_text="Code that asks for the old name learns that there is none.",
+        label=_("New codename"),
+        help_text=_("Code that asks for the old name learns that there is none."),
         widget=forms.TextInput({"class": "vTextField", "spellcheck": "false", "autocomplete": "off"}),
-        error_messages={"required": "Give it a name."},
+        error_messages={"required": _("Give it a name.")},
     )
     field_order = ("codename", "reason")
 
@@ -37,25 +41,35 @@ def _may_be_deleted(flag: FeatureFlag) -> bool:
 
 def _explain_on(flag: FeatureFlag) -> str:
     if flag.is_active:
-        return "It is on already."
-    narrowed = flag.document["rules"] or flag.document["rollout_percent"] < 100
-    to = "whomever its rules and percentages let in" if narrowed else "everybody"
-    return f"It goes on for {to}, within a second and everywhere."
+        return gettext("It is on already.")
+    if flag.document["rules"] or flag.document["rollout_percent"] < 100:
+        return gettext("It goes on for whomever its rules and percentages let in, within a second and everywhere.")
+    return gettext("It goes on for everybody, within a second and everywhere.")
 
 
 def _explain_archive(flag: FeatureFlag) -> str:
-    goes = "It goes off; code" if flag.is_active else "Code"
-    return f"{goes} that asks for it learns that there is no such flag. It can be taken out of the archive again."
+    if flag.is_active:
+        return gettext(
+            "It goes off; code that asks for it learns that there is no such flag. "
+            "It can be taken out of the archive again."
+        )
+    return gettext("Code that asks for it learns that there is no such flag. It can be taken out of the archive again.")
+
+
+def _rename(flag: FeatureFlag, *, codename: str, **given: Any) -> Promise | bool:
+    if not editing.rename(flag, codename=codename, **given):
+        return False
+    return lazy_text(lambda: gettext("renamed to %(codename)s") % {"codename": codename})
 
 
 FLAG_VERBS = (
     Verb(
         name="switch/on",
-        label="Switch on",
+        label=_("Switch on"),
         permission=SWITCH,
         run=partial(editing.switch, on=True),
-        done="switched on",
-        already="on already",
+        done=_("switched on"),
+        already=_("on already"),
         asks_reason=lambda flag: flag.is_protected,
         explain=_explain_on,
         in_row=True,
@@ -64,14 +78,16 @@ FLAG_VERBS = (
     ),
     Verb(
         name="switch/off",
-        label="Switch off",
+        label=_("Switch off"),
         permission=SWITCH,
         run=partial(editing.switch, on=False),
-        done="switched off",
-        already="off already",
+        done=_("switched off"),
+        already=_("off already"),
         asks_reason=lambda flag: flag.is_protected,
         explain=lambda flag: (
-            "It goes off for everybody, within a second and everywhere." if flag.is_active else "It is off already."
+            _("It goes off for everybody, within a second and everywhere.")
+            if flag.is_active
+            else _("It is off already.")
         ),
         in_row=True,
         turns=False,
@@ -79,11 +95,11 @@ FLAG_VERBS = (
     ),
     Verb(
         name="rename",
-        label="Rename",
+        label=_("Rename"),
         permission="feature_flags.change_featureflag",
-        run=lambda flag, **given: editing.rename(flag, **given) and f"renamed to {flag.codename}",
-        done="renamed",
-        already="its name is that already",
+        run=_rename,
+        done=_("renamed"),
+        already=_("its name is that already"),
         asks_reason=True,
         reason_required=False,
         form=RenameForm,
@@ -92,11 +108,11 @@ FLAG_VERBS = (
     ),
     Verb(
         name="archive",
-        label="Archive",
+        label=_("Archive"),
         permission=ARCHIVE,
         run=editing.archive,
-        done="archived",
-        already="archived already",
+        done=_("archived"),
+        already=_("archived already"),
         asks_reason=True,
         reason_required=lambda flag: flag.is_protected and flag.is_active,
         explain=_explain_archive,
@@ -104,23 +120,23 @@ FLAG_VERBS = (
     ),
     Verb(
         name="unarchive",
-        label="Take out of the archive",
+        label=_("Take out of the archive"),
         permission=ARCHIVE,
         run=editing.unarchive,
-        done="taken out of the archive, off",
-        already="not archived",
+        done=_("taken out of the archive, off"),
+        already=_("not archived"),
         in_bulk=False,
         applies=lambda flag: flag.is_archived,
     ),
     Verb(
         name="delete",
-        label="Delete",
+        label=_("Delete"),
         permission=ARCHIVE,
         run=editing.delete,
-        done="deleted",
+        done=_("deleted"),
         asks_reason=True,
         reason_required=False,
-        explain=lambda flag: "Only its history stays. Its newest entry brings it back, without the schedule.",
+        explain=lambda flag: _("Only its history stays. Its newest entry brings it back, without the schedule."),
         deletes=True,
         in_bulk=False,
         applies=_may_be_deleted,

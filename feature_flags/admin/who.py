@@ -13,6 +13,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 
 from feature_flags.admin.document_page import may_see_segments
 from feature_flags.context import Flat, flat
@@ -38,13 +39,15 @@ class WhoForm(forms.Form):
     user = forms.CharField(
         required=False,
         max_length=254,
-        help_text="Any part of an address or name, or a user id.",
+        label=_("User"),
+        help_text=_("Any part of an address or name, or a user id."),
         widget=forms.TextInput({"class": "vTextField", "autocomplete": "off", "spellcheck": "false"}),
     )
     context = forms.CharField(
         required=False,
         max_length=5_000,
-        help_text="Lines like country=IT, or a JSON object; it counts before what is known of the user.",
+        label=_("Context"),
+        help_text=_("Lines like country=IT, or a JSON object; it counts before what is known of the user."),
         widget=forms.Textarea({"class": "vLargeTextField", "rows": 4, "spellcheck": "false"}),
     )
 
@@ -55,10 +58,10 @@ class WhoForm(forms.Form):
             return user
         names = matching_names(given)
         if not names:
-            raise ValidationError("There is no such user.")
+            raise ValidationError(_("There is no such user."))
         if len(names) > 1:
-            more = ", …" if len(names) > SUGGESTED else ""
-            raise ValidationError(f"Several people match; did you mean {', '.join(names[:SUGGESTED])}{more}?")
+            shown = ", ".join(names[:SUGGESTED]) + (", …" if len(names) > SUGGESTED else "")
+            raise ValidationError(_("Several people match; did you mean %(names)s?") % {"names": shown})
         return find_user(names[0])
 
     def clean_context(self) -> dict[str, Any]:
@@ -68,7 +71,7 @@ class WhoForm(forms.Form):
         except ValueError as error:
             raise ValidationError(str(error)) from None
         except OverflowError:
-            raise ValidationError("A number in it is too large.") from None
+            raise ValidationError(_("A number in it is too large.")) from None
         return typed
 
 
@@ -104,15 +107,15 @@ def read_context(text: str) -> dict[str, Any]:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):
-            raise ValueError("This is not JSON.") from None
+            raise ValueError(_("This is not JSON.")) from None
         if not isinstance(found, dict):
-            raise ValueError("A context is a JSON object.")
+            raise ValueError(_("A context is a JSON object."))
         return found
     context = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         field, sign, value = line.partition("=")
         if not sign or not field.strip():
-            raise ValueError(f"“{line[:50]}” is no line like country=IT.")
+            raise ValueError(_("“%(line)s” is no line like country=IT.") % {"line": line[:50]})
         context[field.strip()] = value.strip()
     return context
 
@@ -180,7 +183,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
             if not may_see_segments(request):
                 explanation = replace(explanation, steps=without_segments(explanation.steps))
             found |= {"explanation": explanation, "context_lines": sorted(context.items())}
-    template, title = "admin/feature_flags/featureflag/who.html", f"Who gets {flag}, and why"
+    template, title = "admin/feature_flags/featureflag/who.html", _("Who gets %(flag)s, and why") % {"flag": flag}
     is_known = compiled is not None
     return render_page(model_admin, request, template, title=title, original=flag, form=form, known=is_known, **found)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from feature_flags.engine import values
 from feature_flags.engine.model import Broken, Clock, Context
+from feature_flags.engine.words import gettext_noop as _
 
 
 class Operator(NamedTuple):
@@ -27,25 +28,25 @@ class Operator(NamedTuple):
 
 # In the order a form offers them.
 OPERATORS = (
-    Operator("IN", "is one of", "is none of", "list", True),
-    Operator("NOT_IN", "is none of", "is one of", "list", True),
-    Operator("STR_CONTAINS", "contains", "does not contain", "text", True, True),
-    Operator("STR_STARTS_WITH", "starts with", "does not start with", "text", True, True),
-    Operator("STR_ENDS_WITH", "ends with", "does not end with", "text", True, True),
-    Operator("NUM_EQ", "is the number", "is not the number", "number", False),
-    Operator("NUM_GT", "is greater than", "is not greater than", "number", False),
-    Operator("NUM_GTE", "is at least", "is not at least", "number", False),
-    Operator("NUM_LT", "is less than", "is not less than", "number", False),
-    Operator("NUM_LTE", "is at most", "is not at most", "number", False),
-    Operator("DATE_AFTER", "is after", "is not after", "date", False),
-    Operator("DATE_BEFORE", "is before", "is not before", "date", False),
-    Operator("SEMVER_EQ", "is version", "is not version", "semver", False),
-    Operator("SEMVER_GT", "is newer than version", "is not newer than version", "semver", False),
-    Operator("SEMVER_GTE", "is at least version", "is not at least version", "semver", False),
-    Operator("SEMVER_LT", "is older than version", "is not older than version", "semver", False),
-    Operator("SEMVER_LTE", "is at most version", "is not at most version", "semver", False),
-    Operator("REGEX", "matches the pattern", "does not match the pattern", "regex", False, True),
-    Operator("IN_CIDR", "is an address in", "is no address in", "cidr", True),
+    Operator("IN", _("is one of"), _("is none of"), "list", True),
+    Operator("NOT_IN", _("is none of"), _("is one of"), "list", True),
+    Operator("STR_CONTAINS", _("contains"), _("does not contain"), "text", True, True),
+    Operator("STR_STARTS_WITH", _("starts with"), _("does not start with"), "text", True, True),
+    Operator("STR_ENDS_WITH", _("ends with"), _("does not end with"), "text", True, True),
+    Operator("NUM_EQ", _("is the number"), _("is not the number"), "number", False),
+    Operator("NUM_GT", _("is greater than"), _("is not greater than"), "number", False),
+    Operator("NUM_GTE", _("is at least"), _("is not at least"), "number", False),
+    Operator("NUM_LT", _("is less than"), _("is not less than"), "number", False),
+    Operator("NUM_LTE", _("is at most"), _("is not at most"), "number", False),
+    Operator("DATE_AFTER", _("is after"), _("is not after"), "date", False),
+    Operator("DATE_BEFORE", _("is before"), _("is not before"), "date", False),
+    Operator("SEMVER_EQ", _("is version"), _("is not version"), "semver", False),
+    Operator("SEMVER_GT", _("is newer than version"), _("is not newer than version"), "semver", False),
+    Operator("SEMVER_GTE", _("is at least version"), _("is not at least version"), "semver", False),
+    Operator("SEMVER_LT", _("is older than version"), _("is not older than version"), "semver", False),
+    Operator("SEMVER_LTE", _("is at most version"), _("is not at most version"), "semver", False),
+    Operator("REGEX", _("matches the pattern"), _("does not match the pattern"), "regex", False, True),
+    Operator("IN_CIDR", _("is an address in"), _("is no address in"), "cidr", True),
 )
 
 BY_NAME = {known.name: known for known in OPERATORS}

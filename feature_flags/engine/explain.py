@@ -14,6 +14,7 @@ from feature_flags.engine.constraints import BY_NAME, compile_constraint, field_
 from feature_flags.engine.model import RANDOM, CompiledFlag, Context, Flags, Result, new_random_value
 from feature_flags.engine.strategies import CODES, IN, TARGETS, Choice, Segments, Tools
 from feature_flags.engine.values import split_list
+from feature_flags.engine.words import translate as _
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,9 @@ class _Walk:
 
     def steps(self) -> Iterable[Step]:
         if self.flag.error:
-            yield Step("switch", "The flag can be read", False, self.flag.error)
+            yield Step("switch", _("The flag can be read"), False, self.flag.error)
             return
-        switch = Step("switch", "The flag is switched on", self.feature.get("enabled") is True)
+        switch = Step("switch", _("The flag is switched on"), self.feature.get("enabled") is True)
         yield switch
         if switch.passed:
             dependencies = [self.dependency(prerequisite) for prerequisite in prerequisites_of(self.feature)]
@@ -92,15 +93,16 @@ class _Walk:
 
     def dependency(self, prerequisite: Prerequisite) -> Step:
         parent = self.flags.get(prerequisite.parent)
-        wanted = " or ".join(sorted(prerequisite.variants))
-        note, given = "There is no such flag.", None
+        wanted = _(" or ").join(sorted(prerequisite.variants))
+        note, given = _("There is no such flag."), None
         if parent is not None:
-            note = "It has prerequisites of its own, so it can be satisfied by no one." if parent.has_parents else ""
-            given = "on" if parent.evaluate(self.context, self.flags).enabled else "off"
-        state = "on" if prerequisite.enabled else "off"
+            note = _("It has prerequisites of its own, so it can be satisfied by no one.") if parent.has_parents else ""
+            given = _("on") if parent.evaluate(self.context, self.flags).enabled else _("off")
+        label = _("%(flag)s is on") if prerequisite.enabled else _("%(flag)s is off")
+        variant = _(" with variant %(variant)s") % {"variant": wanted} if wanted else ""
         return Step(
             "dependency",
-            f"{prerequisite.parent} is {state}" + (f" with variant {wanted}" if wanted else ""),
+            label % {"flag": prerequisite.parent} + variant,
             is_met(prerequisite, self.context, self.flags),
             note,
             field=prerequisite.parent,
@@ -112,11 +114,11 @@ class _Walk:
         own = strategies.flag_choice(self.feature)
         documents = self.feature.get("strategies") or ()
         if not documents:
-            yield Step("rule", "The flag has no rule: it is on for everybody", True)
+            yield Step("rule", _("The flag has no rule: it is on for everybody"), True)
             yield from self.variant(own)
         for index, strategy in enumerate(documents):
             children = tuple(self.conditions(strategy))
-            step = Step("rule", self.flag.definition.label(index), _all(children), children=children)
+            step = Step("rule", rule_label(self.flag.definition.label(index)), _all(children), children=children)
             yield step
             if step.passed:
                 yield from self.variant(strategies.strategy_choice(strategy, self.flag.name) or own)
@@ -127,7 +129,12 @@ class _Walk:
         yield from map(self.constraint, strategy.get("constraints") or ())
         for number in strategy.get("segments") or ():
             children = tuple(map(self.constraint, self.segments[number]))
-            yield Step("segment", self.names.get(number) or f"Segment {number}", _all(children), children=children)
+            yield Step(
+                "segment",
+                self.names.get(number) or _("Segment %(number)s") % {"number": number},
+                _all(children),
+                children=children,
+            )
         rule = strategies.compile_rule(strategy, self.flag.name, self.tools, CODES)
         passed = (rule(self.context) if callable(rule) else rule) == IN
         yield (self.rollout if strategies.is_rollout(strategy) else self.target)(strategy, passed)
@@ -151,28 +158,36 @@ class _Walk:
     def target(self, strategy: Mapping[str, Any], passed: bool) -> Step:
         name, parameters = strategy["name"], strategy.get("parameters") or {}
         if name == "default":
-            return Step("target", "Everybody", passed)
+            return Step("target", _("Everybody"), passed)
         if name not in TARGETS:
-            return Step("target", f"Strategy {name}", passed, "This strategy is not known here: it lets no one in.")
+            label = _("Strategy %(name)s") % {"name": name}
+            return Step("target", label, passed, _("This strategy is not known here: it lets no one in."))
         field, parameter = TARGETS[name]
         expected = enumeration(split_list(parameters.get(parameter) or ""))
         value = self.tools.hostname if name == "applicationHostname" else self.context.get(field)
-        label = f"{field} is one of {expected}"
+        label = f"{field} {_('is one of')} {expected}"
         return Step("target", label, passed, _missing(field, value), field=field, expected=expected, given=value)
 
     def rollout(self, strategy: Mapping[str, Any], passed: bool) -> Step:
         rollout = strategies.rollout_of(strategy, self.flag.name)
         if rollout is None:
-            return Step("rollout", "A percentage", passed, "It has no readable percentage or group: it lets no one in.")
+            note = _("It has no readable percentage or group: it lets no one in.")
+            return Step("rollout", _("A percentage"), passed, note)
         percentage, stickiness, group = rollout
         value = strategies.sticky_value(rollout, self.context, self.tools)
         bucket = None if value is None else strategies.bucket(group, value)
         if not percentage:
-            note = "0 % lets no one in."
+            note = _("0 % lets no one in.")
         elif bucket is None:
-            note = f"The context has no {stickiness}, so it cannot be placed."
+            note = _("The context has no %(field)s, so it cannot be placed.") % {"field": stickiness}
         else:
-            note = f"Bucket {bucket} is {'within' if bucket <= percentage else 'beyond'} {percentage}."
+            is_within = bucket <= percentage
+            note = (
+                _("Bucket %(bucket)s is within %(share)s.")
+                if is_within
+                else _("Bucket %(bucket)s is beyond %(share)s.")
+            )
+            note %= {"bucket": bucket, "share": percentage}
         return Step(
             "rollout",
             rollout_label(percentage, stickiness),
@@ -192,12 +207,16 @@ class _Walk:
         override = strategies.override_of(choice, self.context)
         value = strategies.choice_value(choice, self.context)
         bucket = strategies.variant_bucket(choice, value)
+        chosen = strategies.compile_choice(choice, names, names)(self.context)
+        note = _("Bucket %(bucket)s of %(total)s.") % {"bucket": bucket, "total": choice.total}
+        if override:
+            note = _("Chosen by name: %(field)s is listed.") % {"field": override.field}
         ends = zip(names, (0, *choice.cumulative), choice.cumulative, strict=False)
         yield Step(
             "variant",
-            f"Variant {strategies.compile_choice(choice, names, names)(self.context)}",
+            _("Variant %(name)s") % {"name": chosen},
             True,
-            f"Chosen by name: {override.field} is listed." if override else f"Bucket {bucket} of {choice.total}.",
+            note,
             expected=", ".join(f"{name} {end - start}" for name, start, end in ends),
             given=self.shown(value),
             bucket=None if override else bucket,
@@ -222,14 +241,14 @@ def enumeration(values: Sequence[str]) -> str:
     """`a, b, c`; a long list is cut: `a, b, c, d, e and 12 more`."""
     quoted = [value if value.strip() == value and value else f'"{value}"' for value in values[:5]]
     more = len(values) - 5
-    return ", ".join(quoted) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(quoted) + (_(" and %(count)s more") % {"count": f"{more:,}"} if more > 0 else "")
 
 
 def _expected_of(constraint: Mapping[str, Any]) -> str:
     known = BY_NAME[constraint["operator"]]
     if known.many:
         values = constraint.get("values") or ()
-        return enumeration(values) if values else "nothing"
+        return enumeration(values) if values else _("nothing")
     return str(constraint.get("value") or "")
 
 
@@ -237,35 +256,44 @@ def constraint_label(constraint: Mapping[str, Any]) -> str:
     """`country is one of IT, FR`."""
     known = BY_NAME[constraint["operator"]]
     verb = known.negated if constraint.get("inverted") else known.label
-    case = " (in upper or lower case)" if known.has_case and constraint.get("caseInsensitive") else ""
-    return f"{constraint['contextName']} {verb} {_expected_of(constraint)}{case}"
+    case = _(" (in upper or lower case)") if known.has_case and constraint.get("caseInsensitive") else ""
+    return f"{constraint['contextName']} {_(verb)} {_expected_of(constraint)}{case}"
 
 
 def _missing(field: str, given: str | None) -> str:
-    return f"The context has no {field}." if given is None else ""
+    return _("The context has no %(field)s.") % {"field": field} if given is None else ""
 
 
 def rollout_label(percentage: int, stickiness: str) -> str:
     if stickiness == "random":
-        return f"{percentage} % of all requests, drawn at random"
-    if stickiness == "default":
-        return f"{percentage} % by userId, else sessionId, else drawn at random"
-    return f"{percentage} % by {stickiness}"
+        label = _("%(share)s %% of all requests, drawn at random")
+    elif stickiness == "default":
+        label = _("%(share)s %% by userId, else sessionId, else drawn at random")
+    else:
+        label = _("%(share)s %% by %(field)s")
+    return label % {"share": percentage, "field": stickiness}
+
+
+def rule_label(label: str) -> str:
+    """`rule 2`, which the engine calls a rule without a name, in the words of the reader."""
+    number = label.removeprefix("rule ")
+    return _("rule %(number)s") % {"number": number} if number != label and number.isdecimal() else label
 
 
 def _summary(result: Result, missed: str | None) -> str:
     """The whole result in a sentence; `missed` is the prerequisite that was not met."""
     if result.enabled:
-        variant = f" Variant {result.variant.name}." if result.variant.enabled else ""
+        variant = f" {_('Variant %(name)s') % {'name': result.variant.name}}." if result.variant.enabled else ""
         # The one rule of a flag without rules of its own is called so (feature_flags/unleash_feature.py).
-        by_rule = result.rule and result.rule != "everybody"
-        return (f"On, by {result.rule}." if by_rule else "On for everybody.") + variant
+        by_rule = result.rule if result.rule != "everybody" else None
+        by = _("On, by %(rule)s.") % {"rule": rule_label(by_rule)} if by_rule else _("On for everybody.")
+        return by + variant
     if result.reason == "DISABLED":
-        return "Off: the flag is switched off."
+        return _("Off: the flag is switched off.")
     if result.reason == "UNKNOWN":
-        return f"Off: the flag cannot be read: {result.error}."
+        return _("Off: the flag cannot be read: %(error)s.") % {"error": result.error}
     if missed is not None:
-        return f"Off: it needs that {missed}."
+        return _("Off: it needs that %(missed)s.") % {"missed": missed}
     if result.reason == "SPLIT":
-        return "Off: outside of the percentage."
-    return "Off: no rule lets this context in."
+        return _("Off: outside of the percentage.")
+    return _("Off: no rule lets this context in.")

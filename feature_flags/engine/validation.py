@@ -12,6 +12,8 @@ from typing import Any
 from feature_flags.engine import values
 from feature_flags.engine.constraints import BY_NAME, CLOCK_FIELD, Operator, compile_pattern
 from feature_flags.engine.values import BLANKS, read_network
+from feature_flags.engine.words import gettext_noop
+from feature_flags.engine.words import translate as _
 
 MAX_VALUES = 5_000
 MAX_FIELD = 100
@@ -30,74 +32,81 @@ def constraint_problems(constraint: Constraint) -> list[Problem]:
     problems = [("contextName", found)] if found else []
     operator = BY_NAME.get(str(constraint.get("operator") or ""))
     if operator is None:
-        return [*problems, ("operator", "Choose one of the operators offered.")]
+        return [*problems, ("operator", _("Choose one of the operators offered."))]
     if operator.many:
         if constraint.get("value") not in (None, ""):
-            problems.append(("value", "This operator takes a list of values, not one value."))
+            problems.append(("value", _("This operator takes a list of values, not one value.")))
         if found := _list_problem(constraint.get("values"), operator):
             problems.append(("values", found))
     else:
         if constraint.get("values"):
-            problems.append(("values", "This operator takes one value, not a list."))
+            problems.append(("values", _("This operator takes one value, not a list.")))
         value = constraint.get("value")
         is_given = isinstance(value, str) and value.strip(BLANKS)
-        if found := _value_problem(operator.kind, value) if is_given else "Give a value.":
+        if found := _value_problem(operator.kind, value) if is_given else _("Give a value."):
             problems.append(("value", found))
     if constraint.get("caseInsensitive") and not operator.has_case:
-        problems.append(("caseInsensitive", "Upper and lower case only matter to text operators and patterns."))
+        problems.append(("caseInsensitive", _("Upper and lower case only matter to text operators and patterns.")))
     if not all(isinstance(constraint.get(key, False), bool) for key in ("inverted", "caseInsensitive")):
-        problems.append(("operator", "“Not” and “ignore case” are either on or off."))
+        problems.append(("operator", _("“Not” and “ignore case” are either on or off.")))
     return problems
 
 
 def _field_problem(field: object) -> str:
     if not isinstance(field, str) or not field.strip(BLANKS):
-        return "Name the field to look at."
+        return _("Name the field to look at.")
     if field != field.strip(BLANKS):
-        return "A field name has no blanks around it."
+        return _("A field name has no blanks around it.")
     if len(field) > MAX_FIELD:
-        return f"A field name has at most {MAX_FIELD} characters."
+        return _("A field name has at most %(max_field)s characters.") % {"max_field": MAX_FIELD}
     if found := _text_problem(field):
         return found
-    return "It cannot hold a quote: Unleash clients would switch the flag off." if '"' in field else ""
+    return _("It cannot hold a quote: Unleash clients would switch the flag off.") if '"' in field else ""
 
 
 def _list_problem(listed: object, operator: Operator) -> str:
     if not isinstance(listed, list | tuple) or not listed:
-        return "Give at least one value."
+        return _("Give at least one value.")
     if len(listed) > MAX_VALUES:
-        return f"At most {MAX_VALUES:,} values; this list has {len(listed):,}."
+        return _("At most %(max_values)s values; this list has %(count)s.") % {
+            "max_values": f"{MAX_VALUES:,}",
+            "count": f"{len(listed):,}",
+        }
     # The first is enough: a pasted list goes wrong in the same way everywhere.
     return next(filter(None, (_value_problem(operator.kind, value) for value in listed)), "")
 
 
 def _value_problem(kind: str, value: object) -> str:
     if not isinstance(value, str):
-        return "Every value is a text."
+        return _("Every value is a text.")
     if found := _text_problem(value):
         return found
     if kind == "text" and not value:
-        return "An empty value would match everybody."
+        return _("An empty value would match everybody.")
     if kind == "cidr" and read_network(value) is None:
-        return f"“{value}” is neither an address nor a network such as 10.0.0.0/8."
+        return _("“%(value)s” is neither an address nor a network such as 10.0.0.0/8.") % {"value": value}
     if kind == "number" and ((number := values.value_number(value)) is None or not math.isfinite(number)):
-        return f"“{value}” is no number. Write 7, 7.5 or -7, with a point and without blanks."
+        return _("“%(value)s” is no number. Write 7, 7.5 or -7, with a point and without blanks.") % {"value": value}
     if kind == "date" and (not values.looks_like_date(value) or values.read_date(value) is None):
-        return f"“{value}” is no date with time and zone. Write 2026-01-31T12:00:00Z or 2026-01-31T12:00:00+01:00."
+        return _(
+            "“%(value)s” is no date with time and zone. Write 2026-01-31T12:00:00Z or 2026-01-31T12:00:00+01:00."
+        ) % {"value": value}
     if kind == "semver" and (not values.looks_like_version(value) or values.read_version(value) is None):
-        return f"“{value}” is no version. Write three numbers such as 1.2.3 or 1.2.3-beta.1, without a leading v."
+        return _(
+            "“%(value)s” is no version. Write three numbers such as 1.2.3 or 1.2.3-beta.1, without a leading v."
+        ) % {"value": value}
     if kind == "regex" and len(value) > MAX_PATTERN:
-        return f"A pattern has at most {MAX_PATTERN:,} characters."
+        return _("A pattern has at most %(max_pattern)s characters.") % {"max_pattern": f"{MAX_PATTERN:,}"}
     if kind == "regex" and compile_pattern(value) is None:
-        return "This is no pattern RE2 understands: it has no look-around and no back-references."
+        return _("This is no pattern RE2 understands: it has no look-around and no back-references.")
     return ""
 
 
 def _text_problem(text: str) -> str:
     if _UNSTORABLE.search(text):
-        return "It holds characters that cannot be stored (NUL or half a pair)."
+        return _("It holds characters that cannot be stored (NUL or half a pair).")
     if text.endswith("\\"):
-        return "It cannot end with a backslash: Unleash clients would switch the flag off."
+        return _("It cannot end with a backslash: Unleash clients would switch the flag off.")
     return ""
 
 
@@ -115,15 +124,15 @@ _SAFE_INTEGER = 2**53 - 1
 _MAX_VERSION = 256
 
 _NOTES = {
-    "number": "a plain number such as 7 or 7.5: no blanks, not empty, no 0x10, no inf",
-    "date": "a moment such as 2026-01-31T12:00:00Z at the top level of the context, or nothing for now",
-    "semver": "a version such as 1.2.3, without blanks around it",
-    "cidr": "one address, without a zone (%eth0) or prefix (/24)",
+    "number": gettext_noop("a plain number such as 7 or 7.5: no blanks, not empty, no 0x10, no inf"),
+    "date": gettext_noop("a moment such as 2026-01-31T12:00:00Z at the top level of the context, or nothing for now"),
+    "semver": gettext_noop("a version such as 1.2.3, without blanks around it"),
+    "cidr": gettext_noop("one address, without a zone (%eth0) or prefix (/24)"),
 }
 #: The same for a field that a percentage or a variant goes by.
-HASHED = "a text of plain ASCII that is not empty; userId and sessionId at the top level of the context"
+HASHED = gettext_noop("a text of plain ASCII that is not empty; userId and sessionId at the top level of the context")
 #: The same for the user id of a target.
-NAMED = "a text at the top level of the context"
+NAMED = gettext_noop("a text at the top level of the context")
 
 
 def context_note(operator: str) -> str:
@@ -162,26 +171,37 @@ def disagreements(constraint: Constraint) -> Iterator[Problem]:
     if problem := field_problem(field):
         yield "contextName", problem
     elif (operator.kind == "date") != (field == CLOCK_FIELD):
-        yield "contextName", f"Dates are compared with {CLOCK_FIELD}, and only they: Unleash's Node SDK knows no other."
+        yield (
+            "contextName",
+            _("Dates are compared with %(clock_field)s, and only they: Unleash's Node SDK knows no other.")
+            % {"clock_field": CLOCK_FIELD},
+        )
     listed = constraint.get("values")
     if operator.many and isinstance(listed, list | tuple):
         texts = [value for value in listed if isinstance(value, str)]
         if "" in texts:
-            yield "values", "Unleash's Node SDK leaves an empty value out, the others compare with it."
+            yield "values", _("Unleash's Node SDK leaves an empty value out, the others compare with it.")
         if any(text != text.strip(_JS_BLANKS) for text in texts):
-            instead = " For blanks that matter use a pattern." if operator.kind == "text" else ""
-            yield "values", f"Unleash's Node SDK takes blanks off around a value, the others do not.{instead}"
+            instead = _(" For blanks that matter use a pattern.") if operator.kind == "text" else ""
+            yield (
+                "values",
+                _("Unleash's Node SDK takes blanks off around a value, the others do not.%(instead)s")
+                % {"instead": instead},
+            )
     elif isinstance(value := constraint.get("value"), str) and (problem := _disagreement(operator.kind, value)):
         yield "value", problem
 
 
 def _disagreement(kind: str, value: str) -> str:
     if kind == "date" and value[17:19] == "60":
-        return "Unleash's Node SDK knows no leap second."
+        return _("Unleash's Node SDK knows no leap second.")
     if kind == "semver":
         numbers = re.findall(r"[0-9]+", value.partition("+")[0])
         if len(value) > _MAX_VERSION or any(len(number) > 20 or int(number) >= _SAFE_INTEGER for number in numbers):
-            return f"A version has at most {_MAX_VERSION} characters, and no number in it beyond {_SAFE_INTEGER - 1}."
+            return _("A version has at most %(max_version)s characters, and no number in it beyond %(value)s.") % {
+                "max_version": _MAX_VERSION,
+                "value": _SAFE_INTEGER - 1,
+            }
     if kind == "regex":
         try:
             shared_pattern(value)
@@ -193,31 +213,35 @@ def _disagreement(kind: str, value: str) -> str:
 def field_problem(field: str) -> str:
     """Why no rule or percentage should go by this field of a context; empty when it may."""
     is_known = _JS_NAMES.fullmatch(field)
-    return f"JavaScript has a {field} of its own in every context: take another name." if is_known else ""
+    return (
+        (_("JavaScript has a %(field)s of its own in every context: take another name.") % {"field": field})
+        if is_known
+        else ""
+    )
 
 
 def stickiness_problem(stickiness: str) -> str:
     if stickiness == CLOCK_FIELD:
-        return f"Unleash's Node SDK lets no one in by {CLOCK_FIELD}."
+        return _("Unleash's Node SDK lets no one in by %(clock_field)s.") % {"clock_field": CLOCK_FIELD}
     return field_problem(stickiness) or _raw_problem(stickiness)
 
 
 def group_problem(group: str) -> str:
     """The group is hashed: unleash-client takes the low byte of each character, the others UTF-8."""
-    return _raw_problem(group) if group.isascii() else "Clients hash other characters than ASCII in different ways."
+    return _raw_problem(group) if group.isascii() else _("Clients hash other characters than ASCII in different ways.")
 
 
 def _raw_problem(text: str) -> str:
     if '"' in text or text.endswith("\\"):
-        return "It holds no quote and no backslash at its end: Unleash clients would switch the flag off."
+        return _("It holds no quote and no backslash at its end: Unleash clients would switch the flag off.")
     return ""
 
 
 def identifier_problem(identifier: str) -> str:
     if identifier != identifier.strip(_JS_BLANKS + "\x85"):
-        return "A user id has no blanks around it."
+        return _("A user id has no blanks around it.")
     if identifier.endswith("\\"):
-        return "A user id cannot end with a backslash: Unleash clients would switch the flag off."
+        return _("A user id cannot end with a backslash: Unleash clients would switch the flag off.")
     return ""
 
 
@@ -265,7 +289,7 @@ class _Rewriting:
             opens = found[0].startswith("(")
             depth += opens - (found[0] == ")" or (opens and found[0].endswith(")")))
             if depth > _MAX_DEPTH:
-                raise Unshared(f"Its groups are nested more than {_MAX_DEPTH} deep.")
+                raise Unshared(_("Its groups are nested more than %(max_depth)s deep.") % {"max_depth": _MAX_DEPTH})
             parts.append(self._part(found))
         return "".join(parts)
 
@@ -282,9 +306,14 @@ class _Rewriting:
         if found["options"] is not None:
             group = found[0]
             if not _OPTIONS.fullmatch(group):
-                raise Unshared(f"Clients disagree about {group}. Of the options use i, m, s and U.")
+                raise Unshared(
+                    _("Clients disagree about %(group)s. Of the options use i, m, s and U.") % {"group": group}
+                )
             if group.endswith(")") and self.pattern[self.at : self.at + 1] in {"*", "+", "?", "{"}:
-                raise Unshared(f"Clients disagree about what {self.pattern[self.at]} repeats after {group}.")
+                raise Unshared(
+                    _("Clients disagree about what %(value)s repeats after %(group)s.")
+                    % {"value": self.pattern[self.at], "group": group}
+                )
         return r"\{" if found["other"] == "{" else found[0]
 
     def _escape(self, escape: str) -> str:
@@ -294,7 +323,10 @@ class _Rewriting:
         if letter in "DWS":
             return f"[^{_CLASSES[letter.lower()]}]"
         if letter in "bB":
-            raise Unshared(rf"Clients disagree about \{letter}: write (^|[^0-9A-Za-z_]) or ([^0-9A-Za-z_]|$) for it.")
+            raise Unshared(
+                _("Clients disagree about \\%(letter)s: write (^|[^0-9A-Za-z_]) or ([^0-9A-Za-z_]|$) for it.")
+                % {"letter": letter}
+            )
         return escape if letter in "Az" else _sign(escape)
 
     def _class(self, opening: str) -> str:
@@ -327,7 +359,10 @@ def _member(found: re.Match[str]) -> str:
     """One character of a class."""
     if found["escape"]:
         if found[0][1] in "DWS":
-            raise Unshared(rf"Clients disagree about \{found[0][1]} among others: write the characters themselves.")
+            raise Unshared(
+                _("Clients disagree about \\%(value)s among others: write the characters themselves.")
+                % {"value": found[0][1]}
+            )
         return _sign(found["escape"])
     return "\\" + found[0] if found[0] in "[]^-&~" else found[0]
 
@@ -338,9 +373,11 @@ def _sign(escape: str) -> str:
     if found := _PROPERTY.fullmatch(escape) if letter in "pP" else None:
         kind, inverse, name = found.groups()
         if name == "C":
-            raise Unshared(r"Clients disagree about \p{C}: write \p{Cc}, \p{Cf} or \p{Co}.")
+            raise Unshared(_(r"Clients disagree about \p{C}: write \p{Cc}, \p{Cf} or \p{Co}."))
         return f"\\{kind.swapcase() if inverse else kind}{{{name}}}"
     is_letter = letter.isascii() and letter.isalnum()
     if letter in "<>" or (is_letter and letter not in "aftnrv" and not (letter == "x" and len(escape) > 2)):
-        raise Unshared(f"Clients disagree about {escape}. Write the character itself, or \\x41 for it.")
+        raise Unshared(
+            _("Clients disagree about %(escape)s. Write the character itself, or \\x41 for it.") % {"escape": escape}
+        )
     return escape

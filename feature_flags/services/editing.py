@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from feature_flags import declarations, flag_document, names
 from feature_flags.flag_document import Document
@@ -54,12 +55,12 @@ def switch(flag: FeatureFlag, *, on: bool, actor: Actor, reason: str = "") -> bo
     except FeatureFlag.DoesNotExist:
         raise unknown() from None
     if flag.archived_at is not None:
-        raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
+        raise ProductError("FLAG_ARCHIVED", _("It is archived: take it out of the archive first."))
     # A wanted state, never "flip": two people clicking at once leave one change, and a stale page undoes nothing.
     if flag.is_active == on:
         return False
     if flag.is_protected and not reason.strip():
-        raise ProductError("REASON_REQUIRED", "This flag is protected: say why.")
+        raise ProductError("REASON_REQUIRED", _("This flag is protected: say why."))
     now = timezone.now()
     FeatureFlag.objects.filter(pk=flag.pk).update(is_active=on, updated_at=now, updated_by=actor.label)
     before = flag.document
@@ -88,10 +89,14 @@ def edit(
     revisions = FlagRevision.objects.filter(flag=flag).order_by("pk")
     if base is not None and (newer := list(revisions.filter(pk__gt=base))):
         changed = ", ".join(dict.fromkeys(name for revision in newer for name in revision.diff))
-        author = newer[-1].who or "Another person"
-        raise ProductError("FLAG_CHANGED", f"{author} changed it in the meantime ({changed}): look at it again.")
+        author = newer[-1].who or _("Another person")
+        raise ProductError(
+            "FLAG_CHANGED",
+            _("%(author)s changed it in the meantime (%(changed)s): look at it again.")
+            % {"author": author, "changed": changed},
+        )
     if flag.is_archived:
-        raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
+        raise ProductError("FLAG_ARCHIVED", _("It is archived: take it out of the archive first."))
     before = flag.document
     document = flag_document.checked({**before, **changes, "codename": flag.codename}, stored=before)
     # The archive has functions of its own.
@@ -112,7 +117,7 @@ def rename(flag: FeatureFlag, codename: str, *, actor: Actor, reason: str = "") 
         return False
     _refuse_declared(flag)
     if flag.children.exclude(pk__in=children).exists():
-        raise ProductError("FLAG_CHANGED", "Another flag has come to require it: try again.")
+        raise ProductError("FLAG_CHANGED", _("Another flag has come to require it: try again."))
     before = flag.document
     flag_document.checked({**before, "codename": codename}, stored=before)
     flag.codename, flag.updated_at, flag.updated_by = codename, timezone.now(), actor.label
@@ -121,7 +126,7 @@ def rename(flag: FeatureFlag, codename: str, *, actor: Actor, reason: str = "") 
             flag.save()
     except IntegrityError:
         flag.codename = old
-        raise ProductError("FLAG_EXISTS", "FF already exists.") from None
+        raise ProductError("FLAG_EXISTS", _("FF already exists.")) from None
     for child in children.values():
         if child.pk != flag.pk:
             document = child.document
@@ -166,7 +171,7 @@ def delete(flag: FeatureFlag, *, actor: Actor, reason: str = "") -> None:
     lock(flag)
     _refuse_declared(flag)
     if not flag.is_archived and FlagSeen.objects.filter(codename=flag.codename).exists():
-        raise ProductError("FLAG_IN_USE", "It has been asked for: archive it first.")
+        raise ProductError("FLAG_IN_USE", _("It has been asked for: archive it first."))
     _refuse_required(flag)
     storage.record([(flag, Action.DELETE, flag.document, {})], actor=actor, reason=reason)
     flag.delete()
@@ -181,7 +186,7 @@ def restore(revision: FlagRevision, *, actor: Actor, reason: str = "") -> bool:
     """
     document, flag = dict(revision.snapshot), revision.flag
     if revision.subject != FlagRevision.Subject.FLAG or not document:
-        raise ProductError("FLAG_INVALID", "This entry holds no flag to go back to.")
+        raise ProductError("FLAG_INVALID", _("This entry holds no flag to go back to."))
     if flag is None:
         document = flag_document.checked(document, stored=document)
         _insert(document, Action.RESTORE, actor=actor, reason=reason)
@@ -228,7 +233,7 @@ def ensure_declared() -> list[str]:
 
 
 def unknown() -> ProductError:
-    return ProductError("FLAG_UNKNOWN", "Invalid FF selected, codename does not exist.", status=404)
+    return ProductError("FLAG_UNKNOWN", _("Invalid FF selected, codename does not exist."), status=404)
 
 
 def cancel_pending(flags: Collection[int]) -> None:
@@ -281,9 +286,9 @@ def _parents(changes: Mapping[str, Any]) -> list[str]:
 
 def _refuse_declared(flag: FeatureFlag) -> None:
     if declarations.is_declared(flag.codename):
-        raise ProductError("FLAG_DECLARED", "It is declared in code, which asks for it by this name.")
+        raise ProductError("FLAG_DECLARED", _("It is declared in code, which asks for it by this name."))
 
 
 def _refuse_required(flag: FeatureFlag) -> None:
     if children := sorted(flag.children.values_list("codename", flat=True)):
-        raise ProductError("FLAG_IN_USE", f"Other flags require it: {', '.join(children)}.")
+        raise ProductError("FLAG_IN_USE", _("Other flags require it: %(names)s.") % {"names": ", ".join(children)})

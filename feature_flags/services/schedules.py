@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule
@@ -28,15 +29,15 @@ def schedule(
     """
     editing.lock(flag)
     if flag.is_archived:
-        raise ProductError("FLAG_ARCHIVED", "It is archived: take it out of the archive first.")
+        raise ProductError("FLAG_ARCHIVED", _("It is archived: take it out of the archive first."))
     if flag.is_protected and action != "percent" and not reason.strip():
-        raise ProductError("REASON_REQUIRED", "This flag is protected: say why.")
+        raise ProductError("REASON_REQUIRED", _("This flag is protected: say why."))
     if action not in FlagSchedule.Action.values:
-        raise InvalidFlag([Problem(("action",), "Choose on, off or percent.")])
+        raise InvalidFlag([Problem(("action",), _("Choose on, off or percent."))])
     if (action == FlagSchedule.Action.PERCENT) != (percent is not None) or not 0 <= (percent or 0) <= 100:
-        raise InvalidFlag([Problem(("percent",), "A percentage from 0 to 100 goes with “set the rollout” alone.")])
+        raise InvalidFlag([Problem(("percent",), _("A percentage from 0 to 100 goes with “set the rollout” alone."))])
     if percent is not None and flag.document["rules"]:
-        raise InvalidFlag([Problem(("percent",), "This flag has rules, and these have rollouts of their own.")])
+        raise InvalidFlag([Problem(("percent",), _("This flag has rules, and these have rollouts of their own."))])
     entry = FlagSchedule.objects.create(
         flag=flag, at=at, action=action, percent=percent, reason=reason.strip(), created_by=actor.label
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from feature_flags import flag_document
 from feature_flags.flag_document import Document
@@ -39,7 +40,7 @@ def edit_segment(
     """
     stored = _lock(segment)
     if base is not None and stored.revisions.filter(pk__gt=base).exists():
-        raise ProductError("FLAG_CHANGED", "This segment was changed in the meantime: look at it again.")
+        raise ProductError("FLAG_CHANGED", _("This segment was changed in the meantime: look at it again."))
     before = stored.document
     document = flag_document.checked_segment({**before, **changes, "name": stored.name}, stored=before)
     if not write(stored, document, actor=actor, reason=reason):
@@ -54,14 +55,14 @@ def delete_segment(segment: Segment, *, actor: Actor, reason: str = "") -> None:
     """Raises: SEGMENT_IN_USE (400), naming the flags, while any rule refers to it; SEGMENT_UNKNOWN (404)."""
     stored = _lock(segment)
     if used_by := sorted(stored.flags.values_list("codename", flat=True)):
-        raise ProductError("SEGMENT_IN_USE", f"It is used by {', '.join(used_by)}.")
+        raise ProductError("SEGMENT_IN_USE", _("It is used by %(names)s.") % {"names": ", ".join(used_by)})
     storage.record([(stored, Action.DELETE, stored.document, {})], actor=actor, reason=reason)
     stored.delete()
     storage.publish(everything=True)
 
 
 def unknown() -> ProductError:
-    return ProductError("SEGMENT_UNKNOWN", "There is no such segment.", status=404)
+    return ProductError("SEGMENT_UNKNOWN", _("There is no such segment."), status=404)
 
 
 def insert(document: Document, *, actor: Actor, reason: str) -> Segment:
@@ -72,7 +73,7 @@ def insert(document: Document, *, actor: Actor, reason: str) -> Segment:
         with transaction.atomic():
             segment.save()
     except IntegrityError:
-        raise ProductError("SEGMENT_EXISTS", "A segment of this name exists.") from None
+        raise ProductError("SEGMENT_EXISTS", _("A segment of this name exists.")) from None
     storage.record([(segment, Action.CREATE, dict.fromkeys(document), document)], actor=actor, reason=reason)
     return segment
 

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from feature_flags import flag_document, names
 from feature_flags.flag_document import Document, InvalidFlag, Problem
@@ -67,7 +68,7 @@ def save(changes: Sequence[Change], *, actor: Actor, reason: str = "", segments:
             with transaction.atomic():
                 FeatureFlag.objects.bulk_create(new)
         except IntegrityError:
-            raise ProductError("FLAG_EXISTS", "FF already exists.") from None
+            raise ProductError("FLAG_EXISTS", _("FF already exists.")) from None
     if len(changed) == 1:
         changed[0].save()
     elif changed:
@@ -176,7 +177,7 @@ def publish(flags: Collection[int] = (), segments: Collection[int] = (), *, ever
     """
     raised = dict.fromkeys(("revision", "full_revision") if everything else ("revision",), F("revision") + 1)
     if not FlagSetState.objects.filter(pk=1).update(**raised):
-        raise ProductError("FLAGS_UNAVAILABLE", "The flags are not set up: run `manage.py migrate`.", status=503)
+        raise ProductError("FLAGS_UNAVAILABLE", _("The flags are not set up: run `manage.py migrate`."), status=503)
     revision = FlagSetState.objects.values_list("revision", flat=True).get(pk=1)
     if flags and not everything:
         FeatureFlag.objects.filter(pk__in=flags).update(changed_in=revision)
@@ -195,7 +196,9 @@ def refuse_unknown_segments(document: Document, known: Collection[str]) -> None:
     for number, rule in enumerate(document["rules"]):
         for name in rule["segments"]:
             if name not in known:
-                raise InvalidFlag([Problem(("rules", number, "segments"), f"There is no segment “{name}”.")])
+                raise InvalidFlag(
+                    [Problem(("rules", number, "segments"), _("There is no segment “%(name)s”.") % {"name": name})]
+                )
 
 
 def refuse_parents(document: Document, parents: Mapping[str, Document], children: Collection[str]) -> None:
@@ -207,24 +210,24 @@ def refuse_parents(document: Document, parents: Mapping[str, Document], children
     for number, name in enumerate(named):
         place = ("prerequisites", number, "parent")
         if name not in parents:
-            raise InvalidFlag([Problem(place, f"There is no flag {name}.")])
+            raise InvalidFlag([Problem(place, _("There is no flag %(name)s.") % {"name": name})])
         # An archived flag asks for nothing: an import may archive both.
         if parents[name]["is_archived"] and not document["is_archived"]:
-            raise InvalidFlag([Problem(place, f"{name} is archived.")])
+            raise InvalidFlag([Problem(place, _("%(name)s is archived.") % {"name": name})])
     if chained := sorted(name for name in named if parents[name]["prerequisites"]):
-        raise chain(f"{', '.join(chained)} requires another flag itself.")
+        raise chain(_("%(names)s requires another flag itself.") % {"names": ", ".join(chained)})
     if named and children:
-        raise chain(f"{', '.join(sorted(children))} requires this flag.")
+        raise chain(_("%(names)s requires this flag.") % {"names": ", ".join(sorted(children))})
 
 
 def chain(message: str) -> ProductError:
-    return ProductError("PREREQUISITE_CHAIN", f"{message} Prerequisites have one level.")
+    return ProductError("PREREQUISITE_CHAIN", _("%(message)s Prerequisites have one level.") % {"message": message})
 
 
 def refuse_change(before: Document, after: Document, reason: str) -> None:
     """REASON_REQUIRED for a switch of a protected flag; FLAG_INVALID for another type of a flag with variants."""
     if before["is_protected"] and before["is_active"] != after["is_active"] and not reason.strip():
-        raise ProductError("REASON_REQUIRED", "This flag is protected: say why.")
+        raise ProductError("REASON_REQUIRED", _("This flag is protected: say why."))
     has_variants = before["variants"] or any(rule["variants"] for rule in before["rules"])
     if before["value_type"] != after["value_type"] and has_variants:
-        raise InvalidFlag([Problem(("value_type",), "The type does not change once there are variants.")])
+        raise InvalidFlag([Problem(("value_type",), _("The type does not change once there are variants."))])

@@ -54,10 +54,10 @@ def time_cell(at: datetime | date | None) -> str:
     clock = date_format(local, "H:i") if isinstance(local, datetime) else ""
     near = {0: "" if clock else gettext("today"), -1: gettext("yesterday"), 1: gettext("tomorrow")}
     if day.year != today.year and abs((day - today).days) > 1:
-        text = date_format(day, "j M Y")
+        text = date_format(day, "DAY_OF_YEAR")
     else:
-        text = f"{near.get((day - today).days, date_format(day, 'j M'))} {clock}".strip()
-    whole = date_format(local, "j F Y, H:i:s e" if clock else "j F Y")
+        text = f"{near.get((day - today).days, date_format(day, 'DAY'))} {clock}".strip()
+    whole = date_format(local, "WHOLE_MOMENT" if clock else "WHOLE_DAY")
     exact = local.isoformat(timespec="seconds") if isinstance(local, datetime) else local.isoformat()
     return format_html('<time datetime="{}" title="{}">{}</time>', exact, whole, text)
 

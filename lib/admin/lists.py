@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
@@ -33,7 +33,7 @@ else:
 #: Rows counted at most: counting them all would read the whole table, and no one leafs through more pages.
 COUNT_LIMIT = 1_000
 #: Formats of `local_time`.
-TO_THE_MINUTE, TO_THE_SECOND = "j M Y H:i e", "j M Y H:i:s e"
+TO_THE_MINUTE, TO_THE_SECOND = "MOMENT", "MOMENT_TO_THE_SECOND"
 #: How many of the newest rows a filter looks at whose column has no index.
 WINDOW = 100_000
 
@@ -59,7 +59,12 @@ class CappedPaginator(AnyPaginator):
 
 
 def count_label(count: int) -> str:
-    return f"{COUNT_LIMIT:,}+" if count > COUNT_LIMIT else f"{count:,}"
+    return f"{number(COUNT_LIMIT)}+" if count > COUNT_LIMIT else number(count)
+
+
+def number(count: int) -> str:
+    """`1,000`, as the reader's language groups digits."""
+    return number_format(count, force_grouping=True)
 
 
 def capped_counts(querysets: Mapping[str, QuerySet[Any]]) -> dict[str, int]:
@@ -225,7 +230,7 @@ def two_lines(text: str, below: str) -> str:
 
 
 def local_time(at: datetime | None, style: str = TO_THE_MINUTE) -> str:
-    """In the reader's time zone, empty for None; `style` is one of Django's date formats."""
+    """In the reader's time zone, empty for None; `style` is a date format, or the name of one in lib/formats."""
     return date_format(timezone.localtime(at), style) if at else ""
 
 

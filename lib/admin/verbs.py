@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
@@ -19,6 +21,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import translation
+from django.utils.functional import Promise, lazy
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
@@ -37,8 +41,21 @@ FROM, FROM_LIST = "_from", "list"
 BULK_LIMIT = 500
 _SHOWN = 10
 
+_NOTHING = _("nothing to do")
+
 #: A fact about every object, or a question to ask of each.
 Fact = bool | Callable[[Any], bool]
+
+
+def in_english() -> AbstractContextManager[None]:
+    """For what is stored: the log does not depend on the language of who acts."""
+    return translation.override(settings.LANGUAGE_CODE)
+
+
+def lazy_text(text: Callable[[], str]) -> Promise:
+    """A text made of numbers and names: shown in the reader's language, logged in English."""
+    made: Promise = lazy(text, str)()  # type: ignore[assignment]
+    return made
 
 
 def _holds(fact: Fact, obj: Any) -> bool:
@@ -50,10 +67,10 @@ class ReasonForm(forms.Form):
 
     reason = forms.CharField(
         max_length=200,
-        label="Reason",
-        help_text="It stays in the history.",
+        label=_("Reason"),
+        help_text=_("It stays in the history."),
         widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
-        error_messages={"required": "Say why."},
+        error_messages={"required": _("Say why.")},
     )
 
 
@@ -61,21 +78,21 @@ class ReasonForm(forms.Form):
 class Verb:
     """One button, which calls `run(obj, actor=...)`: a service, with the fields of `form` by name where it is shown.
 
-    A result of False, 0 or "": it was so already; `already` is shown and nothing is logged. A text: done, shown instead
-    of `done` ("3 sessions ended"). An HttpResponse: done, sent instead of the way back. Anything else: done. A
-    ProductError: refused, its message is shown.
+    A result of False, 0 or "": it was so already; `already` is shown and nothing is logged. A text, lazy where it is
+    translated (`lazy_text`): done, shown instead of `done` ("3 sessions ended"). An HttpResponse: done, sent instead of
+    the way back. Anything else: done. A ProductError: refused, its message is shown.
     """
 
     name: str  #: The end of its address; a slash parts verb and wanted state: `activate`, `switch/on`.
-    label: str
+    label: str | Promise
     permission: str  #: With the app: `users.activate_user`.
     run: Callable[..., Any]
-    done: str  #: Completes "“ada@example.org”: …": `activated`.
-    already: str = "nothing to do"
+    done: str | Promise  #: Completes "“ada@example.org”: …": `activated`.
+    already: str | Promise = _NOTHING
     asks_reason: Fact = False  #: Whether a page asks why before `run` is called.
     reason_required: Fact = True  #: Whether that page insists on an answer.
     form: type[ReasonForm] = ReasonForm  #: What that page asks.
-    explain: Callable[[Any], str] = lambda obj: ""  #: What will happen, in sentences; that page shows it.
+    explain: Callable[[Any], str | Promise] = lambda obj: ""  #: What will happen, in sentences; that page shows it.
     #: Whether the user must have proved lately who they are: the site's `is_fresh(request)` answers that, and its
     #: `ask_proof(request, back_url=, action=, objects=)` leads to the page that asks, and goes on after it.
     sensitive: bool = False
@@ -230,6 +247,15 @@ class VerbAdmin(ListAdmin):
             }
         return actions
 
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """What stays in the log is English, the name of the object too."""
+        with in_english():
+            return super().log_change(request, obj, message)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        with in_english():
+            return super().log_addition(request, obj, message)
+
     # --- Their addresses ----------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
@@ -288,7 +314,7 @@ class VerbAdmin(ListAdmin):
         site: Any = self.admin_site
         if not verb.sensitive or site.is_fresh(request):
             return None
-        page: HttpResponse = site.ask_proof(request, back_url=back_url, action=verb.label, objects=objects)
+        page: HttpResponse = site.ask_proof(request, back_url=back_url, action=str(verb.label), objects=objects)
         return page
 
     def after_verb(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
@@ -311,7 +337,7 @@ class VerbAdmin(ListAdmin):
         """The verb for each selected object; one object's refusal does not stop the others."""
         objects = list(queryset[: BULK_LIMIT + 1])
         if len(objects) > BULK_LIMIT:
-            self.message_user(request, f"Select at most {BULK_LIMIT} at once.", messages.ERROR)
+            self.message_user(request, _("Select at most %(limit)d at once.") % {"limit": BULK_LIMIT}, messages.ERROR)
             return None
         if page := self._proof_page(request, verb, objects, request.get_full_path()):
             return page
@@ -329,12 +355,15 @@ class VerbAdmin(ListAdmin):
         try:
             with transaction.atomic():
                 # Before it runs: afterwards the object may be gone.
-                details = verb.audit_details(obj)
+                with in_english():
+                    details = verb.audit_details(obj)
                 result = verb.run(obj, actor=actor, **given)
                 if result is not None and not result:
                     return Outcome(obj, messages.INFO, f"{verb.already}.")
-                text = result if isinstance(result, str) else verb.done
-                self.log_change(request, obj, f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else ""))
+                text = result if isinstance(result, str | Promise) else verb.done
+                with in_english():
+                    logged = f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else "")
+                self.log_change(request, obj, logged)
                 if verb.audit_event:
                     actor.note(verb.audit_event, **details, **({"reason": reason} if reason else {}))
         except ProductError as error:
@@ -354,7 +383,9 @@ class VerbAdmin(ListAdmin):
         for outcome in refused[:_SHOWN]:
             self.message_user(request, f"“{outcome.obj}”: {outcome.text}", messages.ERROR)
         if len(refused) > _SHOWN:
-            self.message_user(request, f"{len(refused) - _SHOWN} more were refused.", messages.ERROR)
+            self.message_user(
+                request, _("%(count)d more were refused.") % {"count": len(refused) - _SHOWN}, messages.ERROR
+            )
 
     def _reason_page(
         self,
@@ -421,9 +452,10 @@ def has_fresh_proof(site: Any, request: HttpRequest, form: forms.Form) -> bool:
     if site.is_fresh(request):
         return True
     refusal = format_html(
-        'This is a sensitive change: <a href="{}" target="_blank" rel="noopener">prove once more that it is you</a>,'
-        " then send this form again.",
+        _("This is a sensitive change: %(link)s, then send this form again.")
+        % {"link": '<a href="{}" target="_blank" rel="noopener">{}</a>'},
         site.proof_url(request.get_full_path()),
+        _("prove once more that it is you"),
     )
     form.add_error(None, refusal)
     return False

@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -22,7 +23,7 @@ from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin.changelist import time_column
 from lib.admin.lists import WINDOW, GrowingTableAdmin, chips, column, one_line, starts_with
-from lib.admin.verbs import BULK_LIMIT, Verb
+from lib.admin.verbs import BULK_LIMIT, Verb, lazy_text
 from lib.text import whole_number
 from notifications import registry
 from notifications.admin.common import (
@@ -64,20 +65,30 @@ _SECRET_HEADERS = {"list-unsubscribe"}
 # --- Verbs ------------------------------------------------------------------------------------------------------------
 
 
-def _suppress(message: Message, *, actor: Actor, reason: str, scope: str, days: int | None) -> str:
+def _suppress(message: Message, *, actor: Actor, reason: str, scope: str, days: int | None) -> str | Promise:
     address, user_id = message.to_address, message.user_id
     if not put_on_list(address, actor=actor, scope=scope, reason=reason, days=days, user_id=user_id):
         return ""
-    return f"address suppressed ({scope}{f', {days} days' if days else ''})"
+    if days is None:
+        return lazy_text(lambda: gettext("address suppressed (%(scope)s)") % {"scope": scope})
+    words = {"scope": scope, "days": days}
+    return lazy_text(lambda: gettext("address suppressed (%(scope)s, %(days)d days)") % words)
 
 
 def _to(message: Message) -> str:
-    return f"{message.type} to {message.to_address}"
+    return gettext("%(type)s to %(recipient)s") % {"type": message.type, "recipient": message.to_address}
 
 
 def _explain_retry(message: Message) -> str:
-    twice = " It may have arrived before: then it arrives twice." if message.state == State.UNKNOWN else ""
-    return f"{_to(message)} is tried anew, with the same Message-ID.{twice}"
+    text = gettext("%(message)s is tried anew, with the same Message-ID.") % {"message": _to(message)}
+    if message.state == State.UNKNOWN:
+        return f"{text} {gettext('It may have arrived before: then it arrives twice.')}"
+    return text
+
+
+def _resend(message: Message, *, actor: Actor, reason: str = "") -> Promise:
+    uid = staff_actions.resend(message, actor=actor).uid
+    return lazy_text(lambda: gettext("queued again as %(uid)s") % {"uid": uid})
 
 
 _verb: Callable[..., Verb] = partial(
@@ -88,49 +99,51 @@ _verb: Callable[..., Verb] = partial(
 )
 RETRY = _verb(
     name="retry",
-    label="Retry",
+    label=_("Retry"),
     permission="notifications.retry_message",
     audit_event="message.retried",
     run=lambda message, *, actor, reason="": staff_actions.retry(message, actor=actor),
-    done="queued again",
+    done=_("queued again"),
     explain=_explain_retry,
     in_row=True,
     applies=lambda message: message.state in staff_actions.RETRIABLE,
 )
 CANCEL = _verb(
     name="cancel",
-    label="Cancel",
+    label=_("Cancel"),
     permission="notifications.cancel_message",
     audit_event="message.cancelled",
     run=lambda message, *, actor, reason="": staff_actions.cancel(message, actor=actor),
-    done="cancelled",
-    explain=lambda message: f"{_to(message)} is not sent.",
+    done=_("cancelled"),
+    explain=lambda message: gettext("%(message)s is not sent.") % {"message": _to(message)},
     in_row=True,
     applies=lambda message: message.state in Message.OPEN,
 )
 RESEND = _verb(
     name="resend",
-    label="Resend as new",
+    label=_("Resend as new"),
     permission="notifications.resend_message",
     audit_event="message.resent",
-    run=lambda message, *, actor, reason="": f"queued again as {staff_actions.resend(message, actor=actor).uid}",
-    done="queued again as new messages",
-    explain=lambda message: f"A copy of {_to(message)} is queued, with a Message-ID of its own.",
+    run=_resend,
+    done=_("queued again as new messages"),
+    explain=lambda message: (
+        gettext("A copy of %(message)s is queued, with a Message-ID of its own.") % {"message": _to(message)}
+    ),
     applies=lambda message: message.state not in Message.OPEN,
 )
 SUPPRESS = Verb(
     name="suppress",
-    label="Suppress address",
+    label=_("Suppress address"),
     permission="notifications.add_suppression",
     sensitive=True,
     audit_event="suppression.added",
     audit_details=lambda message: {"email": message.to_address},
     run=_suppress,
-    done="address suppressed",
-    already="on the list already, for at least as long",
+    done=_("address suppressed"),
+    already=_("on the list already, for at least as long"),
     asks_reason=True,
     form=SuppressForm,
-    explain=lambda message: f"{message.to_address} is written to no more.",
+    explain=lambda message: gettext("%(address)s is written to no more.") % {"address": message.to_address},
     applies=lambda message: bool(message.to_address),
 )
 
@@ -294,7 +307,7 @@ class MessageAdmin(GrowingTableAdmin):
         found = list(staff_actions.wrongly_failed()[: BULK_LIMIT + 1])
         self.report(request, RETRY, [self.run_verb(request, RETRY, message) for message in found[:BULK_LIMIT]])
         if len(found) > BULK_LIMIT:
-            self.message_user(request, "There are more: press again.", messages.WARNING)
+            self.message_user(request, _("There are more: press again."), messages.WARNING)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
     def body_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

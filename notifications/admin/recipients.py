@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import timezone
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
@@ -40,10 +41,10 @@ def scopes() -> list[tuple[str, Any]]:
 class SuppressForm(ReasonForm):
     """What is kept from the address, and for how long."""
 
-    scope = forms.ChoiceField(label="What", choices=scopes, initial=Suppression.OPTIONAL)
+    scope = forms.ChoiceField(label=_("What"), choices=scopes, initial=Suppression.OPTIONAL)
     days = forms.TypedChoiceField(
-        label="For",
-        choices=[("", "ever"), *((str(days), f"{days} days") for days in DAYS)],
+        label=_("For"),
+        choices=[("", _("ever")), *((str(days), format_lazy("{} {}", days, _("days"))) for days in DAYS)],
         coerce=int,
         empty_value=None,
         required=False,
@@ -94,16 +95,16 @@ class SuppressionAdmin(GrowingTableAdmin):
     verbs = (
         Verb(
             name="lift",
-            label="Lift",
+            label=_("Lift"),
             permission="notifications.delete_suppression",
             sensitive=True,
             audit_event="suppression.lifted",
             audit_details=lambda suppression: {"email": suppression.address, "scope": suppression.scope},
             run=_lift,
-            done="lifted",
-            already="not on the list any more",
+            done=_("lifted"),
+            already=_("not on the list any more"),
             asks_reason=True,
-            explain=lambda suppression: "The address is written to again. What bounced before will bounce again.",
+            explain=lambda suppression: _("The address is written to again. What bounced before will bounce again."),
             deletes=True,
             in_row=True,
         ),
@@ -145,7 +146,7 @@ class SuppressionAdmin(GrowingTableAdmin):
         except ProductError as error:
             form.add_error(None, error.message)
             return False
-        text = "suppressed" if is_new else "on the list already, for at least as long"
+        text = _("suppressed") if is_new else _("on the list already, for at least as long")
         self.message_user(request, f"“{address}”: {text}.", messages.SUCCESS if is_new else messages.INFO)
         return True
 

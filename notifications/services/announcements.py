@@ -86,9 +86,9 @@ def save(
     else:
         draft.created_by = actor.label
     if not words or set(words) - set(engines.languages()):
-        raise _invalid("It needs a title and a text in a language of the product.")
+        raise _invalid(gettext("It needs a title and a text in a language of the product."))
     if not channels or set(channels) - set(kind().channels):
-        raise _invalid("It goes by mail, in the product, or both.")
+        raise _invalid(gettext("It goes by mail, in the product, or both."))
     draft.words = {language: dict(given) for language, given in words.items()}
     draft.url, draft.severity, draft.channels = url, severity, sorted(channels)
     contexts = {language: context_of(draft, language) for language in words}
@@ -143,16 +143,19 @@ def named_people(addresses: str) -> list[User]:
     """The users with these addresses, which lines or commas part. Raises: ANNOUNCEMENT_PEOPLE (400)."""
     typed = sorted({normal_email(part) for part in addresses.replace(",", "\n").splitlines() if part.strip()})
     if not typed:
-        raise ProductError("ANNOUNCEMENT_PEOPLE", "Name at least one person.")
+        raise ProductError("ANNOUNCEMENT_PEOPLE", gettext("Name at least one person."))
     if len(typed) > PEOPLE_LIMIT:
-        raise ProductError("ANNOUNCEMENT_PEOPLE", f"At most {PEOPLE_LIMIT:,} people can be named.")
+        raise ProductError(
+            "ANNOUNCEMENT_PEOPLE",
+            gettext("At most %(people_limit)s people can be named.") % {"people_limit": f"{PEOPLE_LIMIT:,}"},
+        )
     model = get_user_model()
     found: list[Any] = []
     for some in batches(typed):
         found += model._default_manager.filter(**{f"{model.USERNAME_FIELD}__in": some})
     if unknown := sorted(set(typed) - {person.get_username() for person in found}):
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        raise ProductError("ANNOUNCEMENT_PEOPLE", f"There is no user {shown}.")
+        raise ProductError("ANNOUNCEMENT_PEOPLE", gettext("There is no user %(shown)s.") % {"shown": shown})
     return found
 
 
@@ -162,7 +165,7 @@ def context_of(announcement: Announcement, language: str) -> dict[str, Any]:
     try:
         return kind().context.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
-        raise _invalid(f"It does not fit: {registry.wrong_fields(error)}.") from None
+        raise _invalid(gettext("It does not fit: %(value)s.") % {"value": registry.wrong_fields(error)}) from None
 
 
 # --- Verbs ------------------------------------------------------------------------------------------------------------
@@ -180,9 +183,9 @@ def send(announcement: Announcement, *, version: int | None = None, actor: Actor
         return ""
     _require_version(row, version)
     if row.counted_at is None:
-        raise ProductError("ANNOUNCEMENT_NOT_COUNTED", "Its people are still being counted.", status=409)
+        raise ProductError("ANNOUNCEMENT_NOT_COUNTED", gettext("Its people are still being counted."), status=409)
     if not row.counts.get("people"):
-        raise ProductError("ANNOUNCEMENT_EMPTY", row.note or "There is no one to send it to.", status=409)
+        raise ProductError("ANNOUNCEMENT_EMPTY", row.note or gettext("There is no one to send it to."), status=409)
     row.expected, row.counts, row.cursor = row.counts, {}, ""
     row.state, row.started_at, row.started_by = State.SENDING, timezone.now(), actor.label
     row.save()
@@ -226,11 +229,11 @@ def send_test(announcement: Announcement, *, user: User, language: str) -> None:
     context["title"] = f"[{gettext('Test')}] {context['title']}"[:TITLE_LIMIT]
     alone = _Slice(announcement, {language: context}, [user], reads=language)
     if not alone.reached:
-        raise ProductError("ANNOUNCEMENT_TEST", "Your own address is not verified.", status=409)
+        raise ProductError("ANNOUNCEMENT_TEST", gettext("Your own address is not verified."), status=409)
     if reason := alone.refused.get(user.pk) or ("preference" if user.pk in alone.off else ""):
-        text = "You have had enough of these for now; try again later."
+        text = gettext("You have had enough of these for now; try again later.")
         if reason != "throttled":
-            text = f"You do not get announcements yourself ({reason})."
+            text = gettext("You do not get announcements yourself (%(reason)s).") % {"reason": reason}
         raise ProductError("ANNOUNCEMENT_TEST", text, status=409)
     alone.write(key="")
 
@@ -239,18 +242,22 @@ def _locked(announcement: Announcement) -> Announcement:
     try:
         return Announcement.objects.select_for_update(no_key=True).get(pk=announcement.pk)
     except Announcement.DoesNotExist:
-        raise ProductError("ANNOUNCEMENT_STATE", "It has been deleted.", status=409) from None
+        raise ProductError("ANNOUNCEMENT_STATE", gettext("It has been deleted."), status=409) from None
 
 
 def _require(announcement: Announcement, *states: str) -> None:
     if announcement.state not in states:
         label = announcement.get_state_display().lower()
-        raise ProductError("ANNOUNCEMENT_STATE", f"It is {label}: this is not possible any more.", status=409)
+        raise ProductError(
+            "ANNOUNCEMENT_STATE",
+            gettext("It is %(label)s: this is not possible any more.") % {"label": label},
+            status=409,
+        )
 
 
 def _require_version(draft: Announcement, version: int | None) -> None:
     if version is not None and version != draft.version:
-        text = "It was changed since you looked at it: look at it once more."
+        text = gettext("It was changed since you looked at it: look at it once more.")
         raise ProductError("ANNOUNCEMENT_CHANGED", text, status=409)
 
 

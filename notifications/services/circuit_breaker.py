@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import F, Q, Value
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -104,7 +105,9 @@ def pause(alias: str, *, actor: Actor, reason: str) -> bool:
     """Send nothing until staff resume; return whether that is new. Raises: PROVIDER_UNKNOWN (404), REASON_INVALID."""
     _known(alias)
     if len(reason) > 500 or not is_storable(reason):
-        raise ProductError("REASON_INVALID", "The reason must have at most 500 characters, none of them unprintable.")
+        raise ProductError(
+            "REASON_INVALID", _("The reason must have at most 500 characters, none of them unprintable.")
+        )
     ProviderState.objects.bulk_create([ProviderState(alias=alias)], ignore_conflicts=True)
     changed = ProviderState.objects.filter(Q(paused=False) | Q(paused_by=""), alias=alias).update(
         paused=True, paused_until=None, paused_by=actor.label, reason=reason, config_fingerprint=""
@@ -136,7 +139,7 @@ def fingerprint() -> str:
 
 def _known(alias: str) -> None:
     if alias not in Message.Channel.values:
-        raise ProductError("PROVIDER_UNKNOWN", "There is no such channel.", status=404)
+        raise ProductError("PROVIDER_UNKNOWN", _("There is no such channel."), status=404)
 
 
 def _log(message: str, channel: str, **extra: str) -> None:

@@ -209,7 +209,7 @@ def describe(
 
 
 def at(moment: datetime) -> str:
-    return date_format(timezone.localtime(moment), "j M Y H:i:s e")
+    return date_format(timezone.localtime(moment), "MOMENT_TO_THE_SECOND")
 
 
 def span(length: timedelta) -> str:

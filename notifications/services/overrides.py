@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -65,7 +66,9 @@ def save(
     Raises: InvalidTemplate; SUPERUSERS_ONLY (403); TEMPLATE_CHANGED (409) when others than those in `seen` are in use.
     """
     if language not in engines.languages():
-        raise ProductError("UNKNOWN_LANGUAGE", f"Mails are written in {', '.join(engines.languages())}.")
+        raise ProductError(
+            "UNKNOWN_LANGUAGE", _("Mails are written in %(names)s.") % {"names": ", ".join(engines.languages())}
+        )
     bodies = {part: body.replace("\r\n", "\n") for part, body in bodies.items() if part in PARTS}
     check_note(note)
     require_author(kind, actor)
@@ -149,10 +152,12 @@ def check(
         values = {name: str(sample[name]) for name in kind.secrets if part in bodies}
         lost = [name for name, value in values.items() if value not in text and escape(value) not in text]
         if lost:
-            problems[part] = [f"It must show {', '.join(lost)}."]
+            problems[part] = [_("It must show %(names)s.") % {"names": ", ".join(lost)}]
     if missing := render.missing_links(rendered):
         part = "text" if "text" in bodies else "html"
-        problems.setdefault(part, []).append(f"The text lacks a link of the HTML: {', '.join(missing)[:300]}.")
+        problems.setdefault(part, []).append(
+            _("The text lacks a link of the HTML: %(names)s.") % {"names": ", ".join(missing)[:300]}
+        )
     if problems:
         raise InvalidTemplate(problems)
     return rendered
@@ -177,7 +182,7 @@ def may_write(kind: NotificationType, user: User) -> bool:
 def require_author(kind: NotificationType, actor: Actor) -> None:
     """Commands may. Raises: SUPERUSERS_ONLY (403)."""
     if actor.user is not None and not may_write(kind, actor.user):
-        raise ProductError("SUPERUSERS_ONLY", "Only superusers write mails with a code or link.", status=403)
+        raise ProductError("SUPERUSERS_ONLY", _("Only superusers write mails with a code or link."), status=403)
 
 
 def broken() -> Iterator[tuple[TemplateOverride, str]]:
@@ -190,7 +195,10 @@ def broken() -> Iterator[tuple[TemplateOverride, str]]:
 
 def check_note(note: str) -> None:
     if len(note) > NOTE_LIMIT or not is_storable(note):
-        raise ProductError("INVALID_NOTE", f"The note may have {NOTE_LIMIT} characters, none of them NUL.")
+        raise ProductError(
+            "INVALID_NOTE",
+            _("The note may have %(note_limit)s characters, none of them NUL.") % {"note_limit": NOTE_LIMIT},
+        )
 
 
 def _locked(kind: NotificationType, language: str) -> list[tuple[int, str, int, bool]]:
@@ -207,4 +215,4 @@ def _same(one: str, other: str) -> bool:
 
 
 def _changed() -> ProductError:
-    return ProductError("TEMPLATE_CHANGED", "It was changed in the meantime.", status=409)
+    return ProductError("TEMPLATE_CHANGED", _("It was changed in the meantime."), status=409)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.addresses import ascii_form, normal_email, valid_email
 from lib.db import adapted, marks
@@ -147,9 +148,9 @@ def suppress(
     """
     address = _checked(address, scope, channel)
     if reason not in Suppression.Reason.values:
-        raise ProductError("SUPPRESSION_INVALID", "The reason is none of those there are.")
+        raise ProductError("SUPPRESSION_INVALID", _("The reason is none of those there are."))
     if not is_storable(source):
-        raise ProductError("SUPPRESSION_INVALID", "The source holds characters that cannot be stored.")
+        raise ProductError("SUPPRESSION_INVALID", _("The source holds characters that cannot be stored."))
     values = {"reason": reason, "source": " ".join(source.split())[:200], "expires_at": expires_at}
     row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=values)
     if is_new:
@@ -175,10 +176,10 @@ def lift(address: str, *, scope: str, channel: str = EMAIL) -> bool:
 def _checked(address: str, scope: str, channel: str) -> str:
     """The normal spelling of an address. Raises: SUPPRESSION_INVALID (400), also for the scope and the channel."""
     if channel not in Message.Channel.values:
-        raise ProductError("SUPPRESSION_INVALID", "There is no such channel.")
+        raise ProductError("SUPPRESSION_INVALID", _("There is no such channel."))
     if not (scope.isascii() and scope.isidentifier() and len(scope) <= 50):
-        raise ProductError("SUPPRESSION_INVALID", "The scope is all, optional or the code of a category.")
+        raise ProductError("SUPPRESSION_INVALID", _("The scope is all, optional or the code of a category."))
     try:
         return valid_email(address)
     except ValueError as error:
-        raise ProductError("SUPPRESSION_INVALID", f"The address {error}.") from None
+        raise ProductError("SUPPRESSION_INVALID", _("The address %(error)s.") % {"error": error}) from None

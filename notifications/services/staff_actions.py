@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Min, Q, QuerySet
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from lib import db
 from lib.actors import Actor
@@ -55,8 +56,12 @@ def require_reach(actor: Actor, *, address: str, user_id: UUID | None = None) ->
     people = get_user_model()._default_manager.filter(Q(pk=user_id) | Q(email=address))
     for person in people.only("is_staff", "is_superuser"):
         if not actor.user.reaches(person):
-            code, who = ("SUPERUSERS_ONLY", "superusers") if person.is_superuser else ("ADMINS_ONLY", "administrators")
-            raise ProductError(code, f"Only {who} act on the mail of {address}.", status=403)
+            code, who = (
+                ("SUPERUSERS_ONLY", _("superusers")) if person.is_superuser else ("ADMINS_ONLY", _("administrators"))
+            )
+            raise ProductError(
+                code, _("Only %(who)s act on the mail of %(address)s.") % {"who": who, "address": address}, status=403
+            )
 
 
 def require_rate(kind: registry.NotificationType, address: str) -> None:
@@ -69,7 +74,7 @@ def require_rate(kind: registry.NotificationType, address: str) -> None:
 def kind_of(code: str) -> registry.NotificationType:
     """The declared type; ProductError `UNKNOWN_TYPE`."""
     if (kind := registry.find(code)) is None:
-        raise _refused("UNKNOWN_TYPE", f"No type {printable(code)[:100]} is declared.")
+        raise _refused("UNKNOWN_TYPE", _("No type %(value)s is declared.") % {"value": printable(code)[:100]})
     return kind
 
 
@@ -78,7 +83,7 @@ def language_of(code: str | None) -> str | None:
     try:
         return translation.get_supported_language_variant(code) if code else None
     except LookupError:
-        raise _refused("UNKNOWN_LANGUAGE", "This is no language of the product.") from None
+        raise _refused("UNKNOWN_LANGUAGE", _("This is no language of the product.")) from None
 
 
 def send(
@@ -98,12 +103,12 @@ def send(
     if EMAIL not in kind.channels:
         raise _refused("INVALID_MESSAGE", f"{kind.code} is only read inside the product.")
     if event_key is not None and not (is_storable(event_key) and 0 < len(event_key) <= 200):
-        raise _refused("INVALID_MESSAGE", "The event key has 1 to 200 characters.")
+        raise _refused("INVALID_MESSAGE", _("The event key has 1 to 200 characters."))
     _refuse_unstorable(context)
     try:
         to = valid_email(to)
     except ValueError as error:
-        raise _refused("INVALID_MESSAGE", f"The address {error}.") from None
+        raise _refused("INVALID_MESSAGE", _("The address %(error)s.") % {"error": error}) from None
     if actor.user is not None:
         require_rate(kind, to)
     user = get_user_model()._default_manager.filter(email=to).first()
@@ -126,7 +131,10 @@ def send_once(
     Raises: BAD_IDEMPOTENCY_KEY (400), IDEMPOTENCY_KEY_REUSED (409) when it was used for something else.
     """
     if not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_LIMIT):
-        raise _refused("BAD_IDEMPOTENCY_KEY", f"The key has 1 to {KEY_LIMIT} printable ASCII characters.")
+        raise _refused(
+            "BAD_IDEMPOTENCY_KEY",
+            _("The key has 1 to %(key_limit)s printable ASCII characters.") % {"key_limit": KEY_LIMIT},
+        )
     # One at a time: two bodies at once must not both be the first.
     get_user_model()._default_manager.select_for_update(no_key=True).get(pk=actor.user.pk)
     event_key = f"staff:{actor.user.pk.hex}:{key}"
@@ -144,7 +152,7 @@ def send_once(
         except ValueError:
             is_same = False
     if not is_same:
-        raise ProductError("IDEMPOTENCY_KEY_REUSED", "This key was used for another message.", status=409)
+        raise ProductError("IDEMPOTENCY_KEY_REUSED", _("This key was used for another message."), status=409)
     return earlier, False
 
 
@@ -162,7 +170,7 @@ def retry(message: Message, *, actor: Actor) -> None:
     again |= {"delivery_state": "", "provider_message_id": ""}
     row = Message.objects.filter(pk=message.pk, state__in=RETRIABLE)
     if not row.update(**again, due_at=moment(), expires_at=moment(kind.expires_in)):
-        raise ProductError(STATE, "Only a failed, unknown or expired message can be tried again.", status=409)
+        raise ProductError(STATE, _("Only a failed, unknown or expired message can be tried again."), status=409)
     transaction.on_commit(partial(engine.committed, message.pk), robust=True)
 
 
@@ -182,7 +190,7 @@ def cancel(message: Message, *, actor: Actor) -> None:
     """Stop a message that no mail server was given. Raises: MESSAGE_STATE (409), ADMINS_ONLY, SUPERUSERS_ONLY (403)."""
     require_reach(actor, address=message.to_address, user_id=message.user_id)
     if not outbox.cancel_open(Q(pk=message.pk), reason="staff"):
-        raise ProductError(STATE, "Only a message that waits can be cancelled.", status=409)
+        raise ProductError(STATE, _("Only a message that waits can be cancelled."), status=409)
 
 
 @transaction.atomic
@@ -196,7 +204,7 @@ def resend(message: Message, *, actor: Actor) -> Message:
     # Two members of staff at once: the second counts the first one's copy.
     message = Message.objects.select_for_update().get(pk=message.pk)
     if message.state in Message.OPEN:
-        raise ProductError(STATE, "This message is still on its way.", status=409)
+        raise ProductError(STATE, _("This message is still on its way."), status=409)
     kind = _alive(message)
     require_rate(kind, message.to_address)
     copied = {name: getattr(message, name) for name in _COPIED}
@@ -216,18 +224,18 @@ def _key_of_copy(message: Message) -> str | None:
 def _alive(message: Message) -> registry.NotificationType:
     """The type of the message. Raises: MESSAGE_WITHDRAWN (409) when its code, link or context is gone."""
     if (kind := registry.find(message.type)) is None:
-        raise ProductError(WITHDRAWN, "This version of the product no longer sends this type.", status=409)
+        raise ProductError(WITHDRAWN, _("This version of the product no longer sends this type."), status=409)
     if not message.context and kind.context.model_fields:
-        raise ProductError(WITHDRAWN, "The text of this message has been deleted since.", status=409)
+        raise ProductError(WITHDRAWN, _("The text of this message has been deleted since."), status=409)
     try:
         render.derived(message)
     except registry.Withdrawn:
-        text = "Its code or link is no longer valid: send a new one from the user's page."
+        text = _("Its code or link is no longer valid: send a new one from the user's page.")
     except (ProductError, DatabaseError, InterfaceError):
         raise
     except Exception as error:
         # Only its kind: the message of an error of derive may hold the secret.
-        text = f"Its code or link cannot be made ({type(error).__name__})."
+        text = _("Its code or link cannot be made (%(name)s).") % {"name": type(error).__name__}
     else:
         return kind
     raise ProductError(WITHDRAWN, text, status=409)
@@ -256,9 +264,9 @@ def _refuse_unstorable(value: Any) -> None:
         elif isinstance(value, (list, tuple)):
             waiting += value
         elif isinstance(value, str) and not is_storable(value):
-            raise _refused("INVALID_MESSAGE", "The context holds NUL characters or lone surrogates.")
+            raise _refused("INVALID_MESSAGE", _("The context holds NUL characters or lone surrogates."))
         elif isinstance(value, float) and not math.isfinite(value):
-            raise _refused("INVALID_MESSAGE", "The context holds a number that is none.")
+            raise _refused("INVALID_MESSAGE", _("The context holds a number that is none."))
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -269,7 +277,7 @@ def find(uid: str) -> Message:
     try:
         return Message.objects.select_related("parent").get(uid=uuid.UUID(uid))
     except (ValueError, Message.DoesNotExist):
-        raise ProductError("MESSAGE_NOT_FOUND", "There is no such message.", status=404) from None
+        raise ProductError("MESSAGE_NOT_FOUND", _("There is no such message."), status=404) from None
 
 
 def page(
@@ -324,7 +332,7 @@ def preview(code: str, *, language: str | None = None) -> render.Rendered:
     """The type filled with its sample. Raises: UNKNOWN_TYPE (404), RENDER_ERROR (409)."""
     language = language_of(language) or settings.LANGUAGE_CODE
     if (kind := registry.find(code)) is None:
-        raise ProductError("UNKNOWN_TYPE", "No such type is declared.", status=404)
+        raise ProductError("UNKNOWN_TYPE", _("No such type is declared."), status=404)
     try:
         if EMAIL in kind.channels:
             return render.render(kind, engines.sample(kind), language=language)
@@ -334,4 +342,6 @@ def preview(code: str, *, language: str | None = None) -> render.Rendered:
         raise
     except Exception as error:
         # A template may raise anything; that is its author's mistake, and staff are who looks for it.
-        raise ProductError("RENDER_ERROR", f"It cannot be rendered ({type(error).__name__}).", status=409) from error
+        raise ProductError(
+            "RENDER_ERROR", _("It cannot be rendered (%(name)s).") % {"name": type(error).__name__}, status=409
+        ) from error

@@ -87,7 +87,11 @@ def test_a_mail_is_written_in_the_readers_language_or_in_the_first(language, gre
 
 def test_every_sentence_of_the_mails_is_german_too_and_the_catalogue_is_compiled():
     catalogue = django_settings.BASE_DIR / "locale" / "de" / "LC_MESSAGES"
-    german = dict(re.findall(r'^msgid "(.+)"\nmsgstr "(.*)"$', (catalogue / "django.po").read_text(), re.MULTILINE))
+    source = (catalogue / "django.po").read_text()
+    german = {
+        one.replace("\\\\", "\\"): other.replace("\\\\", "\\")
+        for one, other in re.findall(r'^msgid "(.+)"\nmsgstr "(.*)"$', source, re.MULTILINE)
+    }
     folders = [django_settings.BASE_DIR / "templates" / name for name in ("emails", "inapp", "notifications")]
     sources = [path.read_text() for folder in folders for path in folder.rglob("*") if path.suffix in {".html", ".txt"}]
 

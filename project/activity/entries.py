@@ -16,6 +16,7 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -248,7 +249,7 @@ def of_revision(revision: FlagRevision, reader: Reader) -> Entry:
     return Entry(
         at=revision.at,
         area=FLAGS,
-        kind=f"{revision.get_subject_display()} {revision.get_action_display()}".capitalize(),
+        kind=capfirst(f"{revision.get_subject_display()} {revision.get_action_display()}"),
         who=reader.who(revision.actor_label or (revision.actor_id.hex if revision.actor_id else "")),
         words=str(_FLAG_SENTENCES.get(key, "{who}: {thing}")),
         pieces={"thing": thing, "kind": Piece(revision.get_subject_display())},

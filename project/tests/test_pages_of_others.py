@@ -66,6 +66,7 @@ def clerk(*, without):
     shown = Permission.objects.filter(codename__startswith="view_")
     user.user_permissions.set(shown.exclude(codename__in=[f"view_{model}" for model in without]))
     client = Client()
+    client.user = user
     client.force_login(user)
     return client
 

@@ -38,7 +38,7 @@ OWN = {
     *("enrol_password", "password_change", "reauthenticate", "reauthenticate_passkey", "second_factor"),
     *("second_factor_app", "second_factor_passkey", "second_factor_codes", "second_factor_remove"),
     # How lists are looked at, and a press that is sent again.
-    *("save_view", "remove_view", "carry_on"),
+    *("save_view", "remove_view", "carry_on", "language"),
 }
 MINE = "clerk@example.org"
 

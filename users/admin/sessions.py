@@ -23,11 +23,11 @@ FROM_PERSON = "person"
 
 END = Verb(
     name="end",
-    label="End",
+    label=_("End"),
     permission="users.sign_out_user",
     run=staff.end_session,
-    done="ended",
-    already="had ended already",
+    done=_("ended"),
+    already=_("had ended already"),
     in_row=True,
     applies=lambda session: session.is_live(timezone.now()),
 )

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from lib.admin.verbs import Verb
+from lib.admin.verbs import Verb, lazy_text
 from users.models import User
 from users.responses import download
 from users.services import rate_limits, staff
@@ -25,12 +27,12 @@ def has_factor(user: User) -> bool:
     return user.mfa_devices.filter(confirmed_at__isnull=False).exists() if known is None else bool(known)
 
 
-def _counted(service: Callable[..., int], one: str, many: str) -> Callable[..., str]:
+def _counted(service: Callable[..., int], sentence: Callable[[int], str]) -> Callable[..., str | Promise]:
     """The service, with the number it returns put into the sentence."""
 
-    def run(user: User, **given: Any) -> str:
+    def run(user: User, **given: Any) -> str | Promise:
         count = service(user, **given)
-        return ngettext(one, many, count) % count if count else ""
+        return lazy_text(lambda: sentence(count) % count) if count else ""
 
     return run
 
@@ -38,31 +40,31 @@ def _counted(service: Callable[..., int], one: str, many: str) -> Callable[..., 
 VERBS = (
     Verb(
         name="activate",
-        label="Activate",
+        label=_("Activate"),
         permission="users.activate_user",
         run=staff.activate,
-        done="activated",
-        already="active already; a pause, if there was one, is lifted",
+        done=_("activated"),
+        already=_("active already; a pause, if there was one, is lifted"),
         in_row=True,
         applies=lambda user: not user.is_active,
     ),
     Verb(
         name="unlock",
-        label="Unlock",
+        label=_("Unlock"),
         permission="users.activate_user",
         run=staff.unlock,
-        done="pause lifted",
-        already="not paused",
+        done=_("pause lifted"),
+        already=_("not paused"),
         in_row=True,
         applies=is_paused,
     ),
     Verb(
         name="deactivate",
-        label="Deactivate",
+        label=_("Deactivate"),
         permission="users.deactivate_user",
         run=staff.deactivate,
-        done="deactivated and signed out",
-        already="inactive already",
+        done=_("deactivated and signed out"),
+        already=_("inactive already"),
         asks_reason=True,
         sensitive=True,
         destroys=True,
@@ -70,68 +72,71 @@ VERBS = (
     ),
     Verb(
         name="mark-verified",
-        label="Mark verified",
+        label=_("Mark verified"),
         permission="users.verify_user",
         run=staff.mark_verified,
-        done="address taken as verified",
-        already="verified already",
+        done=_("address taken as verified"),
+        already=_("verified already"),
         asks_reason=True,
         sensitive=True,
         applies=lambda user: not user.is_verified,
     ),
     Verb(
         name="send-code",
-        label="Send registration code",
+        label=_("Send registration code"),
         permission="users.verify_user",
         run=staff.send_code,
-        done="registration code on its way",
+        done=_("registration code on its way"),
         applies=lambda user: user.is_active and not user.is_verified,
     ),
     Verb(
         name="send-reset",
-        label="Send password reset",
+        label=_("Send password reset"),
         permission="users.send_reset_user",
         run=staff.send_reset,
-        done="reset link on its way",
+        done=_("reset link on its way"),
         applies=lambda user: user.is_active,
     ),
     Verb(
         name="sign-out",
-        label="Sign out everywhere",
+        label=_("Sign out everywhere"),
         permission="users.sign_out_user",
-        run=_counted(staff.sign_out, "%d session ended", "%d sessions ended"),
-        done="signed out",
-        already="not signed in anywhere",
+        run=_counted(staff.sign_out, lambda count: ngettext("%d session ended", "%d sessions ended", count)),
+        done=_("signed out"),
+        already=_("not signed in anywhere"),
     ),
     Verb(
         name="remove-factors",
-        label="Remove second factors",
+        label=_("Remove second factors"),
         permission="users.remove_factor_user",
         run=_counted(
             staff.remove_factors,
-            "%d second factor removed, signed out everywhere",
-            "%d second factors removed, signed out everywhere",
+            lambda count: ngettext(
+                "%d second factor removed, signed out everywhere",
+                "%d second factors removed, signed out everywhere",
+                count,
+            ),
         ),
-        done="second factors removed",
-        already="no second factor",
+        done=_("second factors removed"),
+        already=_("no second factor"),
         asks_reason=True,
         sensitive=True,
         destroys=True,
         in_bulk=False,
         applies=has_factor,
-        explain=lambda user: (
+        explain=lambda user: _(
             "All apps, passkeys and recovery codes go, every session ends, and the owner is informed by mail."
         ),
     ),
     Verb(
         name="export",
-        label="Export",
+        label=_("Export"),
         permission="users.export_user",
         run=lambda user, **given: download(staff.export_of(user, **given)),
-        done="export made",
+        done=_("export made"),
         asks_reason=True,
         sensitive=True,
         in_bulk=False,
-        explain=lambda user: "A JSON file with everything that is held about this person.",
+        explain=lambda user: _("A JSON file with everything that is held about this person."),
     ),
 )

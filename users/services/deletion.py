@@ -105,7 +105,7 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
     # The admin's history repeats the address in the name of what was changed.
     about = Q(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
     LogEntry.objects.filter(about).update(object_repr=str(user))
-    user.first_name = user.last_name = user.language = ""
+    user.first_name = user.last_name = user.language = user.chosen_language = ""
     user.set_unusable_password()
     user.is_staff = user.is_superuser = user.must_reset = False
     user.email_verified_at = user.delete_after_at = user.last_login = user.password_changed_at = None

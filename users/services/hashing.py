@@ -33,6 +33,7 @@ from django.contrib.auth.hashers import (
     is_password_usable,
     make_password,
 )
+from django.utils.translation import gettext as _
 
 from lib import traffic
 from lib.errors import ProductError
@@ -92,7 +93,9 @@ class _Pool:
 
     def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         if not self._places.acquire(blocking=False):
-            raise ProductError("BUSY", "Too many sign-ins at once; try again in a moment.", status=503, retry_after=1)
+            raise ProductError(
+                "BUSY", _("Too many sign-ins at once; try again in a moment."), status=503, retry_after=1
+            )
         self._submitted += 1
         future: Future[Any] = Future()
         future.add_done_callback(lambda _: self._places.release())

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -261,4 +262,4 @@ def _bytes_of(value: Any) -> bytes | None:
 
 
 def _rejected() -> ProductError:
-    return ProductError("PASSKEY_REJECTED", "The passkey was not accepted; begin again.")
+    return ProductError("PASSKEY_REJECTED", _("The passkey was not accepted; begin again."))

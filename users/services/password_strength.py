@@ -13,6 +13,8 @@ from unicodedata import normalize
 from django.conf import settings
 from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from lib.errors import ProductError
 from users.services.hashing import one_spelling
@@ -23,14 +25,14 @@ MAX_LENGTH = 1024
 SPECIAL = frozenset('@#$%^&+=!"£*-_{};:~|[]()/\\`')
 
 MESSAGES = {
-    "TOO_SHORT": "The password is too short.",
-    "TOO_LONG": "The password is too long.",
-    "NO_UPPERCASE": "The password needs an upper-case letter.",
-    "NO_LOWERCASE": "The password needs a lower-case letter.",
-    "NO_NUMBER": "The password needs a digit.",
-    "NO_SPECIAL_CHAR": "The password needs a special character.",
-    "TOO_COMMON": "The password is too common.",
-    "CONTAINS_ADDRESS": "The password repeats the e-mail address or the product's name.",
+    "TOO_SHORT": gettext_noop("The password is too short."),
+    "TOO_LONG": gettext_noop("The password is too long."),
+    "NO_UPPERCASE": gettext_noop("The password needs an upper-case letter."),
+    "NO_LOWERCASE": gettext_noop("The password needs a lower-case letter."),
+    "NO_NUMBER": gettext_noop("The password needs a digit."),
+    "NO_SPECIAL_CHAR": gettext_noop("The password needs a special character."),
+    "TOO_COMMON": gettext_noop("The password is too common."),
+    "CONTAINS_ADDRESS": gettext_noop("The password repeats the e-mail address or the product's name."),
 }
 
 #: What a short password has to hold, by the reason for refusing one without.
@@ -47,7 +49,7 @@ _NO_NAMES = frozenset({"mail", "email", "webmail", "info"})
 def check(password: str, *, email: str, code: str, has_factor: bool = False) -> None:
     """Raise ProductError(`code`, reason=R) with the first broken rule; every character counts, nothing is cut."""
     if reason := broken_rule(password, email=email, has_factor=has_factor):
-        raise ProductError(code, MESSAGES[reason], reason=reason)
+        raise ProductError(code, _(MESSAGES[reason]), reason=reason)
 
 
 def broken_rule(password: str, *, email: str, has_factor: bool = False) -> str | None:
@@ -74,14 +76,16 @@ def broken_rule(password: str, *, email: str, has_factor: bool = False) -> str |
 
 def help_text() -> str:
     """The rules as a sentence for forms."""
-    refused = "Common passwords, and names in your address or of this product, are refused."
+    refused = _("Common passwords, and names in your address or of this product, are refused.")
     if settings.USERS_PASSWORD_POLICY == "nist":
-        return f"At least {NIST_MIN_LENGTH} characters of any kind, such as several words. {refused}"
-    return (
-        f"Best at least {LONG} characters of any kind, such as several words. From {MIN_LENGTH} on with an upper-case "
+        asked = _("At least %(count)d characters of any kind, such as several words.") % {"count": NIST_MIN_LENGTH}
+        return f"{asked} {refused}"
+    asked = _(
+        "Best at least %(long)d characters of any kind, such as several words. From %(least)d on with an upper-case "
         "and a lower-case letter, a digit and a special character; current advice is against such rules, they stand "
-        f"for older clients. {refused}"
+        "for older clients."
     )
+    return f"{asked % {'long': LONG, 'least': MIN_LENGTH}} {refused}"
 
 
 class PolicyValidator:
@@ -89,7 +93,7 @@ class PolicyValidator:
 
     def validate(self, password: str, user: Any = None) -> None:
         if reason := broken_rule(password, email=getattr(user, "email", None) or ""):
-            raise ValidationError(MESSAGES[reason], code=reason.lower())
+            raise ValidationError(_(MESSAGES[reason]), code=reason.lower())
 
     def get_help_text(self) -> str:
         return help_text()

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
@@ -117,7 +118,7 @@ def set_password(user: User, password_hash: str, *, event: str, actor: Actor, ke
 
 def _bad_token() -> ProductError:
     return ProductError(
-        "RESET_PASSWORD_BAD_TOKEN", "The link is wrong, has been used or has expired.", detail="Bad Request"
+        "RESET_PASSWORD_BAD_TOKEN", _("The link is wrong, has been used or has expired."), detail="Bad Request"
     )
 
 
@@ -184,4 +185,4 @@ def redeem_invitation(row: OneTimeToken, *, password_hash: str, actor: Actor) ->
 
 
 def _bad_invitation() -> ProductError:
-    return ProductError("ENROL_BAD_TOKEN", "The link is wrong, has been used or has expired.")
+    return ProductError("ENROL_BAD_TOKEN", _("The link is wrong, has been used or has expired."))

@@ -6,14 +6,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 import feature_flags
 from lib import async_db, db
 from lib.actors import Actor
+from lib.errors import ProductError
 from notifications.services import personal_data
 from users.models import OneTimeToken, User
 from users.services import audit, sessions
@@ -27,7 +30,7 @@ _FACTOR = ("id", "kind", "name", "created_at", "confirmed_at", "last_used_at")
 _REGISTRATION = ("id", "first_name", "last_name", "created_at")
 _PROOF = ("purpose", "email", "created_at", "expires_at")
 _PROFILE = (
-    *("id", "email", "first_name", "last_name", "language", "is_active", "is_staff", "is_superuser"),
+    *("id", "email", "first_name", "last_name", "language", "chosen_language", "is_active", "is_staff", "is_superuser"),
     *("email_verified_at", "password_changed_at", "last_login", "created_at", "updated_at"),
     *("deactivated_at", "delete_after_at", "must_reset"),
 )
@@ -46,6 +49,20 @@ async def rename(user: User, *, first_name: str | None = None, last_name: str | 
     given = (first_name, last_name, actor.label, timezone.now(), user.pk)
     (row,) = await async_db.objects(User, _RENAME, *given)
     return row
+
+
+def choose_language(user: User, language: str, *, actor: Actor) -> None:
+    """What the pages of the admin, and mails from now on, are written in: one of PAGE_LANGUAGES, or "": as each browser
+    asks.
+
+    Raises:
+        LANGUAGE_UNKNOWN (400): the pages are not written in it.
+    """
+    if language and language not in settings.PAGE_LANGUAGES:
+        raise ProductError("LANGUAGE_UNKNOWN", gettext("The pages are not written in this language."))
+    user.chosen_language, user.updated_by = language, actor.label
+    user.language = language or actor.request.language or user.language
+    user.save(update_fields=["chosen_language", "language", "updated_by", "updated_at"])
 
 
 def export_own(user: User, *, actor: Actor) -> Iterator[str]:

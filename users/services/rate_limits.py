@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import DateTimeField, Q, QuerySet, Subquery, Value
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
@@ -143,7 +144,7 @@ class Block:
 
 
 def too_many(block: Block) -> ProductError:
-    message = "Too many requests; try again later."
+    message = _("Too many requests; try again later.")
     return ProductError("TOO_MANY_REQUESTS", message, status=429, retry_after=block.seconds)
 
 
@@ -177,7 +178,7 @@ def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) ->
         return 0
     # Sorted, so that two statements never wait for each other's rows.
     ordered = sorted(buckets, key=lambda bucket: bucket.key)
-    for _ in range(_TRIES):
+    for _try in range(_TRIES):
         now = _milliseconds(timezone.now())
         if (pause := _count(ordered, now)) is not None:
             return pause

@@ -1,6 +1,7 @@
 """Views of the admin's lists that staff keep under a name: what a list was asked, for themselves or for all."""
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from lib.errors import ProductError
 from lib.text import is_storable
@@ -24,12 +25,14 @@ def save(user: User, label: str, *, name: str, query: str, is_shared: bool) -> S
     """
     name = " ".join(name.split())
     if not (0 < len(name) <= 60 and is_storable(name)):
-        raise ProductError("VIEW_INVALID", "Give the view a name of at most 60 characters.", status=422)
+        raise ProductError("VIEW_INVALID", _("Give the view a name of at most 60 characters."), status=422)
     if len(query) > 2_000 or not is_storable(query):
-        raise ProductError("VIEW_INVALID", "This list is asked too much to be kept as a view.", status=422)
+        raise ProductError("VIEW_INVALID", _("This list is asked too much to be kept as a view."), status=422)
     others = SavedView.objects.filter(user=user, label=label).exclude(name=name)
     if others[LIMIT - 1 : LIMIT].exists():
-        raise ProductError("VIEW_INVALID", f"You keep {LIMIT} views of this list: remove one first.", status=422)
+        raise ProductError(
+            "VIEW_INVALID", _("You keep %(limit)s views of this list: remove one first.") % {"limit": LIMIT}, status=422
+        )
     values = {"query": query, "is_shared": is_shared}
     view, _is_new = SavedView.objects.update_or_create(user=user, label=label, name=name, defaults=values)
     return view
@@ -41,5 +44,5 @@ def remove(view: SavedView, *, by: User) -> None:
         VIEW_OF_ANOTHER (403): it belongs to another person, and `by` is no superuser.
     """
     if view.user_id != by.pk and not by.is_superuser:
-        raise ProductError("VIEW_OF_ANOTHER", "This view belongs to another person.", status=403)
+        raise ProductError("VIEW_OF_ANOTHER", _("This view belongs to another person."), status=403)
     view.delete()

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.errors import ProductError
@@ -79,10 +80,10 @@ def start_totp(user: User, *, name: str = "") -> Enrolment:
 def enrolment(device: MfaDevice) -> Enrolment:
     """What the app of a device not confirmed yet needs, once more; MFA_ALREADY_CONFIRMED, MFA_UNREADABLE."""
     if device.confirmed_at is not None:
-        raise ProductError("MFA_ALREADY_CONFIRMED", "This authenticator app is confirmed already.")
+        raise ProductError("MFA_ALREADY_CONFIRMED", _("This authenticator app is confirmed already."))
     secret = encryption.decrypt(device.secret)
     if secret is None:
-        raise ProductError("MFA_UNREADABLE", "The secret of this authenticator app cannot be read; start again.")
+        raise ProductError("MFA_UNREADABLE", _("The secret of this authenticator app cannot be read; start again."))
     import segno
 
     uri = pyotp.TOTP(secret).provisioning_uri(name=device.user.email, issuer_name=settings.PRODUCT_NAME)
@@ -92,7 +93,10 @@ def enrolment(device: MfaDevice) -> Enrolment:
 
 def refuse_too_many(user: User) -> None:
     if user.mfa_devices.count() >= _MOST_DEVICES:
-        raise ProductError("MFA_TOO_MANY", f"An account has at most {_MOST_DEVICES} second factors.")
+        raise ProductError(
+            "MFA_TOO_MANY",
+            _("An account has at most %(most_devices)s second factors.") % {"most_devices": _MOST_DEVICES},
+        )
 
 
 def confirm_totp(
@@ -112,7 +116,7 @@ def confirm_totp(
     waiting = user.mfa_devices.filter(kind=TOTP, confirmed_at=None)
     device = (waiting.filter(pk=device_id) if device_id else waiting).first()
     if device is None:
-        raise ProductError("MFA_ALREADY_CONFIRMED", "No authenticator app is waiting to be confirmed.")
+        raise ProductError("MFA_ALREADY_CONFIRMED", _("No authenticator app is waiting to be confirmed."))
     counted = count_try(user)
     if not _is_totp(device, code):
         raise bad_code(user, counted, method=TOTP, actor=actor)
@@ -125,9 +129,9 @@ def take_into_use(device: MfaDevice, *, actor: Actor, keep: uuid.UUID | None, is
     """Confirm a proved device: on record, mailed, other sessions end. Return recovery codes where there were none."""
     user = _locked(device.user_id, keep)
     if is_first and has_factor(user):
-        raise ProductError("MFA_REQUIRED", "There is a second factor by now: sign in with it.")
+        raise ProductError("MFA_REQUIRED", _("There is a second factor by now: sign in with it."))
     if not MfaDevice.objects.filter(pk=device.pk, confirmed_at=None).update(confirmed_at=timezone.now()):
-        raise ProductError("MFA_ALREADY_CONFIRMED", "This factor is confirmed already.")
+        raise ProductError("MFA_ALREADY_CONFIRMED", _("This factor is confirmed already."))
     audit.record("mfa.added", actor=actor, user=user, kind=device.kind)
     security_mails.factor_changed(user, change="added", kind=device.kind, name=device.name)
     sessions.end_all_sessions(user.pk, reason="factor", keep=keep)
@@ -151,7 +155,7 @@ def new_recovery_codes(user: User, *, actor: Actor, keep: uuid.UUID | None = Non
     """Ten new codes, to be shown once; the old ones are void and the other sessions end. MFA_NONE without a factor."""
     row = _locked(user.pk, keep)
     if not has_factor(row):
-        raise ProductError("MFA_NONE", "Recovery codes stand in for a second factor, and there is none.")
+        raise ProductError("MFA_NONE", _("Recovery codes stand in for a second factor, and there is none."))
     security_mails.factor_changed(row, change="recovery_codes", kind="", name="")
     sessions.end_all_sessions(row.pk, reason="factor", keep=keep)
     return _new_codes(row, actor)
@@ -193,7 +197,7 @@ def count_try(user: User) -> int:
     starts. MFA_BAD_CODE, slug `mfa_paused`."""
     counted = rate_limits.count_try(rate_limits.FACTOR.of(user.email))
     if isinstance(counted, rate_limits.Block):
-        message = "Too many wrong codes: second factors are paused for a while."
+        message = _("Too many wrong codes: second factors are paused for a while.")
         raise ProductError("MFA_BAD_CODE", message, slug="mfa_paused", retry_after=counted.seconds)
     return counted
 
@@ -220,7 +224,7 @@ def bad_code(user: User, pause_seconds: int, *, method: str, actor: Actor) -> Pr
     if pause_seconds:
         tokens.void(user, OneTimeToken.Purpose.MFA_LOGIN)
     audit.record("mfa.failed", actor=actor, user=user, outcome="failed", kind=method if method in AMR else "")
-    return ProductError("MFA_BAD_CODE", "The code is wrong or was used already.")
+    return ProductError("MFA_BAD_CODE", _("The code is wrong or was used already."))
 
 
 def _is_totp(device: MfaDevice, code: str) -> bool:
@@ -247,10 +251,10 @@ def remove(user: User, device_id: uuid.UUID | None, *, actor: Actor, keep: uuid.
     row = _locked(user.pk, keep)
     device = row.mfa_devices.filter(pk__in=[device_id]).first()
     if device is None:
-        raise ProductError("MFA_UNKNOWN", "No such second factor.", status=404, detail="Not Found")
+        raise ProductError("MFA_UNKNOWN", _("No such second factor."), status=404, detail="Not Found")
     is_last = not row.mfa_devices.filter(confirmed_at__isnull=False).exclude(pk=device.pk).exists()
     if is_last and device.confirmed_at and row.is_staff and settings.USERS_STAFF_MFA == "required":
-        raise ProductError("MFA_REQUIRED", "Staff need a second factor: add another one first.")
+        raise ProductError("MFA_REQUIRED", _("Staff need a second factor: add another one first."))
     _drop(row, [device], actor)
     if is_last:
         row.recovery_codes.all().delete()
@@ -262,7 +266,7 @@ def remove_all(user: User, *, actor: Actor, reason: str) -> int:
     """Drop every factor and all recovery codes, for a person who lost them; every session ends. Return how many
     went. CANNOT_RESET_OWN_MFA: no one takes the own factor away this way."""
     if actor.user is not None and actor.user.pk == user.pk:
-        raise ProductError("CANNOT_RESET_OWN_MFA", "You cannot take your own second factor away here.")
+        raise ProductError("CANNOT_RESET_OWN_MFA", _("You cannot take your own second factor away here."))
     row = User.objects.select_for_update().get(pk=user.pk)
     found = list(row.mfa_devices.all())
     row.recovery_codes.all().delete()

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib import async_db
 from lib.actors import Actor, RequestInfo
@@ -91,7 +92,7 @@ def require_fresh(session_id: uuid.UUID | None) -> UserSession:
     now = timezone.now()
     session = UserSession.objects.live(now).filter(pk=session_id).first() if session_id else None
     if session is None or now - session.auth_at > timedelta(seconds=settings.USERS_REAUTH_SECONDS):
-        message = "Prove once more that it is you: this is a sensitive change."
+        message = _("Prove once more that it is you: this is a sensitive change.")
         raise ProductError("REAUTHENTICATION_REQUIRED", message, status=403)
     return session
 
@@ -141,7 +142,7 @@ def end_own(user: User, session_id: uuid.UUID | None, *, actor: Actor) -> None:
     """End one of the person's sessions; SESSION_UNKNOWN (404) for an ended one and for another user's."""
     session = UserSession.objects.select_related("user").filter(pk__in=[session_id], user_id=user.pk).first()
     if session is None or not end_session(session, reason="owner", actor=actor.as_user(user)):
-        raise ProductError("SESSION_UNKNOWN", "No such session.", status=404, detail="Not Found")
+        raise ProductError("SESSION_UNKNOWN", _("No such session."), status=404, detail="Not Found")
 
 
 @transaction.atomic
@@ -231,7 +232,7 @@ def _refresh(token: str, actor: Actor) -> Tokens:
     if isinstance(result, rate_limits.Block):
         raise rate_limits.too_many(result)
     if result is None:
-        raise ProductError("REFRESH_TOKEN_INVALID", "The refresh token is not valid.")
+        raise ProductError("REFRESH_TOKEN_INVALID", _("The refresh token is not valid."))
     return result
 
 
@@ -397,8 +398,13 @@ def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], is
 def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Opened:
     """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
     is_new = is_new_place(user, actor)
-    User.objects.filter(pk=user.pk).update(last_login=now, language=actor.request.language or user.language)
+    User.objects.filter(pk=user.pk).update(last_login=now, language=language_of(user, actor))
     return user, signed_in(user, actor, now, amr=amr, is_new_place=is_new)
+
+
+def language_of(user: User, actor: Actor) -> str:
+    """What mails to the user are written in after this sign-in."""
+    return user.chosen_language or actor.request.language or user.language
 
 
 def note_sign_in(user: User, session: UserSession, actor: Actor, *, is_new_place: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email, typed_email
@@ -64,7 +65,7 @@ class Paused(ProductError):
     def __init__(self, seconds: int, *, may_clear: bool = False) -> None:
         super().__init__(
             "LOGIN_BAD_CREDENTIALS",
-            "Too many wrong passwords: signing in is paused for a while. A reset by mail lifts the pause.",
+            _("Too many wrong passwords: signing in is paused for a while. A reset by mail lifts the pause."),
             slug="login_paused",
             retry_after=seconds,
         )
@@ -152,7 +153,7 @@ def finish(attempt: Attempt, checked: hashing.Checked) -> User:
     note_success(attempt)
     if not user.is_verified:
         audit.record("login.failed", actor=attempt.actor, user=user, outcome="refused", why="unverified")
-        raise ProductError("LOGIN_USER_NOT_VERIFIED", "The address is not verified yet.")
+        raise ProductError("LOGIN_USER_NOT_VERIFIED", _("The address is not verified yet."))
     if checked.rehash:
         # Over the hash that was compared alone: a change made meanwhile wins. What goes on is bound to the one kept.
         if User.objects.filter(pk=user.pk, password=user.password).update(password=checked.rehash):
@@ -187,12 +188,12 @@ def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
     if attempt.has_factor:
         row = start_pending(user, attempt.actor)
         extra = {"mfa_token": tokens.one_time_token(row), "methods": second_factors.methods(user)}
-        raise ProductError("LOGIN_MFA_REQUIRED", "A second factor is needed.", status=403, extra=extra)
+        raise ProductError("LOGIN_MFA_REQUIRED", _("A second factor is needed."), status=403, extra=extra)
     now = timezone.now()
     with transaction.atomic():
         # Asked again, and locked: a deactivation or a new password since the comparison must not be outrun.
         unchanged = User.objects.filter(pk=user.pk, is_active=True, password=user.password)
-        if not unchanged.update(last_login=now, language=attempt.actor.request.language or user.language):
+        if not unchanged.update(last_login=now, language=sessions.language_of(user, attempt.actor)):
             raise bad_credentials()
         # What adds a factor locks the person, too: it is there by now, or will end the session that opens here.
         if second_factors.has_factor(user):
@@ -201,7 +202,7 @@ def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
 
 
 def bad_credentials() -> ProductError:
-    return ProductError("LOGIN_BAD_CREDENTIALS", "The address or the password is wrong.")
+    return ProductError("LOGIN_BAD_CREDENTIALS", _("The address or the password is wrong."))
 
 
 # --- The second factor ------------------------------------------------------------------------------------------------
@@ -283,7 +284,7 @@ def spend_pending(row: OneTimeToken, *, passkey: MfaDevice | None = None) -> Use
 
 
 def _expired() -> ProductError:
-    message = "The sign-in has expired; start again with the password."
+    message = _("The sign-in has expired; start again with the password.")
     return ProductError("MFA_BAD_CODE", message, slug="mfa_token_invalid")
 
 
@@ -309,7 +310,7 @@ def check_own(user: User, attempt: Attempt, checked: hashing.Checked, *, why: st
 
 
 def wrong_password() -> ProductError:
-    return ProductError("PASSWORD_WRONG", "The password is wrong.")
+    return ProductError("PASSWORD_WRONG", _("The password is wrong."))
 
 
 def reauthenticate_by_password(user: User, attempt: Attempt, checked: hashing.Checked) -> datetime:

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import valid_email
@@ -35,7 +36,7 @@ def find(email: str) -> User:
     """The account of an address in any spelling; USER_UNKNOWN (404)."""
     user = User.objects.of_address(email).first() if is_storable(email) else None
     if user is None:
-        raise ProductError("USER_UNKNOWN", f"No user {printable(email)}.", status=404)
+        raise ProductError("USER_UNKNOWN", _("No user %(value)s.") % {"value": printable(email)}, status=404)
     return user
 
 
@@ -53,7 +54,7 @@ def create(*, email: str, first_name: str = "", last_name: str = "", actor: Acto
             audit.record("user.created", actor=actor, user=user)
             return user
     except IntegrityError as error:
-        raise ProductError("USER_EXISTS", "A user with this address exists.") from error
+        raise ProductError("USER_EXISTS", _("A user with this address exists.")) from error
 
 
 #: What an account holds of them, by the name of the field.
@@ -75,11 +76,11 @@ def edit(user: User, *, actor: Actor, **fields: Any) -> User:
     if fields.keys() - names.keys():
         # Other staff could otherwise give rights to themselves.
         if actor.user is not None and not actor.user.is_superuser:
-            raise ProductError("SUPERUSERS_ONLY", "Only superusers give and take rights.", status=403)
+            raise ProductError("SUPERUSERS_ONLY", _("Only superusers give and take rights."), status=403)
         require_proof(actor)
     if False in marks.values():
         if actor.user is not None and actor.user.pk == user.pk:
-            raise ProductError("CANNOT_DEMOTE_SELF", "You cannot take your own rights away.")
+            raise ProductError("CANNOT_DEMOTE_SELF", _("You cannot take your own rights away."))
         refuse_last_superuser(user)
     row = _locked(user)
     for name, value in (names | marks).items():
@@ -127,7 +128,7 @@ def refuse_last_superuser(user: User) -> None:
     """All superusers are locked, in one order: two of them removing each other must leave one."""
     rows = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
     if [row.pk for row in rows] == [user.pk]:
-        raise ProductError("LAST_SUPERUSER", "This is the last active superuser.")
+        raise ProductError("LAST_SUPERUSER", _("This is the last active superuser."))
 
 
 @transaction.atomic
@@ -159,7 +160,7 @@ def deactivate(user: User, *, actor: Actor, reason: str) -> bool:
     """
     reason = _require_reason(user, reason, actor=actor)
     if actor.user is not None and actor.user.pk == user.pk:
-        raise ProductError("CANNOT_DEACTIVATE_SELF", "You cannot deactivate yourself.")
+        raise ProductError("CANNOT_DEACTIVATE_SELF", _("You cannot deactivate yourself."))
     refuse_last_superuser(user)
     row = _locked(user)
     if not row.is_active and row.deactivated_reason != DELETION_REQUESTED:
@@ -209,7 +210,7 @@ def send_reset(user: User, *, actor: Actor) -> None:
     require_reach(user, actor=actor)
     row = _locked(user)
     if not row.is_active:
-        raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
+        raise ProductError("USER_INACTIVE", _("The account is deactivated; activate it first."))
     rate_limits.require_mail("forgot_password", row.email, actor=actor)
     passwords.send_link(row)
     audit.record("password.reset_requested", actor=actor, user=row)
@@ -223,9 +224,9 @@ def send_code(user: User, *, actor: Actor) -> None:
     require_reach(user, actor=actor)
     row = _locked(user)
     if not row.is_active:
-        raise ProductError("USER_INACTIVE", "The account is deactivated; activate it first.")
+        raise ProductError("USER_INACTIVE", _("The account is deactivated; activate it first."))
     if row.is_verified:
-        raise ProductError("USER_VERIFIED", "The address is verified already.")
+        raise ProductError("USER_VERIFIED", _("The address is verified already."))
     rate_limits.require_mail("registration_code", row.email, actor=actor)
     registration.send_code(row)
     audit.record("user.code_sent", actor=actor, user=row)
@@ -296,14 +297,14 @@ def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
             audit.record(event, actor=actor, user=row, is_staff=True, is_superuser=True)
             return row, created
     except IntegrityError as error:
-        raise ProductError("USER_EXISTS", "This address is being registered; try again.") from error
+        raise ProductError("USER_EXISTS", _("This address is being registered; try again.")) from error
 
 
 def reset_password(user: User, password: str, *, actor: Actor) -> int:
     """Set a password, re-activate, end all sessions; return how many ended. Does not verify. Raises
     RESET_PASSWORD_INVALID_PASSWORD with the broken rule."""
     if not is_storable(password):
-        raise ProductError("PASSWORD_UNREADABLE", "The password holds characters that are no text.")
+        raise ProductError("PASSWORD_UNREADABLE", _("The password holds characters that are no text."))
     has_factor = second_factors.has_factor(user)
     password_strength.check(password, email=user.email, code="RESET_PASSWORD_INVALID_PASSWORD", has_factor=has_factor)
     encoded = hashing.make(password)
@@ -339,9 +340,11 @@ def require_reach(user: User, *, actor: Actor) -> None:
         return
     row = User.objects.only("is_staff", "is_superuser").get(pk=user.pk)
     if not actor.user.reaches(row):
-        code, who = ("SUPERUSERS_ONLY", "superusers") if row.is_superuser else ("ADMINS_ONLY", "administrators")
-        whom = "superusers" if row.is_superuser else "staff"
-        raise ProductError(code, f"Only {who} act on accounts of {whom}.", status=403)
+        code, who = ("SUPERUSERS_ONLY", _("superusers")) if row.is_superuser else ("ADMINS_ONLY", _("administrators"))
+        whom = _("superusers") if row.is_superuser else _("staff")
+        raise ProductError(
+            code, _("Only %(who)s act on accounts of %(whom)s.") % {"who": who, "whom": whom}, status=403
+        )
 
 
 def _require_reason(user: User, reason: str, *, actor: Actor) -> str:
@@ -351,9 +354,12 @@ def _require_reason(user: User, reason: str, *, actor: Actor) -> str:
     require_proof(actor)
     reason = reason.strip()
     if not reason:
-        raise ProductError("REASON_REQUIRED", "Say why.")
+        raise ProductError("REASON_REQUIRED", _("Say why."))
     if len(reason) > _REASON_MAX_LENGTH or not is_storable(reason):
-        raise ProductError("REASON_TOO_LONG", f"A reason has at most {_REASON_MAX_LENGTH} characters.")
+        raise ProductError(
+            "REASON_TOO_LONG",
+            _("A reason has at most %(reason_max_length)s characters.") % {"reason_max_length": _REASON_MAX_LENGTH},
+        )
     return reason
 
 

@@ -182,7 +182,9 @@ def sign_in_by_passkey(request: HttpRequest) -> HttpResponse:
             # Asked again, and locked: neither a deactivation nor a removal since the check must be outrun.
             user = User.objects.select_for_update().filter(pk=device.user_id, is_active=True, is_staff=True).first()
             if user is None:
-                raise ProductError("PASSKEY_REJECTED", "This passkey does not belong to an active staff account.")
+                raise ProductError(
+                    "PASSKEY_REJECTED", str(_("This passkey does not belong to an active staff account."))
+                )
             passkeys.require_kept(device)
             log_in(request, user, amr=("webauthn",))
         return HttpResponseRedirect(next_url(request))

@@ -55,7 +55,7 @@ def finish(request: HttpRequest, row: OneTimeToken, *, amr: Sequence[str], passk
         user = sign_in.spend_pending(row, passkey=passkey)
         # Adding a factor locks the user, too: it is there by now, or will end the session that opens here.
         if set(amr) == {"pwd"} and second_factors.has_factor(user):
-            raise ProductError("MFA_REQUIRED", "There is a second factor by now: sign in with it.")
+            raise ProductError("MFA_REQUIRED", str(_("There is a second factor by now: sign in with it.")))
         request.session.pop(_PENDING, None)
         request.session.pop(NEW_APP, None)
         log_in(request, user, amr=amr)

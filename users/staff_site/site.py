@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
 
-from users.staff_site import carried, pages, saved_views, second_factors, sign_in
+from users.staff_site import carried, language, pages, saved_views, second_factors, sign_in
 from users.staff_site.forms import SignInForm
 
 
@@ -47,6 +47,7 @@ class StaffSite(AdminSite):
         fresh = [path(f"second-factor/{end}", self._fresh(view), name=name) for end, view, name in pages_of_factors]
         others_of_ours = [
             path("carry-on/", self.admin_view(never_cache(carried.carry_on)), name="carry_on"),
+            path("language/", self.admin_view(never_cache(language.choose)), name="language"),
             path("views/", self.admin_view(saved_views.save), name="save_view"),
             path("views/<int:pk>/remove/", self.admin_view(saved_views.remove), name="remove_view"),
         ]

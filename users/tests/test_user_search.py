@@ -35,8 +35,10 @@ def test_it_finds_the_newest_and_no_more_than_asked_for():
 
 @pytest.mark.django_db(transaction=True)
 def test_who_was_there_before_is_found_too():
-    MigrationExecutor(connection).migrate([("users", "0008_one_spelling_of_addresses")])
-    user = UserFactory.create(first_name="Bjørn", last_name="Müller")
+    people = MigrationExecutor(connection).migrate([("users", "0008_one_spelling_of_addresses")]).apps
+    user = people.get_model("users", "User").objects.create(
+        email="bjorn@example.org", first_name="Bjørn", last_name="Müller"
+    )
 
     executor = MigrationExecutor(connection)
     executor.migrate(executor.loader.graph.leaf_nodes())
