@@ -102,7 +102,7 @@ class Announcement(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.read_in(settings.NOTIFICATIONS_LANGUAGES[0])[1]["title"]
+        return self.read_in(settings.NOTIFICATIONS_LANGUAGES[0])[1]["title"] if self.words else ""
 
     def read_in(self, language: str) -> tuple[str, dict[str, str]]:
         """The language and the words for readers of this one: their own, or the first that there are."""

@@ -388,7 +388,9 @@ class AnnouncementAdmin(VerbAdmin):
 
     def _page(self, request: HttpRequest, row: Announcement) -> HttpResponse:
         announcements.look_at_delivery(row)
-        previews = [self._preview(row, code) for code in engines.languages() if code in row.words]
+        # A language that the product has no more is shown where there is no other.
+        written = [code for code in engines.languages() if code in row.words] or sorted(row.words)
+        previews = [self._preview(row, code) for code in written]
         missing = [language_name(code) for code in engines.languages() if code not in row.words]
         buttons = self.buttons_for(request, row)
         return render_page(

@@ -136,6 +136,17 @@ def test_each_language_has_its_frame_and_the_missing_one_is_named(client):
     )
 
 
+def test_words_in_a_language_that_the_product_has_no_more_are_still_shown_and_sent(client, settings):
+    people(1)
+    row = drafted(client, title_en="", body_en="")
+    settings.NOTIFICATIONS_LANGUAGES = ["en"]
+
+    assert "Es gibt etwas Neues." in client.get(page(row, "preview")).content.decode()
+    assert client.get(page(row)).status_code == client.get(ANNOUNCEMENTS).status_code == 200
+    sent(row)
+    assert Message.objects.get().context["title"] == "Neues"
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
