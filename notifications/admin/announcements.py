@@ -15,12 +15,12 @@ from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.admin.lists import CappedPaginator, actor_name, chip, column
-from lib.admin.verbs import Outcome, ReasonForm, Verb, VerbAdmin, render_page
+from lib.admin.verbs import Outcome, ReasonForm, Verb, VerbAdmin, lazy_text, render_page
 from lib.errors import ProductError
 from lib.private import missing_object
 from lib.text import is_storable, whole_number
@@ -175,14 +175,24 @@ def _facts(row: Announcement) -> dict[str, Any]:
     return {"name": str(row), "scope": row.audience_label, "count": (row.expected or row.counts).get("people", 0)}
 
 
-def _verb(name: str, label: str, run: Any, **more: Any) -> Verb:
+def _verb(name: str, label: Any, run: Any, **more: Any) -> Verb:
     return Verb(name=name, label=label, permission=PERMISSIONS[0], run=run, in_bulk=False, audit_details=_facts, **more)
+
+
+def _send(row: Any, *, actor: Actor) -> Any:
+    if not (count := announcements.send(row, version=row.seen, actor=actor)):
+        return False
+    words = {"count": f"{count:,}", "audience": row.audience_label}
+    sentence = ngettext_lazy(
+        "sending to %(count)s person (%(audience)s)", "sending to %(count)s people (%(audience)s)", count
+    )
+    return lazy_text(lambda: str(sentence) % words)
 
 
 SEND = _verb(
     "send",
-    "Send",
-    lambda row, *, actor: announcements.send(row, version=row.seen, actor=actor),
+    _("Send"),
+    _send,
     done=_("being sent"),
     already=_("it was sent before"),
     sensitive=True,
@@ -191,7 +201,7 @@ SEND = _verb(
 )
 PAUSE = _verb(
     "pause",
-    "Pause",
+    _("Pause"),
     lambda row, *, actor: announcements.pause(row),
     done=_("paused; what waits is held back for up to 30 days"),
     already=_("it is paused"),
@@ -200,7 +210,7 @@ PAUSE = _verb(
 )
 RESUME = _verb(
     "resume",
-    "Resume",
+    _("Resume"),
     lambda row, *, actor: announcements.resume(row),
     done=_("going on"),
     already=_("it is being sent"),
@@ -209,11 +219,12 @@ RESUME = _verb(
 )
 CANCEL = _verb(
     "cancel",
-    "Cancel",
+    _("Cancel announcement"),
     lambda row, *, actor, reason="": announcements.cancel(row),
     done=_("cancelled"),
     already=_("it is cancelled"),
     audit_event="announcement.cancelled",
+    destroys=True,
     asks_reason=True,
     reason_required=False,
     explain=lambda row: _("No one else gets it, and its mails that wait are cancelled. This cannot be taken back."),
@@ -229,7 +240,7 @@ def _count(row: Announcement, *, actor: Actor) -> bool:
 
 COUNT = _verb(
     "count",
-    "Count anew",
+    _("Count anew"),
     _count,
     done="",
     already=_("counted anew"),
@@ -237,7 +248,7 @@ COUNT = _verb(
 )
 DELETE = _verb(
     "delete",
-    "Delete draft",
+    _("Delete draft"),
     lambda row, *, actor: announcements.delete(row),
     done=_("deleted"),
     deletes=True,
@@ -259,6 +270,7 @@ class AnnouncementAdmin(VerbAdmin):
     paginator = CappedPaginator
     sortable_by = ()
     ordering = ("-pk",)
+    empty_value_display = ""
 
     # --- Who may ------------------------------------------------------------------------------------------------------
 
@@ -466,7 +478,8 @@ class AnnouncementAdmin(VerbAdmin):
         except ProductError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
-            self.message_user(request, f"A test in {language_name(language)} is on its way to you.", messages.SUCCESS)
+            text = _("A test in %(language)s is on its way to you.") % {"language": language_name(language)}
+            self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.back_url(request, row))
 
     def run_verb(self, request: HttpRequest, verb: Verb, obj: Any, form: ReasonForm | None = None) -> Outcome:

@@ -18,9 +18,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Count, F, Q, QuerySet
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError
 
 from lib import logs
@@ -96,7 +95,7 @@ def save(
     try:
         found = audiences.get(audience)
         if choice not in dict(found.choices()):
-            raise audiences.Gone(_("There is no such audience any more."))
+            raise audiences.Gone(gettext("There is no such audience any more."))
     except audiences.Gone as gone:
         raise _invalid(str(gone)) from None
     draft.audience, draft.choice = audience, choice
@@ -107,7 +106,8 @@ def save(
         draft.people.clear()
     elif people is not None:
         draft.people.set(people)
-    draft.audience_label = found.describe(draft)[:300]
+    with translation.override(settings.LANGUAGE_CODE):  # for all who read it
+        draft.audience_label = found.describe(draft)[:300]
     _count_anew(draft)
     return draft
 
@@ -172,15 +172,15 @@ def context_of(announcement: Announcement, language: str) -> dict[str, Any]:
 
 
 @transaction.atomic
-def send(announcement: Announcement, *, version: int | None = None, actor: Actor) -> str:
-    """Begin to send the draft as it was at `version`; return to whom and how many, empty when it was sent before.
+def send(announcement: Announcement, *, version: int | None = None, actor: Actor) -> int:
+    """Begin to send the draft as it was at `version`; return to how many people, 0 when it was sent before.
 
     Those who register later are not meant. Raises: ANNOUNCEMENT_CHANGED, ANNOUNCEMENT_NOT_COUNTED,
     ANNOUNCEMENT_EMPTY (409).
     """
     row = _locked(announcement)
     if row.state != State.DRAFT:
-        return ""
+        return 0
     _require_version(row, version)
     if row.counted_at is None:
         raise ProductError("ANNOUNCEMENT_NOT_COUNTED", gettext("Its people are still being counted."), status=409)
@@ -190,8 +190,7 @@ def send(announcement: Announcement, *, version: int | None = None, actor: Actor
     row.state, row.started_at, row.started_by = State.SENDING, timezone.now(), actor.label
     row.save()
     engine.hasten(JOB)
-    count = row.expected["people"]
-    return f"sending to {count:,} {'person' if count == 1 else 'people'} ({row.audience_label})"
+    return int(row.expected["people"])
 
 
 def pause(announcement: Announcement) -> bool:
@@ -226,7 +225,8 @@ def send_test(announcement: Announcement, *, user: User, language: str) -> None:
     """Send it to this user alone, in this language, over its channels. Raises: ANNOUNCEMENT_TEST (409)."""
     language = announcement.read_in(language)[0]
     context = context_of(announcement, language)
-    context["title"] = f"[{gettext('Test')}] {context['title']}"[:TITLE_LIMIT]
+    with translation.override(language):
+        context["title"] = f"[{gettext('Test')}] {context['title']}"[:TITLE_LIMIT]
     alone = _Slice(announcement, {language: context}, [user], reads=language)
     if not alone.reached:
         raise ProductError("ANNOUNCEMENT_TEST", gettext("Your own address is not verified."), status=409)
@@ -261,7 +261,7 @@ def _require_version(draft: Announcement, version: int | None) -> None:
         raise ProductError("ANNOUNCEMENT_CHANGED", text, status=409)
 
 
-def _invalid(message: str) -> ProductError:
+def _invalid(message: Any) -> ProductError:
     return ProductError("ANNOUNCEMENT_INVALID", message)
 
 
