@@ -25,8 +25,8 @@ from lib.errors import ProductError
 from lib.private import missing_object
 from lib.text import is_storable, whole_number
 from notifications import audiences
+from notifications.admin import templates
 from notifications.admin.common import preview_response
-from notifications.admin.templates import language_name
 from notifications.models import Announcement, Message, Severity
 from notifications.registry import EMAIL, IN_APP, MASK
 from notifications.rendering import engines, render
@@ -164,6 +164,11 @@ def offered_audiences(user: Any) -> tuple[list[Any], bool]:
         elif choices:
             found.append((audience.label, [(f"{audience.name}:{value}", label) for value, label in choices]))
     return found, is_cut
+
+
+def language_name(code: str) -> str:
+    """In the reader's language; Django knows the names."""
+    return gettext(templates.language_name(code))
 
 
 def _may_see_users(request: HttpRequest) -> bool:
@@ -490,12 +495,12 @@ class AnnouncementAdmin(VerbAdmin):
 
 def shown_audience(request: HttpRequest, row: Announcement) -> str:
     """In words; of one that the reader may not look into, only its kind."""
-    if audiences.may_see(request.user, row.audience):
-        return row.audience_label
     try:
-        return str(audiences.get(row.audience).label)
+        audience = audiences.get(row.audience)
     except audiences.Gone as gone:
         return str(gone)
+    is_all = not row.choice and row.audience != audiences.PEOPLE
+    return str(audience.label) if is_all or not audiences.may_see(request.user, row.audience) else row.audience_label
 
 
 def goes_on(row: Announcement) -> bool:
