@@ -171,8 +171,10 @@ def test_the_words_of_a_mail(mail_server, anyhow):
         browser.wait(driver, lambda: "Braces stand only" in browser.find(driver, ".preview-trouble").text)
         words.send_keys(Keys.BACKSPACE)
         browser.wait(driver, lambda: not browser.find(driver, ".preview-trouble").text)
-    # Enter shows and does not save.
-    browser.find(driver, "#words_subject").send_keys(Keys.ENTER)
+    # Enter shows, where the preview is, and does not save.
+    browser.find(driver, "#words_subject").send_keys("!", Keys.ENTER)
+    browser.wait(driver, lambda: "See you <soon>, Ada" in preview(driver))
+    assert len(driver.window_handles) == 1
     assert browser.layout_faults(driver) == []
 
     browser.find(driver, "#words_note").send_keys("Warmer")

@@ -49,7 +49,9 @@ if (form && !form.querySelector("fieldset").disabled) {
       fresh.classList.remove("is-coming");
       frame = fresh;
     });
-    show.formTarget = fresh.name;
+    for (const button of document.querySelectorAll("[formtarget]")) {
+      button.formTarget = fresh.name;
+    }
     form.requestSubmit(show);
   }
 
