@@ -33,13 +33,21 @@ def count(model: type[Model], rows: Count, now: datetime) -> Iterator[int]:
     table.filter(hour__lt=now - KEEP).delete()
 
 
-def last_week(model: type[Model], kinds: Sequence[str], now: datetime) -> tuple[list[datetime], dict[str, list[int]]]:
-    """The hours of the last seven days, and the counts of each kind in them: one statement."""
+def last_week(
+    wanted: Sequence[tuple[type[Model], Sequence[str]]], now: datetime
+) -> tuple[list[datetime], dict[str, list[int]]]:
+    """The hours of the last seven days, and the counts of each kind in them, of all tables by one statement.
+
+    The kinds of one table have other names than those of another.
+    """
     begin = _begin(now) - timedelta(days=DAYS) + HOUR
     hours = [begin + HOUR * at for at in range(DAYS * 24)]
-    counts: dict[str, Any] = {kind: [0] * len(hours) for kind in kinds}
-    rows = model._default_manager.filter(hour__gte=begin, kind__in=kinds).values_list("hour", "kind", "count")
-    for hour, kind, number in rows:
+    counts: dict[str, Any] = {kind: [0] * len(hours) for _model, kinds in wanted for kind in kinds}
+    first, *others = (
+        model._default_manager.filter(hour__gte=begin, kind__in=kinds).values_list("hour", "kind", "count")
+        for model, kinds in wanted
+    )
+    for hour, kind, number in first.union(*others, all=True) if others else first:
         if (at := int((hour - begin) / HOUR)) < len(hours):
             counts[kind][at] = number
     return hours, counts

@@ -45,13 +45,14 @@ class SwitchboardAdminSite(StaffSite):
         from notifications.admin.overview import overview as mail
         from project import overview
         from project.activity.page import latest
-        from users.admin.filters import overview as accounts
 
+        needs = overview.needs_of(request)
+        # What needs somebody is counted by the statement that counts messages.
+        of_mail = mail(request, {name: need[4]() for name, need in needs.items()})
         parts = {
-            "attention": overview.attention(request),
+            "attention": overview.attention(request, needs, of_mail and of_mail["counts"]),
             "charts": overview.charts(request),
-            "accounts": accounts(request),
-            "mail": mail(request),
+            "mail": of_mail,
             "activity": latest(request),
         }
         return super().index(request, {**parts, **(extra_context or {})})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -88,10 +88,18 @@ def _needs() -> dict[str, _Need]:
     }
 
 
-def attention(request: HttpRequest) -> list[dict[str, Any]]:
-    """What needs somebody, of what this reader may see: one statement; and flags that cannot be read."""
-    needs = {name: need for name, need in _needs().items() if request.user.has_perm(need[1])}
-    counts = capped_counts({name: need[4]() for name, need in needs.items()}) if needs else {}
+def needs_of(request: HttpRequest) -> dict[str, _Need]:
+    """What this reader may see."""
+    return {f"need-{name}": need for name, need in _needs().items() if request.user.has_perm(need[1])}
+
+
+def attention(
+    request: HttpRequest, needs: Mapping[str, _Need], counts: Mapping[str, int] | None
+) -> list[dict[str, Any]]:
+    """What needs somebody, from the counts of another part of the page, else by one statement; and flags that cannot be
+    read."""
+    if counts is None:
+        counts = capped_counts({name: need[4]() for name, need in needs.items()}) if needs else {}
     found = [
         {"label": need[0], "count": count_label(counts[name]), "url": _list(need[2], need[3])}
         for name, need in needs.items()
@@ -112,15 +120,15 @@ def _list(name: str, query: str) -> str:
 
 
 def charts(request: HttpRequest) -> list[Chart]:
-    """A week of sign-ins and of mail, from counters: one statement each."""
-    found = []
+    """A week of sign-ins and of mail, from counters, by one statement."""
+    drawn: list[tuple[type[Model], Any, list[tuple[str, Any, str]]]] = []
     if request.user.has_perm("users.view_auditevent"):
-        kinds = (
+        kinds: list[tuple[str, Any, str]] = [
             ("login.ok", _("Sign-ins"), "chart-1"),
             ("login.failed", _("Failures"), "chart-bad"),
             ("login.paused", _("Refused during a pause"), "chart-4"),
-        )
-        found.append(_week(SignInCount, _("Sign-ins by the hour, last seven days"), kinds))
+        ]
+        drawn.append((SignInCount, _("Sign-ins by the hour, last seven days"), kinds))
     if request.user.has_perm("notifications.view_message"):
         states = (
             (State.SENT, "chart-2"),
@@ -129,15 +137,17 @@ def charts(request: HttpRequest) -> list[Chart]:
             (State.SUPPRESSED, "chart-5"),
             (State.EXPIRED, "chart-4"),
         )
-        of_states = [(state.value, state.label, css) for state, css in states]
-        found.append(_week(MessageCount, _("Mail by the hour, last seven days"), of_states))
-    return found
-
-
-def _week(model: Any, title: Any, kinds: Sequence[tuple[str, Any, str]]) -> Chart:
-    hours, counts = hourly.last_week(model, [kind for kind, _label, _css in kinds], timezone.now())
-    series = [Series(str(label), counts[kind], css) for kind, label, css in kinds]
-    return Chart(str(title), series, _labels(hours))
+        of_states: list[tuple[str, Any, str]] = [(state.value, state.label, css) for state, css in states]
+        drawn.append((MessageCount, _("Mail by the hour, last seven days"), of_states))
+    if not drawn:
+        return []
+    wanted = [(model, [kind for kind, _label, _css in kinds]) for model, _title, kinds in drawn]
+    hours, counts = hourly.last_week(wanted, timezone.now())
+    labels = _labels(hours)
+    return [
+        Chart(str(title), [Series(str(label), counts[kind], css) for kind, label, css in kinds], labels)
+        for _model, title, kinds in drawn
+    ]
 
 
 def _labels(hours: Iterable[Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -12,7 +12,7 @@ from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import declarations, descriptions, flag_document, inspection
+from feature_flags.admin import exposure
 from feature_flags.admin.document_page import (
     FRAGMENT,
     PREVIEW,
@@ -33,7 +34,7 @@ from feature_flags.admin.forms import FLAG, NEW_FLAG, read_values
 from feature_flags.admin.nested_forms import Node, Raw, draw, read
 from feature_flags.admin.preview import LOOKED_AT, outlook
 from feature_flags.flag_document import Document, InvalidFlag
-from feature_flags.models import FeatureFlag, FlagSchedule, FlagUsage
+from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
 from lib.admin.lists import chips
@@ -135,7 +136,6 @@ class FlagPage(DocumentPage):
         if flag:
             parents = parents.exclude(pk=flag.pk)
             compiled = snapshot.flags.get(flag.codename) if snapshot else None
-            usage = FlagUsage.objects.filter(codename=flag.codename, hour__gte=now - timedelta(days=1), variant="")
             activity = inspection.activity([flag], now)[flag.pk]
             facts = {
                 "activity": activity,
@@ -144,7 +144,7 @@ class FlagPage(DocumentPage):
                 "broken": compiled.error if compiled else "",
                 "dependents": list(flag.children.order_by("codename")),
                 "pending": list(flag.schedule.filter(state="pending")),
-                "usage": list(usage.values("hour").annotate(yes=Sum("yes"), no=Sum("no")).order_by("-hour")),
+                "chart": exposure.chart(flag.codename, now),
             }
         for row in node.lists.get("rules", ()):
             row.sentence = sentence(row)

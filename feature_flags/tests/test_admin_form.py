@@ -549,15 +549,15 @@ def test_a_broken_flag_says_so_and_can_be_repaired(staff_client):
     assert "cannot be read" not in repaired.content.decode()
 
 
-def test_the_page_shows_the_use_of_a_day(staff_client):
+def test_the_page_draws_the_use_of_a_week(staff_client):
     flag, now = FeatureFlagFactory.create(codename="FF_A"), timezone.now()
     for hours, app, yes in ((0, "web", 1200), (0, "shop", 34), (30, "web", 999)):
         hour = (now - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
         FlagUsage.objects.create(codename="FF_A", hour=hour, app_name=app, yes=yes, no=5)
 
-    usage = staff_client.get(page(flag)).context["usage"]
+    chart = staff_client.get(page(flag)).context["chart"]
 
-    assert [(row["yes"], row["no"]) for row in usage] == [(1234, 10)]
+    assert [each.total for each in chart.series] == [2233, 15]
 
 
 def test_a_page_of_many_rules_costs_as_many_queries_as_one_of_few(staff_client, django_assert_max_num_queries):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -36,8 +38,11 @@ FROM_OVERVIEW = "overview"
 # --- The first page ---------------------------------------------------------------------------------------------------
 
 
-def overview(request: HttpRequest) -> dict[str, Any] | None:
-    """By a fixed number of statements, each with its index; None for staff who may not see messages."""
+def overview(request: HttpRequest, also: Mapping[str, QuerySet[Any]] | None = None) -> dict[str, Any] | None:
+    """By a fixed number of statements, each with its index; None for staff who may not see messages.
+
+    `also`: rows of others to be counted by the same statement, into `counts`.
+    """
     may = request.user.has_perm
     if not may("notifications.view_message"):
         return None
@@ -47,13 +52,14 @@ def overview(request: HttpRequest) -> dict[str, Any] | None:
         asked[f"{state}_lately"] = Message.objects.filter(state=state, finished_at__gt=lately)
     # Those that failed last, as many as are counted.
     failed = Message.objects.filter(state=State.FAILED).order_by("-finished_at").values_list("pk", flat=True)
-    counts = capped_counts({**asked, "lost": wrongly_failed().filter(pk__in=failed[:COUNT_LIMIT])})
+    counts = capped_counts({**asked, "lost": wrongly_failed().filter(pk__in=failed[:COUNT_LIMIT]), **(also or {})})
     listing = reverse("admin:notifications_message_changelist")
     shows_workers = may("notifications.view_worker")
     workers = Worker.objects.order_by("-beat_at")[:WORKERS_SHOWN] if shows_workers else ()
     broken = overrides.broken() if may("notifications.view_templateoverride") else iter(())
     now, oldest = timezone.now(), oldest_due()
     return {
+        "counts": counts,
         "states": [
             {
                 "chip": CHIPS[state],

@@ -114,3 +114,16 @@ def test_an_hour_once_counted_is_not_looked_at_again(queries):
     list(statistics.count_messages(now))
     assert MessageCount.objects.get().hour > now - timedelta(hours=1)
     assert Message.objects.count() == 1
+
+
+def test_the_page_takes_twelve_statements_whatever_there_is(staff_client, queries):
+    staff_client.get("/admin/")
+    MessageFactory.create_batch(5, state="failed", due_at=None, finished_at=timezone.now())
+    for number in range(5):
+        signed_in(timezone.now() - timedelta(hours=number))
+    list(count_sign_ins(timezone.now()))
+
+    with queries() as made:
+        staff_client.get("/admin/")
+
+    assert made() == 12

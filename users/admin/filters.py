@@ -1,18 +1,14 @@
-"""Ways to look at a million accounts, each answered by an index: filters of the list, figures of the first page."""
+"""Ways to look at a million accounts, each answered by an index: the filters of the list."""
 
 from datetime import timedelta
-from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from lib.admin.lists import TableFilter, capped_counts, count_label
-from users.models import AuditEvent, MfaDevice, User
-from users.services import audit, rate_limits
+from lib.admin.lists import TableFilter
+from users.models import MfaDevice, User
+from users.services import rate_limits
 
 
 def without_factor() -> Q:
@@ -58,34 +54,3 @@ class CareFilter(TableFilter):
         "paused": (_("Paused now"), lambda users: users.filter(pk__in=rate_limits.paused_accounts())),
         "no-factor": (_("Staff without second factor"), lambda users: users.filter(without_factor())),
     }
-
-
-_COUNTED = (
-    ("login.ok", _("Sign-ins"), "active"),
-    ("login.failed", _("Failures"), "off"),
-    ("login.paused", _("Pauses"), "paused"),
-)
-
-
-def overview(request: HttpRequest) -> dict[str, Any] | None:
-    """How signing in is doing, by four statements: each part for those who may see where it leads; None for no part."""
-    found: dict[str, Any] = {}
-    if request.user.has_perm("users.view_auditevent"):
-        since = timezone.now() - timedelta(hours=24)
-        begin = timezone.localtime(since).strftime("%Y-%m-%dT%H:%M")
-        lately = AuditEvent.objects.filter(at__gte=since, pk__gt=audit.first_id(since))
-        counts = capped_counts({event: lately.filter(event=event) for event, _label, _chip in _COUNTED})
-        found["events"] = [
-            {
-                "label": label,
-                "chip": chip,
-                "count": count_label(counts[event]),
-                "url": f"{reverse('admin:users_auditevent_changelist')}?{urlencode({'event': event, 'since': begin})}",
-            }
-            for event, label, chip in _COUNTED
-        ]
-    if request.user.has_perm("users.view_user"):
-        bare = User.objects.filter(without_factor())
-        found["bare_staff"] = count_label(capped_counts({"bare": bare})["bare"])
-        found["bare_url"] = f"{reverse('admin:users_user_changelist')}?look=no-factor"
-    return found or None

@@ -271,19 +271,6 @@ def test_a_lifted_pause_leaves_the_filter(staff_client, user):
     assert rows(staff_client.get(LIST, {"look": "paused"})) == []
 
 
-def test_the_first_page_counts_a_day_of_signing_in(staff_client, user):
-    old = audit.event("login.failed", actor=Actor("api"), user=user, outcome="failed")
-    old.at = timezone.now() - timedelta(hours=25)
-    old.save(force_insert=True)
-    write("login.failed", outcome="failed", user=user)
-
-    accounts = staff_client.get("/admin/").context["accounts"]
-
-    assert [(str(row["label"]), row["count"]) for row in accounts["events"]][1] == ("Failures", "1")
-    assert staff_client.get(accounts["events"][1]["url"]).status_code == 200
-    assert clerk().get("/admin/").context["accounts"] is None
-
-
 # --- Plans ------------------------------------------------------------------------------------------------------------
 
 
