@@ -100,7 +100,7 @@ def oldest_due() -> datetime | None:
     due, firsts = Message.objects.filter(due_at__lte=moment()).order_by("due_at"), Q()
     for priority in registry.PRIORITIES:
         firsts |= Q(pk=Subquery(due.filter(priority=priority).values("pk")[:1]))
-    found = Message.objects.filter(firsts, due_at__isnull=False).values_list("due_at", flat=True)
+    found = Message.objects.filter(firsts).values_list("due_at", flat=True)
     return min((at for at in found if at), default=None)
 
 
