@@ -17,7 +17,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test test-newest lint picture e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
+.PHONY: run test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
 
 run: $(VENV)/.run .env
 	@echo "Bringing the database up to date and starting."
@@ -45,6 +45,10 @@ picture: $(VENV)/.dev
 	$(BIN)/python -m docs.draw_architecture
 
 # Axe, which looks at every page, is among what npm brings.
+# The pictures of the README, of a demo in a headless Chromium.
+pictures: $(VENV)/.dev
+	$(BIN)/python -m docs.take_pictures
+
 e2e: $(VENV)/.dev $(SDK)/node_modules/.package-lock.json
 	$(BIN)/$(PYTEST) -n 2 -m e2e $(PYTEST_ARGS)
 

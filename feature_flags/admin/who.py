@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from feature_flags.admin.document_page import may_see_segments
 from feature_flags.context import Flat, flat
+from feature_flags.engine import model
 from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import RANDOM, CompiledFlag, Result
 from feature_flags.runtime import store
@@ -140,11 +141,30 @@ def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> dict[str
     return {"total": SYNTHETIC, "on": len(on), "percent": percent, "variants": sorted(variants.items())}
 
 
+#: The reasons of OpenFeature, as people say them.
+REASONS = {
+    model.STATIC: _("for everybody"),
+    model.SPLIT: _("by percentage or variant"),
+    model.TARGETING_MATCH: _("by a rule"),
+    model.DISABLED_REASON: _("it is off"),
+}
+
+
+def reason_text(result: Result) -> str:
+    """`by a rule: Beta`."""
+    said = str(REASONS.get(result.reason, result.reason))
+    return f"{said}: {result.rule}" if result.rule and result.rule != "everybody" else said
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     pk: int
     codename: str
     result: Result
+
+    @property
+    def reason(self) -> str:
+        return reason_text(self.result)
 
 
 def evaluations(user: Any) -> list[Evaluation]:
@@ -182,6 +202,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
             found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
             if not may_see_segments(request):
                 explanation = replace(explanation, steps=without_segments(explanation.steps))
+            found |= {"reason": reason_text(explanation.result)}
             found |= {"explanation": explanation, "context_lines": sorted(context.items())}
     template, title = "admin/feature_flags/featureflag/who.html", _("Who gets %(flag)s, and why") % {"flag": flag}
     is_known = compiled is not None

@@ -39,7 +39,7 @@ def test_a_person_is_found_by_address_or_id_and_the_answer_explained(chief_clien
 
     html = response.content.decode()
     assert response.context["explanation"].result.enabled
-    for text in ("On, by Beta.", "TARGETING_MATCH", "emailDomain is one of example.org", "emailDomain = example.org"):
+    for text in ("On, by Beta.", "by a rule: Beta", "emailDomain is one of example.org", "emailDomain = example.org"):
         assert text in html
     assert "(given: example.org)" in html
 
@@ -169,7 +169,7 @@ def test_the_page_of_a_person_lists_the_flags_they_get(chief_client, flag):
     assert "Gets 3 of 4 flags." in section
     assert "FF_OFF" not in section
     assert f'href="{page(flag, "who")}?user={user.pk.hex}"' in section
-    assert "TARGETING_MATCH, Beta" in section
+    assert "by a rule: Beta" in section
     assert "&quot;&lt;i&gt;&quot;" in section
 
 
