@@ -161,8 +161,10 @@ class FeatureFlagAdmin(FlagPageAdmin):
         if activity.last_seen_at is None:
             return str(_("never seen"))
         counts = {"yes": number(activity.yes), "no": number(activity.no)}
-        text = two_lines(time_cell(activity.last_seen_at), _("%(yes)s yes, %(no)s no") % counts)
-        return format_html("{} {}", text, sparkline(activity.hours))
+        said = _("%(yes)s yes, %(no)s no") % counts
+        return format_html(
+            '<span title="{}">{} {}</span>', said, time_cell(activity.last_seen_at), sparkline(activity.hours)
+        )
 
     @admin.action(description=_("Export as JSON"), permissions=["view"])
     def export_json(self, request: HttpRequest, queryset: QuerySet[FeatureFlag]) -> HttpResponse | None:
