@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.translation import get_language_info
 from django.utils.translation import gettext as _
@@ -101,7 +102,7 @@ class NoteForm(forms.Form):
 
 def language_name(code: str) -> str:
     try:
-        return str(get_language_info(code)["name"])
+        return str(get_language_info(code)["name_translated"])
     except KeyError:
         return code
 
@@ -152,7 +153,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             for language in engines.languages()
         ]
         rows = [{"template": template, "url": self.url("edit", template)} for template in templates]
-        return self._page(request, "list", title="Templates", rows=rows)
+        return self._page(request, "list", title=_("Templates"), rows=rows)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -189,13 +190,17 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         except ProductError as error:
             # Saved once more, the form knows what is in use now.
             form.data = {**form.data.dict(), "seen": self._find(request, kind.code, language).seen}  # type: ignore[attr-defined]
-            form.add_error(None, f"{error.message} Nothing is saved; what you typed stands here. Save again to use it.")
+            form.add_error(
+                None, f"{error.message} {_('Nothing is saved; what you typed stands here. Save again to use it.')}"
+            )
             return False
-        text = f"{', '.join(map(part_label, changed))} saved." if changed else "nothing changed."
+        parts = ", ".join(map(part_label, changed))
+        text = _("%(parts)s saved.") % {"parts": parts} if changed else _("nothing changed.")
         self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
         size = len(render.render(kind, engines.sample(kind), language=language).html.encode())
         if size > render.HTML_WARNING:
-            text = f"The HTML has {size // 1000} kB: some mail programs cut off what is beyond 102 kB."
+            text = _("The HTML has %(size)s kB: some mail programs cut off what is beyond 102 kB.")
+            text %= {"size": size // 1000}
             self.message_user(request, text, messages.WARNING)
         return True
 
@@ -328,11 +333,12 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         try:
             message = staff_actions.send_test(template.kind, user=cast("User", request.user), language=language)
         except ValueError:
-            self.message_user(request, "Your account has no address that mail can be sent to.", messages.ERROR)
+            self.message_user(request, _("Your account has no address that mail can be sent to."), messages.ERROR)
         else:
-            text = f"A test is on its way to {message.to_address}."
+            about = {"address": message.to_address, "reason": message.reason}
+            text = _("A test is on its way to %(address)s.") % about
             if message.state == message.State.SUPPRESSED:
-                text = f"Nothing is sent to {message.to_address}: {message.reason}."
+                text = _("Nothing is sent to %(address)s: %(reason)s.") % about
             self.message_user(request, text)
         return HttpResponseRedirect(self.url("edit", template))
 
@@ -342,10 +348,9 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         self._require_change(request, template)
         rows = self._version(template, part, version)
         row = next((each for each in rows.values() if each), None)
-        now = "the file" if row is None else f"version {row.version}" if part != ALL else "the version of " + _at(row)
         form = NoteForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form):
-            self._use(request, template, rows, now, form.cleaned_data["note"])
+            self._use(request, template, rows, part, form.cleaned_data["note"])
             return HttpResponseRedirect(self.url("edit", template))
         after = template.bodies | {name: each.body for name, each in rows.items() if each}
         for name in [name for name, each in rows.items() if each is None]:
@@ -353,7 +358,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         return self._page(
             request,
             "use",
-            title=f"{template.title}: use {now}",
+            title=_("%(mail)s: use %(source)s") % {"mail": template.title, "source": _source(row, part)},
             template=template,
             template_url=self.url("edit", template),
             form=form,
@@ -367,20 +372,30 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         request: HttpRequest,
         template: LocalizedTemplate,
         rows: Mapping[str, TemplateOverride | None],
-        now: str,
+        part: str,
         note: str,
     ) -> None:
+        row = next((each for each in rows.values() if each), None)
+        with translation.override(settings.LANGUAGE_CODE):
+            # The log speaks one language.
+            logged = f"Back to {_source(row, part)}"
         try:
             with transaction.atomic():
                 overrides.check_note(note)
                 actor, language = Actor.of(request, "admin"), template.language
                 changed = overrides.put_back(template.kind, language=language, parts=rows, actor=actor)
-                self._log(request, template, changed, f"Back to {now}", "template.restored", note)
+                self._log(request, template, changed, logged, "template.restored", note)
         except ProductError as error:
             self.message_user(request, f"“{template.title}”: {error.message}", messages.ERROR)
             return
-        labels = [part_label(part) for part in changed or rows]
-        text = f"{', '.join(labels)} {'are' if labels[1:] else 'is'} {now} {'again' if changed else 'already'}."
+        labels = [part_label(name) for name in changed or rows]
+        text = {
+            (True, False): _("%(parts)s is %(source)s again."),
+            (True, True): _("%(parts)s are %(source)s again."),
+            (False, False): _("%(parts)s is %(source)s already."),
+            (False, True): _("%(parts)s are %(source)s already."),
+        }[bool(changed), len(labels) > 1]
+        text %= {"parts": ", ".join(labels), "source": _source(row, part)}
         self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
 
     def _version(self, template: LocalizedTemplate, part: str, version: str) -> dict[str, TemplateOverride | None]:
@@ -462,5 +477,11 @@ def _names(kind: NotificationType, language: str) -> list[dict[str, Any]]:
     ]
 
 
-def _at(row: TemplateOverride) -> str:
-    return date_format(timezone.localtime(row.created_at), "j M Y, H:i")
+def _source(row: TemplateOverride | None, part: str) -> str:
+    """What is used instead, within a sentence."""
+    if row is None:
+        return _("the file")
+    if part != ALL:
+        return _("version %(number)s") % {"number": row.version}
+    at = date_format(timezone.localtime(row.created_at), "j M Y, H:i")
+    return _("the version of %(when)s") % {"when": at}

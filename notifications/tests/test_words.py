@@ -491,3 +491,18 @@ def test_a_mail_of_the_deployments_own_has_words_too(staff_client):
     )
     assert "No. 1</p>" in sent("tests.hello").html
     assert "No. 0" in sent("tests.hello", number=0).text
+
+
+def test_staff_who_read_german_are_told_in_german_and_the_log_keeps_one_language(staff_client):
+    page, german = page_of(WELCOME, "de"), {"accept-language": "de"}
+    body = typed(staff_client, page, words="Hallo!")
+
+    saved = staff_client.post(page, body, follow=True, headers=german)
+    back = staff_client.post(f"{page}use/all/file/", {"note": "Zurück"}, follow=True, headers=german)
+    refused = staff_client.post(page, {**body, "words": "{% now %}"}, headers=german).content.decode()
+
+    assert told(saved) == ["“Willkommen, Deutsch”: Text, HTML gespeichert."]
+    assert told(back) == ["“Willkommen, Deutsch”: Text, HTML: wieder die Datei."]
+    assert "Geschweifte Klammern stehen nur um einen Namen" in refused
+    assert "Was vorher da war" in refused
+    assert LogEntry.objects.first().get_change_message() == "Back to the file: html. Reason: Zurück"
