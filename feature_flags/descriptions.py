@@ -69,18 +69,22 @@ def describe_rule(document: Document) -> str:
 
 def rule_sentence(document: Document) -> str:
     """`10 % of people whose emailDomain is example.org → on`."""
-    conditions = [f"whose {_condition(part)}" for part in document.get("constraints") or ()]
-    conditions += [f"in the segment {name}" for name in document.get("segments") or ()]
-    whom = f"people {' and '.join(conditions)}" if conditions else "everybody"
+    conditions = [
+        _("whose %(condition)s") % {"condition": _condition(part)} for part in document.get("constraints") or ()
+    ]
+    conditions += [_("in the segment %(name)s") % {"name": name} for name in document.get("segments") or ()]
+    whom = _("people %(conditions)s") % {"conditions": _(" and ").join(conditions)} if conditions else _("everybody")
     variants = len(document.get("variants") or ())
-    outcome = "on" if variants < 2 else f"one of {variants} variants"
-    sentence = f"{document.get('rollout_percent', 100)} % of {whom} → {outcome}"
-    return sentence if document.get("is_enabled", True) else f"not used: {sentence}"
+    outcome = _("on") if variants < 2 else _("one of %(count)d variants") % {"count": variants}
+    words = {"share": document.get("rollout_percent", 100), "whom": whom, "outcome": outcome}
+    sentence = _("%(share)s %% of %(whom)s → %(outcome)s") % words
+    return sentence if document.get("is_enabled", True) else _("not used: %(rule)s") % {"rule": sentence}
 
 
 def _condition(constraint: Document) -> str:
     if constraint.get("operator") == "IN" and len(constraint.get("values") or ()) == 1:
-        return f"{constraint.get('field')} {'is not' if constraint.get('inverted') else 'is'} {constraint['values'][0]}"
+        verb = _("is not") if constraint.get("inverted") else _("is")
+        return f"{constraint.get('field')} {verb} {constraint['values'][0]}"
     return describe_constraint(constraint)
 
 

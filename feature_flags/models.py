@@ -258,7 +258,7 @@ class FlagRevision(models.Model):
         SCHEDULE = "schedule", _("schedule")
         DECLARATION = "declaration", _("declaration")
 
-    subject = models.CharField(max_length=8, choices=Subject.choices, default=Subject.FLAG)
+    subject = models.CharField(_("kind"), max_length=8, choices=Subject.choices, default=Subject.FLAG)
     flag = models.ForeignKey(FeatureFlag, on_delete=models.SET_NULL, null=True, related_name="revisions")
     segment = models.ForeignKey(Segment, on_delete=models.SET_NULL, null=True, related_name="revisions")
     codename = models.CharField(_("name"), max_length=names.MAX_LENGTH)

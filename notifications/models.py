@@ -299,12 +299,28 @@ class Refusal(models.TextChoices):
     OTHER = "other", _("unspecified")
 
 
+#: The events django-anymail knows.
+REPORTS: dict[str, Any] = {
+    "queued": _("queued"),
+    "sent": _("sent"),
+    "delivered": _("delivered"),
+    "deferred": _("deferred"),
+    "bounced": _("bounced"),
+    "rejected": _("rejected"),
+    "failed": _("failed"),
+    "complained": _("complained"),
+    "unsubscribed": _("unsubscribed"),
+}
+
+
 class DeliveryEvent(models.Model):
     """One report of a provider about one recipient, kept once however often it comes; only ever added."""
 
     provider = models.CharField(_("provider"), max_length=32)
-    event_id = models.CharField(max_length=255)
-    message = models.ForeignKey(Message, on_delete=models.SET_NULL, null=True, related_name="events")
+    event_id = models.CharField(_("event's id"), max_length=255)
+    message = models.ForeignKey(
+        Message, on_delete=models.SET_NULL, null=True, related_name="events", verbose_name=_("message")
+    )
     # A kind of `notifications.reports`: delivered, deferred, bounced, rejected, complained, unsubscribed, …
     kind = models.CharField(_("event"), max_length=32)
     refusal = models.CharField(
@@ -332,7 +348,8 @@ class DeliveryEvent(models.Model):
     def summary(self) -> str:
         """`bounced`, or with its reason: `bounced: mailbox full`."""
         adds_nothing = self.refusal in {"", self.kind, Refusal.OTHER}
-        return self.kind if adds_nothing else f"{self.kind}: {self.get_refusal_display()}"
+        kind = str(REPORTS.get(self.kind, self.kind))
+        return kind if adds_nothing else f"{kind}: {self.get_refusal_display()}"
 
 
 class Suppression(models.Model):

@@ -151,4 +151,4 @@ def charts(request: HttpRequest) -> list[Chart]:
 
 
 def _labels(hours: Iterable[Any]) -> list[str]:
-    return [date_format(timezone.localtime(hour), "j M H:i e") for hour in hours]
+    return [date_format(timezone.localtime(hour), "DAY_AND_HOUR") for hour in hours]

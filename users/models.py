@@ -331,24 +331,26 @@ class UserSession(models.Model):
         ADMIN = "admin", _("Admin")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
-    kind = models.CharField(max_length=8, choices=Kind.choices)
-    created_at = models.DateTimeField(default=timezone.now)
-    last_seen_at = models.DateTimeField(default=timezone.now)
-    auth_at = models.DateTimeField(default=timezone.now)
-    amr = models.JSONField(default=list)
-    expires_at = models.DateTimeField()
-    ip = models.CharField(max_length=45, blank=True)
-    network = models.CharField(max_length=49, blank=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions", verbose_name=_("person"))
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    created_at = models.DateTimeField(_("since"), default=timezone.now)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
+    auth_at = models.DateTimeField(_("last proof"), default=timezone.now)
+    amr = models.JSONField(_("proved by"), default=list)
+    expires_at = models.DateTimeField(_("expires"))
+    ip = models.CharField(_("IP address"), max_length=45, blank=True)
+    network = models.CharField(_("network"), max_length=49, blank=True)
     network_mac = models.CharField(max_length=64, blank=True)
-    user_agent = models.CharField(max_length=256, blank=True)
-    label = models.CharField(max_length=64, blank=True)
-    revoked_at = models.DateTimeField(null=True)
-    revoked_reason = models.CharField(max_length=32, blank=True)
+    user_agent = models.CharField(_("program"), max_length=256, blank=True)
+    label = models.CharField(_("program"), max_length=64, blank=True)
+    revoked_at = models.DateTimeField(_("ended"), null=True)
+    revoked_reason = models.CharField(_("reason"), max_length=32, blank=True)
 
     objects = LiveSessions.as_manager()
 
     class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
         default_permissions = ("view",)
         indexes = (
             models.Index(fields=["user", "revoked_at"], name="session_user_revoked"),
@@ -478,6 +480,7 @@ class AuditEvent(models.Model):
 
     class Meta:
         verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
         default_permissions = ("view",)
         indexes = (
             models.Index(fields=["at"], name="audit_at"),

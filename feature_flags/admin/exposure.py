@@ -43,5 +43,5 @@ def chart(codename: str, now: datetime) -> Chart | None:
     if any(rest) or not series:
         series.insert(0, Series(gettext("other variants or none") if drawn else gettext("yes"), rest, "chart-1"))
     series.append(Series(gettext("no"), answers["no"], "chart-no"))
-    labels = [date_format(timezone.localtime(begin + timedelta(hours=at)), "j M H:i e") for at in range(hours)]
+    labels = [date_format(timezone.localtime(begin + timedelta(hours=at)), "DAY_AND_HOUR") for at in range(hours)]
     return Chart(gettext("Answers by the hour, last seven days"), series, labels)

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import declarations, descriptions, flag_document, inspection
@@ -38,6 +39,7 @@ from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
 from lib.admin.lists import chips
+from lib.admin.verbs import in_english
 from lib.errors import ProductError
 
 #: More than this at once is worth a second look.
@@ -117,14 +119,20 @@ class FlagPage(DocumentPage):
             return []
         old, new = before["rules"], after["rules"]
         if old and not new:
-            return [f"Without rules the flag goes to {after['rollout_percent']} % of everybody."]
-        parts = [("the flag", before, after)]
+            return [
+                _("Without rules the flag goes to %(share)s %% of everybody.") % {"share": after["rollout_percent"]}
+            ]
+        parts = [(gettext("the flag"), before, after)]
         if old or new:
-            names = [rule["label"] or f"rule {number}" for number, rule in enumerate(new, start=1)]
+            names = [
+                rule["label"] or gettext("rule %(number)s") % {"number": number}
+                for number, rule in enumerate(new, start=1)
+            ]
             parts = list(zip(names, old, new, strict=True)) if len(old) == len(new) else []
         steps = [(name, was["rollout_percent"], will_be["rollout_percent"]) for name, was, will_be in parts]
         return [
-            f"The rollout of {name} goes from {start} % to {end} % at once."
+            gettext("The rollout of %(name)s goes from %(start)s %% to %(end)s %% at once.")
+            % {"name": name, "start": start, "end": end}
             for name, start, end in steps
             if abs(end - start) > RISKY_POINTS
         ]
@@ -197,13 +205,17 @@ class ScheduleForm(forms.Form):
     use_required_attribute = False
     prefix = "schedule"
     at = forms.DateTimeField(
-        label="At (UTC)",
-        help_text="You are asked before a time that is over is taken as now.",
+        label=_("At (UTC)"),
+        help_text=_("You are asked before a time that is over is taken as now."),
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
-    action = forms.ChoiceField(choices=FlagSchedule.Action.choices, label="Do")
+    action = forms.ChoiceField(choices=FlagSchedule.Action.choices, label=_("Do"))
     percent = forms.IntegerField(
-        required=False, min_value=0, max_value=100, help_text="With “set the rollout” alone; a flag without rules."
+        required=False,
+        min_value=0,
+        max_value=100,
+        label=_("Percent"),
+        help_text=_("With “set the rollout” alone; a flag without rules."),
     )
     reason = reason_field()
     #: The button that carries it out at once; it is sent with the time that was asked about.
@@ -215,7 +227,8 @@ class ScheduleForm(forms.Form):
         now, asked = timezone.now(), f"{at:%Y-%m-%d %H:%M:%S}"
         if at <= now and self.data.get(self.NOW) != asked:
             self.asks_now = asked
-            raise ValidationError(f"This time is over: it is {now:%Y-%m-%d %H:%M} UTC. Shall it be done now?")
+            words = {"now": f"{now:%Y-%m-%d %H:%M}"}
+            raise ValidationError(_("This time is over: it is %(now)s UTC. Shall it be done now?") % words)
         return at
 
 
@@ -261,13 +274,15 @@ class FlagPageAdmin(DocumentAdmin):
         try:
             with transaction.atomic():
                 entry = schedules.schedule(flag, **given, **who(request, reason))
-                self.log_change(request, flag, f"Planned: {entry}." + because(reason))
+                with in_english():
+                    note = f"Planned: {entry}."
+                self.log_change(request, flag, note + because(reason))
         except ProductError as error:
             problem = error.problems[0] if isinstance(error, InvalidFlag) else None
             field = str(problem.place[0]) if problem else "reason" if error.code == "REASON_REQUIRED" else ""
             form.add_error(field if field in form.fields else None, problem.message if problem else error.message)
             return self.page(request, flag, refused=form)
-        self.message_user(request, f"“{flag}”: {entry}, planned.", messages.SUCCESS)
+        self.message_user(request, f"“{flag}”: {entry}, {_('planned')}.", messages.SUCCESS)
         return HttpResponseRedirect(self.page_url("change", quote(flag.pk)))
 
     def cancel_view(self, request: HttpRequest, object_id: str, entry: int) -> HttpResponse:
@@ -281,11 +296,13 @@ class FlagPageAdmin(DocumentAdmin):
             with transaction.atomic():
                 is_cancelled = schedules.cancel_schedule(planned, **who(request))
                 if is_cancelled:
-                    self.log_change(request, flag, f"Cancelled: {planned}.")
+                    with in_english():
+                        note = f"Cancelled: {planned}."
+                    self.log_change(request, flag, note)
         except ProductError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
-            text = "cancelled" if is_cancelled else "applied or cancelled already"
+            text = _("cancelled") if is_cancelled else _("applied or cancelled already")
             self.message_user(request, f"“{flag}”: {planned}, {text}.")
         return HttpResponseRedirect(self.page_url("change", quote(flag.pk)))
 

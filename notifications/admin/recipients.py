@@ -24,7 +24,7 @@ from lib.admin.verbs import ReasonForm, Verb, has_fresh_proof, render_page
 from lib.errors import ProductError
 from notifications import registry
 from notifications.admin.common import ProviderFilter, type_label, user_column, value_filter
-from notifications.models import DeliveryEvent, Message, Preference, Suppression
+from notifications.models import REPORTS, DeliveryEvent, Message, Preference, Suppression
 from notifications.services import recipients
 from notifications.services.staff_actions import require_reach
 
@@ -167,15 +167,11 @@ class PreferenceAdmin(GrowingTableAdmin):
     category_shown = column(_("category"), lambda preference: str(registry.category(preference.category).label))
 
 
-#: The events django-anymail knows.
-KINDS = ["queued", "sent", "delivered", "deferred", "bounced", "rejected", "failed", "complained", "unsubscribed"]
-
-
 @admin.register(DeliveryEvent)
 class DeliveryEventAdmin(GrowingTableAdmin):
     list_display = ("at", "reported", "recipient", "provider", "about", "detail")
     list_filter = (
-        value_filter("kind", _("event"), lambda: [(kind, kind) for kind in KINDS]),
+        value_filter("kind", _("event"), lambda: list(REPORTS.items())),
         ProviderFilter,
         ("message", admin.EmptyFieldListFilter),
     )

@@ -483,5 +483,5 @@ def _source(row: TemplateOverride | None, part: str) -> str:
         return _("the file")
     if part != ALL:
         return _("version %(number)s") % {"number": row.version}
-    at = date_format(timezone.localtime(row.created_at), "j M Y, H:i")
+    at = date_format(timezone.localtime(row.created_at), "DAY_AND_TIME")
     return _("the version of %(when)s") % {"when": at}

@@ -139,7 +139,7 @@ class _Form(forms.Form):
             given = json.loads(self.cleaned_data["seen"])
             return {part: given[part] for part in overrides.PARTS}
         except (ValueError, TypeError, LookupError):
-            raise forms.ValidationError("Open the page again: this form is not ours.") from None
+            raise forms.ValidationError(_("Open the page again: this form is not ours.")) from None
 
     def bodies(self, kind: NotificationType, language: str) -> dict[str, str]:
         """The template of each part. Raises: InvalidTemplate."""

@@ -17,6 +17,8 @@ from django.template.base import FilterExpression, Node, NodeList, Origin, Token
 from django.template.defaulttags import ForNode
 from django.template.loader_tags import ExtendsNode, IncludeNode
 from django.template.smartif import TokenBase
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
 
 from lib.text import is_storable
 from notifications.models import TemplateOverride
@@ -44,7 +46,7 @@ _ACTIVE = f"SELECT part, id, body FROM {TemplateOverride._meta.db_table} WHERE t
 _STEPS, _SIGNS = 20_000, 1_000_000
 #: Of the processor, so that a busy machine refuses nothing; a mail takes less than a thousandth of it.
 _SECONDS = 1.0
-TOO_DEEP = "Its tags are nested too deeply."
+TOO_DEEP = gettext_lazy("Its tags are nested too deeply.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Metered(Context):
         self.steps += steps
         self.signs += signs
         if self.steps > _STEPS or self.signs > _SIGNS or time.thread_time() - self.began > _SECONDS:
-            raise Refused("It makes too much text, or takes too many steps.")
+            raise Refused(gettext_lazy("It makes too much text, or takes too many steps."))
 
 
 # Filters do not get the context they work for.
@@ -104,38 +106,42 @@ def template(kind: NotificationType, part: str, body: str) -> Template:
 def problems(kind: NotificationType, part: str, body: str) -> list[str]:
     """Which rules a body breaks, found without filling it."""
     if len(body) > BODY_LIMIT or len(body.encode(errors="replace")) > BODY_LIMIT:
-        return ["It must not be larger than 100 kB."]
-    return list(_problems(body, engines.engine(html=part == "html"), part, known(kind), kind.secrets))
+        return [_("It must not be larger than 100 kB.")]
+    return list(_problems(body, engines.engine(html=part == "html"), part, known(kind), kind.secrets, get_language()))
 
 
 @lru_cache(maxsize=1024)
-def _problems(body: str, engine: Engine, part: str, known: frozenset[str], secrets: tuple[str, ...]) -> tuple[str, ...]:
+def _problems(
+    body: str, engine: Engine, part: str, known: frozenset[str], secrets: tuple[str, ...], language: str | None
+) -> tuple[str, ...]:
     if not body.strip():
-        return ("It must not be empty.",)
+        return (_("It must not be empty."),)
     if not is_storable(body):
-        return ("It must not hold NUL characters or lone surrogates.",)
+        return (_("It must not hold NUL characters or lone surrogates."),)
     try:
         nodes = _compiled(body, engine).nodelist
         used, made = set(_used(nodes)), set(_made(nodes))
     except Refused as refusal:
         return (str(refusal),)
     except RecursionError:
-        return (TOO_DEEP,)
+        return (str(TOO_DEEP),)
     found = []
     if unknown := sorted(used - made - known - _OF_TAGS):
-        found.append(f"There is no variable {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
+        names = {"unknown": ", ".join(unknown), "known": ", ".join(sorted(known))}
+        found.append(_("There is no variable %(unknown)s; there are %(known)s.") % names)
     if part == "subject":
         # Mail servers write subjects into their logs.
         if shown := sorted(used & set(secrets)):
-            found.append(f"A subject must not tell {', '.join(shown)}.")
+            found.append(_("A subject must not tell %(names)s.") % {"names": ", ".join(shown)})
     elif lost := sorted(set(secrets) - used):
-        found.append(f"It must hold {', '.join(lost)}.")
+        found.append(_("It must hold %(names)s.") % {"names": ", ".join(lost)})
     extended: list[Any] = nodes.get_nodes_by_type(ExtendsNode)
     included: list[Any] = nodes.get_nodes_by_type(IncludeNode)
     for named in [node.parent_name for node in extended] + [node.template for node in included]:
         name = named.var
         if not isinstance(name, str) or not name.startswith("emails/") or ".." in name or named.filters:
-            found.append('It may extend and include only files whose name stands in quotes and begins with "emails/".')
+            text = _('It may extend and include only files whose name stands in quotes and begins with "emails/".')
+            found.append(text)
             break
     return tuple(found)
 
@@ -225,8 +231,8 @@ def _used(value: Any) -> Iterator[str]:
     """The variables asked for, each by its first name."""
     if isinstance(value, FilterExpression):
         yield from _used(value.var)
-        for _, arguments in value.filters:
-            for _, argument in arguments:
+        for _name, arguments in value.filters:
+            for _is_variable, argument in arguments:
                 yield from _used(argument)
     elif isinstance(value, Variable):
         if value.lookups:

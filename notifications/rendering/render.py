@@ -21,7 +21,8 @@ from django.core.mail import EmailMultiAlternatives
 from django.template import Context
 from django.utils import translation
 from django.utils.formats import date_format
-from django.utils.translation import gettext
+from django.utils.text import format_lazy
+from django.utils.translation import gettext, gettext_lazy
 from pydantic import AwareDatetime
 
 from lib.addresses import ascii_form
@@ -145,12 +146,12 @@ def fill(
                     text = _overridden(kind, name, override, context)
                 except Exception as error:
                     if strict and isinstance(error, (overriding.Refused, Misplaced)):
-                        raise overriding.Refused(str(error)) from None
+                        raise overriding.Refused(*error.args) from None
                     if strict:
                         # A sentence that holds nothing but the template's own text.
                         is_deep = isinstance(error, RecursionError)
-                        text = overriding.TOO_DEEP if is_deep else f"It cannot be filled: {error}"[:500]
-                        raise overriding.Refused(text) from None
+                        sentence = format_lazy(gettext_lazy("It cannot be filled: {error}"), error=str(error)[:480])
+                        raise overriding.Refused(overriding.TOO_DEEP if is_deep else sentence) from None
                     # Sending matters more than the text of staff; the page of the template shows what is wrong.
                     extra = {"type": kind.code, "language": language, "part": name, "override": override.id}
                     logger.warning("broken override", extra=extra)
@@ -237,7 +238,7 @@ def _overridden(kind: registry.NotificationType, part: str, override: Override, 
     text = overriding.filled(template, filling)
     _refuse_large(text)
     if not text.strip():
-        raise overriding.Refused("It becomes empty.")
+        raise overriding.Refused(gettext_lazy("It becomes empty."))
     if part == "html":
         text = _with_inline_styles(text)
         _refuse_large(text)
@@ -246,7 +247,7 @@ def _overridden(kind: registry.NotificationType, part: str, override: Override, 
 
 def _refuse_large(text: str) -> None:
     if len(text.encode()) > overriding.BODY_LIMIT:
-        raise overriding.Refused("It becomes larger than 100 kB.")
+        raise overriding.Refused(gettext_lazy("It becomes larger than 100 kB."))
 
 
 def _with_inline_styles(html: str) -> str:
@@ -256,7 +257,7 @@ def _with_inline_styles(html: str) -> str:
         return html
     # Each rule is held against each tag, in one step that nothing interrupts.
     if sum(map(len, _STYLES.findall(html))) * html.count("<") > STYLING_LIMIT:
-        raise overriding.Refused("It has too many styles for so many tags.")
+        raise overriding.Refused(gettext_lazy("It has too many styles for so many tags."))
     return str(inliner.inline(html))
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils.html import escape
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from notifications.registry import MASK
 
@@ -58,7 +60,7 @@ class StandIns:
             return made
         if part == "subject":
             if self._traces(made):
-                raise Misplaced("A subject must not tell a code or a link of this mail.")
+                raise Misplaced(_("A subject must not tell a code or a link of this mail."))
             return made
         if part == "html":
             # 1.8 MiB, needed only for mails of one's own that hold a secret.
@@ -71,7 +73,7 @@ class StandIns:
             text = made
         self._refuse_joined(text)
         if lost := sorted(name for name, stand_in in self._required.items() if stand_in not in made):
-            raise Misplaced(f"It must show {', '.join(lost)}.")
+            raise Misplaced(format_lazy(_("It must show {names}."), names=", ".join(lost)))
         for stand_in, value in self._values.items():
             made = made.replace(stand_in, escape(value) if part == "html" else value)
         return made
@@ -87,8 +89,10 @@ class StandIns:
                 apart += text.rfind("<", 0, found.end()) <= text.rfind(">", 0, found.end())
         if apart < self._traces(text):
             raise Misplaced(
-                "A code or link stands as it is, with a blank or the end of a line on both sides: "
-                "no filter, no part of a longer address."
+                _(
+                    "A code or link stands as it is, with a blank or the end of a line on both sides: "
+                    "no filter, no part of a longer address."
+                )
             )
 
     def _checked(self, tree: LexborHTMLParser) -> str:
@@ -106,39 +110,41 @@ class StandIns:
             elif node.is_element_node:
                 self._refuse_element(node)
             elif node.is_comment_node and self._required:
-                raise Misplaced("A mail with a code or link takes no comments: some programs read them as content.")
+                raise Misplaced(_("A mail with a code or link takes no comments: some programs read them as content."))
             elif node.is_comment_node:
                 self._refuse_silent(node.html or "", "a comment")
         return "".join(pieces)
 
     def _refuse_silent(self, text: str, where: str) -> None:
         if self._traces(text):
-            raise Misplaced(f"A code or link must not stand in {where}.")
+            raise Misplaced(format_lazy(_("A code or link must not stand in {where}."), where=where))
         if where == "style" and self._required:
             _refuse_fetching(text)
 
     def _refuse_element(self, node: Any) -> None:
         tag = node.tag or ""
         if self._required and tag not in _ELEMENTS:
-            raise Misplaced(f"A mail with a code or link takes no <{tag[:40]}>.")
+            raise Misplaced(format_lazy(_("A mail with a code or link takes no <{tag}>."), tag=tag[:40]))
         for name, given in node.attributes.items():
             value = given or ""
             if self._traces(value) or self._traces(name):
                 if (tag, name) != ("a", "href") or value not in self._values:
-                    text = f'In a tag a code or link stands only as the whole of <a href="…">, not in {name[:40]}.'
-                    raise Misplaced(text)
+                    text = _('In a tag a code or link stands only as the whole of <a href="…">, not in {name}.')
+                    raise Misplaced(format_lazy(text, name=name[:40]))
                 ours = tuple(f"{base}/" for base in (settings.APP_URL, settings.BASE_URL) if base)
                 if self._values[value] != MASK and not self._values[value].startswith(ours):
-                    raise Misplaced("Only a link to APP_URL or BASE_URL stands in href.")
+                    raise Misplaced(_("Only a link to APP_URL or BASE_URL stands in href."))
             elif self._required:
                 _refuse_remote(tag, name, value)
 
 
 def _refuse_remote(tag: str, name: str, value: str) -> None:
     if name not in _ATTRIBUTES or (name == "href" and tag != "a"):
-        raise Misplaced(f"A mail with a code or link takes no {name[:40]} in <{tag}>.")
+        raise Misplaced(
+            format_lazy(_("A mail with a code or link takes no {name} in <{tag}>."), name=name[:40], tag=tag)
+        )
     if name == "src" and not (tag == "img" and value.lower().startswith("data:image/")):
-        raise Misplaced("A mail with a code or link takes no remote image.")
+        raise Misplaced(_("A mail with a code or link takes no remote image."))
     if name == "style":
         _refuse_fetching(value)
 
@@ -146,7 +152,7 @@ def _refuse_remote(tag: str, name: str, value: str) -> None:
 def _refuse_fetching(style: str) -> None:
     # Some mail programs read on behind a comment as if it were not there.
     if found := _FETCHES.search(style) or _FETCHES.search(_COMMENT.sub("", style)):
-        raise Misplaced(f"The styles of a mail with a code or link take no {found[0]}.")
+        raise Misplaced(format_lazy(_("The styles of a mail with a code or link take no {style}."), style=found[0]))
 
 
 def _walk(tree: LexborHTMLParser) -> Iterator[Any]:

@@ -1,4 +1,5 @@
 import gettext
+import json
 import re
 import time
 from datetime import UTC, datetime
@@ -89,7 +90,7 @@ def test_every_sentence_of_the_mails_is_german_too_and_the_catalogue_is_compiled
     catalogue = django_settings.BASE_DIR / "locale" / "de" / "LC_MESSAGES"
     source = (catalogue / "django.po").read_text()
     german = {
-        one.replace("\\\\", "\\"): other.replace("\\\\", "\\")
+        json.loads(f'"{one}"'): json.loads(f'"{other}"')
         for one, other in re.findall(r'^msgid "(.+)"\nmsgstr "(.*)"$', source, re.MULTILINE)
     }
     folders = [django_settings.BASE_DIR / "templates" / name for name in ("emails", "inapp", "notifications")]

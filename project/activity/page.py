@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags.models import FlagRevision
@@ -215,7 +216,7 @@ def _chips(asked: Asked) -> list[dict[str, Any]]:
                 rest.pop("role", None)
             text = AREAS[one] if name == "area" else labels[one] if name == "kind" else one
             if isinstance(one, date):
-                text = f"{one:%-d %b %Y}"
+                text = date_format(one, "DAY_OF_YEAR")
             elif name in {"role", "by"}:
                 text = dict(asked.form.fields[name].choices)[one]  # type: ignore[attr-defined]
             found.append({"name": asked.form.fields[name].label, "text": text, "url": f"?{_query(rest)}"})

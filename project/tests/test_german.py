@@ -1,13 +1,23 @@
 """Every sentence of the sources has its German, and the pages of the admin show it."""
 
 import ast
+import html
 import re
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from itertools import chain
 
+import pytest
 from django.conf import settings
+from django.utils import timezone, translation
+from django.utils.formats import date_format
 from django.utils.translation import trans_real
 from django.utils.translation.template import templatize
 
+from lib.admin.changelist import time_cell
+from project.tests import test_pages_of_others as others
+
+scene = others.scene
 MARKS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy", "translate"}
 LITERAL = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 MARKED = re.compile(rf"\b(?:_|gettext|ngettext)\(\s*u?({LITERAL})", re.DOTALL)
@@ -41,3 +51,55 @@ def test_every_sentence_of_the_sources_is_german_too():
 
     assert len(found) > 1_000
     assert [sentence for sentence in found if not is_german(sentence)] == []
+
+
+#: Words of our English that no German page holds.
+ENGLISH = re.compile(
+    r"\b(?:the|and|of|with|not|you|your|this|that|which|from|until|since|never|changed|created|shown?|none|any|"
+    r"switch(?:ed)?|sent|failed|page|why|who|what|when|where|address|reason|history|delete|save|search|settings)\b",
+    re.IGNORECASE,
+)
+#: What a page may say in English: code, what people typed, names of permissions.
+_SILENT = re.compile(
+    r"<(script|style|code|pre|select id=\"id_user_permissions\"|textarea|datalist|svg|kbd|iframe)\b.*?</(\1|select)>",
+    re.DOTALL,
+)
+_TEXTS = re.compile(r"(?:aria-label|title|placeholder|alt|data-\w+)=\"([^\"]*)\"|>([^<]+)<")
+
+
+def texts(page):
+    for attribute, text in _TEXTS.findall(_SILENT.sub("", page)):
+        words = html.unescape(attribute or text).strip()
+        for data in others.MARKS.values():
+            words = words.replace(data, "")
+        words = re.sub(r"\S+@\S+", "", words)
+        if " | Can " not in words:
+            yield words
+
+
+@pytest.mark.django_db
+def test_no_page_of_the_admin_is_half_english(scene):
+    client = others.clerk(without=())
+    client.user.is_superuser = True
+    client.user.save()
+    found = {}
+
+    for path in others.addresses():
+        page = client.get(path, follow=True, headers={"Accept-Language": "de"}).content.decode()
+        found |= {text: path for text in texts(page) if ENGLISH.search(text)}
+
+    assert found == {}
+
+
+def test_moments_are_spelled_in_the_language_of_the_page():
+    at = datetime(2026, 11, 30, 12, 50, 7, tzinfo=UTC)
+    names = [name for name in vars(import_module("lib.formats.en.formats")) if name.isupper()]
+
+    for language in settings.PAGE_LANGUAGES:
+        spelled = vars(import_module(f"lib.formats.{language}.formats"))
+        assert {name for name in names if name not in spelled} == set()
+    with translation.override("de"):
+        assert date_format(at, "DAY") == "30. Nov."
+        assert date_format(at, "MOMENT_TO_THE_SECOND") == "30. Nov. 2026 12:50:07 UTC"
+        yesterday = timezone.localtime() - timedelta(days=1)
+        assert f">gestern {yesterday:%H:%M}<" in time_cell(yesterday)

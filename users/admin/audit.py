@@ -235,11 +235,11 @@ def details_line(data: dict[str, Any]) -> str:
 
     def plain(value: Any) -> str:
         if isinstance(value, bool):
-            return "yes" if value else "no"
+            return str(_("yes") if value else _("no"))
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     return "; ".join(
-        f"{name.replace('_', ' ')}: {plain(value)}"
+        f"{event_words.detail(name)}: {plain(value)}"
         for name, value in sorted(data.items())
         if name != "why" or value not in event_words.WHY
     )

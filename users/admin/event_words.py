@@ -174,6 +174,36 @@ WHY: dict[str, Any] = {
 _MFA_WRONG = _("wrong code or passkey")
 
 
+#: The members of `data`; see users/services/audit.py.
+_DETAILS: dict[str, Any] = {
+    "amr": _("proved by"),
+    "changed": _("changed"),
+    "count": _("number"),
+    "door": _("door"),
+    "ended": _("ended"),
+    "factor": _("factor"),
+    "flags": _("flags"),
+    "groups": _("groups"),
+    "is_staff": _("staff"),
+    "is_superuser": _("superuser"),
+    "kind": _("kind"),
+    "mark": _("mark"),
+    "name": _("name"),
+    "note": _("note"),
+    "pause_seconds": _("pause seconds"),
+    "permissions": _("permissions"),
+    "reason": _("reason"),
+    "released": _("released"),
+    "scope": _("scope"),
+    "session_id": _("session"),
+    "why": _("why"),
+}
+
+
+def detail(name: str) -> str:
+    return str(_DETAILS.get(name, name.replace("_", " ")))
+
+
 def label(name: str) -> str:
     """`Sign-in failed`; an event of another release by its own name."""
     return str(LABELS.get(name, name))

@@ -1,7 +1,9 @@
 """How pages spell a moment in German."""
 
-DATETIME_FORMAT = "j. M Y, H:i e"
-SHORT_DATETIME_FORMAT = "j. M Y, H:i e"
+DATETIME_FORMAT = "j. N Y, H:i e"
+SHORT_DATETIME_FORMAT = "j. N Y, H:i e"
 
-DAY, DAY_OF_YEAR, WHOLE_DAY = "j. M", "j. M Y", "j. F Y"
-MOMENT, MOMENT_TO_THE_SECOND, WHOLE_MOMENT = "j. M Y H:i e", "j. M Y H:i:s e", "j. F Y, H:i:s e"
+DAY, DAY_OF_YEAR, WHOLE_DAY = "j. N", "j. N Y", "j. F Y"
+MOMENT, MOMENT_TO_THE_SECOND, WHOLE_MOMENT = "j. N Y H:i e", "j. N Y H:i:s e", "j. F Y, H:i:s e"
+DAY_AND_TIME = "j. N Y, H:i"
+DAY_AND_HOUR = "j. N H:i e"
