@@ -176,7 +176,8 @@ class FlagPage(DocumentPage):
         return chips(marks)
 
     def unfolded(self, node: Node) -> dict[str, bool]:
-        """Sections that hold something, are wrong, or were just worked on."""
+        """Sections that hold something, are wrong, or were just worked on; what is about the flag, and a rollout that
+        rules replace, only if wrong."""
         sections = {
             "rollout": ("rollout_percent", "stickiness"),
             "variants": ("variants",),
@@ -191,9 +192,12 @@ class FlagPage(DocumentPage):
         def is_filled(name: str) -> bool:
             return str(values[name]) != usual[name] if name in usual else bool(values[name])
 
+        is_asked = {"about": False, "rollout": not node.lists["rules"]}
         pressed = self.extra.get("pressed")
         return {
-            section: pressed == section or node.has_problem(*names) or any(map(is_filled, names))
+            section: pressed == section
+            or node.has_problem(*names)
+            or (is_asked.get(section, True) and any(map(is_filled, names)))
             for section, names in sections.items()
         }
 

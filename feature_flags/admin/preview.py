@@ -14,7 +14,7 @@ from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
 from feature_flags.unleash_feature import definition
 
-#: How many of the newest people are looked at: an estimate that takes a tenth of a second.
+#: How many of the newest people are looked at: an estimate, in a few hundredths of a second.
 LOOKED_AT = 1_000
 
 

@@ -485,8 +485,17 @@ def test_a_telephone_is_enough(server, chromium):
 def test_a_laptop_shows_every_row_button(server, chromium):
     sign_in(chromium, server)
 
-    for address in (USERS, FLAGS):
+    for address in (USERS, FLAGS, REVISIONS):
         chromium.get(server.url + address)
+        # A line a row, beside one another.
+        assert [
+            row.text for row in browser.find_all(chromium, "#result_list tbody tr") if row.rect["height"] > 34
+        ] == []
+        assert browser.find(chromium, ".results").get_property("scrollWidth") <= chromium.execute_script(
+            "return document.querySelector('.results').clientWidth"
+        )
+        if address == REVISIONS:
+            continue
         edge = browser.find(chromium, ".results").rect
         buttons = browser.find_all(chromium, "#result_list :is(button.verb, button.switch)")
         assert buttons
