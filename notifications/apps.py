@@ -6,12 +6,14 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Tags, register
 from django.core.signals import request_started
+from django.utils.translation import gettext_lazy as _
 
 from lib.commands import SETTINGS
 
 
 class NotificationsConfig(AppConfig):
     name = "notifications"
+    verbose_name = _("Notifications")
 
     def ready(self) -> None:
         from notifications.services import periodic_jobs

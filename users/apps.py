@@ -3,12 +3,14 @@ from typing import Any
 from django.apps import AppConfig
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_migrate, pre_migrate
+from django.utils.translation import gettext_lazy as _
 
 from lib import actors
 
 
 class UsersConfig(AppConfig):
     name = "users"
+    verbose_name = _("Users")
 
     def ready(self) -> None:
         from users import flags, groups  # noqa: F401  (declare what this app brings)

@@ -19,7 +19,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
-from lib.admin.lists import CappedPaginator, actor_name, chip, column
+from lib.admin.lists import CappedPaginator, actor_name, chip, column, number
 from lib.admin.verbs import Outcome, ReasonForm, Verb, VerbAdmin, lazy_text, render_page
 from lib.errors import ProductError
 from lib.private import missing_object
@@ -98,7 +98,7 @@ class AnnouncementForm(forms.Form):
         audience.choices, is_cut = offered_audiences(user)
         if is_cut:
             text = _("Of each kind only the first %(limit)s are offered.")
-            audience.help_text = text % {"limit": f"{OFFERED:,}"}
+            audience.help_text = text % {"limit": number(OFFERED)}
         self.fields["people"].help_text = _("E-mail addresses of users, one a line: “People named below”.")
         if self.kept and not self.initial.get("people"):
             text = _("%(count)d are named. Leave it empty to keep them, or name others, one a line.")
@@ -187,7 +187,7 @@ def _verb(name: str, label: Any, run: Any, **more: Any) -> Verb:
 def _send(row: Any, *, actor: Actor) -> Any:
     if not (count := announcements.send(row, version=row.seen, actor=actor)):
         return False
-    words = {"count": f"{count:,}", "audience": row.audience_label}
+    words = {"count": number(count), "audience": row.audience_label}
     sentence = ngettext_lazy(
         "sending to %(count)s person (%(audience)s)", "sending to %(count)s people (%(audience)s)", count
     )
@@ -309,10 +309,10 @@ class AnnouncementAdmin(VerbAdmin):
     def progress(self, row: Announcement) -> str:
         people = row.counts.get("people", 0)
         if row.state == State.DRAFT:
-            return f"{people:,}" if row.counted_at else gettext("being counted")
+            return number(people) if row.counted_at else gettext("being counted")
         if row.written_at:
-            return f"{people:,}"
-        return gettext("%(done)s of about %(all)s") % {"done": f"{people:,}", "all": f"{row.expected['people']:,}"}
+            return number(people)
+        return gettext("%(done)s of about %(all)s") % {"done": number(people), "all": number(row.expected["people"])}
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         for row in rows:
@@ -522,17 +522,17 @@ def numbers(row: Announcement) -> dict[str, Any]:
     mails, waiting = sum(row.delivery.values()), sum(row.delivery.get(state, 0) for state in Message.OPEN)
     return {
         "people_count": counts.get("people", 0),
-        "counted": f"{counts.get('people', 0):,}",
-        "looked": f"{looked:,}",
-        "expected": f"{expected.get('people', 0):,}",
-        "mail_count": f"{counts.get('mails', 0):,}",
-        "inside_count": f"{counts.get('in_app', 0):,}",
+        "counted": number(counts.get("people", 0)),
+        "looked": number(looked),
+        "expected": number(expected.get("people", 0)),
+        "mail_count": number(counts.get("mails", 0)),
+        "inside_count": number(counts.get("in_app", 0)),
         "bar_max": most,
         "bar_value": most if row.written_at else looked,
         "mails": mails,
         "mails_through": mails - waiting,
-        "mails_text": f"{mails - waiting:,}",
-        "mails_all": f"{mails:,}",
+        "mails_text": number(mails - waiting),
+        "mails_all": number(mails),
     }
 
 
@@ -546,7 +546,7 @@ def left_out(row: Announcement) -> list[tuple[str, str]]:
         "unverified": _("Address not verified"),
         "inactive": _("Account not active"),
     }
-    return [(str(text), f"{row.counts[name]:,}") for name, text in reasons.items() if row.counts.get(name)]
+    return [(str(text), number(row.counts[name])) for name, text in reasons.items() if row.counts.get(name)]
 
 
 def mail_states(row: Announcement, *, url: str) -> list[dict[str, str]]:
@@ -555,7 +555,7 @@ def mail_states(row: Announcement, *, url: str) -> list[dict[str, str]]:
     return [
         {
             "label": str(state.label),
-            "count": f"{row.delivery[state.value]:,}",
+            "count": number(row.delivery[state.value]),
             "url": url and f"{url}?{urlencode({'announcement': row.pk, 'state__exact': state.value})}",
         }
         for state in states
