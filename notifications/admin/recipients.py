@@ -65,6 +65,7 @@ def put_on_list(
 class AddSuppressionForm(SuppressForm):
     use_required_attribute = False
     address = forms.CharField(
+        label=_("Address"),
         max_length=254,
         widget=forms.TextInput(
             {"class": "vTextField", "autofocus": True, "autocomplete": "off", "spellcheck": "false"}

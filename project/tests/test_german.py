@@ -9,6 +9,8 @@ from itertools import chain
 
 import pytest
 from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.translation import trans_real
@@ -77,6 +79,15 @@ def texts(page):
             yield words
 
 
+OWN = (
+    *("/admin/language/", "/admin/second-factor/", "/admin/second-factor/app/", "/admin/reauthenticate/"),
+    *("/admin/password_change/", "/admin/login/factor/", "/admin/nothing/", "/admin/users/user/add/"),
+    *("/admin/feature_flags/featureflag/add/", "/admin/feature_flags/flagtoken/add/", "/admin/users/user/?q=nobody"),
+    *("/admin/feature_flags/segment/add/", "/admin/notifications/suppression/add/"),
+    *("/admin/notifications/templateoverride/users.welcome/de/", "/admin/notifications/announcement/add/"),
+)
+
+
 @pytest.mark.django_db
 def test_no_page_of_the_admin_is_half_english(scene):
     client = others.clerk(without=())
@@ -84,7 +95,7 @@ def test_no_page_of_the_admin_is_half_english(scene):
     client.user.save()
     found = {}
 
-    for path in others.addresses():
+    for path in [*others.addresses(), *OWN]:
         page = client.get(path, follow=True, headers={"Accept-Language": "de"}).content.decode()
         found |= {text: path for text in texts(page) if ENGLISH.search(text)}
 
@@ -103,3 +114,22 @@ def test_moments_are_spelled_in_the_language_of_the_page():
         assert date_format(at, "MOMENT_TO_THE_SECOND") == "30. Nov. 2026 12:50:07 UTC"
         yesterday = timezone.localtime() - timedelta(days=1)
         assert f">gestern {yesterday:%H:%M}<" in time_cell(yesterday)
+
+
+@pytest.mark.django_db
+def test_buttons_explain_themselves_in_german(scene):
+    client, found, asked = others.clerk(without=()), {}, 0
+    client.user.is_superuser = True
+    client.user.save()
+
+    for model, pages in admin.site._registry.items():
+        row = model._default_manager.first()
+        for verb in getattr(pages, "verbs", ()) if row else ():
+            if verb.asks(row):
+                path = pages.page_url(f"verb_{verb.slug}", quote(row.pk))
+                asked += 1
+                page = client.post(path, headers={"Accept-Language": "de"}).content.decode()
+                found |= {text: path for text in texts(page) if ENGLISH.search(text)}
+
+    assert asked > 5
+    assert found == {}
