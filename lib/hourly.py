@@ -30,6 +30,8 @@ def count(model: type[Model], rows: Count, now: datetime) -> Iterator[int]:
         table.bulk_create(found, update_conflicts=True, update_fields=["count"], unique_fields=["hour", "kind"])
         yield len(found)
         hour += HOUR
+    # Also of hours without anything it is known that they were counted.
+    table.get_or_create(hour=this, kind="", defaults={"count": 0})
     table.filter(hour__lt=now - KEEP).delete()
 
 

@@ -4,7 +4,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -171,12 +171,9 @@ def _language(request: HttpRequest) -> str:
     return settings.LANGUAGE_CODE if found == "en" else found
 
 
-@lru_cache(1_000)
 def _zone(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name) if name in _zones() else None
-    except (ValueError, OSError):
-        return None
+    # ZoneInfo keeps those it has made: only names there are reach it.
+    return ZoneInfo(name) if name in _zones() else None
 
 
 @cache

@@ -73,6 +73,7 @@ _FEATURES = {
     "kill_switch": "PAYMENTS SIGN_UPS UPLOADS RECOMMENDATIONS",
     "permission": "BETA_GROUP ADMIN_REPORTS PARTNER_API AUDIT_VIEW PRIORITY_SUPPORT SANDBOX INVOICES TEAM_SEATS",
 }
+_PARTS = ("web", "mobile", "backend")
 _OWNERS = ("Checkout", "Growth", "Platform", "Support")
 #: The types of mail that say something without a code or a link.
 _TYPES = ("users.welcome", "users.new_sign_in", "users.password_changed", "notifications.announcement")
@@ -95,7 +96,7 @@ _ENDS: tuple[tuple[str, int, dict[str, Any]], ...] = (
 
 
 def is_filled() -> bool:
-    return _people().exists() or FeatureFlag.objects.filter(codename__startswith=FLAG).exists()
+    return bool(_people().exists())
 
 
 @transaction.atomic
@@ -203,7 +204,7 @@ def _members(kind: str, name: str, chance: random.Random) -> dict[str, Any]:
         "kind": kind,
         "label": name.replace("_", " ").capitalize(),
         "owner": chance.choice(_OWNERS),
-        "tags": [f"{MARK}{chance.choice(('web', 'mobile', 'backend'))}"],
+        "tags": [f"{MARK}{chance.choice(_PARTS)}"],
         "rollout_percent": chance.choice((100, 100, 50, 25, 5)),
     }
     if kind == "experiment":
@@ -219,7 +220,8 @@ def _members(kind: str, name: str, chance: random.Random) -> dict[str, Any]:
 
 def _spread_history(chance: random.Random, now: datetime) -> None:
     """Over the last month, in the order in which it was written."""
-    revisions = FlagRevision.objects.filter(_of_flags()).order_by("pk")
+    made = Q(codename__startswith=FLAG) | Q(codename__startswith=MARK)
+    revisions = FlagRevision.objects.filter(made, at__gte=now).order_by("pk")
     moments = sorted(now - timedelta(minutes=chance.randint(10, DAYS * 1_440)) for _revision in revisions)
     for revision, at in zip(revisions, moments, strict=True):
         FlagRevision._base_manager.filter(pk=revision.pk).update(at=at)
@@ -358,34 +360,36 @@ def _make_attempt(message: Message, at: datetime) -> None:
 
 
 def _people() -> Any:
-    return User.objects.filter(email__endswith=f"@{DOMAIN}")
-
-
-def _of_flags() -> Q:
-    return Q(codename__startswith=FLAG) | Q(codename__startswith=MARK)
+    return User.objects.filter(email__endswith=f"@{DOMAIN}", created_by=_LABEL)
 
 
 @transaction.atomic
 def remove() -> bool:
-    """Delete all of the playground and what was done with it since; return whether there was one."""
+    """Delete all of the playground and what was done with it since; return whether there was one.
+
+    That is what `fill` made, by who made it: nothing of somebody's own that is merely named alike.
+    """
     was_filled = is_filled()
-    people, flags = _people(), FeatureFlag.objects.filter(codename__startswith=FLAG)
-    keys = list(people.values_list("pk", flat=True))
-    messages = Message.objects.filter(Q(user__in=keys) | Q(to_address__endswith=f"@{DOMAIN}"))
+    people = _people()
+    keys, addresses = list(people.values_list("pk", flat=True)), list(people.values_list("email", flat=True))
+    labels = [key.hex for key in keys]
+    flags, segments_made = FeatureFlag.objects.filter(created_by__in=labels), Segment.objects.filter(created_by=_LABEL)
+    names = [*flags.values_list("codename", flat=True), *segments_made.values_list("name", flat=True)]
+    messages = Message.objects.filter(Q(user__in=keys) | Q(to_address__in=addresses))
     _forget_log_entries(keys, flags, messages)
-    DeliveryEvent.objects.filter(Q(message__in=messages) | Q(recipient__endswith=f"@{DOMAIN}")).delete()
-    Suppression.objects.filter(address__endswith=f"@{DOMAIN}").delete()
+    DeliveryEvent.objects.filter(Q(message__in=messages) | Q(recipient__in=addresses)).delete()
+    Suppression.objects.filter(address__in=addresses).delete()
     messages.delete()
     Announcement.objects.filter(created_by=_LABEL).delete()
-    for model in (FlagUsage, FlagSeen, UnknownFlag):
-        model._default_manager.filter(codename__startswith=FLAG).delete()
+    for model in (FlagUsage, FlagSeen):
+        model._default_manager.filter(codename__in=names).delete()
+    UnknownFlag.objects.filter(codename=f"{FLAG}FORGOTTEN", app_name="demo-web").delete()
+    FlagRevision._base_manager.filter(Q(flag__in=flags) | Q(segment__in=segments_made) | Q(actor__in=keys)).delete()
     flags.delete()
-    Segment.objects.filter(name__startswith=MARK).delete()
-    Tag.objects.filter(name__startswith=MARK).delete()
-    FlagRevision._base_manager.filter(_of_flags()).delete()
+    segments_made.delete()
+    Tag.objects.filter(name__in=[MARK + part for part in _PARTS], flags=None).delete()
     with audit.purging():
-        about = Q(user_id__in=keys) | Q(actor__in=[key.hex for key in keys])
-        AuditEvent._base_manager.filter(about).delete()
+        AuditEvent._base_manager.filter(Q(user_id__in=keys) | Q(actor__in=labels)).delete()
     people.delete()
     storage.publish(everything=True)
     _count_hours(timezone.now())

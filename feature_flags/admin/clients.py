@@ -24,6 +24,7 @@ from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
 from feature_flags.services import tokens
 from lib.actors import Actor
+from lib.admin.fields import UtcDateTimeField
 from lib.admin.lists import GrowingTableAdmin, ReadOnlyAdmin, TableFilter, chip, column
 from lib.admin.verbs import Verb, has_fresh_proof, render_page
 
@@ -51,7 +52,7 @@ class TokenForm(forms.Form):
         help_text=_("One per line, as in https://app.example.org; browsers elsewhere are refused. Empty allows any."),
         widget=forms.Textarea({"class": "vLargeTextField", "rows": 3, "spellcheck": "false"}),
     )
-    expires_at = forms.DateTimeField(
+    expires_at = UtcDateTimeField(
         required=False,
         label=_("Expires (UTC)"),
         help_text=_("Empty: when it is revoked."),
@@ -183,7 +184,7 @@ class FlagUsageAdmin(GrowingTableAdmin):
     def bounded(self, queryset: QuerySet[FlagUsage], filters: dict[str, list[str]]) -> QuerySet[FlagUsage]:
         return queryset  # in the order of the index by hour
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         names = FlagSeen.objects.filter(codename__icontains=term).values_list("codename", flat=True)
         lately = timezone.now() - timedelta(days=DAYS_FOUND)
         return Q(codename__in=list(names[:NAMES_FOUND]), hour__gte=lately)

@@ -38,6 +38,7 @@ from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
+from lib.admin.fields import UtcDateTimeField
 from lib.admin.lists import chips
 from lib.admin.verbs import in_english
 from lib.errors import ProductError
@@ -208,7 +209,7 @@ class FlagPage(DocumentPage):
 class ScheduleForm(forms.Form):
     use_required_attribute = False
     prefix = "schedule"
-    at = forms.DateTimeField(
+    at = UtcDateTimeField(
         label=_("At (UTC)"),
         help_text=_("You are asked before a time that is over is taken as now."),
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),

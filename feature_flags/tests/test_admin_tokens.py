@@ -120,3 +120,11 @@ def test_making_and_revoking_need_their_permission(client, db):
     client.force_login(make_staff("stranger@example.org", "view_featureflag"))
     assert client.get(TOKENS).status_code == 403
     assert FlagToken.objects.count() == 1
+
+
+def test_what_is_typed_as_utc_is_utc_wherever_its_reader_is(chief_client):
+    chief_client.cookies["zone"] = "America/New_York"
+
+    chief_client.post(f"{TOKENS}add/", {"name": "far", "kind": "server", "expires_at": "2031-05-01T12:00"})
+
+    assert f"{FlagToken.objects.get(name='far').expires_at:%Y-%m-%dT%H:%M}" == "2031-05-01T12:00"

@@ -18,7 +18,7 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
@@ -35,7 +35,11 @@ else:
 #: The parameter that chooses columns, and the last part of the cookie that remembers the choice.
 COLUMNS = "columns"
 CSV_LIMIT, CSV_CHUNK = 100_000, 500
+#: Set on a request whose search finds more rows than the list shows.
+CUT = "search_is_cut"
 _BUTTONS = "verb_buttons"
+#: What a cell begins with that a spreadsheet takes for a formula (OWASP, CSV injection).
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _TIME = re.compile(r'<time datetime="([^"]*)".*?</time>', re.DOTALL)
 
 
@@ -89,14 +93,15 @@ def csv_text(value: Any) -> Any:
     if isinstance(value, SafeString):
         text = html.unescape(strip_tags(_TIME.sub(r"\1", text).replace("<", " <")))
         text = " ".join(text.split())
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 def csv_pieces(rows: Iterator[Sequence[Any]]) -> Iterator[bytes]:
     """The file, in pieces of about 64 kB; its first character tells spreadsheets that it is UTF-8."""
     out = io.StringIO("\ufeff")
     out.seek(0, io.SEEK_END)
-    writer = csv.writer(out)
+    # Quoted, so that a program that parts cells by another sign finds one cell where there is one.
+    writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
     for row in rows:
         writer.writerow([csv_text(value) for value in row])
         if out.tell() > 65_536:
@@ -106,7 +111,18 @@ def csv_pieces(rows: Iterator[Sequence[Any]]) -> Iterator[bytes]:
     yield out.getvalue().encode()
 
 
+def _for_reader(rows: Iterator[Sequence[Any]], zone: Any, language: Any) -> Iterator[Sequence[Any]]:
+    while True:
+        with timezone.override(zone), translation.override(language):
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row
+
+
 def csv_response(name: str, rows: Iterator[Sequence[Any]]) -> PiecesResponse:
+    # The request has ended when they are made, and with it the reader's zone and language.
+    rows = _for_reader(rows, timezone.get_current_timezone(), translation.get_language())
     headers = {"Content-Disposition": f'attachment; filename="{name}-{timezone.localdate()}.csv"'}
     return PiecesResponse(csv_pieces(rows), content_type="text/csv; charset=utf-8", headers=headers)
 
@@ -172,7 +188,8 @@ class ListAdmin(ModelAdmin):
     def _choose_columns(self, request: HttpRequest) -> HttpResponse:
         """Remember the choice in this browser, and show the list by it."""
         query = request.GET.copy()
-        chosen = [name for name in query.pop(COLUMNS) if name in self._offered_columns(request)]
+        asked = set(query.pop(COLUMNS))
+        chosen = [name for name in self._offered_columns(request) if name in asked]
         response = HttpResponseRedirect(f"?{query.urlencode()}" if query else request.path)
         if chosen:
             response.set_cookie(
@@ -238,6 +255,9 @@ class ListAdmin(ModelAdmin):
             page = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
             raise BadRequest("The list cannot be asked this.") from None
+        if getattr(request, CUT, False):
+            self.message_user(request, gettext("The search finds more than it shows: type more of it."), messages.ERROR)
+            return HttpResponseRedirect(back_url)
         keys = list(page.queryset.values_list("pk", flat=True)[: CSV_LIMIT + 1])
         if len(keys) > CSV_LIMIT:
             text = gettext("These are over %(limit)s rows: narrow the list, then take the CSV of each part.")

@@ -141,9 +141,9 @@ class GrowingTableAdmin(ReadOnlyAdmin):
         term = search_term.strip()
         if not (term and self.search_fields):
             return queryset, False
-        return (queryset.filter(self.search_query(term)) if is_storable(term) else queryset.none()), False
+        return (queryset.filter(self.search_query(term, request)) if is_storable(term) else queryset.none()), False
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         """What a search looks for; an index has to answer it."""
         raise NotImplementedError
 

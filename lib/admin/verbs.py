@@ -339,6 +339,11 @@ class VerbAdmin(ListAdmin):
         if len(objects) > BULK_LIMIT:
             self.message_user(request, _("Select at most %(limit)d at once.") % {"limit": BULK_LIMIT}, messages.ERROR)
             return None
+        # These are carried over a proof, not whatever the list will find then.
+        posted = request.POST.copy()
+        posted.setlist(ACTION_CHECKBOX_NAME, [str(obj.pk) for obj in objects])
+        posted["select_across"] = "0"
+        request.POST = posted  # type: ignore[assignment]
         if page := self._proof_page(request, verb, objects, request.get_full_path()):
             return page
         form = _reason_form(request, verb, objects)

@@ -27,7 +27,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
     list_select_related = ("user",)
     fields = readonly_fields = ("title", "body", "url", "person", "kind", "level", *TIMES)
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         return user_starts_with(term)
 
     person, kind = user_column, type_column

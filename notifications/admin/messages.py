@@ -247,7 +247,7 @@ class MessageAdmin(GrowingTableAdmin):
         begin = of_state.values_list("finished_at", flat=True)[WINDOW : WINDOW + 1].first()
         return queryset if begin is None else queryset.filter(finished_at__gte=begin)
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         try:
             return Q(uid=uuid.UUID(term))
         except ValueError:

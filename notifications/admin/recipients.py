@@ -114,7 +114,7 @@ class SuppressionAdmin(GrowingTableAdmin):
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("notifications.add_suppression")
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         return starts_with("address", normal_email(term))
 
     what = column(_("what"), lambda suppression: str(dict(scopes()).get(suppression.scope, suppression.scope)))
@@ -161,7 +161,7 @@ class PreferenceAdmin(GrowingTableAdmin):
     list_select_related = ("user",)
     fields = readonly_fields = list_display
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         return user_starts_with(term)
 
     person = user_column
@@ -183,7 +183,7 @@ class DeliveryEventAdmin(GrowingTableAdmin):
         *("at", "received_at", "reported", "recipient", "provider", "event_id", "about", "detail"),
     )
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         try:
             return Q(message__uid=uuid.UUID(term))
         except ValueError:

@@ -13,6 +13,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -50,6 +51,10 @@ def _kinds() -> list[tuple[Any, list[tuple[str, Any]]]]:
     return [(label, found[area]) for area, label in AREAS.items()]
 
 
+#: Nothing happened before, and nothing is asked for after.
+_YEARS = (MinValueValidator(date(1970, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
+
+
 class FilterForm(forms.Form):
     """What the address asks for; every field may be left out."""
 
@@ -62,8 +67,8 @@ class FilterForm(forms.Form):
     thing = forms.CharField(label=_("Thing"), required=False, max_length=200)
     area = forms.MultipleChoiceField(label=_("Area"), required=False, choices=tuple(AREAS.items()))
     kind = forms.MultipleChoiceField(label=_("Kind"), required=False, choices=_kinds)
-    since = forms.DateField(label=_("From"), required=False)
-    until = forms.DateField(label=_("Until"), required=False)
+    since = forms.DateField(label=_("From"), required=False, validators=_YEARS)
+    until = forms.DateField(label=_("Until"), required=False, validators=_YEARS)
     by = forms.ChoiceField(
         label=_("By"),
         required=False,
@@ -194,10 +199,7 @@ def _with_person(filters: Filters, text: str, reader: Reader) -> tuple[Filters, 
 
 
 def _midnight(day: date | None, after: int = 0) -> datetime | None:
-    try:
-        return timezone.make_aware(datetime.combine(day + timedelta(days=after), time())) if day else None
-    except OverflowError:
-        return None
+    return timezone.make_aware(datetime.combine(day + timedelta(days=after), time())) if day else None
 
 
 def _query(given: dict[str, Any]) -> str:

@@ -8,11 +8,12 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from feature_flags.models import FeatureFlag, FlagRevision
-from feature_flags.services import editing
+from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND
 from notifications.models import Message, MessageCount
 from users.models import SignInCount, User
 from users.services import staff
+from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +46,7 @@ def test_it_comes_and_goes_without_a_trace(staff_client, superuser):
     assert kept() == before
     # The fixture's own sign-in alone.
     assert sum(SignInCount.objects.values_list("count", flat=True)) <= 1
-    assert not MessageCount.objects.exists()
+    assert not MessageCount.objects.exclude(kind="").exists()
 
 
 def test_it_shows_something_on_every_page(staff_client):
@@ -79,7 +80,22 @@ def test_it_is_refused_where_a_product_is_in_use_and_where_there_is_one(settings
     call_command("demo", "--remove")
     settings.DEBUG = False
 
-    with pytest.raises(CommandError, match="DEBUG=1 only"):
-        call_command("demo")
+    for words in (["demo"], ["demo", "--remove"]):
+        with pytest.raises(CommandError, match="DEBUG=1 only"):
+            call_command(*words)
 
     assert not User.objects.exists()
+
+
+def test_what_is_named_alike_stays(capsys):
+    editing.create("FF_DEMO_MODE", tags=["demo-web"], **COMMAND)
+    segments.create_segment("demo-accounts", **COMMAND)
+    UserFactory.create(email="real@demo.example")
+    before = kept()
+
+    call_command("demo")
+    call_command("demo", "--remove")
+    call_command("demo", "--remove")
+
+    assert kept() == before
+    assert "There is no demo." in capsys.readouterr().out

@@ -9,9 +9,11 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
+from feature_flags.tests.factories import COMMAND
+from lib.admin import changelist
 from notifications.tests.factories import MessageFactory
 from users.models import AuditEvent, SavedView
-from users.services import saved_views
+from users.services import saved_views, staff
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -111,7 +113,9 @@ def test_a_view_of_another_is_removed_by_superusers_alone(chief, clerk):
         ({"label": "users.user", "name": " "}, 302),
         ({"label": "users.user", "name": "x" * 61}, 302),
         ({"label": "users.user", "name": "nul\x00"}, 302),
-        ({"label": "users.user", "name": "x", "query": "q=" + "y" * 2_000}, 302),
+        ({"label": "users.user", "name": "\u200b"}, 302),
+        ({"label": "users.user", "name": "\u202egnp"}, 302),
+        ({"label": "users.user", "name": "x", "query": "q=" + "y" * 500}, 302),
     ],
 )
 def test_what_is_no_view_is_not_kept(clerk, given, status):
@@ -129,12 +133,37 @@ def test_nobody_keeps_views_without_end(clerk, monkeypatch):
     assert SavedView.objects.get(name="b").query == "q=z"
 
 
+def test_a_list_has_one_name_however_it_is_spelled(clerk, monkeypatch):
+    monkeypatch.setattr(saved_views, "LIMIT", 2)
+    for number, label in enumerate(("users.user", "users.USER", "users.uSeR")):
+        clerk.post(VIEWS, {"label": label, "name": f"view {number}"})
+
+    assert set(SavedView.objects.values_list("label", flat=True)) == {"users.user"}
+    assert SavedView.objects.count() == 2
+
+
+def test_shared_views_of_others_push_out_nobody_s_own(chief, clerk):
+    keep(chief, "~ my own")
+    for number in range(saved_views.LIMIT):
+        keep(clerk, f"! {number}", is_shared="on")
+    other = UserFactory.create(staff=True)
+    for number in range(saved_views.LIMIT):
+        saved_views.save(other, "users.user", name=f"! {number}", query="", is_shared=True)
+
+    found = [each["view"].name for each in chief.get(PEOPLE).context["saved_views"]]
+
+    assert "~ my own" in found
+    assert len(found) == 1 + saved_views.OFFERED + saved_views.LIMIT - 1
+
+
 # --- Columns ----------------------------------------------------------------------------------------------------------
 
 
 def test_columns_are_chosen_and_remembered_for_this_list_alone(chief):
     MessageFactory.create()
-    answer = chief.get(MESSAGES, {"columns": ["language", "due_at", "password"], "state__exact": "queued"})
+    chosen = ["language", "due_at", "password"] * 50
+    answer = chief.get(MESSAGES, {"columns": chosen, "state__exact": "queued"})
+    assert sum(len(cookie.value) for cookie in answer.cookies.values()) < 100
 
     assert answer.headers["Location"] == "?state__exact=queued"
     page = chief.get(MESSAGES).content.decode()
@@ -181,8 +210,6 @@ def test_a_csv_needs_its_permission_the_list_s_and_a_fresh_proof(clerk, chief, s
 
 
 def test_a_csv_over_its_bound_is_refused(chief, monkeypatch):
-    from lib.admin import changelist
-
     monkeypatch.setattr(changelist, "CSV_LIMIT", 2)
     UserFactory.create_batch(2)
 
@@ -193,8 +220,6 @@ def test_a_csv_over_its_bound_is_refused(chief, monkeypatch):
 
 
 def test_a_csv_of_many_rows_takes_statements_by_the_hundred(chief, queries, monkeypatch):
-    from lib.admin import changelist
-
     UserFactory.create_batch(9)
     with queries() as few:
         assert len(rows(chief.post(f"{PEOPLE}csv/"))) == 11
@@ -212,6 +237,41 @@ def test_other_lists_have_theirs(chief, path):
     rows(chief.post(f"{PEOPLE}csv/"))
 
     assert rows(chief.post(f"/admin/{path}/csv/"))
+
+
+def test_a_csv_is_in_the_zone_and_the_language_of_its_reader(chief):
+    UserFactory.create(email="a@example.org", created_at=datetime(2026, 3, 1, 12, 30, tzinfo=UTC))
+    chief.cookies["zone"] = "Asia/Tokyo"
+
+    found = rows(chief.post(f"{PEOPLE}csv/?q=a@example.org", headers={"accept-language": "de"}))
+
+    assert "angelegt" in found[0] or "erstellt" in found[0], found[0]
+    assert found[1][4] == "2026-03-01T21:30:00+09:00"
+
+
+def test_no_csv_is_made_of_a_search_that_is_cut(chief, monkeypatch):
+    from users.admin import audit, users
+
+    monkeypatch.setattr(users, "FOUND", 2)
+    monkeypatch.setattr(audit, "PEOPLE_FOUND", 2)
+    for user in UserFactory.create_batch(3, first_name="Ilva"):
+        staff.deactivate(user, actor=COMMAND["actor"], reason="left")
+
+    for path in (PEOPLE, "/admin/users/auditevent/"):
+        answer = chief.post(f"{path}csv/?q=ilva", follow=True)
+        assert "The search finds more than it shows" in answer.content.decode(), path
+    assert len(rows(chief.post(f"{PEOPLE}csv/?q=root"))) == 2
+
+
+@pytest.mark.parametrize("text", ["\n=1", "＝1", "-1", "\t=1"])
+def test_what_a_spreadsheet_takes_for_a_formula_stands_behind_an_apostrophe(text):
+    assert changelist.csv_text(text) == f"'{text}"
+
+
+def test_a_cell_stays_one_whatever_parts_them():
+    (piece,) = changelist.csv_pieces(iter([["x;=1+1", 3]]))
+
+    assert piece.decode("utf-8-sig") == '"x;=1+1",3\r\n'
 
 
 # --- Moments ----------------------------------------------------------------------------------------------------------

@@ -98,7 +98,8 @@ def test_counting_again_changes_nothing_and_takes_what_came_late():
 
     list(count_sign_ins(now))
 
-    assert sorted(SignInCount.objects.values_list("kind", "count")) == [("login.ok", 1), ("login.ok", 1)]
+    counts = SignInCount.objects.exclude(kind="").values_list("kind", "count")
+    assert sorted(counts) == [("login.ok", 1), ("login.ok", 1)]
 
 
 def test_an_hour_once_counted_is_not_looked_at_again(queries):
@@ -108,11 +109,15 @@ def test_an_hour_once_counted_is_not_looked_at_again(queries):
 
     with queries() as made:
         list(statistics.count_messages(now))
+    list(count_sign_ins(now))
+    with queries() as of_nothing:
+        list(count_sign_ins(now))
 
-    assert made() <= 7
+    assert made() <= 9
+    assert of_nothing() <= 9
     MessageCount.objects.update(hour=now - hourly.KEEP - timedelta(days=1))
     list(statistics.count_messages(now))
-    assert MessageCount.objects.get().hour > now - timedelta(hours=1)
+    assert MessageCount.objects.exclude(kind="").get().hour > now - timedelta(hours=1)
     assert Message.objects.count() == 1
 
 

@@ -28,7 +28,8 @@ from lib.admin.lists import (
     one_line,
 )
 from users.admin import event_words
-from users.models import AuditEvent, User, UserSearch, UserSession
+from users.admin.filters import found_people
+from users.models import AuditEvent, User, UserSession
 from users.services import audit
 
 #: Of how many people a search shows the rows.
@@ -93,12 +94,15 @@ class TimeRangeFilter(admin.ListFilter):
 
 
 def parse_time(text: str) -> datetime | None:
-    """A date, or a date and a time, in the zone of the product where it names none; None for anything else."""
+    """A date, or a date and a time, in the reader's zone where it names none; None for anything else, and for years
+    that no event is from."""
     try:
         at = parse_datetime(text)
-        return timezone.make_aware(at) if at and timezone.is_naive(at) else at
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    if at is None or not 1970 <= at.year <= 2999:
+        return None
+    return timezone.make_aware(at) if timezone.is_naive(at) else at
 
 
 @admin.register(AuditEvent)
@@ -141,8 +145,8 @@ class AuditAdmin(GrowingTableAdmin):
         last = audit.last_id(until) if until else _newest_id()
         return queryset.filter(pk__gt=last - WINDOW)
 
-    def search_query(self, term: str) -> Q:
-        people = Q(user_id__in=UserSearch.objects.find(term, PEOPLE_FOUND))
+    def search_query(self, term: str, request: HttpRequest) -> Q:
+        people = Q(user_id__in=found_people(request, term, PEOPLE_FOUND))
         if "@" in term:
             return people | Q(subject_mac=audit.subject(term))
         in_window = Q(pk__gt=_newest_id() - WINDOW)

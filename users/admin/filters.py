@@ -1,13 +1,17 @@
 """Ways to look at a million accounts, each answered by an index: the filters of the list."""
 
+import uuid
 from datetime import timedelta
 
+from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.changelist import CUT
 from lib.admin.lists import TableFilter
-from users.models import MfaDevice, User
+from users.models import MfaDevice, User, UserSearch
 from users.services import rate_limits
 
 
@@ -25,6 +29,16 @@ def _never_signed_in(users: QuerySet[User]) -> QuerySet[User]:
     newest = User.objects.order_by("-created_at").values_list("created_at", flat=True)
     begin = newest[WINDOW : WINDOW + 1].first()
     return users.filter(last_login=None, **({} if begin is None else {"created_at__gte": begin}))
+
+
+def found_people(request: HttpRequest, text: str, limit: int) -> list[uuid.UUID]:
+    """The keys of people by any part of a name or address; where more match, the page says so and no CSV is made."""
+    keys = UserSearch.objects.find(text, limit + 1)
+    if len(keys) > limit:
+        setattr(request, CUT, True)
+        said = _("More than %(count)d people match; these were added last. Type more of a name or address.")
+        messages.info(request, said % {"count": limit})
+    return keys[:limit]
 
 
 class WaitingFilter(TableFilter):

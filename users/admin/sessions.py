@@ -14,7 +14,8 @@ from lib.admin.changelist import time_column
 from lib.admin.lists import TO_THE_SECOND, WINDOW, GrowingTableAdmin, TableFilter, chip, column, local_time, object_link
 from lib.admin.verbs import FROM, Verb
 from users.admin.audit import PEOPLE_FOUND
-from users.models import User, UserSearch, UserSession
+from users.admin.filters import found_people
+from users.models import User, UserSession
 from users.services import staff
 
 #: Where the button stood when it was pressed on the page of the person.
@@ -65,11 +66,11 @@ class SessionAdmin(GrowingTableAdmin):
         begin = newest[WINDOW : WINDOW + 1].first()
         return queryset if begin is None else queryset.filter(created_at__gte=begin)
 
-    def search_query(self, term: str) -> Q:
+    def search_query(self, term: str, request: HttpRequest) -> Q:
         try:
             return Q(pk=uuid.UUID(term))
         except ValueError:
-            return Q(user__in=UserSearch.objects.find(term, PEOPLE_FOUND))
+            return Q(user__in=found_people(request, term, PEOPLE_FOUND))
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: UserSession | None = None) -> bool:
         return super().has_verb_permission(request, verb) and (

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -39,11 +39,11 @@ from lib.private import missing_object
 from notifications.admin.overview import messages_of
 from users.admin import event_words
 from users.admin.audit import actor_of, details_line, outcome_chip
-from users.admin.filters import CareFilter, WaitingFilter
+from users.admin.filters import CareFilter, WaitingFilter, found_people
 from users.admin.sessions import END, FROM_PERSON
 from users.admin.verbs import VERBS, is_paused
 from users.admin.why import questions, why_page
-from users.models import AuditEvent, MfaDevice, User, UserSearch
+from users.models import AuditEvent, MfaDevice, User
 from users.services import rate_limits, staff
 
 SESSIONS_SHOWN = EVENTS_SHOWN = FLAGS_SHOWN = 20
@@ -114,11 +114,7 @@ class UserAdmin(VerbAdmin):
         if not search_term.strip():
             return queryset, False
         # Found first: among millions PostgreSQL would else read them in the list's order.
-        keys = UserSearch.objects.find(search_term, FOUND + 1)
-        if len(keys) > FOUND:
-            text = _("More than %(count)d people match; these were added last. Type more of a name or address.")
-            self.message_user(request, text % {"count": FOUND}, messages.INFO)
-        return queryset.filter(pk__in=keys[:FOUND]), False
+        return queryset.filter(pk__in=found_people(request, search_term, FOUND)), False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         devices = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False).order_by()

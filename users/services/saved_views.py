@@ -1,32 +1,33 @@
 """Views of the admin's lists that staff keep under a name: what a list was asked, for themselves or for all."""
 
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, When
 from django.utils.translation import gettext as _
 
 from lib.errors import ProductError
 from lib.text import is_storable
 from users.models import SavedView, User
 
-#: How many one person may keep of one list, and how many a list offers.
-LIMIT, OFFERED = 50, 100
+#: How many one person may keep of one list, how many of others' a list offers, and how long a query may be.
+LIMIT, OFFERED, LONGEST = 20, 20, 500
 
 
-def offered(user: User, label: str) -> QuerySet[SavedView]:
-    """The views of a list that this user sees: their own, and those that others share."""
-    views = SavedView.objects.filter(Q(user=user) | Q(is_shared=True), label=label)
-    return views.select_related("user").order_by("name", "pk")[:OFFERED]
+def offered(user: User, label: str) -> list[SavedView]:
+    """The views of a list that this user sees, by name: all of their own, and of those that others share the newest."""
+    views = SavedView.objects.filter(Q(user=user) | Q(is_shared=True), label=label).select_related("user")
+    is_own = Case(When(user=user, then=0), default=1)
+    return sorted(views.order_by(is_own, "-pk")[: LIMIT + OFFERED], key=lambda view: (view.name.casefold(), view.pk))
 
 
 def save(user: User, label: str, *, name: str, query: str, is_shared: bool) -> SavedView:
     """Keep what a list is asked under a name; a view of theirs by that name is replaced.
 
     Raises:
-        VIEW_INVALID (422): no name, one over 60 characters, a query over 2,000, or the user has 50 of this list.
+        VIEW_INVALID (422): no name, one over 60 characters, a query over 500, or the user has 20 of this list.
     """
     name = " ".join(name.split())
-    if not (0 < len(name) <= 60 and is_storable(name)):
+    if not (0 < len(name) <= 60 and name.isprintable()):
         raise ProductError("VIEW_INVALID", _("Give the view a name of at most 60 characters."), status=422)
-    if len(query) > 2_000 or not is_storable(query):
+    if len(query) > LONGEST or not is_storable(query):
         raise ProductError("VIEW_INVALID", _("This list is asked too much to be kept as a view."), status=422)
     others = SavedView.objects.filter(user=user, label=label).exclude(name=name)
     if others[LIMIT - 1 : LIMIT].exists():

@@ -1,6 +1,7 @@
 """A sensitive change that was asked for without a fresh proof: kept while the proof is given, then sent again."""
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,19 +16,23 @@ from django.utils.translation import gettext as _
 
 from users.staff_site import pages
 
-#: Where the Django session keeps it, for how long, and how much of a form at most.
-KEY, LASTS, MOST = "users.carried", timedelta(minutes=10), 32_768
+#: Where the Django session keeps it, for how long, how much of a form at most, and how many presses.
+KEY, LASTS, MOST, PRESSES = "users.carried", timedelta(minutes=10), 32_768, 4
 _NAMED = 3
 
 
 def keep(request: HttpRequest, *, action: str, objects: Sequence[models.Model], back_url: str) -> str:
-    """Keep the POST in the session; return what it is in words, empty for one that is too long to be kept."""
+    """Keep the POST in the session; return where it goes on after the proof, empty for one too long to be kept.
+
+    The address names this press: another one, in another window, neither replaces it nor is carried out for it.
+    """
     fields = [(name, value) for name in request.POST for value in request.POST.getlist(name)]
     fields = [(name, value) for name, value in fields if name != "csrfmiddlewaretoken"]
     if sum(len(name) + len(value) for name, value in fields) > MOST:
         return ""
     names = [f"“{each}”" for each in objects[:_NAMED]] + (["…"] if len(objects) > _NAMED else [])
-    request.session[KEY] = {
+    nonce = secrets.token_urlsafe(12)
+    kept = {
         "text": " ".join([action, ", ".join(names)]).strip(),
         "url": request.get_full_path(),
         "fields": fields,
@@ -37,28 +42,35 @@ def keep(request: HttpRequest, *, action: str, objects: Sequence[models.Model], 
         "stamp": stamp(objects[0]._meta.label, [each.pk for each in objects]) if objects else "",
         "until": (timezone.now() + LASTS).isoformat(),
     }
-    return str(request.session[KEY]["text"])
+    others = list(request.session.get(KEY, {}).items())[1 - PRESSES :]
+    request.session[KEY] = {**dict(others), nonce: kept}
+    return reverse("admin:carry_on", args=[nonce])
 
 
 def text(request: HttpRequest) -> str:
     """What waits for the proof that this request gives, in words."""
-    kept = request.session.get(KEY)
-    return str(kept["text"]) if kept and pages.next_url(request) == reverse("admin:carry_on") else ""
+    wanted = pages.next_url(request)
+    presses = request.session.get(KEY, {})
+    found = (kept["text"] for nonce, kept in presses.items() if wanted == reverse("admin:carry_on", args=[nonce]))
+    return str(next(found, ""))
 
 
 def stamp(label: str, keys: Sequence[Any]) -> str:
-    """Changes when a row of these changes, or what it is tied to."""
+    """Changes when a row of these changes, or what it is tied to; not by when it was last seen, used or well."""
     model = apps.get_model(label)
     rows = model._base_manager.filter(pk__in=keys).order_by("pk")
-    found: list[Any] = list(rows.values_list())
+    names = [field.attname for field in model._meta.concrete_fields if not field.name.startswith("last_")]
+    found: list[Any] = list(rows.values_list(*names))
     for tie in model._meta.many_to_many if len(keys) == 1 else ():
         found += rows.order_by(tie.name).values_list(tie.name)
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def carry_on(request: HttpRequest) -> HttpResponse:
+def carry_on(request: HttpRequest, nonce: str) -> HttpResponse:
     """The change as one button, which a script presses; where the object has changed meanwhile, back to it."""
-    kept = request.session.pop(KEY, None)
+    presses = dict(request.session.get(KEY, {}))
+    kept = presses.pop(nonce, None)
+    request.session[KEY] = presses
     if kept is None or datetime.fromisoformat(kept["until"]) < timezone.now():
         messages.info(request, _("There is nothing left to carry out: press the button again."))
         return HttpResponseRedirect(kept["back_url"] if kept else reverse("admin:index"))

@@ -31,8 +31,8 @@ def offered(request: HttpRequest, label: str) -> list[dict[str, Any]]:
     ]
 
 
-def _list_url(request: HttpRequest, label: str) -> str:
-    """The address of a list that this user may see.
+def _list(request: HttpRequest, label: str) -> tuple[str, str]:
+    """The name of a list that this user may see, as it is kept, and its address.
 
     Raises:
         Http404: there is no such list.
@@ -44,14 +44,15 @@ def _list_url(request: HttpRequest, label: str) -> str:
         raise Http404 from None
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
-    return reverse(f"admin:{model_admin.opts.app_label}_{model_admin.opts.model_name}_changelist")
+    opts = model_admin.opts
+    return opts.label_lower, reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
 
 
 @require_POST
 def save(request: HttpRequest) -> HttpResponse:
     given = request.POST
-    label, query = given.get("label", ""), given.get("query", "")
-    url = _list_url(request, label)
+    label, url = _list(request, given.get("label", ""))
+    query = given.get("query", "")
     query = saved_query(QueryDict(query))
     try:
         view = saved_views.save(
@@ -67,7 +68,7 @@ def save(request: HttpRequest) -> HttpResponse:
 @require_POST
 def remove(request: HttpRequest, pk: int) -> HttpResponse:
     view = get_object_or_404(SavedView, pk=pk)
-    url = _list_url(request, view.label)
+    _label, url = _list(request, view.label)
     try:
         saved_views.remove(view, by=cast(User, request.user))
     except ProductError as error:

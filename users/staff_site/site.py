@@ -46,7 +46,7 @@ class StaffSite(AdminSite):
         ]
         fresh = [path(f"second-factor/{end}", self._fresh(view), name=name) for end, view, name in pages_of_factors]
         others_of_ours = [
-            path("carry-on/", self.admin_view(never_cache(carried.carry_on)), name="carry_on"),
+            path("carry-on/<str:nonce>/", self.admin_view(never_cache(carried.carry_on)), name="carry_on"),
             path("language/", self.admin_view(never_cache(language.choose)), name="language"),
             path("views/", self.admin_view(saved_views.save), name="save_view"),
             path("views/<int:pk>/remove/", self.admin_view(saved_views.remove), name="remove_view"),
@@ -93,9 +93,8 @@ class StaffSite(AdminSite):
     ) -> HttpResponse:
         """To the page that asks for a fresh proof. A POST that is called `action` goes on after it by itself, unless
         one of the `objects` has changed meanwhile; anything else leads to `back_url`."""
-        if action and carried.keep(request, action=action, objects=objects, back_url=back_url):
-            back_url = reverse("admin:carry_on")
-        return pages.ask_proof(request, back_url=back_url)
+        kept = carried.keep(request, action=action, objects=objects, back_url=back_url) if action else ""
+        return pages.ask_proof(request, back_url=kept or back_url)
 
     def proof_url(self, back_url: str) -> str:
         """Where a fresh proof is given; it leads on to `back_url`."""

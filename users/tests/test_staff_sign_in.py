@@ -3,6 +3,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
+from urllib.parse import unquote
 
 import bcrypt
 import pyotp
@@ -578,14 +579,16 @@ def sensitive():
         object.__setattr__(verb, "sensitive", was)
 
 
-CARRY_ON = "/admin/carry-on/"
-
-
 def press(client, user, name="deactivate", **more):
     """A press that needs a proof first, and the proof."""
     response = client.post(f"{USERS}{user.pk}/{name}/", more)
-    assert response.headers["Location"] == f"{AGAIN}?next=%2Fadmin%2Fcarry-on%2F"
-    return client.post(response.headers["Location"], {"password": PASSWORD})
+    assert response.headers["Location"].startswith(f"{AGAIN}?next=%2Fadmin%2Fcarry-on%2F")
+    return prove(client, response)
+
+
+def prove(client, response):
+    """Where the proof leads."""
+    return client.post(response.headers["Location"], {"password": PASSWORD}).headers["Location"]
 
 
 def hidden(page):
@@ -601,8 +604,8 @@ def test_a_sensitive_press_names_what_it_is_and_goes_on_after_the_proof(staff_cl
     user.refresh_from_db()
     assert user.is_active
 
-    assert staff_client.post(response.headers["Location"], {"password": PASSWORD}).headers["Location"] == CARRY_ON
-    page = staff_client.get(CARRY_ON)
+    carry_on = prove(staff_client, response)
+    page = staff_client.get(carry_on)
     assert f'action="{USERS}{user.pk}/deactivate/"' in page.content.decode()
     assert f'value="Deactivate “{user.email}”"' in page.content.decode()
     fields = hidden(page)
@@ -611,15 +614,15 @@ def test_a_sensitive_press_names_what_it_is_and_goes_on_after_the_proof(staff_cl
 
     user.refresh_from_db()
     assert not user.is_active
-    assert staff_client.get(CARRY_ON).headers["Location"] == INDEX, "once"
+    assert staff_client.get(carry_on).headers["Location"] == INDEX, "once"
 
 
 def test_what_has_changed_meanwhile_is_looked_at_first(staff_client, user, sensitive):
     age(hours=1)
-    press(staff_client, user, reason="x")
+    carry_on = press(staff_client, user, reason="x")
     User.objects.filter(pk=user.pk).update(first_name="Another")
 
-    answer = staff_client.get(CARRY_ON, follow=True)
+    answer = staff_client.get(carry_on, follow=True)
 
     assert answer.redirect_chain == [(f"{USERS}{user.pk}/change/", 302)]
     assert f"It has changed meanwhile: look at it, then do it again: Deactivate “{user.email}”." in (
@@ -632,16 +635,17 @@ def test_what_has_changed_meanwhile_is_looked_at_first(staff_client, user, sensi
 def test_what_waited_too_long_is_not_carried_out(staff_client, user, sensitive, monkeypatch):
     age(hours=1)
     monkeypatch.setattr(carried, "LASTS", timedelta(seconds=-1))
-    press(staff_client, user, reason="x")
+    carry_on = press(staff_client, user, reason="x")
 
-    assert staff_client.get(CARRY_ON).headers["Location"] == f"{USERS}{user.pk}/change/"
+    assert staff_client.get(carry_on).headers["Location"] == f"{USERS}{user.pk}/change/"
 
 
 def test_nothing_is_carried_out_without_the_proof(staff_client, user, sensitive):
     age(hours=1)
-    staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "x"})
+    response = staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "x"})
+    carry_on = unquote(response.headers["Location"].partition("next=")[2])
 
-    assert staff_client.get(CARRY_ON).headers["Location"] == f"{USERS}{user.pk}/change/"
+    assert staff_client.get(carry_on).headers["Location"] == f"{USERS}{user.pk}/change/"
 
 
 def test_a_form_too_long_to_be_kept_leads_back_instead(staff_client, user, sensitive):
@@ -658,9 +662,8 @@ def test_a_sensitive_press_for_a_selection_goes_on_as_well(staff_client, user, s
     pressed = {"action": "sign-out", "_selected_action": [str(user.pk)]}
 
     response = staff_client.post(f"{USERS}?is_staff__exact=0", pressed)
-    staff_client.post(response.headers["Location"], {"password": PASSWORD})
 
-    page = staff_client.get(CARRY_ON).content.decode()
+    page = staff_client.get(prove(staff_client, response)).content.decode()
     assert f'action="{USERS}?is_staff__exact=0"' in page
     assert f'name="_selected_action" value="{user.pk}"' in page
 
@@ -669,11 +672,44 @@ def test_a_group_that_gained_rights_meanwhile_is_looked_at_first(staff_client, s
     group = Group.objects.create(name="Helpers")
     url = f"/admin/auth/group/{group.pk}/change/"
     age(hours=1)
-    response = staff_client.post(url, {"name": "Others"})
-    staff_client.post(response.headers["Location"], {"password": PASSWORD})
+    carry_on = prove(staff_client, staff_client.post(url, {"name": "Others"}))
     group.permissions.add(Permission.objects.first())
 
-    assert staff_client.get(CARRY_ON).headers["Location"] == url
+    assert staff_client.get(carry_on).headers["Location"] == url
+
+
+def test_a_press_in_another_window_is_not_carried_out_for_this_one(staff_client, user, sensitive):
+    age(hours=1)
+    other = UserFactory.create()
+    first, second = (staff_client.post(f"{USERS}{each.pk}/deactivate/", {"reason": "x"}) for each in (user, other))
+
+    named = staff_client.get(first.headers["Location"]).content.decode()
+    page = staff_client.get(prove(staff_client, first)).content.decode()
+
+    assert f"Deactivate “{user.email}”" in named
+    assert f'action="{USERS}{user.pk}/deactivate/"' in page
+    assert other.email not in page
+    assert f'action="{USERS}{other.pk}/deactivate/"' in staff_client.get(prove(staff_client, second)).content.decode()
+
+
+def test_presses_are_not_kept_without_end(staff_client, user, sensitive):
+    age(hours=1)
+    first, *_others = (staff_client.post(f"{USERS}{user.pk}/deactivate/", {"reason": "x"}) for _ in range(5))
+
+    assert staff_client.get(prove(staff_client, first)).headers["Location"] == INDEX
+
+
+def test_all_that_a_list_finds_are_those_it_found_when_pressed(staff_client, user, sensitive):
+    age(hours=1)
+    pressed = {"action": "sign-out", "select_across": "1", "_selected_action": [str(user.pk)]}
+    response = staff_client.post(f"{USERS}?is_staff__exact=0", pressed)
+    late = UserFactory.create()
+
+    page = staff_client.get(prove(staff_client, response)).content.decode()
+
+    assert 'name="select_across" value="0"' in page
+    assert str(user.pk) in page
+    assert str(late.pk) not in page
 
 
 # --- One's own factors ------------------------------------------------------------------------------------------------

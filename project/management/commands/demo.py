@@ -17,11 +17,13 @@ class Command(BaseCommand):
         parser.add_argument("--remove", action="store_true", help="take it away again, without a trace")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEBUG:
+            raise CommandError(
+                "A demo is no part of a product in use: it comes and goes with DEBUG=1 only.", returncode=1
+            )
         if options["remove"]:
             self.stdout.write("The demo is gone." if demo.remove() else "There is no demo.")
             return
-        if not settings.DEBUG:
-            raise CommandError("A demo is no part of a product in use: it is made with DEBUG=1 only.", returncode=1)
         if demo.is_filled():
             raise CommandError("There is a demo already: manage.py demo --remove takes it away.", returncode=1)
         made = demo.fill(actor=self.actor)
