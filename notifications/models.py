@@ -143,7 +143,7 @@ class Message(models.Model):
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, related_name="copies", verbose_name=_("resend of")
     )
-    # Its index is (announcement, state, id).
+    # Its indexes are (announcement, state, id) and (announcement, id).
     announcement = models.ForeignKey(
         Announcement,
         on_delete=models.SET_NULL,
@@ -234,6 +234,10 @@ class Message(models.Model):
                 fields=["announcement", "state", "id"],
                 condition=Q(announcement__isnull=False),
                 name="message_announcement_state",
+            ),
+            # All of one, newest first.
+            models.Index(
+                fields=["announcement", "id"], condition=Q(announcement__isnull=False), name="message_announcement"
             ),
             models.Index(
                 fields=["provider_message_id"], condition=~Q(provider_message_id=""), name="message_provider_id"

@@ -27,7 +27,7 @@ from lib.text import is_storable, whole_number
 from notifications import audiences
 from notifications.admin import templates
 from notifications.admin.common import preview_response
-from notifications.models import Announcement, Message, Severity
+from notifications.models import Announcement, Message, Preference, Severity, Suppression
 from notifications.registry import EMAIL, IN_APP, MASK
 from notifications.rendering import engines, render
 from notifications.services import announcements, health
@@ -171,13 +171,19 @@ def language_name(code: str) -> str:
     return gettext(templates.language_name(code))
 
 
-def _may_see_users(request: HttpRequest) -> bool:
-    opts = get_user_model()._meta
+def _may_see(request: HttpRequest, model: type[models.Model]) -> bool:
+    opts = model._meta
     return bool(request.user.has_perm(f"{opts.app_label}.{get_permission_codename('view', opts)}"))
 
 
+def _may_see_users(request: HttpRequest) -> bool:
+    return _may_see(request, get_user_model())
+
+
 def _facts(row: Announcement) -> dict[str, Any]:
-    return {"name": str(row), "scope": row.audience_label, "count": (row.expected or row.counts).get("people", 0)}
+    """The audience by its kind and key: readers of the audit trail need not be those who may see its name."""
+    scope = f"{row.audience}:{row.choice}" if row.choice else row.audience
+    return {"name": str(row), "scope": scope, "count": (row.expected or row.counts).get("people", 0)}
 
 
 def _verb(name: str, label: Any, run: Any, **more: Any) -> Verb:
@@ -187,7 +193,8 @@ def _verb(name: str, label: Any, run: Any, **more: Any) -> Verb:
 def _send(row: Any, *, actor: Actor) -> Any:
     if not (count := announcements.send(row, version=row.seen, actor=actor)):
         return False
-    words = {"count": number(count), "audience": row.audience_label}
+    # Its kind alone: the history keeps the sentence, for all who may see the announcement.
+    words = {"count": number(count), "audience": audiences.get(row.audience).label}
     sentence = ngettext_lazy(
         "sending to %(count)s person (%(audience)s)", "sending to %(count)s people (%(audience)s)", count
     )
@@ -375,8 +382,8 @@ class AnnouncementAdmin(VerbAdmin):
         start["audience"] = f"{draft.audience}:{draft.choice}" if draft.choice else draft.audience
         for code, words in draft.words.items():
             start |= {f"{part}_{code}": text for part, text in words.items()}
-        is_author = draft.updated_by == Actor.of(request, "admin").label
-        if draft.audience == audiences.PEOPLE and (is_author or _may_see_users(request)):
+        # Not to the author either: a colleague may have named them, and whoever saves is the author next.
+        if draft.audience == audiences.PEOPLE and _may_see_users(request):
             name = get_user_model().USERNAME_FIELD
             start["people"] = "\n".join(draft.people.order_by(name).values_list(name, flat=True))
         return start
@@ -430,7 +437,7 @@ class AnnouncementAdmin(VerbAdmin):
             may_test=self.has_add_permission(request),
             goes_on=goes_on(row),
             is_stuck=is_stuck(row),
-            left_out=left_out(row),
+            left_out=left_out(request, row),
             **numbers(row),
             states=mail_states(row, url=self._messages_url(request)),
             by=actor_name(row.started_by or row.updated_by),
@@ -536,17 +543,25 @@ def numbers(row: Announcement) -> dict[str, Any]:
     }
 
 
-def left_out(row: Announcement) -> list[tuple[str, str]]:
-    """Why people do not get it, and how many."""
-    reasons = {
-        "unsubscribed": _("Unsubscribed from announcements by mail"),
-        "suppressed": _("Address that is not written to"),
-        "throttled": _("Has had enough announcements for now"),
-        "switched_off": _("Announcements in the product switched off"),
-        "unverified": _("Address not verified"),
-        "inactive": _("Account not active"),
+def left_out(request: HttpRequest, row: Announcement) -> list[tuple[str, str]]:
+    """Why people do not get it, and how many. What the reader may not look up is one sum: of a single address, a count
+    by reason would tell it."""
+    user = get_user_model()
+    reasons: dict[str, tuple[Any, type[models.Model]]] = {
+        "unsubscribed": (_("Unsubscribed from announcements by mail"), Preference),
+        "suppressed": (_("Address that is not written to"), Suppression),
+        "throttled": (_("Has had enough announcements for now"), Message),
+        "switched_off": (_("Announcements in the product switched off"), Preference),
+        "unverified": (_("Address not verified"), user),
+        "inactive": (_("Account not active"), user),
     }
-    return [(str(text), number(row.counts[name])) for name, text in reasons.items() if row.counts.get(name)]
+    shown, hidden = [], 0
+    for name, (text, model) in reasons.items():
+        if (count := row.counts.get(name, 0)) and _may_see(request, model):
+            shown.append((str(text), number(count)))
+        else:
+            hidden += count
+    return [*shown, (gettext("Reasons not shown to you"), number(hidden))] if hidden else shown
 
 
 def mail_states(row: Announcement, *, url: str) -> list[dict[str, str]]:

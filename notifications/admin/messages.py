@@ -235,10 +235,11 @@ class MessageAdmin(GrowingTableAdmin):
 
     def bounded(self, queryset: QuerySet[Message], filters: dict[str, list[str]]) -> QuerySet[Message]:
         """By state the one that ended last comes first, as its index has it; what has no index looks at the newest."""
+        announced = AnnouncementFilter.parameter_name
+        if announced in filters and set(filters) <= {"state__exact", announced}:
+            return queryset.order_by("-pk")
         if "state__exact" not in filters:
             return super().bounded(queryset, filters)
-        if set(filters) == {"state__exact", AnnouncementFilter.parameter_name}:
-            return queryset.order_by("-pk")
         queryset = queryset.order_by("-finished_at", "-pk")
         if len(filters) == 1:
             return queryset

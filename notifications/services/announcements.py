@@ -113,10 +113,14 @@ def save(
 
 
 def count(draft: Announcement) -> None:
-    """Count anew whom a draft reaches. Raises: ANNOUNCEMENT_STATE (409)."""
+    """Count anew whom a draft reaches; a page that shows the older count sends no more.
+
+    Raises: ANNOUNCEMENT_STATE (409).
+    """
     with transaction.atomic():
         draft = _locked(draft)
         _require(draft, State.DRAFT)
+        draft.version += 1
         _count_anew(draft)
 
 
@@ -373,9 +377,8 @@ class _Slice:
     reads: str = ""
 
     def __post_init__(self) -> None:
-        self.active = [person for person in self.people if person.is_active]
-        # An address that no one has proved to be theirs may be a stranger's.
-        self.reached = [person for person in self.active if getattr(person, "is_verified", True)]
+        self.unreachable = Counter(map(recipients.unreachable, self.people))
+        self.reached = [person for person in self.people if not recipients.unreachable(person)]
         channels = self.announcement.channels
         self.refused: dict[UUID, str] = recipients.refusals(kind(), self.reached) if EMAIL in channels else {}
         keys = [person.pk for person in self.reached]
@@ -386,8 +389,8 @@ class _Slice:
         reasons = Counter(self.refused.values())
         return Counter(
             people=len(self.reached),
-            inactive=len(self.people) - len(self.active),
-            unverified=len(self.active) - len(self.reached),
+            inactive=self.unreachable["inactive"],
+            unverified=self.unreachable["unverified"],
             mails=by_mail * (len(self.reached) - len(self.refused)),
             unsubscribed=reasons["preference"],
             throttled=reasons["throttled"],

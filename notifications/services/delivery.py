@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -48,6 +49,13 @@ class Prepared:
     secrets: dict[str, str]
     began: datetime
     seconds: float
+
+
+class Known(NamedTuple):
+    """Of the recipients of some messages: the scopes that list an address, and why an announcement finds no one."""
+
+    listed: Mapping[str, set[str]]
+    unreachable: Mapping[int, str]
 
 
 class QueueWorker:
@@ -215,16 +223,17 @@ class QueueWorker:
         ahead = takewhile(lambda each: each.message.attempts == 1, islice(self.waiting, AHEAD - 1))
         batch = [claim, *ahead]
         self.prepared_until = time.monotonic() + FRESH
-        listed = recipients.listed([each.message.to_address for each in batch])
+        unreachable = _follow_accounts(batch)
+        known = Known(recipients.listed([each.message.to_address for each in batch]), unreachable)
         active = lru_cache(overriding.active)
-        self.prepared = {each.message.pk: self._prepare(each, listed, active) for each in batch}
+        self.prepared = {each.message.pk: self._prepare(each, known, active) for each in batch}
 
-    def _prepare(self, claim: Claim, listed: Mapping[str, set[str]], active: render.Active) -> Prepared:
+    def _prepare(self, claim: Claim, known: Known, active: render.Active) -> Prepared:
         message, began, started = claim.message, claim.now(), time.monotonic()
         secrets: dict[str, str] = {}
         reset = logs.request_id.set(message.request_id)
         try:
-            content: Payload | Result | None = self._refusal(message, began, listed)
+            content: Payload | Result | None = self._refusal(message, began, known)
             if content is None:
                 with metrics.RENDERING.time():
                     secrets = render.derived(message)
@@ -248,7 +257,7 @@ class QueueWorker:
         text = base.scrub(result.text, [*secrets.values(), *providers.credentials()]) if result.text else ""
         return replace(result, text=text, provider_message_id=clean_text(result.provider_message_id)[:255])
 
-    def _refusal(self, message: Message, now: datetime, listed: Mapping[str, set[str]]) -> Result | None:
+    def _refusal(self, message: Message, now: datetime, known: Known) -> Result | None:
         """Why this message is not to be sent, by its row, its attempts and its recipient."""
         kind = registry.find(message.type)
         # Every outcome clears `handed_at`: set at a claim, it means that the worker died between sending and recording.
@@ -263,7 +272,9 @@ class QueueWorker:
             # A newer version of the product may have queued it; its own worker will know the type.
             return Result(Outcome.TEMPORARY, "unknown_type")
         address, user_id, channel = message.to_address, message.user_id, message.channel
-        reason = recipients.refusal(kind, address=address, user_id=user_id, channel=channel, known=listed)
+        reason = known.unreachable.get(message.pk) or recipients.refusal(
+            kind, address=address, user_id=user_id, channel=channel, known=known.listed
+        )
         return Result(Outcome.SUPPRESSED, reason) if reason else None
 
     def _may_repeat(self, kind: registry.NotificationType, message: Message, now: datetime) -> bool:
@@ -287,7 +298,7 @@ class QueueWorker:
         mail = build(message, secrets, date=message.handed_at or (first.created_at if first else now), active=active)
         payload = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
         subject = base.scrub(str(mail.subject), secrets.values())
-        claim.as_sent = {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
+        claim.as_sent |= {"subject": subject[:200], "template_source": mail.rendered.source[:100]}
         return payload
 
     def _hand_over(self, claim: Claim, payload: Payload) -> Result:
@@ -326,6 +337,21 @@ class QueueWorker:
         elif claim.is_handed and not result.is_doubtful and (self.admission.is_probe or self.admission.is_stale):
             circuit_breaker.worked(EMAIL, self.admission)
             self.admission = Admission(is_stale=False)
+
+
+def _follow_accounts(batch: Sequence[Claim]) -> dict[int, str]:
+    """Address what is announced, and may have been held back for long, to the accounts as they are now; return, by the
+    keys of messages, why others are not to be sent. One query, and none where nothing is announced."""
+    announced = [each for each in batch if each.message.announcement_id]
+    accounts = recipients.accounts({each.message.user_id for each in announced})
+    reasons: dict[int, str] = {}
+    for each in announced:
+        person = accounts.get(each.message.user_id)
+        if person is None or (reason := recipients.unreachable(person)):
+            reasons[each.message.pk] = "inactive" if person is None else reason
+        elif (address := recipients.mail_address(person)) != each.message.to_address:
+            each.message.to_address = each.as_sent["to_address"] = address
+    return reasons
 
 
 def _record(

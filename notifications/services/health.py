@@ -155,6 +155,8 @@ _SUPPRESSED = {
     "suppressed": gettext_lazy("the address is on the list of suppressions"),
     "preference": gettext_lazy("its recipient has switched this category off"),
     "throttled": gettext_lazy("the address has had as many of this type as its rate allows"),
+    "inactive": gettext_lazy("its recipient's account is not active any more"),
+    "unverified": gettext_lazy("its recipient has not verified their address"),
 }
 _CANCELLED = {
     "staff": gettext_lazy("Cancelled by staff"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -89,6 +90,20 @@ def switched_off(kind: NotificationType, user_ids: Sequence[UUID], *, channel: s
     """Those of these users who have switched its category off."""
     off = Preference.objects.filter(user__in=user_ids, category=kind.category, channel=channel, enabled=False)
     return set(off.values_list("user_id", flat=True))
+
+
+def accounts(user_ids: set[UUID | None]) -> dict[UUID | None, User]:
+    """Those of these users that there are; no query for none."""
+    found: Any = get_user_model()._default_manager.in_bulk([pk for pk in user_ids if pk])
+    return cast("dict[UUID | None, User]", found)
+
+
+def unreachable(person: User) -> str:
+    """Why nothing optional goes to an account: `inactive`, `unverified`, or an empty text."""
+    if not person.is_active:
+        return "inactive"
+    # An address that no one has proved to be theirs may be a stranger's.
+    return "" if getattr(person, "is_verified", True) else "unverified"
 
 
 def mail_address(person: User) -> str:

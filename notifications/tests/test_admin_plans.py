@@ -7,9 +7,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from notifications.models import Message
+from notifications.models import Announcement, Message
 from notifications.tests.factories import MessageFactory
-from notifications.tests.staff import MESSAGES
+from notifications.tests.staff import MESSAGES, rows
 
 pytestmark = pytest.mark.django_db
 TABLE = "notifications_message"
@@ -83,6 +83,24 @@ def test_a_page_is_answered_by_an_index(staff_client, many, subtests):
 
             assert index in page
             assert not is_whole(page)
+
+
+def test_all_of_an_announcement_are_a_range_in_the_order_of_the_list(staff_client, many):
+    kept = Announcement.objects.create(words={"en": {"title": "News", "body": "New."}}, audience="everybody")
+    older = Message.objects.filter(to_address__startswith="many").order_by("pk")[:2000]
+    Message.objects.filter(pk__in=list(older.values_list("pk", flat=True))).update(announcement=kept)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    *_, page = plans(staff_client, MESSAGES, {"announcement": kept.pk})
+
+    # Its messages are older than a window of the newest, and found all the same.
+    found = rows(staff_client.get(MESSAGES, {"announcement": kept.pk}))
+    assert found[0] == kept.messages.latest("pk").pk
+    assert "message_announcement" in page
+    assert "message_announcement_state" not in page
+    assert "Sort" not in page
+    assert "TEMP B-TREE" not in page
 
 
 def test_by_state_nothing_is_sorted(staff_client, many):

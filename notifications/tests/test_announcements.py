@@ -6,13 +6,17 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
+from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications import audiences
 from notifications.models import Announcement, InAppNotification, Message, PeriodicJob, Preference, Suppression, Worker
-from notifications.services import announcements, periodic_jobs
+from notifications.services import announcements, delivery, periodic_jobs
+from notifications.tests.factories import MessageFactory
 from notifications.tests.staff import ANNOUNCEMENTS, MESSAGES, clerk, faults, rows, told
 from users.models import AuditEvent
 from users.tests.factories import UserFactory
@@ -38,6 +42,10 @@ def client():
     client = clerk(*MAY)
     client.user.user_permissions.add(Permission.objects.get(codename="view_group"))
     return client
+
+
+def may_see(client, *models):
+    client.user.user_permissions.add(*Permission.objects.filter(codename__in=[f"view_{model}" for model in models]))
 
 
 def people(count, **fields):
@@ -120,7 +128,7 @@ def test_a_draft_is_written_looked_at_and_sent(client):
     entry = LogEntry.objects.first()
     assert (entry.user, entry.change_message) == (client.user, "Send: sending to 3 people (Everybody).")
     event = AuditEvent.objects.get(event="announcement.sent")
-    assert event.data == {"name": FORM["title_en"], "scope": "Everybody", "count": 3}
+    assert event.data == {"name": FORM["title_en"], "scope": "everybody", "count": 3}
 
 
 def test_each_language_has_its_frame_and_the_missing_one_is_named(client):
@@ -177,6 +185,7 @@ def test_what_cannot_be_announced_is_told(client, wrong, says):
 
 def test_a_draft_can_be_changed_and_its_people_stay(client):
     ada, bob = people(2)
+    may_see(client, "user")
     row = drafted(client, audience="people", people=f" {ada.email.upper()} ,\n{bob.email}\n")
     form = client.get(page(row)).context["form"]
     assert set(form.initial["people"].split()) == {ada.email, bob.email}
@@ -190,14 +199,19 @@ def test_a_draft_can_be_changed_and_its_people_stay(client):
     assert "It was changed since you looked at it" in stale.content.decode()
 
 
-def test_addresses_are_shown_to_their_author_and_to_those_who_see_users(client):
-    row = drafted(client, audience="people", people=people(1)[0].email)
+def test_addresses_are_shown_to_those_alone_who_see_users(client):
+    ada = people(1)[0]
+    row = drafted(client, audience="people", people=ada.email)
     other = clerk(*MAY, email="other@example.org")
 
-    assert "people" not in other.get(page(row)).context["form"].initial
-    assert "1 are named" in other.get(page(row)).content.decode()
-    other.user.user_permissions.add(Permission.objects.get(codename="view_user"))
-    assert "people" in other.get(page(row)).context["form"].initial
+    for reader in (client, other):
+        assert "1 are named" in reader.get(page(row)).content.decode()
+        assert ada.email not in reader.get(page(row)).content.decode()
+    saved = other.post(page(row), {**FORM, "audience": "people", "people": "", "version": "1"})
+    assert saved.status_code == 302
+    assert ada.email not in other.get(page(row)).content.decode()
+    may_see(other, "user")
+    assert other.get(page(row)).context["form"].initial["people"] == ada.email
 
 
 def test_what_was_changed_since_it_was_looked_at_does_not_go(client):
@@ -209,6 +223,21 @@ def test_what_was_changed_since_it_was_looked_at_does_not_go(client):
         assert said(answer) == "It was changed since you looked at it: look at it once more."
     row.refresh_from_db()
     assert row.state == "draft"
+
+
+def test_what_was_counted_anew_does_not_go_from_a_page_with_the_older_count(client):
+    people(1)
+    row = drafted(client)
+    people(2)
+    client.post(page(row, "count"), follow=True)
+
+    stale = press(client, row, "send")
+
+    assert said(stale) == "It was changed since you looked at it: look at it once more."
+    row.refresh_from_db()
+    assert row.state == "draft"
+    assert "Send to 3 people" in stale.content.decode()
+    assert told(press(client, row, "send")) == [f"“{FORM['title_en']}”: sending to 3 people (Everybody)."]
 
 
 def test_pressing_twice_sends_once(client):
@@ -294,6 +323,7 @@ def test_those_who_do_not_want_or_must_not_get_it_are_left_out(client):
     for user, channel in ((eve, "email"), (joe, "in_app")):
         Preference.objects.create(user=user, category="announcement", channel=channel, enabled=False)
     row = drafted(client)
+    may_see(client, "user", "preference", "suppression")
 
     text = re.sub(r"\s+", " ", client.get(page(row, "preview")).content.decode())
     assert "<li>Unsubscribed from announcements by mail: 1</li>" in text
@@ -313,6 +343,26 @@ def test_those_who_do_not_want_or_must_not_get_it_are_left_out(client):
     assert set(InAppNotification.objects.values_list("user", flat=True)) == {
         user.pk for user in (ada, bob, eve, mia, max_)
     }
+
+
+@pytest.mark.parametrize(
+    ("sees", "shown"),
+    [
+        ([], {"Reasons not shown to you": "4"}),
+        (["preference"], {"Unsubscribed from announcements by mail": "1", "Reasons not shown to you": "3"}),
+        (["suppression"], {"Address that is not written to": "1", "Reasons not shown to you": "3"}),
+        (["user"], {"Address not verified": "1", "Account not active": "1", "Reasons not shown to you": "2"}),
+    ],
+)
+def test_why_people_are_left_out_is_told_to_those_who_may_look_it_up(client, sees, shown):
+    ada, bob = people(2)
+    Suppression.objects.create(address=ada.email, scope="all", reason="bounce")
+    Preference.objects.create(user=bob, category="announcement", channel="email", enabled=False)
+    named = [ada, bob, *people(1, inactive=True), *people(1, unverified=True)]
+    row = draft_of("people", named=named)
+    may_see(client, *sees)
+
+    assert dict(client.get(page(row, "preview")).context["left_out"]) == shown
 
 
 def test_too_many_to_one_address_are_throttled():
@@ -432,6 +482,47 @@ def test_it_stops_where_it_is_paused_and_goes_on_there(client, slices):
     assert set(Message.objects.values_list("user", flat=True)) == {user.pk for user in everyone}
     assert not Message.objects.filter(due_at__gt=timezone.now()).exists()
     assert Message.objects.filter(expires_at__gt=timezone.now() + timedelta(days=2)).count() == 7
+
+
+def test_what_was_held_back_goes_to_the_accounts_as_they_are_when_it_leaves(settings):
+    settings.NOTIFICATIONS_ENGINE = "off"
+    ada, bob, eve, joe = people(4)
+    row = sent(draft_of())
+    announcements.pause(row)
+    run()
+    type(ada).objects.filter(pk=ada.pk).update(is_active=False)
+    type(bob).objects.filter(pk=bob.pk).update(email="bob.new@example.org")
+    type(eve).objects.filter(pk=eve.pk).update(email_verified_at=None)
+
+    announcements.resume(row)
+    run()
+    delivery.QueueWorker().deliver_due()
+
+    found = Message.objects.values_list("user", "state", "reason")
+    assert {user: (state, reason) for user, state, reason in found} == {
+        ada.pk: ("suppressed", "inactive"),
+        bob.pk: ("sent", ""),
+        eve.pk: ("suppressed", "unverified"),
+        joe.pk: ("sent", ""),
+    }
+    assert Message.objects.get(user=bob).to_address == "bob.new@example.org"
+    assert {address for each in mail.outbox for address in each.to} == {"bob.new@example.org", joe.email}
+
+
+def test_only_what_is_announced_asks_for_accounts(settings):
+    settings.NOTIFICATIONS_ENGINE = "off"
+    MessageFactory.create_batch(5, user=people(1)[0])
+    with CaptureQueriesContext(connection) as captured:
+        delivery.QueueWorker().deliver_due()
+    assert not [query for query in captured if 'FROM "users_user"' in query["sql"]]
+    people(5)
+    sent(draft_of())
+
+    with CaptureQueriesContext(connection) as captured:
+        delivery.QueueWorker().deliver_due()
+
+    assert len(mail.outbox) == 11
+    assert len([query for query in captured if 'FROM "users_user"' in query["sql"]]) == 1
 
 
 def test_what_waits_is_cancelled_with_it(client, slices):
@@ -589,6 +680,22 @@ def test_groups_are_for_those_who_may_see_them(client):
     for verb in ("send", "count"):
         assert other.post(page(row, verb), {"version": 1}).status_code == 403
     assert other.post(page(row), FORM).status_code == 403
+
+
+def test_the_name_of_a_group_stays_out_of_history_and_audit_trail(client):
+    group = Group.objects.create(name="Secret circle")
+    group.user_set.add(*people(1))
+    row = drafted(client, audience=f"group:{group.pk}")
+    for verb in ("send", "pause", "resume"):
+        press(client, row, verb)
+    other = clerk(*MAY, email="other@example.org")
+    may_see(other, "auditevent")
+
+    for where in (page(row, "history"), "/admin/users/auditevent/", "/admin/activity/"):
+        assert "Secret circle" not in other.get(where, follow=True).content.decode()
+    scopes = {event.data["scope"] for event in AuditEvent.objects.filter(event__startswith="announcement.")}
+    assert scopes == {f"group:{group.pk}"}
+    assert "sending to 1 person (Group)" in other.get(page(row, "history")).content.decode()
 
 
 # --- Lists and limits -------------------------------------------------------------------------------------------------

@@ -90,6 +90,10 @@ def paused(**fields):
         ({"state": "suppressed", "reason": "suppressed"}, "Not sent: the address is on the list of suppressions."),
         ({"state": "suppressed", "reason": "preference"}, "Not sent: its recipient has switched this category off."),
         (
+            {"state": "suppressed", "reason": "inactive"},
+            "Not sent: its recipient's account is not active any more.",
+        ),
+        (
             {"state": "suppressed", "reason": "not_allowed"},
             "Not sent: NOTIFICATIONS_ALLOW_TO does not name this address.",
         ),
