@@ -178,7 +178,9 @@ class AnnouncementFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
         if self.value() is None:
             return queryset
-        return queryset.filter(announcement=whole_number(self.value() or "") or 0)
+        # A range of one: by equality PostgreSQL may walk the primary key back to an old one instead of its index.
+        pk = whole_number(self.value() or "") or 0
+        return queryset.filter(announcement__gte=pk, announcement__lte=pk)
 
 
 @admin.register(Message)
@@ -237,7 +239,7 @@ class MessageAdmin(GrowingTableAdmin):
         """By state the one that ended last comes first, as its index has it; what has no index looks at the newest."""
         announced = AnnouncementFilter.parameter_name
         if announced in filters and set(filters) <= {"state__exact", announced}:
-            return queryset.order_by("-pk")
+            return queryset.order_by("-announcement_id", "-pk")
         if "state__exact" not in filters:
             return super().bounded(queryset, filters)
         queryset = queryset.order_by("-finished_at", "-pk")
