@@ -1,4 +1,4 @@
-"""Who may be told something at once: the audiences of announcements, registered by the apps that know them.
+"""Who an announcement can go to: the audiences of announcements, registered by the apps that know them.
 
 Pure but for those at the end, which need nothing but users and groups.
 """

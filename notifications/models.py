@@ -41,7 +41,7 @@ class Severity(models.TextChoices):
 
 
 class Announcement(models.Model):
-    """Something told to many people at once: a draft, counted slice by slice, then sent the same way.
+    """One text to many people at once: a draft, counted slice by slice, then sent the same way.
 
     Only `services.announcements` writes here. `cursor` is the key of the last person looked at: a slice is written in
     one transaction with the cursor that it moves.

@@ -47,7 +47,7 @@ class SwitchboardAdminSite(StaffSite):
         from project.activity.page import latest
 
         needs = overview.needs_of(request)
-        # What needs somebody is counted by the statement that counts messages.
+        # What needs attention is counted by the statement that counts messages.
         of_mail = mail(request, {name: need[4]() for name, need in needs.items()})
         parts = {
             "attention": overview.attention(request, needs, of_mail and of_mail["counts"]),

@@ -50,7 +50,7 @@ class Segment(Audience):
 
 
 class Flag(Audience):
-    """`7` is whoever gets the flag of that key on, `7/blue` whoever gets this variant of it."""
+    """`7` is everyone who gets the flag of that key on, `7/blue` everyone who gets this variant of it."""
 
     name, label, permission = "flag", _("Feature flag"), "feature_flags.view_featureflag"
 

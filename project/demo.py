@@ -367,7 +367,7 @@ def _people() -> Any:
 def remove() -> bool:
     """Delete all of the playground and what was done with it since; return whether there was one.
 
-    That is what `fill` made, by who made it: nothing of somebody's own that is merely named alike.
+    That is what `fill` made, by who made it: no row of another origin that is merely named alike.
     """
     was_filled = is_filled()
     people = _people()

@@ -1,4 +1,4 @@
-"""What the first page begins with: what needs somebody, and a week of sign-ins and mail in pictures."""
+"""What the first page begins with: what needs attention, and a week of sign-ins and mail in pictures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _needs() -> dict[str, _Need]:
             lambda: Message.objects.filter(state=State.FAILED, finished_at__gt=now - FAILED_IN),
         ),
         "unknown": (
-            _("Mails of which nobody knows whether they arrived"),
+            _("Mails that may or may not have arrived"),
             "notifications.view_message",
             "notifications_message",
             "state__exact=unknown",
@@ -96,8 +96,8 @@ def needs_of(request: HttpRequest) -> dict[str, _Need]:
 def attention(
     request: HttpRequest, needs: Mapping[str, _Need], counts: Mapping[str, int] | None
 ) -> list[dict[str, Any]]:
-    """What needs somebody, from the counts of another part of the page, else by one statement; and flags that cannot be
-    read."""
+    """What needs attention, from the counts of another part of the page, else by one statement; flags that cannot be
+    read among it."""
     if counts is None:
         counts = capped_counts({name: need[4]() for name, need in needs.items()}) if needs else {}
     found = [

@@ -18,7 +18,7 @@ DAYS, VARIANTS_DRAWN = 7, 4
 def chart(codename: str, now: datetime) -> Chart | None:
     """Answers by the hour of the last seven days, by one statement: each variant, what is on without one, and no.
 
-    None for a flag that nobody asked for in them.
+    None for a flag that was not asked for in them.
     """
     hours = DAYS * 24
     begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)

@@ -1,4 +1,4 @@
-"""Why somebody does or does not get a flag: one sentence, then the steps of the flag's own page."""
+"""Why a person does or does not get a flag: one sentence, then the steps of the flag's own page."""
 
 from __future__ import annotations
 

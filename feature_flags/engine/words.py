@@ -1,4 +1,4 @@
-"""The words of the engine: English, until whoever shows them to people says how they are translated."""
+"""The words of the engine: English, until the caller that shows them to people says how they are translated."""
 
 from collections.abc import Callable
 

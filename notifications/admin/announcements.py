@@ -382,7 +382,7 @@ class AnnouncementAdmin(VerbAdmin):
         start["audience"] = f"{draft.audience}:{draft.choice}" if draft.choice else draft.audience
         for code, words in draft.words.items():
             start |= {f"{part}_{code}": text for part, text in words.items()}
-        # Not to the author either: a colleague may have named them, and whoever saves is the author next.
+        # Not to the author either: a colleague may have named them, and saving makes one the author.
         if draft.audience == audiences.PEOPLE and _may_see_users(request):
             name = get_user_model().USERNAME_FIELD
             start["people"] = "\n".join(draft.people.order_by(name).values_list(name, flat=True))

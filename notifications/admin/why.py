@@ -1,4 +1,4 @@
-"""Why somebody did or did not get a kind of mail: one sentence, then what was checked."""
+"""Why a person did or did not get a kind of mail: one sentence, then what was checked."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def explain(request: HttpRequest, user: User, kind: NotificationType) -> Answer:
     # Two conditions, each with its index.
     mine = Q(user=user) | Q(to_address=normal_email(user.email))
     newest = list(Message.objects.filter(mine, type=kind.code).order_by("-created_at", "-pk")[:SHOWN])
-    tell = explainer(shows_providers=may_see_providers(request)) if newest else None
-    told = [(message, tell(message)) for message in newest if tell]
-    return Answer(_sentence(told, [step for step in steps if not step.passed]), steps, told)
+    state_text = explainer(shows_providers=may_see_providers(request)) if newest else None
+    found = [(message, state_text(message)) for message in newest if state_text]
+    return Answer(_sentence(found, [step for step in steps if not step.passed]), steps, found)
 
 
-def _sentence(told: Sequence[tuple[Message, str]], missed: Sequence[Step]) -> str:
-    if told and told[0][0].state != Message.State.SENT:
-        return told[0][1]
+def _sentence(found: Sequence[tuple[Message, str]], missed: Sequence[Step]) -> str:
+    if found and found[0][0].state != Message.State.SENT:
+        return found[0][1]
     if missed:
         return _("Not sent: %(what)s") % {"what": missed[0].note}
-    if told:
-        return told[0][1]
+    if found:
+        return found[0][1]
     return _("No such mail has been queued for this person; nothing stands in its way.")
 
 
