@@ -39,7 +39,7 @@ else:
 #: The field that says where a button stood, and so where the answer leads back to.
 FROM, FROM_LIST = "_from", "list"
 BULK_LIMIT = 500
-_SHOWN = 10
+_SHOWN, _NAMED = 10, 3
 
 _NOTHING = _("nothing to do")
 
@@ -296,7 +296,7 @@ class VerbAdmin(ListAdmin):
             raise PermissionDenied
         if page := self._proof_page(request, verb, [obj], self.back_url(request, obj)):
             return page
-        name, form = str(obj), _reason_form(request, verb, [obj])
+        name, form = self.row_name(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
             back = self.back_url(request, obj)
             return self._reason_page(request, verb, form, [obj], carried=(FROM,), back_url=back)
@@ -314,7 +314,9 @@ class VerbAdmin(ListAdmin):
         site: Any = self.admin_site
         if not verb.sensitive or site.is_fresh(request):
             return None
-        page: HttpResponse = site.ask_proof(request, back_url=back_url, action=str(verb.label), objects=objects)
+        names = [f"“{self.row_name(obj)}”" for obj in objects[:_NAMED]] + ["…"] * (len(objects) > _NAMED)
+        action = f"{verb.label} {', '.join(names)}"
+        page: HttpResponse = site.ask_proof(request, back_url=back_url, action=action, objects=objects)
         return page
 
     def after_verb(self, request: HttpRequest, verb: Verb, obj: Any) -> None:
@@ -386,7 +388,7 @@ class VerbAdmin(ListAdmin):
                 self.message_user(request, f"{count} {model_ngettext(self.opts, count)}: {text}.", level)
         refused = by_level.get(messages.ERROR, [])
         for outcome in refused[:_SHOWN]:
-            self.message_user(request, f"“{outcome.obj}”: {outcome.text}", messages.ERROR)
+            self.message_user(request, f"“{self.row_name(outcome.obj)}”: {outcome.text}", messages.ERROR)
         if len(refused) > _SHOWN:
             self.message_user(
                 request, _("%(count)d more were refused.") % {"count": len(refused) - _SHOWN}, messages.ERROR

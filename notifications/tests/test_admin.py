@@ -209,7 +209,7 @@ def test_a_late_press_is_refused_in_words(staff):
 
     response = staff.post(page(message, "cancel"), ANSWER, follow=True)
 
-    assert told(response) == [f"“{message.uid}”: Only a message that waits can be cancelled."]
+    assert told(response) == [f"“{message.to_address}”: Only a message that waits can be cancelled."]
     assert not LogEntry.objects.exists()
 
 

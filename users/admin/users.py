@@ -241,7 +241,10 @@ class UserAdmin(VerbAdmin):
             site: Any = self.admin_site
             user = self.get_object(request, unquote(object_id or ""))
             page: HttpResponse = site.ask_proof(
-                request, back_url=request.get_full_path(), action=str(_("Change the rights of")), objects=[user]
+                request,
+                back_url=request.get_full_path(),
+                action=f"{_('Change the rights of')} “{user}”",
+                objects=[user],
             )
             return page
 
@@ -362,6 +365,9 @@ class GroupAdmin(DjangoGroupAdmin):
             return None
         group = self.get_object(request, unquote(object_id)) if object_id else None
         answer: HttpResponse = site.ask_proof(
-            request, back_url=request.get_full_path(), action=str(action), objects=[group] if group else []
+            request,
+            back_url=request.get_full_path(),
+            action=f"{action} “{group}”" if group else str(action),
+            objects=[group] if group else [],
         )
         return answer

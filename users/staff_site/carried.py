@@ -18,7 +18,6 @@ from users.staff_site import pages
 
 #: Where the Django session keeps it, for how long, how much of a form at most, and how many presses.
 KEY, LASTS, MOST, PRESSES = "users.carried", timedelta(minutes=10), 32_768, 4
-_NAMED = 3
 
 
 def keep(request: HttpRequest, *, action: str, objects: Sequence[models.Model], back_url: str) -> str:
@@ -30,10 +29,9 @@ def keep(request: HttpRequest, *, action: str, objects: Sequence[models.Model], 
     fields = [(name, value) for name, value in fields if name != "csrfmiddlewaretoken"]
     if sum(len(name) + len(value) for name, value in fields) > MOST:
         return ""
-    names = [f"“{each}”" for each in objects[:_NAMED]] + (["…"] if len(objects) > _NAMED else [])
     nonce = secrets.token_urlsafe(12)
     kept = {
-        "text": " ".join([action, ", ".join(names)]).strip(),
+        "text": action,
         "url": request.get_full_path(),
         "fields": fields,
         "back_url": back_url,

@@ -110,8 +110,3 @@ def ask_proof(request: HttpRequest, *, back_url: str) -> HttpResponse:
     """To the page that asks for a fresh proof, and from there back."""
     messages.info(request, _("This is a sensitive change: prove once more that it is you."))
     return HttpResponseRedirect(with_next("admin:reauthenticate", back_url))
-
-
-def after_proof(request: HttpRequest) -> HttpResponse:
-    """Back to where the proof was asked for."""
-    return HttpResponseRedirect(next_url(request))

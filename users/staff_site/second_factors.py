@@ -217,7 +217,7 @@ def reauthenticate_by_passkey(request: HttpRequest) -> HttpResponse:
     def then(ceremony: str, credential: Any) -> HttpResponse:
         actor = Actor.of(request, "admin")
         sign_in.reauthenticate_by_passkey(user, ceremony=ceremony, credential=credential, actor=actor)
-        return pages.after_proof(request)
+        return HttpResponseRedirect(next_url(request))
 
     return _ceremony(request, lambda: passkeys.login_options(user), then, back="admin:reauthenticate")
 

@@ -154,7 +154,7 @@ def reauthenticate(request: HttpRequest) -> HttpResponse:
         asks_code=has_factor,
     )
     if form.is_valid():
-        return pages.after_proof(request)
+        return HttpResponseRedirect(next_url(request))
     url = passkey_url("admin:reauthenticate_passkey", next_url(request), user)
     return page(
         request,
