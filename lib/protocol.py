@@ -24,16 +24,23 @@ from uvicorn.protocols.http.httptools_impl import (
 logger = logging.getLogger("switchboard.request")
 
 
-def _head(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, int] | None:
+#: Answers without a body and without its length (RFC 9110, 15.3.5 and 15.4.5).
+_BODILESS = frozenset({204, 304})
+
+
+def _head(headers: Sequence[tuple[bytes, bytes]], is_bodiless: bool = False) -> tuple[bytes, int] | None:
     """The fields of an answer of known length, up to the empty line, and that length; None for any other answer."""
     names = [name.lower() for name, _ in headers]
     values = [value for _, value in headers]
-    if names.count(b"content-length") != 1 or not {b"transfer-encoding", b"connection"}.isdisjoint(names):
+    if names.count(b"content-length") != (not is_bodiless):
+        return None
+    if not {b"transfer-encoding", b"connection"}.isdisjoint(names):
         return None
     if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
         raise RuntimeError("Invalid HTTP header.")
     fields = [b"%b: %b\r\n" % field for field in zip(names, values, strict=True)]
-    return b"".join([*fields, b"\r\n"]), int(values[names.index(b"content-length")])
+    length = 0 if is_bodiless else int(values[names.index(b"content-length")])
+    return b"".join([*fields, b"\r\n"]), length
 
 
 #: For headers that come as a tuple: those of many answers.
@@ -53,7 +60,8 @@ class Cycle(RequestResponseCycle):
                 await super().send(message)
             return
         given = message.get("headers", ())
-        head = _cached_head(given) if type(given) is tuple else _head(given)
+        is_bodiless = message["status"] in _BODILESS
+        head = _cached_head(given, is_bodiless) if type(given) is tuple else _head(given, is_bodiless)
         if head is None or self.disconnected or not self.keep_alive or self.scope["method"] == "HEAD":
             await super().send(message)
             return

@@ -211,12 +211,14 @@ class ResponseCache:
 
 def _document(ready: Ready) -> Document:
     tag = ready.tag.encode()
-    headers: list[wire.Header] = [*wire.SECURITY, wire.PRIVATE, _VARY_FEATURES, (b"etag", tag)]
+    # As tuples: lib.protocol writes such a head once.
+    headers = (*wire.SECURITY, wire.PRIVATE, _VARY_FEATURES, (b"etag", tag))
+    zipped = (*headers, wire.JSON, wire.length(ready.zipped), (b"content-encoding", b"gzip"))
     return Document(
         tag,
         Response(304, headers),
-        Response(200, [*headers, wire.JSON, wire.length(ready.body)], ready.body),
-        Response(200, [*headers, wire.JSON, wire.length(ready.zipped), (b"content-encoding", b"gzip")], ready.zipped),
+        Response(200, (*headers, wire.JSON, wire.length(ready.body)), ready.body),
+        Response(200, zipped, ready.zipped),
     )
 
 

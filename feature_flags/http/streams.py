@@ -21,7 +21,7 @@ from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
 from lib.asgi import Receive, Send
 from lib.net import caller_network, normal_ip
-from lib.text import whole_number
+from lib.text import remember, whole_number
 
 UPDATES = "/api/client/streaming"
 _PATHS = frozenset({"/ofrep/v1/stream", UPDATES})
@@ -33,6 +33,7 @@ _FULL_SECONDS = b"30"
 _CHUNK_BYTES = 64 * 1024
 
 
+@remember(maxsize=256)
 def named_revision(tag: bytes | None) -> int:
     """The revision in an entity tag of ours, or in the id of an event; 0 without one."""
     digits = (tag or b"").removeprefix(b"W/").strip(b'"').partition(b":")[0]

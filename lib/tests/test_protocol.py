@@ -22,3 +22,8 @@ def test_any_other_answer_is_left_to_uvicorn(headers):
 def test_a_header_that_would_break_the_head_is_refused(header):
     with pytest.raises(RuntimeError):
         _head([LENGTH, header])
+
+
+def test_an_answer_without_a_body_has_its_head_at_once_without_a_length():
+    assert _head([(b"ETag", b'"1"')], True) == (b'etag: "1"\r\n\r\n', 0)
+    assert _head([(b"content-length", b"3")], True) is None
