@@ -161,9 +161,9 @@ class FeatureFlagAdmin(FlagPageAdmin):
         if activity.last_seen_at is None:
             return str(_("never seen"))
         counts = {"yes": number(activity.yes), "no": number(activity.no)}
-        said = _("%(yes)s yes, %(no)s no") % counts
+        counts_text = _("%(yes)s yes, %(no)s no") % counts
         return format_html(
-            '<span title="{}">{} {}</span>', said, time_cell(activity.last_seen_at), sparkline(activity.hours)
+            '<span title="{}">{} {}</span>', counts_text, time_cell(activity.last_seen_at), sparkline(activity.hours)
         )
 
     @admin.action(description=_("Export as JSON"), permissions=["view"])

@@ -152,8 +152,8 @@ REASONS = {
 
 def reason_text(result: Result) -> str:
     """`by a rule: Beta`."""
-    said = str(REASONS.get(result.reason, result.reason))
-    return f"{said}: {result.rule}" if result.rule and result.rule != "everybody" else said
+    text = str(REASONS.get(result.reason, result.reason))
+    return f"{text}: {result.rule}" if result.rule and result.rule != "everybody" else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,8 @@ def why(request: HttpRequest, user: Any, text: str) -> Answer:
 def _unknown(text: str, alike: Sequence[str]) -> Answer:
     archived = FeatureFlag.objects.filter(codename__iexact=text, archived_at__isnull=False).first()
     if archived is not None:
-        said = _("Off: the flag is archived, and code that asks for it learns that there is none.")
-        return Answer(said, archived.pk, archived.codename)
+        text = _("Off: the flag is archived, and code that asks for it learns that there is none.")
+        return Answer(text, archived.pk, archived.codename)
     return Answer(_("Several flags are called alike.") if alike else _("There is no such flag."), alike=alike)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from typing import Any
 
+from django.db import DatabaseError
 from django.template import Context
 from django.utils import translation
 from django.utils.translation import gettext
@@ -231,6 +232,8 @@ def read(kind: NotificationType, language: str, given: Mapping[str, str]) -> Wor
     """The words of a mail with these bodies in place of its files; None where they are not written in Words."""
     try:
         words = _read(kind, language, given)
+    except DatabaseError:
+        raise
     except Exception:
         # Whatever ails a body or a file of a deployment: its source is shown, with what is wrong.
         return None

@@ -35,7 +35,7 @@ from users.models import AuditEvent, User, UserSearch
 from users.services import audit
 
 LATEST = 8
-#: People that one search stands for; a wider one has to be said more closely.
+#: People that one search stands for; a wider one has to be typed more closely.
 PEOPLE = 5
 _COLUMNS = (_("When"), _("Who"), _("Area"), _("Kind"), _("About"), _("What"), _("Reason"), _("Door"))
 
@@ -192,7 +192,7 @@ def _with_person(filters: Filters, text: str, reader: Reader) -> tuple[Filters, 
             return replace(filters, people=None, subject=audit.subject(text)), note
     found = tuple(UserSearch.objects.find(text, PEOPLE + 1)) if reader.may_see(User) else ()
     if not found:
-        return replace(filters, people=None), _("Nobody is found by this name or address.")
+        return replace(filters, people=None), _("No one is found by this name or address.")
     if len(found) > PEOPLE:
         return replace(filters, people=found[:PEOPLE]), _("Many people match; say more to find the one you mean.")
     return replace(filters, people=found), ""

@@ -16,7 +16,6 @@ ROOT = "root@example.org"
 USERS, FLAGS, MESSAGES = "/admin/users/user/", "/admin/feature_flags/featureflag/", "/admin/notifications/message/"
 REVISIONS, SEGMENTS, TOKENS = (f"/admin/feature_flags/{name}/" for name in ("flagrevision", "segment", "flagtoken"))
 NOTIFICATIONS = "/admin/notifications/"
-IMAGES = processes.ROOT / "docs" / "images"
 
 PEOPLE = f"""
 from datetime import timedelta
@@ -541,22 +540,3 @@ def browser_shot(driver, name):
     if folder := os.environ.get("LOOK"):
         os.makedirs(folder, exist_ok=True)
         driver.save_screenshot(f"{folder}/{name.replace(' ', '-')}.png")
-
-
-@pytest.mark.skipif(not os.environ.get("SCREENSHOTS"), reason="only on demand: SCREENSHOTS=1 writes docs/images")
-def test_pictures_for_the_readme(fresh_server, chromium):
-    sign_in(chromium, fresh_server)
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    shown = addresses(fresh_server)
-    for name, address, height in (
-        ("users", USERS, 800),
-        ("flags", FLAGS, 800),
-        ("flag-form", shown["flag"], 1300),
-        ("flag-who", shown["who gets a flag"], 1180),
-    ):
-        browser.resize(chromium, (1280, height))
-        chromium.get(fresh_server.url + address)
-        browser.wait(chromium, lambda: browser.is_loaded(chromium))
-        if name == "flags":
-            press_in_row(chromium, "FF_NEW_CHECKOUT", "Switch on")
-        assert chromium.save_screenshot(str(IMAGES / f"admin-{name}.png"))
