@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 
 from feature_flags.models import FeatureFlag, Segment
 from lib.addresses import normal_email
+from lib.admin import may_see
 from lib.admin.lists import starts_with
 from lib.admin.verbs import Verb
 from lib.folding import folded
@@ -145,7 +146,7 @@ def _named(request: HttpRequest, text: str) -> Iterator[Kind]:
         .order_by()
         .values_list(Cast(Value(name), CharField()), "pk", "name")
         for name, (model, _label) in models.items()
-        if text and request.user.has_perm(f"{model._meta.app_label}.view_{name}")
+        if text and may_see(request.user, model)
     ]
     if not asked:
         return

@@ -44,11 +44,6 @@ def because(reason: str) -> str:
     return f" Reason: {reason}" if reason else ""
 
 
-def may_see_segments(request: HttpRequest) -> bool:
-    """Without it a page names segments and shows nothing of what is in them, often addresses of customers."""
-    return request.user.has_perm("feature_flags.view_segment")
-
-
 def reason_field(help_text: Any = "") -> forms.CharField:
     widget = forms.TextInput({"class": "vTextField", "autocomplete": "off"})
     return forms.CharField(required=False, max_length=200, label=_("Reason"), help_text=help_text, widget=widget)

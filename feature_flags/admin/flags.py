@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from feature_flags import inspection
-from feature_flags.admin.document_page import may_see_segments
 from feature_flags.admin.flag_page import FlagPageAdmin
 from feature_flags.admin.verbs import FLAG_VERBS
 from feature_flags.admin.who import who_view
@@ -25,6 +24,7 @@ from feature_flags.models import FeatureFlag, Segment
 from feature_flags.runtime import store
 from feature_flags.services.storage import segments_used
 from lib.actors import Actor
+from lib.admin import may_see
 from lib.admin.changelist import time_cell
 from lib.admin.charts import sparkline
 from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, number, two_lines
@@ -184,7 +184,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
             return None
         documents = FeatureFlag.objects.filter(pk__in=pks).documents().values()
         used = {name for document in documents for name in segments_used(document)}
-        shown = Segment.objects.filter(name__in=used) if may_see_segments(request) else Segment.objects.none()
+        shown = Segment.objects.filter(name__in=used) if may_see(request.user, Segment) else Segment.objects.none()
         text = switchboard.dump(documents, [segment.document for segment in shown])
         codenames = sorted(document["codename"] for document in documents)
         Actor.of(request, "admin").note("flags.exported", count=len(codenames), flags=codenames[:100])

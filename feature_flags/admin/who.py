@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_permission_codename, get_user_model
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.document_page import may_see_segments
 from feature_flags.context import Flat, flat
 from feature_flags.engine import model
 from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import RANDOM, CompiledFlag, Result
+from feature_flags.models import Segment
 from feature_flags.runtime import store
+from lib.admin import may_see
 from lib.admin.verbs import VerbAdmin, render_page
 from lib.private import missing_object
 from lib.text import is_storable
@@ -176,11 +177,6 @@ def evaluations(user: Any) -> list[Evaluation]:
     return [Evaluation(pk, flag.name, flag.constant or flag.evaluate(context, snapshot.flags)) for pk, flag in compiled]
 
 
-def may_see_users(request: HttpRequest) -> bool:
-    opts = get_user_model()._meta
-    return bool(request.user.has_perm(f"{opts.app_label}.{get_permission_codename('view', opts)}"))
-
-
 def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
     """The share of all ids; the explanation once a user or a context is given."""
     flag = model_admin.get_object(request, unquote(object_id))
@@ -189,7 +185,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
     snapshot = store.current()
     compiled = snapshot.flags.get(flag.codename) if snapshot else None
     form = WhoForm(request.GET or None)
-    if not may_see_users(request):
+    if not may_see(request.user, get_user_model()):
         del form.fields["user"]
     found: dict[str, Any] = {}
     if compiled and snapshot and (form.is_valid() or not form.is_bound):
@@ -200,7 +196,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
         if user or typed:
             explanation = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
             found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
-            if not may_see_segments(request):
+            if not may_see(request.user, Segment):
                 explanation = replace(explanation, steps=without_segments(explanation.steps))
             found |= {"reason": reason_text(explanation.result)}
             found |= {"explanation": explanation, "context_lines": sorted(context.items())}
@@ -210,7 +206,7 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
 
 
 def without_segments(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """The steps with the names of segments, and nothing of what is in them."""
+    """The steps with the names of segments, and nothing of what is in them: often addresses of customers."""
     return tuple(
         replace(step, children=() if step.kind == "segment" else without_segments(step.children)) for step in steps
     )

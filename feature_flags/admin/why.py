@@ -10,12 +10,12 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from feature_flags.admin.document_page import may_see_segments
 from feature_flags.admin.who import without_segments
 from feature_flags.context import flat
 from feature_flags.engine.explain import Explanation, Step, explain
-from feature_flags.models import FeatureFlag
+from feature_flags.models import FeatureFlag, Segment
 from feature_flags.runtime import store
+from lib.admin import may_see
 
 #: Flags that are named where several have what was typed in their names.
 SUGGESTED = 8
@@ -46,7 +46,7 @@ def why(request: HttpRequest, user: Any, text: str) -> Answer:
     entry = next(entry for entry in snapshot.ordered if entry.compiled.name == (exact or alike)[0])
     compiled, context = entry.compiled, flat(user)
     found = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
-    if not may_see_segments(request):
+    if not may_see(request.user, Segment):
         found = replace(found, steps=without_segments(found.steps))
     value = json.dumps(found.result.value, ensure_ascii=False)
     return Answer(sentence(found), entry.pk, compiled.name, found, value)

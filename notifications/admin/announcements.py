@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.auth import get_permission_codename, get_user_model
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -19,6 +19,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
+from lib.admin import may_see
 from lib.admin.lists import CappedPaginator, actor_name, chip, column, number
 from lib.admin.verbs import Outcome, ReasonForm, Verb, VerbAdmin, lazy_text, render_page
 from lib.errors import ProductError
@@ -169,15 +170,6 @@ def offered_audiences(user: Any) -> tuple[list[Any], bool]:
 def language_name(code: str) -> str:
     """In the reader's language; Django knows the names."""
     return gettext(templates.language_name(code))
-
-
-def _may_see(request: HttpRequest, model: type[models.Model]) -> bool:
-    opts = model._meta
-    return bool(request.user.has_perm(f"{opts.app_label}.{get_permission_codename('view', opts)}"))
-
-
-def _may_see_users(request: HttpRequest) -> bool:
-    return _may_see(request, get_user_model())
 
 
 def _facts(row: Announcement) -> dict[str, Any]:
@@ -383,7 +375,7 @@ class AnnouncementAdmin(VerbAdmin):
         for code, words in draft.words.items():
             start |= {f"{part}_{code}": text for part, text in words.items()}
         # Not to the author either: a colleague may have named them, and saving makes one the author.
-        if draft.audience == audiences.PEOPLE and _may_see_users(request):
+        if draft.audience == audiences.PEOPLE and may_see(request.user, get_user_model()):
             name = get_user_model().USERNAME_FIELD
             start["people"] = "\n".join(draft.people.order_by(name).values_list(name, flat=True))
         return start
@@ -448,7 +440,7 @@ class AnnouncementAdmin(VerbAdmin):
 
     def _messages_url(self, request: HttpRequest) -> str:
         """Where the messages are listed; empty for staff who may not see them."""
-        if not request.user.has_perm("notifications.view_message"):
+        if not may_see(request.user, Message):
             return ""
         return reverse("admin:notifications_message_changelist", current_app=self.admin_site.name)
 
@@ -557,7 +549,7 @@ def left_out(request: HttpRequest, row: Announcement) -> list[tuple[str, str]]:
     }
     shown, hidden = [], 0
     for name, (text, model) in reasons.items():
-        if (count := row.counts.get(name, 0)) and _may_see(request, model):
+        if (count := row.counts.get(name, 0)) and may_see(request.user, model):
             shown.append((str(text), number(count)))
         else:
             hidden += count

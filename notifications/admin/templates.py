@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
+from lib.admin import may_see
 from lib.admin.verbs import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
@@ -233,7 +234,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             conditions=words.conditions(kind, language),
             may_change=self._may_write(request, template),
             may_test=self.has_change_permission(request),
-            may_choose=self._may_choose_people(request),
+            may_choose=may_see(request.user, get_user_model()),
             chosen=_chosen(request),
             preview=preview,
             frame_url=frame,
@@ -303,7 +304,8 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         """The sample; for a chosen user with that user's name, and with no code or link that looks like one."""
         values = engines.sample(template.kind)
         if address := _chosen(request):
-            if not self._may_choose_people(request):
+            # Whether an address is known here is for staff who may see users.
+            if not may_see(request.user, get_user_model()):
                 raise PermissionDenied
             people, person = get_user_model(), None
             if is_storable(address):
@@ -316,11 +318,6 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             if not template.kind.required:
                 values["unsubscribe_url"] = MASK
         return values
-
-    def _may_choose_people(self, request: HttpRequest) -> bool:
-        """Whether an address is known here may only be seen by staff who may see users."""
-        people = get_user_model()._meta
-        return bool(request.user.has_perm(f"{people.app_label}.view_{people.model_name}"))
 
     # --- Verbs --------------------------------------------------------------------------------------------------------
 

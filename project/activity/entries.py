@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
+from lib.admin import may_see
 from lib.admin.changelist import time_cell
 from notifications.admin.common import type_label
 from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
@@ -139,7 +140,7 @@ class Reader:
     names: dict[str, Piece] = field(default_factory=dict)
 
     def may_see(self, model: type[Model]) -> bool:
-        return bool(self.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
+        return may_see(self.user, model)
 
     def learn_names(self, labels: Iterable[str]) -> None:
         ids = {key: label for label in labels if label not in self.names and (key := _user_id(label))}

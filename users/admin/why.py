@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from feature_flags.admin import why as flag_why
 from feature_flags.models import FeatureFlag
 from feature_flags.runtime import store
+from lib.admin import may_see
 from lib.admin.verbs import VerbAdmin, render_page
 from notifications import registry
 from notifications.admin import why as mail_why
@@ -24,11 +25,11 @@ OFFERED = 200
 def questions(request: HttpRequest) -> dict[str, Any]:
     """What the form of the question offers this reader."""
     found: dict[str, Any] = {}
-    if _may_see(request, FeatureFlag):
+    if may_see(request.user, FeatureFlag):
         snapshot = store.current()
         names = [entry.compiled.name for entry in snapshot.ordered] if snapshot else []
         found |= {"asks_flags": True, "flag_names": names if len(names) <= OFFERED else ()}
-    if _may_see(request, Message):
+    if may_see(request.user, Message):
         found["mail_kinds"] = [(kind.code, kind.label) for kind in registry.declared_types()]
     return found
 
@@ -37,9 +38,9 @@ def why_page(model_admin: VerbAdmin, request: HttpRequest, user: User) -> HttpRe
     """`?flag=` or `?mail=`; a link that one can send on."""
     flag, mail = request.GET.get("flag", "").strip()[:100], request.GET.get("mail", "").strip()
     context: dict[str, Any] = {"flag": flag, "mail": mail, **questions(request)}
-    if flag and _may_see(request, FeatureFlag):
+    if flag and may_see(request.user, FeatureFlag):
         context["flag_answer"] = flag_why.why(request, user, flag)
-    if mail and _may_see(request, Message):
+    if mail and may_see(request.user, Message):
         kind = registry.find(mail)
         context["mail_kind"] = kind
         context["mail_answer"] = mail_why.explain(request, user, kind) if kind else None
@@ -53,7 +54,3 @@ def why_page(model_admin: VerbAdmin, request: HttpRequest, user: User) -> HttpRe
         back_url=reverse("admin:users_user_change", args=[user.pk]),
         **context,
     )
-
-
-def _may_see(request: HttpRequest, model: Any) -> bool:
-    return request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
