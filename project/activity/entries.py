@@ -26,6 +26,7 @@ from lib.admin.changelist import time_cell
 from notifications.admin.common import type_label
 from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
 from users.admin import event_words
+from users.audit_events import EVENTS
 from users.models import AuditEvent, User
 
 ACCOUNTS, FLAGS, MAIL, SETTINGS = "accounts", "flags", "mail", "settings"
@@ -269,7 +270,7 @@ def of_template(version: TemplateOverride, reader: Reader) -> Entry:
         area=MAIL,
         kind=event_words.label("template.saved"),
         who=reader.who(version.edited_by_label),
-        words=str(event_words.SENTENCES["template.saved"][0]),
+        words=str(EVENTS["template.saved"].own),
         pieces={"thing": reader.thing(TemplateOverride, name), "what": Piece(version.get_part_display())},
         reason=version.note,
     )

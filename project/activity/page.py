@@ -31,6 +31,7 @@ from project.activity import sources
 from project.activity.entries import AREAS, LOG_KINDS, Entry, Reader, area_of
 from project.activity.sources import FLAG_KINDS, Filters
 from users.admin import event_words
+from users.audit_events import EVENTS
 from users.models import AuditEvent, User, UserSearch
 from users.services import audit
 
@@ -45,7 +46,7 @@ def _kinds() -> list[tuple[Any, list[tuple[str, Any]]]]:
     found: dict[str, list[tuple[str, Any]]] = {area: [] for area in AREAS}
     for action in FLAG_KINDS.values():
         found["flags"].append((f"flag.{action}", FlagRevision.Action(action).label.capitalize()))
-    for name in audit.EVENTS:
+    for name in EVENTS:
         found[area_of(name)].append((name, event_words.label(name)))
     found["settings"] += LOG_KINDS.items()
     return [(label, found[area]) for area, label in AREAS.items()]

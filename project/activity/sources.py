@@ -25,7 +25,8 @@ from notifications.models import Announcement, Message, ProviderState, Suppressi
 from notifications.services import overrides
 from project.activity import entries
 from project.activity.entries import FLAGS, MAIL, SETTINGS, Entry, Reader, area_of
-from users.models import STAFF_DOORS, STAFF_EVENTS, AuditEvent, User, UserSession
+from users.audit_events import EVENTS, STAFF_EVENTS
+from users.models import STAFF_DOORS, AuditEvent, User, UserSession
 from users.services import audit
 
 PAGE = 50
@@ -148,7 +149,7 @@ def _places(cursor: str) -> dict[str, int]:
 
 
 def _audit(filters: Filters, reader: Reader) -> list[Source]:
-    events = {name for name in audit.EVENTS if not filters.areas or area_of(name) in filters.areas}
+    events = {name for name in EVENTS if not filters.areas or area_of(name) in filters.areas}
     if filters.kinds:
         events &= filters.kinds
     if reader.may_see(FlagRevision):
@@ -163,8 +164,8 @@ def _audit(filters: Filters, reader: Reader) -> list[Source]:
         rows = rows.annotate(named=KeyTextTransform("name", "data")).filter(named__icontains=filters.thing)
     if filters.areas or filters.kinds or filters.thing:
         rows = rows.filter(event__in=sorted(events))
-    elif len(events) < len(audit.EVENTS):
-        rows = rows.exclude(event__in=sorted(set(audit.EVENTS) - events))
+    elif len(events) < len(EVENTS):
+        rows = rows.exclude(event__in=sorted(set(EVENTS) - events))
     staff = rows.filter(BY_STAFF)
     if filters.subject:
         return [_of_audit("a", rows.filter(subject_mac=filters.subject))] if filters.role != "did" else []

@@ -20,7 +20,6 @@ from feature_flags.services import editing, segments
 from lib.actors import Actor
 from notifications.models import TemplateOverride
 from project.activity import sources
-from users.admin import event_words
 from users.models import AuditEvent, UserSession
 from users.services import audit, staff
 from users.tests.factories import UserFactory
@@ -275,10 +274,6 @@ def test_no_cell_of_the_file_is_a_formula(staff_client, ada, bob):
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
-
-
-def test_every_event_has_words():
-    assert set(event_words.LABELS) == set(audit.EVENTS) == set(event_words.SENTENCES)
 
 
 def test_staff_read_words_where_events_are_listed(staff_client, bob):

@@ -19,9 +19,9 @@ from lib.actors import Actor
 from notifications.models import Announcement, PeriodicJob, Suppression, TemplateOverride
 from notifications.services import announcements, overrides, recipients
 from notifications.tests.factories import MessageFactory
+from users.audit_events import EVENTS
 from users.middleware import SESSION_KEY
 from users.models import AuditEvent, UserSession
-from users.services import audit
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -110,7 +110,7 @@ def test_the_table_says_what_the_buttons_ask():
             assert reason == (asks if verb.asks_reason else "no"), verb.name
             assert not verb.audit_event or record == f"`{verb.audit_event}`"
     events = {record.strip("`") for *_, record in rows.values() if record.startswith("`")}
-    assert events <= set(audit.EVENTS)
+    assert events <= set(EVENTS)
 
 
 # --- What is sensitive waits for a fresh proof and leaves an event ----------------------------------------------------

@@ -29,6 +29,7 @@ from lib.admin.lists import (
 )
 from users.admin import event_words
 from users.admin.filters import found_people
+from users.audit_events import EVENTS
 from users.models import AuditEvent, User, UserSession
 from users.services import audit
 
@@ -41,7 +42,7 @@ class EventFilter(ValueFilter):
     parameter_name = column = "event"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(name, event_words.label(name)) for name in audit.EVENTS]
+        return [(name, event_words.label(name)) for name in EVENTS]
 
 
 class TimeRangeFilter(admin.ListFilter):

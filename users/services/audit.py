@@ -15,23 +15,10 @@ from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
-from users.models import STAFF_EVENTS, AuditEvent, User
+from users.audit_events import EVENTS, STAFF_EVENTS
+from users.models import AuditEvent, User
 from users.services import tokens
 
-#: Every event there is; the admin filters by them.
-EVENTS = (
-    *("user.registered", "user.created", "user.imported", "user.code_sent", "user.verified", "user.activated"),
-    *("user.unlocked", "user.deactivated", "user.updated"),
-    *("user.deletion_requested", "user.deletion_undone", "user.deleted"),
-    *("login.ok", "login.failed", "login.paused", "login.factor_required"),
-    *("session.ended", "session.replay", "session.resumed"),
-    *("password.changed", "password.reset_requested", "password.reset"),
-    *("email.change_requested", "email.changed", "email.undone"),
-    *("mfa.added", "mfa.removed", "mfa.failed", "recovery.made", "recovery.used"),
-    *("user.reauthenticated", "admin.reauthenticated", "export.made", "list.exported", "group.saved", "group.deleted"),
-    # What staff do in the apps below; `lib.actors` brings it.
-    *STAFF_EVENTS,
-)
 #: What of `data` is about the person, and shown to them.
 _SHOWN = ("amr", "changed", "count", "ended", "factor", "is_staff", "is_superuser", "kind", "pause_seconds", "why")
 #: What `data` may hold. Nothing here is typed by a stranger or opens anything.
@@ -73,7 +60,7 @@ def event(
     session_id: uuid.UUID | None = None,
     **data: Any,
 ) -> AuditEvent:
-    """An event, not written yet; ValueError for an event or a key of `data` that is not listed above.
+    """An event, not written yet; ValueError for an event or a key of `data` that is not listed.
 
     While the `actor` is unknown, the account itself is noted as the actor. `reason` is a text typed by staff, `why` one
     of our own.

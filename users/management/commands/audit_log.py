@@ -5,6 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from lib.commands import past_time
 from lib.text import printable
+from users.audit_events import EVENTS
 from users.management.commands._people import AccountCommand, add_limit
 from users.models import AuditEvent
 from users.services import audit
@@ -29,7 +30,7 @@ class Command(AccountCommand):
         if options["user"] is not None:
             found = audit.about(options["user"])
         if (name := options["event"]) is not None:
-            names = [event for event in audit.EVENTS if event == name or event.startswith(f"{name}.")]
+            names = [event for event in EVENTS if event == name or event.startswith(f"{name}.")]
             if not names:
                 raise CommandError(f"No event {printable(name)}.", returncode=2)
             found = found.filter(event__in=names)
