@@ -403,7 +403,7 @@ class MfaDevice(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="mfa_devices")
     kind = models.CharField(max_length=8, choices=Kind.choices)
     name = models.CharField(max_length=FACTOR_NAME_MAX_LENGTH, blank=True)
-    #: TOTP: the shared secret, encrypted (services/encryption.py).
+    #: TOTP: the shared secret, encrypted (lib/encryption.py).
     secret = models.TextField(blank=True)
     #: TOTP: the newest time step a code of which was taken; an older one is a replay.
     last_step = models.BigIntegerField(null=True)

@@ -14,11 +14,12 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from lib import encryption
 from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import whole_number
 from users.models import MfaDevice, OneTimeToken, RecoveryCode, User
-from users.services import audit, encryption, rate_limits, security_mails, sessions, tokens
+from users.services import audit, rate_limits, security_mails, sessions, tokens
 
 TOTP, WEBAUTHN, RECOVERY = "totp", "webauthn", "recovery"
 #: How each is named in `amr` (RFC 8176).

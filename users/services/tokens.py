@@ -7,16 +7,15 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.utils import timezone
 
 from lib.actors import RequestInfo
+from lib.encryption import derive
 from users.models import OneTimeToken, Registration, User
 
 AUDIENCE = "users:ACCESS_TOKEN"
@@ -34,13 +33,6 @@ class Key:
 
     def mac(self, *parts: bytes) -> bytes:
         return hmac.new(self.value, b"|".join(parts), sha256).digest()
-
-
-@cache
-def derive(secret: str, purpose: str) -> bytes:
-    """32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
-    info = b"switchboard " + purpose.encode()
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
 
 
 def keys(purpose: str, explicit: str = "") -> tuple[Key, ...]:

@@ -8,9 +8,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from lib import encryption
 from lib.actors import RequestInfo
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import encryption, rate_limits, second_factors, sessions, sign_in
+from users.services import rate_limits, second_factors, sessions, sign_in
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -9,12 +9,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
-from lib import db
+from lib import db, encryption
 from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference, Suppression
 from project.asgi import application
 from users.models import AuditEvent, MfaDevice, RecoveryCode, RefreshToken
-from users.services import audit, encryption, personal_data, tokens
+from users.services import audit, personal_data, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere
 

@@ -12,11 +12,12 @@ from django.db import connection
 from django.utils import timezone
 
 from conftest import ApiClient
+from lib import encryption
 from lib.actors import Actor, RequestInfo
 from lib.errors import ProductError
 from notifications.models import Message
 from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, User, UserSession
-from users.services import encryption, hashing, second_factors, sessions, sign_in, staff
+from users.services import hashing, second_factors, sessions, sign_in, staff
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import at_once
 

@@ -17,11 +17,12 @@ from django.test import Client
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 
+from lib import encryption
 from lib.actors import Actor
 from lib.logs import JsonFormatter
 from lib.middleware import PAGE_POLICY
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User, UserSession
-from users.services import encryption, passwords, second_factors, sessions, staff
+from users.services import passwords, second_factors, sessions, staff
 from users.staff_site import carried
 from users.tests.authenticator import Authenticator
 from users.tests.factories import PASSWORD, UserFactory

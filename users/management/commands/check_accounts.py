@@ -8,10 +8,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import connection
 
-from lib import addresses, env
+from lib import addresses, encryption, env
 from users.management.commands._people import AccountCommand
 from users.models import MfaDevice, User
-from users.services import encryption
 
 _SECRETS = (
     "SECRET_KEY",
@@ -87,7 +86,7 @@ def _people() -> Iterator[Finding]:
         yield "staff-without-factor", f"{email} is staff and has no second factor."
     if not User.objects.filter(is_superuser=True, is_active=True).exists():
         yield "no-superuser", "There is no active superuser: `create_admin` makes one."
-    unreadable = encryption.rotate_all(dry_run=True)["unreadable"]
+    unreadable = encryption.rotate(MfaDevice, "secret", dry_run=True)["unreadable"]
     if unreadable:
         yield "unreadable-factors", f"{unreadable} secrets of authenticator apps can be read with no key."
     # What older releases kept otherwise than `lib.addresses` spells it, and the migration had to leave.

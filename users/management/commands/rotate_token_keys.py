@@ -2,8 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from lib import encryption
 from users.management.commands._people import AccountCommand
-from users.services import encryption
+from users.models import MfaDevice
 
 
 class Command(AccountCommand):
@@ -13,7 +14,7 @@ class Command(AccountCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        counts = encryption.rotate_all(dry_run=options["dry_run"])
+        counts = encryption.rotate(MfaDevice, "secret", dry_run=options["dry_run"])
         verb = "would be encrypted anew" if options["dry_run"] else "encrypted anew"
         self.say(options, counts, f"{counts['resealed']} secrets {verb}.")
         if counts["unreadable"]:

@@ -1,18 +1,25 @@
-"""Secrets that must be read again (those of authenticator apps), encrypted at rest."""
+"""Secrets that must be read again, encrypted at rest: those of authenticator apps, and those that sign webhooks."""
 
 import base64
 from functools import cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.db.models import Model
 
-from users.models import MfaDevice
-from users.services import tokens
+
+@cache
+def derive(secret: str, purpose: str) -> bytes:
+    """32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
+    info = b"switchboard " + purpose.encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
 
 
 @cache
 def _fernet(secrets: tuple[str, ...]) -> MultiFernet:
-    keys = [tokens.derive(value, "encryption") for value in secrets]
+    keys = [derive(value, "encryption") for value in secrets]
     return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
 
@@ -35,17 +42,17 @@ def decrypt(sealed: str) -> str | None:
         return None
 
 
-def rotate_all(*, dry_run: bool = False) -> dict[str, int]:
-    """Encrypt the secrets of authenticator apps with the first key: `{"resealed", "unreadable"}`."""
+def rotate(model: type[Model], column: str, *, dry_run: bool = False) -> dict[str, int]:
+    """Encrypt all values of a column with the first key: `{"resealed", "unreadable"}`."""
     counts = {"resealed": 0, "unreadable": 0}
-    for device in MfaDevice.objects.exclude(secret="").only("pk", "secret").iterator():
+    for pk, sealed in model._default_manager.exclude(**{column: ""}).values_list("pk", column).iterator():
         try:
-            rotated = _current().rotate(device.secret.encode()).decode()
+            rotated = _current().rotate(sealed.encode()).decode()
         except (InvalidToken, ValueError):
             counts["unreadable"] += 1
             continue
         counts["resealed"] += 1
         if not dry_run:
-            # Only over the value that was read: an app set up meanwhile has its own.
-            MfaDevice.objects.filter(pk=device.pk, secret=device.secret).update(secret=rotated)
+            # Only over the value that was read: what was set up meanwhile has its own.
+            model._default_manager.filter(pk=pk, **{column: sealed}).update(**{column: rotated})
     return counts
