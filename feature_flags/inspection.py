@@ -14,6 +14,7 @@ from feature_flags.engine.compiler import compile_flag
 from feature_flags.flag_document import Document, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, Segment
 from feature_flags.unleash_feature import definition, wire_constraint
+from lib import hourly
 from lib.db import batches
 
 NO_HISTORY = "it has no history: no verb has written it"
@@ -127,15 +128,13 @@ def activity(flags: Collection[FeatureFlag], now: datetime) -> dict[int, FlagAct
 
 def _last_day(names: Collection[str], now: datetime) -> dict[str, list[tuple[int, int]]]:
     """By codename the yes and no of each of the last 24 hours, this one last."""
-    begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
-    rows = FlagUsage.objects.filter(codename__in=names, hour__gte=begin, variant="").order_by()
+    hours = hourly.last_hours(now, 24)
+    rows = FlagUsage.objects.filter(codename__in=names, hour__gte=min(hours), variant="").order_by()
     sums = rows.values_list("codename", "hour").annotate(yes=Sum("yes"), no=Sum("no"))
     found: dict[str, list[tuple[int, int]]] = {}
     for codename, hour, yes, no in sums:
-        at = int((hour - begin).total_seconds() // 3600)
-        if at < 24:
-            by_hour = found.setdefault(codename, [(0, 0)] * 24)
-            by_hour[at] = (by_hour[at][0] + yes, by_hour[at][1] + no)
+        if hour in hours:
+            found.setdefault(codename, [(0, 0)] * 24)[hours[hour]] = (yes, no)
     return found
 
 

@@ -22,10 +22,9 @@ from lib.actors import Actor
 from notifications import registry
 from notifications.models import Announcement, Attempt, DeliveryEvent, Message, MessageCount, Suppression
 from notifications.services import announcements
-from notifications.services.statistics import count_messages
+from notifications.services.periodic_jobs import count_messages
 from users.models import AuditEvent, SignInCount, User, UserSession
 from users.services import audit
-from users.services.statistics import count_sign_ins
 
 DOMAIN, FLAG, MARK = "demo.example", "FF_DEMO_", "demo-"
 PEOPLE, DAYS = 60, 30
@@ -398,7 +397,7 @@ def remove() -> bool:
 
 def _count_hours(now: datetime) -> None:
     """What the pictures of the overview show, anew."""
-    for model, count in ((SignInCount, count_sign_ins), (MessageCount, count_messages)):
+    for model, count in ((SignInCount, audit.count_sign_ins), (MessageCount, count_messages)):
         model._default_manager.all().delete()
         for _rows in count(now):
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +10,13 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import inspection
 from feature_flags.models import FeatureFlag, FlagToken
 from feature_flags.runtime import store
 from lib import hourly
-from lib.admin.charts import Chart, Series
+from lib.admin.charts import Chart, Series, hour_labels
 from lib.admin.lists import capped_counts, count_label
 from notifications.models import Message, MessageCount
 from notifications.services.health import paused_providers
@@ -143,12 +142,8 @@ def charts(request: HttpRequest) -> list[Chart]:
         return []
     wanted = [(model, [kind for kind, _label, _css in kinds]) for model, _title, kinds in drawn]
     hours, counts = hourly.last_week(wanted, timezone.now())
-    labels = _labels(hours)
+    labels = hour_labels(hours)
     return [
         Chart(str(title), [Series(str(label), counts[kind], css) for kind, label, css in kinds], labels)
         for _model, title, kinds in drawn
     ]
-
-
-def _labels(hours: Iterable[Any]) -> list[str]:
-    return [date_format(timezone.localtime(hour), "DAY_AND_HOUR") for hour in hours]

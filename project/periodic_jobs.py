@@ -30,11 +30,10 @@ def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:
 
 
 def _statistics(since: datetime | None) -> Iterator[tuple[str, int]]:
-    from notifications.services.statistics import count_messages
-    from users.services.statistics import count_sign_ins
+    from users.services import audit
 
     now = timezone.now()
-    for counted in (count_sign_ins(now), count_messages(now)):
+    for counted in (audit.count_sign_ins(now), periodic_jobs.count_messages(now)):
         for _rows in counted:
             # Of every run the same few hours: nothing to report.
             yield "counts", 0

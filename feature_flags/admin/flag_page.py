@@ -21,7 +21,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import declarations, descriptions, flag_document, inspection
-from feature_flags.admin import exposure
+from feature_flags.admin import reach
 from feature_flags.admin.document_page import (
     FRAGMENT,
     PREVIEW,
@@ -33,7 +33,6 @@ from feature_flags.admin.document_page import (
 )
 from feature_flags.admin.forms import FLAG, NEW_FLAG, read_values
 from feature_flags.admin.nested_forms import Node, Raw, draw, read
-from feature_flags.admin.preview import LOOKED_AT, outlook
 from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
@@ -98,7 +97,7 @@ class FlagPage(DocumentPage):
         if node.is_valid():
             before = self.stored()
             try:
-                found = outlook(before, self.changes(self.document(node), before), self.newest_people())
+                found = reach.outlook(before, self.changes(self.document(node), before), self.newest_people())
             except InvalidFlag as error:
                 for problem in error.problems:
                     node.blame(*problem)
@@ -111,7 +110,7 @@ class FlagPage(DocumentPage):
         """In the order of their list, which an index has."""
         people, pages = get_user_model(), self.admin.admin_site
         order = pages.get_model_admin(people).ordering if pages.is_registered(people) else None
-        return people._default_manager.order_by(*(order or ("-pk",)))[:LOOKED_AT]
+        return people._default_manager.order_by(*(order or ("-pk",)))[: reach.LOOKED_AT]
 
     def risks(self, before: Document, changes: Document) -> list[str]:
         """Steps of more than 50 points of a flag that is on, as sentences."""
@@ -153,7 +152,7 @@ class FlagPage(DocumentPage):
                 "broken": compiled.error if compiled else "",
                 "dependents": list(flag.children.order_by("codename")),
                 "pending": list(flag.schedule.filter(state="pending")),
-                "chart": exposure.chart(flag.codename, now),
+                "chart": reach.chart(flag.codename, now),
             }
         for row in node.lists.get("rules", ()):
             row.sentence = sentence(row)

@@ -16,6 +16,7 @@ from django.db import Error, connection, transaction
 
 from feature_flags import names
 from feature_flags.engine.model import Result
+from lib import hourly
 from lib.db import adapted, batches, marks
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def report(
     `known` are the flags the token may see, each with the names of its variants; other variants are counted as one.
     What cannot be counted is left out: other shapes, negative numbers, names that no flag can have.
     """
-    hour = _hour(at or datetime.now(UTC))
+    hour = hourly.hour_of(at or datetime.now(UTC))
     text = app_name if isinstance(app_name, str) else ""
     app_name = text.encode(errors="ignore").decode().replace("\0", "").strip()[:_APP_LENGTH] or "unnamed"
     app_name = _admitted(app_name, "app", token)
@@ -129,7 +130,7 @@ def flush(now: datetime | None = None) -> int:
     """Write what has been counted since the last time; return the number of rows. A failure is tried again, twice."""
     global _failures, _counts, _unknown, _tokens, dropped
     now = now or datetime.now(UTC)
-    _collect(_hour(now))
+    _collect(hourly.hour_of(now))
     with _lock:
         counts, _counts = _counts, {}
     unknown, _unknown = _unknown, {}
@@ -202,7 +203,7 @@ _admitted_names: dict[datetime, dict[tuple[int, str], set[str]]] = {}
 
 def _admitted(name: str, kind: str, token: Token) -> str:
     """The name, or `other` when its token has brought as many of this kind in this hour as it may."""
-    hour = _hour(datetime.now(UTC))
+    hour = hourly.hour_of(datetime.now(UTC))
     if hour not in _admitted_names:
         _admitted_names.clear()
     admitted = _admitted_names.setdefault(hour, {}).setdefault((token.id, kind), set())
@@ -215,10 +216,6 @@ def _admitted(name: str, kind: str, token: Token) -> str:
 def _number(value: Any) -> int:
     is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
     return int(value) if is_count else 0
-
-
-def _hour(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 # By hand, since the ORM's bulk_create cannot add to the row that it meets. Compared with MAX_COUNT before they are

@@ -11,6 +11,7 @@ from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagSetSta
 from feature_flags.services import editing, segments
 from feature_flags.tests.factories import COMMAND, FeatureFlagFactory, break_flag, make_staff
 from feature_flags.tests.pages import FLAGS, page, told
+from lib.hourly import hour_of
 
 LIST = FLAGS
 
@@ -352,7 +353,7 @@ def test_a_row_says_what_one_wants_to_know(staff_client):
     FeatureFlagFactory.create(codename="FF_C", rules=[{"is_enabled": False}])
     FeatureFlag.objects.filter(pk=flag.pk).update(created_at=now - timedelta(days=80))
     FlagSeen.objects.create(codename="FF_A", last_seen_at=now)
-    FlagUsage.objects.create(codename="FF_A", hour=now.replace(minute=0, second=0), app_name="x", yes=1200, no=7)
+    FlagUsage.objects.create(codename="FF_A", hour=hour_of(now), app_name="x", yes=1200, no=7)
 
     html = staff_client.get(LIST, {"q": "FF_"}).content.decode()
     rows = {

@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError
 
 import feature_flags
-from feature_flags.admin import exposure
+from feature_flags.admin import reach
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Token
@@ -195,7 +195,7 @@ def test_the_chart_has_each_variant_and_what_is_left(db, queries):
         FlagUsage.objects.create(codename="FF_A", hour=hour, app_name="web", variant=variant, yes=yes, no=no)
 
     with queries() as made:
-        found = exposure.chart("FF_A", NOW)
+        found = reach.chart("FF_A", NOW)
 
     assert made() == 1
     assert {each.name: each.total for each in found.series} == {
@@ -205,4 +205,4 @@ def test_the_chart_has_each_variant_and_what_is_left(db, queries):
         "no": 4,
     }
     assert len(found.labels) == 168
-    assert exposure.chart("FF_B", NOW) is None
+    assert reach.chart("FF_B", NOW) is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -63,6 +66,11 @@ def stacked_bars(series: Sequence[Series], labels: Sequence[str], *, title: str)
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
         *(WIDTH, HEIGHT, title, format_html_join("", "<g><title>{}</title>{}</g>", bars)),
     )
+
+
+def hour_labels(hours: Iterable[datetime]) -> list[str]:
+    """In the reader's time zone and language."""
+    return [date_format(timezone.localtime(hour), "DAY_AND_HOUR") for hour in hours]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """Periodic jobs: of all processes one takes the job's row, with a lease, by one conditional UPDATE, which works behind
-connection poolers, where an advisory lock would not. And this app's own job: the purge.
+connection poolers, where an advisory lock would not. And this app's own jobs: the purge, and counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from notifications.models import DeliveryEvent, InAppNotification, Message, PeriodicJob, Suppression, Worker, moment
+from lib import hourly
+from notifications.models import (
+    DeliveryEvent,
+    InAppNotification,
+    Message,
+    MessageCount,
+    PeriodicJob,
+    Suppression,
+    Worker,
+    moment,
+)
 
 logger = logging.getLogger("switchboard.jobs")
 
@@ -138,3 +148,9 @@ def _rules(since: datetime | None) -> Iterator[tuple[str, QuerySet[Any], str]]:
     yield "in-app notifications", InAppNotification.objects.filter(read_at__lt=now - KEEP_READ), "read_at"
     yield "suppressions", Suppression.objects.filter(expires_at__lt=now), "expires_at"
     yield "workers", Worker.objects.filter(beat_at__lt=now - KEEP_SILENT_WORKER), "beat_at"
+
+
+def count_messages(now: datetime) -> Iterator[int]:
+    """How messages ended, by the hour, for the chart on the first page; see `lib.hourly.count`."""
+    ended = Message.objects.filter(state__in=(State.SENT, *_TROUBLE))
+    return hourly.count(MessageCount, ended, now, kind="state", at="finished_at")

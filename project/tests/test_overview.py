@@ -12,11 +12,11 @@ from feature_flags.services import editing, tokens
 from feature_flags.tests.factories import COMMAND
 from lib import hourly
 from notifications.models import Message, MessageCount, PeriodicJob, ProviderState
-from notifications.services import periodic_jobs, statistics
+from notifications.services import periodic_jobs
 from notifications.tests.factories import MessageFactory
 from project import periodic_jobs as jobs
 from users.models import AuditEvent, SignInCount
-from users.services.statistics import count_sign_ins
+from users.services.audit import count_sign_ins
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -105,10 +105,10 @@ def test_counting_again_changes_nothing_and_takes_what_came_late():
 def test_an_hour_once_counted_is_not_looked_at_again(queries):
     now = timezone.now()
     MessageFactory.create(state="sent", due_at=None, finished_at=now)
-    list(statistics.count_messages(now))
+    list(periodic_jobs.count_messages(now))
 
     with queries() as made:
-        list(statistics.count_messages(now))
+        list(periodic_jobs.count_messages(now))
     list(count_sign_ins(now))
     with queries() as of_nothing:
         list(count_sign_ins(now))
@@ -116,7 +116,7 @@ def test_an_hour_once_counted_is_not_looked_at_again(queries):
     assert made() <= 9
     assert of_nothing() <= 9
     MessageCount.objects.update(hour=now - hourly.KEEP - timedelta(days=1))
-    list(statistics.count_messages(now))
+    list(periodic_jobs.count_messages(now))
     assert MessageCount.objects.exclude(kind="").get().hour > now - timedelta(hours=1)
     assert Message.objects.count() == 1
 

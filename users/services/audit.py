@@ -10,13 +10,13 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from lib import db
+from lib import db, hourly
 from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
 from users.audit_events import EVENTS, STAFF_EVENTS
-from users.models import AuditEvent, User
+from users.models import AuditEvent, SignInCount, User
 from users.services import tokens
 
 #: What of `data` is about the person, and shown to them.
@@ -174,6 +174,12 @@ def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
         "session_id": row.session_id.hex if row.session_id and not is_ours else None,
         "data": {key: value for key, value in row.data.items() if key in _SHOWN},
     }
+
+
+def count_sign_ins(now: datetime) -> Iterator[int]:
+    """By the hour, for the chart on the first page; see `lib.hourly.count`."""
+    sign_ins = AuditEvent.objects.filter(event__in=("login.ok", "login.failed", "login.paused"))
+    return hourly.count(SignInCount, sign_ins, now, kind="event", at="at")
 
 
 def _owner(user: User) -> str:
