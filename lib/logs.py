@@ -113,13 +113,11 @@ class TextFormatter(logging.Formatter):
             after = record.getMessage() + about
         # Strangers choose paths: nothing of theirs moves the cursor.
         before, after = (printable(_without_tokens(text)) for text in (before, after))
-        line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {before} {self._coloured(mark)} {after}"
+        if (colour := self._COLOURS.get(mark[0])) and not os.environ.get("NO_COLOR"):
+            mark = f"\x1b[{colour}m{mark}\x1b[0m"
+        line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {before} {mark} {after}"
         trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
         return "\n".join((line, *map(printable, trace)))
-
-    def _coloured(self, mark: str) -> str:
-        colour = self._COLOURS.get(mark[0])
-        return f"\x1b[{colour}m{mark}\x1b[0m" if colour and not os.environ.get("NO_COLOR") else mark
 
 
 class Refusals(logging.Filter):

@@ -121,11 +121,13 @@ class JsonErrorsMiddleware(HookMiddleware):
         if isinstance(request, ASGIRequest) and IS_OVERSIZED in request.scope:
             return answer(request, 413)
         # What CommonMiddleware asks on the other pages.
-        if request.path.startswith(_CHECKED) and not _is_served(request):
-            try:
-                request.get_host()
-            except DisallowedHost:
-                return answer(request, 400)
+        if request.path.startswith(_CHECKED):
+            host = header(request, b"host")
+            if host is None or not _is_listed(host, tuple(settings.ALLOWED_HOSTS)):
+                try:
+                    request.get_host()
+                except DisallowedHost:
+                    return answer(request, 400)
         return None
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -144,12 +146,6 @@ class JsonErrorsMiddleware(HookMiddleware):
 
 _APIS = ("/api/", "/ofrep/", "//ofrep/", "/edge/", "//edge/")
 _CHECKED = ("/api", *_APIS)
-
-
-def _is_served(request: HttpRequest) -> bool:
-    """Whether ALLOWED_HOSTS names the host for sure; `get_host` knows the other cases."""
-    host = header(request, b"host")
-    return host is not None and _is_listed(host, tuple(settings.ALLOWED_HOSTS))
 
 
 _is_listed = remember(maxsize=256)(host_is_allowed)

@@ -49,7 +49,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Section:
     label: str
     results: list[Result]
 
@@ -57,41 +57,40 @@ class Kind:
 def view(request: HttpRequest) -> HttpResponse:
     """What is found, as a page or with `as=json` for the dialog; the query stays out of every log."""
     text = request.GET.get("q", "").strip()
-    note = _refusal(text)
-    kinds = [] if note else find(request, text)
-    if not kinds and not note and text:
+    sections: list[Section] = []
+    note = ""
+    if len(text) > LONGEST:
+        note = _("Look for at most {count} characters.").format(count=LONGEST)
+    elif not is_storable(text):
+        note = _("A name cannot hold NUL or half characters.")
+    elif not (sections := find(request, text)) and text:
         note = _("Nothing here is called “{text}”.").format(text=text)
     if request.GET.get("as") == "json":
-        return JsonResponse({"note": note, "kinds": [asdict(kind) for kind in kinds]})
+        return JsonResponse({"note": note, "kinds": [asdict(section) for section in sections]})
     request.current_app = admin.site.name
-    context = {"title": _("Find"), "query": text[:LONGEST], "note": note, "kinds": kinds, "longest": LONGEST}
+    context = {"title": _("Find"), "query": text[:LONGEST], "note": note, "kinds": sections, "longest": LONGEST}
     return TemplateResponse(request, "admin/find.html", {**admin.site.each_context(request), **context})
 
 
-def _refusal(text: str) -> str:
-    if len(text) > LONGEST:
-        return _("Look for at most {count} characters.").format(count=LONGEST)
-    return "" if is_storable(text) else _("A name cannot hold NUL or half characters.")
-
-
-def find(request: HttpRequest, text: str) -> list[Kind]:
+def find(request: HttpRequest, text: str) -> list[Section]:
     """Each kind that the user may see, those first of which something begins with the text; without a text, pages."""
     verbs, rest = _verbs_named(text, _permitted_verbs(request))
     people, flags = _people(request, rest, verbs), _flags(request, rest)
-    kinds = [
-        Kind(_("Buttons"), [*_buttons(request, verbs, people, flags), *_starts(request, text)][:EACH]),
-        Kind(_("People"), [_person(user) for user in people]),
-        Kind(_("Flags"), [_flag(flag) for flag in flags]),
+    people_found = [Result(user.email, _page(User, user.pk), user.get_full_name()) for user in people]
+    sections = [
+        Section(_("Buttons"), [*_buttons(request, verbs, people, flags), *_starts(request, text)][:EACH]),
+        Section(_("People"), people_found),
+        Section(_("Flags"), [_flag(flag) for flag in flags]),
         *_named(request, rest),
-        Kind(_("Messages"), _messages(request, text)),
-        Kind(_("Mail templates"), _templates(request, text)),
-        Kind(_("Pages"), _pages(request, text)),
+        Section(_("Messages"), _messages(request, text)),
+        Section(_("Mail templates"), _templates(request, text)),
+        Section(_("Pages"), _pages(request, text)),
     ]
-    return sorted((kind for kind in kinds if kind.results), key=lambda kind: not _begins(kind, text))
-
-
-def _begins(kind: Kind, text: str) -> bool:
-    return bool(text) and any(folded(result.text).startswith(folded(text)) for result in kind.results)
+    begins = folded(text)
+    return sorted(
+        (section for section in sections if section.results),
+        key=lambda section: not (text and any(folded(result.text).startswith(begins) for result in section.results)),
+    )
 
 
 def _matches(name: Any, text: str) -> bool:
@@ -121,10 +120,6 @@ def _people(request: HttpRequest, text: str, verbs: list[tuple[type, Verb]]) -> 
     return sorted(people, key=lambda user: user.email != normal_email(text))
 
 
-def _person(user: User) -> Result:
-    return Result(user.email, _page(User, user.pk), user.get_full_name())
-
-
 def _flags(request: HttpRequest, text: str) -> list[FeatureFlag]:
     if not text or not request.user.has_perm("feature_flags.view_featureflag"):
         return []
@@ -138,7 +133,7 @@ def _flag(flag: FeatureFlag) -> Result:
     return Result(flag.codename, _page(FeatureFlag, flag.pk), f"{flag.label}, {state}" if flag.label else state)
 
 
-def _named(request: HttpRequest, text: str) -> Iterator[Kind]:
+def _named(request: HttpRequest, text: str) -> Iterator[Section]:
     """Segments and groups, by one query: both are few."""
     models = {"segment": (Segment, _("Segments")), "group": (Group, _("Groups"))}
     asked = [
@@ -152,7 +147,7 @@ def _named(request: HttpRequest, text: str) -> Iterator[Kind]:
         return
     rows = list(asked[0].union(*asked[1:], all=True).order_by("name")[: EACH * 4])
     for name, (model, label) in models.items():
-        yield Kind(label, [Result(row[2], _page(model, row[1])) for row in rows if row[0] == name][:EACH])
+        yield Section(label, [Result(row[2], _page(model, row[1])) for row in rows if row[0] == name][:EACH])
 
 
 def _messages(request: HttpRequest, text: str) -> list[Result]:

@@ -65,7 +65,10 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         return one_line("; ".join(lines))
 
     who_shown = column(_("who"), lambda revision: revision.who)
-    changes_shown = column(_("before → after"), lambda revision: _divisions(_lines(revision)))
+
+    @admin.display(description=_("before → after"))
+    def changes_shown(self, revision: FlagRevision) -> str:
+        return format_html_join("", "<div>{}</div>", ((line,) for line in _lines(revision)))
 
     @admin.display(description=_("the whole after it"))
     def whole(self, revision: FlagRevision) -> str:
@@ -135,7 +138,3 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
 
 def _lines(revision: FlagRevision) -> list[str]:
     return revision.changes if revision.is_shown else []  # type: ignore[attr-defined]
-
-
-def _divisions(lines: list[str]) -> str:
-    return format_html_join("", "<div>{}</div>", ((line,) for line in lines))

@@ -42,7 +42,12 @@ def why(request: HttpRequest, user: Any, text: str) -> Answer:
     alike = [name for name in names if text.lower() in name.lower()]
     exact = [name for name in alike if name.lower() == text.lower()]
     if len(exact or alike) != 1:
-        return _unknown(text, alike[:SUGGESTED])
+        archived = FeatureFlag.objects.filter(codename__iexact=text, archived_at__isnull=False).first()
+        if archived is not None:
+            note = _("Off: the flag is archived, and code that asks for it learns that there is none.")
+            return Answer(note, archived.pk, archived.codename)
+        note = _("Several flags are called alike.") if alike else _("There is no such flag.")
+        return Answer(note, alike=alike[:SUGGESTED])
     entry = next(entry for entry in snapshot.ordered if entry.compiled.name == (exact or alike)[0])
     compiled, context = entry.compiled, flat(user)
     found = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
@@ -50,14 +55,6 @@ def why(request: HttpRequest, user: Any, text: str) -> Answer:
         found = replace(found, steps=without_segments(found.steps))
     value = json.dumps(found.result.value, ensure_ascii=False)
     return Answer(sentence(found), entry.pk, compiled.name, found, value)
-
-
-def _unknown(text: str, alike: Sequence[str]) -> Answer:
-    archived = FeatureFlag.objects.filter(codename__iexact=text, archived_at__isnull=False).first()
-    if archived is not None:
-        text = _("Off: the flag is archived, and code that asks for it learns that there is none.")
-        return Answer(text, archived.pk, archived.codename)
-    return Answer(_("Several flags are called alike.") if alike else _("There is no such flag."), alike=alike)
 
 
 def sentence(found: Explanation) -> str:

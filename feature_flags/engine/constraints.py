@@ -97,8 +97,11 @@ def compile_constraint(constraint: Mapping[str, Any], clock: Clock) -> Test | bo
         raise Broken("has no values")
     if name == "IN_CIDR":
         return _tester(field, partial(values.contains, values.read_networks(wanted)), inverted, clock)
-    accept = _text_test(_TEXT_METHODS[name], tuple(wanted), _boolean(constraint, "caseInsensitive"))
-    return _tester(field, accept, inverted, clock)
+    method, texts = _TEXT_METHODS[name], tuple(wanted)
+    if _boolean(constraint, "caseInsensitive"):
+        texts = tuple(text.lower() for text in texts)
+        return _tester(field, lambda text: method(text.lower(), texts), inverted, clock)
+    return _tester(field, lambda text: method(text, texts), inverted, clock)
 
 
 def field_value(field: str, context: Context, clock: Clock) -> str | None:
@@ -201,13 +204,6 @@ _TEXT_METHODS: dict[str, Callable[[str, tuple[str, ...]], bool]] = {
     "STR_ENDS_WITH": str.endswith,
     "STR_CONTAINS": _contains_any,
 }
-
-
-def _text_test(method: Callable[[str, tuple[str, ...]], bool], wanted: tuple[str, ...], ignores_case: bool) -> Accept:
-    if not ignores_case:
-        return lambda text: method(text, wanted)
-    lowered = tuple(value.lower() for value in wanted)
-    return lambda text: method(text.lower(), lowered)
 
 
 def _pattern(constraint: Mapping[str, Any]) -> Accept:

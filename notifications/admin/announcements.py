@@ -409,6 +409,7 @@ class AnnouncementAdmin(VerbAdmin):
         previews = [self._preview(row, code) for code in written]
         missing = [language_name(code) for code in engines.languages() if code not in row.words]
         buttons = self.buttons_for(request, row)
+        messages_url = reverse("admin:notifications_message_changelist", current_app=self.admin_site.name)
         return render_page(
             self,
             request,
@@ -431,18 +432,12 @@ class AnnouncementAdmin(VerbAdmin):
             is_stuck=is_stuck(row),
             left_out=left_out(request, row),
             **numbers(row),
-            states=mail_states(row, url=self._messages_url(request)),
+            states=mail_states(row, url=messages_url if may_see(request.user, Message) else ""),
             by=actor_name(row.started_by or row.updated_by),
             change_url=self.page_url("change", quote(row.pk)),
             history_url=self.page_url("history", quote(row.pk)),
             here=request.get_full_path(),
         )
-
-    def _messages_url(self, request: HttpRequest) -> str:
-        """Where the messages are listed; empty for staff who may not see them."""
-        if not may_see(request.user, Message):
-            return ""
-        return reverse("admin:notifications_message_changelist", current_app=self.admin_site.name)
 
     def _preview(self, row: Announcement, language: str) -> dict[str, Any]:
         kind, context = announcements.kind(), announcements.context_of(row, language)

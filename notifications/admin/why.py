@@ -81,7 +81,9 @@ def _steps(request: HttpRequest, user: User, kind: NotificationType) -> Iterator
     if request.user.has_perm("notifications.view_preference"):
         yield _preference(user, kind)
     if kind.throttle:
-        yield _rates(user, kind)
+        is_full = recipients.is_throttled(kind, normal_email(user.email))
+        note = _("the address had as many of these as it may have for now.") if is_full else ""
+        yield Step(_("The address has not had too many of these"), not is_full, note)
     yield _way_out(request)
 
 
@@ -106,12 +108,6 @@ def _preference(user: User, kind: NotificationType) -> Step:
     off = Preference.objects.filter(user=user, category=kind.category, channel=EMAIL, enabled=False).first()
     note = _("this person has switched “%(category)s” off.") % category if off else ""
     return Step(_("“%(category)s” is wanted") % category, off is None, note)
-
-
-def _rates(user: User, kind: NotificationType) -> Step:
-    is_full = recipients.is_throttled(kind, normal_email(user.email))
-    note = _("the address had as many of these as it may have for now.") if is_full else ""
-    return Step(_("The address has not had too many of these"), not is_full, note)
 
 
 def _way_out(request: HttpRequest) -> Step:

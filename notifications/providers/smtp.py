@@ -142,17 +142,14 @@ class SmtpProvider(Provider):
             reply = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) and link.sock else 0
             result = self._failed(error, dialogue.stage, reply, is_reused=is_reused)
             if self.backend is not None:
-                self._read_rest(dialogue)
+                try:
+                    dialogue.read_rest()
+                except Exception:
+                    # The message was refused all the same.
+                    self.close()
             return result
         self.accepted_at = time.monotonic()
         return Result(Outcome.ACCEPTED, "250", text)
-
-    def _read_rest(self, dialogue: _Dialogue) -> None:
-        try:
-            dialogue.read_rest()
-        except Exception:
-            # The message was refused all the same.
-            self.close()
 
     def _failed(self, error: Exception, stage: Stage, reply: int, *, is_reused: bool) -> Result:
         code, text = describe(error)

@@ -142,8 +142,10 @@ def _paragraph(kind: NotificationType, language: str, paragraph: str, empty: fro
     target = button[2] if button else paragraph
     name = found[1] if (found := _NAME.fullmatch(target)) else ""
     when: tuple[str, ...] = (name,) if name in empty else ()
-    if (button and name) or (_LINK.fullmatch(target) and (not name or _is_link(name))):
-        label = button[1] if button else _continue(language)
+    is_link = _LINK.fullmatch(target) and (not name or name == "url" or name.endswith("_url"))
+    if is_link or (button and name):
+        with translation.override(language):
+            label = button[1] if button else gettext("Continue")
         url = name or f'"{_quoted(target)}"'
         html = f'{{% include "emails/_parts/button.html" with url={url} label="{_quoted(label)}" only %}}'
         return _Piece(target, html, when)
@@ -194,15 +196,6 @@ def _joined(pieces: Iterable[tuple[str, tuple[str, ...]]], separator: str) -> st
         text = f"{separator}{text}" if n > first else f"{text}{separator}" if n < first else text
         made += f"{{% if {' or '.join(when)} %}}{text}{{% endif %}}" if when else text
     return made
-
-
-def _is_link(name: str) -> bool:
-    return name == "url" or name.endswith("_url")
-
-
-def _continue(language: str) -> str:
-    with translation.override(language):
-        return gettext("Continue")
 
 
 def _quoted(text: str) -> str:

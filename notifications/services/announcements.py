@@ -281,7 +281,9 @@ def look_at_delivery(row: Announcement) -> None:
 def work() -> Iterator[tuple[str, int]]:
     """Count drafts and send what is to be sent, a slice of each in turn; yields what and how many."""
     seen: set[int] = set()
-    while pks := [pk for pk in _unfinished() if pk not in seen]:
+    is_open = Q(state=State.SENDING) | Q(is_settled=False) | Q(state=State.DRAFT, counted_at=None)
+    unfinished = Announcement.objects.filter(is_open).order_by("pk").values_list("pk", flat=True)
+    while pks := [pk for pk in unfinished.all() if pk not in seen]:
         seen.update(pks)
         waiting = deque(map(_slices, pks))
         while waiting:
@@ -289,11 +291,6 @@ def work() -> Iterator[tuple[str, int]]:
             if (looked := next(slices, None)) is not None:
                 waiting.append(slices)
                 yield "people and messages", looked
-
-
-def _unfinished() -> list[int]:
-    open = Q(state=State.SENDING) | Q(is_settled=False) | Q(state=State.DRAFT, counted_at=None)
-    return list(Announcement.objects.filter(open).order_by("pk").values_list("pk", flat=True))
 
 
 def _slices(pk: int) -> Iterator[int]:
@@ -306,7 +303,9 @@ def _slices(pk: int) -> Iterator[int]:
                 if not Announcement.objects.filter(pk=pk, is_settled=True).exists():
                     return
             elif row.state == State.SENDING and row.written_at:
-                _finish(row)
+                delivery = _delivery(row)
+                done = {} if set(delivery) & set(Message.OPEN) else {"state": State.DONE, "finished_at": timezone.now()}
+                _unchanged(row).update(delivery=delivery, **done)
                 return
             elif row.state == State.SENDING or (row.state == State.DRAFT and not row.counted_at):
                 if (looked := _next_slice(row)) is None:
@@ -505,13 +504,6 @@ def _follow(row: Announcement, pks: list[int]) -> int:
     if row.state == State.SENDING:
         engine.wake()
     return count
-
-
-def _finish(row: Announcement) -> None:
-    """Note how far its messages are; it is done when none is on its way."""
-    delivery = _delivery(row)
-    done = {} if set(delivery) & set(Message.OPEN) else {"state": State.DONE, "finished_at": timezone.now()}
-    _unchanged(row).update(delivery=delivery, **done)
 
 
 def _delivery(row: Announcement) -> dict[str, int]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models import DateTimeField, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -105,14 +105,10 @@ def archive(user: User, pk: str) -> InAppNotification:
 def mark_all_read(user: User, *, before: datetime | None = None) -> int:
     """Note all as read, or those made at `before` and earlier: what came since has not been on the screen."""
     now = timezone.now()
-    rows = _shown(user).filter(read_at=None)
+    rows = InAppNotification.objects.filter(user=user, archived_at=None, read_at=None)
     if before is not None:
         rows = rows.filter(created_at__lte=before)
     return rows.update(read_at=now, seen_at=_first("seen_at", now))
-
-
-def _shown(user: User) -> QuerySet[InAppNotification]:
-    return InAppNotification.objects.filter(user=user, archived_at=None)
 
 
 def _changed(user: User, pk: str, **fields: Any) -> InAppNotification:

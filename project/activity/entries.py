@@ -202,8 +202,10 @@ def of_event(event: AuditEvent, reader: Reader) -> Entry:
     data, is_own = event.data, event.user_id is not None and event.actor == event.user_id.hex
     model = _THING_OF.get(event.event.partition(".")[0])
     thing = data.get("name") or (type_label(data["kind"]) if model is Message and "kind" in data else "")
+    fields = changed if isinstance(changed := data.get("changed"), list) else []
+    what = ", ".join(str(name).replace("_", " ") for name in fields)
     pieces = {
-        "what": Piece(_listed(data.get("changed"))),
+        "what": Piece(what or _("nothing that is recorded")),
         "count": Piece(str(data.get("count", "?"))),
         "seconds": Piece(str(data.get("pause_seconds", "?"))),
         "whom": _whom(event, reader),
@@ -228,11 +230,6 @@ def _whom(event: AuditEvent, reader: Reader) -> Piece:
     if event.user_id is not None:
         return reader.whom(event.user_id.hex)
     return Piece(_("everybody") if event.subject_mac is None else _("an address without an account"))
-
-
-def _listed(names: Any) -> str:
-    words = [str(name).replace("_", " ") for name in names] if isinstance(names, list) else []
-    return ", ".join(words) or _("nothing that is recorded")
 
 
 def of_revision(revision: FlagRevision, reader: Reader) -> Entry:
