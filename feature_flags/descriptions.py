@@ -76,8 +76,8 @@ def rule_sentence(document: Document) -> str:
     whom = _("people %(conditions)s") % {"conditions": _(" and ").join(conditions)} if conditions else _("everybody")
     variants = len(document.get("variants") or ())
     outcome = _("on") if variants < 2 else _("one of %(count)d variants") % {"count": variants}
-    words = {"share": document.get("rollout_percent", 100), "whom": whom, "outcome": outcome}
-    sentence = _("%(share)s %% of %(whom)s → %(outcome)s") % words
+    values = {"share": document.get("rollout_percent", 100), "whom": whom, "outcome": outcome}
+    sentence = _("%(share)s %% of %(whom)s → %(outcome)s") % values
     return sentence if document.get("is_enabled", True) else _("not used: %(rule)s") % {"rule": sentence}
 
 
@@ -125,11 +125,11 @@ def _lines(name: str, before: Any, after: Any) -> list[str]:
             come = [f"{_('constraint added')}: {describe_constraint(part)}" for part in new if part not in old]
             return [*gone, *come] or [_("constraints: another order or spelling")]
         if name == "variants":
-            words = _("variant removed"), _("variant added"), _("variant")
-            return _by_name(words, "name", old, new, describe_variant) or [_("variants: another order")]
+            labels = _("variant removed"), _("variant added"), _("variant")
+            return _by_name(labels, "name", old, new, describe_variant) or [_("variants: another order")]
         if name == "prerequisites":
-            words = _("prerequisite removed"), _("prerequisite added"), _("prerequisite")
-            return _by_name(words, "parent", old, new, describe_prerequisite)
+            labels = _("prerequisite removed"), _("prerequisite added"), _("prerequisite")
+            return _by_name(labels, "parent", old, new, describe_prerequisite)
         if name == "targets":
             old, new = before or {}, after or {}
             return [
@@ -162,11 +162,11 @@ def _rules(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
             inner = describe_changes(differences(before[start + number], after[new_start + number]))
             lines += [f"{title}, {line}" for line in inner]
         for number in range(start + paired, end):
-            words = {"title": _title(before[number], number), "rule": describe_rule(before[number])}
-            lines.append(_("%(title)s removed: %(rule)s") % words)
+            values = {"title": _title(before[number], number), "rule": describe_rule(before[number])}
+            lines.append(_("%(title)s removed: %(rule)s") % values)
         for number in range(new_start + paired, new_end):
-            words = {"title": _title(after[number], number), "rule": describe_rule(after[number])}
-            lines.append(_("%(title)s added: %(rule)s") % words)
+            values = {"title": _title(after[number], number), "rule": describe_rule(after[number])}
+            lines.append(_("%(title)s added: %(rule)s") % values)
     return lines
 
 
@@ -188,13 +188,13 @@ def _names_line(name: str, before: Sequence[str], after: Sequence[str]) -> list[
 
 
 def _by_name(
-    words: tuple[str, str, str],
+    labels: tuple[str, str, str],
     name: str,
     before: Sequence[Document],
     after: Sequence[Document],
     text: Callable[[Document], str],
 ) -> list[str]:
-    removed, added, kind = words
+    removed, added, kind = labels
     old, new = {part[name]: part for part in before}, {part[name]: part for part in after}
     lines = [f"{removed}: {text(old[key])}" for key in old if key not in new]
     for key, part in new.items():

@@ -159,8 +159,8 @@ def _reasons(flag: FeatureFlag, seen: FlagSeen | None, now: datetime) -> list[tu
         is_yes, is_no = (at is not None and at > fortnight for at in (seen.yes_at, seen.no_at))
         if is_yes != is_no:
             # The other answer may be older than what is known of it.
-            words = {"days": SAME_ANSWER_DAYS, "answer": _("yes") if is_yes else _("no")}
-            reasons.append((now, _("the same answer for %(days)d days (%(answer)s)") % words))
+            values = {"days": SAME_ANSWER_DAYS, "answer": _("yes") if is_yes else _("no")}
+            reasons.append((now, _("the same answer for %(days)d days (%(answer)s)") % values))
     last = seen.last_seen_at if seen else flag.created_at
     if now - last > timedelta(days=UNSEEN_DAYS):
         reasons.append(

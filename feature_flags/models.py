@@ -295,7 +295,7 @@ class FlagRevision(models.Model):
         return str(self.actor) if self.actor else self.actor_label
 
     @property
-    def changes(self) -> list[str]:
+    def change_lines(self) -> list[str]:
         """The diff in words, member by member: `active: off → on`."""
         return descriptions.describe_changes(self.diff)
 

@@ -186,7 +186,7 @@ def set_missing(response: HttpResponseBase, headers: Mapping[str, tuple[str, str
     response.headers._store = {**headers, **response.headers._store}
 
 
-class Answer(HttpResponse):
+class PlainResponse(HttpResponse):
     """Django's response to a body that is bytes already: none of its look-ups is needed."""
 
     _same = vars(HttpResponse(content_type="application/json"))
@@ -240,7 +240,7 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
                 response.status_code = status
             elif is_usual:
                 content = api.renderer.render(request, value, response_status=status)
-                return Answer(content if isinstance(content, bytes) else content.encode(), status, content_type)
+                return PlainResponse(content if isinstance(content, bytes) else content.encode(), status, content_type)
             return api.create_response(request, value, status=status, temporal_response=response)  # type: ignore[no-any-return]
         except Exception as error:
             return api.on_exception(request, error)  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError, Valida
 from lib.asgi import IS_OVERSIZED
 from lib.errors import STATUS_WORDS, ProductError
 from lib.middleware import HookMiddleware
-from lib.private import Answer, header, host_is_allowed, json_of
+from lib.private import PlainResponse, header, host_is_allowed, json_of
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.errors")
@@ -36,7 +36,7 @@ def answer(request: HttpRequest, status: int, detail: Any = None, code: str = ""
         "request_id": getattr(request, "id", ""),
         **extra,
     }
-    response = Answer(_encode(body).encode(), status)
+    response = PlainResponse(_encode(body).encode(), status)
     if status == 401:
         response["WWW-Authenticate"] = "Bearer"
     return response

@@ -168,7 +168,7 @@ class DocumentPage:
                 self.admin.log_addition(self.request, obj, "Created." + because(reason))
                 return self.leave(obj, f"“{obj}”: {_('created')}.", stay=True)
             before = self.stored()
-            changes = self.changes(document, before)
+            changes = self.edited(document, before)
             risks = self.risks(before, changes)
             if risks and self.data.get("confirmed") != " | ".join(risks):
                 raise _AtRisk(*risks)
@@ -177,7 +177,7 @@ class DocumentPage:
             self.admin.log_change(self.request, self.obj, f"Saved: {', '.join(sorted(changes))}." + because(reason))
         return self.leave(self.obj, f"“{self.obj}”: {_('saved')}.")
 
-    def changes(self, document: Document, drawn_from: Document) -> Document:
+    def edited(self, document: Document, drawn_from: Document) -> Document:
         """The members that were changed on the page: what a form cannot spell stays as it is stored."""
         drawn = self.node(draw(self.used_shape, drawn_from), is_sent=True)
         before = self.document(drawn) if drawn.is_valid() else {}
@@ -190,7 +190,7 @@ class DocumentPage:
         """Changed by others meanwhile: their changes are shown, ours stay in the form on top of what is stored now."""
         newer = list(self.revisions.filter(pk__gt=self.base).select_related("actor").order_by("pk"))
         base = self.revisions.filter(pk=self.base).first()
-        kept = self.changes(mine, base.snapshot) if base and base.snapshot else mine
+        kept = self.edited(mine, base.snapshot) if base and base.snapshot else mine
         now = self.stored()
         theirs = {name for revision in newer for name in revision.diff}
         mine_now = flag_document.diff({name: now.get(name) for name in kept}, kept)

@@ -51,7 +51,7 @@ PARENTS_OFFERED = 200
 DOMAIN_RULE = "domain rules"
 
 
-def sentence(row: Node) -> str:
+def typed_rule(row: Node) -> str:
     """What a rule says as it stands in its fields, whether or not it can be saved."""
 
     def values(node: Node) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class FlagPage(DocumentPage):
         if node.is_valid():
             before = self.stored()
             try:
-                found = reach.outlook(before, self.changes(self.document(node), before), self.newest_people())
+                found = reach.outlook(before, self.edited(self.document(node), before), self.newest_people())
             except InvalidFlag as error:
                 for problem in error.problems:
                     node.blame(*problem)
@@ -155,7 +155,7 @@ class FlagPage(DocumentPage):
                 "chart": reach.chart(flag.codename, now),
             }
         for row in node.lists.get("rules", ()):
-            row.sentence = sentence(row)
+            row.sentence = typed_rule(row)
             row.is_open = row.has_errors or f" {row.way}-" in f" {self.extra.get('focus') or ''}"
         return {
             "domain_rule": DOMAIN_RULE,
@@ -231,8 +231,8 @@ class ScheduleForm(forms.Form):
         now, asked = timezone.now(), f"{at:%Y-%m-%d %H:%M:%S}"
         if at <= now and self.data.get(self.NOW) != asked:
             self.asks_now = asked
-            words = {"now": f"{now:%Y-%m-%d %H:%M}"}
-            raise ValidationError(_("This time is over: it is %(now)s UTC. Shall it be done now?") % words)
+            values = {"now": f"{now:%Y-%m-%d %H:%M}"}
+            raise ValidationError(_("This time is over: it is %(now)s UTC. Shall it be done now?") % values)
         return at
 
 

@@ -137,4 +137,4 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
 
 
 def _lines(revision: FlagRevision) -> list[str]:
-    return revision.changes if revision.is_shown else []  # type: ignore[attr-defined]
+    return revision.change_lines if revision.is_shown else []  # type: ignore[attr-defined]

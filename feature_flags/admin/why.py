@@ -22,7 +22,7 @@ SUGGESTED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FlagAnswer:
     """`pk` is the flag's; without one there is no such flag, and `alike` has the names that are meant perhaps."""
 
     sentence: str
@@ -33,11 +33,11 @@ class Answer:
     alike: Sequence[str] = ()
 
 
-def why(request: HttpRequest, user: Any, text: str) -> Answer:
+def answer(request: HttpRequest, user: Any, text: str) -> FlagAnswer:
     """About the flag of this name, in any letter case, or the only one whose name holds the text."""
     snapshot = store.current()
     if snapshot is None:
-        return Answer(_("The flags of this process are not loaded yet; try again in a moment."))
+        return FlagAnswer(_("The flags of this process are not loaded yet; try again in a moment."))
     names = [entry.compiled.name for entry in snapshot.ordered]
     alike = [name for name in names if text.lower() in name.lower()]
     exact = [name for name in alike if name.lower() == text.lower()]
@@ -45,19 +45,19 @@ def why(request: HttpRequest, user: Any, text: str) -> Answer:
         archived = FeatureFlag.objects.filter(codename__iexact=text, archived_at__isnull=False).first()
         if archived is not None:
             note = _("Off: the flag is archived, and code that asks for it learns that there is none.")
-            return Answer(note, archived.pk, archived.codename)
+            return FlagAnswer(note, archived.pk, archived.codename)
         note = _("Several flags are called alike.") if alike else _("There is no such flag.")
-        return Answer(note, alike=alike[:SUGGESTED])
+        return FlagAnswer(note, alike=alike[:SUGGESTED])
     entry = next(entry for entry in snapshot.ordered if entry.compiled.name == (exact or alike)[0])
     compiled, context = entry.compiled, flat(user)
     found = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
     if not may_see(request.user, Segment):
         found = replace(found, steps=without_segments(found.steps))
     value = json.dumps(found.result.value, ensure_ascii=False)
-    return Answer(sentence(found), entry.pk, compiled.name, found, value)
+    return FlagAnswer(summary(found), entry.pk, compiled.name, found, value)
 
 
-def sentence(found: Explanation) -> str:
+def summary(found: Explanation) -> str:
     """The result in a line; of several rules the one that was missed by least, with the value that failed."""
     rules = [step for step in found.steps if step.kind == "rule" and not step.passed]
     if found.result.enabled or not rules:
@@ -65,10 +65,10 @@ def sentence(found: Explanation) -> str:
         return _("Off: %(missed)s.") % {"missed": _missed(parents[0])} if parents else found.summary
     nearest = min(rules, key=lambda rule: len(list(_failed(rule))))
     missed = next(_failed(nearest), nearest)
-    words = {"rule": nearest.label, "missed": _missed(missed)}
+    values = {"rule": nearest.label, "missed": _missed(missed)}
     if len(rules) == 1:
-        return _("Off: %(rule)s is not met: %(missed)s.") % words
-    return _("Off: none of %(count)d rules is met; nearest is %(rule)s: %(missed)s.") % {**words, "count": len(rules)}
+        return _("Off: %(rule)s is not met: %(missed)s.") % values
+    return _("Off: none of %(count)d rules is met; nearest is %(rule)s: %(missed)s.") % {**values, "count": len(rules)}
 
 
 def _failed(step: Step) -> Iterator[Step]:

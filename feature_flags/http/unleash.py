@@ -157,10 +157,10 @@ refuse_on_site = partial(refuse, cors=site_cors)
 
 # --- The delta API: what has changed since a state, as events that are encoded once for every client ------------------
 
-_MAX_STEPS = 64
+_MAX_DELTAS = 64
 
 
-class Step(NamedTuple):
+class Delta(NamedTuple):
     """Events that lead from one state to the next. States are named by their documents' entity tags: a revision alone
     would be two states where time changes answers, or where a database was restored and counts on."""
 
@@ -174,7 +174,7 @@ class Deltas:
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self.tag = b""
-        self.steps: deque[Step] = deque()
+        self.deltas: deque[Delta] = deque()
         self.lock = Lock()
         self.bodies: dict[bytes, bytes] = {}
 
@@ -185,7 +185,7 @@ class Deltas:
             self._follow(snapshot)
             if known == self.tag:
                 return self.tag, b"", False
-            is_everything = all(step.before != known for step in self.steps)
+            is_everything = all(delta.before != known for delta in self.deltas)
             key = b"" if is_everything else known
             if key not in self.bodies and is_everything:
                 features = b",".join(entry.feature for entry in snapshot.ordered)
@@ -193,10 +193,10 @@ class Deltas:
                 head = b'{"events":[{"eventId":%d,"type":"hydration",' % snapshot.revision
                 self.bodies[key] = head + b'"features":[%s],"segments":[%s]}]}' % (features, segments)
             elif key not in self.bodies:
-                before = [step.before for step in self.steps]
+                before = [delta.before for delta in self.deltas]
                 # The newest: a state may come back, as when a plan switches on and off.
                 first = len(before) - 1 - before[::-1].index(known)
-                events = b",".join(step.events for step in list(self.steps)[first:] if step.events)
+                events = b",".join(delta.events for delta in list(self.deltas)[first:] if delta.events)
                 self.bodies[key] = b'{"events":[%s]}' % events if events else b""
             return self.tag, self.bodies[key], is_everything
 
@@ -209,11 +209,11 @@ class Deltas:
             return
         self.bodies.clear()
         if last is not None:
-            self.steps.append(Step(before, b",".join(_events(last, snapshot))))
+            self.deltas.append(Delta(before, b",".join(_events(last, snapshot))))
         # A client that would read more than everything gets everything.
         room = len(snapshot.features.body)
-        while self.steps and (len(self.steps) > _MAX_STEPS or sum(len(step.events) for step in self.steps) > room):
-            self.steps.popleft()
+        while self.deltas and (len(self.deltas) > _MAX_DELTAS or sum(len(each.events) for each in self.deltas) > room):
+            self.deltas.popleft()
 
 
 def _events(before: Snapshot, after: Snapshot) -> Iterator[bytes]:

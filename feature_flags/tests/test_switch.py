@@ -48,7 +48,7 @@ def test_switching_writes_state_and_history():
     assert flag.updated_by == user.pk.hex
     revision = flag.revisions.latest("id")
     assert (revision.action, revision.diff, revision.reason) == ("switch", {"is_active": [False, True]}, "launch")
-    assert revision.changes == ["active: off → on"]
+    assert revision.change_lines == ["active: off → on"]
 
 
 @pytest.mark.django_db

@@ -73,7 +73,7 @@ def test_a_tag_that_says_nothing_gets_everything(delta):
 
 
 def test_a_client_that_was_away_for_long_gets_everything(delta, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_STEPS", 2)
+    monkeypatch.setattr(module, "_MAX_DELTAS", 2)
     tag = delta().headers["etag"]
     for on in (False, True, False):
         editing.switch(editing.get("FF_ON"), on=on, **COMMAND)

@@ -318,11 +318,11 @@ def test_json_is_that_of_its_encoder(options):
 
 
 def test_an_answer_of_bytes_is_djangos_response():
-    ours, djangos = private.Answer(b"{}", 418), HttpResponse(b"{}", status=418, content_type="application/json")
+    ours, djangos = private.PlainResponse(b"{}", 418), HttpResponse(b"{}", status=418, content_type="application/json")
     ours.set_cookie("a", "1")
 
     assert {**vars(ours), "cookies": {}} == {**vars(djangos), "cookies": {}}
-    assert not private.Answer(b"").cookies
+    assert not private.PlainResponse(b"").cookies
 
 
 def test_many_requests_have_their_threads_in_one_executor():

@@ -186,11 +186,11 @@ def _send(row: Any, *, actor: Actor) -> Any:
     if not (count := announcements.send(row, version=row.seen, actor=actor)):
         return False
     # Its kind alone: the history keeps the sentence, for all who may see the announcement.
-    words = {"count": number(count), "audience": audiences.get(row.audience).label}
+    values = {"count": number(count), "audience": audiences.get(row.audience).label}
     sentence = ngettext_lazy(
         "sending to %(count)s person (%(audience)s)", "sending to %(count)s people (%(audience)s)", count
     )
-    return lazy_text(lambda: str(sentence) % words)
+    return lazy_text(lambda: str(sentence) % values)
 
 
 SEND = _verb(

@@ -71,8 +71,8 @@ def _suppress(message: Message, *, actor: Actor, reason: str, scope: str, days: 
         return ""
     if days is None:
         return lazy_text(lambda: gettext("address suppressed (%(scope)s)") % {"scope": scope})
-    words = {"scope": scope, "days": days}
-    return lazy_text(lambda: gettext("address suppressed (%(scope)s, %(days)d days)") % words)
+    values = {"scope": scope, "days": days}
+    return lazy_text(lambda: gettext("address suppressed (%(scope)s, %(days)d days)") % values)
 
 
 def _to(message: Message) -> str:
@@ -285,8 +285,8 @@ class MessageAdmin(GrowingTableAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         shows_reports = request.user.has_perm("notifications.view_deliveryevent")
-        words = {"kind": type_label(obj.type), "recipient": recipient_of(obj), "state": obj.get_state_display()}
-        context["title"], context["subtitle"] = gettext("%(kind)s to %(recipient)s: %(state)s") % words, None
+        values = {"kind": type_label(obj.type), "recipient": recipient_of(obj), "state": obj.get_state_display()}
+        context["title"], context["subtitle"] = gettext("%(kind)s to %(recipient)s: %(state)s") % values, None
         context["why"] = explainer(shows_providers=may_see_providers(request))(obj)
         context["timeline"] = timeline(obj, shows_reports=shows_reports)
         if request.user.has_perm(VIEW_BODY):

@@ -131,8 +131,8 @@ class SuppressionAdmin(GrowingTableAdmin):
         form = AddSuppressionForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._add(request, form):
             return HttpResponseRedirect(self.page_url("changelist"))
-        words = {"title": _("Suppress an address"), "button": _("Suppress")}
-        return render_page(self, request, "admin/form_page.html", form=form, **words)
+        labels = {"title": _("Suppress an address"), "button": _("Suppress")}
+        return render_page(self, request, "admin/form_page.html", form=form, **labels)
 
     def _add(self, request: HttpRequest, form: AddSuppressionForm) -> bool:
         given, actor = form.cleaned_data, Actor.of(request, "admin")

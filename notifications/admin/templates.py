@@ -29,7 +29,7 @@ from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
 from notifications.admin.common import framed_response, preview_response
-from notifications.admin.words import SourceForm, WordsForm, changes, differences, note_field, part_label, versions
+from notifications.admin.words import SourceForm, WordsForm, compared, differences, note_field, part_label, versions
 from notifications.models import TemplateOverride
 from notifications.registry import EMAIL, MASK, NotificationType
 from notifications.rendering import engines, overriding, render, words
@@ -361,7 +361,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             form=form,
             part=part_label(part) if part != ALL else _("Subject, Text, HTML"),
             row=row,
-            changes=changes(template.kind, template.language, template.bodies, after),
+            changes=compared(template.kind, template.language, template.bodies, after),
         )
 
     def _use(

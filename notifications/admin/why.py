@@ -40,14 +40,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MailAnswer:
     sentence: str
     steps: Sequence[Step]
     #: The newest of this kind to this person, each with what became of it.
     messages: Sequence[tuple[Message, str]]
 
 
-def explain(request: HttpRequest, user: User, kind: NotificationType) -> Answer:
+def answer(request: HttpRequest, user: User, kind: NotificationType) -> MailAnswer:
     """By a fixed number of queries; of each model only what the reader of the request may see."""
     steps = list(_steps(request, user, kind))
     # Two conditions, each with its index.
@@ -55,7 +55,7 @@ def explain(request: HttpRequest, user: User, kind: NotificationType) -> Answer:
     newest = list(Message.objects.filter(mine, type=kind.code).order_by("-created_at", "-pk")[:SHOWN])
     state_text = explainer(shows_providers=may_see_providers(request)) if newest else None
     found = [(message, state_text(message)) for message in newest if state_text]
-    return Answer(_sentence(found, [step for step in steps if not step.passed]), steps, found)
+    return MailAnswer(_sentence(found, [step for step in steps if not step.passed]), steps, found)
 
 
 def _sentence(found: Sequence[tuple[Message, str]], missed: Sequence[Step]) -> str:

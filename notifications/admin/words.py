@@ -33,7 +33,7 @@ def part_label(part: str) -> str:
 # --- What changed -----------------------------------------------------------------------------------------------------
 
 
-def changes(kind: NotificationType, language: str, before: Mapping[str, str], after: Mapping[str, str]) -> Any:
+def compared(kind: NotificationType, language: str, before: Mapping[str, str], after: Mapping[str, str]) -> Any:
     """From these bodies in place of the files to those: `paragraphs` where both are Words, else `parts` with lines."""
     old, new = words.read(kind, language, before), words.read(kind, language, after)
     if old and new:
@@ -106,7 +106,7 @@ def versions(kind: NotificationType, language: str, in_use: set[int], limit: int
     found = [Version(group, {row.pk for row in group} == in_use) for group in saved]
     for n, version in enumerate(found[:_EXPLAINED]):
         before = found[n + 1].bodies if n + 1 < len(found) else {}
-        version.changes = changes(kind, language, before, version.bodies)
+        version.changes = compared(kind, language, before, version.bodies)
     return found, len(rows) > limit
 
 

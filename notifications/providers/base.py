@@ -50,7 +50,7 @@ class Result:
     refusal: Refusal | None = None
 
 
-class Answer(Exception):
+class NotHandedOver(Exception):
     """Ends a try before anything was handed over."""
 
     def __init__(self, result: Result) -> None:
@@ -58,7 +58,7 @@ class Answer(Exception):
         self.result = result
 
 
-class ProviderDown(Answer):
+class ProviderDown(NotHandedOver):
     """The way out cannot be used at all; no message is to blame."""
 
     def __init__(self, code: str, text: str, *, needs_staff: bool = False) -> None:

@@ -22,7 +22,7 @@ from lib.text import clean_text
 from notifications import metrics, providers, registry
 from notifications.models import Attempt, Message
 from notifications.providers import base
-from notifications.providers.base import Answer, Payload, Result
+from notifications.providers.base import NotHandedOver, Payload, Result
 from notifications.registry import EMAIL
 from notifications.rendering import overriding, render
 from notifications.rendering.render import build
@@ -240,8 +240,8 @@ class QueueWorker:
                     content = self._packed(claim, secrets, began, active)
         except registry.Withdrawn as withdrawn:
             content = Result(Outcome.WITHDRAWN, withdrawn.reason)
-        except Answer as answer:
-            content = answer.result
+        except NotHandedOver as error:
+            content = error.result
         except DATABASE_AWAY:
             raise
         except Exception as error:
@@ -293,7 +293,7 @@ class QueueWorker:
     def _packed(self, claim: Claim, secrets: dict[str, str], now: datetime, active: render.Active) -> Payload:
         message = claim.message
         if not message.to_address.rpartition("@")[0].isascii():
-            raise Answer(Result(Outcome.PERMANENT, "smtputf8", "What stands before the @ must be ASCII."))
+            raise NotHandedOver(Result(Outcome.PERMANENT, "smtputf8", "What stands before the @ must be ASCII."))
         first = message.tries.exclude(outcome=Outcome.TRANSPORT_DOWN).first() if message.attempts > 1 else None
         mail = build(message, secrets, date=message.handed_at or (first.created_at if first else now), active=active)
         payload = self.provider.pack(mail, uid=str(message.uid), tag=message.type)
@@ -307,7 +307,7 @@ class QueueWorker:
             return self._sent(claim, payload)
         try:
             self.provider.ready()
-        except Answer as down:
+        except NotHandedOver as down:
             return down.result
         if not claim.hand_over(self.provider.alias):
             return Result(Outcome.LOST_LEASE)

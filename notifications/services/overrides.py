@@ -39,7 +39,7 @@ class InvalidTemplate(ProductError):
         self.problems = problems
 
 
-def changes() -> QuerySet[TemplateOverride]:
+def changed_parts() -> QuerySet[TemplateOverride]:
     """Of all versions the parts that say something else than in the version before."""
     same = {name: OuterRef(name) for name in ("type", "language", "part", "body")}
     before = TemplateOverride.objects.filter(version=OuterRef("version") - 1, **same)

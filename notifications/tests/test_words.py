@@ -317,7 +317,7 @@ def test_a_version_is_the_whole_mail_whatever_of_it_changed(staff_client):
     assert use(2).subject == "Welcome!"
     assert "The first words" in use(2).text
     assert (use(0).subject, use(0).text[:14]) == ("Mine", "The last words")
-    assert overrides.changes().count() == 5
+    assert overrides.changed_parts().count() == 5
 
 
 def test_a_version_is_held_to_the_rules_with_the_files_it_brings(staff_client):

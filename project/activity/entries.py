@@ -239,7 +239,7 @@ def of_revision(revision: FlagRevision, reader: Reader) -> Entry:
     thing = reader.thing(model, revision.codename, pk)
     if pk is None and thing.url and revision.subject != "token":
         thing = thing._replace(url="")
-    key, changes = str(revision.action), revision.changes if reader.may_see(model) else []
+    key, changes = str(revision.action), revision.change_lines if reader.may_see(model) else []
     if key == "switch" and isinstance(is_active := revision.diff.get("is_active"), list):
         key = "on" if is_active[-1] else "off"
     more = changes if key in _TELLING else []

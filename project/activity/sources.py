@@ -240,7 +240,7 @@ def _of_revisions(key: str, rows: QuerySet[Any]) -> Source:
 def _templates(filters: Filters) -> list[Source]:
     if not _includes(MAIL, filters, "template.saved" in filters.kinds):
         return []
-    rows = _within(overrides.changes().defer("body"), "created_at", filters)
+    rows = _within(overrides.changed_parts().defer("body"), "created_at", filters)
     if filters.people:
         rows = rows.filter(edited_by__in=filters.people)
     if filters.thing:

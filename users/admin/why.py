@@ -39,11 +39,11 @@ def why_page(model_admin: VerbAdmin, request: HttpRequest, user: User) -> HttpRe
     flag, mail = request.GET.get("flag", "").strip()[:100], request.GET.get("mail", "").strip()
     context: dict[str, Any] = {"flag": flag, "mail": mail, **questions(request)}
     if flag and may_see(request.user, FeatureFlag):
-        context["flag_answer"] = flag_why.why(request, user, flag)
+        context["flag_answer"] = flag_why.answer(request, user, flag)
     if mail and may_see(request.user, Message):
         kind = registry.find(mail)
         context["mail_kind"] = kind
-        context["mail_answer"] = mail_why.explain(request, user, kind) if kind else None
+        context["mail_answer"] = mail_why.answer(request, user, kind) if kind else None
         context["note"] = "" if kind else _("There is no such kind of mail.")
     return render_page(
         model_admin,

@@ -22,7 +22,7 @@ from notifications import checks, providers
 from notifications.models import Attempt
 from notifications.providers import base
 from notifications.providers.anymail import AnymailProvider
-from notifications.providers.base import Answer, Provider
+from notifications.providers.base import NotHandedOver, Provider
 from notifications.providers.smtp import SmtpProvider
 from notifications.rendering.checks import OF_TYPES
 from notifications.services import circuit_breaker, overrides, recipients
@@ -151,7 +151,7 @@ class Command(commands.Command):
     def _opened(self, provider: Provider) -> bool:
         try:
             provider.ready()
-        except Answer as answer:
+        except NotHandedOver as answer:
             result = answer.result
             what = "Login" if result.needs_staff else "TLS" if result.code.startswith("SSL") else "Conversation"
             self._find(what, f"refused: {result.code} {_scrubbed(result.text)}")
@@ -220,7 +220,7 @@ class Command(commands.Command):
             payload = provider.pack(mail, uid=identity.strip("<>"), tag="notifications.check")
             provider.ready()
             result = provider.send(payload)
-        except Answer as answer:
+        except NotHandedOver as answer:
             result = answer.result
         answered = _scrubbed(result.text or result.provider_message_id)
         text = f"to {address}: {result.outcome.label}: {result.code} {answered}".rstrip(": ")
