@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
@@ -40,8 +40,10 @@ def refusal(
     user_id: UUID | None,
     channel: str = EMAIL,
     known: Mapping[str, set[str]] | None = None,
+    off: Collection[UUID] | None = None,
 ) -> str:
-    """Why this type is not sent to this address, or an empty text; `known` is what `listed` gave for it.
+    """Why this type is not sent to this address, or an empty text; `known` is what `listed` gave for it, `off` what
+    `switched_off` gave for its user.
 
     `not_allowed` (NOTIFICATIONS_ALLOW_TO), `suppressed` (the list; a required type only by scope `all`) or
     `preference` (switched off by the user; never a required type).
@@ -53,37 +55,22 @@ def refusal(
             return "suppressed"
     if kind.required or user_id is None:
         return ""
-    is_off = Preference.objects.filter(user_id=user_id, category=kind.category, channel=channel, enabled=False)
-    return "preference" if is_off.exists() else ""
+    return "preference" if user_id in (switched_off(kind, [user_id], channel=channel) if off is None else off) else ""
 
 
 def refusals(kind: NotificationType, people: Sequence[User]) -> dict[UUID, str]:
-    """Why a type that people may switch off is not mailed to each of these, as `refusal` and `is_throttled` say it;
-    those it is mailed to are left out. Three queries, however many they are."""
+    """Why this type is not mailed to each of these: as `refusal`, else `throttled`; those it is mailed to are left out.
+    Three queries, however many they are."""
     if not people:
         return {}
     addresses = {person.pk: mail_address(person) for person in people}
     known, off = listed(list(addresses.values())), switched_off(kind, list(addresses), channel=EMAIL)
-    scopes, now = barring_scopes(kind), timezone.now()
-    recent: dict[str, list[datetime]] = {}
-    if kind.throttle:
-        since = now - max(rate.window for rate in kind.throttle)
-        rows = Message.objects.filter(to_address__in=addresses.values(), created_at__gt=since, type=kind.code)
-        for address, at in rows.exclude(state=Message.State.SUPPRESSED).values_list("to_address", "created_at"):
-            recent.setdefault(address, []).append(at)
-
-    def why(pk: UUID, address: str) -> str:
-        if not is_allowed(address):
-            return "not_allowed"
-        if scopes & known.get(address, set()):
-            return "suppressed"
-        if pk in off:
-            return "preference"
-        times = recent.get(address, [])
-        is_full = any(sum(at > now - rate.window for at in times) >= rate.count for rate in kind.throttle)
-        return "throttled" if is_full else ""
-
-    return {pk: reason for pk, address in addresses.items() if (reason := why(pk, address))}
+    full = throttled(kind, addresses.values())
+    reasons = {
+        pk: refusal(kind, address=address, user_id=pk, known=known, off=off) or ("throttled" if address in full else "")
+        for pk, address in addresses.items()
+    }
+    return {pk: reason for pk, reason in reasons.items() if reason}
 
 
 def switched_off(kind: NotificationType, user_ids: Sequence[UUID], *, channel: str) -> set[UUID]:
@@ -115,12 +102,25 @@ def barring_scopes(kind: NotificationType) -> set[str]:
     return {Suppression.ALL} if kind.required else {Suppression.ALL, Suppression.OPTIONAL, kind.category}
 
 
+def throttled(kind: NotificationType, addresses: Collection[str], *, rates: Sequence[Rate] | None = None) -> set[str]:
+    """Those of the addresses that have had as many of this type as its rates allow, or those given; one query."""
+    rates, now = kind.throttle if rates is None else rates, timezone.now()
+    if not rates:
+        return set()
+    since = now - max(rate.window for rate in rates)
+    rows = Message.objects.filter(to_address__in=addresses, type=kind.code, created_at__gt=since)
+    times: dict[str, list[datetime]] = {}
+    for address, at in rows.exclude(state=Message.State.SUPPRESSED).values_list("to_address", "created_at"):
+        times.setdefault(address, []).append(at)
+
+    def is_full(rate: Rate, ats: list[datetime]) -> bool:
+        return sum(at > now - rate.window for at in ats) >= rate.count
+
+    return {address for address in addresses if any(is_full(rate, times.get(address, [])) for rate in rates)}
+
+
 def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] | None = None) -> bool:
-    """Whether the address has had as many of this type as its rates allow, or those given."""
-    now = timezone.now()
-    recent = Message.objects.filter(to_address=address, type=kind.code).exclude(state=Message.State.SUPPRESSED)
-    rates = kind.throttle if rates is None else rates
-    return any(recent.filter(created_at__gt=now - rate.window).count() >= rate.count for rate in rates)
+    return bool(throttled(kind, [address], rates=rates))
 
 
 def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
