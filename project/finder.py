@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group
 from django.db.models import CharField, F, Q, Value
 from django.db.models.functions import Cast
@@ -24,7 +23,7 @@ from django.utils.translation import gettext as _
 
 from feature_flags.models import FeatureFlag, Segment
 from lib.addresses import normal_email
-from lib.admin import may_see
+from lib.admin import address_of, may_see
 from lib.admin.lists import starts_with
 from lib.admin.verbs import Verb
 from lib.folding import folded
@@ -76,7 +75,7 @@ def find(request: HttpRequest, text: str) -> list[Section]:
     """Each kind that the user may see, those first of which something begins with the text; without a text, pages."""
     verbs, rest = _verbs_named(text, _permitted_verbs(request))
     people, flags = _people(request, rest, verbs), _flags(request, rest)
-    people_found = [Result(user.email, _page(User, user.pk), user.get_full_name()) for user in people]
+    people_found = [Result(user.email, address_of(User, user.pk), user.get_full_name()) for user in people]
     sections = [
         Section(_("Buttons"), [*_buttons(request, verbs, people, flags), *_starts(request, text)][:EACH]),
         Section(_("People"), people_found),
@@ -130,7 +129,7 @@ def _flags(request: HttpRequest, text: str) -> list[FeatureFlag]:
 
 def _flag(flag: FeatureFlag) -> Result:
     state = _("archived") if flag.is_archived else _("on") if flag.is_active else _("off")
-    return Result(flag.codename, _page(FeatureFlag, flag.pk), f"{flag.label}, {state}" if flag.label else state)
+    return Result(flag.codename, address_of(FeatureFlag, flag.pk), f"{flag.label}, {state}" if flag.label else state)
 
 
 def _named(request: HttpRequest, text: str) -> Iterator[Section]:
@@ -147,7 +146,7 @@ def _named(request: HttpRequest, text: str) -> Iterator[Section]:
         return
     rows = list(asked[0].union(*asked[1:], all=True).order_by("name")[: EACH * 4])
     for name, (model, label) in models.items():
-        yield Section(label, [Result(row[2], _page(model, row[1])) for row in rows if row[0] == name][:EACH])
+        yield Section(label, [Result(row[2], address_of(model, row[1])) for row in rows if row[0] == name][:EACH])
 
 
 def _messages(request: HttpRequest, text: str) -> list[Result]:
@@ -169,7 +168,7 @@ def _messages(request: HttpRequest, text: str) -> list[Result]:
     return [
         Result(
             _("{kind} to {address}").format(kind=type_label(row.type), address=row.to_address or _("forgotten")),
-            _page(Message, row.pk),
+            address_of(Message, row.pk),
             f"{row.get_state_display()}, {row.created_at:%Y-%m-%d %H:%M} UTC",
         )
         for row in found
@@ -189,10 +188,6 @@ def _templates(request: HttpRequest, text: str) -> list[Result]:
         if EMAIL in kind.channels and (_matches(kind.label, text) or text.lower() in kind.code.partition(".")[2])
         for language in engines.languages()
     ][:EACH]
-
-
-def _page(model: Any, pk: Any) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(pk)])
 
 
 # --- Pages and buttons ------------------------------------------------------------------------------------------------
@@ -276,4 +271,4 @@ def _buttons(
         pages: Any = admin.site.get_model_admin(model)
         for obj in people if model is User else flags:
             if verb.applies(obj) and pages.has_verb_permission(request, verb, obj):
-                yield Result(f"{verb.label}: {obj}", _page(model, obj.pk), _("on its page"))
+                yield Result(f"{verb.label}: {obj}", address_of(model, obj.pk), _("on its page"))

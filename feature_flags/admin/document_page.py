@@ -24,6 +24,7 @@ from feature_flags.engine import validation
 from feature_flags.flag_document import Document, InvalidFlag, readable
 from feature_flags.models import FlagRevision, Segment
 from lib.actors import Actor
+from lib.admin.fields import reason_field
 from lib.admin.verbs import VerbAdmin, render_page
 from lib.errors import ProductError
 from lib.private import missing_object
@@ -44,16 +45,11 @@ def because(reason: str) -> str:
     return f" Reason: {reason}" if reason else ""
 
 
-def reason_field(help_text: Any = "") -> forms.CharField:
-    widget = forms.TextInput({"class": "vTextField", "autocomplete": "off"})
-    return forms.CharField(required=False, max_length=200, label=_("Reason"), help_text=help_text, widget=widget)
-
-
 class SaveForm(forms.Form):
     """What goes with a save: the reason."""
 
     use_required_attribute = False
-    reason = reason_field(_("It stays in the history; you may leave it empty."))
+    reason = reason_field(required=False, help_text=_("It stays in the history; you may leave it empty."))
 
 
 class DocumentPage:

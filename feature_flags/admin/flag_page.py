@@ -28,7 +28,6 @@ from feature_flags.admin.document_page import (
     DocumentAdmin,
     DocumentPage,
     because,
-    reason_field,
     who,
 )
 from feature_flags.admin.forms import FLAG, NEW_FLAG, read_values
@@ -37,7 +36,7 @@ from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
-from lib.admin.fields import UtcDateTimeField
+from lib.admin.fields import UtcDateTimeField, reason_field
 from lib.admin.lists import chips
 from lib.admin.verbs import in_english
 from lib.errors import ProductError
@@ -221,7 +220,7 @@ class ScheduleForm(forms.Form):
         label=_("Percent"),
         help_text=_("With “set the rollout” alone; a flag without rules."),
     )
-    reason = reason_field()
+    reason = reason_field(required=False, help_text="")
     #: The button that carries it out at once; it is sent with the time that was asked about.
     NOW = "schedule-now"
     asks_now = ""

@@ -5,6 +5,23 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+_STAYS = _("It stays in the history.")
+
+
+def reason_field(
+    *, required: bool = True, help_text: Any = _STAYS, widget: forms.Widget | None = None
+) -> forms.CharField:
+    """Why staff do something, in at most 200 characters."""
+    return forms.CharField(
+        label=_("Reason"),
+        required=required,
+        max_length=200,
+        help_text=help_text,
+        widget=widget or forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
+        error_messages={"required": _("Say why.")},
+    )
 
 
 class UtcDateTimeField(forms.DateTimeField):

@@ -15,13 +15,13 @@ from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
+from lib.admin import address_of
 from lib.admin.verbs import VerbAdmin
 from lib.text import is_storable
 
@@ -236,11 +236,8 @@ def local_time(at: datetime | None, style: str = TO_THE_MINUTE) -> str:
 
 def object_link(model: Any, pk: Any, text: Any) -> str:
     """To the page of one object; the text alone where the admin has none."""
-    try:
-        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
-    except NoReverseMatch:
-        return str(text)
-    return format_html('<a href="{}">{}</a>', url, text)
+    url = address_of(model, pk)
+    return format_html('<a href="{}">{}</a>', url, text) if url else str(text)
 
 
 def actor_names(labels: Iterable[str]) -> dict[str, str]:

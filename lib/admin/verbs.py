@@ -28,6 +28,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.admin.changelist import ListAdmin
+from lib.admin.fields import reason_field
 from lib.errors import ProductError
 from lib.private import missing_object
 
@@ -65,13 +66,7 @@ def _holds(fact: Fact, obj: Any) -> bool:
 class ReasonForm(forms.Form):
     """What the page in between asks; a verb that needs to know more adds fields."""
 
-    reason = forms.CharField(
-        max_length=200,
-        label=_("Reason"),
-        help_text=_("It stays in the history."),
-        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
-        error_messages={"required": _("Say why.")},
-    )
+    reason = reason_field(widget=forms.Textarea({"rows": 3, "class": "vLargeTextField"}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,12 +24,13 @@ from django.utils.translation import gettext as _
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin import may_see
+from lib.admin.fields import reason_field
 from lib.admin.verbs import has_fresh_proof, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
 from notifications.admin.common import framed_response, preview_response
-from notifications.admin.words import SourceForm, WordsForm, compared, differences, note_field, part_label, versions
+from notifications.admin.words import SourceForm, WordsForm, compared, differences, part_label, versions
 from notifications.models import TemplateOverride
 from notifications.registry import EMAIL, MASK, NotificationType
 from notifications.rendering import engines, overriding, render, words
@@ -98,7 +99,7 @@ class LocalizedTemplate:
 
 
 class NoteForm(forms.Form):
-    note = note_field()
+    note = reason_field()
 
 
 def language_name(code: str) -> str:

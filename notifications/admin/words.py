@@ -14,6 +14,7 @@ from django import forms
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from lib.admin.fields import reason_field
 from notifications.models import TemplateOverride
 from notifications.registry import NotificationType
 from notifications.rendering import engines, words
@@ -115,21 +116,11 @@ def versions(kind: NotificationType, language: str, in_use: set[int], limit: int
 _EMPTY = {"required": _("It must not be empty.")}
 
 
-def note_field() -> forms.CharField:
-    return forms.CharField(
-        label=_("Reason"),
-        max_length=overrides.NOTE_LIMIT,
-        help_text=_("It stays in the history."),
-        error_messages={"required": _("Say why.")},
-        widget=forms.TextInput({"class": "vTextField", "autocomplete": "off"}),
-    )
-
-
 class _Form(forms.Form):
     """What is typed, the reason, and which versions the page was made of."""
 
     use_required_attribute = False
-    note = note_field()
+    note = reason_field()
     seen = forms.CharField(required=False, max_length=500, widget=forms.HiddenInput)
     #: The fields that hold words of the mail.
     written: ClassVar[tuple[str, ...]]

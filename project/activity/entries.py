@@ -9,11 +9,10 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
-from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -21,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
-from lib.admin import may_see
+from lib.admin import address_of, may_see
 from lib.admin.changelist import time_cell
 from notifications.admin.common import type_label
 from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
@@ -177,7 +176,7 @@ class Reader:
         """The object by its name and with its page, as far as this reader may see it."""
         if not self.may_see(model):
             return Piece(_("(not shown to you)"))
-        return Piece(name, _page(model, pk))
+        return Piece(name, address_of(model, pk))
 
 
 def _user_id(label: str) -> uuid.UUID | None:
@@ -185,14 +184,6 @@ def _user_id(label: str) -> uuid.UUID | None:
         return uuid.UUID(label)
     except ValueError:
         return None
-
-
-def _page(model: type[Model], pk: Any) -> str:
-    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
-    try:
-        return reverse(f"{name}_change", args=[quote(pk)]) if pk is not None else reverse(f"{name}_changelist")
-    except NoReverseMatch:
-        return ""
 
 
 # --- One of each source -----------------------------------------------------------------------------------------------
@@ -296,7 +287,7 @@ def of_log(row: LogEntry, reader: Reader) -> Entry:
         who=reader.who(row.user_id.hex if row.user_id else ""),
         words=str(_LOG_SENTENCES.get(row.action_flag, gettext_lazy("{who} changed the {kind} {thing}"))),
         pieces={
-            "thing": Piece(name, _page(model, row.object_id) if model and row.action_flag != DELETION else ""),
+            "thing": Piece(name, address_of(model, row.object_id) if model and row.action_flag != DELETION else ""),
             "kind": Piece(str(model._meta.verbose_name) if model else ""),
         },
         more="" if row.action_flag == ADDITION else row.get_change_message().rstrip("."),
