@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from django.db.models import Exists, Max, OuterRef, Q, Sum
+from django.db.models import Max, Q, Sum
 from django.utils.translation import gettext as _
 
 from feature_flags import descriptions, flag_document
@@ -174,7 +174,8 @@ def _reasons(flag: FeatureFlag, seen: FlagSeen | None, now: datetime) -> list[tu
 
 def stale(now: datetime) -> Q:
     """The flags that `_reasons` finds a reason for, asked of the database; for `FeatureFlag`."""
-    seen = FlagSeen.objects.filter(codename=OuterRef("codename"))
+    # By name, not by a query for each flag: for these PostgreSQL would expect so much work that it compiles them (JIT).
+    seen = FlagSeen.objects.values("codename")
     fortnight, unseen = now - timedelta(days=SAME_ANSWER_DAYS), now - timedelta(days=UNSEEN_DAYS)
     had_yes, had_no = Q(yes_at__gt=fortnight), Q(no_at__gt=fortnight)
     is_one = (had_yes & ~had_no) | (had_no & ~had_yes)
@@ -184,8 +185,8 @@ def stale(now: datetime) -> Q:
     reasons = (
         too_old
         | Q(review_on__lt=now.date())
-        | Q(Exists(seen.filter(is_one, first_seen_at__lt=fortnight)), kind__in=FeatureFlag.EXPECTED_DAYS)
-        | Q(Exists(seen.filter(last_seen_at__lt=unseen)))
-        | Q(~Exists(seen), created_at__lt=unseen)
+        | Q(codename__in=seen.filter(is_one, first_seen_at__lt=fortnight), kind__in=FeatureFlag.EXPECTED_DAYS)
+        | Q(codename__in=seen.filter(last_seen_at__lt=unseen))
+        | (~Q(codename__in=seen) & Q(created_at__lt=unseen))
     )
     return reasons & Q(archived_at=None)

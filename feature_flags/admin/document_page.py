@@ -108,6 +108,12 @@ class DocumentPage:
         document: Document = stored.document
         return document
 
+    def shown(self) -> Document:
+        """The same, where nothing was sent that may have changed it: as it was read for this request."""
+        is_read = self.obj is not None and self.request.method == "GET"
+        document: Document = self.obj.document if is_read else self.stored()
+        return document
+
     @property
     def revisions(self) -> QuerySet[FlagRevision]:
         return FlagRevision.objects.filter(**{"segment" if isinstance(self.obj, Segment) else "flag": self.obj})
@@ -133,7 +139,7 @@ class DocumentPage:
 
     def redraw(self) -> HttpResponse:
         """As it is stored, whatever was sent."""
-        return self.draw(draw(self.used_shape, self.stored()), focus=self.used_shape.form.first)
+        return self.draw(draw(self.used_shape, self.shown()), focus=self.used_shape.form.first)
 
     def save(self, raw: Raw) -> HttpResponse:
         node = self.node(raw, is_sent=True)
@@ -212,7 +218,7 @@ class DocumentPage:
     def render(self, node: Node) -> HttpResponse:
         found: dict[str, Any] = {"title": _("Add %(thing)s") % {"thing": self.admin.opts.verbose_name}, "base": None}
         if self.obj is not None:
-            document = self.stored()
+            document = self.shown()
             history = list(self.revisions.select_related("actor").order_by("-pk")[: HISTORY_SHOWN + 1])
             found = {
                 "title": str(self.obj),

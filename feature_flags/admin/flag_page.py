@@ -136,6 +136,12 @@ class FlagPage(DocumentPage):
             if abs(end - start) > RISKY_POINTS
         ]
 
+    def render(self, node: Node) -> HttpResponse:
+        if self.obj is not None:
+            # Before the buttons, one of which asks whether it was ever used.
+            self.obj.activity = inspection.activity([self.obj], timezone.now())[self.obj.pk]
+        return super().render(node)
+
     def context(self, node: Node) -> dict[str, Any]:
         flag, now, snapshot = self.obj, timezone.now(), store.current()
         parents = FeatureFlag.objects.filter(archived_at=None, parents=None).order_by("codename")
@@ -143,11 +149,10 @@ class FlagPage(DocumentPage):
         if flag:
             parents = parents.exclude(pk=flag.pk)
             compiled = snapshot.flags.get(flag.codename) if snapshot else None
-            activity = inspection.activity([flag], now)[flag.pk]
             facts = {
-                "activity": activity,
-                "card": self.marks(activity),
-                "why": "; ".join(activity.stale),
+                "activity": flag.activity,
+                "card": self.marks(flag.activity),
+                "why": "; ".join(flag.activity.stale),
                 "broken": compiled.error if compiled else "",
                 "dependents": list(flag.children.order_by("codename")),
                 "pending": list(flag.schedule.filter(state="pending")),

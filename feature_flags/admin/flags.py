@@ -148,8 +148,8 @@ class FeatureFlagAdmin(FlagPageAdmin):
             text = f"{count}, {high} %" if low == high else f"{count}, {low}–{high} %"
         # Grey: it is off for all. Hatched: of those whom a rule lets in, not of everybody.
         looks = " ".join(["narrow"] * bool(document["rules"]) + ["idle"] * (not flag.is_active))
-        bar = format_html('<progress class="{}" max="100" value="{}" aria-hidden="true"></progress>', looks, high)
-        return format_html('<span class="rollout">{} <span>{}</span></span>', bar, text)
+        css = format_html(' class="{}"', looks) if looks else ""
+        return format_html('<progress{} max="100" value="{}" aria-hidden="true"></progress> {}', css, high, text)
 
     @admin.display(description=_("kind, owner"), ordering="kind")
     def kind_and_owner(self, flag: FeatureFlag) -> str:

@@ -36,7 +36,11 @@ def _is_declared(flag: FeatureFlag) -> bool:
 def _may_be_deleted(flag: FeatureFlag) -> bool:
     if _is_declared(flag):
         return False
-    return flag.is_archived or not FlagSeen.objects.filter(codename=flag.codename).exists()
+    if flag.is_archived:
+        return True
+    # Known on a page and in a list, asked for alone elsewhere.
+    known = getattr(flag, "activity", None)
+    return known.last_seen_at is None if known else not FlagSeen.objects.filter(codename=flag.codename).exists()
 
 
 def _explain_on(flag: FeatureFlag) -> str:

@@ -1,5 +1,6 @@
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -34,9 +35,11 @@ def test_a_press_in_the_list_switches_and_says_who(staff_client, staff):
 def test_a_press_leads_back_to_the_list_as_it_was_filtered(staff_client):
     flag = FeatureFlagFactory.create(codename="FF_A")
     html = staff_client.get(LIST, {"is_active__exact": "0", "q": "FF_"}).content.decode()
-    address = re.search(r'formaction="([^"]+/switch/on/[^"]*)"', html)[1]
+    address = re.search(r'formaction="([^"]+/switch/on/)"', html)[1]
+    filters = unescape(re.search(r'name="_changelist_filters" value="([^"]*)"', html)[1])
 
-    response = staff_client.post(address, {"_from": "list", "action": "switch_off", "_selected_action": flag.pk})
+    given = {"_from": "list", "_changelist_filters": filters, "action": "switch_off", "_selected_action": flag.pk}
+    response = staff_client.post(f"{LIST}{address}", given)
 
     assert response.headers["Location"] == f"{LIST}?is_active__exact=0&q=FF_"
     flag.refresh_from_db()
@@ -129,10 +132,19 @@ def test_the_list_offers_the_one_button_that_makes_sense(staff_client):
 
     html = staff_client.get(LIST).content.decode()
 
-    assert page(on, "switch/off") in html
-    assert page(on, "switch/on") not in html
-    assert page(off, "switch/on") in html
+    assert f'formaction="{on.pk}/switch/off/"' in html
+    assert f'formaction="{on.pk}/switch/on/"' not in html
+    assert f'formaction="{off.pk}/switch/on/"' in html
     assert "verb_buttons" in html
+
+
+def test_the_page_of_a_flag_asks_the_database_twelve_times_at_most(client, superuser, django_assert_max_num_queries):
+    flag = FeatureFlagFactory.create(on=True)
+    client.force_login(superuser)
+    client.get(page(flag))
+
+    with django_assert_max_num_queries(12):
+        assert client.get(page(flag)).status_code == 200
 
 
 def test_pages_hold_no_form_in_a_form_and_nothing_inline(staff_client):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import html
 import io
-import re
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from datetime import date, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR, IncorrectLookupParameters
-from django.contrib.admin.utils import label_for_field, lookup_field
+from django.contrib.admin.utils import label_for_field, lookup_field, quote
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
@@ -40,7 +42,8 @@ CUT = "search_is_cut"
 _BUTTONS = "verb_buttons"
 #: What a cell begins with that a spreadsheet takes for a formula (OWASP, CSV injection).
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_TIME = re.compile(r'<time datetime="([^"]*)".*?</time>', re.DOTALL)
+#: Whether cells are made for a file: moments are ISO 8601 then.
+_FOR_FILE: ContextVar[bool] = ContextVar("cells_for_file", default=False)
 
 
 # --- Cells ------------------------------------------------------------------------------------------------------------
@@ -54,16 +57,26 @@ def time_cell(at: datetime | date | None) -> str:
     if at is None:
         return ""
     local = timezone.localtime(at) if isinstance(at, datetime) else at
-    today, day = timezone.localdate(), local.date() if isinstance(local, datetime) else local
-    clock = date_format(local, "H:i") if isinstance(local, datetime) else ""
-    near = {0: "" if clock else gettext("today"), -1: gettext("yesterday"), 1: gettext("tomorrow")}
-    if day.year != today.year and abs((day - today).days) > 1:
-        text = date_format(day, "DAY_OF_YEAR")
-    else:
-        text = f"{near.get((day - today).days, date_format(day, 'DAY'))} {clock}".strip()
-    whole = date_format(local, "WHOLE_MOMENT" if clock else "WHOLE_DAY")
-    exact = local.isoformat(timespec="seconds") if isinstance(local, datetime) else local.isoformat()
-    return format_html('<time datetime="{}" title="{}">{}</time>', exact, whole, text)
+    clock = f"{local:%H:%M:%S} {local.tzname()}" if isinstance(local, datetime) else ""
+    if _FOR_FILE.get():
+        return local.isoformat(timespec="seconds") if isinstance(local, datetime) else local.isoformat()
+    day = local.date() if isinstance(local, datetime) else local
+    text, whole, is_far = _day_words(day, timezone.localdate(), translation.get_language())
+    if clock:
+        text, whole = text if is_far else f"{text} {clock[:5]}".strip(), f"{whole}, {clock}"
+    return format_html('<abbr title="{}">{}</abbr>', whole, text or gettext("today"))
+
+
+@lru_cache(maxsize=1024)
+def _day_words(day: date, today: date, language: str | None) -> tuple[str, str, bool]:
+    """A day in few words, empty for today, and in full; and whether it is of another year: a list has few days and many
+    rows."""
+    whole, distance = date_format(day, "WHOLE_DAY"), (day - today).days
+    near = {0: "", -1: gettext("yesterday"), 1: gettext("tomorrow")}
+    if distance in near:
+        return near[distance], whole, False
+    is_far = day.year != today.year
+    return date_format(day, "DAY_OF_YEAR" if is_far else "DAY"), whole, is_far
 
 
 def time_column(name: str, label: Any) -> Any:
@@ -91,7 +104,7 @@ def csv_text(value: Any) -> Any:
         return value
     text = str(value)
     if isinstance(value, SafeString):
-        text = html.unescape(strip_tags(_TIME.sub(r"\1", text).replace("<", " <")))
+        text = html.unescape(strip_tags(text.replace("<", " <")))
         text = " ".join(text.split())
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
@@ -114,7 +127,11 @@ def csv_pieces(rows: Iterator[Sequence[Any]]) -> Iterator[bytes]:
 def _for_reader(rows: Iterator[Sequence[Any]], zone: Any, language: Any) -> Iterator[Sequence[Any]]:
     while True:
         with timezone.override(zone), translation.override(language):
-            row = next(rows, None)
+            token = _FOR_FILE.set(True)
+            try:
+                row = next(rows, None)
+            finally:
+                _FOR_FILE.reset(token)
         if row is None:
             return
         yield row
@@ -128,6 +145,19 @@ def csv_response(name: str, rows: Iterator[Sequence[Any]]) -> PiecesResponse:
 
 
 # --- Lists ------------------------------------------------------------------------------------------------------------
+
+
+class RowChangeList(ChangeList):
+    """Rows that link to their page from where the list stands: short, and without a look-up of addresses for each."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Django would add them to each link, parsed and looked up anew.
+        self._row_query = f"?{self.preserved_filters}" if self.preserved_filters else ""
+        self.preserved_filters = ""
+
+    def url_for_result(self, result: Any) -> str:
+        return f"{quote(result.pk)}/change/{self._row_query}"
 
 
 class ListAdmin(ModelAdmin):
@@ -147,8 +177,9 @@ class ListAdmin(ModelAdmin):
     @admin.display(description="")
     def action_checkbox(self, obj: Any) -> SafeString:
         return format_html(
-            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">',
-            *(ACTION_CHECKBOX_NAME, obj.pk, gettext("Select %s") % self.row_name(obj)),
+            f'<input type="checkbox" name="{ACTION_CHECKBOX_NAME}" value="{{}}" aria-label="{{}}">',
+            obj.pk,
+            gettext("Select %s") % self.row_name(obj),
         )
 
     # --- Columns ------------------------------------------------------------------------------------------------------
@@ -205,12 +236,15 @@ class ListAdmin(ModelAdmin):
 
     # --- The page -----------------------------------------------------------------------------------------------------
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return RowChangeList
+
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         """Read together what the cells of these rows need, not row by row; to be overridden."""
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         page = super().get_changelist_instance(request)
-        page.result_list = rows = list(page.result_list)
+        page.result_list = rows = list(page.result_list) if page.result_count else []
         self.prepare_rows(request, rows)
         return page
 
@@ -225,6 +259,7 @@ class ListAdmin(ModelAdmin):
                 "saved_views": site.saved_views(request, self.opts.label_lower),
                 "may_export": self.may_export(request),
                 "list_query": saved_query(request.GET),
+                "row_filters": request.GET.urlencode(),
                 "list_label": self.opts.label_lower,
             }
         return super().changelist_view(request, {**extra, **(extra_context or {})})

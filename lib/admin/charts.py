@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -34,11 +35,11 @@ def sparkline(values: Sequence[int]) -> SafeString:
     if not most:
         return SafeString("")
     heights = [-(-value * _SPARK // most) for value in values]
-    steps = "".join(f"V{_SPARK - height}h1" for height in heights)
-    path = f"M0 {_SPARK}{steps}V{_SPARK}z"
+    # Neighbours of one height are one step.
+    steps = "".join(f"V{_SPARK - height}h{len(list(same))}" for height, same in groupby(heights))
     return format_html(
-        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true"><path d="{}"/></svg>',
-        *(len(heights), _SPARK, path),
+        '<svg class="spark" viewBox="0 0 {} {}" aria-hidden="true"><path d="{}"/></svg>',
+        *(len(heights), _SPARK, f"M0 {_SPARK}{steps}V{_SPARK}z"),
     )
 
 
@@ -58,13 +59,13 @@ def stacked_bars(series: Sequence[Series], labels: Sequence[str], *, title: str)
             height = round(each.values[at] * HEIGHT / most, 1)
             bottom -= height
             if height:
-                parts.append((each.css, round(at * step, 1), round(bottom, 1), round(max(step - 1, 0.5), 1), height))
+                parts.append((each.css, f"{(at + 0.5) * step:.1f}", f"{bottom + height:.4g}", f"{bottom:.4g}"))
         numbers = ", ".join(f"{each.name} {each.values[at]:,}" for each in series if each.values[at])
-        drawn = format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>', parts)
+        drawn = format_html_join("", '<path class="{}" d="M{} {}V{}"/>', parts)
         bars.append((f"{label}: {numbers}", drawn))
     return format_html(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
-        *(WIDTH, HEIGHT, title, format_html_join("", "<g><title>{}</title>{}</g>", bars)),
+        '<svg class="chart" viewBox="0 0 {} {}" stroke-width="{}" role="img" aria-label="{}">{}</svg>',
+        *(WIDTH, HEIGHT, round(max(step - 1, 0.5), 1), title, format_html_join("", "<g><title>{}</title>{}</g>", bars)),
     )
 
 

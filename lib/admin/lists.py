@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.addresses import normal_email
 from lib.admin import address_of
+from lib.admin.changelist import RowChangeList
 from lib.admin.verbs import VerbAdmin
 from lib.text import is_storable
 
@@ -34,6 +35,8 @@ else:
 COUNT_LIMIT = 1_000
 #: Formats of `local_time`.
 TO_THE_MINUTE, TO_THE_SECOND = "MOMENT", "MOMENT_TO_THE_SECOND"
+#: Characters that every column has room for, and its second part.
+_FITS, _FITS_BELOW = 16, 8
 #: How many of the newest rows a filter looks at whose column has no index.
 WINDOW = 100_000
 
@@ -99,7 +102,7 @@ class ReadOnlyAdmin(VerbAdmin):
     has_delete_permission = has_change_permission
 
 
-class GrowingChangeList(ChangeList):
+class GrowingChangeList(RowChangeList):
     """A filter without an index looks at the newest 100,000 rows; a search looks at all, by an index."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
@@ -222,11 +225,14 @@ def chips(marks: Iterable[tuple[str, Any]]) -> str:
 
 def one_line(text: Any) -> str:
     """A sentence cut off where its column ends, and whole for who points at it."""
-    return format_html('<span class="one-line" title="{0}">{0}</span>', text) if text else ""
+    return format_html('<span title="{0}">{0}</span>', text) if len(str(text)) > _FITS else str(text)
 
 
 def two_lines(text: str, below: str) -> str:
-    return format_html('{0} <span class="below" title="{1}">{1}</span>', text, below) if below else text
+    if not below:
+        return text
+    title = format_html(' title="{}"', below) if len(below) > _FITS_BELOW else ""
+    return format_html('{} <span class="below"{}>{}</span>', text, title, below)
 
 
 def local_time(at: datetime | None, style: str = TO_THE_MINUTE) -> str:

@@ -24,6 +24,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import translation
 from django.utils.functional import Promise, lazy
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-#: The field that says where a button stood, and so where the answer leads back to.
-FROM, FROM_LIST = "_from", "list"
+#: The fields that say where a button stood, and so where the answer leads back to; the second for a list's filters.
+FROM, FROM_LIST, FROM_FILTERS = "_from", "list", "_changelist_filters"
 BULK_LIMIT = 500
 _SHOWN, _NAMED = 10, 3
 
@@ -184,16 +186,15 @@ class VerbAdmin(ListAdmin):
         """A quiet button; a switch, which shows the state there is, for half of an on/off pair."""
         row = self.row_name(obj)
         name, shown, looks = f"{verb.label} {row}", verb.label, verb.css
-        about = ""
+        about = SafeString("")
         if verb.turns is not None:
             name, shown, looks = row, "", f"switch verb-{verb.slug}"
-            about = format_html(
-                ' role="switch" aria-checked="{}" title="{}"', "false" if verb.turns else "true", verb.label
-            )
+            state = "false" if verb.turns else "true"
+            about = format_html(' role="switch" aria-checked="{}" title="{}"', state, verb.label)
         # The form of the list says the rest: that it is a POST, and that the answer leads back to the list.
         return format_html(
-            '<button type="submit" class="{}" formaction="{}" aria-label="{}"{}>{}</button>',
-            *(looks, self.verb_url(request, verb, obj), name, about, shown),
+            '<button class="{}" formaction="{}/{}/" aria-label="{}"{}>{}</button>',
+            *(looks, quote(obj.pk), verb.name, name, about, shown),
         )
 
     #: Whether the button of the page's form is its filled one; else it is the first verb.
@@ -271,6 +272,11 @@ class VerbAdmin(ListAdmin):
         filters = self.get_preserved_filters(request)
         return f"{url}?{filters}" if filters else url
 
+    def get_preserved_filters(self, request: HttpRequest) -> str:
+        """Of the address; for the buttons of rows, which share them, of the list's form."""
+        posted = request.POST.get(FROM_FILTERS)
+        return super().get_preserved_filters(request) or (urlencode({FROM_FILTERS: posted}) if posted else "")
+
     def back_url(self, request: HttpRequest, obj: models.Model, *, is_gone: bool = False) -> str:
         """The page the button stood on. Made of our own routes, so that no request can lead elsewhere."""
         is_list = is_gone or request.POST.get(FROM) == FROM_LIST
@@ -294,7 +300,7 @@ class VerbAdmin(ListAdmin):
         name, form = self.row_name(obj), _reason_form(request, verb, [obj])
         if form and not form.is_valid():
             back = self.back_url(request, obj)
-            return self._reason_page(request, verb, form, [obj], carried=(FROM,), back_url=back)
+            return self._reason_page(request, verb, form, [obj], carried=(FROM, FROM_FILTERS), back_url=back)
         outcome = self.run_verb(request, verb, obj, form)
         self.message_user(request, f"“{name}”: {outcome.text}", outcome.level)
         is_done = outcome.level == messages.SUCCESS

@@ -7,10 +7,13 @@ from lib.admin.charts import HEIGHT, Chart, Series, sparkline, stacked_bars
 
 def test_a_sparkline_steps_from_number_to_number():
     assert sparkline([0, 4, 8]) == (
-        '<svg class="spark" viewBox="0 0 3 8" preserveAspectRatio="none" aria-hidden="true">'
-        '<path d="M0 8V8h1V4h1V0h1V8z"/></svg>'
+        '<svg class="spark" viewBox="0 0 3 8" aria-hidden="true"><path d="M0 8V8h1V4h1V0h1V8z"/></svg>'
     )
     assert sparkline([0, 0]) == sparkline([]) == ""
+
+
+def test_neighbours_of_one_height_are_one_step():
+    assert 'd="M0 8V8h2V0h3V8z"' in sparkline([0, 0, 5, 5, 5])
 
 
 def test_the_smallest_number_is_still_seen():
@@ -26,7 +29,7 @@ def test_bars_stand_on_each_other_and_say_their_numbers():
 
     assert 'aria-label="Answers &amp; more"' in svg
     assert re.findall("<title>(.*?)</title>", svg) == ["10:00: yes 3, &lt;no&gt; 1", "12:00: yes 1"]
-    heights = [float(height) for height in re.findall(r'height="([\d.]+)"/', svg)]
+    heights = [float(low) - float(high) for low, high in re.findall(r'd="M[\d.]+ ([\d.]+)V([\d.]+)"', svg)]
     assert heights == [HEIGHT * 3 / 4, HEIGHT / 4, HEIGHT / 4]
     assert "style" not in svg
 

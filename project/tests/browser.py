@@ -161,7 +161,8 @@ for (const e of document.querySelectorAll(texts)) {
   if (!shown(e) || !e.textContent.trim() || e.closest(".skip-to-content-link, .visually-hidden")) continue;
   const style = getComputedStyle(e);
   // A sentence of a list is whole in its title, and on the page that its row leads to; so is what leads there.
-  if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1 && e.title !== e.textContent
+  const titles = [e.title, e.firstElementChild?.title];
+  if (/hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1 && !titles.includes(e.textContent)
       && !e.closest("#result_list tbody th"))
     wrong.push(`cut: ${e.tagName} ${e.className} "${e.textContent.trim().slice(0, 40)}"`);
 }

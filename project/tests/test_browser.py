@@ -200,7 +200,7 @@ def test_a_day_at_the_desk(fresh_server, anyhow):
 
     # A selection, too, without script.
     driver.get(f"{server.url}{USERS}?q=grace")
-    browser.find(driver, "input.action-select").click()
+    browser.find(driver, "td.action-checkbox input").click()
     browser.find(driver, "select[name=action] option[value=mark-verified]").click()
     browser.press(driver, browser.find(driver, "button[name=index]"))
     browser.find(driver, "textarea[name=reason]").send_keys("Called her")

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -274,6 +275,27 @@ def test_a_cell_stays_one_whatever_parts_them():
     assert piece.decode("utf-8-sig") == '"x;=1+1",3\r\n'
 
 
+# --- Weight -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_links_to_its_page_from_where_the_list_stands(chief):
+    user = UserFactory.create()
+
+    page = chief.get(PEOPLE, {"q": user.email, "is_staff__exact": "0"}).content.decode()
+
+    filters = urlencode({"_changelist_filters": urlencode({"q": user.email, "is_staff__exact": "0"})})
+    assert f'<a href="{user.pk}/change/?{filters}">{user.email}</a>' in page
+
+
+def test_a_list_of_fifty_is_light(chief):
+    UserFactory.create_batch(50)
+
+    page = chief.get(PEOPLE)
+
+    assert page.content.count(b"<tr><td") == 50
+    assert len(page.content) < 60_000
+
+
 # --- Moments ----------------------------------------------------------------------------------------------------------
 
 
@@ -297,7 +319,7 @@ def test_a_moment_is_short_in_the_reader_s_zone_and_whole_for_who_points_at_it(
 
     page = chief.get(PEOPLE, {"q": person.email}).content.decode()
 
-    assert f'title="{whole}">{shown}</time>' in page
+    assert f'<abbr title="{whole}">{shown}</abbr>' in page
 
 
 def test_a_moment_to_come_is_short_too():

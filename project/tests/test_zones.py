@@ -16,7 +16,7 @@ from project.tests.test_pages_of_others import addresses, scene  # noqa: F401  (
 pytestmark = pytest.mark.django_db
 TIME = re.compile(r"(?<![\d:+])\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?![\d:.]| UTC|[+Z])")
 #: What is no text, what is shown as it is stored, and a cell that names its zone to who points at it.
-ASIDE = re.compile(r'<(script|style|svg)\b.*?</\1>|<time [^>]*title="[^"]* UTC">.*?</time>|<[^>]+>', re.DOTALL)
+ASIDE = re.compile(r'<(script|style|svg)\b.*?</\1>|<abbr title="[^"]* UTC">.*?</abbr>|<[^>]+>', re.DOTALL)
 
 
 @pytest.fixture

@@ -147,14 +147,15 @@ class AuditAdmin(GrowingTableAdmin):
         return queryset.filter(pk__gt=last - WINDOW)
 
     def search_query(self, term: str, request: HttpRequest) -> Q:
-        people = Q(user_id__in=found_people(request, term, PEOPLE_FOUND))
-        if "@" in term:
-            return people | Q(subject_mac=audit.subject(term))
-        in_window = Q(pk__gt=_newest_id() - WINDOW)
         try:
             key = uuid.UUID(term)
         except ValueError:
-            return people | (Q(request_id=term) & in_window)
+            found = found_people(request, term, PEOPLE_FOUND)
+            if "@" in term:
+                return Q(user_id__in=found) | Q(subject_mac=audit.subject(term))
+            # Not both: the two together are read from one end of the window to the other.
+            return Q(user_id__in=found) if found else Q(request_id=term, pk__gt=_newest_id() - WINDOW)
+        in_window = Q(pk__gt=_newest_id() - WINDOW)
         # A request's id looks like one of ours.
         owner = UserSession.objects.filter(pk=key).values_list("user_id", flat=True).first()
         if owner:

@@ -41,7 +41,7 @@ from users.admin import event_words
 from users.admin.audit import actor_of, details_line, outcome_chip
 from users.admin.filters import CareFilter, WaitingFilter, found_people
 from users.admin.sessions import END, FROM_PERSON
-from users.admin.verbs import VERBS, is_paused
+from users.admin.verbs import VERBS, has_factor, is_paused
 from users.admin.why import questions, why_page
 from users.models import AuditEvent, MfaDevice, User
 from users.services import rate_limits, staff
@@ -193,10 +193,12 @@ class UserAdmin(VerbAdmin):
         if obj is None:
             return ((None, {"fields": ("email", "first_name", "last_name")}),)
         deactivation = () if obj.is_active else ("deactivated_at", "deactivated_reason")
+        # A hundred boxes that only staff need.
+        rights = _STAFF_FIELDS if obj.is_staff else _STAFF_FIELDS[:-1]
         return (
             (None, {"fields": ("email", "first_name", "last_name", "password_state")}),
             (_("History"), {"fields": ("created", "updated", "verified", "last_sign_in", *deactivation)}),
-            (_("Staff"), {"fields": _STAFF_FIELDS, "classes": () if obj.is_staff else ("collapse",)}),
+            (_("Staff"), {"fields": rights, "classes": () if obj.is_staff else ("collapse",)}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -287,8 +289,9 @@ def sections(request: HttpRequest, user: User) -> dict[str, Any]:
         found["end"] = END if may_end else None
         found["from_person"] = FROM_PERSON
     if request.user.has_perm("users.view_mfadevice"):
-        found["factors"] = user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at")
-        found["recovery_codes"] = user.recovery_codes.filter(used_at=None).count()
+        factors = user.mfa_devices.filter(confirmed_at__isnull=False).order_by("created_at")
+        found["factors"] = list(factors) if has_factor(user) else []
+        found["recovery_codes"] = user.recovery_codes.filter(used_at=None).count() if found["factors"] else 0
     if request.user.has_perm("users.view_auditevent"):
         rows = list(AuditEvent.objects.filter(user_id=user.pk).order_by("-id")[:EVENTS_SHOWN])
         names = actor_names({row.actor for row in rows} - {user.pk.hex})

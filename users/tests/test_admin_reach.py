@@ -135,7 +135,7 @@ def test_nobody_takes_their_own_factor_or_account_away(staff_client, superuser):
 
 
 def test_rights_given_by_the_form_are_on_record_by_name(staff_client, superuser):
-    user = UserFactory.create()
+    user = UserFactory.create(is_staff=True)
     group = Group.objects.get(name="Support")
     permission = group.permissions.get(codename="verify_user")
 
@@ -145,6 +145,7 @@ def test_rights_given_by_the_form_are_on_record_by_name(staff_client, superuser)
             "first_name": user.first_name,
             "last_name": user.last_name,
             "is_staff": "on",
+            "is_superuser": "on",
             "groups": group.pk,
             "user_permissions": permission.pk,
             "is_active": "",
@@ -156,9 +157,9 @@ def test_rights_given_by_the_form_are_on_record_by_name(staff_client, superuser)
 
     event = AuditEvent.objects.get(event="user.updated")
     assert event.data == {
-        "changed": ["groups", "is_staff", "user_permissions"],
+        "changed": ["groups", "is_superuser", "user_permissions"],
         "groups": ["Support"],
-        "is_staff": True,
+        "is_superuser": True,
         "permissions": ["users.verify_user"],
     }
     assert (event.actor, event.door) == (superuser.pk.hex, "admin")
