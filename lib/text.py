@@ -7,6 +7,8 @@ from functools import lru_cache, wraps
 from typing import Any, NoReturn, TypeVar, cast
 from uuid import UUID
 
+from django.utils.formats import number_format
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 NAME_MAX_LENGTH = 150
@@ -32,6 +34,11 @@ def clean_text(text: str) -> str:
 def printable(text: str) -> str:
     """The text with what a terminal or a log cannot show replaced by `?`."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def number(count: int) -> str:
+    """`1,000`, as the reader's language groups digits."""
+    return number_format(count, force_grouping=True)
 
 
 def whole_number(text: str | bytes, *, digits: int = 18) -> int | None:

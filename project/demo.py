@@ -193,7 +193,12 @@ def _make_flags(people: list[User], chance: random.Random, now: datetime, actor:
             for on in (True, False, True)[: chance.randint(0, 3)]:
                 editing.switch(flag, on=on, actor=chance.choice(staff), reason="Tried in the demo.")
             flags.append(flag)
-    _spread_history(chance, now)
+    # Its history over the last month, in the order in which it was written.
+    made = Q(codename__startswith=FLAG) | Q(codename__startswith=MARK)
+    revisions = FlagRevision.objects.filter(made, at__gte=now).order_by("pk")
+    moments = sorted(now - timedelta(minutes=chance.randint(10, DAYS * 1_440)) for _revision in revisions)
+    for revision, at in zip(revisions, moments, strict=True):
+        FlagRevision._base_manager.filter(pk=revision.pk).update(at=at)
     _make_usage(flags, chance, now)
     return flags
 
@@ -215,15 +220,6 @@ def _members(kind: str, name: str, chance: random.Random) -> dict[str, Any]:
             {"label": "A tenth of Germany", "segments": [f"{MARK}germany"], "rollout_percent": 10},
         ]
     return members
-
-
-def _spread_history(chance: random.Random, now: datetime) -> None:
-    """Over the last month, in the order in which it was written."""
-    made = Q(codename__startswith=FLAG) | Q(codename__startswith=MARK)
-    revisions = FlagRevision.objects.filter(made, at__gte=now).order_by("pk")
-    moments = sorted(now - timedelta(minutes=chance.randint(10, DAYS * 1_440)) for _revision in revisions)
-    for revision, at in zip(revisions, moments, strict=True):
-        FlagRevision._base_manager.filter(pk=revision.pk).update(at=at)
 
 
 def _make_usage(flags: list[FeatureFlag], chance: random.Random, now: datetime) -> None:
@@ -375,7 +371,12 @@ def remove() -> bool:
     flags, segments_made = FeatureFlag.objects.filter(created_by__in=labels), Segment.objects.filter(created_by=_LABEL)
     names = [*flags.values_list("codename", flat=True), *segments_made.values_list("name", flat=True)]
     messages = Message.objects.filter(Q(user__in=keys) | Q(to_address__in=addresses))
-    _forget_log_entries(keys, flags, messages)
+    made: tuple[Any, ...] = (people, flags, messages)
+    for rows in made:
+        texts = [str(pk) for pk in rows.values_list("pk", flat=True)]
+        content_type = ContentType.objects.get_for_model(rows.model)
+        LogEntry.objects.filter(content_type=content_type, object_id__in=texts).delete()
+    LogEntry.objects.filter(user__in=keys).delete()
     DeliveryEvent.objects.filter(Q(message__in=messages) | Q(recipient__in=addresses)).delete()
     Suppression.objects.filter(address__in=addresses).delete()
     messages.delete()
@@ -401,11 +402,3 @@ def _count_hours(now: datetime) -> None:
         model._default_manager.all().delete()
         for _rows in count(now):
             pass
-
-
-def _forget_log_entries(keys: list[uuid.UUID], flags: Any, messages: Any) -> None:
-    for model, found in ((User, keys), (FeatureFlag, flags.values_list("pk")), (Message, messages.values_list("pk"))):
-        content_type = ContentType.objects.get_for_model(model)
-        texts = [str(pk[0] if isinstance(pk, tuple) else pk) for pk in found]
-        LogEntry.objects.filter(content_type=content_type, object_id__in=texts).delete()
-    LogEntry.objects.filter(user__in=keys).delete()

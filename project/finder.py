@@ -249,7 +249,12 @@ def _verbs_named(text: str, verbs: list[tuple[type, Verb]]) -> tuple[list[tuple[
     best, rest, words = 0, text, text.split()
     for model, verb in verbs:
         label = folded(str(verb.label)).split()
-        used = [word for word in words if _is_of(label, folded(word))]
+        # A word of the label, or the beginning of one from three letters on.
+        used = [
+            word
+            for word in words
+            if any(part == folded(word) or (len(folded(word)) > 2 and part.startswith(folded(word))) for part in label)
+        ]
         if not used or used[0] != words[0] or not label[0].startswith(folded(words[0])) or len(used) == len(words):
             continue
         if len(used) > best:
@@ -258,10 +263,6 @@ def _verbs_named(text: str, verbs: list[tuple[type, Verb]]) -> tuple[list[tuple[
         if len(used) == best:
             named.append((model, verb))
     return named, rest
-
-
-def _is_of(label: list[str], word: str) -> bool:
-    return (len(word) > 2 and any(part.startswith(word) for part in label)) or word in label
 
 
 def _buttons(

@@ -27,8 +27,9 @@ from lib.actors import Actor
 from lib.admin import may_see
 from lib.admin.changelist import time_cell
 from lib.admin.charts import sparkline
-from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, number, two_lines
+from lib.admin.lists import RelatedOnlyFilter, TableFilter, chips, two_lines
 from lib.admin.verbs import Verb
+from lib.text import number
 
 #: In the session: the switch that the next page offers to take back.
 UNDO = "feature_flags_undo"

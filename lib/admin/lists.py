@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
@@ -24,7 +24,7 @@ from lib.addresses import normal_email
 from lib.admin import address_of
 from lib.admin.changelist import RowChangeList
 from lib.admin.verbs import VerbAdmin
-from lib.text import is_storable
+from lib.text import is_storable, number
 
 if TYPE_CHECKING:
     AnyPaginator = Paginator[Any]
@@ -63,11 +63,6 @@ class CappedPaginator(AnyPaginator):
 
 def count_label(count: int) -> str:
     return f"{number(COUNT_LIMIT)}+" if count > COUNT_LIMIT else number(count)
-
-
-def number(count: int) -> str:
-    """`1,000`, as the reader's language groups digits."""
-    return number_format(count, force_grouping=True)
 
 
 def capped_counts(querysets: Mapping[str, QuerySet[Any]]) -> dict[str, int]:

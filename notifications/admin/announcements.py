@@ -20,11 +20,11 @@ from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
 from lib.admin import may_see
-from lib.admin.lists import CappedPaginator, actor_name, chip, column, number
+from lib.admin.lists import CappedPaginator, actor_name, chip, column
 from lib.admin.verbs import Outcome, ReasonForm, Verb, VerbAdmin, lazy_text, render_page
 from lib.errors import ProductError
 from lib.private import missing_object
-from lib.text import is_storable, whole_number
+from lib.text import is_storable, number, whole_number
 from notifications import audiences
 from notifications.admin import templates
 from notifications.admin.common import preview_response

@@ -29,14 +29,11 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that mail depends on, in the shape that the steps of flags are shown in."""
+    """One thing that mail depends on; shown as the steps of a flag are."""
 
     label: str
     passed: bool
     note: str = ""
-    kind: str = "check"
-    given: str | None = None
-    children: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from lib.addresses import normal_email
 from lib.background import log_failure
 from lib.db import batches, insert_alike
 from lib.errors import ProductError
+from lib.text import number
 from notifications import audiences, engine, metrics, registry
 from notifications.models import Announcement, InAppNotification, Message, Severity, database_time, moment
 from notifications.registry import EMAIL, IN_APP, NotificationType
@@ -75,7 +76,11 @@ def save(
     """Write a draft, a new one or this one as it was at `version`, and count whom it reaches.
 
     `words` are title and body by language. `people` are those of the audience `people`; None leaves them as they are.
-    Raises: ANNOUNCEMENT_INVALID (400), ANNOUNCEMENT_STATE, ANNOUNCEMENT_CHANGED (409).
+
+    Raises:
+        ANNOUNCEMENT_INVALID (400): it cannot be sent like this.
+        ANNOUNCEMENT_STATE (409): it is no draft any more.
+        ANNOUNCEMENT_CHANGED (409): it is no longer as it was at `version`.
     """
     if draft.pk:
         draft = _locked(draft)
@@ -151,7 +156,7 @@ def named_people(addresses: str) -> list[User]:
     if len(typed) > PEOPLE_LIMIT:
         raise ProductError(
             "ANNOUNCEMENT_PEOPLE",
-            gettext("At most %(people_limit)s people can be named.") % {"people_limit": f"{PEOPLE_LIMIT:,}"},
+            gettext("At most %(people_limit)s people can be named.") % {"people_limit": number(PEOPLE_LIMIT)},
         )
     model = get_user_model()
     found: list[Any] = []
@@ -179,8 +184,12 @@ def context_of(announcement: Announcement, language: str) -> dict[str, Any]:
 def send(announcement: Announcement, *, version: int | None = None, actor: Actor) -> int:
     """Begin to send the draft as it was at `version`; return to how many people, 0 when it was sent before.
 
-    Those who register later are not meant. Raises: ANNOUNCEMENT_CHANGED, ANNOUNCEMENT_NOT_COUNTED,
-    ANNOUNCEMENT_EMPTY (409).
+    Those who register later are not meant.
+
+    Raises:
+        ANNOUNCEMENT_STATE (409): it has been deleted.
+        ANNOUNCEMENT_CHANGED (409): it is no longer as it was at `version`.
+        ANNOUNCEMENT_NOT_COUNTED, ANNOUNCEMENT_EMPTY (409): its people are being counted, or there are none.
     """
     row = _locked(announcement)
     if row.state != State.DRAFT:
@@ -226,7 +235,10 @@ def _become(announcement: Announcement, state: Announcement.State, *, since: tup
 
 @transaction.atomic
 def send_test(announcement: Announcement, *, user: User, language: str) -> None:
-    """Send it to this user alone, in this language, over its channels. Raises: ANNOUNCEMENT_TEST (409)."""
+    """Send it to this user alone, in this language, over its channels.
+
+    Raises: ANNOUNCEMENT_INVALID (400), ANNOUNCEMENT_TEST (409).
+    """
     language = announcement.read_in(language)[0]
     context = context_of(announcement, language)
     with translation.override(language):

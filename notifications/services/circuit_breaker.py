@@ -102,7 +102,10 @@ def release_probe(channel: str) -> None:
 
 
 def pause(alias: str, *, actor: Actor, reason: str) -> bool:
-    """Send nothing until staff resume; return whether that is new. Raises: PROVIDER_UNKNOWN (404), REASON_INVALID."""
+    """Send nothing until staff resume; return whether that is new.
+
+    Raises: PROVIDER_UNKNOWN (404), REASON_INVALID (400).
+    """
     _known(alias)
     if len(reason) > 500 or not is_storable(reason):
         raise ProductError(
@@ -118,7 +121,10 @@ def pause(alias: str, *, actor: Actor, reason: str) -> bool:
 
 
 def resume(alias: str, *, actor: Actor) -> bool:
-    """End the pause, whatever caused it; return whether there was one. Raises: PROVIDER_UNKNOWN (404)."""
+    """End the pause, whatever caused it; return whether there was one.
+
+    Raises: PROVIDER_UNKNOWN (404).
+    """
     _known(alias)
     changed = ProviderState.objects.filter(alias=alias, paused=True).update(**ProviderState.OPEN)
     if changed:

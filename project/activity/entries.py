@@ -195,11 +195,12 @@ def of_event(event: AuditEvent, reader: Reader) -> Entry:
     thing = data.get("name") or (type_label(data["kind"]) if model is Message and "kind" in data else "")
     fields = changed if isinstance(changed := data.get("changed"), list) else []
     what = ", ".join(str(name).replace("_", " ") for name in fields)
+    whom = _("everybody") if event.subject_mac is None else _("an address without an account")
     pieces = {
         "what": Piece(what or _("nothing that is recorded")),
         "count": Piece(str(data.get("count", "?"))),
         "seconds": Piece(str(data.get("pause_seconds", "?"))),
-        "whom": _whom(event, reader),
+        "whom": reader.whom(event.user_id.hex) if event.user_id else Piece(whom),
     }
     if model is not None:
         pieces["thing"] = reader.thing(model, str(thing))
@@ -215,12 +216,6 @@ def of_event(event: AuditEvent, reader: Reader) -> Entry:
         door=event.get_door_display(),
         url=reverse("admin:users_auditevent_change", args=[event.pk]),
     )
-
-
-def _whom(event: AuditEvent, reader: Reader) -> Piece:
-    if event.user_id is not None:
-        return reader.whom(event.user_id.hex)
-    return Piece(_("everybody") if event.subject_mac is None else _("an address without an account"))
 
 
 def of_revision(revision: FlagRevision, reader: Reader) -> Entry:

@@ -34,7 +34,11 @@ class Command(BaseCommand):
             ambiguous = inspection.ambiguous(documents)
         days = options["max_stale"]
         stale, overdue = _stale(timezone.now(), days)
-        unknown = _unknown()
+        asked: dict[str, list[str]] = {}
+        for row in UnknownFlag.objects.order_by("codename", "app_name"):
+            times = f"{row.count} times by {row.app_name}, last on {row.last_seen_at:%Y-%m-%d}"
+            asked.setdefault(row.codename, []).append(times)
+        unknown = {name: f"asked for {'; '.join(times)}" for name, times in asked.items()}
         every = {"broken": broken, "drifted": drifted, "ambiguous": ambiguous, "stale": stale, "unknown": unknown}
         for what, findings in every.items():
             for name, text in sorted(findings.items()):
@@ -62,11 +66,3 @@ def _stale(now: datetime, days: int | None) -> tuple[dict[str, str], int]:
                 overdue += 1
                 found[flag.codename] += f" (for {(now - activity.stale_since).days} days)"
     return found, overdue
-
-
-def _unknown() -> dict[str, str]:
-    asked: dict[str, list[str]] = {}
-    for row in UnknownFlag.objects.order_by("codename", "app_name"):
-        times = f"{row.count} times by {row.app_name}, last on {row.last_seen_at:%Y-%m-%d}"
-        asked.setdefault(row.codename, []).append(times)
-    return {name: f"asked for {'; '.join(times)}" for name, times in asked.items()}
