@@ -40,7 +40,7 @@ def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:
         if len(found) < SLICE:
             return
         last, value = found[-1].pk, getattr(found[-1], by)
-        # The first condition is the one an index answers.
+        # The index answers the first condition; the second parts rows of one moment.
         after = Q(**{f"{by}__lte": value}) & (Q(**{f"{by}__lt": value}) | Q(pk__lt=last))
         found = list(ordered.filter(Q(pk__lt=last) if by == "pk" else after)[:SLICE])
 

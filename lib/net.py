@@ -103,7 +103,7 @@ def with_mapped(networks: list[str]) -> list[str]:
 
 
 def caller_network(ip: str) -> str:
-    """What one caller has of addresses: an IPv4 address, but a whole /64 of IPv6 to choose from."""
+    """What counts as one caller: an IPv4 address, or the whole /64 that one IPv6 host can choose from."""
     return network(ip) if ":" in ip else ip
 
 

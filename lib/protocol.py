@@ -323,7 +323,7 @@ class BoundedProtocol(HttpToolsProtocol):
             await send({"type": "http.response.body", "body": body})
 
         if self._is_in_body and self.pipeline:
-            # Its turn will come, its body never.
+            # Answered after the requests before it; its body is not read.
             self.pipeline[0] = cycle, refusing
         is_own = self._is_in_body and not self.pipeline and not cycle.response_started
         if not self._is_answered() and not is_own:

@@ -18,12 +18,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.document_page import because, who
+from feature_flags.admin.document_page import who
 from feature_flags.admin.forms import read_names
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
 from feature_flags.services import tokens
 from lib.actors import Actor
+from lib.admin import because
 from lib.admin.fields import UtcDateTimeField, reason_field
 from lib.admin.lists import GrowingTableAdmin, ReadOnlyAdmin, TableFilter, chip, column
 from lib.admin.verbs import Verb, has_fresh_proof, render_page

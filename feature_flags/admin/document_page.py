@@ -24,6 +24,7 @@ from feature_flags.engine import validation
 from feature_flags.flag_document import Document, InvalidFlag, readable
 from feature_flags.models import FlagRevision, Segment
 from lib.actors import Actor
+from lib.admin import because
 from lib.admin.fields import reason_field
 from lib.admin.verbs import VerbAdmin, render_page
 from lib.errors import ProductError
@@ -38,11 +39,6 @@ PREVIEW, FRAGMENT = "_preview", "fragment"
 def who(request: HttpRequest, reason: str = "") -> dict[str, Any]:
     """The arguments of a service that say who acts, and why."""
     return {"actor": Actor.of(request, "admin"), "reason": reason}
-
-
-def because(reason: str) -> str:
-    """The end of a log entry."""
-    return f" Reason: {reason}" if reason else ""
 
 
 class SaveForm(forms.Form):

@@ -27,7 +27,6 @@ from feature_flags.admin.document_page import (
     PREVIEW,
     DocumentAdmin,
     DocumentPage,
-    because,
     who,
 )
 from feature_flags.admin.forms import FLAG, NEW_FLAG, read_values
@@ -36,6 +35,7 @@ from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
+from lib.admin import because
 from lib.admin.fields import UtcDateTimeField, reason_field
 from lib.admin.lists import chips
 from lib.admin.verbs import in_english

@@ -17,9 +17,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import descriptions, flag_document
-from feature_flags.admin.document_page import because, who
+from feature_flags.admin.document_page import who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
+from lib.admin import because
 from lib.admin.changelist import time_cell
 from lib.admin.lists import ReadOnlyAdmin, column, one_line, two_lines
 from lib.admin.verbs import ReasonForm, render_page

@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass
 class Raw:
-    """What is in the fields, whether typed or drawn, before it is judged."""
+    """The values of the fields before validation, typed or initial."""
 
     values: dict[str, Any]
     lists: dict[str, list[Raw]]
@@ -115,7 +115,7 @@ def press(shape: Shape, raw: Raw, button: str, new: Mapping[str, Any]) -> str:
 
 
 class Node:
-    """A part as it is shown: its form and, by name, its rows. `is_sent`: to be judged, not only drawn."""
+    """A part as it is shown: its form and, by name, its rows. `is_sent`: to be validated, not only shown."""
 
     def __init__(
         self, shape: Shape, raw: Raw, *, is_sent: bool, options: Mapping[str, Any], way: str = "", number: int = 0

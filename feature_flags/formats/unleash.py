@@ -311,7 +311,7 @@ class _Reader:
     def _who(self, strategy: Strategy, place: Place) -> Document:
         """Who a strategy lets in: a percentage, or a list as a constraint; and the group it has.
 
-        Another group would deal everybody's place anew.
+        Another group would give everybody another place in the rollout.
         """
         found: Document = {}
         if strategy.name == "flexibleRollout":

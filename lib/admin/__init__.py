@@ -18,3 +18,8 @@ def address_of(model: Any, pk: Any = None) -> str:
         return reverse(f"{name}_changelist") if pk is None else reverse(f"{name}_change", args=[quote(pk)])
     except NoReverseMatch:
         return ""
+
+
+def because(reason: str) -> str:
+    """The end of a log entry."""
+    return f" Reason: {reason}" if reason else ""

@@ -29,6 +29,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
+from lib.admin import because
 from lib.admin.changelist import ListAdmin
 from lib.admin.fields import reason_field
 from lib.errors import ProductError
@@ -370,7 +371,7 @@ class VerbAdmin(ListAdmin):
                     return Outcome(obj, messages.INFO, f"{verb.already}.")
                 text = result if isinstance(result, str | Promise) else verb.done
                 with in_english():
-                    logged = f"{verb.label}: {text}." + (f" Reason: {reason}" if reason else "")
+                    logged = f"{verb.label}: {text}." + because(reason)
                 self.log_change(request, obj, logged)
                 if verb.audit_event:
                     actor.note(verb.audit_event, **details, **({"reason": reason} if reason else {}))

@@ -26,8 +26,8 @@ from lib.errors import ProductError
 from lib.private import missing_object
 from lib.text import is_storable, number, whole_number
 from notifications import audiences
-from notifications.admin import templates
 from notifications.admin.common import preview_response
+from notifications.admin.templates import language_name
 from notifications.models import Announcement, Message, Preference, Severity, Suppression
 from notifications.registry import EMAIL, IN_APP, MASK
 from notifications.rendering import engines, render
@@ -165,11 +165,6 @@ def offered_audiences(user: Any) -> tuple[list[Any], bool]:
         elif choices:
             found.append((audience.label, [(f"{audience.name}:{value}", label) for value, label in choices]))
     return found, is_cut
-
-
-def language_name(code: str) -> str:
-    """In the reader's language; Django knows the names."""
-    return gettext(templates.language_name(code))
 
 
 def _facts(row: Announcement) -> dict[str, Any]:

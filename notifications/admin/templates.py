@@ -9,23 +9,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone, translation
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import get_language_info
 from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin import may_see
+from lib.admin import because, may_see
 from lib.admin.fields import reason_field
-from lib.admin.verbs import has_fresh_proof, render_page
+from lib.admin.verbs import has_fresh_proof, in_english, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
 from notifications import registry
@@ -374,8 +373,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         note: str,
     ) -> None:
         row = next((each for each in rows.values() if each), None)
-        with translation.override(settings.LANGUAGE_CODE):
-            # The log speaks one language.
+        with in_english():
             logged = f"Back to {_source(row, part)}"
         try:
             with transaction.atomic():
@@ -443,7 +441,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         for part in parts:
             rows = overrides.versions(template.kind, template.language, part=part).order_by("-active", "-version")
             if (row := rows.first()) is not None:
-                self.log_change(request, row, f"{what}: {part}." + (f" Reason: {note}" if note else ""))
+                self.log_change(request, row, f"{what}: {part}." + because(note))
 
     def _page(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
         return render_page(self, request, f"admin/notifications/templates/{name}.html", **context)

@@ -156,7 +156,7 @@ def _paragraph(kind: NotificationType, language: str, paragraph: str, empty: fro
     html = _joined(((line.html, line.when) for line in lines), "<br>\n")
     when = tuple(name for line in lines for name in line.when) if all(line.when for line in lines) else ()
     if len(lines) == 1:
-        # It goes with its paragraph.
+        # The condition is that of the whole paragraph.
         text, html = lines[0].text, lines[0].html
     return _Piece(text, f'{{% include "emails/_parts/p_start.html" only %}}{html}</p>', when)
 

@@ -221,7 +221,7 @@ def of_event(event: AuditEvent, reader: Reader) -> Entry:
 def of_revision(revision: FlagRevision, reader: Reader) -> Entry:
     model = _SUBJECTS[revision.subject]
     pk = {"flag": revision.flag_id, "segment": revision.segment_id}.get(revision.subject)
-    # One that is gone has no page; its history has.
+    # A deleted flag or segment has no page of its own.
     thing = reader.thing(model, revision.codename, pk)
     if pk is None and thing.url and revision.subject != "token":
         thing = thing._replace(url="")

@@ -4,7 +4,7 @@ from users.management.commands import reset_user_password
 
 
 class Command(reset_user_password.Command):
-    """In the place of Django's, which would leave the sessions of the old password open and the trail silent."""
+    """In place of Django's, which would leave the sessions of the old password open and record nothing."""
 
     help = "Ask for a new password on a terminal, as `reset_user_password` does: activates, and ends the sessions."
 
