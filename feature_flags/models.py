@@ -254,6 +254,7 @@ class FlagRevision(models.Model):
         ADMIN = "admin", _("admin")
         COMMAND = "command", _("command")
         API = "api", _("API")
+        STAFF = "staff", _("staff API")
         IMPORT = "import", _("import")
         SCHEDULE = "schedule", _("schedule")
         DECLARATION = "declaration", _("declaration")

@@ -42,7 +42,8 @@ class RequestInfo:
     """What a request brings of its client; none of it proves who that is.
 
     `user_agent` is cut to 256 characters, `language` is one that mails are written in, `session_id` the UserSession of
-    the signed-in user, `device` the value of the cookie as it was sent.
+    the signed-in user, `device` the value of the cookie as it was sent, `api_key` the first characters of the key that
+    acts in place of a session.
     """
 
     ip: str = ""
@@ -50,6 +51,7 @@ class RequestInfo:
     language: str = ""
     session_id: uuid.UUID | None = None
     device: str = ""
+    api_key: str = ""
 
     @classmethod
     def of(cls, request: HttpRequest) -> RequestInfo:
@@ -61,6 +63,7 @@ class RequestInfo:
             accepted_language(request.META.get("HTTP_ACCEPT_LANGUAGE", "")),
             getattr(user, "session_id", None),
             request.COOKIES.get(DEVICE_COOKIE, ""),
+            getattr(getattr(user, "api_key", None), "prefix", ""),
         )
 
     @property
@@ -87,7 +90,8 @@ audit_keeper: AuditKeeper | None = None
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, through which `door`: `api`, `admin`, `command`, `import` or `schedule`.
+    """Who acts, through which `door`: `api`, `staff` (its operations for staff), `admin`, `command`, `import` or
+    `schedule`.
 
     `user` is a row of AUTH_USER_MODEL; None for commands, schedules and clients that have not signed in. `label` (at
     most 64 characters) stays in the history when the account is gone: the user's id in hex, `command:NAME` or

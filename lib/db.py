@@ -96,20 +96,46 @@ def marks(values: Sequence[Any]) -> str:
 _MAC_LENGTH = 12
 
 
-def make_cursor(pk: int, *, of: str) -> str:
+def make_cursor(pk: int | str, *, of: str) -> str:
     """What asks for the rows after this one, opaque; `of` names the list and its owner."""
     mac = salted_hmac("lib.cursors", f"{of}:{pk}", algorithm="sha256").digest()[:_MAC_LENGTH]
     return urlsafe_b64encode(mac + str(pk).encode()).rstrip(b"=").decode()
 
 
 def read_cursor(cursor: str, *, of: str) -> int:
-    """The key of the last row shown; ProductError 400 `BAD_CURSOR` for a cursor that is not this list's."""
+    """The key of the last row shown. Raises: BAD_CURSOR (400) for a cursor that is not this list's."""
+    if (pk := whole_number(_read(cursor, of))) is None:
+        raise _bad_cursor()
+    return pk
+
+
+def _read(cursor: str, of: str) -> str:
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        pk = whole_number(urlsafe_b64decode(padded)[_MAC_LENGTH:])
+        value = urlsafe_b64decode(padded)[_MAC_LENGTH:].decode("ascii")
     except ValueError:
-        pk = None
+        raise _bad_cursor() from None
     # Made anew and compared whole: base64 has more than one spelling of the same bytes.
-    if pk is None or not constant_time_compare(make_cursor(pk, of=of), cursor):
-        raise ProductError("BAD_CURSOR", "This is no cursor of this list.")
-    return pk
+    if not constant_time_compare(make_cursor(value, of=of), cursor):
+        raise _bad_cursor()
+    return value
+
+
+def _bad_cursor() -> ProductError:
+    return ProductError("BAD_CURSOR", "This is no cursor of this list.")
+
+
+def page(rows: QuerySet[Any], *, by: str, cursor: str, limit: int, of: str) -> tuple[list[Any], str | None]:
+    """The rows in descending order of `by`, a moment, and key, from the cursor on, and the cursor of the rest.
+
+    Raises: BAD_CURSOR (400).
+    """
+    if cursor:
+        at, _, pk = _read(cursor, of).partition(" ")
+        moment = datetime.fromisoformat(at)
+        # The first condition is the one an index answers.
+        rows = rows.filter(Q(**{f"{by}__lte": moment}) & (Q(**{f"{by}__lt": moment}) | Q(pk__lt=pk)))
+    found = list(rows.order_by(f"-{by}", "-pk")[: limit + 1])
+    last = found[limit - 1] if len(found) > limit else None
+    rest = None if last is None else make_cursor(f"{getattr(last, by).isoformat()} {last.pk}", of=of)
+    return found[:limit], rest

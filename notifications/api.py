@@ -11,7 +11,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
@@ -20,8 +20,8 @@ from django.utils import translation
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router, Status
 
-from lib import mail_providers
-from lib.actors import Actor, accepted_language
+from lib import mail_providers, staff_api
+from lib.actors import accepted_language
 from lib.api import refusals
 from lib.errors import ProductError
 from notifications import metrics, registry, schemas
@@ -185,26 +185,24 @@ def archive(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
 # --- Staff ------------------------------------------------------------------------------------------------------------
 
 staff = Router(tags=["Staff: messages"])
-_REFUSED = refusals(400, 401, 403, 404, 409, 413, 422, 429)
 
 
-@staff.get("/messages", response={200: schemas.MessagesOut, **_REFUSED})
-@in_lane
+@staff.get("/messages", response={200: schemas.MessagesOut, **staff_api.REFUSED}, operation_id="list_messages")
+@staff_api.needs("notifications.view_message")
 def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> schemas.MessagesOut:
-    """Messages, the newest first. Needs `view_message`, as all that only reads."""
-    _allowed(request, "view_message")
+    """Messages, the newest first."""
     items, rest = staff_actions.page(**asked.model_dump())
     return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
 
 
-@staff.post("/messages", response={202: schemas.UidOut, **_REFUSED})
-@in_lane
+@staff.post("/messages", response={202: schemas.UidOut, **staff_api.REFUSED}, operation_id="send_message")
+@staff_api.needs("notifications.add_message")
 def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
-    """Queue one mail; with an `Idempotency-Key` a repeat gets the first one. Needs `add_message`.
+    """Queue one mail; with an `Idempotency-Key` a repeat gets the first one.
 
     One address gets three of a type a minute, five in ten minutes, twenty a day, unless the type says otherwise: 429.
     """
-    user, actor = _allowed(request, "add_message"), Actor.of(request, "api")
+    actor = staff_api.actor(request)
     if staff_actions.kind_of(payload.type).secrets:
         raise ProductError("TYPE_HAS_SECRETS", "Codes and links are made with the change they belong to.")
     given = payload.model_dump()
@@ -215,55 +213,63 @@ def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schema
         else:
             message, is_new = staff_actions.send_once(**given, actor=actor, key=key)
         if is_new:
-            _log(request, user, message, "Sent through the API.", "message.sent", flag=ADDITION)
+            _log(request, message, "Sent through the API.", "message.sent", flag=ADDITION)
     return Status(202, schemas.UidOut(uid=str(message.uid)))
 
 
-@staff.get("/messages/stats", response={200: schemas.StatsOut, **refusals(401, 403)})
-@in_lane
+@staff.get("/messages/stats", response={200: schemas.StatsOut, **refusals(401, 403)}, operation_id="message_stats")
+@staff_api.needs("notifications.view_message")
 def message_stats(request: HttpRequest) -> schemas.StatsOut:
     """How many messages are in which state, and how late the first one is."""
-    _allowed(request, "view_message")
     return schemas.StatsOut(**staff_actions.stats())
 
 
-@staff.get("/messages/{uid}", response={200: schemas.MessagePageOut, **refusals(401, 403, 404)})
-@in_lane
+@staff.get(
+    "/messages/{uid}", response={200: schemas.MessagePageOut, **refusals(401, 403, 404)}, operation_id="get_message"
+)
+@staff_api.needs("notifications.view_message")
 def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
     """A message with its attempts and what was reported of it; `text` and `html` need `view_message_body`."""
-    user = _allowed(request, "view_message")
+    user = _of(request)
     message = staff_actions.find(uid)
     shows_reports = user.has_perm("notifications.view_deliveryevent")
     body = staff_actions.body(message) if user.has_perm("notifications.view_message_body") else None
     return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
 
 
-@staff.post("/messages/{uid}/retry", response={200: schemas.MessageOut, **_REFUSED})
-@in_lane
+@staff.post(
+    "/messages/{uid}/retry", response={200: schemas.MessageOut, **staff_api.REFUSED}, operation_id="retry_message"
+)
+@staff_api.needs("notifications.retry_message")
 def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
-    """Queue a failed, unknown or expired one again, as it is. Needs `retry_message`."""
-    return _change(request, uid, "retry_message", staff_actions.retry, "Retry: queued again", "message.retried")
+    """Queue a failed, unknown or expired one again, as it is."""
+    return _change(request, uid, staff_actions.retry, "Retry: queued again", "message.retried")
 
 
-@staff.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **_REFUSED})
-@in_lane
+@staff.post(
+    "/messages/{uid}/cancel", response={200: schemas.MessageOut, **staff_api.REFUSED}, operation_id="cancel_message"
+)
+@staff_api.needs("notifications.cancel_message")
 def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
-    """Stop one that no mail server was given. Needs `cancel_message`."""
-    return _change(request, uid, "cancel_message", staff_actions.cancel, "Cancel: cancelled", "message.cancelled")
+    """Stop one that no mail server was given."""
+    return _change(request, uid, staff_actions.cancel, "Cancel: cancelled", "message.cancelled")
 
 
-@staff.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **_REFUSED})
-@in_lane
+@staff.post(
+    "/messages/{uid}/resend", response={200: schemas.MessageOut, **staff_api.REFUSED}, operation_id="resend_message"
+)
+@staff_api.needs("notifications.resend_message")
 def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
-    """Queue a copy of one that is through; the answer is the copy. Needs `resend_message`."""
-    return _change(request, uid, "resend_message", staff_actions.resend, "Resend as new: queued", "message.resent")
+    """Queue a copy of one that is through; the answer is the copy."""
+    return _change(request, uid, staff_actions.resend, "Resend as new: queued", "message.resent")
 
 
-@staff.get("/types/{code}/preview", response={200: schemas.PreviewOut, **_REFUSED})
-@in_lane
+@staff.get(
+    "/types/{code}/preview", response={200: schemas.PreviewOut, **staff_api.REFUSED}, operation_id="preview_type"
+)
+@staff_api.needs("notifications.view_message")
 def preview_type(request: HttpRequest, code: str, lang: str = "") -> schemas.PreviewOut:
     """What a type looks like, filled with its sample."""
-    _allowed(request, "view_message")
     made = staff_actions.preview(code, language=lang)
     return schemas.PreviewOut(subject=made.subject, text=made.text, html=made.html)
 
@@ -313,32 +319,18 @@ def _receive(request: HttpRequest, provider: str) -> HttpResponse:
     return HttpResponse()
 
 
-def _allowed(request: HttpRequest, permission: str) -> Any:
-    """The user, if they are staff and have the permission; PermissionDenied for all others.
-
-    Raises: SECOND_FACTOR_REQUIRED (403) where the admin would ask for one, too.
-    """
-    user = _of(request)
-    if not (user.is_staff and user.has_perm(f"notifications.{permission}")):
-        raise PermissionDenied
-    if not user.may_act_as_staff():
-        raise ProductError("SECOND_FACTOR_REQUIRED", "Staff sign in with a second factor.", status=403)
-    return user
-
-
 def _change(
-    request: HttpRequest, uid: str, permission: str, verb: Callable[..., Message | None], text: str, event: str
+    request: HttpRequest, uid: str, verb: Callable[..., Message | None], text: str, event: str
 ) -> schemas.MessageOut:
-    user = _allowed(request, permission)
     message = staff_actions.find(uid)
     with transaction.atomic():
-        made = verb(message, actor=Actor.of(request, "api"))
-        _log(request, user, message, f"{text}, through the API.", event)
+        made = verb(message, actor=staff_api.actor(request))
+        _log(request, message, f"{text}, through the API.", event)
     return schemas.MessageOut.of(staff_actions.find(str((made or message).uid)))
 
 
-def _log(request: HttpRequest, user: Any, message: Message, text: str, event: str, *, flag: int = CHANGE) -> None:
+def _log(request: HttpRequest, message: Message, text: str, event: str, *, flag: int = CHANGE) -> None:
     """History and audit trail, as lib/admin/verbs.py writes them for the buttons."""
-    LogEntry.objects.log_actions(user.pk, [message], flag, change_message=text, single_object=True)
+    LogEntry.objects.log_actions(_of(request).pk, [message], flag, change_message=text, single_object=True)
     about = {"kind": message.type, "user_id": message.user_id, "email": message.to_address}
-    Actor.of(request, "api").note(event, **about)
+    staff_api.actor(request).note(event, **about)

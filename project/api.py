@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from inspect import isawaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -31,9 +31,14 @@ from notifications.api import router as notifications_router
 from notifications.api import staff as staff_messages_router
 from project import errors
 from users.api.accounts import router as users_router
-from users.api.auth import BearerOrCookie
+from users.api.auth import BearerOrCookie, person_or_key
+from users.api.keys import router as keys_router
 from users.api.own_account import router as account_router
 from users.api.second_factors import router as mfa_router
+from users.services import key_scopes
+
+if TYPE_CHECKING:
+    from ninja.openapi.schema import OpenAPISchema
 
 
 class StrictParser(Parser):
@@ -77,6 +82,17 @@ class Docs(Swagger):
 
 
 class SwitchboardAPI(NinjaAPI):
+    def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
+        """With what each operation asks of an API key."""
+        schema = super().get_openapi_schema(**kwargs)
+        for operation in (each for path in schema["paths"].values() for each in path.values()):
+            if permission := operation.pop("x-permission", None):
+                scope = key_scopes.scope_of(permission)
+                needed = f"Needs the permission `{permission}`, and of an API key the scope `{scope}`."
+                operation["description"] = f"{operation.get('description', '')}\n\n{needed}".strip()
+                operation["security"] = [{"ApiKey": [scope]}, {"BearerOrCookie": []}]
+        return schema
+
     def validation_error_from_error_contexts(
         self, error_contexts: list[ValidationErrorContext[Any]]
     ) -> ValidationError:
@@ -113,10 +129,12 @@ async def status(request: HttpRequest) -> StatusOut:
 api.add_router("", users_router)
 api.add_router("", account_router)
 api.add_router("", mfa_router)
+api.add_router("", keys_router)
 api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
-api.add_router("/notifications", notifications_router)
-api.add_router("/staff", staff_messages_router)
+api.add_router("/notifications", notifications_router, auth=person_or_key("inbox"))
+#: Put under `/api/staff` with the verbs of the admin, once its pages are registered (project/staff_api.py).
+STAFF = [staff_messages_router]
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

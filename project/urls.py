@@ -7,8 +7,8 @@ from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
 from feature_flags.http.routes import answer, ofrep
-from project import health
-from project.api import api, not_found
+from project import health, staff_api
+from project.api import STAFF, api, not_found
 
 
 @require_safe
@@ -18,6 +18,7 @@ def change_password(request: HttpRequest) -> HttpResponseRedirect:
 
 
 admin.autodiscover()
+staff_api.install(api, STAFF)
 
 urlpatterns = [
     path("api/", api.urls),

@@ -161,5 +161,15 @@ EVENTS = {
     "list.exported": Event(_("List exported"), _("{who} exported a list")),
     "group.saved": Event(_("Group changed"), _("{who} changed the group {thing}")),
     "group.deleted": Event(_("Group deleted"), _("{who} deleted the group {thing}")),
+    "api_key.created": Event(
+        _("API key created"), _("{who} created the API key {thing}"), _("{who} created the API key {thing} of {whom}")
+    ),
+    "api_key.rotated": Event(
+        _("API key rotated"), _("{who} rotated the API key {thing}"), _("{who} rotated the API key {thing} of {whom}")
+    ),
+    "api_key.revoked": Event(
+        _("API key revoked"), _("{who} revoked the API key {thing}"), _("{who} revoked the API key {thing} of {whom}")
+    ),
+    "service_account.created": Event(_("Service account created"), _("{who} created the service account {thing}")),
     **STAFF_EVENTS,
 }

@@ -28,6 +28,10 @@ _TRIGRAM = 3
 ADMINS = "Admin"
 
 
+#: The domain of service accounts' addresses, which no mail reaches (RFC 2606, 2).
+SERVICE_DOMAIN = "service-account.invalid"
+
+
 class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> User:
         return self.of_address(username or "")[:1].get()
@@ -107,6 +111,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     #: The UserSession this person acts in; set by what authenticated them, never stored.
     session_id: uuid.UUID | None = None
+    #: The API key that acts in its place, and the permissions its scopes leave; None for people who signed in.
+    api_key: ApiKey | None = None
+    granted: frozenset[str] | None = None
 
     class Meta:
         verbose_name = _("user")
@@ -152,11 +159,22 @@ class User(AbstractBaseUser, PermissionsMixin):
     def is_verified(self) -> bool:
         return self.email_verified_at is not None
 
+    @property
+    def is_service_account(self) -> bool:
+        return self.email.endswith(f"@{SERVICE_DOMAIN}")
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """As Django has it; with an API key only what its scopes name, a superuser's key too."""
+        return (self.granted is None or perm in self.granted) and super().has_perm(perm, obj)
+
     def may_act_as_staff(self) -> bool:
-        """Whether this is staff whose session has proved what staff have to prove (USERS_STAFF_MFA)."""
+        """Whether this is staff whose session has proved what staff have to prove (USERS_STAFF_MFA).
+
+        An API key was made in such a session; it may what its scopes name.
+        """
         if not self.is_staff:
             return False
-        if settings.USERS_STAFF_MFA != "required":
+        if settings.USERS_STAFF_MFA != "required" or self.api_key is not None:
             return True
         found = self.sessions.filter(pk__in=[self.session_id]).first()
         return found is not None and found.has_second_factor
@@ -389,6 +407,74 @@ class RefreshToken(models.Model):
     repeated_at = models.DateTimeField(null=True)
 
 
+class ServiceAccount(models.Model):
+    """A program that acts by API keys: a user who is no person, never signs in, and has the rights of its groups."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="service_account")
+    name = models.CharField(
+        _("name"),
+        max_length=63,
+        unique=True,
+        help_text=_("Lower-case letters, digits and hyphens: “deploy”, “nightly-report”."),
+    )
+    description = models.CharField(_("description"), max_length=200, blank=True, help_text=_("What it is for."))
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("service account")
+        verbose_name_plural = _("service accounts")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LiveKeys(models.QuerySet["ApiKey"]):
+    def live(self, now: datetime) -> LiveKeys:
+        """Neither revoked nor expired."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A secret that stands for a user at the API, within its scopes; only its hash is kept (services/api_keys.py)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("whose"))
+    name = models.CharField(_("name"), max_length=100)
+    prefix = models.CharField(_("begins with"), max_length=12)
+    hash = models.BinaryField(max_length=32, unique=True)
+    #: Scopes, and networks (CIDR) it may be used from, each parted by blanks; no network is any.
+    scopes = models.TextField(_("scopes"))
+    networks = models.TextField(_("networks"), blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    created_by = models.CharField(max_length=64, blank=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    #: Written at most once a minute.
+    last_used_at = models.DateTimeField(_("last used"), null=True)
+    last_used_ip = models.CharField(_("last used from"), max_length=45, blank=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True)
+
+    objects = LiveKeys.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        default_permissions = ("view",)
+        permissions = (("revoke_apikey", "Can rotate and revoke the API keys of others"),)
+        indexes = (
+            models.Index(fields=["user", "-created_at"], name="api_key_user"),
+            models.Index(fields=["-created_at"], name="api_key_created_at"),
+            models.Index(fields=["prefix"], name="api_key_prefix"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def is_live(self, now: datetime) -> bool:
+        """The same as `LiveKeys.live`, of a row that was read already."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
 FACTOR_NAME_MAX_LENGTH = 64
 
 
@@ -436,7 +522,7 @@ class RecoveryCode(models.Model):
 
 
 #: Doors that only staff and operators come through; the index `audit_by_staff` is of these and of STAFF_EVENTS.
-STAFF_DOORS = ("admin", "command")
+STAFF_DOORS = ("admin", "command", "staff")
 
 
 class AuditEvent(models.Model):
@@ -453,6 +539,7 @@ class AuditEvent(models.Model):
 
     class Door(models.TextChoices):
         API = "api", _("API")
+        STAFF = "staff", _("Staff API")
         ADMIN = "admin", _("Admin")
         COMMAND = "command", _("Command")
         IMPORT = "import", _("Import")

@@ -146,7 +146,7 @@ class FlagTokenAdmin(ReadOnlyAdmin):
                 # Shown at once: a redirect would have to keep the secret somewhere. No page of the admin is cached.
                 template = "admin/feature_flags/flagtoken/secret.html"
                 return render_page(self, request, template, title=str(token), token=token, secret=secret)
-        template = "admin/feature_flags/flagtoken/add.html"
+        template = "admin/create_page.html"
         return render_page(self, request, template, title=_("Add token"), form=form)
 
 

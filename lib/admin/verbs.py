@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def lazy_text(text: Callable[[], str]) -> Promise:
     return made
 
 
-def _holds(fact: Fact, obj: Any) -> bool:
+def holds(fact: Fact, obj: Any) -> bool:
     return fact(obj) if callable(fact) else fact
 
 
@@ -101,6 +101,9 @@ class Verb:
     destroys: bool = False  #: What it ends does not come back: the button is red.
     #: For one half of an on/off pair, the state it asks for: in a list the pair is a switch.
     turns: bool | None = None
+    downloads: bool = False  #: The answer is a file.
+    #: What the API's body holds beside the fields of `form`, by type.
+    body: Mapping[str, Any] = field(default_factory=dict)
     in_row: bool = False
     in_bulk: bool = True
     applies: Callable[[Any], bool] = lambda obj: True  #: Whether the button makes sense for this object.
@@ -115,7 +118,7 @@ class Verb:
         return f"verb verb-{self.slug}" + (" destructive" if self.destroys or self.deletes else "")
 
     def asks(self, obj: Any) -> bool:
-        return _holds(self.asks_reason, obj)
+        return holds(self.asks_reason, obj)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,25 +361,32 @@ class VerbAdmin(ListAdmin):
         return None
 
     def run_verb(self, request: HttpRequest, verb: Verb, obj: models.Model, form: ReasonForm | None = None) -> Outcome:
-        given: dict[str, Any] = form.cleaned_data if form else {}
-        reason = given.get("reason", "")
-        actor = Actor.of(request, "admin")
         try:
-            with transaction.atomic():
-                # Before it runs: afterwards the object may be gone.
-                with in_english():
-                    details = verb.audit_details(obj)
-                result = verb.run(obj, actor=actor, **given)
-                if result is not None and not result:
-                    return Outcome(obj, messages.INFO, f"{verb.already}.")
-                text = result if isinstance(result, str | Promise) else verb.done
-                with in_english():
-                    logged = f"{verb.label}: {text}." + because(reason)
-                self.log_change(request, obj, logged)
-                if verb.audit_event:
-                    actor.note(verb.audit_event, **details, **({"reason": reason} if reason else {}))
+            return self.perform(request, verb, obj, form.cleaned_data if form else {})
         except ProductError as error:
             return Outcome(obj, messages.ERROR, error.message)
+
+    def perform(self, request: HttpRequest, verb: Verb, obj: Any, given: Mapping[str, Any]) -> Outcome:
+        """Run the verb, with what its form was given, and keep in history and audit log what was done: for a button,
+        and for the API (project/staff_api.py), whose requests have the `door` "staff".
+
+        Raises: what the service raises.
+        """
+        reason = given.get("reason", "")
+        actor = Actor.of(request, getattr(request, "door", "admin"))
+        with transaction.atomic():
+            # Before it runs: afterwards the object may be gone.
+            with in_english():
+                details = verb.audit_details(obj)
+            result = verb.run(obj, actor=actor, **given)
+            if result is not None and not result:
+                return Outcome(obj, messages.INFO, f"{verb.already}.")
+            text = result if isinstance(result, str | Promise) else verb.done
+            with in_english():
+                logged = f"{verb.label}: {text}." + because(reason)
+            self.log_change(request, obj, logged)
+            if verb.audit_event:
+                actor.note(verb.audit_event, **details, **({"reason": reason} if reason else {}))
         response = result if isinstance(result, HttpResponseBase) else None
         return Outcome(obj, messages.SUCCESS, f"{text}.", response)
 
@@ -437,7 +447,7 @@ def _reason_form(request: HttpRequest, verb: Verb, objects: Sequence[models.Mode
     if not any(verb.asks(obj) for obj in objects):
         return None
     form = verb.form(request.POST if "reason" in request.POST else None)
-    form.fields["reason"].required = any(_holds(verb.reason_required, obj) for obj in objects)
+    form.fields["reason"].required = any(holds(verb.reason_required, obj) for obj in objects)
     return form
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -21,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from lib.actors import Actor
 from lib.admin import may_see
 from lib.admin.lists import CappedPaginator, actor_name, chip, column
-from lib.admin.verbs import Outcome, ReasonForm, Verb, VerbAdmin, lazy_text, render_page
+from lib.admin.verbs import Outcome, Verb, VerbAdmin, lazy_text, render_page
 from lib.errors import ProductError
 from lib.private import missing_object
 from lib.text import is_storable, number, whole_number
@@ -195,6 +196,7 @@ SEND = _verb(
     done=_("being sent"),
     already=_("it was sent before"),
     sensitive=True,
+    body={"version": int},
     audit_event="announcement.sent",
     applies=lambda row: row.state == State.DRAFT,
 )
@@ -476,10 +478,10 @@ class AnnouncementAdmin(VerbAdmin):
             self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.back_url(request, row))
 
-    def run_verb(self, request: HttpRequest, verb: Verb, obj: Any, form: ReasonForm | None = None) -> Outcome:
+    def perform(self, request: HttpRequest, verb: Verb, obj: Any, given: Mapping[str, Any]) -> Outcome:
         # The version that the page showed with its button.
         obj.seen = whole_number(request.POST.get("version", "")) or 0
-        return super().run_verb(request, verb, obj, form)
+        return super().perform(request, verb, obj, given)
 
 
 def shown_audience(request: HttpRequest, row: Announcement) -> str:

@@ -45,6 +45,7 @@ _DETAILS: dict[str, Any] = {
     "factor": _("factor"),
     "flags": _("flags"),
     "groups": _("groups"),
+    "key": _("API key"),
     "is_staff": _("staff"),
     "is_superuser": _("superuser"),
     "kind": _("kind"),
@@ -56,6 +57,7 @@ _DETAILS: dict[str, Any] = {
     "reason": _("reason"),
     "released": _("released"),
     "scope": _("scope"),
+    "scopes": _("scopes"),
     "session_id": _("session"),
     "why": _("why"),
 }

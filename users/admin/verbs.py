@@ -134,6 +134,7 @@ VERBS = (
         permission="users.export_user",
         run=lambda user, **given: download(staff.export_of(user, **given)),
         done=_("export made"),
+        downloads=True,
         asks_reason=True,
         sensitive=True,
         in_bulk=False,

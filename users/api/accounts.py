@@ -30,7 +30,9 @@ async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
     return schemas.GreetingOut(message=f"Hello {person(request).first_name}!")
 
 
-@router.get("/users/user", response={200: schemas.UserOut, **refusals(401)})
+@router.get(
+    "/users/user", auth=auth.person_or_key("account:read"), response={200: schemas.UserOut, **refusals(401, 403)}
+)
 async def get_user(request: HttpRequest) -> schemas.UserOut:
     """The signed-in person."""
     return schemas.UserOut.of(person(request))

@@ -14,11 +14,11 @@ from ninja.security.base import AuthBase
 from lib.actors import Actor
 from lib.asgi import on_lane
 from lib.errors import ProductError
-from lib.net import is_listed, normal_origin
+from lib.net import client_ip, is_listed, normal_origin
 from lib.private import header
 from users.models import User
 from users.responses import cookie_attributes
-from users.services import hashing, sessions, sign_in
+from users.services import api_keys, hashing, sessions, sign_in
 
 T = TypeVar("T")
 
@@ -26,6 +26,29 @@ COOKIE = "auth"
 REGISTRATION_HEADER = "X-Registration-Token"
 _REGISTRATION_SECONDS = 30 * 86400  # as long as an unverified account is kept
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class ApiKey(AuthBase):
+    """`Authorization: Bearer sbk_…`: an API key with `scope`; without one the operation asks for permissions itself."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+    openapi_bearerFormat = "sbk_…"  # noqa: N815 (the key of OpenAPI)
+
+    def __init__(self, scope: str = "") -> None:
+        super().__init__()
+        self.is_async = True
+        self.scope = scope
+
+    async def __call__(self, request: HttpRequest) -> User | None:
+        bearer = bearer_token(request)
+        if not bearer.startswith(api_keys.PREFIX):
+            return None
+        user = await api_keys.authenticate(bearer, ip=client_ip(request))
+        if user and self.scope and self.scope not in user.api_key.scopes.split():  # type: ignore[union-attr]
+            message = f"The key lacks the scope {self.scope}."
+            raise ProductError("SCOPE_MISSING", message, status=403, reason=message)
+        return user
 
 
 class BearerOrCookie(AuthBase):
@@ -41,12 +64,23 @@ class BearerOrCookie(AuthBase):
 
     async def __call__(self, request: HttpRequest) -> User | None:
         cookie, bearer = cookie_token(request), bearer_token(request)
+        if bearer.startswith(api_keys.PREFIX):
+            # An operation that takes keys has asked before; a dead one is refused like any other token.
+            if await api_keys.authenticate(bearer, ip=client_ip(request)):
+                message = "This takes a person who has signed in, no API key."
+                raise ProductError("KEY_NOT_ACCEPTED", message, status=403, reason=message)
+            return None
         if not cookie and not bearer:
             return None
         user, is_by_cookie = await _first_live(cookie, bearer)
         if user and is_by_cookie and not is_from_here(request):
             raise _foreign()
         return user
+
+
+def person_or_key(scope: str = "") -> list[AuthBase]:
+    """The `auth` of an operation that takes either."""
+    return [ApiKey(scope), BearerOrCookie()]
 
 
 def check_origin(request: HttpRequest) -> None:

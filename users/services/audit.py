@@ -16,7 +16,7 @@ from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
 from users.audit_events import EVENTS, STAFF_EVENTS
-from users.models import AuditEvent, SignInCount, User
+from users.models import STAFF_DOORS, AuditEvent, SignInCount, User
 from users.services import tokens
 
 #: What of `data` is about the person, and shown to them.
@@ -29,6 +29,7 @@ _DATA = frozenset(
             "door",
             "flags",
             "groups",
+            "key",
             "mark",
             "name",
             "note",
@@ -36,6 +37,7 @@ _DATA = frozenset(
             "reason",
             "released",
             "scope",
+            "scopes",
             "session_id",
         ),
     }
@@ -69,6 +71,8 @@ def event(
         raise ValueError(f"not to be audited: {name} with {sorted(data)}")
     user_id = user.pk if user is not None else user_id
     email = user.email if user is not None and not email else email
+    if actor.request.api_key:
+        data["key"] = actor.request.api_key
     return AuditEvent(
         event=name,
         outcome=outcome,
@@ -157,7 +161,7 @@ def event_out(row: AuditEvent, user: User) -> dict[str, Any]:
     is_own = row.user_id is not None and row.actor == row.user_id.hex
     if row.door in {AuditEvent.Door.SCHEDULE, AuditEvent.Door.IMPORT}:
         by = "system"
-    elif row.event in STAFF_EVENTS or (row.door in {AuditEvent.Door.ADMIN, AuditEvent.Door.COMMAND} and not is_own):
+    elif row.event in STAFF_EVENTS or (row.door in STAFF_DOORS and not is_own):
         by = "staff"
     else:
         by = "you" if row.outcome == AuditEvent.Outcome.OK else "unknown"

@@ -41,7 +41,7 @@ def forgot(*, email: str, actor: Actor) -> str:
     row: OneTimeToken | None
     with transaction.atomic():
         user = account.select_for_update().filter(is_active=True).first()
-        if user is None:
+        if user is None or user.is_service_account:
             return tokens.decoy_token(_RESET, email, now)
         if may_mail:
             audit.record("password.reset_requested", actor=actor, user=user)

@@ -18,7 +18,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.rendering.render import greeting_name
 from users.flags import ENABLE_REGISTRATION
-from users.models import OneTimeToken, Registration, User
+from users.models import SERVICE_DOMAIN, OneTimeToken, Registration, User
 from users.services import audit, password_strength, passwords, rate_limits, security_mails, tokens
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
@@ -28,7 +28,8 @@ _KEPT_WITHOUT_MAIL = 20
 
 
 def check_register(*, email: str, password: str, actor: Actor) -> None:
-    """Raise REGISTRATION_DISABLED (404), TOO_MANY_REQUESTS (429), REGISTER_INVALID_PASSWORD; hashing comes after this.
+    """Raise REGISTRATION_DISABLED (404), TOO_MANY_REQUESTS (429), REGISTER_INVALID_PASSWORD, ADDRESS_RESERVED; hashing
+    comes after this.
 
     Rules of the flag see `email`, `emailDomain` and `remoteAddress`: staff may open registration for some.
     """
@@ -36,6 +37,8 @@ def check_register(*, email: str, password: str, actor: Actor) -> None:
     if not feature_flags.is_enabled(ENABLE_REGISTRATION, context):
         raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
     rate_limits.count_ip(rate_limits.REGISTER_IP, actor.request.ip)
+    if email.endswith(f"@{SERVICE_DOMAIN}"):
+        raise ProductError("ADDRESS_RESERVED", "Addresses of this domain are those of service accounts.")
     password_strength.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
 
 

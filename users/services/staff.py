@@ -119,8 +119,9 @@ def note(actor: Actor, event: str, /, *, email: str = "", **details: Any) -> Non
 
 
 def require_proof(actor: Actor) -> None:
-    """Sensitive verbs, from the door of staff: REAUTHENTICATION_REQUIRED (403). Commands are proof of their own."""
-    if actor.door == AuditEvent.Door.ADMIN:
+    """Sensitive verbs, from the doors of staff: REAUTHENTICATION_REQUIRED (403). Commands are proof of their own; the
+    scopes of API keys were given after one."""
+    if actor.door in {AuditEvent.Door.ADMIN, AuditEvent.Door.STAFF} and not actor.request.api_key:
         sessions.require_fresh(actor.request.session_id)
 
 
@@ -206,8 +207,11 @@ def unlock(user: User, *, actor: Actor) -> bool:
 
 @transaction.atomic
 def send_reset(user: User, *, actor: Actor) -> None:
-    """Mail a reset link; USER_INACTIVE for a deactivated account, TOO_MANY_REQUESTS (429) beyond the limits of mail."""
+    """Mail a reset link; USER_INACTIVE for a deactivated account, NO_MAILBOX for a service account, TOO_MANY_REQUESTS
+    (429) beyond the limits of mail."""
     require_reach(user, actor=actor)
+    if user.is_service_account:
+        raise ProductError("NO_MAILBOX", _("A service account has no mailbox and no password: it has API keys."))
     row = _locked(user)
     if not row.is_active:
         raise ProductError("USER_INACTIVE", _("The account is deactivated; activate it first."))

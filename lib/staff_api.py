@@ -1,0 +1,79 @@
+"""Operations for staff, of all apps: who may call them, and what their lists and answers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Annotated, Any
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest
+from ninja.utils import contribute_operation_callback
+from pydantic import BaseModel, Field
+
+from lib.actors import Actor
+from lib.api import refusals
+from lib.errors import ProductError
+
+#: What any of them may answer instead, for its `response=`.
+REFUSED = refusals(400, 401, 403, 404, 409, 413, 422, 429, 503)
+#: The door of those who call them (`lib.actors.Actor`).
+DOOR = "staff"
+
+
+class Listing(BaseModel):
+    """What every list is asked: `cursor` is the `next` of the answer before."""
+
+    cursor: Annotated[str, Field(max_length=300)] = ""
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+def actor(request: HttpRequest) -> Actor:
+    return Actor.of(request, DOOR)
+
+
+def require(request: HttpRequest, permission: str) -> Any:
+    """The user of the call, who is staff and has the permission.
+
+    Raises:
+        PERMISSION_MISSING (403): not staff, or not theirs, or not among the scopes of their API key; the answer names
+            the `permission`.
+        SECOND_FACTOR_REQUIRED (403): where the admin would ask for one, too.
+    """
+    user = request.auth  # type: ignore[attr-defined]
+    if not (user.is_staff and user.has_perm(permission)):
+        message = f"This needs the permission {permission}."
+        about: dict[str, Any] = {"detail": "Forbidden", "slug": "forbidden", "extra": {"permission": permission}}
+        raise ProductError("PERMISSION_MISSING", message, status=403, **about)
+    if not user.may_act_as_staff():
+        raise ProductError("SECOND_FACTOR_REQUIRED", "Staff sign in with a second factor.", status=403)
+    # What the pages of the admin go by, whose rules hold here, too.
+    request.user, request.door = user, DOOR  # type: ignore[attr-defined]
+    return user
+
+
+def needs(permission: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of an operation: its whole work runs on a lane, for those whom `require` lets in.
+
+    The description of the API names the permission, and the scope that an API key has to have for it.
+    """
+
+    def note(operation: Any) -> None:
+        operation.openapi_extra = {**(operation.openapi_extra or {}), "x-permission": permission}
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        def run(request: HttpRequest, *args: Any, **given: Any) -> Any:
+            require(request, permission)
+            return view(request, *args, **given)
+
+        @wraps(view)
+        async def call(*args: Any, **given: Any) -> Any:
+            return await sync_to_async(run)(*args, **given)
+
+        # Ninja would read the names of types in this module.
+        call.__signature__ = signature(view, eval_str=True)  # type: ignore[attr-defined]
+        contribute_operation_callback(call, note)
+        return call
+
+    return decorate
