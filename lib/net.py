@@ -11,6 +11,8 @@ import idna
 from django.conf import settings
 from django.http import HttpRequest
 
+from lib.text import remember
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 
@@ -87,6 +89,7 @@ def client_ip(request: HttpRequest) -> str:
     return normal_ip(request.META.get("REMOTE_ADDR", ""))
 
 
+@remember(maxsize=1024)
 def normal_ip(value: str) -> str:
     """An address without zone, v4-mapped v6 unwrapped; the empty string when it is none, as with unix sockets."""
     try:
@@ -107,6 +110,7 @@ def caller_network(ip: str) -> str:
     return network(ip) if ":" in ip else ip
 
 
+@remember(maxsize=1024)
 def network(ip: str) -> str:
     """The /24 (IPv4) or /64 (IPv6) an address belongs to: what one household or office shares."""
     if not ip:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from contextlib import nullcontext
 
 from django.conf import settings
@@ -183,35 +182,27 @@ def signed_in(response: HttpResponse, made: sessions.Tokens) -> schemas.LoginOut
 
 
 async def _sign_in(email: str, password: str, actor: Actor) -> sessions.Tokens:
-    undecided: list[sign_in.Attempt] = []
-
-    def begin() -> sign_in.Attempt:
-        undecided.append(sign_in.begin(email=email, actor=actor))
-        return undecided[0]
-
-    def finish(attempt: sign_in.Attempt, checked: hashing.Checked) -> sessions.Tokens:
-        undecided.clear()
-        return sign_in.open_session(attempt, checked)
-
-    def abandon() -> None:
-        for attempt in undecided:
-            sign_in.note_failure(attempt, why="abandoned")
-
+    begun: list[asyncio.Task[sign_in.Attempt]] = []
     try:
-        attempt = await _patiently(begin, email, actor)
+        attempt = await _patiently(begun, email, actor)
         checked = await compared(attempt, password)
-        return await on_lane(finish, attempt, checked)
     except asyncio.CancelledError:
-        # Behind what is under way for this request: its synchronous calls are made one after the other.
-        await on_lane(abandon)
+        # Who leaves once the try is counted has failed, as far as anybody knows.
+        if begun and not isinstance(left := (await asyncio.gather(*begun, return_exceptions=True))[-1], BaseException):
+            await on_lane(sign_in.note_failure, left, why="abandoned")
         raise
+    return await asyncio.shield(sign_in.aopen_session(attempt, checked))
 
 
-async def _patiently(begin: Callable[[], sign_in.Attempt], email: str, actor: Actor) -> sign_in.Attempt:
-    """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing."""
+async def _patiently(begun: list[asyncio.Task[sign_in.Attempt]], email: str, actor: Actor) -> sign_in.Attempt:
+    """Begin, waiting a moment for tries under way on the same account: many right ones at once are no guessing.
+
+    What is `begun` goes on when the client leaves.
+    """
     while True:
+        begun[:] = [asyncio.ensure_future(sign_in.abegin(email=email, actor=actor))]
         try:
-            return await on_lane(begin)
+            return await asyncio.shield(begun[0])
         except sign_in.Paused as error:
             # A pause that stands is answered at once; and no crowd of guesses is kept waiting.
             if not error.may_clear or _waiting.locked():

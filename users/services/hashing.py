@@ -187,27 +187,29 @@ def is_comparable(encoded: str) -> bool:
 def decoy(email: str) -> str:
     """A hash no password matches, for addresses without account: the refusal then takes as long as a real one.
 
-    While imported bcrypt rows remain, an address gets bcrypt or Argon2id, always the same, by their share.
+    While imported bcrypt rows remain, an address gets bcrypt or Argon2id, always the same, by their share. Call
+    `prepare_decoys` before.
     """
     mac = hmac.new(settings.SECRET_KEY.encode(), b"decoy|" + email.encode(), sha256).digest()
     share = int.from_bytes(mac[:8], "big") / 2**64
-    return _decoy("bcrypt" if share < _bcrypt_share() else "argon2")
+    return _decoys["bcrypt" if share < _bcrypt_share else "argon2"]
 
 
-@cache
-def _decoy(algorithm: str) -> str:
-    encoded: str = _pool().submit(make_password, os.urandom(16).hex(), None, algorithm).result()
-    return encoded
+_decoys: dict[str, str] = {}
+_bcrypt_share, _counted_at = 0.0, 0.0
 
 
-_share = (0.0, 0.0)
+def has_decoys() -> bool:
+    return bool(_decoys) and time.monotonic() - _counted_at <= _RECOUNT_SECONDS
 
 
-def _bcrypt_share() -> float:
-    """The share of accounts with a bcrypt hash, counted every ten minutes."""
-    global _share
-    now = time.monotonic()
-    if not _share[1] or now - _share[1] > _RECOUNT_SECONDS:
-        imported = User.objects.filter(password__startswith="bcrypt$").count()
-        _share = (imported / User.objects.count() if imported else 0.0, now)
-    return _share[0]
+def prepare_decoys() -> None:
+    """Make what `decoy` gives and count, every ten minutes, the share of accounts with a bcrypt hash. BUSY (503)."""
+    global _bcrypt_share, _counted_at
+    if has_decoys():
+        return
+    imported = User.objects.filter(password__startswith="bcrypt$").count()
+    for algorithm in ("bcrypt", "argon2") if imported else ("argon2",):
+        if algorithm not in _decoys:
+            _decoys[algorithm] = _pool().submit(make_password, os.urandom(16).hex(), None, algorithm).result()
+    _bcrypt_share, _counted_at = imported / User.objects.count() if imported else 0.0, time.monotonic()

@@ -13,12 +13,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import DateTimeField, Q, QuerySet, Subquery, Value
+from django.db.models import DateTimeField, Q, Subquery, Value
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from lib import async_db
 from lib.actors import Actor
 from lib.addresses import normal_email
+from lib.asgi import on_lane
 from lib.db import batches, marks
 from lib.errors import ProductError
 from lib.net import caller_network
@@ -113,12 +115,10 @@ WHERE b.blocked_until <= excluded.at
 RETURNING key, blocked_until
 """
 _ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-#: The same for one bucket as a part of a larger statement of PostgreSQL, which takes `values`: it gives a row when the
-#: try counts. Types are named where nothing else tells them.
-RESERVE_IN_WITH = _RESERVE.format(
-    rows="(%s::bytea, %s, %s::int, %s::bigint, %s::bigint, %s::int, %s::bigint, %s::int, %s::boolean, %s::bigint)",
-    keys="%s",
-).replace("WHERE NOT", "WHERE {only_if} AND NOT")
+#: The same where PostgreSQL prepares the statement: types are named that nothing else tells.
+_TYPED_ROW = "(%s::bytea, %s, %s::int, %s::bigint, %s::bigint, %s::int, %s::bigint, %s::int, %s::boolean, %s::bigint)"
+#: For one bucket as a part of a larger statement, which takes `values`: it gives a row when the try counts.
+RESERVE_IN_WITH = _RESERVE.format(rows=_TYPED_ROW, keys="%s").replace("WHERE NOT", "WHERE {only_if} AND NOT")
 
 # What the count that goes has blocked is open again; what others have filled meanwhile stays shut. The rows are locked
 # in the order in which they are counted: an UPDATE takes them as they lie, and two could wait for each other.
@@ -126,7 +126,7 @@ _SETTLE = """
 UPDATE users_ratebucket SET
   count = CASE WHEN key IN ({empty}) OR count < 1 THEN 0 ELSE count - 1 END,
   blocked_until = CASE WHEN key IN ({empty}) OR count <= max_count THEN 0 ELSE blocked_until END
-WHERE key IN (SELECT key FROM users_ratebucket WHERE key IN ({keys}) ORDER BY key {lock})
+WHERE key IN (SELECT key FROM users_ratebucket WHERE key IN ({keys}) {only_if} ORDER BY key {lock})
 """
 
 
@@ -134,7 +134,7 @@ WHERE key IN (SELECT key FROM users_ratebucket WHERE key IN ({keys}) ORDER BY ke
 class Block:
     """Why a try was refused: the limit that ends last, in `seconds`.
 
-    `since` is when its last counted try began, `failed_at` when the newest of the `failures` asked about was noted.
+    `since` is when its last counted try began, `failed_at` when the newest failure asked about was noted.
     """
 
     limit: Limit
@@ -169,43 +169,73 @@ def reserve(*buckets: Bucket) -> Block | None:
     return outcome if isinstance(outcome, Block) else None
 
 
-def count_try(*buckets: Bucket, failures: QuerySet[AuditEvent] | None = None) -> int | Block:
+def count_try(*buckets: Bucket, email: str = "") -> int | Block:
     """`reserve`, which returns how many seconds a failure of the counted try pauses what it counts for.
 
-    A Block has the newest of the `failures`, by which to know whether what led to it is over.
+    A Block has the newest failed sign-in with the `email`, by which to know whether what led to it is over.
     """
     if not buckets:
         return 0
-    # Sorted, so that two statements never wait for each other's rows.
-    ordered = sorted(buckets, key=lambda bucket: bucket.key)
+    ordered = _ordered(buckets)
     for _try in range(_TRIES):
         now = _milliseconds(timezone.now())
-        if (pause := _count(ordered, now)) is not None:
-            return pause
-        newest = (
-            Value(None, DateTimeField()) if failures is None else Subquery(failures.order_by("-id").values("at")[:1])
-        )
-        # Of several blocks the one that ends last.
-        limits = {bucket.key: bucket.limit for bucket in ordered}
-        rows = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
-        if block := rows.annotate(failed_at=newest).values_list("blocked_until", "at", "key", "failed_at").first():
-            until, at, key, failed_at = block
-            since = datetime.fromtimestamp(at / 1000, UTC)
-            return Block(limits[bytes(key)], _seconds(until - now), since, failed_at)
+        rows = _reserve(ordered, now)
+        if len(rows) == len(ordered):
+            return _pause(rows, now)
+        if block := _refused(ordered, rows, now, email):
+            return block
         # What was in the way is gone: a try that came right has ended it.
     return Block(buckets[0].limit, 1, timezone.now())
 
 
-def _count(ordered: Sequence[Bucket], now: int) -> int | None:
-    """Count one try in each and return the pause; None, and nothing counted, when one of them is blocked."""
+async def acount_try(*buckets: Bucket, email: str) -> int | Block:
+    """`count_try` on PostgreSQL, on the event loop while nothing is blocked."""
+    ordered, now = _ordered(buckets), _milliseconds(timezone.now())
+    rows = await async_db.fetch(_reserving(ordered, _TYPED_ROW), *values(*ordered, now=now))
+    if len(rows) == len(ordered):
+        return _pause(rows, now)
+
+    def count_again() -> int | Block:
+        return _refused(ordered, rows, now, email) or count_try(*buckets, email=email)
+
+    return await on_lane(count_again)
+
+
+def _ordered(buckets: Sequence[Bucket]) -> list[Bucket]:
+    """Sorted, so that two statements never wait for each other's rows."""
+    return sorted(buckets, key=lambda bucket: bucket.key)
+
+
+def _reserving(ordered: Sequence[Bucket], row: str) -> str:
+    return _RESERVE.format(rows=", ".join([row] * len(ordered)), keys=marks(ordered))
+
+
+def _reserve(ordered: Sequence[Bucket], now: int) -> list[tuple[Any, ...]]:
+    """Count one try in each; return key and end of the pause of those that allowed it."""
     with connection.cursor() as cursor:
-        sql = _RESERVE.format(rows=", ".join([_ROW] * len(ordered)), keys=marks(ordered))
-        cursor.execute(sql, values(*ordered, now=now))
-        counted = {bytes(key): blocked_until for key, blocked_until in cursor.fetchall()}
-    if len(counted) == len(ordered):
-        return _seconds(max((until - now for until in counted.values() if until), default=0))
+        cursor.execute(_reserving(ordered, _ROW), values(*ordered, now=now))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _pause(rows: Sequence[tuple[Any, ...]], now: int) -> int:
+    return _seconds(max((until - now for _key, until in rows if until), default=0))
+
+
+def _refused(ordered: Sequence[Bucket], rows: Sequence[tuple[Any, ...]], now: int, email: str) -> Block | None:
+    """Take back what was counted beside a blocked one; what blocked, or None when that is over."""
+    counted = {bytes(key) for key, _until in rows}
     settle(given_back=[bucket for bucket in ordered if bucket.key in counted])
-    return None
+    failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed").order_by("-id")
+    newest = Subquery(failures.values("at")[:1]) if email else Value(None, DateTimeField())
+    # Of several blocks the one that ends last.
+    limits = {bucket.key: bucket.limit for bucket in ordered}
+    blocked = RateBucket.objects.filter(key__in=list(limits), blocked_until__gt=now).order_by("-blocked_until")
+    found = blocked.annotate(failed_at=newest).values_list("blocked_until", "at", "key", "failed_at").first()
+    if found is None:
+        return None
+    until, at, key, failed_at = found
+    return Block(limits[bytes(key)], _seconds(until - now), datetime.fromtimestamp(at / 1000, UTC), failed_at)
 
 
 def values(*buckets: Bucket, now: int | None = None) -> list[Any]:
@@ -231,14 +261,19 @@ def is_blocked(bucket: Bucket) -> bool:
 
 def settle(*, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = ()) -> None:
     """Empty the first, whose person has shown who they are; take back one try of the others. By one statement."""
-    keys = [bucket.key for bucket in (*forgotten, *given_back)]
-    if not keys:
-        return
-    empty = [bucket.key for bucket in forgotten]
+    if forgotten or given_back:
+        with connection.cursor() as cursor:
+            cursor.execute(*settling(forgotten=forgotten, given_back=given_back))
+
+
+def settling(
+    *, forgotten: Sequence[Bucket] = (), given_back: Sequence[Bucket] = (), only_if: str = ""
+) -> tuple[str, list[bytes]]:
+    """The statement of `settle` and what it takes; `only_if` begins with AND."""
+    keys, empty = [bucket.key for bucket in (*forgotten, *given_back)], [bucket.key for bucket in forgotten]
     lock = "FOR UPDATE" if connection.features.has_select_for_update else ""
-    sql = _SETTLE.format(empty=marks(empty) or "NULL", keys=marks(keys), lock=lock)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*empty, *empty, *keys])
+    sql = _SETTLE.format(empty=marks(empty) or "NULL", keys=marks(keys), only_if=only_if, lock=lock)
+    return sql, [*empty, *empty, *keys]
 
 
 @transaction.atomic

@@ -133,6 +133,8 @@ def take_into_use(device: MfaDevice, *, actor: Actor, keep: uuid.UUID | None, is
         raise ProductError("MFA_REQUIRED", _("There is a second factor by now: sign in with it."))
     if not MfaDevice.objects.filter(pk=device.pk, confirmed_at=None).update(confirmed_at=timezone.now()):
         raise ProductError("MFA_ALREADY_CONFIRMED", _("This factor is confirmed already."))
+    # By this a sign-in begun before knows that there is one (sessions.aopen).
+    user.save(update_fields=["updated_at"])
     audit.record("mfa.added", actor=actor, user=user, kind=device.kind)
     security_mails.factor_changed(user, change="added", kind=device.kind, name=device.name)
     sessions.end_all_sessions(user.pk, reason="factor", keep=keep)

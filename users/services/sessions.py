@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from lib import async_db
 from lib.actors import Actor, RequestInfo
 from lib.asgi import on_lane
-from lib.db import adapted
+from lib.db import adapted, marks
 from lib.errors import ProductError
-from users.models import LiveSessions, RefreshToken, User, UserSession, idle_since
+from users.models import AuditEvent, LiveSessions, RefreshToken, User, UserSession, idle_since
 from users.services import audit, rate_limits, security_mails, tokens
 
 _SEEN_EVERY = timedelta(minutes=1)
@@ -26,11 +26,17 @@ def new_session(
     user: User, info: RequestInfo, kind: UserSession.Kind, now: datetime, amr: Sequence[str] = ("pwd",)
 ) -> UserSession:
     """A session from now on; `amr` is how the person proved who they are (RFC 8176: `pwd`, `otp`; `webauthn`)."""
+    session = _session(user, info, kind, now, amr)
+    session.save(force_insert=True)
+    return session
+
+
+def _session(user: User, info: RequestInfo, kind: UserSession.Kind, now: datetime, amr: Sequence[str]) -> UserSession:
     lives = {
         UserSession.Kind.API: timedelta(seconds=settings.USERS_SESSION_MAX_SECONDS),
         UserSession.Kind.ADMIN: timedelta(seconds=settings.SESSION_COOKIE_AGE),
     }
-    return UserSession.objects.create(
+    return UserSession(
         user=user,
         kind=kind,
         created_at=now,
@@ -370,6 +376,16 @@ SELECT COUNT(*) FROM (SELECT event, at FROM users_auditevent WHERE user_id = %s 
 WHERE event IN ('login.failed', 'mfa.failed') AND at > %s
 """
 
+# All of a sign-in that nothing is out of the ordinary about. A factor added meanwhile changed `updated_at`.
+_OPEN = """
+WITH person AS (UPDATE users_user SET last_login = %s, language = %s
+  WHERE id = %s AND is_active AND password = %s AND updated_at = %s AND ({failures}) < %s RETURNING id),
+settled AS ({settled}),
+session AS (INSERT INTO users_usersession ({session}) SELECT {session_values} FROM person RETURNING id),
+noted AS (INSERT INTO users_auditevent ({event}) SELECT {event_values} FROM person)
+INSERT INTO users_refreshtoken (hash, session_id, created_at) SELECT %s, id, %s FROM session RETURNING id
+"""
+
 #: Whose session was opened, and its first pair of tokens.
 Opened = tuple[User, Tokens]
 
@@ -395,6 +411,33 @@ def signed_in(user: User, actor: Actor, now: datetime, *, amr: Sequence[str], is
     return _tokens(user, session, refresh, now)
 
 
+async def aopen(user: User, actor: Actor, *, counted: Sequence[rate_limits.Bucket]) -> Tokens | None:
+    """`signed_in` by the password from a known place, and the end of the count of wrong ones; None, and nothing done,
+    where anything else is to be considered. `user` is the row as it was found before the password was compared."""
+    if connection.vendor != "postgresql":
+        return None
+    now, refresh = timezone.now(), tokens.new_refresh()
+    session = _session(user, actor.request, UserSession.Kind.API, now, ("pwd",))
+    session_columns, session_values = async_db.row(session)
+    event_columns, event_values = async_db.row(_signed_in(user, session, actor))
+    settled, keys = rate_limits.settling(
+        forgotten=counted[:1], given_back=counted[1:], only_if="AND EXISTS (SELECT 1 FROM person)"
+    )
+    sql = _OPEN.format(
+        failures=_FAILURES,
+        settled=settled,
+        session=session_columns,
+        session_values=marks(session_values),
+        event=event_columns,
+        event_values=marks(event_values),
+    )
+    unchanged = (now, language_of(user, actor), user.pk, user.password, user.updated_at)
+    failures = (user.pk, user.last_login or user.created_at, _MANY_FAILURES)
+    more = (*keys, *session_values, *event_values, tokens.refresh_hash(refresh), now)
+    done = await async_db.fetch(sql, *unchanged, *failures, *more)
+    return _tokens(user, session, refresh, now) if done else None
+
+
 def opened(user: User, actor: Actor, now: datetime, *, amr: Sequence[str]) -> Opened:
     """`signed_in` for a person whose row is locked and fit: the place is looked up, the sign-in noted on the row."""
     is_new = is_new_place(user, actor)
@@ -416,8 +459,12 @@ def note_sign_in(user: User, session: UserSession, actor: Actor, *, is_new_place
     with connection.cursor() as cursor:
         cursor.execute(_FAILURES, adapted(user.pk, since))
         [failures] = cursor.fetchone()
-    audit.record("login.ok", actor=actor, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)
+    _signed_in(user, session, actor).save(force_insert=True)
     if failures >= _MANY_FAILURES:
         security_mails.sign_in_after_failures(user, count=failures, info=actor.request, at=session.created_at)
     if is_new_place:
         security_mails.new_sign_in(user, info=actor.request, at=session.created_at)
+
+
+def _signed_in(user: User, session: UserSession, actor: Actor) -> AuditEvent:
+    return audit.event("login.ok", actor=actor, user=user, session_id=session.pk, amr=session.amr, kind=session.kind)

@@ -11,12 +11,14 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from lib import async_db
 from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email, typed_email
+from lib.asgi import on_lane
 from lib.db import adapted, marks
 from lib.errors import ProductError
 from users.models import AuditEvent, MfaDevice, OneTimeToken, User
@@ -81,32 +83,56 @@ def begin(*, email: str, actor: Actor) -> Attempt:
 
     Raises Paused (LOGIN_BAD_CREDENTIALS, slug `login_paused`) or TOO_MANY_REQUESTS (429).
     """
-    info = actor.request
+    hashing.prepare_decoys()
+    sql, given = _sought(email, actor.request)
+    user: Any = next(iter(User.objects.raw(sql, adapted(*given))), None)
+    buckets = _buckets(user, email, actor.request)
+    return _attempt(email, actor, user, buckets, rate_limits.count_try(*buckets, email=email))
+
+
+async def abegin(*, email: str, actor: Actor) -> Attempt:
+    """`begin`, for the sign-ins a second of `make bench` on the event loop where the database can do that."""
+    if connection.vendor != "postgresql":
+        return await on_lane(begin, email=email, actor=actor)
+    if not hashing.has_decoys():
+        await on_lane(hashing.prepare_decoys)
+    sql, given = _sought(email, actor.request)
+    user: Any = next(iter(await async_db.objects(User, sql, *given)), None)
+    buckets = _buckets(user, email, actor.request)
+    counted = await rate_limits.acount_try(*buckets, email=email)
+    return _attempt(email, actor, user, buckets, counted)
+
+
+def _sought(email: str, info: RequestInfo) -> tuple[str, list[Any]]:
+    """_FIND and what it takes. What it adds is no field of the model."""
     macs, spellings = tokens.network_macs(info), (typed_email(email), normal_email(email))
-    sql = _FIND.format(places=marks(macs))
     since = timezone.now() - _KNOWN_FOR
-    found = User.objects.raw(sql, adapted(info.network, since, *macs, *spellings, spellings[0]))
-    # What the statement adds is no field of the model.
-    user: Any = next(iter(found), None)
-    email = normal_email(email)
-    known = tokens.known_device(info.device, email)
+    return _FIND.format(places=marks(macs)), [info.network, since, *macs, *spellings, spellings[0]]
+
+
+def _buckets(user: Any, email: str, info: RequestInfo) -> list[rate_limits.Bucket]:
+    """What a try counts in; the first is the account's from this network."""
     buckets = [login_bucket(email, info)]
     # A network its owner signs in from buys a stranger there nothing: its own counter, the one above, is the narrower.
     if not (user and user.knows_network):
+        known = tokens.known_device(info.device, normal_email(email))
         buckets.append(rate_limits.LOGIN_DEVICE.of(email, known) if known else rate_limits.LOGIN_ACCOUNT.of(email))
-    buckets += rate_limits.of_ip(rate_limits.LOGIN_IP, info.ip)
-    failures = AuditEvent.objects.filter(subject_mac=audit.subject(email), event="login.failed")
-    counted = rate_limits.count_try(*buckets, failures=failures)
+    return buckets + rate_limits.of_ip(rate_limits.LOGIN_IP, info.ip)
+
+
+def _attempt(
+    email: str, actor: Actor, user: Any, buckets: list[rate_limits.Bucket], counted: int | rate_limits.Block
+) -> Attempt:
     if isinstance(counted, rate_limits.Block):
         if counted.limit is rate_limits.LOGIN_IP:
             raise rate_limits.too_many(counted)
         has_ended = counted.failed_at is not None and counted.failed_at >= counted.since
         is_lost = timezone.now() - counted.since > _UNDER_WAY
         raise Paused(counted.seconds, may_clear=not has_ended and not is_lost)
-    noted = (tuple(buckets), counted)
+    email, noted = normal_email(email), (tuple(buckets), counted)
     if user is None or not hashing.is_comparable(user.password):
         return Attempt(email, actor, None, hashing.decoy(email), *noted)
-    is_new = user.has_sessions and not (known and user.knows_place)
+    is_new = user.has_sessions and not (user.knows_place and tokens.known_device(actor.request.device, email))
     return Attempt(email, actor, user, user.password, *noted, has_factor=user.has_factor, is_new_place=is_new)
 
 
@@ -199,6 +225,18 @@ def open_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
         if second_factors.has_factor(user):
             raise bad_credentials()
         return sessions.signed_in(user, attempt.actor, now, amr=("pwd",), is_new_place=attempt.is_new_place)
+
+
+async def aopen_session(attempt: Attempt, checked: hashing.Checked) -> sessions.Tokens:
+    """`open_session`, for the sign-ins a second of `make bench` by one statement on the event loop, where the database
+    can do that and there is nothing else to see to."""
+    user = attempt.user
+    is_usual = not (_flaw(user, checked) or checked.rehash or attempt.has_factor or attempt.is_new_place)
+    if user is not None and user.is_verified and is_usual:
+        made = await sessions.aopen(user, attempt.actor, counted=attempt.counted)
+        if made is not None:
+            return made
+    return await on_lane(open_session, attempt, checked)
 
 
 def bad_credentials() -> ProductError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import threading
 from types import SimpleNamespace
 
@@ -49,9 +50,11 @@ def test_during_a_pause_nothing_is_hashed(api, user, compared):
 
 
 def test_while_bcrypt_rows_remain_strangers_get_bcrypt_by_their_share(monkeypatch):
-    monkeypatch.setattr(hashing, "_share", (0.0, 0.0))
+    monkeypatch.setattr(hashing, "_counted_at", -math.inf)
+    monkeypatch.setattr(hashing, "_bcrypt_share", 0.0)
     UserFactory.create(password="bcrypt$$2b$04$x")
     UserFactory.create()
+    hashing.prepare_decoys()
 
     decoys = [identify_hasher(hashing.decoy(f"nobody{n}@example.org")).algorithm for n in range(200)]
 

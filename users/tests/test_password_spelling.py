@@ -55,7 +55,7 @@ def test_an_old_hash_of_the_composed_form_is_found_too(api):
 @pytest.mark.parametrize(("typed", "comparisons"), [(NFC + "x", 1), (NFD + "x", 2), ("Wrong-Horse-7", 1)])
 def test_a_wrong_password_costs_and_counts_the_same_whoever_is_asked(api, monkeypatch, email, typed, comparisons):
     UserFactory.create(email="known@example.org", password=stored_as_typed(NFC))
-    hashing.decoy(email)
+    hashing.prepare_decoys()
     made = []
     verify = hashing.Argon2idHasher.verify
     monkeypatch.setattr(hashing.Argon2idHasher, "verify", lambda *given: made.append(1) or verify(*given))

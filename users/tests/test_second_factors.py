@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import bcrypt
 import pyotp
 import pytest
+from asgiref.sync import async_to_sync
 from cryptography.fernet import Fernet
 from django.contrib.auth.hashers import make_password
 from django.db import connection
@@ -666,13 +667,14 @@ def test_no_code_or_secret_is_on_record(api, user, caplog):
         assert secret not in said
 
 
-def test_a_sign_in_begun_before_there_was_a_factor_does_not_outrun_it(user):
+@pytest.mark.parametrize("open_session", [sign_in.open_session, async_to_sync(sign_in.aopen_session)])
+def test_a_sign_in_begun_before_there_was_a_factor_does_not_outrun_it(user, open_session):
     attempt = sign_in.begin(email=user.email, actor=Actor("api"))
     checked = hashing.check(PASSWORD, attempt.encoded)
     app_of(user)
 
     with pytest.raises(ProductError) as refused:
-        sign_in.open_session(attempt, checked)
+        open_session(attempt, checked)
 
     assert refused.value.code == "LOGIN_BAD_CREDENTIALS"
     assert not UserSession.objects.exists()

@@ -3,11 +3,12 @@
 import jwt
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connection
 from django.utils import timezone
 
 from lib.actors import Actor
 from notifications.models import Message
-from users.models import RateBucket, User, UserSession
+from users.models import AuditEvent, RateBucket, RefreshToken, User, UserSession
 from users.services import hashing, personal_data, staff, tokens
 from users.tests.factories import PASSWORD, UserFactory
 
@@ -41,6 +42,7 @@ def test_the_access_token_can_be_decoded_by_a_browser(api):
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["user_id"], claims["email"], claims["first_name"]) == (user.pk.hex, user.email, "Zoë")
     assert claims["aud"] == "users:ACCESS_TOKEN"
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "at+jwt"}
     assert claims["exp"] > timezone.now().timestamp()
 
 
@@ -196,6 +198,33 @@ def test_a_sign_in_costs_at_most_nine_queries(api, user, queries):
         assert api.login_form(user.email).status_code == 200
 
     assert made() <= 9
+
+
+def test_a_sign_in_from_a_known_place_costs_three_queries_on_postgresql(api, user, queries):
+    api.log_in(user)
+
+    with queries() as made:
+        assert api.login_form(user.email).status_code == 200
+
+    assert made() <= (3 if connection.vendor == "postgresql" else 9)
+
+
+def test_a_sign_in_from_a_known_place_leaves_the_rows_of_any_other(api, user):
+    for _ in range(2):
+        api.log_in(user)
+
+    assert differing(UserSession) == {"id", "created_at", "last_seen_at", "auth_at", "expires_at"}
+    assert differing(RefreshToken) == {"id", "hash", "session_id", "created_at"}
+    assert differing(AuditEvent) == {"id", "at", "session_id", "request_id"}
+    assert set(RateBucket.objects.values_list("count", flat=True)) == {0}
+    user.refresh_from_db()
+    assert user.last_login == UserSession.objects.latest("created_at").created_at
+
+
+def differing(model):
+    """The columns in which the two rows there are differ."""
+    one, other = model.objects.values()
+    return {name for name in one if one[name] != other[name]}
 
 
 def test_an_authenticated_call_costs_one_query(api, user, django_assert_num_queries):
