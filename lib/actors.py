@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -86,6 +87,8 @@ class AuditKeeper(Protocol):
 
 #: Writes what is noted of actors; set once, while the apps start.
 audit_keeper: AuditKeeper | None = None
+#: Raises for people of staff who have not proved lately who they are; set beside it.
+proof_keeper: Callable[[Actor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,3 +143,8 @@ class Actor:
         """
         if audit_keeper is not None:
             audit_keeper(self, event, **details)
+
+    def require_proof(self) -> None:
+        """What is sensitive asks people of staff for. Raises: REAUTHENTICATION_REQUIRED (403)."""
+        if proof_keeper is not None:
+            proof_keeper(self)

@@ -53,8 +53,9 @@ def require(request: HttpRequest, permission: str) -> Any:
     return user
 
 
-def needs(permission: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator of an operation: its whole work runs on a lane, for those whom `require` lets in.
+def needs(permission: str, *, sensitive: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of an operation: its whole work runs on a lane, for those whom `require` lets in. A `sensitive` one
+    asks people for a fresh proof as well: REAUTHENTICATION_REQUIRED (403).
 
     The description of the API names the permission, and the scope that an API key has to have for it.
     """
@@ -65,6 +66,8 @@ def needs(permission: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         def run(request: HttpRequest, *args: Any, **given: Any) -> Any:
             require(request, permission)
+            if sensitive:
+                actor(request).require_proof()
             return view(request, *args, **given)
 
         @wraps(view)

@@ -16,6 +16,7 @@ class UsersConfig(AppConfig):
         from users import flags, groups  # noqa: F401  (declare what this app brings)
 
         actors.audit_keeper = _note
+        actors.proof_keeper = _require_proof
         user_logged_in.connect(_signed_in)
         user_logged_out.connect(_signed_out)
         pre_migrate.connect(groups.note_permissions, dispatch_uid="users.groups.before")
@@ -29,6 +30,12 @@ def _note(actor: actors.Actor, event: str, /, **details: Any) -> None:
     from users.services import staff
 
     staff.note(actor, event, **details)
+
+
+def _require_proof(actor: actors.Actor) -> None:
+    from users.services import staff
+
+    staff.require_proof(actor)
 
 
 def _signed_in(**kwargs: Any) -> None:
