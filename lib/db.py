@@ -126,16 +126,19 @@ def _bad_cursor() -> ProductError:
 
 
 def page(rows: QuerySet[Any], *, by: str, cursor: str, limit: int, of: str) -> tuple[list[Any], str | None]:
-    """The rows in descending order of `by`, a moment, and key, from the cursor on, and the cursor of the rest.
+    """The rows in the order of `by` (`-created_at`, `name`) and key, from the cursor on, and the cursor of the rest.
 
     Raises: BAD_CURSOR (400).
     """
+    field, is_descending = by.removeprefix("-"), by.startswith("-")
+    toward, sign = ("lt", "-") if is_descending else ("gt", "")
     if cursor:
-        at, _, pk = _read(cursor, of).partition(" ")
-        moment = datetime.fromisoformat(at)
+        value, pk = json.loads(_read(cursor, of))
+        after = Q(**{f"{field}__{toward}": value}) | Q(**{f"pk__{toward}": pk})
         # The first condition is the one an index answers.
-        rows = rows.filter(Q(**{f"{by}__lte": moment}) & (Q(**{f"{by}__lt": moment}) | Q(pk__lt=pk)))
-    found = list(rows.order_by(f"-{by}", "-pk")[: limit + 1])
-    last = found[limit - 1] if len(found) > limit else None
-    rest = None if last is None else make_cursor(f"{getattr(last, by).isoformat()} {last.pk}", of=of)
-    return found[:limit], rest
+        rows = rows.filter(Q(**{f"{field}__{toward}e": value}) & after)
+    found = list(rows.order_by(*dict.fromkeys((by, f"{sign}pk")))[: limit + 1])
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], make_cursor(json.dumps([getattr(last, field), last.pk], default=str), of=of)

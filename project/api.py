@@ -35,6 +35,7 @@ from users.api.auth import BearerOrCookie, person_or_key
 from users.api.keys import router as keys_router
 from users.api.own_account import router as account_router
 from users.api.second_factors import router as mfa_router
+from users.api.staff import router as people_router
 from users.services import key_scopes
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
 api.add_router("/notifications", notifications_router, auth=person_or_key("inbox"))
 #: Put under `/api/staff` with the verbs of the admin, once its pages are registered (project/staff_api.py).
-STAFF = [staff_messages_router]
+STAFF = [people_router, staff_messages_router]
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, QueryDict
-from django.utils.text import slugify
 from ninja import NinjaAPI, Router
 from ninja.errors import ValidationError
 from pydantic import BaseModel, Field, create_model
@@ -25,38 +23,12 @@ from pydantic import BaseModel, Field, create_model
 from lib.admin.verbs import Outcome, Verb, VerbAdmin, holds, in_english
 from lib.staff_api import REFUSED, actor, needs
 from lib.text import is_storable
+from project import staff_lists
+from project.staff_places import Place, camel, place_of
 from users.api.auth import person_or_key
 from users.services import staff
 
 PREFIX = "/staff"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the verbs of a model stand: `path` of many, the word for one in operation ids, the field of the key."""
-
-    path: str
-    noun: str
-    key: str = ""  #: The field the address names it by; the primary key unless set.
-
-
-#: By label of the model; others stand by their names.
-PLACES = {
-    "users.User": Place("people", "person"),
-    "users.UserSession": Place("sessions", "session"),
-    "feature_flags.FeatureFlag": Place("flags", "flag", "codename"),
-    "feature_flags.Segment": Place("segments", "segment", "name"),
-    "notifications.Message": Place("messages", "message", "uid"),
-    "notifications.ProviderState": Place("providers", "provider"),
-}
-
-
-def place_of(model: Any) -> Place:
-    if known := PLACES.get(model._meta.label):
-        return known
-    with in_english():
-        one, many = str(model._meta.verbose_name), str(model._meta.verbose_name_plural)
-    return Place(slugify(many), slugify(one))
 
 
 class VerbOut(BaseModel):
@@ -67,7 +39,9 @@ class VerbOut(BaseModel):
 
 
 def install(api: NinjaAPI, routers: Sequence[Router]) -> None:
-    """Add the operations for staff: those of `routers`, and the verbs of the admin's pages that have none there."""
+    """Add the operations for staff: those of `routers`, the lists of the admin, and the verbs of its pages
+    that have none there."""
+    routers = [*routers, *staff_lists.install(routers)]
     for each in routers:
         api.add_router(PREFIX, each, auth=person_or_key())
     own = {_bare(path) for each in routers for path in each.path_operations}
@@ -129,8 +103,7 @@ def _body(verb: Verb, name: str) -> type[BaseModel] | None:
                 # Where that depends on the object, the form says so.
                 is_required = verb.asks_reason is True and verb.reason_required is True
             fields[field] = _member(asked, is_required=is_required)
-    title = "".join(word.capitalize() for word in name.replace("_", " ").replace("-", " ").split())
-    return create_model(title, **fields) if fields else None
+    return create_model(camel(name), **fields) if fields else None
 
 
 def _member(asked: forms.Field, *, is_required: bool) -> tuple[Any, Any]:

@@ -1,0 +1,151 @@
+"""People at the API of staff: found, read, created, renamed, given rights."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.utils import timezone
+
+from lib.actors import Actor
+from users.models import AuditEvent, User, UserSession
+from users.services import api_keys
+from users.tests.factories import UserFactory
+
+OPERATOR = Actor.command("test")
+
+
+@pytest.fixture
+def key(db):
+    """Of a superuser, with what these tests need."""
+    scopes = ("people:read", "people:write", "people:rights", "audit:read", "keys:read", "groups:read")
+    return api_keys.create(UserFactory(superuser=True), actor=OPERATOR, name="job", scopes=scopes)[1]
+
+
+def get(api, path, key):
+    answer = api.call("GET", f"/staff/{path}", bearer=key)
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
+def test_people_are_found_by_any_part_of_name_or_address(api, key):
+    UserFactory(first_name="Müller", email="a@example.org")
+    UserFactory(first_name="Ada", email="okafor6@example.org")
+
+    assert [row["first_name"] for row in get(api, "people?search=muller", key)["items"]] == ["Müller"]
+    assert [row["email"] for row in get(api, "people?search=okafor", key)["items"]] == ["okafor6@example.org"]
+
+
+def test_people_are_leafed_through_by_a_cursor(api, key):
+    UserFactory.create_batch(4)
+
+    first = get(api, "people?limit=2", key)
+    second = get(api, f"people?limit=2&cursor={first['next']}", key)
+    third = get(api, f"people?limit=2&cursor={second['next']}", key)
+
+    emails = [row["email"] for part in (first, second, third) for row in part["items"]]
+    assert emails == [user.email for user in User.objects.order_by("-created_at")]
+    assert third["next"] is None
+    assert api.call("GET", "/staff/people?cursor=nonsense", bearer=key).json()["code"] == "bad_cursor"
+    assert api.call("GET", f"/staff/audit?cursor={first['next']}", bearer=key).status_code == 400
+
+
+def test_filters_are_those_of_the_page(api, key):
+    UserFactory(inactive=True)
+    UserFactory(unverified=True)
+
+    assert [row["is_active"] for row in get(api, "people?is_active=false", key)["items"]] == [False]
+    waiting = get(api, "people?waiting=verification", key)["items"]
+    assert [row["email_verified_at"] for row in waiting] == [None]
+    assert api.call("GET", "/staff/people?waiting=x", bearer=key).status_code == 422
+
+
+def test_a_list_asks_as_much_for_many_as_for_one(api, key, django_assert_num_queries):
+    UserFactory.create_batch(10)
+    get(api, "people", key)
+
+    with django_assert_num_queries(5):
+        get(api, "people", key)
+
+
+def test_one_person_with_sessions_and_factors(api, key):
+    user = UserFactory()
+    user.groups.add(Group.objects.get(name="Support"))
+    api.sign_in(user)
+
+    person = get(api, f"people/{user.pk.hex}", key)
+
+    assert (person["email"], person["groups"], person["factors"]) == (user.email, ["Support"], 0)
+    assert "password" not in person
+    (session,) = get(api, f"people/{user.pk.hex}/sessions", key)
+    assert session["user"] == user.pk.hex
+    assert get(api, f"people/{user.pk.hex}/factors", key) == []
+    assert [row["id"] for row in get(api, "sessions?live=1", key)["items"]] == [session["id"]]
+
+
+def test_an_account_is_created_and_renamed_on_record(api, key):
+    made = api.call("POST", "/staff/people", {"email": "new@example.org", "first_name": "Ada"}, bearer=key)
+    again = api.call("POST", "/staff/people", {"email": "new@example.org"}, bearer=key)
+    renamed = api.call("PATCH", f"/staff/people/{made.json()['id']}", {"last_name": "L"}, bearer=key)
+
+    assert (made.status_code, again.status_code) == (201, 400)
+    assert again.json()["code"] == "user_exists"
+    assert (renamed.json()["first_name"], renamed.json()["last_name"]) == ("Ada", "L")
+    assert list(AuditEvent.objects.values_list("event", "door").order_by("pk"))[-2:] == [
+        ("user.created", "staff"),
+        ("user.updated", "staff"),
+    ]
+
+
+def test_rights_are_given_by_name(api, key):
+    user = UserFactory()
+    rights = {"is_staff": True, "groups": ["Support"], "permissions": ["users.view_user"]}
+
+    answer = api.call("PATCH", f"/staff/people/{user.pk.hex}/rights", rights, bearer=key)
+
+    assert answer.json()["groups"] == ["Support"]
+    assert User.objects.get(pk=user.pk).has_perm("users.view_user")
+    for wrong in ({"groups": ["Nobody"]}, {"permissions": ["users.fly"]}, {"permissions": ["x"]}):
+        assert api.call("PATCH", f"/staff/people/{user.pk.hex}/rights", wrong, bearer=key).status_code == 422
+
+
+def test_only_superusers_give_rights_and_only_with_a_fresh_proof(api, db, settings):
+    settings.USERS_STAFF_MFA = "optional"
+    staff = UserFactory(staff=True)
+    staff.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
+    path = f"/staff/people/{staff.pk.hex}/rights"
+    api.sign_in(staff)
+    assert api.call("PATCH", path, {"is_superuser": True}).status_code == 403
+
+    api.sign_in(UserFactory(superuser=True))
+    UserSession.objects.update(auth_at=timezone.now() - timedelta(hours=1))
+
+    assert api.call("PATCH", path, {"is_superuser": True}).json()["code"] == "reauthentication_required"
+    assert not User.objects.get(pk=staff.pk).is_superuser
+
+
+def test_the_audit_log_is_asked_by_event_and_time(api, key):
+    user = UserFactory()
+    api.sign_in(user)
+    now = timezone.now().isoformat().replace("+00:00", "Z")
+
+    created = get(api, "audit?event=api_key.created", key)["items"]
+
+    assert [row["data"]["name"] for row in created] == ["job"]
+    assert get(api, f"audit?until={now}&limit=1", key)["items"]
+    assert get(api, f"audit?since={now}", key)["items"] == []
+    assert get(api, f"audit/{created[0]['id']}", key)["event"] == "api_key.created"
+
+
+def test_service_accounts_and_groups(api, key):
+    made = api.call("POST", "/staff/service-accounts", {"name": "deploy", "groups": ["Release"]}, bearer=key)
+
+    assert made.status_code == 201
+    assert get(api, "service-accounts/deploy", key) == made.json()
+    assert [row["name"] for row in get(api, "groups", key)["items"]] == ["Admin", "Release", "Support"]
+    assert "feature_flags.view_featureflag" in get(api, "groups/Release", key)["permissions"]
+    assert [row["name"] for row in get(api, "api-keys", key)["items"]] == ["job"]
+
+
+@pytest.mark.parametrize("path", ["people/x", "people/\x00", "sessions/7", "audit/x", "groups/None", "api-keys/x"])
+def test_what_there_is_not_is_404(api, key, path):
+    assert api.call("GET", f"/staff/{path.replace(chr(0), '%00')}", bearer=key).status_code == 404
