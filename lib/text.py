@@ -63,10 +63,10 @@ def read_id(text: str) -> UUID | None:
     return UUID(text) if re.fullmatch("[0-9a-fA-F]{32}", text) else None
 
 
-def remember(maxsize: int, longest: int = 256) -> Callable[[F], F]:
+def remember(maxsize: int) -> Callable[[F], F]:
     """`lru_cache` by a first argument of text or bytes from outside: bounded in bytes as well as in number.
 
-    For a longer text the function is called each time.
+    For a text of more than 256 characters the function is called each time.
     """
 
     def wrap(function: F) -> F:
@@ -74,7 +74,7 @@ def remember(maxsize: int, longest: int = 256) -> Callable[[F], F]:
 
         @wraps(function)
         def call(text: Any, *more: Any) -> Any:
-            return (cached if text is None or len(text) <= longest else function)(text, *more)
+            return (cached if text is None or len(text) <= 256 else function)(text, *more)
 
         return cast(F, call)
 

@@ -68,7 +68,7 @@ def registered() -> list[Audience]:
     return list(_audiences.values())
 
 
-def may_see(user: Any, name: str) -> bool:
+def is_visible_to(user: Any, name: str) -> bool:
     """Whether this member of staff may know who is in such an audience."""
     audience = _audiences.get(name)
     return audience is not None and (not audience.permission or user.has_perm(audience.permission))

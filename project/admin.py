@@ -69,13 +69,13 @@ class SwitchboardAdminSite(StaffSite):
         ]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        from project.activity.page import may_see
+        from project.activity.page import may_see_activity
 
-        return {**super().each_context(request), "sees_activity": may_see(request.user)}
+        return {**super().each_context(request), "sees_activity": may_see_activity(request.user)}
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         """Of the sidebar, where no app is named: the same models in the groups of `GROUPS`."""
-        from project.activity.page import may_see
+        from project.activity.page import may_see_activity
 
         apps: list[dict[str, Any]] = super().get_app_list(request, app_label)
         if app_label is not None:
@@ -85,7 +85,7 @@ class SwitchboardAdminSite(StaffSite):
             for model in app["models"]:
                 place = PLACES.get(model["object_name"]) or PLACES.get(app["app_label"], "activity")
                 models[place].append(model)
-        if may_see(request.user):
+        if may_see_activity(request.user):
             # No model, but a page like theirs.
             page = {"name": _("Activity"), "object_name": "Activity", "admin_url": reverse("admin:activity")}
             models["activity"].insert(0, {**page, "add_url": None, "view_only": True, "perms": {}})

@@ -153,7 +153,7 @@ def offered_audiences(user: Any) -> tuple[list[Any], bool]:
     found: list[Any] = []
     is_cut = False
     for audience in audiences.registered():
-        if not audiences.may_see(user, audience.name):
+        if not audiences.is_visible_to(user, audience.name):
             continue
         try:
             choices = audience.choices()
@@ -284,14 +284,14 @@ class AnnouncementAdmin(VerbAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = self.has_add_permission(request)
         if may and obj is not None:
-            return obj.state == State.DRAFT and audiences.may_see(request.user, obj.audience)
+            return obj.state == State.DRAFT and audiences.is_visible_to(request.user, obj.audience)
         return may
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_verb_permission(self, request: HttpRequest, verb: Verb, obj: Any = None) -> bool:
-        if obj is not None and verb.name in _TO_PEOPLE and not audiences.may_see(request.user, obj.audience):
+        if obj is not None and verb.name in _TO_PEOPLE and not audiences.is_visible_to(request.user, obj.audience):
             return False
         return self.has_add_permission(request)
 
@@ -491,7 +491,9 @@ def shown_audience(request: HttpRequest, row: Announcement) -> str:
     except audiences.Gone as gone:
         return str(gone)
     is_all = not row.choice and row.audience != audiences.PEOPLE
-    return str(audience.label) if is_all or not audiences.may_see(request.user, row.audience) else row.audience_label
+    return (
+        str(audience.label) if is_all or not audiences.is_visible_to(request.user, row.audience) else row.audience_label
+    )
 
 
 def goes_on(row: Announcement) -> bool:

@@ -123,9 +123,9 @@ def is_throttled(kind: NotificationType, address: str, *, rates: Sequence[Rate] 
     return bool(throttled(kind, [address], rates=rates))
 
 
-def is_suppressed(address: str, *scopes: str, channel: str = EMAIL) -> bool:
-    """Whether the list holds this address with one of these scopes, now."""
-    return not listed([address], channel=channel).get(address, set()).isdisjoint(scopes)
+def is_suppressed(address: str, *scopes: str) -> bool:
+    """Whether the list holds this address for mail with one of these scopes, now."""
+    return not listed([address]).get(address, set()).isdisjoint(scopes)
 
 
 def listed(addresses: Sequence[str], *, channel: str = EMAIL) -> dict[str, set[str]]:

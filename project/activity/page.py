@@ -87,7 +87,7 @@ class Asked:
     people_note: str = ""
 
 
-def may_see(user: Any) -> bool:
+def may_see_activity(user: Any) -> bool:
     """Whether there is anything on the page that this user may see."""
     reader = Reader(user)
     return any(map(reader.may_see, (AuditEvent, FlagRevision, TemplateOverride, LogEntry)))
@@ -95,13 +95,13 @@ def may_see(user: Any) -> bool:
 
 def latest(request: HttpRequest) -> list[Entry] | None:
     """For the first page: what was changed last; None for those who may see nothing of it."""
-    if not may_see(request.user):
+    if not may_see_activity(request.user):
         return None
     return sources.read(Filters(), Reader(request.user), size=LATEST).entries
 
 
 def view(request: HttpRequest) -> HttpResponse:
-    if not may_see(request.user):
+    if not may_see_activity(request.user):
         raise PermissionDenied
     reader = Reader(request.user)
     asked = _asked(request.GET, reader)
@@ -127,7 +127,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 def may_export(user: Any) -> bool:
     site: Any = admin.site
-    return may_see(user) and bool(user.has_perm(site.export_permission))
+    return may_see_activity(user) and bool(user.has_perm(site.export_permission))
 
 
 def export(request: HttpRequest) -> HttpResponseBase:

@@ -167,9 +167,9 @@ KINDS: dict[str, Callable[[datetime], QuerySet[Any]]] = {
 }
 
 
-def expired(now: datetime | None = None) -> dict[str, int]:
+def expired() -> dict[str, int]:
     """How much of each kind is over."""
-    now = now or timezone.now()
+    now = timezone.now()
     return {name: old(now).order_by().count() for name, old in KINDS.items()}
 
 
