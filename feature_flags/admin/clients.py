@@ -18,7 +18,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags.admin.document_page import who
 from feature_flags.admin.forms import read_names
 from feature_flags.flag_document import InvalidFlag
 from feature_flags.models import FlagSeen, FlagToken, FlagUsage, UnknownFlag
@@ -135,9 +134,10 @@ class FlagTokenAdmin(ReadOnlyAdmin):
             reason = given.pop("reason")
             try:
                 with transaction.atomic():
-                    token, secret = tokens.create_token(given.pop("name"), **given, **who(request, reason))
+                    actor = Actor.of(request, "admin")
+                    token, secret = tokens.create_token(given.pop("name"), **given, actor=actor, reason=reason)
                     self.log_addition(request, token, f"Created, {token.kind}." + because(reason))
-                    Actor.of(request, "admin").note("flag_token.created", **_about(token), reason=reason)
+                    actor.note("flag_token.created", **_about(token), reason=reason)
             except InvalidFlag as error:
                 for problem in error.problems:
                     field = str(problem.place[0]) if problem.place else ""

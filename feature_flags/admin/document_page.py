@@ -36,11 +36,6 @@ HISTORY_SHOWN = 20
 PREVIEW, FRAGMENT = "_preview", "fragment"
 
 
-def who(request: HttpRequest, reason: str = "") -> dict[str, Any]:
-    """The arguments of a service that say who acts, and why."""
-    return {"actor": Actor.of(request, "admin"), "reason": reason}
-
-
 class SaveForm(forms.Form):
     """What goes with a save: the reason."""
 
@@ -159,7 +154,7 @@ class DocumentPage:
 
     def _write(self, document: Document) -> HttpResponse:
         reason = self.save_form.cleaned_data["reason"]
-        given = who(self.request, reason)
+        given = {"actor": Actor.of(self.request, "admin"), "reason": reason}
         with transaction.atomic():
             if self.obj is None:
                 obj = self.create(document.pop(self.name), **document, **given)

@@ -27,7 +27,6 @@ from feature_flags.admin.document_page import (
     PREVIEW,
     DocumentAdmin,
     DocumentPage,
-    who,
 )
 from feature_flags.admin.forms import FLAG, NEW_FLAG, read_values
 from feature_flags.admin.nested_forms import Node, Raw, draw, read
@@ -35,6 +34,7 @@ from feature_flags.flag_document import Document, InvalidFlag
 from feature_flags.models import FeatureFlag, FlagSchedule
 from feature_flags.runtime import store
 from feature_flags.services import editing, schedules
+from lib.actors import Actor
 from lib.admin import because
 from lib.admin.fields import UtcDateTimeField, reason_field
 from lib.admin.lists import chips
@@ -281,7 +281,7 @@ class FlagPageAdmin(DocumentAdmin):
         reason = given.pop("reason")
         try:
             with transaction.atomic():
-                entry = schedules.schedule(flag, **given, **who(request, reason))
+                entry = schedules.schedule(flag, **given, actor=Actor.of(request, "admin"), reason=reason)
                 with in_english():
                     note = f"Planned: {entry}."
                 self.log_change(request, flag, note + because(reason))
@@ -302,7 +302,7 @@ class FlagPageAdmin(DocumentAdmin):
             raise PermissionDenied
         try:
             with transaction.atomic():
-                is_cancelled = schedules.cancel_schedule(planned, **who(request))
+                is_cancelled = schedules.cancel_schedule(planned, actor=Actor.of(request, "admin"))
                 if is_cancelled:
                     with in_english():
                         note = f"Cancelled: {planned}."

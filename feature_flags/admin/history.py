@@ -17,9 +17,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags import descriptions, flag_document
-from feature_flags.admin.document_page import who
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
+from lib.actors import Actor
 from lib.admin import because
 from lib.admin.changelist import time_cell
 from lib.admin.lists import ReadOnlyAdmin, column, one_line, two_lines
@@ -122,7 +122,7 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
     def _restore(self, request: HttpRequest, revision: FlagRevision, reason: str) -> HttpResponse:
         try:
             with transaction.atomic():
-                changed = editing.restore(revision, **who(request, reason))
+                changed = editing.restore(revision, actor=Actor.of(request, "admin"), reason=reason)
                 if changed and revision.flag:
                     note = f"Restored the version of {revision.at:%Y-%m-%d %H:%M:%S} UTC."
                     flag_admin = self.admin_site.get_model_admin(FeatureFlag)
