@@ -31,10 +31,11 @@ State = Message.State
 _Need = tuple[Any, str, str, str, Callable[[], "QuerySet[Any]"]]
 
 
-def _needs() -> dict[str, _Need]:
+def needs_of(request: HttpRequest) -> dict[str, _Need]:
+    """What this reader may see."""
     now = timezone.now()
     flags, tokens = FeatureFlag.objects.filter(archived_at=None), FlagToken.objects.filter(revoked_at=None)
-    return {
+    needs: dict[str, _Need] = {
         "failed": (
             _("Mails that failed in the last 24 hours"),
             "notifications.view_message",
@@ -85,11 +86,7 @@ def _needs() -> dict[str, _Need]:
             lambda: User.objects.filter(without_factor()),
         ),
     }
-
-
-def needs_of(request: HttpRequest) -> dict[str, _Need]:
-    """What this reader may see."""
-    return {f"need-{name}": need for name, need in _needs().items() if request.user.has_perm(need[1])}
+    return {f"need-{name}": need for name, need in needs.items() if request.user.has_perm(need[1])}
 
 
 def attention(

@@ -102,7 +102,7 @@ class Entry:
     area: str
     kind: str
     who: Piece
-    words: str  #: A sentence with the names of `pieces` in braces.
+    sentence: str  #: With the names of `pieces` in braces.
     pieces: Mapping[str, Piece]
     more: str = ""  #: What is different, in a line.
     reason: str = ""
@@ -119,12 +119,14 @@ class Entry:
 
     @property
     def html(self) -> SafeString:
-        return format_html(self.words, **{name: piece.html for name, piece in self.pieces.items()}, who=self.who.html)
+        return format_html(
+            self.sentence, **{name: piece.html for name, piece in self.pieces.items()}, who=self.who.html
+        )
 
     @property
     def text(self) -> str:
-        words = self.words.format(**{name: piece.text for name, piece in self.pieces.items()}, who=self.who.text)
-        return f"{words}: {self.more}" if self.more else words
+        text = self.sentence.format(**{name: piece.text for name, piece in self.pieces.items()}, who=self.who.text)
+        return f"{text}: {self.more}" if self.more else text
 
     @property
     def thing(self) -> str:
@@ -209,7 +211,7 @@ def of_event(event: AuditEvent, reader: Reader) -> Entry:
         area=area_of(event.event),
         kind=event_words.label(event.event),
         who=reader.who(event.actor),
-        words=event_words.sentence(event, is_own=is_own),
+        sentence=event_words.sentence(event, is_own=is_own),
         pieces=pieces,
         more=event_words.why(event),
         reason=str(data.get("reason") or data.get("note") or ""),
@@ -236,7 +238,7 @@ def of_revision(revision: FlagRevision, reader: Reader) -> Entry:
         area=FLAGS,
         kind=capfirst(f"{revision.get_subject_display()} {revision.get_action_display()}"),
         who=reader.who(revision.actor_label or (revision.actor_id.hex if revision.actor_id else "")),
-        words=str(_FLAG_SENTENCES.get(key, "{who}: {thing}")),
+        sentence=str(_FLAG_SENTENCES.get(key, "{who}: {thing}")),
         pieces={"thing": thing, "kind": Piece(revision.get_subject_display())},
         more="; ".join(more),
         reason=revision.reason,
@@ -253,7 +255,7 @@ def of_template(version: TemplateOverride, reader: Reader) -> Entry:
         area=MAIL,
         kind=event_words.label("template.saved"),
         who=reader.who(version.edited_by_label),
-        words=str(EVENTS["template.saved"].own),
+        sentence=str(EVENTS["template.saved"].own),
         pieces={"thing": reader.thing(TemplateOverride, name), "what": Piece(version.get_part_display())},
         reason=version.note,
     )
@@ -280,7 +282,7 @@ def of_log(row: LogEntry, reader: Reader) -> Entry:
         area=SETTINGS,
         kind=str(LOG_KINDS.get(f"log.{row.action_flag}", "")),
         who=reader.who(row.user_id.hex if row.user_id else ""),
-        words=str(_LOG_SENTENCES.get(row.action_flag, gettext_lazy("{who} changed the {kind} {thing}"))),
+        sentence=str(_LOG_SENTENCES.get(row.action_flag, gettext_lazy("{who} changed the {kind} {thing}"))),
         pieces={
             "thing": Piece(name, address_of(model, row.object_id) if model and row.action_flag != DELETION else ""),
             "kind": Piece(str(model._meta.verbose_name) if model else ""),
