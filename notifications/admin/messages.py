@@ -36,7 +36,7 @@ from notifications.admin.common import (
     type_label,
     user_column,
 )
-from notifications.admin.recipients import SuppressForm, put_on_list
+from notifications.admin.recipients import SuppressForm
 from notifications.models import Announcement, Message, ProviderState, Worker
 from notifications.registry import MASK
 from notifications.rendering import render
@@ -67,7 +67,7 @@ _SECRET_HEADERS = {"list-unsubscribe"}
 
 def _suppress(message: Message, *, actor: Actor, reason: str, scope: str, days: int | None) -> str | Promise:
     address, user_id = message.to_address, message.user_id
-    if not put_on_list(address, actor=actor, scope=scope, reason=reason, days=days, user_id=user_id):
+    if not staff_actions.suppress(address, actor=actor, scope=scope, reason=reason, days=days, user_id=user_id):
         return ""
     if days is None:
         return lazy_text(lambda: gettext("address suppressed (%(scope)s)") % {"scope": scope})

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -25,41 +23,22 @@ from lib.errors import ProductError
 from notifications import registry
 from notifications.admin.common import ProviderFilter, type_label, user_column, value_filter
 from notifications.models import REPORTS, DeliveryEvent, Message, Preference, Suppression
-from notifications.services import recipients
-from notifications.services.staff_actions import require_reach
-
-DAYS = (30, 90, 365)
-
-
-def scopes() -> list[tuple[str, Any]]:
-    """What may be kept from an address. A fixed category is stopped by `all` alone."""
-    optional = [(category.code, category.label) for category in registry.categories() if not category.is_fixed]
-    wide = [(Suppression.ALL, _("Everything, sign-in codes too")), (Suppression.OPTIONAL, _("Everything optional"))]
-    return [*wide, *optional]
+from notifications.services import recipients, staff_actions
 
 
 class SuppressForm(ReasonForm):
     """What is kept from the address, and for how long."""
 
-    scope = forms.ChoiceField(label=_("What"), choices=scopes, initial=Suppression.OPTIONAL)
+    scope = forms.ChoiceField(label=_("What"), choices=staff_actions.scopes, initial=Suppression.OPTIONAL)
     days = forms.TypedChoiceField(
         label=_("For"),
-        choices=[("", _("ever")), *((str(days), format_lazy("{} {}", days, _("days"))) for days in DAYS)],
+        choices=[("", _("ever")), *((str(days), format_lazy("{} {}", days, _("days"))) for days in staff_actions.DAYS)],
         coerce=int,
         empty_value=None,
         required=False,
     )
 
     field_order: tuple[str, ...] = ("scope", "days", "reason")
-
-
-def put_on_list(
-    address: str, *, actor: Actor, scope: str, reason: str, days: int | None, user_id: UUID | None = None
-) -> bool:
-    """Suppress an address; ask for the rank to act on its account, since its owner gets no warning any more."""
-    require_reach(actor, address=address, user_id=user_id)
-    ends = timezone.now() + timedelta(days=days) if days else None
-    return recipients.suppress(address, scope=scope, reason=Suppression.Reason.STAFF, source=reason, expires_at=ends)
 
 
 class AddSuppressionForm(SuppressForm):
@@ -82,14 +61,14 @@ class AddSuppressionForm(SuppressForm):
 
 
 def _lift(suppression: Suppression, *, actor: Actor, reason: str) -> bool:
-    require_reach(actor, address=suppression.address)
+    staff_actions.require_reach(actor, address=suppression.address)
     return recipients.lift(suppression.address, scope=suppression.scope, channel=suppression.channel)
 
 
 @admin.register(Suppression)
 class SuppressionAdmin(GrowingTableAdmin):
     list_display = ("address", "what", "verb_buttons", "reason", "source", "until", "created_at")
-    list_filter = ("reason", value_filter("scope", _("what"), scopes))
+    list_filter = ("reason", value_filter("scope", _("what"), staff_actions.scopes))
     search_fields = ("address",)
     search_help_text = _("A whole address or its beginning.")
     fields = readonly_fields = ("address", "channel", "what", "reason", "source", "until", "created_at")
@@ -117,7 +96,9 @@ class SuppressionAdmin(GrowingTableAdmin):
     def search_query(self, term: str, request: HttpRequest) -> Q:
         return starts_with("address", normal_email(term))
 
-    what = column(_("what"), lambda suppression: str(dict(scopes()).get(suppression.scope, suppression.scope)))
+    what = column(
+        _("what"), lambda suppression: str(dict(staff_actions.scopes()).get(suppression.scope, suppression.scope))
+    )
 
     @admin.display(description=_("until"))
     def until(self, suppression: Suppression) -> Any:
@@ -139,7 +120,7 @@ class SuppressionAdmin(GrowingTableAdmin):
         address, scope, reason = given["address"], given["scope"], given["reason"]
         try:
             with transaction.atomic():
-                is_new = put_on_list(address, actor=actor, scope=scope, reason=reason, days=given["days"])
+                is_new = staff_actions.suppress(address, actor=actor, scope=scope, reason=reason, days=given["days"])
                 if is_new:
                     row = Suppression.objects.get(address=address, scope=scope, channel=Message.Channel.EMAIL)
                     self.log_addition(request, row, f"Suppressed. Reason: {reason}")

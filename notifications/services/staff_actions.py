@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Min, Q, QuerySet
+from django.db.models import Min, Model, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from lib import db
 from lib.actors import Actor
@@ -24,7 +26,7 @@ from lib.addresses import normal_email, valid_email
 from lib.errors import ProductError
 from lib.text import is_storable, printable
 from notifications import engine, registry
-from notifications.models import Message, moment
+from notifications.models import Message, Suppression, moment
 from notifications.providers.smtp import CONVERSATION
 from notifications.registry import BY_STAFF, EMAIL, Rate
 from notifications.rendering import engines, render
@@ -41,6 +43,8 @@ _COPIED = (
     *("type", "category", "channel", "language", "context", "user", "to_address", "to_name", "priority"),
     *("max_attempts", "request_id"),
 )
+#: For how long staff may suppress an address, if not for ever.
+DAYS = (30, 90, 365)
 KEY_LIMIT = 128
 COUNTED = 10_000
 
@@ -69,6 +73,43 @@ def require_rate(kind: registry.NotificationType, address: str) -> None:
     if recipients.is_throttled(kind, address, rates=kind.throttle or RATES):
         text = f"{address} has had enough of these for now; try again later."
         raise ProductError("TOO_MANY_REQUESTS", text, status=429)
+
+
+def log(row: Model, text: str, *, actor: Actor, flag: int = CHANGE) -> None:
+    """An entry in the history of the row, as the pages of the admin write it; the text is English."""
+    with translation.override(settings.LANGUAGE_CODE):
+        LogEntry.objects.log_actions(actor.user.pk, [row], flag, change_message=text, single_object=True)
+
+
+# --- Suppressing ------------------------------------------------------------------------------------------------------
+
+
+def scopes() -> list[tuple[str, Any]]:
+    """What may be kept from an address, with its label. A fixed category is stopped by `all` alone."""
+    optional = [(category.code, category.label) for category in registry.categories() if not category.is_fixed]
+    wide = [
+        (Suppression.ALL, gettext_lazy("Everything, sign-in codes too")),
+        (Suppression.OPTIONAL, gettext_lazy("Everything optional")),
+    ]
+    return [*wide, *optional]
+
+
+def suppress(
+    address: str, *, actor: Actor, scope: str, reason: str, days: int | None, user_id: UUID | None = None
+) -> bool:
+    """Write nothing of this scope to the address, for ever without `days`; False when it is listed for as long.
+
+    Its owner gets no warning any more: it takes the rank to act on that account.
+    Raises: SUPPRESSION_INVALID (400); ADMINS_ONLY, SUPERUSERS_ONLY (403).
+    """
+    require_reach(actor, address=address, user_id=user_id)
+    if scope not in dict(scopes()):
+        raise ProductError("SUPPRESSION_INVALID", _("The scope is all, optional or the code of a category."))
+    ends = timezone.now() + timedelta(days=days) if days else None
+    return recipients.suppress(address, scope=scope, reason=Suppression.Reason.STAFF, source=reason, expires_at=ends)
+
+
+# --- Sending and stopping ---------------------------------------------------------------------------------------------
 
 
 def kind_of(code: str) -> registry.NotificationType:
@@ -295,11 +336,9 @@ def page(
     """The newest messages, or those after the cursor, and the cursor of the rest."""
     filters: dict[str, Any] = {"state": state, "type": type, "category": category, "channel": channel}
     filters |= {"created_at__gte": since, "created_at__lt": until, "to_address": normal_email(to) if to else None}
-    filters["pk__lt"] = db.read_cursor(cursor, of="messages") if cursor else None
-    rows: QuerySet[Message] = Message.objects.select_related("parent").order_by("-pk")
-    found = list(rows.filter(**{name: value for name, value in filters.items() if value is not None})[: limit + 1])
-    items = found[:limit]
-    return items, db.make_cursor(items[-1].pk, of="messages") if len(found) > limit else None
+    given = {name: value for name, value in filters.items() if value is not None}
+    rows = Message.objects.select_related("parent").filter(**given)
+    return db.page_by_key(rows, cursor=cursor, limit=limit, of="messages")
 
 
 def stats() -> dict[str, Any]:

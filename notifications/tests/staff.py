@@ -1,10 +1,17 @@
 """Members of staff for the tests of the admin, and pages as they see them."""
 
 import re
+from datetime import timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
+
+from lib.actors import Actor
+from users.models import UserSession
+from users.services import api_keys
+from users.tests.factories import UserFactory
 
 MESSAGES = "/admin/notifications/message/"
 SUPPRESSIONS = "/admin/notifications/suppression/"
@@ -47,3 +54,20 @@ def rows(response):
 def faults(response):
     """What would not run, or not look right, under the strict policy."""
     return re.findall(r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son\w+=|srcdoc", response.content.decode())
+
+
+def key(*scopes, owner=None):
+    """An API key with these scopes, of a superuser unless it has another owner."""
+    owner = owner or UserFactory.create(superuser=True)
+    return api_keys.create(owner, actor=Actor.command("tests"), name="job", scopes=scopes)[1]
+
+
+def member(api, *permissions, proof=timedelta(0)):
+    """Sign the client in as staff with exactly these permissions, who proved so long ago who they are."""
+    user = UserFactory.create(staff=True)
+    found = Permission.objects.filter(codename__in=permissions)
+    assert found.count() == len(permissions)
+    user.user_permissions.set(found)
+    api.sign_in(user)
+    UserSession.objects.filter(user=user).update(amr=["pwd", "otp"], auth_at=timezone.now() - proof)
+    return user
