@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
+from hashlib import sha256
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import Resolver404, resolve
+from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI, Swagger
 from ninja.errors import ValidationError, ValidationErrorContext
@@ -69,7 +71,11 @@ def _docs(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         response = view(request, *args, **kwargs)
         if response.headers["Content-Type"].startswith("text/html"):
             response["Content-Security-Policy"] = DOCS_POLICY
-        return response
+            return response
+        etag = f'"{sha256(response.content).hexdigest()[:32]}"'
+        response["ETag"], response["Cache-Control"] = etag, "no-cache"
+        unchanged: HttpResponse | None = get_conditional_response(request, etag=etag, response=response)
+        return unchanged or response
 
     return shown
 
@@ -83,9 +89,15 @@ class Docs(Swagger):
 
 
 class SwitchboardAPI(NinjaAPI):
+    _document: OpenAPISchema | None = None
+
     def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
-        """With what each operation asks of an API key."""
-        schema = super().get_openapi_schema(**kwargs)
+        """With what each operation asks of an API key. Made once: that takes a second of a processor."""
+        if self._document is None:
+            self._document = self._described(super().get_openapi_schema(**kwargs))
+        return self._document
+
+    def _described(self, schema: OpenAPISchema) -> OpenAPISchema:
         for operation in (each for path in schema["paths"].values() for each in path.values()):
             if permission := operation.pop("x-permission", None):
                 scope = key_scopes.scope_of(permission)

@@ -323,6 +323,17 @@ def test_the_openapi_document_says_what_the_wire_says(door):
     assert paths["/api/users/user"]["get"]["security"]
 
 
+def test_the_openapi_document_is_asked_for_again_by_its_etag(door):
+    first = door("GET", "/api/openapi.json")
+
+    again = door("GET", "/api/openapi.json", {"if-none-match": first.headers["etag"]})
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    assert first.headers["cache-control"] == again.headers["cache-control"] == "no-cache"
+    assert door("GET", "/api/openapi.json", {"if-none-match": '"another"'}).status_code == 200
+
+
 def test_the_openapi_document_names_the_rules_that_refuse_texts(door):
     shapes = door("GET", "/api/openapi.json").json()["components"]["schemas"]
 
