@@ -322,6 +322,4 @@ class FlagPageAdmin(DocumentAdmin):
 
 
 def may_plan(request: HttpRequest, action: Any) -> bool:
-    """The same permission as for doing it now."""
-    switches = action in (FlagSchedule.Action.ON, FlagSchedule.Action.OFF)
-    return request.user.has_perm(f"feature_flags.{'switch' if switches else 'change'}_featureflag")
+    return request.user.has_perm(schedules.permission_for(action))

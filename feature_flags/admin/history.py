@@ -16,7 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from feature_flags import descriptions, flag_document
+from feature_flags import descriptions
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from feature_flags.services import editing
 from lib.actors import Actor
@@ -95,21 +95,12 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         revision: FlagRevision | None = self.get_object(request, unquote(object_id))
         if revision is None or not revision.snapshot or revision.subject != FlagRevision.Subject.FLAG:
             raise Http404
-        now = revision.flag.document if revision.flag else None
-        # What would change: the name stays, and a plan is no part of a flag.
-        wanted = {name: value for name, value in revision.snapshot.items() if name in flag_document.BLANK}
-        if now:
-            wanted = {**now, **wanted, "codename": now["codename"]}
-        changed = flag_document.diff(now or dict.fromkeys(wanted), wanted)
-        # A restore does what other buttons do, so it asks for their permissions, too.
-        needed = ["view", "change" if now else "add"]
-        needed += [
-            verb for verb, of in (("switch", "is_active"), ("archive", "is_archived")) if any(changed.get(of, ()))
-        ]
-        if not request.user.has_perms([f"feature_flags.{verb}_featureflag" for verb in needed]):
+        changed, needed = editing.restoring(revision)
+        if not request.user.has_perms(needed):
             raise PermissionDenied
         form = ReasonForm(request.POST if request.method == "POST" else None)
-        form.fields["reason"].required = bool(now and now["is_protected"] and "is_active" in changed)
+        is_protected = revision.flag is not None and revision.flag.is_protected
+        form.fields["reason"].required = is_protected and "is_active" in changed
         if form.is_valid():
             return self._restore(request, revision, form.cleaned_data["reason"])
         template, title = (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -16,15 +15,13 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from feature_flags.context import Flat, flat
-from feature_flags.engine import model
-from feature_flags.engine.explain import Step, explain
 from feature_flags.engine.model import RANDOM, CompiledFlag, Result
 from feature_flags.models import Segment
 from feature_flags.runtime import store
+from feature_flags.why import explained, find_user, reason_text
 from lib.admin import may_see
 from lib.admin.verbs import VerbAdmin, render_page
 from lib.private import missing_object
-from lib.text import is_storable
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Snapshot
@@ -77,22 +74,6 @@ class WhoForm(forms.Form):
         return typed
 
 
-def find_user(given: str) -> Any:
-    """By primary key, in any spelling, or by the name that users sign in with."""
-    model = get_user_model()
-    if not is_storable(given):
-        return None
-    try:
-        if (user := model._default_manager.filter(pk=model._meta.pk.to_python(given)).first()) is not None:
-            return user
-    except (ValidationError, ValueError, OverflowError):
-        pass  # no primary key: an address
-    try:
-        return model._default_manager.get_by_natural_key(given)
-    except model.DoesNotExist:
-        return None
-
-
 def matching_names(given: str) -> list[str]:
     """The sign-in names of people who match a part of an address or name, where the user model can search."""
     model = get_user_model()
@@ -142,21 +123,6 @@ def share(compiled: CompiledFlag, context: Flat, snapshot: Snapshot) -> dict[str
     return {"total": SYNTHETIC, "on": len(on), "percent": percent, "variants": sorted(variants.items())}
 
 
-#: The reasons of OpenFeature, as people say them.
-REASONS = {
-    model.STATIC: _("for everybody"),
-    model.SPLIT: _("by percentage or variant"),
-    model.TARGETING_MATCH: _("by a rule"),
-    model.DISABLED_REASON: _("it is off"),
-}
-
-
-def reason_text(result: Result) -> str:
-    """`by a rule: Beta`."""
-    text = str(REASONS.get(result.reason, result.reason))
-    return f"{text}: {result.rule}" if result.rule and result.rule != "everybody" else text
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     pk: int
@@ -194,19 +160,11 @@ def who_view(model_admin: VerbAdmin, request: HttpRequest, object_id: str) -> Ht
         context = {**(flat(user) if user else {}), **flat(typed)}
         found["share"] = share(compiled, context, snapshot)
         if user or typed:
-            explanation = explain(compiled, context, snapshot.flags, snapshot.segments, snapshot.segment_names)
+            shows_segments = may_see(request.user, Segment)
+            explanation = explained(compiled, context, snapshot, shows_segments=shows_segments)
             found["value"] = json.dumps(explanation.result.value, ensure_ascii=False)
-            if not may_see(request.user, Segment):
-                explanation = replace(explanation, steps=without_segments(explanation.steps))
             found |= {"reason": reason_text(explanation.result)}
             found |= {"explanation": explanation, "context_lines": sorted(context.items())}
     template, title = "admin/feature_flags/featureflag/who.html", _("Who gets %(flag)s, and why") % {"flag": flag}
     is_known = compiled is not None
     return render_page(model_admin, request, template, title=title, original=flag, form=form, known=is_known, **found)
-
-
-def without_segments(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """The steps with the names of segments, and nothing of what is in them: often addresses of customers."""
-    return tuple(
-        replace(step, children=() if step.kind == "segment" else without_segments(step.children)) for step in steps
-    )

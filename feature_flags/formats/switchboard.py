@@ -18,11 +18,8 @@ def dump(documents: Iterable[Document], segments: Iterable[Document]) -> str:
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "segments": [
-            {**segment, "constraints": _constraints(segment["constraints"])}
-            for segment in sorted(segments, key=lambda segment: segment["name"])
-        ],
-        "flags": [_flag(document) for document in sorted(documents, key=lambda document: document["codename"])],
+        "segments": [segment_as_written(segment) for segment in sorted(segments, key=lambda segment: segment["name"])],
+        "flags": [flag_as_written(flag) for flag in sorted(documents, key=lambda flag: flag["codename"])],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -40,7 +37,11 @@ def load(text: str) -> Contents:
 # PostgreSQL keeps neither the order of keys nor the point in 1e22: what a database is free to change is settled here.
 
 
-def _flag(document: Document) -> Document:
+def segment_as_written(segment: Document) -> Document:
+    return {**segment, "constraints": _constraints(segment["constraints"])}
+
+
+def flag_as_written(document: Document) -> Document:
     def value(found: Any) -> Any:
         if document["value_type"] == "float":
             return float(found) if type(found) is int else found

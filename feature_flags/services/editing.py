@@ -198,6 +198,20 @@ def restore(revision: FlagRevision, *, actor: Actor, reason: str = "") -> bool:
     return _write(flag, document, Action.RESTORE, actor=actor, reason=reason)
 
 
+def restoring(revision: FlagRevision) -> tuple[dict[str, list[Any]], list[str]]:
+    """What `restore` would change (flag_document.diff), and the permissions that this takes: those of the verbs that
+    would change it, too."""
+    now = revision.flag.document if revision.flag else None
+    # The name stays, and a plan is no part of a flag.
+    wanted = {name: value for name, value in revision.snapshot.items() if name in flag_document.BLANK}
+    if now:
+        wanted = {**now, **wanted, "codename": now["codename"]}
+    changed = flag_document.diff(now or dict.fromkeys(wanted), wanted)
+    verbs = ["view", "change" if now else "add"]
+    verbs += [verb for verb, of in (("switch", "is_active"), ("archive", "is_archived")) if any(changed.get(of, ()))]
+    return changed, [f"feature_flags.{verb}_featureflag" for verb in verbs]
+
+
 @transaction.atomic
 def ensure_declared() -> list[str]:
     """Insert the flags declared in code that have no row yet, in their default state; return their names.

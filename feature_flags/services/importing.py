@@ -11,14 +11,30 @@ from django.db import transaction
 
 from feature_flags import declarations, descriptions, flag_document
 from feature_flags.flag_document import Document, InvalidFlag, Problem
-from feature_flags.formats import Findings, key, name_of, twice
+from feature_flags.formats import Contents, Findings, Warn, key, name_of, switchboard, twice, unleash, waffle
 from feature_flags.models import FeatureFlag, FlagRevision, Segment
+from feature_flags.runtime import snapshot
 from feature_flags.services import editing, segments, storage
 from feature_flags.services.storage import Change, parents_named, segments_used
 from lib.actors import Actor
 from lib.errors import ProductError
 
 Action = FlagRevision.Action
+
+
+#: What `read` knows.
+FORMATS = ("switchboard", "unleash", "waffle")
+
+
+def read(name: str, text: str, warn: Warn) -> Contents:
+    """What a file of this format holds. Raises: FILE_INVALID (400)."""
+    if name == "switchboard":
+        return switchboard.load(text)
+    if name == "waffle":
+        return waffle.load(text, warn)
+    with snapshot.one_view():
+        known = {document["codename"]: document for document in FeatureFlag.objects.documents().values()}
+    return unleash.load(text, known, warn)
 
 
 @dataclass

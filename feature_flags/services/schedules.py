@@ -19,6 +19,12 @@ logger = logging.getLogger("switchboard.flags")
 Action, State = FlagRevision.Action, FlagSchedule.State
 
 
+def permission_for(action: str) -> str:
+    """To plan it, or to cancel that: the same as for doing it now."""
+    switches = action in (FlagSchedule.Action.ON, FlagSchedule.Action.OFF)
+    return f"feature_flags.{'switch' if switches else 'change'}_featureflag"
+
+
 @transaction.atomic
 def schedule(
     flag: FeatureFlag, *, at: datetime, action: str, actor: Actor, percent: int | None = None, reason: str = ""

@@ -7,9 +7,6 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from feature_flags.flag_document import InvalidFlag, Problem
-from feature_flags.formats import Contents, Warn, switchboard, unleash, waffle
-from feature_flags.models import FeatureFlag
-from feature_flags.runtime import snapshot
 from feature_flags.services import importing
 from lib.actors import Actor
 from lib.commands import Command as BaseCommand
@@ -28,7 +25,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="- reads from stdin")
-        parser.add_argument("--format", choices=("switchboard", "unleash", "waffle"), required=True)
+        parser.add_argument("--format", choices=importing.FORMATS, required=True)
         parser.add_argument("--strict", action="store_true", help="take nothing unless all of it can be taken")
         parser.add_argument("--dry-run", action="store_true", help="print the difference and write nothing")
         parser.add_argument("--prune", action="store_true", help="archive the flags that the file lacks")
@@ -39,7 +36,7 @@ class Command(BaseCommand):
         gc.disable()
         try:
             notes: list[str] = []
-            contents = _contents(options["format"], _read(options["file"]), notes.append)
+            contents = importing.read(options["format"], _read(options["file"]), notes.append)
             report = importing.import_flags(
                 *contents,
                 strict=options["strict"],
@@ -93,13 +90,3 @@ def _read(name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CommandError(f"The file is not UTF-8 (byte {error.start + 1}).") from error
-
-
-def _contents(name: str, text: str, warn: Warn) -> Contents:
-    if name == "switchboard":
-        return switchboard.load(text)
-    if name == "waffle":
-        return waffle.load(text, warn)
-    with snapshot.one_view():
-        known = {document["codename"]: document for document in FeatureFlag.objects.documents().values()}
-    return unleash.load(text, known, warn)
