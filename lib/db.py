@@ -125,17 +125,6 @@ def _bad_cursor() -> ProductError:
     return ProductError("BAD_CURSOR", "This is no cursor of this list.")
 
 
-def page_by_key(rows: QuerySet[Any], *, cursor: str, limit: int, of: str) -> tuple[list[Any], str | None]:
-    """The rows with the highest keys, whole numbers, from the cursor on, and the cursor of the rest.
-
-    Raises: BAD_CURSOR (400).
-    """
-    if cursor:
-        rows = rows.filter(pk__lt=read_cursor(cursor, of=of))
-    found = list(rows.order_by("-pk")[: limit + 1])
-    return found[:limit], make_cursor(found[limit - 1].pk, of=of) if len(found) > limit else None
-
-
 def page(rows: QuerySet[Any], *, by: str, cursor: str, limit: int, of: str) -> tuple[list[Any], str | None]:
     """The rows in the order of `by` (`-created_at`, `name`) and key, from the cursor on, and the cursor of the rest.
 

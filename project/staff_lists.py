@@ -23,6 +23,7 @@ from lib.admin.lists import TableFilter, ValueFilter
 from lib.admin.verbs import in_english
 from lib.staff_api import REFUSED, Listing, needs
 from lib.text import is_storable
+from notifications.staff_api import recipients as mail
 from project.staff_places import camel, place_of
 from users.admin.audit import TimeRangeFilter
 from users.api import staff as people
@@ -49,6 +50,10 @@ RESOURCES = (
     Resource("users.ApiKey", people.StaffKeyOut),
     Resource("users.ServiceAccount", people.ServiceAccountOut, by="name", related=("user__groups",)),
     Resource("users.AuditEvent", people.AuditEventOut, by="-id"),
+    Resource("notifications.Suppression", mail.SuppressionOut, by="-id"),
+    Resource("notifications.Preference", mail.ChosenOut, by="-id"),
+    Resource("notifications.DeliveryEvent", mail.ReportOut, by="-id"),
+    Resource("notifications.Worker", mail.WorkerOut, by="-beat_at"),
     Resource("auth.Group", people.GroupOut, by="name", related=("permissions__content_type",)),
 )
 

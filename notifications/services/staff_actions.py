@@ -338,7 +338,7 @@ def page(
     filters |= {"created_at__gte": since, "created_at__lt": until, "to_address": normal_email(to) if to else None}
     given = {name: value for name, value in filters.items() if value is not None}
     rows = Message.objects.select_related("parent").filter(**given)
-    return db.page_by_key(rows, cursor=cursor, limit=limit, of="messages")
+    return db.page(rows, by="-pk", cursor=cursor, limit=limit, of="messages")
 
 
 def stats() -> dict[str, Any]:

@@ -35,8 +35,9 @@ def test_suppressions_are_found_by_the_beginning_of_their_address_and_by_scope(a
     suppressed("ada@example.org", scope="optional")
     bearer = key("messages:read")
 
-    assert names(api.call("GET", f"{PATH}?address=ADA%40", bearer=bearer)) == ["ada@example.org", "ada@example.org"]
+    assert names(api.call("GET", f"{PATH}?search=ADA%40", bearer=bearer)) == ["ada@example.org", "ada@example.org"]
     assert names(api.call("GET", f"{PATH}?scope=optional", bearer=bearer)) == ["ada@example.org"]
+    assert len(names(api.call("GET", f"{PATH}?reason=bounce", bearer=bearer))) == 4
     first = api.call("GET", f"{PATH}?limit=3", bearer=bearer)
     rest = api.call("GET", f"{PATH}?cursor={first.json()['next']}", bearer=bearer)
     assert names(first) + names(rest) == list(Suppression.objects.order_by("-pk").values_list("address", flat=True))
@@ -107,8 +108,8 @@ def test_preferences_are_found_by_user(api):
         Preference.objects.create(user=user, category="announcement", channel="email", enabled=False)
     member(api, "view_preference")
 
-    assert names(api.call("GET", f"/staff/preferences?user={ada.pk.hex}"), "user") == [ada.pk.hex]
-    assert names(api.call("GET", f"/staff/preferences?user={bob.email}"), "user") == [bob.pk.hex]
+    assert names(api.call("GET", f"/staff/preferences?search={ada.email}"), "user") == [ada.pk.hex]
+    assert names(api.call("GET", f"/staff/preferences?search={bob.email}"), "user") == [bob.pk.hex]
     assert len(names(api.call("GET", "/staff/preferences"), "user")) == 2
 
 
@@ -121,15 +122,13 @@ def test_reports_are_found_by_message_and_by_recipient(api, django_assert_max_nu
     DeliveryEvent.objects.create(event_id="2", kind="delivered", recipient="bob@example.org", **common)
     bearer = key("messages:read")
 
-    (found,) = api.call("GET", f"/staff/delivery-events?message={message.uid}", bearer=bearer).json()["items"]
+    (found,) = api.call("GET", f"/staff/delivery-events?search={message.uid}", bearer=bearer).json()["items"]
     with django_assert_max_num_queries(8):
         both = names(api.call("GET", "/staff/delivery-events?provider=ses", bearer=bearer), "event_id")
 
     assert (found["message"], found["kind"], found["detail"]) == (str(message.uid), "bounced", "x")
     assert both == ["2", "1"]
-    assert names(api.call("GET", "/staff/delivery-events?recipient=BOB@example.org", bearer=bearer), "message") == [
-        None
-    ]
+    assert names(api.call("GET", "/staff/delivery-events?search=BOB@example.org", bearer=bearer), "message") == [None]
 
 
 def test_ways_out_and_workers_are_listed(api):
