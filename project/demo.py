@@ -269,8 +269,9 @@ def _make_mails(people: list[User], chance: random.Random, now: datetime) -> int
                 state=state,
                 # Far off: a demo sends nothing.
                 due_at=now + timedelta(days=365) if is_open else None,
-                expires_at=now + timedelta(days=366) if is_open else at + timedelta(days=3),
+                expires_at=now + timedelta(days=366) if is_open else at + timedelta(seconds=9),
                 lease_token=uuid.uuid4() if state == "sending" else None,
+                lease_owner="demo" if state == "sending" else "",
                 finished_at=None if is_open else at + timedelta(seconds=9),
                 sent_at=at + timedelta(seconds=9) if state == "sent" else None,
                 **values,

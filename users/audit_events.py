@@ -159,6 +159,8 @@ EVENTS = {
         _("{who} exported the personal data of {whom}"),
     ),
     "list.exported": Event(_("List exported"), _("{who} exported a list")),
+    "view.shared": Event(_("View of a list shared"), _("{who} shared a view of a list with all staff")),
+    "view.removed": Event(_("Shared view removed"), _("{who} removed a shared view of a list")),
     "group.saved": Event(_("Group changed"), _("{who} changed the group {thing}")),
     "group.deleted": Event(_("Group deleted"), _("{who} deleted the group {thing}")),
     "api_key.created": Event(

@@ -213,7 +213,7 @@ class DocumentPage:
             history = list(self.revisions.select_related("actor").order_by("-pk")[: HISTORY_SHOWN + 1])
             found = {
                 "title": str(self.obj),
-                "verb_buttons": self.admin.buttons_for(self.request, self.obj),
+                **self.admin.head(self.request, self.obj),
                 "base": history[0].pk if history else None,
                 "history": history[:HISTORY_SHOWN],
                 "history_cut": HISTORY_SHOWN if len(history) > HISTORY_SHOWN else None,

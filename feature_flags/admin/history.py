@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
@@ -29,15 +29,23 @@ from lib.errors import ProductError
 LINES_SHOWN = 5
 
 
+class ActorFilter(admin.RelatedOnlyFieldListFilter):
+    """Those who changed something."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = _("who")
+
+
 @admin.register(FlagRevision)
 class FlagRevisionAdmin(ReadOnlyAdmin):
     list_display = ("when", "what", "first_changes", "reason")
-    list_filter = ("door", "action", "subject", ("actor", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("door", "action", "subject", ("actor", ActorFilter))
     search_fields = ("codename", "reason")
     search_help_text = _("A part of the name or of a reason.")
     ordering = ("-id",)
     list_select_related = ("actor",)
-    fields = ("at", "subject", "codename", "action", "who_shown", "door", "reason", "changes_shown", "whole", "back")
+    fields = ("at", "subject", "codename", "action", "who_shown", "door", "reason", "changes_shown", "whole")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FlagRevision]:
         revisions: QuerySet[FlagRevision] = super().get_queryset(request).select_related("actor", "flag")
@@ -76,13 +84,6 @@ class FlagRevisionAdmin(ReadOnlyAdmin):
         is_there = revision.snapshot and revision.is_shown  # type: ignore[attr-defined]
         text = json.dumps(revision.snapshot, indent=2, ensure_ascii=False) if is_there else "–"
         return format_html('<pre class="whole" tabindex="0">{}</pre>', text)
-
-    @admin.display(description=_("way back"))
-    def back(self, revision: FlagRevision) -> str:
-        if revision.subject != FlagRevision.Subject.FLAG or not revision.snapshot:
-            return str(_("This entry holds no flag to go back to."))
-        url = reverse("admin:feature_flags_flagrevision_restore", args=[revision.pk])
-        return format_html('<a href="{}">{}</a>', url, _("Restore this version"))
 
     # --- Restore ------------------------------------------------------------------------------------------------------
 

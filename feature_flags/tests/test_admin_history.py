@@ -186,3 +186,13 @@ def test_a_version_nobody_wrote_is_not_found(chief_client, name):
     assert chief_client.get(f"{REVISIONS}{name}/restore/").status_code == 404
     assert chief_client.get(f"{FLAGS}{name}/who/").status_code == 302
     assert FeatureFlag.objects.count() == 1
+
+
+def test_the_page_of_a_version_leads_back_to_it_and_to_no_empty_log(client, superuser):
+    revision = FeatureFlagFactory.create().revisions.get()
+    client.force_login(superuser)
+
+    page = client.get(f"/admin/feature_flags/flagrevision/{revision.pk}/change/").content.decode()
+
+    assert f'href="/admin/feature_flags/flagrevision/{revision.pk}/restore/"' in page
+    assert "historylink" not in page

@@ -105,6 +105,7 @@ class Verb:
     #: What the API's body holds beside the fields of `form`, by type.
     body: Mapping[str, Any] = field(default_factory=dict)
     in_row: bool = False
+    in_head: bool = False  #: Stands beside the first at the head of the page, not under More.
     in_bulk: bool = True
     applies: Callable[[Any], bool] = lambda obj: True  #: Whether the button makes sense for this object.
 
@@ -217,6 +218,14 @@ class VerbAdmin(ListAdmin):
             buttons[0]["is_primary"] = True
         return buttons
 
+    def head(self, request: HttpRequest, obj: models.Model) -> dict[str, Any]:
+        """The buttons in sight, the first and those that say so, and those under More."""
+        first, rest = (buttons := self.buttons_for(request, obj))[:1], buttons[1:]
+        return {
+            "verb_buttons": first + [button for button in rest if button["verb"].in_head],
+            "more_buttons": [button for button in rest if not button["verb"].in_head],
+        }
+
     def render_change_form(
         self,
         request: HttpRequest,
@@ -227,8 +236,10 @@ class VerbAdmin(ListAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         if change and not context.get("is_popup"):
-            context["verb_buttons"] = self.buttons_for(request, obj)
+            context |= self.head(request, obj)
             context["card"] = self.card(obj)
+            # What no one presses or changes has no log.
+            context["has_no_log"] = not (self.verbs or self.has_change_permission(request, obj))
             if context.get("subtitle") == str(obj):
                 # Instead of "Change user": what it is called.
                 context |= {"title": context["subtitle"], "subtitle": None}

@@ -235,10 +235,12 @@ def _ended(message: Message) -> str:
             return _("Sent at %(time)s; the provider's answer could not be read, its report will tell.") % values
         return _("Sent at %(time)s.") % values
     if message.state == Message.State.FAILED:
-        return _("Failed at %(time)s: %(reason)s%(code)s.") % {**values, "reason": _FAILED.get(message.reason, reason)}
+        # What matters first: a list shows the beginning.
+        values["reason"] = str(_FAILED.get(message.reason, reason))
+        return _("Failed: %(reason)s%(code)s, at %(time)s.") % values
     if message.state == Message.State.UNKNOWN:
         return _(
-            "Handed over at %(time)s, and no answer was noted: it may have arrived, so only staff send it again."
+            "It may have arrived: handed over at %(time)s, and no answer was noted, so only staff send it again."
         ) % {"time": at(message.handed_at) if message.handed_at else when}
     if message.state == Message.State.SUPPRESSED:
         return _("Not sent: %(reason)s.") % {"reason": _SUPPRESSED.get(message.reason, reason)}

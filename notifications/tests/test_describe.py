@@ -79,12 +79,12 @@ def paused(**fields):
         ),
         (
             {"state": "failed", "reason": "refused", "last_code": "550"},
-            "Failed at 4 May 2026 11:00:00 UTC: the mail server refused it (550).",
+            "Failed: the mail server refused it (550), at 4 May 2026 11:00:00 UTC.",
         ),
-        ({"state": "failed", "reason": "odd_one"}, "Failed at 4 May 2026 11:00:00 UTC: odd one."),
+        ({"state": "failed", "reason": "odd_one"}, "Failed: odd one, at 4 May 2026 11:00:00 UTC."),
         (
             {"state": "unknown", "handed_at": NOW - HOUR},
-            "Handed over at 4 May 2026 11:00:00 UTC, and no answer was noted: it may have arrived, "
+            "It may have arrived: handed over at 4 May 2026 11:00:00 UTC, and no answer was noted, "
             "so only staff send it again.",
         ),
         ({"state": "suppressed", "reason": "suppressed"}, "Not sent: the address is on the list of suppressions."),

@@ -39,7 +39,7 @@ AREAS = {
 _AREA_OF = {
     **dict.fromkeys(("flags", "flag_token"), FLAGS),
     **dict.fromkeys(("template", "announcement", "message", "suppression", "provider"), MAIL),
-    **dict.fromkeys(("group", "list"), SETTINGS),
+    **dict.fromkeys(("group", "list", "view"), SETTINGS),
 }
 #: What an event of the audit trail is about, beside a person.
 _THING_OF: dict[str, type[Model]] = {
@@ -76,10 +76,15 @@ def area_of(event: str) -> str:
     return _AREA_OF.get(event.partition(".")[0], ACCOUNTS)
 
 
-def names_thing(event: str) -> bool:
-    """Whether its details hold the name of something, beside a person."""
+def names_thing(event: str, reader: Reader) -> bool:
+    """Whether its details hold the name of something, beside a person, that this reader may see."""
     word = event.partition(".")[0]
-    return word in _THING_OF and word not in {"message", "suppression"}
+    return word in _THING_OF and word not in {"message", "suppression"} and reader.may_see(_THING_OF[word])
+
+
+def named_subjects(reader: Reader) -> list[str]:
+    """Of what this reader may see the names in the history of flags."""
+    return [subject for subject, model in _SUBJECTS.items() if reader.may_see(model)]
 
 
 class Piece(NamedTuple):

@@ -180,18 +180,25 @@ def _asked(query: QueryDict, reader: Reader) -> Asked:
 
 
 def _with_person(filters: Filters, text: str, reader: Reader) -> tuple[Filters, Any]:
-    """By address, id, or, for those who may see accounts, by a part of the name."""
+    """By address, id, or, for those who may see accounts, by a part of the name.
+
+    The others see who acted and no more: of anyone else the page says nothing, whether there is an account or not.
+    """
+    found: tuple[uuid.UUID, ...] = ()
     try:
-        return replace(filters, people=(uuid.UUID(text),)), ""
+        found = (uuid.UUID(text),)
     except ValueError:
-        pass
-    if "@" in text[1:-1]:
-        if found := tuple(User.objects.of_address(text).values_list("pk", flat=True)[:1]):
-            return replace(filters, people=found), ""
-        if reader.may_see(AuditEvent) and is_storable(text):
-            note = _("No account has this address. Shown is what was tried with it.")
-            return replace(filters, people=None, subject=audit.subject(text)), note
-    found = tuple(UserSearch.objects.find(text, PEOPLE + 1)) if reader.may_see(User) else ()
+        if "@" in text[1:-1]:
+            found = tuple(User.objects.of_address(text).values_list("pk", flat=True)[:1])
+    if not reader.may_see(User):
+        is_shown = found and filters.role != "about"
+        return replace(filters, people=found if is_shown else None, role="acted"), ""
+    if found:
+        return replace(filters, people=found), ""
+    if "@" in text[1:-1] and reader.may_see(AuditEvent) and is_storable(text):
+        note = _("No account has this address. Shown is what was tried with it.")
+        return replace(filters, people=None, subject=audit.subject(text)), note
+    found = tuple(UserSearch.objects.find(text, PEOPLE + 1))
     if not found:
         return replace(filters, people=None), _("No one is found by this name or address.")
     if len(found) > PEOPLE:

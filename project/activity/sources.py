@@ -60,7 +60,7 @@ class Filters:
     kinds: frozenset[str] = frozenset()
     people: tuple[uuid.UUID, ...] | None = ()
     subject: bytes = b""  #: The MAC of an address without an account.
-    role: str = ""  #: `did`, `about`, or either.
+    role: str = ""  #: `did`, `about`, or either; `acted`: did to others, where a sentence names them to everyone.
     thing: str = ""
     since: datetime | None = None
     until: datetime | None = None
@@ -92,7 +92,7 @@ def sources(filters: Filters, reader: Reader) -> list[Source]:
     elif reader.may_see(TemplateOverride):
         found += _templates(filters)
     if reader.may_see(FlagRevision):
-        found += _revisions(filters)
+        found += _revisions(filters, reader)
     if reader.may_see(LogEntry):
         found += _log(filters, reader)
     return found
@@ -156,7 +156,7 @@ def _audit(filters: Filters, reader: Reader) -> list[Source]:
         # Their own history has them.
         events -= {"flag_token.created", "flag_token.revoked"}
     if filters.thing:
-        events = {name for name in events if entries.names_thing(name)}
+        events = {name for name in events if entries.names_thing(name, reader)}
     if not events:
         return []
     rows = _within(AuditEvent.objects.all(), "at", filters, window=True)
@@ -181,10 +181,12 @@ def _audit(filters: Filters, reader: Reader) -> list[Source]:
 def _audit_of_people(filters: Filters, rows: Any, staff: Any) -> list[Source]:
     ids = filters.people or ()
     labels = [key.hex for key in ids]
+    others = Q(user_id=None) | ~Q(user_id__in=ids)
+    if filters.role == "acted":
+        return [_of_audit("s", staff.filter(others, actor__in=labels))]
     about = rows.filter(user_id__in=ids)
     if filters.role == "about":
         return [_of_audit("a", about)]
-    others = Q(user_id=None) | ~Q(user_id__in=ids)
     own = about.filter(actor__in=labels) if filters.role == "did" else about
     # Without what the first has already.
     return [_of_audit("a", own), _of_audit("s", staff.filter(others, actor__in=labels))]
@@ -213,7 +215,7 @@ def _within(rows: QuerySet[Any], time: str, filters: Filters, *, window: bool = 
 # --- Flags, mail, and what has no other record ------------------------------------------------------------------------
 
 
-def _revisions(filters: Filters) -> list[Source]:
+def _revisions(filters: Filters, reader: Reader) -> list[Source]:
     actions = sorted(FLAG_KINDS[kind] for kind in filters.kinds if kind in FLAG_KINDS)
     if not _includes(FLAGS, filters, bool(actions)):
         return []
@@ -224,6 +226,8 @@ def _revisions(filters: Filters) -> list[Source]:
         rows = rows.filter(actor__in=filters.people)
     if not filters.thing:
         return [_of_revisions("f", rows)]
+    # Where a name is not shown, no search finds it.
+    rows = rows.filter(subject__in=entries.named_subjects(reader))
     # Those of flags that are there, by an index of the flag; segments, tokens and flags that are gone by their name.
     flags = FeatureFlag.objects.filter(codename__icontains=filters.thing)
     others = rows.filter(flag=None, codename__icontains=filters.thing)

@@ -252,6 +252,35 @@ def test_the_file_has_the_rows_of_the_list_and_its_making_is_on_record(staff_cli
     assert staff_client.get(CSV).status_code == 405
 
 
+@pytest.mark.parametrize("role", ["", "did", "about"])
+@pytest.mark.parametrize("person", ["bob@example.org", "BOB@example.org", "no.one@example.org", "ross", "id"])
+def test_who_may_not_see_accounts_cannot_ask_for_one(scene, bob, person, role):
+    client = clerk("view_auditevent", "view_flagrevision")
+    query = {"person": str(bob.pk) if person == "id" else person, "role": role, "by": "all"}
+
+    page = client.get(PAGE, query)
+
+    assert lines(page) == []
+    assert page.context["people_note"] == ""
+
+
+def test_who_may_not_see_accounts_asks_for_who_acted(scene):
+    client = clerk("view_auditevent", "view_flagrevision")
+
+    assert [line.split(" ", 2)[2] for line in shown(client, person="ada@example.org")] == [
+        "sent an account the message (not shown to you)",
+        "changed the group (not shown to you)",
+        "paused (not shown to you), because “unpaid”",
+        "deactivated the account of an account, because “asked by telephone”",
+        "switched (not shown to you) on, because “the launch”",
+    ]
+
+
+@pytest.mark.parametrize("thing", ["FF_A", "Supp", "email", "FF_NONE"])
+def test_no_search_finds_a_name_that_is_not_shown(scene, thing):
+    assert lines(clerk("view_auditevent", "view_flagrevision").get(PAGE, {"thing": thing})) == []
+
+
 def test_a_file_needs_a_fresh_proof_and_someone_who_may_see_something(scene):
     client = clerk("view_flagrevision", "export_list")
     UserSession.objects.update(auth_at=timezone.now() - timedelta(days=1))

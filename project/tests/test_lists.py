@@ -105,6 +105,23 @@ def test_a_view_of_another_is_removed_by_superusers_alone(chief, clerk):
     assert list(SavedView.objects.values_list("name", flat=True)) == ["Theirs"]
 
 
+def test_what_all_staff_see_is_on_record(chief, clerk):
+    keep(clerk, "Mine")
+    keep(clerk, "Ours", is_shared="on")
+    keep(clerk, "Ours")
+    keep(clerk, "Theirs", is_shared="on")
+    for view in SavedView.objects.order_by("name"):
+        chief.post(f"{VIEWS}{view.pk}/remove/")
+
+    found = AuditEvent.objects.filter(event__startswith="view.").order_by("pk")
+    assert [(row.event, row.data["name"], row.data["scope"], row.actor) for row in found] == [
+        ("view.shared", "Ours", "users.user", clerk.user.pk.hex),
+        ("view.removed", "Ours", "users.user", clerk.user.pk.hex),
+        ("view.shared", "Theirs", "users.user", clerk.user.pk.hex),
+        ("view.removed", "Theirs", "users.user", chief.user.pk.hex),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "status"),
     [
@@ -149,7 +166,7 @@ def test_shared_views_of_others_push_out_nobody_s_own(chief, clerk):
         keep(clerk, f"! {number}", is_shared="on")
     other = UserFactory.create(staff=True)
     for number in range(saved_views.LIMIT):
-        saved_views.save(other, "users.user", name=f"! {number}", query="", is_shared=True)
+        saved_views.save(other, "users.user", name=f"! {number}", query="", is_shared=True, actor=COMMAND["actor"])
 
     found = [each["view"].name for each in chief.get(PEOPLE).context["saved_views"]]
 

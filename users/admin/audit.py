@@ -172,7 +172,7 @@ class AuditAdmin(GrowingTableAdmin):
     when = column(_("when"), lambda event: time_cell(event.at))
     moment = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
     what = column(_("event"), event_words.title)
-    badge = column(_("event"), lambda event: format_html("{} {}", event_words.title(event), outcome_chip(event)))
+    badge = column(_("event"), lambda event: event_badge(event))
     source = column(_("from"), lambda event: f"{event.get_door_display()} {event.ip}")
     result = column(_("result"), lambda event: outcome_chip(event))
 
@@ -234,6 +234,16 @@ _OUTCOME_CHIPS = {
 
 def outcome_chip(event: AuditEvent) -> str:
     return chip(_OUTCOME_CHIPS[AuditEvent.Outcome(event.outcome)], event.get_outcome_display())
+
+
+def event_badge(event: AuditEvent) -> str:
+    """What happened; as a mark, or with one, where it did not succeed."""
+    title = event_words.title(event)
+    if event.outcome == AuditEvent.Outcome.OK:
+        return title
+    if event.event.endswith(".failed"):
+        return chip(_OUTCOME_CHIPS[AuditEvent.Outcome(event.outcome)], title)
+    return format_html("{} {}", title, outcome_chip(event))
 
 
 def details_line(data: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ class SessionAdmin(GrowingTableAdmin):
     search_fields = ("user__email",)
     search_help_text = _("Any part of a person's address or name, or the id of a session.")
     fields = (
-        *("whose", "state", "kind", "program", "user_agent", "ip", "network", "proved", "created_at"),
+        *("whose", "state", "kind", "program", "agent", "ip", "network", "proved", "created_at"),
         *("last_seen_at", "proved_at", "expires_at", "revoked_at", "revoked_reason", "id"),
     )
     readonly_fields = fields
@@ -95,6 +95,7 @@ class SessionAdmin(GrowingTableAdmin):
         return chip("staff", session.revoked_reason or _("expired"))
 
     program = column(_("program"), lambda session: session.label)
+    agent = column(_("user agent"), lambda session: session.user_agent)
     proved = column(_("proved by"), lambda session: ", ".join(session.amr))
     began = time_column("created_at", _("since"))
     seen = time_column("last_seen_at", _("last seen"))

@@ -68,6 +68,7 @@ VERBS = (
         asks_reason=True,
         sensitive=True,
         destroys=True,
+        in_head=True,
         applies=lambda user: user.is_active or user.delete_after_at is not None,
     ),
     Verb(

@@ -1,8 +1,10 @@
 """Views of the admin's lists that staff keep under a name: what a list was asked, for themselves or for all."""
 
+from django.db import transaction
 from django.db.models import Case, Q, When
 from django.utils.translation import gettext as _
 
+from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
 from users.models import SavedView, User
@@ -18,8 +20,11 @@ def offered(user: User, label: str) -> list[SavedView]:
     return sorted(views.order_by(is_own, "-pk")[: LIMIT + OFFERED], key=lambda view: (view.name.casefold(), view.pk))
 
 
-def save(user: User, label: str, *, name: str, query: str, is_shared: bool) -> SavedView:
+@transaction.atomic
+def save(user: User, label: str, *, name: str, query: str, is_shared: bool, actor: Actor) -> SavedView:
     """Keep what a list is asked under a name; a view of theirs by that name is replaced.
+
+    What others see is on record: a view that is shared, and one that is so no more.
 
     Raises:
         VIEW_INVALID (422): no name, one over 60 characters, a query over 500, or the user has 20 of this list.
@@ -34,16 +39,23 @@ def save(user: User, label: str, *, name: str, query: str, is_shared: bool) -> S
         raise ProductError(
             "VIEW_INVALID", _("You keep %(limit)s views of this list: remove one first.") % {"limit": LIMIT}, status=422
         )
+    was_shared = SavedView.objects.filter(user=user, label=label, name=name, is_shared=True).exists()
     values = {"query": query, "is_shared": is_shared}
     view, _is_new = SavedView.objects.update_or_create(user=user, label=label, name=name, defaults=values)
+    if is_shared or was_shared:
+        actor.note("view.shared" if is_shared else "view.removed", name=name, scope=label)
     return view
 
 
-def remove(view: SavedView, *, by: User) -> None:
-    """
+@transaction.atomic
+def remove(view: SavedView, *, by: User, actor: Actor) -> None:
+    """Of one that others see, it is on record.
+
     Raises:
         VIEW_OF_ANOTHER (403): it belongs to another person, and `by` is no superuser.
     """
     if view.user_id != by.pk and not by.is_superuser:
         raise ProductError("VIEW_OF_ANOTHER", _("This view belongs to another person."), status=403)
     view.delete()
+    if view.is_shared:
+        actor.note("view.removed", name=view.name, scope=view.label)

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from lib.actors import Actor
 from lib.admin.changelist import saved_query
 from lib.errors import ProductError
 from users.models import SavedView, User
@@ -56,7 +57,12 @@ def save(request: HttpRequest) -> HttpResponse:
     query = saved_query(QueryDict(query))
     try:
         view = saved_views.save(
-            cast(User, request.user), label, name=given.get("name", ""), query=query, is_shared="is_shared" in given
+            cast(User, request.user),
+            label,
+            name=given.get("name", ""),
+            query=query,
+            is_shared="is_shared" in given,
+            actor=Actor.of(request, "admin"),
         )
     except ProductError as error:
         messages.error(request, error.message)
@@ -70,7 +76,7 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     view = get_object_or_404(SavedView, pk=pk)
     _label, url = _list(request, view.label)
     try:
-        saved_views.remove(view, by=cast(User, request.user))
+        saved_views.remove(view, by=cast(User, request.user), actor=Actor.of(request, "admin"))
     except ProductError as error:
         raise PermissionDenied(error.message) from None
     messages.success(request, _("“%(name)s”: removed.") % {"name": view.name})

@@ -447,6 +447,15 @@ def test_the_page_of_a_person_asks_the_database_twelve_times_at_most(staff_clien
     assert 'name="user_permissions"' in staff_client.get(page(user)).content.decode()
 
 
+def test_deactivation_stands_in_sight_at_the_head_of_the_page(staff_client):
+    html = staff_client.get(page(person())).content.decode()
+
+    in_sight, _more, under_more = html.partition('<details class="more">')
+    assert "verb-send-reset primary" in in_sight
+    assert "verb-deactivate" in in_sight
+    assert "verb-export" in under_more
+
+
 def test_only_quick_verbs_stand_in_rows(staff_client):
     person()
 

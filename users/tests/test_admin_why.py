@@ -182,7 +182,7 @@ def test_the_last_message_says_what_became_of_it(staff_client, ada):
     page = why(staff_client, ada, mail=WELCOME)
 
     assert sent.startswith("Sent at ")
-    assert page.context["mail_answer"].sentence.startswith("Failed at ")
+    assert page.context["mail_answer"].sentence.startswith("Failed: ")
     assert len(page.context["mail_answer"].messages) == 2
     assert f'href="/admin/notifications/message/{failed.pk}/change/"' in page.content.decode()
 
