@@ -109,7 +109,7 @@ class RequestMiddleware(HookMiddleware):
         own = {"x-request-id": ("X-Request-ID", request.id)}  # type: ignore[attr-defined]
         if not response.streaming and response.status_code != 304:
             own["content-length"] = "Content-Length", str(len(response.content))  # type: ignore[attr-defined]
-        secure(request, response, own)
+        secure(request, response, own | request.__dict__.get("own_headers", {}))
         user = request.__dict__.get("auth") or loaded_user(request)
         user_id = str(user.pk) if user is not None and user.pk else None
         # Without what its route calls a token: that opens something, and a log has many readers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from typing import Annotated, Any
 
@@ -53,9 +53,16 @@ def require(request: HttpRequest, permission: str) -> Any:
     return user
 
 
-def needs(permission: str, *, sensitive: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+#: What surrounds every operation; set once, while the apps start (users/services/staff_calls.py).
+guard: Callable[..., Any] | None = None
+
+
+def needs(
+    permission: str, *, sensitive: bool = False, knows_repeats: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator of an operation: its whole work runs on a lane, for those whom `require` lets in. A `sensitive` one
-    asks people for a fresh proof as well: REAUTHENTICATION_REQUIRED (403).
+    asks people for a fresh proof as well: REAUTHENTICATION_REQUIRED (403). Repeats with the same `Idempotency-Key` are
+    answered for it, unless it `knows_repeats` itself.
 
     The description of the API names the permission, and the scope that an API key has to have for it.
     """
@@ -68,7 +75,9 @@ def needs(permission: str, *, sensitive: bool = False) -> Callable[[Callable[...
             require(request, permission)
             if sensitive:
                 actor(request).require_proof()
-            return view(request, *args, **given)
+            if guard is None:
+                return view(request, *args, **given)
+            return guard(request, partial(view, request, *args, **given), knows_repeats=knows_repeats)
 
         @wraps(view)
         async def call(*args: Any, **given: Any) -> Any:

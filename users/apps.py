@@ -1,11 +1,13 @@
+from collections.abc import Callable
 from typing import Any
 
 from django.apps import AppConfig
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_migrate, pre_migrate
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from lib import actors
+from lib import actors, staff_api
 
 
 class UsersConfig(AppConfig):
@@ -16,6 +18,7 @@ class UsersConfig(AppConfig):
         from users import flags, groups  # noqa: F401  (declare what this app brings)
 
         actors.audit_keeper = _note
+        staff_api.guard = _guard
         actors.proof_keeper = _require_proof
         user_logged_in.connect(_signed_in)
         user_logged_out.connect(_signed_out)
@@ -36,6 +39,12 @@ def _require_proof(actor: actors.Actor) -> None:
     from users.services import staff
 
     staff.require_proof(actor)
+
+
+def _guard(request: HttpRequest, run: Callable[[], Any], **more: Any) -> Any:
+    from users.services import staff_calls
+
+    return staff_calls.guard(request, run, **more)
 
 
 def _signed_in(**kwargs: Any) -> None:

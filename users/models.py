@@ -629,3 +629,16 @@ class RateBucket(models.Model):
 
     class Meta:
         indexes = (models.Index(fields=["reset_at"], name="rate_bucket_reset_at"),)
+
+
+class GivenAnswer(models.Model):
+    """What an operation for staff answered to an `Idempotency-Key`, for its repeats; a day old it goes."""
+
+    key = models.BinaryField(primary_key=True, max_length=32)
+    body_hash = models.BinaryField(max_length=32)
+    answer = models.JSONField(null=True)  #: `{"status", "value"}`
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+        indexes = (models.Index(fields=["created_at"], name="given_answer_created_at"),)

@@ -28,7 +28,7 @@ def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> 
 
 
 @router.post("/messages", response={202: schemas.UidOut, **staff_api.REFUSED}, operation_id="send_message")
-@staff_api.needs("notifications.add_message")
+@staff_api.needs("notifications.add_message", knows_repeats=True)
 def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
     """Queue one mail; with an `Idempotency-Key` a repeat gets the first one.
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
-from users.models import AuditEvent, MfaDevice, OneTimeToken, RateBucket, RefreshToken, User, UserSession
+from users.models import AuditEvent, GivenAnswer, MfaDevice, OneTimeToken, RateBucket, RefreshToken, User, UserSession
 from users.services import audit, rate_limits, security_mails, sessions, staff, tokens
 
 GRACE = timedelta(days=30)
@@ -160,6 +160,7 @@ KINDS: dict[str, Callable[[datetime], QuerySet[Any]]] = {
     "counters": _counters,
     "refresh tokens": _refresh_tokens,
     "sessions": _sessions,
+    "answers to repeats": lambda now: GivenAnswer.objects.filter(created_at__lt=now - _DAY).order_by("created_at"),
     "enrolments": lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY),
     "unverified accounts": _unverified,
     "deletions": due,

@@ -254,6 +254,14 @@ def _seconds(milliseconds: int) -> int:
     return max(0, math.ceil(milliseconds / 1000))
 
 
+def left(bucket: Bucket) -> tuple[int, int]:
+    """How many more tries the bucket allows, and after how many seconds it is empty again."""
+    now = _milliseconds(timezone.now())
+    found = RateBucket.objects.filter(pk=bucket.key).values_list("count", "reset_at").first()
+    count, reset_at = found or (0, now)
+    return max(0, bucket.limit.max_count - count), _seconds(reset_at - now)
+
+
 def is_blocked(bucket: Bucket) -> bool:
     """Whether a try would be refused now; counts nothing."""
     return RateBucket.objects.filter(pk=bucket.key, blocked_until__gt=_milliseconds(timezone.now())).exists()

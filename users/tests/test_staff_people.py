@@ -63,7 +63,7 @@ def test_a_list_asks_as_much_for_many_as_for_one(api, key, django_assert_num_que
     UserFactory.create_batch(10)
     get(api, "people", key)
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         get(api, "people", key)
 
 

@@ -1,0 +1,94 @@
+"""What surrounds every operation for staff: a limit of calls, and one answer for all repeats of a write.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10 and draft-ietf-httpapi-idempotency-key-header-07.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from ninja import Status
+from pydantic_core import to_jsonable_python
+
+from lib.errors import ProductError
+from users.models import GivenAnswer, User
+from users.services import rate_limits
+
+#: Calls of one key, or of one person without a key.
+LIMIT = rate_limits.Limit("staff_api", 600, window=60)
+_KEY_LENGTH = 255
+
+
+def guard(request: HttpRequest, run: Callable[[], Any], *, knows_repeats: bool) -> Any:
+    """What `run` answers, counted; a repeat with the same `Idempotency-Key` gets what the first was answered.
+
+    Not where the operation `knows_repeats` itself.
+
+    Raises:
+        TOO_MANY_REQUESTS (429): over 600 calls a minute.
+        IDEMPOTENCY_KEY_INVALID (400), IDEMPOTENCY_KEY_REUSED (422): the same key came with another body.
+    """
+    user: User = request.auth  # type: ignore[attr-defined]
+    caller = user.api_key.pk.hex if user.api_key else user.pk.hex
+    _count(request, caller)
+    key = request.headers.get("Idempotency-Key")
+    if key is None or knows_repeats or request.method == "GET":
+        return run()
+    if not 0 < len(key) <= _KEY_LENGTH:
+        raise ProductError("IDEMPOTENCY_KEY_INVALID", f"An Idempotency-Key has 1 to {_KEY_LENGTH} characters.")
+    name = sha256("\n".join((caller, request.method or "", request.path, key)).encode(errors="replace")).digest()
+    try:
+        return _first(name, sha256(request.body).digest(), run)
+    except _Repeated:
+        return _again(name, sha256(request.body).digest())
+
+
+def _count(request: HttpRequest, caller: str) -> None:
+    bucket = LIMIT.of_thing("caller", caller)
+    block = rate_limits.reserve(bucket)
+    left, seconds = (0, block.seconds) if block else rate_limits.left(bucket)
+    request.own_headers = {  # type: ignore[attr-defined]
+        "ratelimit-policy": ("RateLimit-Policy", f'"staff";q={LIMIT.max_count};w={LIMIT.window}'),
+        "ratelimit": ("RateLimit", f'"staff";r={left};t={seconds}'),
+    }
+    if block:
+        raise rate_limits.too_many(block)
+
+
+class _Repeated(Exception):
+    """Another call with this key has been answered."""
+
+
+def _first(name: bytes, body_hash: bytes, run: Callable[[], Any]) -> Any:
+    """Answer and remember that in one transaction: a refusal, or a process that ends amid it, leaves the key unused.
+
+    Of two at once the second waits for the first one's row.
+    """
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                given = GivenAnswer.objects.create(key=name, body_hash=body_hash)
+        except IntegrityError:
+            raise _Repeated from None
+        result = run()
+        if isinstance(result, HttpResponseBase):
+            # A file: asked for again it is made again.
+            given.delete()
+            return result
+        status, value = (result.status_code, result.value) if isinstance(result, Status) else (200, result)
+        given.answer = {"status": status, "value": to_jsonable_python(value)}
+        given.save(update_fields=["answer"])
+        return result
+
+
+def _again(name: bytes, body_hash: bytes) -> Any:
+    given = GivenAnswer.objects.filter(pk=name).first()
+    if given is None or given.answer is None or bytes(given.body_hash) != body_hash:
+        message = "This Idempotency-Key came with another body."
+        raise ProductError("IDEMPOTENCY_KEY_REUSED", message, status=422, reason=message)
+    return Status(given.answer["status"], given.answer["value"])

@@ -1,0 +1,102 @@
+"""What surrounds every operation for staff: limits that are announced, repeats that are answered once."""
+
+import pytest
+
+from feature_flags.models import FlagRevision
+from feature_flags.tests.factories import FeatureFlagFactory
+from lib.actors import Actor
+from users.models import AuditEvent, GivenAnswer, User
+from users.services import api_keys, deletion, rate_limits, staff_calls
+from users.tests.factories import UserFactory
+
+OPERATOR = Actor.command("test")
+PERSON = {"email": "new@example.org"}
+
+
+@pytest.fixture
+def key(db):
+    scopes = ("people:write", "people:read", "flags:switch", "people:export", "people:activate")
+    return api_keys.create(UserFactory(superuser=True), actor=OPERATOR, name="job", scopes=scopes)[1]
+
+
+@pytest.fixture
+def call(api, key):
+    def call(method, path, body=None, repeat=None):
+        headers = {"idempotency-key": repeat} if repeat else {}
+        return api.call(method, f"/staff/{path}", body, bearer=key, **headers)
+
+    return call
+
+
+def test_a_repeat_gets_what_the_first_was_answered(call):
+    first = call("POST", "people", PERSON, repeat="a1")
+    again = call("POST", "people", PERSON, repeat="a1")
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert AuditEvent.objects.filter(event="user.created").count() == 1
+    assert call("POST", "people", PERSON, repeat="a2").json()["code"] == "user_exists"
+
+
+def test_a_key_with_another_body_is_refused(call):
+    call("POST", "people", PERSON, repeat="a1")
+
+    answer = call("POST", "people", {"email": "other@example.org"}, repeat="a1")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert not User.objects.filter(email="other@example.org").exists()
+
+
+def test_a_refusal_leaves_the_key_unused(call):
+    someone = UserFactory(email="new@example.org")
+    assert call("POST", "people", PERSON, repeat="a1").status_code == 400
+
+    someone.delete()
+
+    assert call("POST", "people", PERSON, repeat="a1").status_code == 201
+
+
+def test_keys_of_repeats_are_those_of_one_caller_and_one_operation(call, api):
+    FeatureFlagFactory(codename="FF_X", is_active=False)
+    other = api_keys.create(UserFactory(superuser=True), actor=OPERATOR, name="b", scopes=("flags:switch",))[1]
+
+    assert call("POST", "flags/FF_X/switch/on", repeat="a1").json()["changed"] is True
+    assert call("POST", "flags/FF_X/switch/off", repeat="a1").json()["changed"] is True
+    same = api.call("POST", "/staff/flags/FF_X/switch/on", bearer=other, **{"idempotency-key": "a1"})
+
+    assert same.json()["changed"] is True
+    assert FlagRevision.objects.filter(action="switch").count() == 3
+
+
+def test_a_file_is_made_again(call):
+    path = f"people/{UserFactory().pk.hex}/export"
+
+    answers = [call("POST", path, {"reason": "asked for"}, repeat="a1") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert not GivenAnswer.objects.exists()
+
+
+def test_a_key_too_long_is_refused(call):
+    assert call("POST", "people", PERSON, repeat="a" * 256).json()["code"] == "idempotency_key_invalid"
+    assert not User.objects.filter(email=PERSON["email"]).exists()
+
+
+def test_answers_are_forgotten_after_a_day(call):
+    call("POST", "people", PERSON, repeat="a1")
+    assert deletion.purge()["answers to repeats"] == 0
+
+    GivenAnswer.objects.update(created_at="2020-01-01T00:00:00Z")
+
+    assert deletion.purge()["answers to repeats"] == 1
+
+
+def test_each_answer_says_how_many_calls_are_left(call, monkeypatch):
+    monkeypatch.setattr(staff_calls, "LIMIT", rate_limits.Limit("staff_api", 3, window=60))
+
+    answers = [call("GET", "people") for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert {answer["RateLimit-Policy"] for answer in answers} == {'"staff";q=3;w=60'}
+    assert [answer["RateLimit"].partition(";t=")[0] for answer in answers] == [f'"staff";r={n}' for n in (2, 1, 0, 0)]
+    assert 0 < int(answers[-1]["Retry-After"]) <= 60
