@@ -11,6 +11,7 @@ STATUS_WORDS = {
     403: ("Forbidden", "forbidden"),
     404: ("Not Found", "not_found"),
     405: ("Method Not Allowed", "method_not_allowed"),
+    409: ("Conflict", "conflict"),
     413: ("Payload Too Large", "payload_too_large"),
     422: ("Unprocessable Content", "invalid"),
     429: ("Too Many Requests", "too_many_requests"),

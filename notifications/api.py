@@ -141,7 +141,7 @@ async def list_notifications(request: HttpRequest, asked: Query[schemas.InboxQue
     return schemas.InboxOut(items=[schemas.ItemOut.of(row) for row in items], next=rest)
 
 
-@router.get("/unread-count", response={200: schemas.UnreadOut, 304: None, **refusals(401)})
+@router.get("/unread-count", response={200: schemas.UnreadOut, 304: None, **refusals(401)}, operation_id="count_unread")
 async def unread_count(request: HttpRequest) -> HttpResponse:
     """How many are unread, counted to 100; 304 while the `ETag` in `If-None-Match` is still the same."""
     unread, tag = await inbox.unread_count(_of(request))
@@ -151,28 +151,34 @@ async def unread_count(request: HttpRequest) -> HttpResponse:
     return get_conditional_response(request, etag=f'"{tag}"', response=response) or response
 
 
-@router.post("/read-all", response={200: schemas.ChangedOut, **refusals(401, 413, 422)})
+@router.post("/read-all", response={200: schemas.ChangedOut, **refusals(401, 413, 422)}, operation_id="mark_all_read")
 @in_lane
 def read_all(request: HttpRequest, payload: schemas.ReadAllIn | None = None) -> schemas.ChangedOut:
     """Mark all as read, or those made at `before` and earlier."""
     return schemas.ChangedOut(changed=inbox.mark_all_read(_of(request), before=payload.before if payload else None))
 
 
-@router.post("/{notification_id}/read", response={200: schemas.ItemOut, **refusals(401, 404)})
+@router.post("/{notification_id}/read", response={200: schemas.ItemOut, **refusals(401, 404)}, operation_id="mark_read")
 @in_lane
 def read(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Mark as read."""
     return schemas.ItemOut.of(inbox.mark_read(_of(request), notification_id))
 
 
-@router.post("/{notification_id}/unread", response={200: schemas.ItemOut, **refusals(401, 404)})
+@router.post(
+    "/{notification_id}/unread", response={200: schemas.ItemOut, **refusals(401, 404)}, operation_id="mark_unread"
+)
 @in_lane
 def unread(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Mark as unread."""
     return schemas.ItemOut.of(inbox.mark_unread(_of(request), notification_id))
 
 
-@router.post("/{notification_id}/archive", response={200: schemas.ItemOut, **refusals(401, 404)})
+@router.post(
+    "/{notification_id}/archive",
+    response={200: schemas.ItemOut, **refusals(401, 404)},
+    operation_id="archive_notification",
+)
 @in_lane
 def archive(request: HttpRequest, notification_id: str) -> schemas.ItemOut:
     """Take off the list."""

@@ -38,10 +38,10 @@ from users.api.keys import router as keys_router
 from users.api.own_account import router as account_router
 from users.api.second_factors import router as mfa_router
 from users.api.staff import router as people_router
-from users.services import key_scopes
 
 if TYPE_CHECKING:
     from ninja.openapi.schema import OpenAPISchema
+    from ninja.operation import Operation
 
 
 class StrictParser(Parser):
@@ -92,19 +92,17 @@ class SwitchboardAPI(NinjaAPI):
     _document: OpenAPISchema | None = None
 
     def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
-        """With what each operation asks of an API key. Made once: that takes a second of a processor."""
+        """Made once: that takes a second of a processor."""
         if self._document is None:
-            self._document = self._described(super().get_openapi_schema(**kwargs))
+            # Loaded by the first who asks.
+            from project import openapi
+
+            self._document = super().get_openapi_schema(**kwargs)
+            openapi.complete(self._document)
         return self._document
 
-    def _described(self, schema: OpenAPISchema) -> OpenAPISchema:
-        for operation in (each for path in schema["paths"].values() for each in path.values()):
-            if permission := operation.pop("x-permission", None):
-                scope = key_scopes.scope_of(permission)
-                needed = f"Needs the permission `{permission}`, and of an API key the scope `{scope}`."
-                operation["description"] = f"{operation.get('description', '')}\n\n{needed}".strip()
-                operation["security"] = [{"ApiKey": [scope]}, {"BearerOrCookie": []}]
-        return schema
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        return operation.view_func.__name__
 
     def validation_error_from_error_contexts(
         self, error_contexts: list[ValidationErrorContext[Any]]
@@ -133,7 +131,7 @@ class StatusOut(BaseModel):
     status: str = "running"
 
 
-@api.get("/_status", auth=None, response=StatusOut, tags=["Operation"])
+@api.get("/_status", auth=None, response=StatusOut, tags=["Operation"], operation_id="get_status")
 async def status(request: HttpRequest) -> StatusOut:
     """Whether the API answers."""
     return StatusOut()

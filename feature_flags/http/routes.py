@@ -231,8 +231,10 @@ def _refusals(*statuses: int) -> dict[int, Any]:
 router = Router(tags=["Feature flags"])
 
 
-@router.get("/feature-flags", response=list[FlagOut], auth=None, operation_id="list_feature_flags")
-@router.get("", response=list[FlagOut], auth=None, summary="All flags, short path", operation_id="list_flags")
+@router.get("/feature-flags", response=list[FlagOut], auth=None, operation_id="list_public_flags")
+@router.get(
+    "", response=list[FlagOut], auth=None, summary="All flags, short path", operation_id="list_public_flags_short"
+)
 async def list_flags(request: HttpRequest) -> HttpResponse:
     """Every exposed flag with its stored switch, in codename order."""
     return await answer(request)
@@ -273,7 +275,7 @@ for method, path, name, responses, extra in _UNLEASH_ROUTES:
         path,
         response=responses,
         auth=None,
-        operation_id=f"feature_flags_api_{name}",
+        operation_id=f"unleash_{name}",
         summary=name.replace("_", " ").title(),
         description=f"{route.endpoints[method].__doc__} Needs a {route.needs} token.",
         openapi_extra=extra,
@@ -294,7 +296,7 @@ _FAILURES: dict[int, Any] = {401: None, 403: None, 413: FailureOut, 500: Failure
     "/evaluate/flags",
     response={200: BulkOut, 304: None, 400: FailureOut, **_FAILURES},
     tags=["OFREP"],
-    operation_id="feature_flags_api_evaluate_flags",
+    operation_id="evaluate_flags",
     openapi_extra=_described(_UNCHANGED, body=EvaluationIn),
 )
 async def evaluate_flags(request: HttpRequest) -> HttpResponse:
@@ -306,7 +308,7 @@ async def evaluate_flags(request: HttpRequest) -> HttpResponse:
     "/evaluate/flags/{key:key}",
     response={200: EvaluationOut, 400: FlagFailureOut, 404: FlagFailureOut, **_FAILURES},
     tags=["OFREP"],
-    operation_id="feature_flags_api_evaluate_flag",
+    operation_id="evaluate_flag",
     openapi_extra=_described(body=EvaluationIn),
 )
 async def evaluate_flag(request: HttpRequest, key: str) -> HttpResponse:

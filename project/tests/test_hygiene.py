@@ -387,7 +387,7 @@ def test_pages_outside_the_admin_hold_nothing_inline_either(client, some_offers)
 @pytest.mark.e2e
 def test_the_page_of_the_api_works_under_its_policy(tmp_path):
     with processes.serving(tmp_path) as server, browser.chromium(tmp_path / "profile") as driver:
-        driver.get(server.url + "/api/docs#/Operation/project_api_status")
+        driver.get(server.url + "/api/docs#/Operation/get_status")
         browser.find(driver, ".opblock.is-open .try-out__btn").click()
         browser.find(driver, ".opblock.is-open .execute").click()
         answered = browser.wait(driver, lambda: browser.find(driver, ".live-responses-table .microlight").text)

@@ -23,21 +23,26 @@ _LOOK_AGAIN, _LOOKS = 0.2, 10  # seconds, times
 _waiting = asyncio.Semaphore(32)
 
 
-@router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)})
+@router.get("/_authenticated", response={200: schemas.GreetingOut, **refusals(401)}, operation_id="greet")
 async def authenticated(request: HttpRequest) -> schemas.GreetingOut:
     """Greet the owner of the bearer."""
     return schemas.GreetingOut(message=f"Hello {person(request).first_name}!")
 
 
 @router.get(
-    "/users/user", auth=auth.person_or_key("account:read"), response={200: schemas.UserOut, **refusals(401, 403)}
+    "/users/user",
+    auth=auth.person_or_key("account:read"),
+    response={200: schemas.UserOut, **refusals(401, 403)},
+    operation_id="get_own_profile",
 )
 async def get_user(request: HttpRequest) -> schemas.UserOut:
     """The signed-in person."""
     return schemas.UserOut.of(person(request))
 
 
-@router.patch("/users/user", response={200: schemas.UserOut, **refusals(401, 403, 413, 422)})
+@router.patch(
+    "/users/user", response={200: schemas.UserOut, **refusals(401, 403, 413, 422)}, operation_id="change_own_profile"
+)
 async def change_user(request: HttpRequest, payload: schemas.ProfileIn) -> schemas.UserOut:
     """Change the names given; the others stay."""
     names = payload.model_dump(exclude_unset=True)

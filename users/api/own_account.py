@@ -41,7 +41,10 @@ async def change_email(request: HttpRequest, payload: schemas.EmailIn) -> schema
 
 
 @router.post(
-    "/auth/change-email/confirm", auth=None, response={200: schemas.EmailChangedOut, **refusals(400, 413, 422, 503)}
+    "/auth/change-email/confirm",
+    auth=None,
+    response={200: schemas.EmailChangedOut, **refusals(400, 413, 422, 503)},
+    operation_id="confirm_email_change",
 )
 async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailChangedOut:
     """Make the new address the account's, with the token mailed there; sessions end but the one that asked."""
@@ -50,7 +53,10 @@ async def confirm_email(request: HttpRequest, payload: schemas.TokenIn) -> schem
 
 
 @router.post(
-    "/auth/change-email/undo", auth=None, response={200: schemas.EmailUndoneOut, **refusals(400, 413, 422, 503)}
+    "/auth/change-email/undo",
+    auth=None,
+    response={200: schemas.EmailUndoneOut, **refusals(400, 413, 422, 503)},
+    operation_id="undo_email_change",
 )
 async def undo_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.EmailUndoneOut:
     """Give the account its old address back, with the token mailed there; every session ends."""
@@ -58,7 +64,9 @@ async def undo_email(request: HttpRequest, payload: schemas.TokenIn) -> schemas.
     return schemas.EmailUndoneOut()
 
 
-@router.get("/users/sessions", response={200: list[schemas.SessionOut], **refusals(401, 503)})
+@router.get(
+    "/users/sessions", response={200: list[schemas.SessionOut], **refusals(401, 503)}, operation_id="list_own_sessions"
+)
 async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[schemas.SessionOut]:
     """The live sessions, the newest first; `is_current` is the one this call comes from."""
     never_store(response)
@@ -66,21 +74,29 @@ async def list_sessions(request: HttpRequest, response: HttpResponse) -> list[sc
     return [schemas.SessionOut.of(row, user.session_id) for row in await sessions.own(user)]
 
 
-@router.delete("/users/sessions", response={204: None, **refusals(401, 403, 503)})
+@router.delete(
+    "/users/sessions", response={204: None, **refusals(401, 403, 503)}, operation_id="end_own_other_sessions"
+)
 async def end_other_sessions(request: HttpRequest) -> Status[None]:
     """Sign out everywhere but here."""
     await act(request, sessions.end_others, person(request))
     return Status(204, None)
 
 
-@router.delete("/users/sessions/{session_id}", response={204: None, **refusals(401, 403, 404, 503)})
+@router.delete(
+    "/users/sessions/{session_id}", response={204: None, **refusals(401, 403, 404, 503)}, operation_id="end_own_session"
+)
 async def end_session(request: HttpRequest, session_id: str) -> Status[None]:
     """Sign out one session; 404 for one that has ended and for anybody else's."""
     await act(request, sessions.end_own, person(request), read_id(session_id))
     return Status(204, None)
 
 
-@router.get("/users/security-events", response={200: list[schemas.SecurityEventOut], **refusals(400, 401, 422, 503)})
+@router.get(
+    "/users/security-events",
+    response={200: list[schemas.SecurityEventOut], **refusals(400, 401, 422, 503)},
+    operation_id="list_own_security_events",
+)
 async def security_events(
     request: HttpRequest, response: HttpResponse, query: Query[schemas.EventsQuery]
 ) -> list[schemas.SecurityEventOut]:
@@ -90,7 +106,7 @@ async def security_events(
     return [schemas.SecurityEventOut(**event) for event in found]
 
 
-@router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)})
+@router.get("/users/user/export", response={200: None, **refusals(401, 403, 503)}, operation_id="export_own_account")
 async def export_account(request: HttpRequest) -> HttpResponseBase:
     """Everything held about the person, as one JSON file."""
     pieces = await act(request, personal_data.export_own, person(request))
@@ -98,14 +114,23 @@ async def export_account(request: HttpRequest) -> HttpResponseBase:
 
 
 # On the router that has the path: another router's methods of the same path would be 405.
-@profile.delete("/users/user", response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)})
+@profile.delete(
+    "/users/user",
+    response={202: schemas.DeletionOut, **refusals(400, 401, 403, 503)},
+    operation_id="delete_own_account",
+)
 async def delete_account(request: HttpRequest) -> Status[schemas.DeletionOut]:
     """Shut the account at once; it goes for good after 30 days, unless the mailed link takes that back."""
     at = await act(request, deletion.request, person(request))
     return Status(202, schemas.DeletionOut(delete_after_at=at))
 
 
-@router.post("/auth/undelete", auth=None, response={200: schemas.UndeletedOut, **refusals(400, 413, 422, 503)})
+@router.post(
+    "/auth/undelete",
+    auth=None,
+    response={200: schemas.UndeletedOut, **refusals(400, 413, 422, 503)},
+    operation_id="undelete_own_account",
+)
 async def undelete(request: HttpRequest, payload: schemas.TokenIn) -> schemas.UndeletedOut:
     """Take a deletion back with the mailed token; then sign in as before."""
     await act(request, deletion.undelete, token=payload.token)

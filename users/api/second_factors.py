@@ -44,7 +44,7 @@ async def _change(request: HttpRequest, verb: Callable[..., T], **arguments: Any
 # --- One's own factors ------------------------------------------------------------------------------------------------
 
 
-@router.get("/auth/mfa", response={200: schemas.FactorsOut, **refusals(401, 503)})
+@router.get("/auth/mfa", response={200: schemas.FactorsOut, **refusals(401, 503)}, operation_id="list_own_factors")
 async def list_factors(request: HttpRequest, response: HttpResponse) -> schemas.FactorsOut:
     """The authenticator apps and passkeys in use, and how many recovery codes are left."""
     never_store(response)
@@ -72,7 +72,11 @@ async def confirm_totp(
     return schemas.RecoveryCodesOut(recovery_codes=codes)
 
 
-@router.delete("/auth/mfa/devices/{device_id}", response={204: None, **refusals(400, 401, 403, 404, 503)})
+@router.delete(
+    "/auth/mfa/devices/{device_id}",
+    response={204: None, **refusals(400, 401, 403, 404, 503)},
+    operation_id="remove_own_factor",
+)
 async def remove_factor(request: HttpRequest, device_id: str) -> Status[None]:
     """Remove an app or a passkey, with the last one the recovery codes too; the other sessions end."""
     await _change(request, second_factors.remove, device_id=read_id(device_id))

@@ -1,0 +1,115 @@
+"""What the description of the API says beside what ninja reads from the operations: examples, permissions, headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.errors import STATUS_WORDS
+from users.services import key_scopes
+
+#: What a member is shown as, by its name; others by their type.
+_EXAMPLES: dict[str, Any] = {
+    "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoi…",
+    "codename": "FF_NEW_CHECKOUT",
+    "email": "ada@example.org",
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "next": None,
+    "cursor": "",
+    "password": "Correct-Horse-7",
+    "reason": "asked for by its owner",
+    "secret": "sbk_4kq…",
+    "to": "ada@example.org",
+    "username": "ada@example.org",
+    "message": "done.",
+}
+_ID = "0b9e2c3a4d5e4f60a1b2c3d4e5f60718"
+_FORMATS = {
+    "date-time": "2026-01-31T08:30:00Z",
+    "date": "2026-01-31",
+    "email": "ada@example.org",
+    "uuid": "0b9e2c3a-4d5e-4f60-a1b2-c3d4e5f60718",
+    "uri": "https://app.example.org/",
+}
+_TYPES: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.0, "string": "text", "null": None, "object": {}}
+_DEPTH = 8
+
+
+def complete(schema: dict[str, Any]) -> None:
+    """Add to the document, in place, what each operation asks of an API key, and examples of bodies and answers."""
+    shapes = schema["components"]["schemas"]
+    for shape in shapes.values():
+        for member in shape.get("properties", {}).values():
+            if member.get("default") == "" and member.get("minLength"):
+                # Left out is empty, and given it is not: a default has to be one that could be given.
+                del member["default"]
+    for methods in schema["paths"].values():
+        for method, operation in methods.items():
+            if method == "head":  # which shares its description with POST
+                methods[method] = {**operation, "operationId": f"{operation['operationId']}_head"}
+                continue
+            if permission := operation.pop("x-permission", None):
+                _add_permission(operation, permission)
+                if method != "get":
+                    operation.setdefault("parameters", []).append(_REPEATS)
+            bodies = {"": operation.get("requestBody", {}), **operation.get("responses", {})}
+            for status, body in bodies.items():
+                for media in body.get("content", {}).values():
+                    if "schema" in media:
+                        media.setdefault("example", _refusal(status) or _example(media["schema"], shapes, ""))
+
+
+_REPEATS = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "title": "Idempotency-Key"},
+    "description": "Repeats with the same key, within a day, get the answer of the first.",
+}
+
+
+def _add_permission(operation: dict[str, Any], permission: str) -> None:
+    scope = key_scopes.scope_of(permission)
+    needed = f"Needs the permission `{permission}`, and of an API key the scope `{scope}`."
+    operation["description"] = f"{operation.get('description', '')}\n\n{needed}".strip()
+    operation["security"] = [{"ApiKey": [scope]}, {"BearerOrCookie": []}]
+
+
+def _refusal(status: Any) -> dict[str, Any] | None:
+    """A refusal with this status, as project/errors.py words it; None for other answers."""
+    if not str(status).isdigit() or int(status) < 400:
+        return None
+    detail, code = STATUS_WORDS[int(status)]
+    problem = {"type": "missing", "loc": ["body", "reason"], "msg": "Field required"}
+    return {"detail": [problem] if int(status) == 422 else detail, "code": code, "request_id": _ID}
+
+
+def _example(schema: dict[str, Any], shapes: dict[str, Any], name: str, depth: int = 0) -> Any:
+    """A value of the schema, a body or an answer somebody could send."""
+    if "example" in schema or "examples" in schema:
+        return schema.get("example", (schema.get("examples") or [None])[0])
+    if name in _EXAMPLES and not schema.get("enum"):
+        return _EXAMPLES[name]
+    if reference := schema.get("$ref"):
+        found = shapes.get(reference.rpartition("/")[2], {})
+        return {} if depth > _DEPTH else _example(found, shapes, name, depth + 1)
+    for kind in ("anyOf", "oneOf", "allOf"):
+        if schema.get(kind):
+            return _example(schema[kind][0], shapes, name, depth)
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", (schema.get("enum") or [None])[0])
+    if schema.get("default") not in (None, "", [], {}):
+        return schema["default"]
+    if schema.get("type") == "array":
+        return [_example(schema.get("items", {}), shapes, name.removesuffix("s"), depth + 1)] if depth < _DEPTH else []
+    if "properties" in schema:
+        return {
+            member: _example(about, shapes, member, depth + 1)
+            for member, about in schema["properties"].items()
+            if depth < _DEPTH
+        }
+    if "format" in schema:
+        return _FORMATS.get(schema["format"], "text")
+    if schema.get("type") == "string" and (name == "id" or name.endswith("_id") or name in {"user", "uid"}):
+        return _ID
+    return _TYPES.get(schema.get("type", "object"))

@@ -1,0 +1,58 @@
+"""The description of the API, as generators of clients read it."""
+
+import re
+
+import pytest
+
+from project.api import api as product_api
+
+
+@pytest.fixture(scope="module")
+def document():
+    return product_api.get_openapi_schema()
+
+
+def operations(document):
+    return [(method, path, about) for path, all in document["paths"].items() for method, about in all.items()]
+
+
+def test_every_operation_has_a_name_of_its_own_that_a_person_would_choose(document):
+    names = [about["operationId"] for _, _, about in operations(document)]
+
+    assert len(names) == len(set(names))
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+)*", name) or "api_" in name[:20]] == [
+        name for name in names if "api_key" in name
+    ]
+
+
+def test_every_operation_says_what_it_is_and_how_it_may_fail(document):
+    for method, path, about in operations(document):
+        assert about["summary"], path
+        if method != "head":
+            assert set(about["responses"]) - {"200", 200} or path.endswith(("_status", "feature-flags")), path
+
+
+def test_bodies_and_answers_come_with_examples(document):
+    for _, path, about in operations(document):
+        for body in (about.get("requestBody", {}), *about["responses"].values()):
+            for media in body.get("content", {}).values():
+                assert "example" in media or "schema" not in media, path
+
+
+def test_operations_for_staff_name_the_scope_of_keys(document):
+    for method, path, about in operations(document):
+        if path.startswith("/api/staff/"):
+            (scope,) = about["security"][0]["ApiKey"]
+            assert scope in about["description"], path
+            has_key = (
+                any(each["name"] == "Idempotency-Key" for each in about["parameters"]) if method != "get" else True
+            )
+            assert has_key, path
+
+
+def test_keys_are_offered_where_they_are_taken_alone(document):
+    taking = {path for _, path, about in operations(document) if {"ApiKey": []} in about.get("security", [])}
+
+    assert "/api/users/user" in taking
+    assert "/api/notifications" in taking
+    assert not any(path.startswith("/api/auth/") for path in taking)
