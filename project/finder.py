@@ -76,10 +76,15 @@ def find(request: HttpRequest, text: str) -> list[Section]:
     verbs, rest = _verbs_named(text, _permitted_verbs(request))
     people, flags = _people(request, rest, verbs), _flags(request, rest)
     people_found = [Result(user.email, address_of(User, user.pk), user.get_full_name()) for user in people]
+    flags_found = []
+    for flag in flags:
+        state = _("archived") if flag.is_archived else _("on") if flag.is_active else _("off")
+        note = f"{flag.label}, {state}" if flag.label else state
+        flags_found.append(Result(flag.codename, address_of(FeatureFlag, flag.pk), note))
     sections = [
         Section(_("Buttons"), [*_buttons(request, verbs, people, flags), *_starts(request, text)][:EACH]),
         Section(_("People"), people_found),
-        Section(_("Flags"), [_flag(flag) for flag in flags]),
+        Section(_("Flags"), flags_found),
         *_named(request, rest),
         Section(_("Messages"), _messages(request, text)),
         Section(_("Mail templates"), _templates(request, text)),
@@ -125,11 +130,6 @@ def _flags(request: HttpRequest, text: str) -> list[FeatureFlag]:
     named = Q(codename__icontains=text) | Q(codename__icontains="_".join(text.split())) | Q(label__icontains=text)
     found = FeatureFlag.objects.filter(named)
     return list(found.order_by(F("archived_at").asc(nulls_first=True), "codename")[:EACH])
-
-
-def _flag(flag: FeatureFlag) -> Result:
-    state = _("archived") if flag.is_archived else _("on") if flag.is_active else _("off")
-    return Result(flag.codename, address_of(FeatureFlag, flag.pk), f"{flag.label}, {state}" if flag.label else state)
 
 
 def _named(request: HttpRequest, text: str) -> Iterator[Section]:

@@ -1,6 +1,5 @@
 import json
 from argparse import ArgumentParser
-from collections.abc import Sequence
 from typing import Any
 
 from django.utils import timezone
@@ -30,8 +29,14 @@ class Command(BaseCommand):
         rows.sort(key=lambda row: str(row["codename"]))
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
+        elif not rows:
+            self.stdout.write("No flags.")
         else:
-            self.stdout.write(_table([_HEAD, *map(_cells, rows)]) if rows else "No flags.")
+            table = [_HEAD, *map(_cells, rows)]
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            for cells in table:
+                line = "  ".join(printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True))
+                self.stdout.write(line.rstrip())
 
 
 def _described(flag: FeatureFlag, activity: inspection.FlagActivity) -> dict[str, Any]:
@@ -60,9 +65,3 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['yes_24h']}/{row['no_24h']}",
         "; ".join(row["stale"]),
     )
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -54,7 +54,12 @@ class Command(commands.Command):
         make_worker = partial(QueueWorker, batch=batch, channel=channel)
         try:
             if once:
-                self._deliver_once([make_worker(stopping.is_set) for _ in range(threads)])
+                workers = [make_worker(stopping.is_set) for _ in range(threads)]
+                with ThreadPoolExecutor(threads) as pool:
+                    tried = sum(pool.map(_deliver_due, workers))
+                self.stdout.write(f"{tried} tried")
+                if any(worker.rest() for worker in workers):
+                    raise CommandError("The mail server is away; what waits will be sent later.")
             else:
                 self._deliver(stopping, engine.WorkerPool(threads, make_worker, engine="worker"))
         finally:
@@ -71,13 +76,6 @@ class Command(commands.Command):
         finally:
             background.unsubscribe(engine.CHANNEL)
             pool.stop(settings.NOTIFICATIONS_TIMEOUT)
-
-    def _deliver_once(self, workers: list[QueueWorker]) -> None:
-        with ThreadPoolExecutor(len(workers)) as threads:
-            tried = sum(threads.map(_deliver_due, workers))
-        self.stdout.write(f"{tried} tried")
-        if any(worker.rest() for worker in workers):
-            raise CommandError("The mail server is away; what waits will be sent later.")
 
 
 def _deliver_due(worker: QueueWorker) -> int:

@@ -60,12 +60,6 @@ def _end(*_: Any) -> None:
     os._exit(0)
 
 
-def _framed(*lines: str) -> str:
-    width = max(map(len, lines))
-    edge = f"+{'-' * (width + 2)}+"
-    return "\n".join(("", edge, *(f"| {line:{width}} |" for line in lines), edge))
-
-
 class Command(BaseCommand):
     requires_system_checks = "__all__"
     help = "Serve on HOST and PORT with WEB_CONCURRENCY processes."
@@ -84,12 +78,15 @@ class Command(BaseCommand):
         address = f"http://{settings.HOST}:{settings.PORT}"
         text = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
         if options["first_admin"] and (password := staff.create_first_admin()):
-            text += _framed(
+            lines = (
                 f"First sign-in at {address}/admin/ (shown only now):",
                 f"  {staff.FIRST_ADMIN}",
                 f"  {password}",
                 "Lost it? manage.py create_admin you@example.org",
             )
+            width = max(map(len, lines))
+            edge = f"+{'-' * (width + 2)}+"
+            text += "\n".join(("", edge, *(f"| {line:{width}} |" for line in lines), edge))
         connections.close_all()
         threading.Thread(target=self._print_when_it_answers, args=(text,), daemon=True).start()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
