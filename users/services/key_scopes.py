@@ -27,7 +27,7 @@ def _of(app: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{app}.{name}" for name in names)
 
 
-#: By name. A permission of staff stands in one scope.
+#: By name. A permission of staff stands in one scope, but that to send a message: announcements do, too.
 SCOPES: dict[str, Scope] = {
     "account:read": Scope(_("Read one's own profile")),
     "inbox": Scope(_("Read one's own notifications, mark them, choose what is sent")),
@@ -83,7 +83,7 @@ SCOPES: dict[str, Scope] = {
         _("Retry, cancel and resend messages"),
         _of("notifications", "retry_message", "cancel_message", "resend_message", "change_message"),
     ),
-    "suppressions:write": Scope(
+    "messages:suppress": Scope(
         _("Suppress addresses and lift that"),
         _of("notifications", "add_suppression", "change_suppression", "delete_suppression"),
     ),
@@ -93,7 +93,9 @@ SCOPES: dict[str, Scope] = {
         _of("notifications", "add_templateoverride", "change_templateoverride", "delete_templateoverride"),
     ),
     "announcements:read": Scope(_("Read announcements"), _of("notifications", "view_announcement")),
-    "announcements:write": Scope(_("Write and send announcements"), _of("notifications", "add_inappnotification")),
+    "announcements:write": Scope(
+        _("Write and send announcements"), _of("notifications", "add_inappnotification", "add_message")
+    ),
     "provider:write": Scope(_("Pause and resume mail"), _of("notifications", "change_providerstate")),
 }
 

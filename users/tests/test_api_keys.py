@@ -270,7 +270,7 @@ def test_a_service_account_has_a_plain_name(db, name):
 def test_every_permission_of_staff_is_in_one_scope(db):
     named = [permission for scope in key_scopes.SCOPES.values() for permission in scope.permissions]
 
-    assert len(named) == len(set(named))
+    assert {name for name in named if named.count(name) > 1} == {"notifications.add_message"}
     verbs = {verb.permission for page in pages() for verb in page.verbs}
     assert verbs <= set(named), verbs - set(named)
 
