@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest
+from django.utils.http import parse_etags
 from ninja.utils import contribute_operation_callback
 from pydantic import BaseModel, Field
 
@@ -51,6 +52,16 @@ def require(request: HttpRequest, permission: str) -> Any:
     # What the pages of the admin go by, whose rules hold here, too.
     request.user, request.door = user, DOOR  # type: ignore[attr-defined]
     return user
+
+
+def tags(request: HttpRequest) -> list[str]:
+    """What a change names in `If-Match` of what was read (RFC 9110, 13.1.1), without quotes; `*` for whatever there is.
+
+    Raises: IF_MATCH_MISSING (428).
+    """
+    if (given := request.headers.get("If-Match")) is None:
+        raise ProductError("IF_MATCH_MISSING", "Send the ETag of what you have read as If-Match.", status=428)
+    return [tag.strip('"') for tag in parse_etags(given)]
 
 
 #: What surrounds every operation; set once, while the apps start (users/services/staff_calls.py).

@@ -30,7 +30,7 @@ from lib.middleware import PAGE_POLICY
 from lib.private import compact, json_of
 from lib.text import read_json
 from notifications.api import router as notifications_router
-from notifications.staff_api import messages, recipients
+from notifications.staff_api import messages, recipients, templates
 from project import errors
 from users.api.accounts import router as users_router
 from users.api.auth import BearerOrCookie, person_or_key
@@ -145,7 +145,7 @@ api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
 api.add_router("/notifications", notifications_router, auth=person_or_key("inbox"))
 #: Put under `/api/staff` with the verbs of the admin, once its pages are registered (project/staff_api.py).
-STAFF = [people_router, messages.router, recipients.router]
+STAFF = [people_router, messages.router, recipients.router, templates.router]
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -15,25 +13,21 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import get_language_info
 from django.utils.translation import gettext as _
 
 from lib.actors import Actor
 from lib.addresses import normal_email
-from lib.admin import because, may_see
+from lib.admin import may_see
 from lib.admin.fields import reason_field
 from lib.admin.verbs import has_fresh_proof, in_english, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
-from notifications import registry
 from notifications.admin.common import framed_response, preview_response
 from notifications.admin.words import SourceForm, WordsForm, compared, differences, part_label, versions
 from notifications.models import TemplateOverride
-from notifications.registry import EMAIL, MASK, NotificationType
+from notifications.registry import MASK, NotificationType
 from notifications.rendering import engines, overriding, render, words
-from notifications.rendering.words import Words
 from notifications.services import overrides, staff_actions
 
 if TYPE_CHECKING:
@@ -48,27 +42,8 @@ SHOWN_VERSIONS = 50
 FILE, ALL = "file", "all"
 
 
-@dataclass(frozen=True)
-class LocalizedTemplate:
-    """A type in a language, and the versions of staff that are in use."""
-
-    kind: NotificationType
-    language: str
-    active: Mapping[str, overriding.Override]
-
-    @cached_property
-    def trouble(self) -> dict[str, str]:
-        return overrides.trouble(self.kind, self.language, self.active)
-
-    @cached_property
-    def words(self) -> Words | None:
-        """What is in use as Words; None where it is not written so."""
-        return words.read(self.kind, self.language, self.bodies)
-
-    @property
-    def bodies(self) -> dict[str, str]:
-        """What staff wrote in place of files."""
-        return {part: override.body for part, override in self.active.items()}
+class LocalizedTemplate(overrides.LocalizedTemplate):
+    """With what its page shows."""
 
     @property
     def language_name(self) -> str:
@@ -76,17 +51,11 @@ class LocalizedTemplate:
 
     @property
     def seen(self) -> str:
-        return json.dumps({part: self.active[part].id if part in self.active else None for part in overrides.PARTS})
+        return json.dumps(self.in_use)
 
     @property
     def title(self) -> str:
         return f"{self.kind.label}, {self.language_name}"
-
-    def file(self, part: str) -> str:
-        return engines.source(self.kind, part, self.language)
-
-    def body(self, part: str) -> str:
-        return self.active[part].body if part in self.active else self.file(part)
 
     def states(self) -> list[dict[str, str]]:
         """A line for each part that is not the file's."""
@@ -144,16 +113,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active: dict[tuple[str, str], dict[str, overriding.Override]] = {}
-        for row in TemplateOverride.objects.filter(active=True).order_by():
-            active.setdefault((row.type, row.language), {})[row.part] = overriding.Override(row.body, row.pk)
-        templates = [
-            LocalizedTemplate(kind, language, active.get((kind.code, language), {}))
-            for kind in sorted(registry.declared_types(), key=lambda kind: kind.code)
-            if EMAIL in kind.channels
-            for language in engines.languages()
-        ]
-        rows = [{"template": template, "url": self.url("edit", template)} for template in templates]
+        rows = [{"template": template, "url": self.url("edit", template)} for template in LocalizedTemplate.every()]
         return self._page(request, "list", title=_("Templates"), rows=rows)
 
     def change_view(
@@ -181,9 +141,10 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         kind, language, note = template.kind, template.language, form.cleaned_data["note"]
         try:
             with transaction.atomic():
-                given = {"bodies": form.bodies(kind, language), "note": note, "seen": form.cleaned_data["seen"]}
-                changed = overrides.save(kind, language=language, **given, actor=Actor.of(request, "admin"))
-                self._log(request, template, changed, "Saved", "template.saved", note)
+                about: Any = {"note": note, "actor": Actor.of(request, "admin")}
+                bodies, seen = form.bodies(kind, language), form.cleaned_data["seen"]
+                changed = overrides.save(kind, language=language, bodies=bodies, seen=seen, **about)
+                overrides.record(kind, language, changed, "Saved", "template.saved", **about)
         except overrides.InvalidTemplate as error:
             for field, texts in form.by_field(error.problems).items():
                 form.add_error(field, texts)
@@ -345,6 +306,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         self._require_change(request, template)
         rows = self._version(template, part, version)
         row = next((each for each in rows.values() if each), None)
+        source = _source(row, part)
         form = NoteForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form):
             self._use(request, template, rows, part, form.cleaned_data["note"])
@@ -355,7 +317,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         return self._page(
             request,
             "use",
-            title=_("%(mail)s: use %(source)s") % {"mail": template.title, "source": _source(row, part)},
+            title=_("%(mail)s: use %(source)s") % {"mail": template.title, "source": source},
             template=template,
             template_url=self.url("edit", template),
             form=form,
@@ -373,14 +335,15 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         note: str,
     ) -> None:
         row = next((each for each in rows.values() if each), None)
+        source = _source(row, part)
         with in_english():
             logged = f"Back to {_source(row, part)}"
         try:
             with transaction.atomic():
                 overrides.check_note(note)
-                actor, language = Actor.of(request, "admin"), template.language
-                changed = overrides.put_back(template.kind, language=language, parts=rows, actor=actor)
-                self._log(request, template, changed, logged, "template.restored", note)
+                actor, kind, language = Actor.of(request, "admin"), template.kind, template.language
+                changed = overrides.put_back(kind, language=language, parts=rows, actor=actor)
+                overrides.record(kind, language, changed, logged, "template.restored", note=note, actor=actor)
         except ProductError as error:
             self.message_user(request, f"“{template.title}”: {error.message}", messages.ERROR)
             return
@@ -391,7 +354,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             (False, False): _("%(parts)s is %(source)s already."),
             (False, True): _("%(parts)s are %(source)s already."),
         }[bool(changed), len(labels) > 1]
-        text %= {"parts": ", ".join(labels), "source": _source(row, part)}
+        text %= {"parts": ", ".join(labels), "source": source}
         self.message_user(request, f"“{template.title}”: {text}", messages.SUCCESS if changed else messages.INFO)
 
     def _version(self, template: LocalizedTemplate, part: str, version: str) -> dict[str, TemplateOverride | None]:
@@ -400,28 +363,24 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
             raise Http404
         if version == FILE:
             return dict.fromkeys([part] if part != ALL else overrides.PARTS)
-        found = overrides.versions(template.kind, template.language)
         number = whole_number(version, digits=9) or 0
-        if part != ALL:
-            found = found.filter(part=part, version=number)
-        elif row := found.filter(pk=number).first():
-            found = found.filter(created_at=row.created_at)
+        if part == ALL:
+            rows = overrides.saved_with(template.kind, template.language, number)
         else:
-            found = found.none()
-        rows = {row.part: row for row in found}
+            found = overrides.versions(template.kind, template.language, part=part, version=number)
+            rows = {row.part: row for row in found}
         if not rows:
             raise Http404
-        return {name: rows.get(name) for name in overrides.PARTS} if part == ALL else dict(rows)
+        return rows
 
     # --- Shared -------------------------------------------------------------------------------------------------------
 
     def _find(self, request: HttpRequest, code: str, language: str) -> LocalizedTemplate:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        kind = registry.find(code)
-        if kind is None or EMAIL not in kind.channels or language not in engines.languages():
+        if (found := LocalizedTemplate.find(code, language)) is None:
             raise Http404
-        return LocalizedTemplate(kind, language, overriding.active(kind, language))
+        return found
 
     def _may_write(self, request: HttpRequest, template: LocalizedTemplate) -> bool:
         user = cast("User", request.user)
@@ -430,18 +389,6 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
     def _require_change(self, request: HttpRequest, template: LocalizedTemplate) -> None:
         if not self._may_write(request, template):
             raise PermissionDenied
-
-    def _log(
-        self, request: HttpRequest, template: LocalizedTemplate, parts: list[str], what: str, event: str, note: str
-    ) -> None:
-        """One entry for each part, with no text of the template."""
-        if parts:
-            name = f"{template.kind.code} {template.language}"
-            Actor.of(request, "admin").note(event, name=name, changed=parts, reason=note)
-        for part in parts:
-            rows = overrides.versions(template.kind, template.language, part=part).order_by("-active", "-version")
-            if (row := rows.first()) is not None:
-                self.log_change(request, row, f"{what}: {part}." + because(note))
 
     def _page(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
         return render_page(self, request, f"admin/notifications/templates/{name}.html", **context)
@@ -474,10 +421,4 @@ def _names(kind: NotificationType, language: str) -> list[dict[str, Any]]:
 
 
 def _source(row: TemplateOverride | None, part: str) -> str:
-    """What is used instead, within a sentence."""
-    if row is None:
-        return _("the file")
-    if part != ALL:
-        return _("version %(number)s") % {"number": row.version}
-    at = date_format(timezone.localtime(row.created_at), "DAY_AND_TIME")
-    return _("the version of %(when)s") % {"when": at}
+    return overrides.source_label(row, "" if part == ALL else part)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from lib.actors import Actor
+from lib.admin import because
+from lib.db import page
 from lib.errors import ProductError
 from lib.text import is_storable
 from notifications import registry
 from notifications.models import TemplateOverride
-from notifications.registry import NotificationType
+from notifications.registry import EMAIL, NotificationType
 from notifications.rendering import engines, overriding, render, words
 from notifications.rendering.overriding import Override, Refused
 from notifications.rendering.words import Words
+from notifications.services import staff_actions
 
 if TYPE_CHECKING:
     from users.models import User
@@ -35,8 +42,62 @@ class InvalidTemplate(ProductError):
     """The text breaks a rule; `problems` are the reasons by part."""
 
     def __init__(self, problems: dict[str, list[str]]) -> None:
-        super().__init__("INVALID_TEMPLATE", " ".join(f"{part}: {' '.join(texts)}" for part, texts in problems.items()))
+        message = " ".join(f"{part}: {' '.join(texts)}" for part, texts in problems.items())
+        super().__init__("INVALID_TEMPLATE", message, extra={"problems": problems})
         self.problems = problems
+
+
+@dataclass(frozen=True)
+class LocalizedTemplate:
+    """A type in a language, and the versions of staff that are in use."""
+
+    kind: NotificationType
+    language: str
+    active: Mapping[str, Override]
+
+    @classmethod
+    def find(cls, code: str, language: str) -> Self | None:
+        kind = registry.find(code)
+        if kind is None or EMAIL not in kind.channels or language not in engines.languages():
+            return None
+        return cls(kind, language, overriding.active(kind, language))
+
+    @classmethod
+    def every(cls) -> list[Self]:
+        """Each type that is mailed, in each language; one query."""
+        active: dict[tuple[str, str], dict[str, Override]] = {}
+        for row in TemplateOverride.objects.filter(active=True).order_by():
+            active.setdefault((row.type, row.language), {})[row.part] = Override(row.body, row.pk)
+        return [
+            cls(kind, language, active.get((kind.code, language), {}))
+            for kind in sorted(registry.declared_types(), key=lambda kind: kind.code)
+            if EMAIL in kind.channels
+            for language in engines.languages()
+        ]
+
+    @cached_property
+    def trouble(self) -> dict[str, str]:
+        return trouble(self.kind, self.language, self.active)
+
+    @cached_property
+    def words(self) -> Words | None:
+        """What is in use as Words; None where it is not written so."""
+        return words.read(self.kind, self.language, self.bodies)
+
+    @property
+    def bodies(self) -> dict[str, str]:
+        """What staff wrote in place of files."""
+        return {part: override.body for part, override in self.active.items()}
+
+    @property
+    def in_use(self) -> InUse:
+        return {part: self.active[part].id if part in self.active else None for part in PARTS}
+
+    def file(self, part: str) -> str:
+        return engines.source(self.kind, part, self.language)
+
+    def body(self, part: str) -> str:
+        return self.active[part].body if part in self.active else self.file(part)
 
 
 def changed_parts() -> QuerySet[TemplateOverride]:
@@ -48,6 +109,51 @@ def changed_parts() -> QuerySet[TemplateOverride]:
 
 def versions(kind: NotificationType, language: str, **which: Any) -> QuerySet[TemplateOverride]:
     return TemplateOverride.objects.filter(type=kind.code, language=language, **which)
+
+
+def saved(
+    kind: NotificationType, language: str, *, cursor: str, limit: int
+) -> tuple[list[list[TemplateOverride]], str | None]:
+    """The versions, the newest first, each as the rows that one press saved; and the cursor of the rest.
+
+    Raises: BAD_CURSOR (400).
+    """
+    rows = versions(kind, language)
+    later = rows.filter(created_at=OuterRef("created_at"), pk__gt=OuterRef("pk"))
+    name = f"templates:{kind.code}:{language}"
+    firsts, rest = page(rows.exclude(Exists(later)), by="-pk", cursor=cursor, limit=limit, of=name)
+    together: dict[datetime, list[TemplateOverride]] = {row.created_at: [] for row in firsts}
+    for row in rows.filter(created_at__in=together).order_by("-pk"):
+        together[row.created_at].append(row)
+    return list(together.values()), rest
+
+
+def saved_with(kind: NotificationType, language: str, pk: int) -> dict[str, TemplateOverride | None]:
+    """The version of this row by part, None for the file; empty when there is none."""
+    row = versions(kind, language, pk=pk).first()
+    rows = {each.part: each for each in versions(kind, language, created_at=row.created_at)} if row else {}
+    return {part: rows.get(part) for part in PARTS} if rows else {}
+
+
+def source_label(row: TemplateOverride | None, part: str) -> str:
+    """What is used instead, within a sentence; with an empty `part` of all parts."""
+    if row is None:
+        return _("the file")
+    if part:
+        return _("version %(number)s") % {"number": row.version}
+    at = date_format(timezone.localtime(row.created_at), "DAY_AND_TIME")
+    return _("the version of %(when)s") % {"when": at}
+
+
+def record(
+    kind: NotificationType, language: str, parts: Collection[str], what: str, event: str, *, note: str, actor: Actor
+) -> None:
+    """What staff did to these parts, in history and audit trail; with no text of the template."""
+    if parts:
+        actor.note(event, name=f"{kind.code} {language}", changed=list(parts), reason=note)
+    for part in parts:
+        if row := versions(kind, language, part=part).order_by("-active", "-version").first():
+            staff_actions.log(row, f"{what}: {part}.{because(note)}", actor=actor)
 
 
 def save(
