@@ -62,6 +62,13 @@ class RecoveryCodeUsed(Seen):
     left: int
 
 
+class ApiKeyCreated(Seen):
+    """`name` as its owner typed it, `scopes` in words of the API."""
+
+    name: Annotated[Text, StringConstraints(max_length=100)]
+    scopes: str
+
+
 class PasswordChanged(_Notice):
     at: AwareDatetime
     by_staff: bool
@@ -178,6 +185,7 @@ notifications.declare(
 notifications.declare("users.email_changed", label=_("Address changed, to the new one"), context=_Notice)
 notifications.declare("users.factor_changed", label=_("Second factor changed"), context=FactorChanged)
 notifications.declare("users.recovery_code_used", label=_("Recovery code used"), context=RecoveryCodeUsed)
+notifications.declare("users.api_key_created", label=_("New API key"), context=ApiKeyCreated)
 notifications.declare(
     "users.deletion_scheduled",
     label=_("Deletion of the account"),

@@ -87,7 +87,7 @@ def accounts(user_ids: set[UUID | None]) -> dict[UUID | None, User]:
 
 def unreachable(person: User) -> str:
     """Why nothing optional goes to an account: `inactive`, `unverified`, or an empty text."""
-    if not person.is_active:
+    if not person.is_active or getattr(person, "is_service_account", False):
         return "inactive"
     # An address that no one has proved to be theirs may be a stranger's.
     return "" if getattr(person, "is_verified", True) else "unverified"

@@ -16,9 +16,9 @@ from users.services import rate_limits
 
 
 def without_factor() -> Q:
-    """Active staff who sign in with a password alone."""
+    """Active staff who sign in with a password alone; service accounts never sign in."""
     confirmed = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False)
-    return Q(is_staff=True, is_active=True) & ~Q(Exists(confirmed))
+    return Q(is_staff=True, is_active=True, service_account=None) & ~Q(Exists(confirmed))
 
 
 #: Of how many of the newest accounts a filter looks whose column changes with every sign-in, and so has no index.

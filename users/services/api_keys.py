@@ -28,7 +28,7 @@ from lib.actors import Actor
 from lib.errors import ProductError
 from lib.text import is_storable
 from users.models import SERVICE_DOMAIN, ApiKey, ServiceAccount, User
-from users.services import audit, key_scopes, sessions, staff
+from users.services import audit, key_scopes, security_mails, sessions, staff
 
 PREFIX = "sbk_"
 #: How long a key lasts unless told otherwise, how long at most, and how many live ones a user may have.
@@ -123,6 +123,8 @@ def _store(owner: User, *, actor: Actor, **fields: Any) -> tuple[ApiKey, str]:
     secret = new_secret()
     row = ApiKey(user=owner, prefix=secret[:12], hash=_hash(secret), created_by=actor.label, **fields)
     row.save(force_insert=True)
+    if not owner.is_service_account:
+        security_mails.api_key_created(owner, name=row.name, scopes=row.scopes.split(), info=actor.request)
     return row, secret
 
 

@@ -27,6 +27,10 @@ _SESSION = (
     *("revoked_at", "revoked_reason"),
 )
 _FACTOR = ("id", "kind", "name", "created_at", "confirmed_at", "last_used_at")
+_KEY = (
+    *("id", "name", "prefix", "scopes", "networks", "created_at", "expires_at", "last_used_at", "last_used_ip"),
+    "revoked_at",
+)
 _REGISTRATION = ("id", "first_name", "last_name", "created_at")
 _PROOF = ("purpose", "email", "created_at", "expires_at")
 _PROFILE = (
@@ -87,6 +91,7 @@ def _pieces(user: User, now: datetime) -> Iterator[str]:
         "profile": {name: getattr(user, name) for name in _PROFILE},
         "groups": list(user.groups.order_by("name").values_list("name", flat=True)),
         "second_factors": list(user.mfa_devices.order_by("created_at").values(*_FACTOR)),
+        "api_keys": list(user.api_keys.order_by("created_at").values(*_KEY)),
         "recovery_codes_left": user.recovery_codes.filter(used_at=None).count(),
         "registrations": list(user.registrations.order_by("created_at").values(*_REGISTRATION)),
         "pending": list(waiting.values(*_PROOF)),

@@ -3,6 +3,7 @@
 They go to the account's address unless their docstring says otherwise, and cannot be switched off.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -81,6 +82,12 @@ def factor_changed(user: User, *, change: Literal["added", "removed", "recovery_
 def recovery_code_used(user: User, *, left: int, info: RequestInfo) -> None:
     """A recovery code stood in for a factor; `left` are unspent."""
     _queue_notice("recovery_code_used", user, {**_place(info), "left": left, "at": timezone.now()})
+
+
+def api_key_created(user: User, *, name: str, scopes: Sequence[str], info: RequestInfo) -> None:
+    """An API key was made or rotated. Its name is printed as a greeting would be: it may hold no link."""
+    context = {"name": greeting_name(name), "scopes": ", ".join(scopes), "at": timezone.now()}
+    _queue_notice("api_key_created", user, {**_place(info), **context})
 
 
 def deletion_scheduled(user: User, *, row: OneTimeToken, delete_after_at: datetime) -> None:

@@ -16,7 +16,7 @@ from lib.actors import Actor, RequestInfo
 from lib.asgi import on_lane
 from lib.db import adapted, marks
 from lib.errors import ProductError
-from users.models import AuditEvent, LiveSessions, RefreshToken, User, UserSession, idle_since
+from users.models import ApiKey, AuditEvent, LiveSessions, RefreshToken, User, UserSession, idle_since
 from users.services import audit, rate_limits, security_mails, tokens
 
 _SEEN_EVERY = timedelta(minutes=1)
@@ -167,7 +167,13 @@ def end_sessions(sessions: LiveSessions, *, reason: str) -> int:
 
 
 def end_all_sessions(user_id: uuid.UUID, *, reason: str, keep: uuid.UUID | None = None) -> int:
-    """Sign a person out everywhere, the admin included, but for the session to `keep`; return how many ended."""
+    """Sign a person out everywhere, the admin included, but for the session to `keep`; return how many ended.
+
+    Where none is kept somebody else may have been in: the API keys, which they may have made, end as well.
+    """
+    if keep is None:
+        now = timezone.now()
+        ApiKey.objects.live(now).filter(user_id=user_id).update(revoked_at=now)
     sessions = UserSession.objects.filter(user_id=user_id)
     return end_sessions(sessions.exclude(pk=keep) if keep else sessions, reason=reason)
 

@@ -10,8 +10,10 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Message
+from notifications.services import recipients
+from users.admin.filters import without_factor
 from users.models import ApiKey, AuditEvent, User, UserSession
-from users.services import api_keys, key_scopes, staff
+from users.services import api_keys, key_scopes, sessions, staff
 from users.tests.factories import UserFactory
 
 OPERATOR = Actor.command("test")
@@ -186,6 +188,36 @@ def test_what_is_no_key_is_refused_with_words(api, db, body):
 
     assert answer.status_code == 422, answer.content
     assert not ApiKey.objects.exists()
+
+
+def test_what_signs_out_everywhere_ends_the_keys(api, db):
+    user = UserFactory()
+    _, secret = make_key(user, "account:read")
+    session = sessions.new_session(user, OPERATOR.request, UserSession.Kind.API, timezone.now())
+
+    sessions.end_all_sessions(user.pk, reason="password", keep=session.pk)
+    assert api.call("GET", "/users/user", bearer=secret).status_code == 200
+    staff.sign_out(user, actor=OPERATOR)
+    assert api.call("GET", "/users/user", bearer=secret).status_code == 401
+
+
+def test_the_owner_is_mailed_about_a_new_key(api, db):
+    api.sign_in(UserFactory())
+
+    api.call("POST", "/auth/api-keys", {"name": "cron https://evil.example", "scopes": ["inbox"]})
+
+    message = Message.objects.get(type="users.api_key_created")
+    assert message.context["scopes"] == "inbox"
+    assert "evil" not in message.context["name"]
+
+
+def test_a_service_account_is_neither_written_to_nor_staff_without_factor(db):
+    user = api_keys.create_service_account(name="deploy", groups=[], actor=OPERATOR).user
+    make_key(user, "account:read")
+
+    assert not Message.objects.exists()
+    assert recipients.unreachable(user) == "inactive"
+    assert not User.objects.filter(without_factor()).exists()
 
 
 def test_nobody_reaches_the_key_of_another(api, db):

@@ -107,6 +107,11 @@ NOTICES = {
         None,
         ["Codes left: 2", "Make new recovery codes soon", "Firefox on Linux", "203.0.113.7", FORGOT],
     ),
+    "api_key_created": (
+        lambda user: security_mails.api_key_created(user, name="nightly", scopes=["inbox"], info=FIREFOX),
+        None,
+        ["nightly (inbox)", "Firefox on Linux", "203.0.113.7", "ends all API keys", FORGOT],
+    ),
     "deletion_scheduled": (
         lambda user: send_link("deletion_scheduled", user),
         None,
