@@ -275,15 +275,8 @@ class MessageAdmin(GrowingTableAdmin):
             # Of what has arrived there is nothing to explain.
             message.why = "" if message.state == State.SENT else explain(message)
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **more: Any) -> HttpResponse:
+        obj = more["obj"]
         shows_reports = request.user.has_perm("notifications.view_deliveryevent")
         values = {"kind": type_label(obj.type), "recipient": recipient_of(obj), "state": obj.get_state_display()}
         context["title"], context["subtitle"] = gettext("%(kind)s to %(recipient)s: %(state)s") % values, None
@@ -291,7 +284,7 @@ class MessageAdmin(GrowingTableAdmin):
         context["timeline"] = timeline(obj, shows_reports=shows_reports)
         if request.user.has_perm(VIEW_BODY):
             context["content"] = content(obj)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+        return super().render_change_form(request, context, *args, **more)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view

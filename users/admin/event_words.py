@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from users.audit_events import EVENTS
+from users.audit_events import DETAILS, EVENTS
 from users.models import AuditEvent
 
 _UNSUCCESSFUL: dict[str, Any] = {
@@ -35,36 +35,8 @@ WHY: dict[str, Any] = {
 _MFA_WRONG = _("wrong code or passkey")
 
 
-#: The members of `data`; see users/services/audit.py.
-_DETAILS: dict[str, Any] = {
-    "amr": _("proved by"),
-    "changed": _("changed"),
-    "count": _("number"),
-    "door": _("door"),
-    "ended": _("ended"),
-    "factor": _("factor"),
-    "flags": _("flags"),
-    "groups": _("groups"),
-    "key": _("API key"),
-    "is_staff": _("staff"),
-    "is_superuser": _("superuser"),
-    "kind": _("kind"),
-    "mark": _("mark"),
-    "name": _("name"),
-    "note": _("note"),
-    "pause_seconds": _("pause seconds"),
-    "permissions": _("permissions"),
-    "reason": _("reason"),
-    "released": _("released"),
-    "scope": _("scope"),
-    "scopes": _("scopes"),
-    "session_id": _("session"),
-    "why": _("why"),
-}
-
-
 def detail(name: str) -> str:
-    return str(_DETAILS.get(name, name.replace("_", " ")))
+    return str(DETAILS.get(name, name.replace("_", " ")))
 
 
 def label(name: str) -> str:

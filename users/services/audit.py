@@ -15,33 +15,12 @@ from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
-from users.audit_events import EVENTS, STAFF_EVENTS
+from users.audit_events import DETAILS, EVENTS, STAFF_EVENTS
 from users.models import STAFF_DOORS, AuditEvent, SignInCount, User
 from users.services import tokens
 
 #: What of `data` is about the person, and shown to them.
 _SHOWN = ("amr", "changed", "count", "ended", "factor", "is_staff", "is_superuser", "kind", "pause_seconds", "why")
-#: What `data` may hold. Nothing here is typed by a stranger or opens anything.
-_DATA = frozenset(
-    {
-        *_SHOWN,
-        *(
-            "door",
-            "flags",
-            "groups",
-            "key",
-            "mark",
-            "name",
-            "note",
-            "permissions",
-            "reason",
-            "released",
-            "scope",
-            "scopes",
-            "session_id",
-        ),
-    }
-)
 # The trigger of migration 0004. SQLite's triggers know no settings, so it goes and comes back.
 _DROP_TRIGGER = "DROP TRIGGER IF EXISTS users_auditevent_no_delete"
 _CREATE_TRIGGER = """
@@ -67,7 +46,7 @@ def event(
     While the `actor` is unknown, the account itself is noted as the actor. `reason` is a text typed by staff, `why` one
     of our own.
     """
-    if name not in EVENTS or not data.keys() <= _DATA:
+    if name not in EVENTS or not data.keys() <= DETAILS.keys():
         raise ValueError(f"not to be audited: {name} with {sorted(data)}")
     user_id = user.pk if user is not None else user_id
     email = user.email if user is not None and not email else email
