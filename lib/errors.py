@@ -37,7 +37,7 @@ class ProductError(Exception):
     message: str
     _: KW_ONLY
     status: int = 400
-    detail: str | None = None
+    detail: str | list[dict[str, Any]] | None = None
     slug: str = ""
     nested: bool = False
     reason: str | None = None

@@ -25,6 +25,7 @@ PLACES = {
     "users.UserSession": Place("sessions", "session"),
     "feature_flags.FeatureFlag": Place("flags", "flag", "codename"),
     "feature_flags.Segment": Place("segments", "segment", "name"),
+    "feature_flags.FlagToken": Place("flag-tokens", "flag-token"),
     "users.ServiceAccount": Place("service-accounts", "service-account", "name"),
     "users.AuditEvent": Place("audit", "audit-event"),
     "auth.Group": Place("groups", "group", "name"),

@@ -4,7 +4,12 @@ from django.contrib.auth.models import Permission
 from feature_flags import declarations as registry
 from feature_flags.tests.factories import make_staff
 from feature_flags.tests.wire import BULK, ask, make_scene
+from lib.actors import Actor
 from project.asgi import application
+from users.services import api_keys
+from users.tests.factories import UserFactory
+
+SCOPES = ("flags:read", "flags:write", "flags:switch", "flags:archive", "segments:write", "people:read")
 
 
 @pytest.fixture
@@ -65,3 +70,30 @@ def bulk(scene):
         return ask(application, "POST", f"{BULK}{query}", given, body, **options)
 
     return call
+
+
+@pytest.fixture
+def staff_api(api, db):
+    """Calls by a key with all scopes of flags, or with `scopes`."""
+    owner = UserFactory(superuser=True)
+    made = {}
+
+    def call(method, path, body=None, *, scopes=SCOPES, **headers):
+        if scopes not in made:
+            made[scopes] = api_keys.create(owner, actor=Actor.command("test"), name="job", scopes=scopes)[1]
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return api.call(method, f"/staff{path}", body, bearer=made[scopes], **headers)
+
+    return call
+
+
+@pytest.fixture
+def person(api, db, settings):
+    """Calls by a person of staff with these permissions."""
+    settings.USERS_STAFF_MFA = "off"
+
+    def sign_in(*permissions):
+        api.sign_in(make_staff("staff@example.org", *permissions))
+        return lambda method, path, body=None, **headers: api.call(method, f"/staff{path}", body, **headers)
+
+    return sign_in

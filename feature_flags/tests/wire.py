@@ -121,3 +121,9 @@ def make_scene():
 
 def constraint(field, operator, *values):
     return {"field": field, "operator": operator, "values": list(values)}
+
+
+def places(answer):
+    """Where the problems of a refused body are."""
+    assert answer.status_code == 422, answer.content
+    return [problem["loc"] for problem in answer.json()["detail"]]
