@@ -45,7 +45,7 @@ def test_suppressions_are_found_by_the_beginning_of_their_address_and_by_scope(a
 
 
 def test_an_address_is_suppressed_by_key_and_that_is_on_record(api):
-    bearer = key("suppressions:write")
+    bearer = key("messages:suppress")
 
     answer = api.call("POST", PATH, BODY, bearer=bearer)
 
@@ -59,7 +59,7 @@ def test_an_address_is_suppressed_by_key_and_that_is_on_record(api):
 
 
 def test_one_that_is_suppressed_for_ever_stays_so(api):
-    bearer = key("suppressions:write")
+    bearer = key("messages:suppress")
     api.call("POST", PATH, BODY | {"days": None}, bearer=bearer)
 
     assert api.call("POST", PATH, BODY, bearer=bearer).status_code == 200
@@ -72,7 +72,7 @@ def test_one_that_is_suppressed_for_ever_stays_so(api):
     [({"scope": "security"}, 400), ({"days": 31}, 422), ({"reason": ""}, 422), ({"address": "nobody"}, 422)],
 )
 def test_what_the_admin_would_not_take_is_refused(api, wrong, status):
-    answer = api.call("POST", PATH, BODY | wrong, bearer=key("suppressions:write"))
+    answer = api.call("POST", PATH, BODY | wrong, bearer=key("messages:suppress"))
 
     assert answer.status_code == status
     assert not Suppression.objects.exists()
@@ -94,7 +94,7 @@ def test_people_suppress_with_a_fresh_proof_and_nobody_above_them(api):
 
 
 def test_a_suppression_is_lifted_by_its_id(api):
-    row, bearer = suppressed("ada@example.org"), key("suppressions:write", "messages:read")
+    row, bearer = suppressed("ada@example.org"), key("messages:suppress")
 
     answer = api.call("POST", f"{PATH}/{row.pk}/lift", {"reason": "A typo"}, bearer=bearer)
 

@@ -163,6 +163,7 @@ def test_versions_are_listed_and_put_back_whole_or_by_part(api, bearer):
     assert rest["next"] is None
     use = f"{WELCOME}/versions/{original['version']}/use"
     assert api.call("POST", use, {"note": "Better", "part": "subject"}).json()["words"] == WORDS
+    assert AuditEvent.objects.get(event="template.restored").data["changed"] == ["subject"]
     back = api.call("POST", f"{WELCOME}/versions/file/use", {"note": "Enough"})
     assert (back.status_code, back.json()["changed"]) == (200, [])
     assert api.call("POST", use, {"note": "After all"}).json()["words"] == WORDS
