@@ -7,7 +7,7 @@ pressed on the page it stands on.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,8 +81,14 @@ def find(request: HttpRequest, text: str) -> list[Section]:
         state = _("archived") if flag.is_archived else _("on") if flag.is_active else _("off")
         note = f"{flag.label}, {state}" if flag.label else state
         flags_found.append(Result(flag.codename, address_of(FeatureFlag, flag.pk), note))
+    buttons = []
+    for model, verb in verbs:
+        pages: Any = admin.site.get_model_admin(model)
+        for obj in people if model is User else flags:
+            if verb.applies(obj) and pages.has_verb_permission(request, verb, obj):
+                buttons.append(Result(f"{verb.label}: {obj}", address_of(model, obj.pk), _("on its page")))
     sections = [
-        Section(_("Buttons"), [*_buttons(request, verbs, people, flags), *_starts(request, text)][:EACH]),
+        Section(_("Buttons"), [*buttons, *_starts(request, text)][:EACH]),
         Section(_("People"), people_found),
         Section(_("Flags"), flags_found),
         *_named(request, rest),
@@ -263,13 +269,3 @@ def _verbs_named(text: str, verbs: list[tuple[type, Verb]]) -> tuple[list[tuple[
         if len(used) == best:
             named.append((model, verb))
     return named, rest
-
-
-def _buttons(
-    request: HttpRequest, verbs: list[tuple[type, Verb]], people: Iterable[User], flags: Iterable[FeatureFlag]
-) -> Iterator[Result]:
-    for model, verb in verbs:
-        pages: Any = admin.site.get_model_admin(model)
-        for obj in people if model is User else flags:
-            if verb.applies(obj) and pages.has_verb_permission(request, verb, obj):
-                yield Result(f"{verb.label}: {obj}", address_of(model, obj.pk), _("on its page"))

@@ -190,7 +190,13 @@ class QueueWorker:
         try:
             started = time.monotonic()
             content = prepared.content
-            result = content if isinstance(content, Result) else self._send(claim, content, prepared.secrets)
+            if isinstance(content, Result):
+                result = content
+            else:
+                result = self._hand_over(claim, content)
+                secrets = [*prepared.secrets.values(), *providers.credentials()]
+                text = base.scrub(result.text, secrets) if result.text else ""
+                result = replace(result, text=text, provider_message_id=clean_text(result.provider_message_id)[:255])
             following = self._following(result)
             seconds = prepared.seconds + time.monotonic() - started
             state = _record(claim, result, prepared.began, int(seconds * 1000), following)
@@ -251,11 +257,6 @@ class QueueWorker:
         finally:
             logs.request_id.reset(reset)
         return Prepared(content, secrets, began, time.monotonic() - started)
-
-    def _send(self, claim: Claim, payload: Payload, secrets: Mapping[str, str]) -> Result:
-        result = self._hand_over(claim, payload)
-        text = base.scrub(result.text, [*secrets.values(), *providers.credentials()]) if result.text else ""
-        return replace(result, text=text, provider_message_id=clean_text(result.provider_message_id)[:255])
 
     def _refusal(self, message: Message, now: datetime, known: Known) -> Result | None:
         """Why this message is not to be sent, by its row, its attempts and its recipient."""
