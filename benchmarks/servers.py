@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -89,6 +90,18 @@ class Server:
             ticks += int(fields[11]) + int(fields[12])
             pids += [int(child) for task in process.glob("task/*/children") for child in task.read_text().split()]
         return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@cache
+def devices(server: Server) -> list[str]:
+    """The cookie by which the browser of each of the seeded people is known once they signed in there; empty where a
+    server leaves none."""
+    found = []
+    for number in range(seed.PEOPLE):
+        request = urllib.request.Request(server.base + LOGIN, credentials(number).encode(), {"User-Agent": "benchmark"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            found.append((response.headers["Set-Cookie"] or "").partition(";")[0])
+    return found
 
 
 @contextmanager
