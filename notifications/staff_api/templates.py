@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router, Status
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lib.api import Schema, refusals
 from lib.errors import ProductError
@@ -27,6 +27,7 @@ ONE = "/templates/{type}/{language}"
 CHANGE = "notifications.change_templateoverride"
 
 Part = Literal["subject", "text", "html"]
+_EXAMPLE: dict[str, Any] = {"parts": {"subject": "Welcome, {{ first_name }}"}}
 Note = Annotated[Text, Field(min_length=1, max_length=overrides.NOTE_LIMIT)]
 
 
@@ -115,6 +116,8 @@ class VersionsOut(Schema):
 class DraftIn(BaseModel):
     """Either `words`, of which text and HTML are made, or the source of some `parts`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
+
     words: WordsShape | None = None
     parts: Annotated[dict[Part, Text], Field(min_length=1)] | None = None
 
@@ -134,6 +137,8 @@ class DraftIn(BaseModel):
 
 class SaveIn(DraftIn):
     """With why, for the history."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {**_EXAMPLE, "note": "Say the name"}})
 
     note: Note
 
