@@ -24,6 +24,12 @@ def reason_field(
     )
 
 
+def focus(form: forms.Form) -> None:
+    """Put the cursor where something is to be mended, else into the first field."""
+    name = next((name for name in form.fields if form.is_bound and name in form.errors), next(iter(form.fields)))
+    form.fields[name].widget.attrs["autofocus"] = True
+
+
 class UtcDateTimeField(forms.DateTimeField):
     """A moment that is typed and shown in UTC, whichever zone the rest of the page is in: its label says so."""
 

@@ -31,7 +31,7 @@ from django.utils.translation import gettext_lazy as _
 from lib.actors import Actor
 from lib.admin import because
 from lib.admin.changelist import ListAdmin
-from lib.admin.fields import reason_field
+from lib.admin.fields import focus, reason_field
 from lib.errors import ProductError
 from lib.private import missing_object
 
@@ -427,12 +427,14 @@ class VerbAdmin(ListAdmin):
         carried: Sequence[str],
         back_url: str,
     ) -> HttpResponse:
+        focus(form)
         return render_page(
             self,
             request,
             "admin/verb_reason.html",
             title=verb.label,
             button=verb.label,
+            destroys=verb.destroys or verb.deletes,
             form=form,
             marks_optional=True,
             objects=[{"name": str(obj), "explanation": verb.explain(obj)} for obj in objects[:_SHOWN]],

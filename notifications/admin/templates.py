@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin import may_see
-from lib.admin.fields import reason_field
+from lib.admin.fields import focus, reason_field
 from lib.admin.verbs import has_fresh_proof, in_english, render_page
 from lib.errors import ProductError
 from lib.text import is_storable, whole_number
@@ -135,6 +135,7 @@ class TemplateOverrideAdmin(OverrideModelAdmin):
         form = _sent(request)
         if form.is_valid() and has_fresh_proof(self.admin_site, request, form) and self._save(request, template, form):
             return HttpResponseRedirect(self.url("edit", template))
+        focus(form)
         return self._edit_page(request, template, form)
 
     def _save(self, request: HttpRequest, template: LocalizedTemplate, form: WordsForm | SourceForm) -> bool:

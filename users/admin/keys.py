@@ -44,7 +44,7 @@ class KeyForm(forms.Form):
         help_text=_("What uses it: “deploy job”."),
         widget=forms.TextInput({"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
     )
-    scopes = forms.MultipleChoiceField(label=_("May"), widget=forms.CheckboxSelectMultiple)
+    scopes = forms.MultipleChoiceField(label=_("What it may do"), widget=forms.CheckboxSelectMultiple)
     days = forms.TypedChoiceField(
         label=_("Ends after"),
         choices=[*((str(days), _("%(days)d days") % {"days": days}) for days in DAYS), ("", _("never"))],

@@ -69,6 +69,7 @@ VERBS = (
         sensitive=True,
         destroys=True,
         in_head=True,
+        explain=lambda user: _("Signed out everywhere at once, and no sign-in until someone activates the account."),
         applies=lambda user: user.is_active or user.delete_after_at is not None,
     ),
     Verb(
