@@ -4,15 +4,24 @@ request takes a lane at its first synchronous call: an answer that needs no data
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
 from io import BytesIO
 from math import inf
+from types import coroutine
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections, connections
 from django.http import StreamingHttpResponse
 
@@ -133,7 +142,12 @@ class LaneHandler(StepHandler):
         super().__init__(middleware)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, is_oversized = await read_bounded(dict(scope["headers"]), receive, self.limit)
+        headers = dict(scope["headers"])
+        body: bytes | None
+        if scope.get("http_version") == "1.1" and _BODY.isdisjoint(headers):
+            body, is_oversized = b"", False
+        else:
+            body, is_oversized = await read_bounded(headers, receive, self.limit)
         if body is None:
             return
         if is_oversized:
@@ -143,37 +157,47 @@ class LaneHandler(StepHandler):
             if request is None:
                 await self.send_response(error, send)  # type: ignore[arg-type]
             else:
-                await self._answer_while_connected(request, receive, send)
+                await _while_connected(self.answer(request, send), receive)
 
-    async def _answer_while_connected(self, request: ASGIRequest, receive: Receive, send: Send) -> None:
-        """Stop working on the answer when the client goes away first."""
-        answering = asyncio.current_task()
-        watching: asyncio.Task[None] | None = None
-        has_left = False
 
-        async def watch() -> None:
-            nonlocal has_left
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            has_left = True
-            answering.cancel()  # type: ignore[union-attr]
+#: Without one of them a request of HTTP/1.1 has no body (RFC 9112, 6.3).
+_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
-        def start() -> None:
-            nonlocal watching
-            watching = asyncio.ensure_future(watch())
 
-        # The loop comes to this only if the answer has to wait for something.
-        starting = asyncio.get_running_loop().call_soon(start)
-        try:
-            await self.answer(request, send)
-        except asyncio.CancelledError:
-            if not has_left:
-                raise
-            answering.uncancel()  # type: ignore[union-attr]
-        finally:
-            starting.cancel()
-            if watching is not None:
-                watching.cancel()
+@coroutine
+def _while_connected(answering: Coroutine[Any, Any, None], receive: Receive) -> Generator[Any, Any, None]:
+    """Await the answer, and stop it when the client goes away first: looked for once the answer waits for something."""
+    try:
+        waited = answering.send(None)
+    except StopIteration:
+        return
+    task: Any = asyncio.current_task()
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_left = True
+        task.cancel()
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        while True:
+            try:
+                yield waited
+            except BaseException as error:
+                waited = answering.throw(error)
+            else:
+                waited = answering.send(None)
+    except StopIteration:
+        pass
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        task.uncancel()
+    finally:
+        watching.cancel()
 
 
 class PiecesResponse(StreamingHttpResponse):
@@ -246,12 +270,9 @@ def by_path(prefixes: Sequence[str], inside: App, outside: App) -> App:
     exact = frozenset(prefixes)
     below = tuple(f"{prefix}/" for prefix in prefixes)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope["path"]
-        if path in exact or path.startswith(below):
-            await inside(scope, receive, send)
-        else:
-            await outside(scope, receive, send)
+        return (inside if path in exact or path.startswith(below) else outside)(scope, receive, send)
 
     return app
 

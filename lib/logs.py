@@ -36,8 +36,8 @@ def _second(timestamp: int) -> str:
 
 
 def _at(seconds: float) -> str:
-    second, ms = divmod(int(seconds * 1000), 1000)
-    return f"{_second(second)}.{ms:03}+00:00"
+    ms = int(seconds * 1000)
+    return f"{_second(ms // 1000)}.{ms % 1000:03}+00:00"
 
 
 def log_request(method: str, path: str, status: int, started: float, user_id: str | None = None) -> None:
@@ -67,7 +67,9 @@ class LineHandler(logging.StreamHandler[TextIO]):
         try:
             with self.lock:  # type: ignore[union-attr]
                 self.stream.write(line)
-                self.stream.flush()
+                # A stream that ends its lines has sent it.
+                if not getattr(self.stream, "line_buffering", False):
+                    self.stream.flush()
         except Exception:
             self.handleError(logging.makeLogRecord({"msg": line}))
 

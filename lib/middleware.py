@@ -17,8 +17,9 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 
+from lib.conf import conf
 from lib.logs import log_request, request_id
-from lib.private import accepted_languages, header, loaded_user, set_missing
+from lib.private import accepted_languages, header, is_secure, loaded_user, set_header, set_missing
 from lib.text import remember
 
 _OFFERED_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
@@ -84,16 +85,17 @@ def _by_key(headers: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return {name.lower(): (name, value) for name, value in headers.items()}
 
 
+_VARY = _by_key({"Vary": "origin"})
 _ALWAYS = {**SECURITY, "Cache-Control": "no-store"}
 _ON_DATA = _by_key({**_ALWAYS, "Content-Security-Policy": JSON_POLICY})
 _ON_PAGES = _by_key({**_ALWAYS, "Content-Security-Policy": PAGE_POLICY, "Permissions-Policy": PERMISSIONS})
 
 
-def secure(request: HttpRequest, response: HttpResponseBase, more: Mapping[str, tuple[str, str]] = {}) -> None:
+def secure(request: HttpRequest, response: HttpResponseBase, more: Mapping[str, tuple[str, str]] | None = None) -> None:
     """Add the security headers, and `more`; an answer without a Cache-Control is not to be stored."""
-    is_page = response.headers.get("Content-Type", "").startswith("text/html")
-    set_missing(response, {**(_ON_PAGES if is_page else _ON_DATA), **more})
-    if request.is_secure() and (value := hsts()):
+    is_page = (set_header(response, "content-type") or "").startswith("text/html")
+    set_missing(response, _ON_PAGES if is_page else _ON_DATA, more)
+    if is_secure(request) and (value := hsts()):
         response.headers.setdefault("Strict-Transport-Security", value)
 
 
@@ -127,10 +129,10 @@ class CorsMiddleware(HookMiddleware, CorsHeaders):
         return self.check_preflight(request) if request.method == "OPTIONS" else None  # type: ignore[return-value]
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if request.method == "OPTIONS" or header(request, b"origin") or "Vary" in response.headers:
+        if request.method == "OPTIONS" or header(request, b"origin") or set_header(response, "vary"):
             return self.add_response_headers(request, response)
-        if _is_covered(request.path_info, settings.CORS_URLS_REGEX) or self.is_enabled(request):
-            set_missing(response, {"vary": ("Vary", "origin")})
+        if _is_covered(request.path_info, conf.CORS_URLS_REGEX) or self.is_enabled(request):
+            set_missing(response, _VARY)
         return response
 
 

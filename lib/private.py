@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from functools import cache, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
+from inspect import getclosurevars
 from io import BytesIO
 from json import JSONEncoder
 from json.encoder import (  # type: ignore[attr-defined]
@@ -26,6 +28,9 @@ from django.urls import ResolverMatch, set_script_prefix
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
 from django.utils.translation.trans_real import parse_accept_lang_header
+
+from lib.conf import conf
+from lib.text import remember
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 _request_logger = logging.getLogger("django.request")
@@ -58,17 +63,32 @@ def _made_later() -> frozenset[str]:
     return frozenset(vars(ASGIRequest({"path": "/", "method": "GET"}, BytesIO())))
 
 
+def by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Repeated headers as one list (RFC 9110, 5.3), as Django reads them."""
+    joined = dict(headers)
+    if len(joined) != len(headers):
+        joined = {}
+        for name, value in headers:
+            joined[name] = joined[name] + b"," + value if name in joined else value
+    return joined
+
+
 def header(request: HttpRequest, name: bytes) -> str | None:
     """`request.headers[name]`, without reading the others; the name is in lower case."""
     if not isinstance(request, ASGIRequest):
         return request.headers.get(name.decode())
     headers = request.__dict__.get("_by_name")
     if headers is None:
-        headers = request.__dict__["_by_name"] = {}
-        for given, value in request.scope.get("headers", ()):
-            headers[given] = headers[given] + b"," + value if given in headers else value
+        headers = request.__dict__["_by_name"] = by_name(request.scope.get("headers", ()))
     value = headers.get(name)
     return None if value is None else value.decode("latin-1")
+
+
+def is_secure(request: HttpRequest) -> bool:
+    """`request.is_secure()`, of which the scope alone tells as long as no header of a proxy does."""
+    if isinstance(request, ASGIRequest) and conf.SECURE_PROXY_SSL_HEADER is None:
+        return request.scope.get("scheme") == "https"
+    return request.is_secure()
 
 
 class StepHandler(ASGIHandler):
@@ -88,22 +108,19 @@ class StepHandler(ASGIHandler):
         hooks = [import_string(path)(None) for path in self.middleware]
         self._before = [hook.before for hook in hooks]
         self._after = [hook.after for hook in reversed(hooks)]
-        # The resolver tries its patterns one by one.
-        self._match = lru_cache(1024)(self._resolve)
         self._view = lru_cache(1024)(self._awaitable)
+        # The resolver tries its patterns one by one.
+        self._route = remember(1024)(self._resolve)
 
-    def _resolve(self, path: str) -> ResolverMatch:
+    def _resolve(self, path: str) -> tuple[ResolverMatch, Callable[..., Any]]:
         request = HttpRequest()
         request.path_info = path
-        return super().resolve_request(request)
-
-    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        path = request.path_info
-        match = self._match(path) if len(path) <= 256 else self._resolve(path)
-        request.resolver_match = match
-        return match
+        match = super().resolve_request(request)
+        return match, self._view(match.func)
 
     def _awaitable(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        if (operations := _operations(view)) is not None:
+            return operations
         view = self.make_view_atomic(view)
         return view if iscoroutinefunction(view) else sync_to_async(view)
 
@@ -116,12 +133,18 @@ class StepHandler(ASGIHandler):
         return self.create_request(scope, file)
 
     async def answer(self, request: ASGIRequest, send: Send) -> None:
-        response = await self._answer(request)
+        response: Any = await self._answer(request)
         try:
-            await self.send_response(response, send)
+            content = b"" if response.streaming else response.content
+            if response.streaming or has_cookies(response) or len(content) > self.chunk_size:
+                await self.send_response(response, send)
+            else:
+                headers = [_encoded(*field) for field in response.headers._store.values()]
+                await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+                await send({"type": "http.response.body", "body": content, "more_body": False})
         finally:
             # Not response.close(): that would send request_finished, whose receivers belong to other threads.
-            for closer in response._resource_closers:  # type: ignore[attr-defined]
+            for closer in response._resource_closers:
                 closer()
             if "_files" in request.__dict__:
                 request.close()
@@ -135,7 +158,13 @@ class StepHandler(ASGIHandler):
                 if response is not None:
                     break
             else:
-                response = await self._call_view(request)
+                request.resolver_match, view = self._route(request.path_info)
+                match: Any = request.resolver_match
+                response = await view(request, *match.args, **match.kwargs)
+                if type(response) is not PlainResponse:
+                    self.check_response(response, match.func)
+                    if callable(getattr(response, "render", None)):
+                        response = await sync_to_async(response.render)()
         except Exception as error:
             response = await _as_response(request, error)
         for after in self._after[len(self._after) - entered :]:
@@ -149,21 +178,24 @@ class StepHandler(ASGIHandler):
             await sync_to_async(log_response, thread_sensitive=False)(*words, response=response, request=request)
         return response  # type: ignore[no-any-return]
 
-    async def _call_view(self, request: ASGIRequest) -> HttpResponseBase:
-        match = self.resolve_request(request)
-        response = await self._view(match.func)(request, *match.args, **match.kwargs)
-        self.check_response(response, match.func)
-        if callable(getattr(response, "render", None)):
-            response = await sync_to_async(response.render)()
-        return response  # type: ignore[no-any-return]
 
-    async def send_response(self, response: HttpResponseBase, send: Send) -> None:
-        if response.streaming or response.cookies or len(response.content) > self.chunk_size:  # type: ignore[attr-defined]
-            await super().send_response(response, send)
-            return
-        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.headers._store.values()]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": response.content, "more_body": False})  # type: ignore[attr-defined]
+@lru_cache(1024)
+def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode("ascii"), value.encode("latin-1")
+
+
+def _operations(view: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Ninja's operations of a path, by method, in place of its view; None for any other view."""
+    own: Any = getclosurevars(view).nonlocals.get("self") if iscoroutinefunction(view) else None
+    if "ninja.operation" not in sys.modules or type(own) is not sys.modules["ninja.operation"].PathView:
+        return None
+    runs = {
+        method: operation.run
+        for operation in reversed(own.operations)
+        for method in operation.methods
+        if operation.is_async
+    }
+    return lambda request, **path: runs.get(request.method, view)(request, **path)
 
 
 _as_response = sync_to_async(response_for_exception, thread_sensitive=False)
@@ -181,20 +213,41 @@ def json_of(encoder: JSONEncoder) -> Callable[[Any], str]:
     return lambda value: "".join(pieces(value, 0))
 
 
-def set_missing(response: HttpResponseBase, headers: Mapping[str, tuple[str, str]]) -> None:
+Fields = Mapping[str, tuple[str, str]]
+
+
+def set_missing(response: HttpResponseBase, headers: Fields, more: Fields | None = None) -> None:
     """Set the headers that the response has not; `{name in lower case: (name, value)}`."""
-    response.headers._store = {**headers, **response.headers._store}
+    response.headers._store = {**headers, **(more or {}), **response.headers._store}
+
+
+def set_header(response: HttpResponseBase, name: str) -> str | None:
+    """`response.headers.get(name)`; the name is in lower case."""
+    field = response.headers._store.get(name)
+    return None if field is None else field[1]
 
 
 class PlainResponse(HttpResponse):
     """Django's response to a body that is bytes already: none of its look-ups is needed."""
 
-    _same = vars(HttpResponse(content_type="application/json"))
-
     def __init__(self, content: bytes, status: int = 200, content_type: str = "application/json") -> None:
-        self.__dict__.update(self._same, status_code=status, _container=[content], _resource_closers=[])
-        self.headers, self.cookies = ResponseHeaders({}), SimpleCookie()
+        self.status_code, self._container, self._resource_closers = status, [content], list[Any]()
+        self.headers = ResponseHeaders({})
         self.headers._store["content-type"] = "Content-Type", content_type
+
+    @cached_property
+    def cookies(self) -> SimpleCookie:  # type: ignore[override]
+        return SimpleCookie()
+
+
+# What is alike in all of them stands in the class.
+for _name, _value in vars(HttpResponse(content_type="application/json")).items():
+    if _name != "cookies":
+        setattr(PlainResponse, _name, _value)
+
+
+def has_cookies(response: HttpResponseBase) -> bool:
+    return "cookies" in response.__dict__ and bool(response.cookies)
 
 
 def compact(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,6 +257,7 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
     that are more than a coroutine with authentication run as ninja runs them.
     """
     from ninja import NinjaAPI
+    from ninja.errors import AuthenticationError
     from ninja.operation import AsyncOperation
     from ninja.responses import Status
     from pydantic import BaseModel
@@ -223,11 +277,17 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
     usual_status = next(iter(operation.response_models)) if len(operation.response_models) == 1 else 200
     names: tuple[str, ...] = "by_alias", "exclude_unset", "exclude_defaults", "exclude_none"
     options = {name: getattr(operation, name) for name in names}
+    authenticate = operation.auth_callbacks[0] if len(operation.auth_callbacks) == 1 else None
+    is_alone = getattr(authenticate, "is_async", False)
 
     async def answer(request: HttpRequest, **path: Any) -> HttpResponseBase:
-        if operation.auth_callbacks and (error := await operation._run_authentication(request)) is not None:
-            return error  # type: ignore[no-any-return]
         try:
+            if is_alone:
+                if not (user := await authenticate(request)):  # type: ignore[misc]
+                    raise AuthenticationError
+                request.auth = user  # type: ignore[attr-defined]
+            elif operation.auth_callbacks and (error := await operation._run_authentication(request)) is not None:
+                return error  # type: ignore[no-any-return]
             response = api.create_temporal_response(request) if wants_response else None
             values = operation._get_values(request, path, response) if operation.models or wants_response else {}
             result = await operation.view_func(request, **values)
@@ -235,7 +295,11 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
             if type(value) is not declared.get(status):
                 response = response or api.create_temporal_response(request)
                 return operation._result_to_response(request, result, response)  # type: ignore[no-any-return]
-            value = value.model_dump(**options, context={"request": request, "response_status": status})
+            context = {"request": request, "response_status": status}
+            if type(value).model_dump is BaseModel.model_dump:
+                value = value.__pydantic_serializer__.to_python(value, **options, context=context)
+            else:
+                value = value.model_dump(**options, context=context)
             if response is not None:
                 response.status_code = status
             elif is_usual:
@@ -268,20 +332,20 @@ class Threads:
     """An executor for the `sync_to_async` calls of any number of requests at once, each inside `with`."""
 
     def __init__(self, executor: Executor) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.local()
         self._context = ThreadSensitiveContext()
         SyncToAsync.context_to_thread_executor[self._context] = executor
 
     def enter(self) -> tuple[Any, Any]:
         """What `leave` takes."""
         outer = None
-        # Looked up once for a loop: one that a server runs is inside of no waiting thread, now or later.
-        if (loop := asyncio.get_running_loop()) is not self._loop:
+        # Looked up once: the thread of a loop that a server runs is inside of no waiting thread, now or later.
+        if not hasattr(self._thread, "is_outermost"):
             outer = getattr(AsyncToSync.executors, "current", None)
             if outer is not None:
                 AsyncToSync.executors.current = None
             else:
-                self._loop = loop
+                self._thread.is_outermost = True
         return SyncToAsync.thread_sensitive_context.set(self._context), outer
 
     def leave(self, entered: tuple[Any, Any]) -> None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -21,26 +22,57 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from lib.text import remember
+
 logger = logging.getLogger("switchboard.request")
 
 
+#: What says where an answer ends.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 #: Answers without a body and without its length (RFC 9110, 15.3.5 and 15.4.5).
 _BODILESS = frozenset({204, 304})
 
 
 def _head(headers: Sequence[tuple[bytes, bytes]], is_bodiless: bool = False) -> tuple[bytes, int] | None:
     """The fields of an answer of known length, up to the empty line, and that length; None for any other answer."""
-    names = [name.lower() for name, _ in headers]
-    values = [value for _, value in headers]
-    if names.count(b"content-length") != (not is_bodiless):
+    lines, length = [], None
+    for name, value in headers:
+        name, line, number = _line(name, value)
+        if name in _FRAMING:
+            if number is None or length is not None or is_bodiless:
+                return None
+            length = number
+        lines.append(line)
+    if is_bodiless:
+        length = 0
+    if length is None:
         return None
-    if not {b"transfer-encoding", b"connection"}.isdisjoint(names):
-        return None
-    if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
+    lines.append(b"\r\n")
+    return b"".join(lines), length
+
+
+# Most lines are those of many answers.
+@lru_cache(1024)
+def _line(name: bytes, value: bytes) -> tuple[bytes, bytes, int | None]:
+    """The name in lower case, the line of a head, and the number when it is a length."""
+    if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
         raise RuntimeError("Invalid HTTP header.")
-    fields = [b"%b: %b\r\n" % field for field in zip(names, values, strict=True)]
-    length = 0 if is_bodiless else int(values[names.index(b"content-length")])
-    return b"".join([*fields, b"\r\n"]), length
+    name = name.lower()
+    return name, b"%b: %b\r\n" % (name, value), int(value) if name == b"content-length" else None
+
+
+@lru_cache(2)
+def _own_lines(*headers: tuple[bytes, bytes]) -> bytes:
+    """Those of the server itself, which change once a second."""
+    return b"".join(b"%b: %b\r\n" % field for field in headers)
+
+
+@remember(1024)
+def _target(url: bytes, root_path: str) -> tuple[str, bytes, bytes]:
+    """`path`, `raw_path` and `query_string` of a scope."""
+    parsed = httptools.parse_url(url)
+    raw_path = root_path.encode("ascii") + parsed.path
+    return root_path + unquote(parsed.path.decode("ascii")), raw_path, parsed.query or b""
 
 
 #: For headers that come as a tuple: those of many answers.
@@ -66,10 +98,9 @@ class Cycle(RequestResponseCycle):
             await super().send(message)
             return
         fields, self.expected_content_length = head
-        own = [b"%b: %b\r\n" % field for field in self.default_headers]
         self.response_started = True
         self.waiting_for_100_continue = self.chunked_encoding = False
-        self._head = b"".join([STATUS_LINE[message["status"]], *own, fields])
+        self._head = b"".join([STATUS_LINE[message["status"]], _own_lines(*self.default_headers), fields])
 
     async def _send_with_head(self, message: Any) -> None:
         head, self._head = self._head, b""
@@ -116,6 +147,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._drained = 0
         self._is_refused = False
         self._is_draining = False
+        self._is_resting = False  # between requests
+        self._resting_since = 0.0
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 
@@ -178,6 +211,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._stop_checking()
+        self._unset_keepalive_if_required()
         self.transport = self._raw
         super().connection_lost(exc)
 
@@ -216,7 +250,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- What arrives -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._is_resting = False
         self._chunk = len(data)
         self._unread += self._chunk
         if not self._is_refused:
@@ -260,11 +294,36 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._stop_waiting()
         self._unread = self._received = self._drained = 0
-        super().on_headers_complete()
-        self.cycle.__class__ = Cycle
+        self._begin()
         self._is_in_body = True
         # Fields after a body in chunks would be taken for those of its head.
         self.headers = []
+
+    def _begin(self) -> None:
+        """What uvicorn does with a complete head, but for limits of its own and WebSockets."""
+        scope, parser, before = self.scope, self.parser, self.cycle
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"], scope["raw_path"], scope["query_string"] = _target(self.url, self.root_path)
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
@@ -287,21 +346,40 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end()
         elif cycle.response_complete:
             self._stop_waiting()
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._rest()
         else:
             cycle.more_body = False
             cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._is_in_body and self.cycle.response_complete and not self._is_closing():
+        self.server_state.total_requests += 1
+        if self._is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+        if self._is_in_body and self.cycle.response_complete:
             self._wait(self.DRAIN_SECONDS)
 
+    def _rest(self) -> None:
+        """Wait for the next request. One timer serves many: when it fires it looks for how long nothing has come."""
+        self._is_resting, self._resting_since = True, self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again(self.timeout_keep_alive)
+
+    def _look_again(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
     def timeout_keep_alive_handler(self) -> None:
-        if self.cycle.response_complete:
+        self.timeout_keep_alive_task = None
+        if not self._is_resting or not self.cycle.response_complete:
+            return
+        left = self._resting_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again(left)
+        else:
             super().timeout_keep_alive_handler()
 
     def _refuse(self, status: HTTPStatus) -> None:

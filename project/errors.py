@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.serializers.json import DjangoJSONEncoder
@@ -18,6 +18,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
 
 from lib.asgi import IS_OVERSIZED
+from lib.conf import conf
 from lib.errors import STATUS_WORDS, ProductError
 from lib.middleware import HookMiddleware
 from lib.private import PlainResponse, header, host_is_allowed, json_of
@@ -30,13 +31,12 @@ _encode = json_of(DjangoJSONEncoder(separators=(",", ":")))
 def answer(request: HttpRequest, status: int, detail: Any = None, code: str = "", **extra: Any) -> HttpResponse:
     """`{"detail", "code", "request_id"}` and `extra` with `status`; the words of the status where none are given."""
     words, slug = STATUS_WORDS.get(status, STATUS_WORDS[400 if status < 500 else 500])
-    body = {
-        "detail": words if detail is None else detail,
-        "code": code or slug,
-        "request_id": getattr(request, "id", ""),
-        **extra,
-    }
-    response = PlainResponse(_encode(body).encode(), status)
+    detail, code, identity = words if detail is None else detail, code or slug, getattr(request, "id", "")
+    if detail is words and code is slug and not extra:
+        body = f'{{"detail":"{words}","code":"{slug}","request_id":{quoted(identity)}}}'
+    else:
+        body = _encode({"detail": detail, "code": code, "request_id": identity, **extra})
+    response = PlainResponse(body.encode(), status)
     if status == 401:
         response["WWW-Authenticate"] = "Bearer"
     return response
@@ -123,7 +123,7 @@ class JsonErrorsMiddleware(HookMiddleware):
         # What CommonMiddleware asks on the other pages.
         if request.path.startswith(_CHECKED):
             host = header(request, b"host")
-            if host is None or not _is_listed(host, tuple(settings.ALLOWED_HOSTS)):
+            if host is None or not _is_listed(host, tuple(conf.ALLOWED_HOSTS)):
                 try:
                     request.get_host()
                 except DisallowedHost:

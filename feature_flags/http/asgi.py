@@ -5,7 +5,7 @@ entrance, inside Django."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
@@ -13,16 +13,16 @@ from typing import Any
 
 from django.conf import settings
 
-from feature_flags.context import conf
 from feature_flags.http import ofrep, streams, unleash
 from feature_flags.http.cache import ResponseCache, cache_of
 from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response, authenticate, normal_path, preflight
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
 from lib.asgi import App, Receive, Scope, Send, read_bounded
+from lib.conf import conf
 from lib.logs import log_request, request_id
 from lib.middleware import hsts, normal_request_id
-from lib.private import host_is_allowed
+from lib.private import by_name, host_is_allowed
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.flags")
@@ -120,21 +120,22 @@ def respond(route: Route, request: Request, snapshot: Snapshot | None) -> Respon
 def edge(inner: App) -> App:
     """`inner` with the flag endpoints in front of it."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await inner(scope, receive, send)
-            return
+            return inner(scope, receive, send)
         path = scope["path"]
         route = find(path)
         if route is None:
             if (stream := streams.find(path)) is None:
-                await inner(scope, receive, send)
-                return
+                return inner(scope, receive, send)
             path = stream
+        return answer(route, path, scope, receive, send)
+
+    async def answer(route: Route | None, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request(scope, path)
         # CORS_ORIGINS answers preflights for the site before it looks at a path.
         is_site_preflight = route is not None and route.is_site and request.method == "OPTIONS"
-        if not request.origin or (route is not None and not conf.is_edge_on) or is_site_preflight:
+        if not request.origin or (route is not None and not conf.FLAGS_EDGE) or is_site_preflight:
             scope[HAS_STREAMS] = True
             await inner(scope, receive, send)
             return
@@ -168,13 +169,8 @@ def _with_hsts(send: Send) -> Send:
 
 
 def _request(scope: Scope, path: str) -> Request:
-    headers = dict(scope["headers"])
-    if len(headers) != len(scope["headers"]):
-        # Repeated headers as one list (RFC 9110, 5.3), as Django reads them.
-        headers = {}
-        for name, value in scope["headers"]:
-            headers[name] = headers[name] + b"," + value if name in headers else value
-    origin = _origin(headers.get(b"host"), scope["scheme"], conf.hosts)
+    headers = by_name(scope["headers"])
+    origin = _origin(headers.get(b"host"), scope["scheme"], tuple(conf.ALLOWED_HOSTS))
     client = scope.get("client")
     return Request(scope["method"], path, scope["query_string"], headers, b"", client[0] if client else "", origin)
 

@@ -9,12 +9,12 @@ from urllib.parse import parse_qs
 
 import mmh3
 
-from feature_flags.context import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import ResponseCache
 from feature_flags.http.wire import SERVER, Refused, Request, Response, token_cors
 from feature_flags.runtime import store, usage
 from feature_flags.runtime.snapshot import Token
+from lib.conf import conf
 from lib.text import remember, whole_number
 
 PREFIX = "/ofrep/v1/evaluate/flags"
@@ -71,7 +71,7 @@ def bulk(request: Request, cache: ResponseCache, token: Token) -> Response:
         flags,
         cache.snapshot.revision,
         b',"stale_seconds":%d' % stale if stale else b"",
-        _event_streams(request.origin if conf.offers_streams else "", cache.snapshot.revision, token.id, slot),
+        _event_streams(request.origin if conf.FLAGS_STREAMS_MAX else "", cache.snapshot.revision, token.id, slot),
     )
     return wire.json_response(200, body, (b"etag", tag), *token_cors(request))
 

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 import mmh3
 
-from feature_flags.context import conf
 from feature_flags.http import wire
 from feature_flags.http.cache import ResponseCache
 from feature_flags.http.wire import SERVER, Refused, Request, Response, site_cors, token_cors
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot, Token, json_bytes
+from lib.conf import conf
 
 _MAX_FIELDS = 1000
 
@@ -54,7 +54,7 @@ def validate(request: Request, cache: ResponseCache, token: None) -> Response:
         {
             "token": secret,
             "type": "client" if token.kind == SERVER else wire.FRONTEND,
-            "environment": conf.environment,
+            "environment": conf.FLAGS_ENVIRONMENT,
             "projects": ["*"],
         }
         for secret, token in found

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from feature_flags.context import conf, flat
+from feature_flags.context import flat
 from feature_flags.engine.model import RANDOM, new_random_value
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot, Token
+from lib.conf import conf
 from lib.errors import STATUS_WORDS
 from lib.middleware import JSON_POLICY
 from lib.middleware import SECURITY as SECURITY_HEADERS
@@ -194,7 +195,7 @@ def authenticate(request: Request, cache: ResponseCache, kind: str = "") -> Toke
 
 def find_token(snapshot: Snapshot, secret: bytes) -> Token | None:
     """Also as Unleash Edge wants every token to be written: `*:environment.secret`."""
-    secret = secret.removeprefix(b"*:%s." % conf.environment.encode())
+    secret = secret.removeprefix(b"*:%s." % conf.FLAGS_ENVIRONMENT.encode())
     return snapshot.tokens.get(sha256(secret).digest())
 
 

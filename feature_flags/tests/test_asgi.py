@@ -1,5 +1,6 @@
 """The door in front of Django: the same answers as the routes behind it, byte for byte."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -8,10 +9,10 @@ import tracemalloc
 import pytest
 from django.core.asgi import get_asgi_application
 
-from feature_flags.context import conf
 from feature_flags.http import asgi
 from feature_flags.runtime import store
 from feature_flags.tests.wire import APP, BULK, ask, make_token
+from lib.conf import conf
 from project.asgi import application
 
 pytestmark = pytest.mark.django_db
@@ -335,12 +336,10 @@ def test_other_paths_and_other_kinds_of_connection_are_handed_on():
         seen.append(scope["type"])
         await send({"type": "x", "status": 0, "headers": []})
 
-    from asgiref.sync import async_to_sync
-
     async def send(message):
         pass
 
-    async_to_sync(other)({"type": "websocket"}, None, send)
+    asyncio.run(other({"type": "websocket"}, None, send))
     assert seen[-1] == "websocket"
 
 

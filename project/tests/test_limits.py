@@ -245,6 +245,14 @@ def test_a_request_that_does_not_end_is_closed(begun, before, quick):
 
     # uvicorn's own bound of an idle connection is 1 s here.
     assert time.monotonic() - started < 4
+
+
+def test_a_connection_in_use_is_closed_once_it_rests(quick):
+    with Connection(quick.address) as client:
+        for _ in range(3):
+            assert client.send(b"GET /slow HTTP/1.1\r\n\r\n").answer()[0] == 200
+
+        assert client.is_closed()
     until(lambda: not quick.server_state.connections)
 
 

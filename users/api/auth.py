@@ -13,6 +13,7 @@ from ninja.security.base import AuthBase
 
 from lib.actors import Actor
 from lib.asgi import on_lane
+from lib.conf import conf
 from lib.errors import ProductError
 from lib.net import client_ip, is_listed, normal_origin
 from lib.private import header
@@ -108,7 +109,7 @@ def bearer_token(request: HttpRequest) -> str:
 
 
 def cookie_token(request: HttpRequest) -> str:
-    return request.COOKIES.get(COOKIE, "") if settings.USERS_ACCESS_TOKEN_VIA_COOKIE else ""
+    return request.COOKIES.get(COOKIE, "") if conf.USERS_ACCESS_TOKEN_VIA_COOKIE else ""
 
 
 def is_from_here(request: HttpRequest) -> bool:
