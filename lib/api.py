@@ -26,8 +26,15 @@ class Problem(BaseModel):
     msg: str
 
 
+class Refusal(BaseModel):
+    code: str
+    reason: str | None = None
+
+
 class InvalidOut(BaseModel):
-    detail: list[Problem]
+    """`detail` lists what is wrong with the body; a refusal of what it says has a word of its own."""
+
+    detail: list[Problem] | Refusal | str
     code: str
     request_id: str
 

@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from ninja import Query, Router, Status
 
 from lib import staff_api
-from lib.api import refusals
 from lib.errors import ProductError
 from notifications import schemas
 from notifications.models import Message
@@ -49,16 +48,14 @@ def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schema
     return Status(202, schemas.UidOut(uid=str(message.uid)))
 
 
-@router.get("/messages/stats", response={200: schemas.StatsOut, **refusals(401, 403)}, operation_id="message_stats")
+@router.get("/messages/stats", response={200: schemas.StatsOut, **staff_api.REFUSED}, operation_id="message_stats")
 @staff_api.needs("notifications.view_message")
 def message_stats(request: HttpRequest) -> schemas.StatsOut:
     """How many messages are in which state, and how late the first one is."""
     return schemas.StatsOut(**staff_actions.stats())
 
 
-@router.get(
-    "/messages/{uid}", response={200: schemas.MessagePageOut, **refusals(401, 403, 404)}, operation_id="get_message"
-)
+@router.get("/messages/{uid}", response={200: schemas.MessagePageOut, **staff_api.REFUSED}, operation_id="get_message")
 @staff_api.needs("notifications.view_message")
 def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
     """A message with its attempts and what was reported of it; `text` and `html` need `view_message_body`."""
