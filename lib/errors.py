@@ -28,9 +28,9 @@ class ProductError(Exception):
 
     `code` is upper-case without prefix (`LOGIN_BAD_CREDENTIALS`), `message` a sentence for people. The API answers
     `{"detail": "ErrorCode.<code>", "code": "<code in lower case>"}` with `status`, or `{"detail": {"code", "reason"}}`
-    when `nested`; `detail` replaces the wire's detail where the seed's clients expect other words. `retry_after` is
-    in whole seconds; `extra` are further members of the answer. The admin shows `message`, a command prints it and
-    exits 1.
+    when `nested`; `detail` replaces the wire's where the seed's clients expect other words, and as a list of problems
+    (422). `retry_after` is in whole seconds; `extra` are further members of the answer. The admin shows `message`, a
+    command prints it and exits 1.
     """
 
     code: str

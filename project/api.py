@@ -26,7 +26,7 @@ from feature_flags.http.routes import answer as flag_answer
 from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
 from feature_flags.http.routes import unleash as unleash_router
-from feature_flags.http.staff import router as staff_flags_router
+from feature_flags.staff_api import files, flags, history, segments, tokens, why
 from lib.middleware import PAGE_POLICY
 from lib.private import compact, json_of
 from lib.text import read_json
@@ -146,7 +146,11 @@ api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
 api.add_router("/notifications", notifications_router, auth=person_or_key("inbox"))
 #: Put under `/api/staff` with the verbs of the admin, once its pages are registered (project/staff_api.py).
-STAFF = [people_router, staff_flags_router, messages.router, recipients.router, templates.router]
+STAFF = [
+    people_router,
+    *(each.router for each in (flags, history, why, segments, tokens, files)),
+    *(each.router for each in (messages, recipients, templates)),
+]
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

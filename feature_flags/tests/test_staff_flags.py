@@ -350,6 +350,9 @@ def test_what_is_in_segments_and_who_people_are_is_for_those_who_may_see_it(pers
 def test_what_cannot_be_asked_is_told(staff_api, explained):
     assert staff_api("GET", "/flags/FF_A/why?user=nobody@example.org").json()["code"] == "user_unknown"
     assert staff_api("POST", "/flags/FF_A/why", {"context": []}).status_code == 422
+    for odd in ("1e999", str(10**400), f"[{10**400}]", r'"\u0000"', r'"\ud800"'):
+        asked = staff_api("POST", "/flags/FF_A/why", f'{{"context": {{"a": {odd}}}}}')
+        assert asked.json().get("enabled") is False, asked.content
     editing.archive(explained, **COMMAND)
     assert staff_api("GET", "/flags/FF_A/why").json()["reason"].startswith("Off: the flag is archived")
 

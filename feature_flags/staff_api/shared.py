@@ -1,0 +1,108 @@
+"""What the operations of all modules here share: how they word refusals, what a change is sent with, the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Self
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from pydantic import BaseModel, Field
+
+from feature_flags.flag_document import Document, InvalidFlag, Problem
+from feature_flags.models import FlagRevision
+from lib.api import Schema, refusals
+from lib.errors import ProductError
+from lib.schemas import Text
+from lib.staff_api import REFUSED, tags
+
+Word = Annotated[Text, Field(max_length=100)]
+Reason = Annotated[Text, Field(max_length=200)]
+
+_IF_MATCH: dict[str, Any] = {"in": "header", "name": "If-Match", "required": True, "schema": {"type": "string"}}
+_IF_MATCH["description"] = "The `ETag` of what was read; `*` for whatever it is now."
+#: What a change that takes the tag of what was read may answer instead, and how it is described.
+EDIT_REFUSED = {**REFUSED, **refusals(412, 428)}
+EDIT_EXTRA = {"parameters": [_IF_MATCH]}
+
+
+class Row(Schema):
+    @classmethod
+    def of(cls, row: Any, **more: Any) -> Self:
+        """The members that the row has under the same name, and these."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields if name not in more}, **more)
+
+
+class Described:
+    """The API's description shows the members of this model; whether they are right is for the service to say."""
+
+    def __init__(self, model: type[BaseModel], **example: Any) -> None:
+        self.model, self.example = model, example
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        self.model.model_rebuild()
+        return {**handler(self.model.__pydantic_core_schema__), "examples": [self.example]}
+
+
+class ChangedOut(Schema):
+    """`changed` is false where it was so already."""
+
+    changed: bool
+
+
+def user_of(request: HttpRequest) -> Any:
+    return request.auth  # type: ignore[attr-defined]
+
+
+def log(request: HttpRequest, obj: Any, text: str, *, flag: int = CHANGE) -> None:
+    """Beside the history of the flags, the log of the admin's pages."""
+    LogEntry.objects.log_actions(user_of(request).pk, [obj], flag, change_message=text, single_object=True)
+
+
+@contextmanager
+def worded(*place: str) -> Iterator[None]:
+    """Refusals of a service about what stands at this place of the body: every problem of a document with where it is
+    (422), a reason that is missing (422), and what was changed meanwhile (412)."""
+    try:
+        yield
+    except InvalidFlag as error:
+        raise _invalid("FLAG_INVALID", listed(error.problems, "body", *place)) from error
+    except ProductError as error:
+        if error.code == "REASON_REQUIRED":
+            raise _invalid(error.code, listed([Problem(("reason",), error.message)], "body")) from error
+        if error.code == "FLAG_CHANGED":
+            error.status = 412
+        raise
+
+
+def _invalid(code: str, problems: list[dict[str, Any]]) -> ProductError:
+    return ProductError(code, problems[0]["msg"], status=422, detail=problems)
+
+
+def listed(problems: Sequence[Problem], *before: str) -> list[dict[str, Any]]:
+    return [{"type": "flag_invalid", "loc": [*before, *place], "msg": message} for place, message in problems]
+
+
+def with_revision(rows: QuerySet[Any], link: str) -> QuerySet[Any]:
+    """With the id of their newest entry in the history, read by the same statement as the rest."""
+    newest = FlagRevision.objects.filter(**{link: OuterRef("pk")}).order_by("-pk").values("pk")[:1]
+    with_revision: QuerySet[Any] = rows.annotate(revision=Coalesce(Subquery(newest), 0))
+    return with_revision
+
+
+def tag(row: Any) -> str:
+    return f'"{row.revision}"'
+
+
+def require_match(request: HttpRequest, row: Any) -> None:
+    """The condition of a change (RFC 9110, 13.1.1). Raises: IF_MATCH_MISSING (428), FLAG_CHANGED (412)."""
+    if not {"*", str(row.revision)} & set(tags(request)):
+        raise ProductError("FLAG_CHANGED", "It was changed in the meantime: read it again.", status=412)
+
+
+def require_name(document: Document, member: str, name: str) -> None:
+    if document.get(member, name) != name:
+        raise InvalidFlag([Problem((member,), "It is not the one in the address, and does not change here.")])
