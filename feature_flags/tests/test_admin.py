@@ -135,7 +135,7 @@ def test_the_list_offers_the_one_button_that_makes_sense(staff_client):
     assert f'formaction="{on.pk}/switch/off/"' in html
     assert f'formaction="{on.pk}/switch/on/"' not in html
     assert f'formaction="{off.pk}/switch/on/"' in html
-    assert "verb_buttons" in html
+    assert "field-verbs" in html
 
 
 def test_the_page_of_a_flag_asks_the_database_twelve_times_at_most(client, superuser, django_assert_max_num_queries):

@@ -184,6 +184,7 @@ class VerbAdmin(ListAdmin):
             verbs = self.applicable_verbs(request, obj, in_row)
             return format_html_join(" ", "{}", ((self._row_button(request, verb, obj),) for verb in verbs))
 
+        verb_buttons.__name__ = "verbs"  # for the class of the cells
         verb_buttons.is_button = True  # type: ignore[attr-defined]
         return [verb_buttons if column == "verb_buttons" else column for column in columns]
 

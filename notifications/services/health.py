@@ -201,7 +201,7 @@ def describe(
     if engine != "inline":
         last_beat = max((worker.beat_at for worker in workers), default=None)
         if last_beat is None:
-            return _("It is due, and no worker is there: none has given a sign of life.")
+            return _("Due, and no worker has given a sign of life.")
         if now - last_beat > SILENCE:
             seconds = {"seconds": int((now - last_beat).total_seconds())}
             return _("It is due, and no worker has given a sign of life for %(seconds)d s.") % seconds

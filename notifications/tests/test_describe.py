@@ -29,7 +29,7 @@ def paused(**fields):
     ("fields", "sentence"),
     [
         ({}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
-        ({"workers": ()}, "It is due, and no worker is there: none has given a sign of life."),
+        ({"workers": ()}, "Due, and no worker has given a sign of life."),
         ({"workers": (SILENT,)}, "It is due, and no worker has given a sign of life for 95 s."),
         ({"workers": (SILENT, ALIVE)}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
         ({"workers": (), "engine": "inline"}, "Due since 4 May 2026 11:59:59 UTC; a worker takes it next."),
