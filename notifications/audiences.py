@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Says of each of the people whether they belong.
 Test = Callable[["User"], bool]
 Choices = Sequence[tuple[str, "str | Promise"]]
+#: Choices of one audience that are offered.
+OFFERED = 2_000
 
 
 class Gone(LookupError):
@@ -64,14 +66,23 @@ def get(name: str) -> Audience:
     return found
 
 
-def registered() -> list[Audience]:
-    return list(_audiences.values())
-
-
 def is_visible_to(user: Any, name: str) -> bool:
     """Whether this member of staff may know who is in such an audience."""
     audience = _audiences.get(name)
     return audience is not None and (not audience.permission or user.has_perm(audience.permission))
+
+
+def offered(user: Any) -> list[tuple[Audience, Choices, bool]]:
+    """The audiences that this member of staff may choose, each with its first choices, and whether there are more."""
+    found = []
+    for audience in _audiences.values():
+        if is_visible_to(user, audience.name):
+            try:
+                choices = audience.choices()
+            except Gone:
+                continue
+            found.append((audience, choices[:OFFERED], len(choices) > OFFERED))
+    return found
 
 
 class _Everybody(Audience):

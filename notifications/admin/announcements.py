@@ -29,7 +29,7 @@ from lib.text import is_storable, number, whole_number
 from notifications import audiences
 from notifications.admin.common import preview_response
 from notifications.admin.templates import language_name
-from notifications.models import Announcement, Message, Preference, Severity, Suppression
+from notifications.models import Announcement, Message, Severity
 from notifications.registry import EMAIL, IN_APP, MASK
 from notifications.rendering import engines, render
 from notifications.services import announcements, health
@@ -42,11 +42,7 @@ CHIPS = {
     State.DONE: "active",
     State.CANCELLED: "off",
 }
-#: An announcement is a row in both tables.
-PERMISSIONS = ("notifications.add_inappnotification", "notifications.add_message")
 CHANNELS = [(EMAIL, _("By mail")), (IN_APP, _("In the product"))]
-#: Choices of one audience in the form.
-OFFERED = 2_000
 
 
 class AnnouncementForm(forms.Form):
@@ -100,7 +96,7 @@ class AnnouncementForm(forms.Form):
         audience.choices, is_cut = offered_audiences(user)
         if is_cut:
             text = _("Of each kind only the first %(limit)s are offered.")
-            audience.help_text = text % {"limit": number(OFFERED)}
+            audience.help_text = text % {"limit": number(audiences.OFFERED)}
         self.fields["people"].help_text = _("E-mail addresses of users, one a line: “People named below”.")
         if self.kept and not self.initial.get("people"):
             text = _("%(count)d are named. Leave it empty to keep them, or name others, one a line.")
@@ -151,21 +147,14 @@ def offered_audiences(user: Any) -> tuple[list[Any], bool]:
     """For a select: what this member of staff may see of each audience, in a group where there is a choice; and whether
     that is not all."""
     found: list[Any] = []
-    is_cut = False
-    for audience in audiences.registered():
-        if not audiences.is_visible_to(user, audience.name):
-            continue
-        try:
-            choices = audience.choices()
-        except audiences.Gone:
-            continue
-        is_cut = is_cut or len(choices) > OFFERED
-        choices = choices[:OFFERED]
+    is_any_cut = False
+    for audience, choices, is_cut in audiences.offered(user):
+        is_any_cut = is_any_cut or is_cut
         if [value for value, _label in choices] == [""]:
             found.append((audience.name, audience.label))
         elif choices:
             found.append((audience.label, [(f"{audience.name}:{value}", label) for value, label in choices]))
-    return found, is_cut
+    return found, is_any_cut
 
 
 def _facts(row: Announcement) -> dict[str, Any]:
@@ -175,7 +164,15 @@ def _facts(row: Announcement) -> dict[str, Any]:
 
 
 def _verb(name: str, label: Any, run: Any, **more: Any) -> Verb:
-    return Verb(name=name, label=label, permission=PERMISSIONS[0], run=run, in_bulk=False, audit_details=_facts, **more)
+    return Verb(
+        name=name,
+        label=label,
+        permission=announcements.PERMISSIONS[0],
+        run=run,
+        in_bulk=False,
+        audit_details=_facts,
+        **more,
+    )
 
 
 def _send(row: Any, *, actor: Actor) -> Any:
@@ -279,7 +276,7 @@ class AnnouncementAdmin(VerbAdmin):
         return super().has_view_permission(request, obj) or self.has_add_permission(request)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perms(PERMISSIONS)
+        return request.user.has_perms(announcements.PERMISSIONS)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = self.has_add_permission(request)
@@ -312,7 +309,7 @@ class AnnouncementAdmin(VerbAdmin):
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         for row in rows:
-            row.shown_audience = shown_audience(request, row)
+            row.shown_audience = announcements.shown_audience(row, request.user)
 
     # --- Writing ------------------------------------------------------------------------------------------------------
 
@@ -414,7 +411,7 @@ class AnnouncementAdmin(VerbAdmin):
             title=str(row),
             original=row,
             badge=self.badge(row),
-            audience=shown_audience(request, row),
+            audience=announcements.shown_audience(row, request.user),
             ways=[label for name, label in CHANNELS if name in row.channels],
             by_mail=EMAIL in row.channels,
             inside=IN_APP in row.channels,
@@ -485,18 +482,6 @@ class AnnouncementAdmin(VerbAdmin):
         return super().perform(request, verb, obj, given)
 
 
-def shown_audience(request: HttpRequest, row: Announcement) -> str:
-    """In words; of one that the reader may not look into, only its kind."""
-    try:
-        audience = audiences.get(row.audience)
-    except audiences.Gone as gone:
-        return str(gone)
-    is_all = not row.choice and row.audience != audiences.PEOPLE
-    return (
-        str(audience.label) if is_all or not audiences.is_visible_to(request.user, row.audience) else row.audience_label
-    )
-
-
 def goes_on(row: Announcement) -> bool:
     """Whether a worker has still something to do for it."""
     return row.counted_at is None if row.state == State.DRAFT else row.state == State.SENDING or not row.is_settled
@@ -531,24 +516,18 @@ def numbers(row: Announcement) -> dict[str, Any]:
 
 
 def left_out(request: HttpRequest, row: Announcement) -> list[tuple[str, str]]:
-    """Why people do not get it, and how many. What the reader may not look up is one sum: of a single address, a count
-    by reason would tell it."""
-    user = get_user_model()
-    reasons: dict[str, tuple[Any, type[models.Model]]] = {
-        "unsubscribed": (_("Unsubscribed from announcements by mail"), Preference),
-        "suppressed": (_("Address that is not written to"), Suppression),
-        "throttled": (_("Has had enough announcements for now"), Message),
-        "switched_off": (_("Announcements in the product switched off"), Preference),
-        "unverified": (_("Address not verified"), user),
-        "inactive": (_("Account not active"), user),
+    """Why people do not get it, and how many."""
+    labels = {
+        "unsubscribed": _("Unsubscribed from announcements by mail"),
+        "suppressed": _("Address that is not written to"),
+        "throttled": _("Has had enough announcements for now"),
+        "switched_off": _("Announcements in the product switched off"),
+        "unverified": _("Address not verified"),
+        "inactive": _("Account not active"),
+        "hidden": _("Reasons not shown to you"),
     }
-    shown, hidden = [], 0
-    for name, (text, model) in reasons.items():
-        if (count := row.counts.get(name, 0)) and may_see(request.user, model):
-            shown.append((str(text), number(count)))
-        else:
-            hidden += count
-    return [*shown, (gettext("Reasons not shown to you"), number(hidden))] if hidden else shown
+    counts = announcements.left_out(row, request.user)
+    return [(str(label), number(counts[name])) for name, label in labels.items() if name in counts]
 
 
 def mail_states(row: Announcement, *, url: str) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Model, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext
 from pydantic import ValidationError
@@ -25,12 +25,22 @@ from pydantic import ValidationError
 from lib import logs
 from lib.actors import Actor
 from lib.addresses import normal_email
+from lib.admin import may_see
 from lib.background import log_failure
 from lib.db import batches, insert_alike
 from lib.errors import ProductError
 from lib.text import number
 from notifications import audiences, engine, metrics, registry
-from notifications.models import Announcement, InAppNotification, Message, Severity, database_time, moment
+from notifications.models import (
+    Announcement,
+    InAppNotification,
+    Message,
+    Preference,
+    Severity,
+    Suppression,
+    database_time,
+    moment,
+)
 from notifications.registry import EMAIL, IN_APP, NotificationType
 from notifications.rendering import engines, render
 from notifications.services import outbox, recipients
@@ -46,6 +56,9 @@ PEOPLE_LIMIT = 10_000
 TITLE_LIMIT, BODY_LIMIT = 150, 4_000
 #: What is held back longer expires.
 HELD_FOR = timedelta(days=30)
+
+#: Who writes and sends them: an announcement is a row in both tables.
+PERMISSIONS = ("notifications.add_inappnotification", "notifications.add_message")
 
 State = Announcement.State
 _WORDS = ("title", "body")
@@ -152,20 +165,22 @@ def named_people(addresses: str) -> list[User]:
     """The users with these addresses, which lines or commas part. Raises: ANNOUNCEMENT_PEOPLE (400)."""
     typed = sorted({normal_email(part) for part in addresses.replace(",", "\n").splitlines() if part.strip()})
     if not typed:
-        raise ProductError("ANNOUNCEMENT_PEOPLE", gettext("Name at least one person."))
+        raise _unknown_people(gettext("Name at least one person."))
     if len(typed) > PEOPLE_LIMIT:
-        raise ProductError(
-            "ANNOUNCEMENT_PEOPLE",
-            gettext("At most %(people_limit)s people can be named.") % {"people_limit": number(PEOPLE_LIMIT)},
-        )
+        text = gettext("At most %(people_limit)s people can be named.")
+        raise _unknown_people(text % {"people_limit": number(PEOPLE_LIMIT)})
     model = get_user_model()
     found: list[Any] = []
     for some in batches(typed):
         found += model._default_manager.filter(**{f"{model.USERNAME_FIELD}__in": some})
     if unknown := sorted(set(typed) - {person.get_username() for person in found}):
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        raise ProductError("ANNOUNCEMENT_PEOPLE", gettext("There is no user %(shown)s.") % {"shown": shown})
+        raise _unknown_people(gettext("There is no user %(shown)s.") % {"shown": shown})
     return found
+
+
+def _unknown_people(message: str) -> ProductError:
+    return ProductError("ANNOUNCEMENT_PEOPLE", message, reason=message)
 
 
 def context_of(announcement: Announcement, language: str) -> dict[str, Any]:
@@ -277,8 +292,39 @@ def _require_version(draft: Announcement, version: int | None) -> None:
         raise ProductError("ANNOUNCEMENT_CHANGED", text, status=409)
 
 
-def _invalid(message: Any) -> ProductError:
-    return ProductError("ANNOUNCEMENT_INVALID", message)
+def _invalid(message: str) -> ProductError:
+    return ProductError("ANNOUNCEMENT_INVALID", message, reason=message)
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def shown_audience(row: Announcement, user: Any) -> str:
+    """In words; of one that this member of staff may not look into, only its kind."""
+    try:
+        audience = audiences.get(row.audience)
+    except audiences.Gone as gone:
+        return str(gone)
+    is_all = not row.choice and row.audience != audiences.PEOPLE
+    return str(audience.label) if is_all or not audiences.is_visible_to(user, row.audience) else row.audience_label
+
+
+def left_out(row: Announcement, user: Any) -> dict[str, int]:
+    """How many do not get it, by reason. What this member of staff may not look up is one sum, `hidden`: of a single
+    address, a count by reason would tell it."""
+    people = get_user_model()
+    reasons: dict[str, type[Model]] = {
+        "unsubscribed": Preference,
+        "suppressed": Suppression,
+        "throttled": Message,
+        "switched_off": Preference,
+        "unverified": people,
+        "inactive": people,
+    }
+    found: Counter[str] = Counter()
+    for name, model in reasons.items():
+        found[name if may_see(user, model) else "hidden"] += row.counts.get(name, 0)
+    return {name: count for name, count in found.items() if count}
 
 
 def look_at_delivery(row: Announcement) -> None:

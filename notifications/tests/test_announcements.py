@@ -274,7 +274,7 @@ def test_without_a_worker_its_page_says_that_it_does_not_go_on(client, settings)
 
 
 def test_of_too_many_choices_the_first_are_offered(client, monkeypatch):
-    monkeypatch.setattr("notifications.admin.announcements.OFFERED", 2)
+    monkeypatch.setattr("notifications.audiences.OFFERED", 2)
     for name in ("Alpha", "Beta", "Gamma"):
         Group.objects.create(name=name)
 

@@ -19,6 +19,7 @@ from lib.actors import Actor
 from notifications.models import Announcement, PeriodicJob, Suppression, TemplateOverride
 from notifications.services import announcements, overrides
 from notifications.services.recipients import suppress
+from notifications.staff_api import announcements as announcements_api
 from notifications.staff_api import messages, recipients, templates
 from notifications.tests.factories import MessageFactory
 from users.audit_events import EVENTS
@@ -87,7 +88,7 @@ def doors(request):
 
 def calls():
     """Of notifications: what its routers for staff change."""
-    for each in (messages, recipients, templates):
+    for each in (announcements_api, messages, recipients, templates):
         for path, view in each.router.path_operations.items():
             for operation in view.operations:
                 names = (f"{method} {path}" for method in operation.methods if method != "GET")
