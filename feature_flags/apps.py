@@ -18,7 +18,7 @@ class FeatureFlagsConfig(AppConfig):
     verbose_name = _("Feature flags")
 
     def ready(self) -> None:
-        from feature_flags import declarations
+        from feature_flags import declarations, events  # noqa: F401  (declares what this app publishes)
         from feature_flags.engine import words
         from feature_flags.runtime import store
 

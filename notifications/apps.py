@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -8,6 +8,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.core.signals import request_started
 from django.utils.translation import gettext_lazy as _
 
+import lib.events
 from lib.commands import SETTINGS
 
 
@@ -16,6 +17,7 @@ class NotificationsConfig(AppConfig):
     verbose_name = _("Notifications")
 
     def ready(self) -> None:
+        from notifications import events  # noqa: F401  (declares what this app publishes)
         from notifications.services import periodic_jobs
 
         register(_check_settings, SETTINGS)
@@ -23,10 +25,17 @@ class NotificationsConfig(AppConfig):
         periodic_jobs.register("notifications.housekeeping", periodic_jobs.purge)
         quick = {"every": timedelta(seconds=15), "lease": timedelta(minutes=1)}
         periodic_jobs.register("notifications.announcements", _announcements, **quick)
+        lib.events.keeper = _keep
         request_started.connect(_request_started, dispatch_uid="notifications.engine")
 
 
 # What sends and renders loads when it is asked for: most commands do neither.
+
+
+def _keep(published: Sequence[lib.events.Event]) -> None:
+    from notifications.services import endpoints
+
+    endpoints.keep(published)
 
 
 def _announcements(since: datetime | None) -> Iterator[tuple[str, int]]:

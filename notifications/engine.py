@@ -20,9 +20,10 @@ from django.db import close_old_connections, connection, connections, transactio
 from lib import background
 from lib.background import BackgroundThread
 from notifications import checks, metrics
-from notifications.models import Message
+from notifications.models import Message, WebhookDelivery
 from notifications.services import health, periodic_jobs
 from notifications.services.delivery import QueueWorker
+from notifications.services.webhook_delivery import Dispatcher, deliver_these
 
 logger = logging.getLogger("switchboard.notifications")
 
@@ -36,7 +37,7 @@ MakeWorker = Callable[[Callable[[], bool]], QueueWorker]
 
 
 class WorkerPool:
-    """The threads of one process that deliver, and a supervisor that replaces those that died.
+    """The threads of one process that send mail, the one of webhooks, and a supervisor that replaces those that died.
 
     The supervisor also writes the process's heartbeat and runs the periodic jobs.
     """
@@ -49,6 +50,8 @@ class WorkerPool:
             BackgroundThread("notifications", partial(_deliver, worker), retry=poll, longest_retry=poll)
             for worker in self.workers
         ]
+        self.dispatcher = Dispatcher(self.stopping.is_set, overdue=OVERDUE if engine == "tasks" else timedelta(0))
+        self.webhooks = BackgroundThread("webhooks", partial(_dispatch, self.dispatcher), retry=poll)
         self.heartbeat = health.Heartbeat(engine)
         self.next_beat = 0.0
         self.supervisor = BackgroundThread("notifications-supervisor", self._supervise, finish=self.heartbeat.stop)
@@ -57,12 +60,13 @@ class WorkerPool:
         """Start the threads that do not run."""
         with self.lock:
             if not self.stopping.is_set():
-                for thread in (*self.threads, self.supervisor):
+                for thread in (*self.threads, self.webhooks, self.supervisor):
                     thread.start()
 
     def wake(self) -> None:
-        for thread in self.threads:
+        for thread in (*self.threads, self.webhooks):
             thread.wake()
+        self.dispatcher.wake()
 
     def beat_now(self) -> None:
         """Look at the periodic jobs now, not at the next heartbeat."""
@@ -73,7 +77,7 @@ class WorkerPool:
         """End the threads: the messages in hand get `timeout` seconds, the others are given back."""
         with self.lock:
             self.stopping.set()
-        running = background.stop([*self.threads, self.supervisor], timeout)
+        running = background.stop([*self.threads, self.webhooks, self.supervisor], timeout)
         for thread, worker in zip(self.threads, self.workers, strict=True):
             if thread in running:
                 # It waits for a mail server. What it has not begun need not wait for the end of the lease.
@@ -182,6 +186,17 @@ def committed_many(uids: Sequence[UUID]) -> None:
         committed(0)
 
 
+def published(pks: Sequence[int]) -> None:
+    """New deliveries of webhooks were committed by this thread."""
+    if settings.NOTIFICATIONS_ENGINE == "inline":
+        deliver_these(pks)
+    elif settings.NOTIFICATIONS_ENGINE == "tasks":
+        _enqueue(WebhookDelivery.objects.filter(pk__in=pks).values_list("uid", flat=True), task="deliver_webhook")
+        wake()
+    else:
+        committed(0)
+
+
 def hasten(job: str) -> None:
     """Run a periodic job once the caller's transaction is committed: in this process if it has workers, else at the
     next heartbeat of another."""
@@ -198,13 +213,13 @@ def _hastened(job: str) -> None:
         pool.beat_now()
 
 
-def _enqueue(uids: Iterable[UUID]) -> None:
+def _enqueue(uids: Iterable[UUID], task: str = "deliver") -> None:
     """Enqueue a task for each. If one is lost, the message is still due, and a sweeper sends it."""
     try:
         from notifications import tasks
 
         for uid in uids:
-            tasks.deliver.enqueue(str(uid))
+            getattr(tasks, task).enqueue(str(uid))
     except Exception as error:
         # A broker's message may repeat its address, which holds a password.
         metrics.LOST_WAKE_UPS.add()
@@ -232,3 +247,13 @@ def _deliver(worker: QueueWorker) -> float:
     worker.deliver_due()
     poll: float = settings.NOTIFICATIONS_POLL
     return min(worker.rest() or poll, poll)
+
+
+def _dispatch(dispatcher: Dispatcher) -> float:
+    """Send the webhooks that are due; return the seconds until the next look."""
+    close_old_connections()
+    dispatcher.deliver_due()
+    if not dispatcher.has_endpoints:
+        # Most processes have none: one connection less that idles.
+        connections.close_all()
+    return dispatcher.rest()

@@ -519,6 +519,121 @@ class ProviderState(models.Model):
         return self.paused if self.paused_until is None else self.paused_until > now
 
 
+class WebhookEndpoint(models.Model):
+    """An address outside that is told of events. Only `services.endpoints` and `services.webhook_queue` write here."""
+
+    name = models.CharField(_("name"), max_length=100)
+    url = models.CharField(_("address"), max_length=2000)
+    events = models.JSONField(_("events"), default=list)  # names of `lib.events`
+    # Encrypted (lib/encryption.py). While both are good both sign.
+    secret = models.CharField(max_length=255)
+    old_secret = models.CharField(max_length=255, blank=True)
+    old_secret_until = models.DateTimeField(_("old secret until"), null=True)
+
+    paused_at = models.DateTimeField(_("paused"), null=True)
+    paused_by = models.CharField(_("paused by"), max_length=64, blank=True)
+    paused_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    #: Tries since the last success that had none, and since when; nothing is tried before `rest_until`.
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    failing_since = models.DateTimeField(_("failing since"), null=True)
+    rest_until = models.DateTimeField(_("next try"), null=True)
+    last_success_at = models.DateTimeField(_("last success"), null=True)
+
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    created_by = models.CharField(max_length=64, blank=True)
+    updated_at = models.DateTimeField(_("changed"), default=timezone.now)
+    updated_by = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("webhook endpoint")
+        verbose_name_plural = _("webhook endpoints")
+        ordering = ("name", "pk")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WebhookDelivery(models.Model):
+    """One event for one endpoint; `uid` is the `webhook-id` of every try. `due_at` is as in `Message`."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        SENDING = "sending", _("Sending")
+        DELIVERED = "delivered", _("Delivered")
+        FAILED = "failed", _("Failed")
+
+    #: What goes when it is open no more.
+    CLOSED: ClassVar[dict[str, Any]] = {"due_at": None, "lease_token": None, "lease_owner": ""}
+
+    uid = models.UUIDField("webhook-id", default=uuid.uuid4, unique=True, editable=False)
+    # Its indexes are those below.
+    endpoint = models.ForeignKey(
+        WebhookEndpoint,
+        on_delete=models.CASCADE,
+        related_name="deliveries",
+        db_index=False,
+        verbose_name=_("webhook endpoint"),
+    )
+    event = models.CharField(_("event"), max_length=64)
+    subject = models.CharField(_("subject"), max_length=200)
+    body = models.TextField(_("payload"))  # as it is signed and sent
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    due_at = models.DateTimeField(_("next try"), null=True)
+    expires_at = models.DateTimeField(_("tried until"))
+    attempts = models.SmallIntegerField(_("attempts"), default=0)
+    lease_token = models.UUIDField(null=True)
+    lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
+    last_code = models.CharField(_("last answer"), max_length=16, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+
+    class Meta:
+        verbose_name = _("webhook delivery")
+        verbose_name_plural = _("webhook deliveries")
+        default_permissions = ("view",)
+        permissions = (("resend_webhookdelivery", "Can send a webhook delivery again"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(due_at__isnull=False, state__in=["queued", "sending"])
+                | (Q(due_at__isnull=True) & ~Q(state__in=["queued", "sending"])),
+                name="webhook_due_exactly_while_open",
+            ),
+        )
+        indexes = (
+            models.Index(fields=["endpoint", "due_at"], condition=Q(due_at__isnull=False), name="webhook_due"),
+            # Whether an earlier one of the same subject is open.
+            models.Index(
+                fields=["endpoint", "subject", "id"], condition=Q(due_at__isnull=False), name="webhook_subject_open"
+            ),
+            models.Index(fields=["endpoint", "id"], name="webhook_endpoint_newest"),
+            models.Index(fields=["state", "id"], name="webhook_state_newest"),
+            models.Index(fields=["created_at"], name="webhook_created"),
+        )
+
+    def __str__(self) -> str:
+        return self.uid.hex
+
+
+class WebhookAttempt(models.Model):
+    """One try to deliver a webhook; only ever added. `error` says why there was no answer (`lib.outgoing`)."""
+
+    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="tries")
+    n = models.SmallIntegerField(_("attempt"))
+    worker = models.CharField(_("worker"), max_length=120)
+    created_at = models.DateTimeField(_("started"))
+    duration_ms = models.IntegerField(_("milliseconds"))
+    status = models.SmallIntegerField(_("status"), null=True)
+    error = models.CharField(_("error"), max_length=16, blank=True)
+    response = models.CharField(_("answer"), max_length=500, blank=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.n}: {self.status or self.error}"
+
+
 class MessageCount(models.Model):
     """How many messages ended in a state (`kind`) in an hour; a periodic job counts them."""
 

@@ -20,6 +20,7 @@ GROUPS = {
     "people": _("People"),
     "flags": _("Flags"),
     "mail": _("Mail"),
+    "webhooks": _("Webhooks"),
     "access": _("Access"),
     "activity": _("Activity"),
 }
@@ -29,6 +30,8 @@ PLACES = {
     "notifications": "mail",
     "auth": "access",
     "FlagToken": "access",
+    "WebhookEndpoint": "webhooks",
+    "WebhookDelivery": "webhooks",
     "AuditEvent": "activity",
     "FlagRevision": "activity",
 }

@@ -31,7 +31,7 @@ from lib.middleware import PAGE_POLICY
 from lib.private import compact, json_of
 from lib.text import read_json
 from notifications.api import router as notifications_router
-from notifications.staff_api import announcements, messages, recipients, templates
+from notifications.staff_api import announcements, messages, recipients, templates, webhooks
 from project import errors
 from users.api.accounts import router as users_router
 from users.api.auth import BearerOrCookie, person_or_key
@@ -149,7 +149,7 @@ api.add_router("/notifications", notifications_router, auth=person_or_key("inbox
 STAFF = [
     people_router,
     *(each.router for each in (flags, history, why, segments, tokens, files)),
-    *(each.router for each in (messages, recipients, templates, announcements)),
+    *(each.router for each in (messages, recipients, templates, webhooks, announcements)),
 ]
 
 

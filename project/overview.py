@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -18,13 +18,15 @@ from feature_flags.runtime import store
 from lib import hourly
 from lib.admin.charts import Chart, Series, hour_labels
 from lib.admin.lists import capped_counts, count_label
-from notifications.models import Message, MessageCount
+from notifications.models import Message, MessageCount, WebhookEndpoint
 from notifications.services.health import paused_providers
 from users.admin.filters import without_factor
 from users.models import SignInCount, User
 
 #: How long before its end a token is named, and how far back failed mail is.
 EXPIRES_IN, FAILED_IN = timedelta(days=14), timedelta(days=1)
+#: An endpoint of webhooks may fail now and then.
+FAILING_FOR = timedelta(hours=1)
 State = Message.State
 
 #: By name: what it is called, the permission, the list it leads to and its query, and the rows.
@@ -56,6 +58,13 @@ def needs_of(request: HttpRequest) -> dict[str, _Need]:
             "notifications_providerstate",
             "",
             lambda: paused_providers().filter(alias__in=Message.Channel.values),
+        ),
+        "webhooks": (
+            _("Webhook endpoints that are paused, or fail since an hour"),
+            "notifications.view_webhookendpoint",
+            "notifications_webhookendpoint",
+            "",
+            lambda: WebhookEndpoint.objects.filter(Q(paused_at__isnull=False) | Q(failing_since__lt=now - FAILING_FOR)),
         ),
         "stale": (
             _("Flags that have outlived their purpose"),

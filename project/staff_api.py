@@ -113,6 +113,9 @@ def _member(asked: forms.Field, *, is_required: bool) -> tuple[Any, Any]:
         kind = bool
     elif isinstance(asked, forms.IntegerField):
         kind = int
+    elif isinstance(asked, forms.MultipleChoiceField):
+        several: Any = asked.choices
+        kind = list[Literal[tuple(value for value, _ in several)]]  # type: ignore[misc]
     elif isinstance(asked, forms.ChoiceField):
         choices: Any = asked.choices
         coerce = asked.coerce if isinstance(asked, forms.TypedChoiceField) else str
@@ -143,7 +146,9 @@ def _run(
 def _read(request: HttpRequest, verb: Verb, obj: Any, given: dict[str, Any]) -> dict[str, Any]:
     """What the verb's form makes of the body. Raises: ValidationError (422)."""
     posted = QueryDict(mutable=True)
-    posted.update({name: str(value) for name, value in given.items() if value is not None})
+    for name, value in given.items():
+        if value is not None:
+            posted.setlist(name, [str(each) for each in (value if isinstance(value, list) else [value])])
     request.POST = posted  # type: ignore[assignment]
     if not verb.asks(obj) and not given.get("reason"):
         return {}

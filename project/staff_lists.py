@@ -24,6 +24,7 @@ from lib.admin.verbs import in_english
 from lib.staff_api import REFUSED, Listing, needs
 from lib.text import is_storable
 from notifications.staff_api import recipients as mail
+from notifications.staff_api import webhooks
 from project.staff_places import camel, place_of
 from users.admin.audit import TimeRangeFilter
 from users.api import staff as people
@@ -54,6 +55,8 @@ RESOURCES = (
     Resource("notifications.Preference", mail.ChosenOut, by="-id"),
     Resource("notifications.DeliveryEvent", mail.ReportOut, by="-id"),
     Resource("notifications.Worker", mail.WorkerOut, by="-beat_at"),
+    Resource("notifications.WebhookEndpoint", webhooks.EndpointOut, by="name"),
+    Resource("notifications.WebhookDelivery", webhooks.DeliveryOut, by="-id"),
     Resource("auth.Group", people.GroupOut, by="name", related=("permissions__content_type",)),
 )
 

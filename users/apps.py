@@ -15,7 +15,7 @@ class UsersConfig(AppConfig):
     verbose_name = _("Users")
 
     def ready(self) -> None:
-        from users import flags, groups  # noqa: F401  (declare what this app brings)
+        from users import events, flags, groups  # noqa: F401  (declare what this app brings)
 
         actors.audit_keeper = _note
         staff_api.guard = _guard

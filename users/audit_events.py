@@ -55,6 +55,16 @@ STAFF_EVENTS = {
     "flags.exported": Event(_("Flags exported"), _("{who} exported {count} flags")),
     "flag_token.created": Event(_("Flag token created"), _("{who} created the flag token {thing}")),
     "flag_token.revoked": Event(_("Flag token revoked"), _("{who} revoked the flag token {thing}")),
+    "webhook.added": Event(_("Webhook endpoint added"), _("{who} added the webhook endpoint {thing}")),
+    "webhook.changed": Event(_("Webhook endpoint changed"), _("{who} changed the webhook endpoint {thing}: {what}")),
+    "webhook.secret_rotated": Event(
+        _("Webhook secret rotated"), _("{who} rotated the secret of the webhook endpoint {thing}")
+    ),
+    "webhook.paused": Event(_("Webhook endpoint paused"), _("{who} paused the webhook endpoint {thing}")),
+    "webhook.resumed": Event(_("Webhook endpoint resumed"), _("{who} resumed the webhook endpoint {thing}")),
+    "webhook.tested": Event(_("Webhook tested"), _("{who} sent a test to the webhook endpoint {thing}")),
+    "webhook.resent": Event(_("Webhook sent again"), _("{who} sent an event to the webhook endpoint {thing} again")),
+    "webhook.deleted": Event(_("Webhook endpoint deleted"), _("{who} deleted the webhook endpoint {thing}")),
 }
 EVENTS = {
     "user.registered": Event(_("Registered"), _("{who} registered"), _("{who} registered {whom}")),

@@ -12,9 +12,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from feature_flags import flag_document, names
+from feature_flags.events import of_change
 from feature_flags.flag_document import Document, InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSetState, FlagToken, Segment, Tag
 from feature_flags.runtime import store
+from lib import events
 from lib.actors import Actor
 from lib.db import batches
 from lib.errors import ProductError
@@ -137,14 +139,17 @@ def record(
     noted: Mapping[str, Any] | None = None,
 ) -> None:
     """A row of history for each (subject, action, before, after): what differs and is `noted`, and the whole after it.
+    What happened to flags is published.
 
     Raises: FLAG_INVALID (400) for a reason that cannot be stored.
     """
     who = {"actor_id": actor.user.pk if actor.user else None, "actor_label": actor.label, "door": actor.door}
     common = {**who, "reason": reason.strip(), "at": timezone.now()}
-    rows = []
+    rows, published = [], []
     for subject, action, before, after in changes:
         kind = {FeatureFlag: "flag", Segment: "segment", FlagToken: "token"}[type(subject)]
+        if kind == "flag":
+            published += of_change(subject.pk, before, after, actor=actor, reason=reason.strip())
         rows.append(
             FlagRevision(
                 subject=kind,
@@ -164,6 +169,7 @@ def record(
             field, problems = next(iter(error.message_dict.items()))
             raise InvalidFlag([Problem((field,), problems[0])]) from None
     FlagRevision.objects.bulk_create(rows)
+    events.publish_all(published)
 
 
 def publish(flags: Collection[int] = (), segments: Collection[int] = (), *, everything: bool = False) -> None:

@@ -90,6 +90,7 @@ class Verb:
     asks_reason: Fact = False  #: Whether a page asks why before `run` is called.
     reason_required: Fact = True  #: Whether that page insists on an answer.
     form: type[ReasonForm] = ReasonForm  #: What that page asks.
+    initial: Callable[[Any], dict[str, Any]] = lambda obj: {}  #: What its fields hold at first.
     explain: Callable[[Any], str | Promise] = lambda obj: ""  #: What will happen, in sentences; that page shows it.
     #: Whether the user must have proved lately who they are: the site's `is_fresh(request)` answers that, and its
     #: `ask_proof(request, back_url=, action=, objects=)` leads to the page that asks, and goes on after it.
@@ -460,7 +461,7 @@ def _reason_form(request: HttpRequest, verb: Verb, objects: Sequence[models.Mode
     """None when no reason is asked for; unbound, and so not valid, until the page that asks was sent."""
     if not any(verb.asks(obj) for obj in objects):
         return None
-    form = verb.form(request.POST if "reason" in request.POST else None)
+    form = verb.form(request.POST if "reason" in request.POST else None, initial=verb.initial(objects[0]))
     form.fields["reason"].required = any(holds(verb.reason_required, obj) for obj in objects)
     return form
 

@@ -18,6 +18,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from lib import events
 from lib.db import adapted
 from notifications import registry
 from notifications.models import Attempt, Message, Refusal, moment
@@ -208,7 +209,9 @@ def record(
         fields = {"lease_token": None, "lease_owner": "", **fields}
     provider = claim.as_sent.get("provider", "")
     tried = [claim.message.attempts, claim.message.lease_owner, provider, began, duration_ms]
-    if connection.vendor == "postgresql" and result.refusal != Refusal.DEAD and (columns := _columns(fields)):
+    # What fails is published, and what is dead listed, in the same transaction.
+    in_steps = result.refusal == Refusal.DEAD or fields.get("state") == State.FAILED
+    if connection.vendor == "postgresql" and not in_steps and (columns := _columns(fields)):
         if _record_at_once(claim, result, columns, tried, following):
             return Message.State(fields["state"])
         fields = {}
@@ -245,9 +248,20 @@ def _record_in_steps(
     if result.refusal == Refusal.DEAD:
         source, message = f"{result.code} {result.text}", claim.message
         recipients.suppress_dead(message.to_address, source=source, channel=message.channel)
+    if kept and fields["state"] == State.FAILED:
+        publish_failure(claim.message, fields["reason"], result.code)
     if following and not following.is_handed:
         following.hand_over(tried[2])
     return fields["state"] if kept else None
+
+
+def publish_failure(message: Message, reason: str, code: str) -> None:
+    """Call it in the transaction that ends the message as failed."""
+    about = {"id": str(message.uid), "type": message.type, "to": message.to_address}
+    user_id = message.user_id.hex if message.user_id else None
+    events.publish(
+        "message.failed", subject=f"message:{message.uid}", **about, user_id=user_id, reason=reason, code=code[:64]
+    )
 
 
 def _write(claim: Claim, fields: dict[str, Any]) -> bool:

@@ -23,6 +23,8 @@ from notifications.models import (
     MessageCount,
     PeriodicJob,
     Suppression,
+    WebhookDelivery,
+    WebhookEndpoint,
     Worker,
     moment,
 )
@@ -107,6 +109,11 @@ KEEP_READ = timedelta(days=90)
 KEEP_SILENT_WORKER = timedelta(days=1)
 
 State = Message.State
+#: What is not deleted, and what it becomes.
+_EMPTIED: dict[str, dict[str, Any]] = {
+    "contexts": {"context": {}},
+    "old secrets": {"old_secret": "", "old_secret_until": None},
+}
 _TROUBLE = (State.FAILED, State.UNKNOWN, State.SUPPRESSED, State.CANCELLED, State.EXPIRED)
 
 
@@ -123,8 +130,8 @@ def purge(since: datetime | None = None, *, is_trial: bool = False) -> Iterator[
         while found := list(left.order_by(by).values_list("pk", by)[:SLICE]):
             with transaction.atomic():
                 batch = rows.model._default_manager.filter(pk__in=[pk for pk, _ in found])
-                if what == "contexts":
-                    batch.update(context={})
+                if what in _EMPTIED:
+                    batch.update(**_EMPTIED[what])
                 else:
                     batch.delete()
             yield what, len(found)
@@ -147,6 +154,11 @@ def _rules(since: datetime | None) -> Iterator[tuple[str, QuerySet[Any], str]]:
     yield "delivery events", DeliveryEvent.objects.filter(received_at__lt=now - KEEP_EVENTS), "received_at"
     yield "in-app notifications", InAppNotification.objects.filter(read_at__lt=now - KEEP_READ), "read_at"
     yield "suppressions", Suppression.objects.filter(expires_at__lt=now), "expires_at"
+    old = now - timedelta(days=settings.WEBHOOKS_RETENTION_DAYS)
+    # What waits for an endpoint that no one has resumed goes, too.
+    over = Q(due_at=None) | Q(endpoint__paused_at__isnull=False)
+    yield "webhook deliveries", WebhookDelivery.objects.filter(over, created_at__lt=old), "created_at"
+    yield "old secrets", WebhookEndpoint.objects.filter(old_secret_until__lt=now), "old_secret_until"
     yield "workers", Worker.objects.filter(beat_at__lt=now - KEEP_SILENT_WORKER), "beat_at"
 
 

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from lib import events
 from lib.addresses import ascii_form, normal_email, valid_email
 from lib.db import adapted, marks
 from lib.errors import ProductError
@@ -168,12 +169,15 @@ def suppress(
         raise ProductError("SUPPRESSION_INVALID", _("The source holds characters that cannot be stored."))
     values = {"reason": reason, "source": " ".join(source.split())[:200], "expires_at": expires_at}
     row, is_new = Suppression.objects.get_or_create(address=address, channel=channel, scope=scope, defaults=values)
-    if is_new:
-        return True
     weaker = Q(expires_at__isnull=False) if expires_at is None else Q(expires_at__lt=expires_at)
     if expires_at is None and reason != Suppression.Reason.UNSUBSCRIBE:
         weaker |= Q(reason=Suppression.Reason.UNSUBSCRIBE)
-    return bool(Suppression.objects.filter(weaker, pk=row.pk).update(**values))
+    if not (is_new or Suppression.objects.filter(weaker, pk=row.pk).update(**values)):
+        return False
+    until = expires_at.isoformat(timespec="seconds").replace("+00:00", "Z") if expires_at else None
+    about = {"address": address, "scope": scope, "reason": str(reason), "until": until}
+    events.publish("address.suppressed", subject=f"address:{address}"[:200], **about)
+    return True
 
 
 def suppress_dead(address: str, *, source: str, channel: str = EMAIL) -> bool:

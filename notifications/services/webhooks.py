@@ -23,7 +23,7 @@ from lib.errors import ProductError
 from notifications import metrics, providers, registry, reports
 from notifications.models import Attempt, DeliveryEvent, Message, Refusal, Suppression, moment
 from notifications.reports import Report
-from notifications.services import preferences, recipients
+from notifications.services import claims, preferences, recipients
 
 logger = logging.getLogger("switchboard.notifications")
 
@@ -173,7 +173,8 @@ def _update(message: Message, report: Report) -> None:
         ours = row.filter(provider_message_id__in={"", *ids}) if ids else row
         ours = ours.filter(state__in=(State.SENT, State.UNKNOWN), delivery_state__in=("", Delivery.DEFERRED))
         failed = {"state": State.FAILED, "reason": NOT_SENT, "last_error": report.detail, **Message.CLOSED}
-        ours.update(**failed, finished_at=moment())
+        if ours.update(**failed, finished_at=moment()):
+            claims.publish_failure(message, NOT_SENT, kind)
     if (reached := _DELIVERY.get(kind)) is not None:
         row.filter(delivery_state__in=_ORDER[: _ORDER.index(reached)]).update(delivery_state=reached)
     if report.message_ids:
@@ -183,9 +184,9 @@ def _update(message: Message, report: Report) -> None:
         sent = {"state": State.SENT, "sent_at": Coalesce("sent_at", moment()), **Message.CLOSED}
         row.filter(_in_doubt()).update(**sent, reason="reported", finished_at=moment())
     elif kind == "bounced":
-        row.filter(state=State.UNKNOWN).update(
-            state=State.FAILED, reason="refused", finished_at=moment(), **Message.CLOSED
-        )
+        failed = {"state": State.FAILED, "reason": "refused", **Message.CLOSED}
+        if row.filter(state=State.UNKNOWN).update(**failed, finished_at=moment()):
+            claims.publish_failure(message, "refused", kind)
     if kind == "delivered":
         row.filter(state=State.FAILED, reason=NOT_SENT).update(
             state=State.SENT, reason="reported", delivery_state=reached, finished_at=moment()

@@ -5,6 +5,7 @@ from django.test import override_settings
 from lib import email_url
 from notifications import engine
 from notifications.tests import kinds
+from notifications.tests.receiver import Receiver
 from notifications.tests.sink import Sink, StrictController
 
 
@@ -55,3 +56,12 @@ def sink(settings, mail_server, _listener):
     mail_server.port = _listener.port
     settings.MAILERS = _mail_to(mail_server.port)
     return mail_server
+
+
+@pytest.fixture
+def receiver(settings):
+    """Where webhooks go in this test."""
+    settings.WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    server = Receiver()
+    yield server
+    server.stop()

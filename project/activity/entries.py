@@ -23,7 +23,7 @@ from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
 from lib.admin import address_of, may_see
 from lib.admin.changelist import time_cell
 from notifications.admin.common import type_label
-from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
+from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride, WebhookEndpoint
 from users.admin import event_words
 from users.audit_events import EVENTS
 from users.models import AuditEvent, User
@@ -39,7 +39,7 @@ AREAS = {
 _AREA_OF = {
     **dict.fromkeys(("flags", "flag_token"), FLAGS),
     **dict.fromkeys(("template", "announcement", "message", "suppression", "provider"), MAIL),
-    **dict.fromkeys(("group", "list", "view"), SETTINGS),
+    **dict.fromkeys(("group", "list", "view", "webhook"), SETTINGS),
 }
 #: What an event of the audit trail is about, beside a person.
 _THING_OF: dict[str, type[Model]] = {
@@ -50,6 +50,7 @@ _THING_OF: dict[str, type[Model]] = {
     "suppression": Suppression,
     "provider": ProviderState,
     "flag_token": FlagToken,
+    "webhook": WebhookEndpoint,
 }
 _SUBJECTS: dict[str, type[Model]] = {"flag": FeatureFlag, "segment": Segment, "token": FlagToken}
 _CHANGES_SHOWN = 3

@@ -21,7 +21,15 @@ from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagToken, Segment
-from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride
+from notifications.models import (
+    Announcement,
+    Message,
+    ProviderState,
+    Suppression,
+    TemplateOverride,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from notifications.services import overrides
 from project.activity import entries
 from project.activity.entries import FLAGS, MAIL, SETTINGS, Entry, Reader, area_of
@@ -36,6 +44,7 @@ RECORDED: frozenset[type[Model]] = frozenset(
         *(User, Group, UserSession, AuditEvent),
         *(FeatureFlag, Segment, FlagToken, FlagRevision),
         *(Message, Suppression, ProviderState, TemplateOverride, Announcement),
+        *(WebhookEndpoint, WebhookDelivery),
     }
 )
 #: What staff did, in the words of the index `audit_by_staff`: SQLite would not use it for a statement with parameters.

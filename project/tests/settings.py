@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-_OURS = ("USERS_", "NOTIFICATIONS_", "POSTGRES_", "FLAGS_")
+_OURS = ("USERS_", "NOTIFICATIONS_", "POSTGRES_", "FLAGS_", "WEBHOOKS_")
 for _name in list(os.environ):
     if _name.startswith(_OURS):
         del os.environ[_name]

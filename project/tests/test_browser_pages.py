@@ -28,6 +28,17 @@ Worker.objects.create(host="web-1", pid=12, engine="embedded")
 tokens.create_token("shop", kind="server", **how)
 written = {"type": "users.welcome", "language": "en", "part": "subject", "edited_by_label": "example"}
 TemplateOverride.objects.create(body="Hello", version=1, active=True, **written)
+
+from lib.actors import Actor
+from notifications.models import WebhookAttempt, WebhookEndpoint
+from notifications.services import endpoints
+
+operator = Actor.command("example")
+wanted = ["message.failed", "user.deleted", "flag.switched"]
+told, _ = endpoints.create(name="CRM", url="https://crm.invalid/hooks", events=wanted, actor=operator)
+sent = endpoints.send_test(told, actor=operator)
+endpoints.pause(told, actor=operator, reason="They move")
+WebhookAttempt.objects.create(delivery=sent, n=1, worker="web-1:12", created_at=now, duration_ms=12, error="dns")
 """
 
 #: Faults as `rule: the element`. Frames are pages of their own: those of mails run no script.
@@ -107,7 +118,8 @@ def test_axe_finds_nothing_on_any_page(tmp_path, walk):
                     look(inner.removeprefix(server.url))
         # The pages in between: each button that asks something first.
         pages = desk.addresses(server)
-        for name in ("user", "flag", "message", "overview"):
+        pages["endpoint"] = "/admin/notifications/webhookendpoint/1/change/"
+        for name in ("user", "flag", "message", "overview", "endpoint"):
             driver.get(server.url + pages[name])
             for number in range(len(browser.find_all(driver, "button[data-asks]"))):
                 driver.get(server.url + pages[name])

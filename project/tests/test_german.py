@@ -85,6 +85,7 @@ OWN = (
     *("/admin/feature_flags/featureflag/add/", "/admin/feature_flags/flagtoken/add/", "/admin/users/user/?q=nobody"),
     *("/admin/feature_flags/segment/add/", "/admin/notifications/suppression/add/"),
     *("/admin/notifications/templateoverride/users.welcome/de/", "/admin/notifications/announcement/add/"),
+    "/admin/notifications/webhookendpoint/add/",
 )
 
 

@@ -14,6 +14,7 @@ from feature_flags.services import editing, segments, tokens
 from feature_flags.tests.factories import COMMAND
 from lib.actors import Actor, RequestInfo
 from notifications.models import DeliveryEvent, ProviderState, Worker
+from notifications.services import claims, endpoints
 from notifications.tests.factories import MessageFactory
 from users.tests.factories import UserFactory
 
@@ -28,14 +29,15 @@ MARKS = {
     "message": "only-in-the-message@example.org",
     "auditevent": "reason-in-the-trail",
     "usersession": "203.0.113.77",
+    "webhookendpoint": "https://hooks.example/only",
 }
 #: What each of five readers may not see.
 HIDDEN = [
     {"segment", "flagtoken", "providerstate", "deliveryevent"},
     {"segment", "worker", "message", "auditevent"},
-    {"flagtoken", "worker", "usersession"},
+    {"flagtoken", "worker", "usersession", "webhookendpoint"},
     {"providerstate", "message", "usersession"},
-    {"deliveryevent", "auditevent"},
+    {"deliveryevent", "auditevent", "webhookendpoint"},
 ]
 
 
@@ -51,6 +53,8 @@ def scene():
     tokens.create_token("shop", kind="frontend", allowed_origins=[MARKS["flagtoken"]], **COMMAND)
     person = UserFactory.create()
     message = MessageFactory.create(user=person, to_address=MARKS["message"])
+    endpoints.create(name="CRM", url=MARKS["webhookendpoint"], events=["message.failed"], actor=Actor.command("x"))
+    claims.publish_failure(message, "refused", "550")
     event = {"provider": "mailersend", "event_id": "1", "kind": "bounced", "recipient": "x@example.org"}
     DeliveryEvent.objects.create(message=message, at=person.created_at, detail=MARKS["deliveryevent"], **event)
     ProviderState.objects.create(alias="email", paused=True, reason=MARKS["providerstate"], paused_by="command:x")

@@ -20,7 +20,7 @@ from notifications.models import Announcement, PeriodicJob, Suppression, Templat
 from notifications.services import announcements, overrides
 from notifications.services.recipients import suppress
 from notifications.staff_api import announcements as announcements_api
-from notifications.staff_api import messages, recipients, templates
+from notifications.staff_api import messages, recipients, templates, webhooks
 from notifications.tests.factories import MessageFactory
 from users.audit_events import EVENTS
 from users.middleware import SESSION_KEY
@@ -88,7 +88,7 @@ def doors(request):
 
 def calls():
     """Of notifications: what its routers for staff change."""
-    for each in (announcements_api, messages, recipients, templates):
+    for each in (announcements_api, messages, recipients, templates, webhooks):
         for path, view in each.router.path_operations.items():
             for operation in view.operations:
                 names = (f"{method} {path}" for method in operation.methods if method != "GET")

@@ -10,12 +10,13 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from lib import db, hourly
+from lib import db, events, hourly
 from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
 from lib.text import is_storable
 from users.audit_events import DETAILS, EVENTS, STAFF_EVENTS
+from users.events import PUBLISHED
 from users.models import STAFF_DOORS, AuditEvent, SignInCount, User
 from users.services import tokens
 
@@ -68,8 +69,22 @@ def event(
 
 
 def record(name: str, /, *, actor: Actor, **more: Any) -> None:
-    """Write one event; the arguments are those of `event`."""
-    event(name, actor=actor, **more).save(force_insert=True)
+    """Write one event, and publish it if it is one for programs outside; the arguments are those of `event`."""
+    row = event(name, actor=actor, **more)
+    row.save(force_insert=True)
+    public, outcome = PUBLISHED.get(name, ("", ""))
+    if public and outcome == row.outcome:
+        _publish(public, row, more["user"])
+
+
+def _publish(name: str, row: AuditEvent, user: User) -> None:
+    about: dict[str, Any] = {"id": user.pk.hex, "email": user.email, "actor": row.actor}
+    about["reason"] = row.data.get("reason") or row.data.get("why", "")
+    if name == "user.updated":
+        about["changed"] = row.data.get("changed", ["is_staff", "is_superuser"])
+    elif name == "session.replay":
+        about["session_id"] = row.session_id.hex if row.session_id else None
+    events.publish(name, subject=f"user:{user.pk.hex}", **about)
 
 
 #: Ids come in the order of time but for transactions that ran side by side.

@@ -96,6 +96,17 @@ SCOPES: dict[str, Scope] = {
     "announcements:write": Scope(
         _("Write and send announcements"), _of("notifications", "add_inappnotification", "add_message")
     ),
+    "webhooks:read": Scope(
+        _("Read webhook endpoints and what was sent"),
+        _of("notifications", "view_webhookendpoint", "view_webhookdelivery"),
+    ),
+    "webhooks:write": Scope(
+        _("Add, change, test, pause and delete webhook endpoints"),
+        _of(
+            "notifications",
+            *("add_webhookendpoint", "change_webhookendpoint", "delete_webhookendpoint", "resend_webhookdelivery"),
+        ),
+    ),
     "provider:write": Scope(_("Pause and resume mail"), _of("notifications", "change_providerstate")),
 }
 

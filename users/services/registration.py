@@ -74,6 +74,7 @@ def register(
 @transaction.atomic
 def _register(email: str, pending: Registration, actor: Actor, held: str) -> uuid.UUID:
     user = User.objects.select_for_update().filter(email=email).first()
+    is_new = user is None
     if user is None:
         user = User(email=email, created_by="register")
     elif user.is_verified:
@@ -100,7 +101,11 @@ def _register(email: str, pending: Registration, actor: Actor, held: str) -> uui
     pending.save(force_insert=True)
     newest = user.registrations.order_by("-created_at").values_list("pk", flat=True)
     user.registrations.exclude(pk__in=list(newest[:_KEPT_PER_USER])).delete()
-    audit.record("user.registered", actor=actor, user=user)
+    if is_new:
+        audit.record("user.registered", actor=actor, user=user)
+    else:
+        # Programs outside have been told of it.
+        audit.event("user.registered", actor=actor, user=user).save(force_insert=True)
     return user.pk
 
 

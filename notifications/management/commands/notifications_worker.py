@@ -17,6 +17,7 @@ from lib import background, commands
 from notifications import engine
 from notifications.models import Message
 from notifications.services.delivery import QueueWorker
+from notifications.services.webhook_delivery import Dispatcher
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -55,8 +56,8 @@ class Command(commands.Command):
         try:
             if once:
                 workers = [make_worker(stopping.is_set) for _ in range(threads)]
-                with ThreadPoolExecutor(threads) as pool:
-                    tried = sum(pool.map(_deliver_due, workers))
+                with ThreadPoolExecutor(threads + 1) as pool:
+                    tried = sum(pool.map(_deliver_due, [*workers, Dispatcher(stopping.is_set)]))
                 self.stdout.write(f"{tried} tried")
                 if any(worker.rest() for worker in workers):
                     raise CommandError("The mail server is away; what waits will be sent later.")
@@ -78,7 +79,7 @@ class Command(commands.Command):
             pool.stop(settings.NOTIFICATIONS_TIMEOUT)
 
 
-def _deliver_due(worker: QueueWorker) -> int:
+def _deliver_due(worker: QueueWorker | Dispatcher) -> int:
     try:
         return worker.deliver_due()
     finally:
