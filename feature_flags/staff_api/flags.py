@@ -27,7 +27,7 @@ from feature_flags.staff_api.shared import (
     Word,
     log,
     require_match,
-    require_name,
+    save,
     tag,
     with_revision,
     worded,
@@ -167,14 +167,8 @@ def edit_flag(request: HttpRequest, response: HttpResponse, codename: str, paylo
     """
     flag = _found(codename)
     require_match(request, flag)
-    before = flag.document
-    _require_verbs(request, payload.document, before)
-    require_name(payload.document, "codename", codename)
-    with transaction.atomic():
-        given: dict[str, Any] = {"actor": actor(request), "reason": payload.reason, "base": flag.revision}
-        if editing.edit(flag, payload.document, **given):
-            changed = ", ".join(sorted(flag_document.diff(before, flag.document)))
-            log(request, flag, f"Saved: {changed}." + because(payload.reason))
+    _require_verbs(request, payload.document, flag.document)
+    save(request, flag, payload, editing.edit, name="codename")
     return _out(response, codename)
 
 

@@ -25,7 +25,7 @@ from feature_flags.staff_api.shared import (
     Word,
     log,
     require_match,
-    require_name,
+    save,
     tag,
     user_of,
     with_revision,
@@ -120,13 +120,7 @@ def edit_segment(request: HttpRequest, response: HttpResponse, name: str, payloa
     """Change description and constraints, and with them every flag that uses it. `If-Match` as for flags."""
     segment = _segment(name)
     require_match(request, segment)
-    require_name(payload.document, "name", name)
-    before = segment.document
-    with transaction.atomic():
-        given: dict[str, Any] = {"actor": actor(request), "reason": payload.reason, "base": segment.revision}
-        if segments.edit_segment(segment, payload.document, **given):
-            changed = ", ".join(sorted(flag_document.diff(before, segment.document)))
-            log(request, segment, f"Saved: {changed}." + because(payload.reason))
+    save(request, segment, payload, segments.edit_segment, name="name")
     return _segment_out(request, response, name)
 
 

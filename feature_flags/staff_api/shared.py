@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Self
 
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from pydantic import BaseModel, Field
 
-from feature_flags.flag_document import Document, InvalidFlag, Problem
+from feature_flags import flag_document
+from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FlagRevision
+from lib.admin import because
 from lib.api import Schema, refusals
 from lib.errors import ProductError
 from lib.schemas import Text
-from lib.staff_api import REFUSED, tags
+from lib.staff_api import REFUSED, actor, tags
 
 Word = Annotated[Text, Field(max_length=100)]
 Reason = Annotated[Text, Field(max_length=200)]
@@ -103,6 +106,12 @@ def require_match(request: HttpRequest, row: Any) -> None:
         raise ProductError("FLAG_CHANGED", "It was changed in the meantime: read it again.", status=412)
 
 
-def require_name(document: Document, member: str, name: str) -> None:
-    if document.get(member, name) != name:
-        raise InvalidFlag([Problem((member,), "It is not the one in the address, and does not change here.")])
+def save(request: HttpRequest, row: Any, payload: Any, edit: Callable[..., bool], *, name: str) -> None:
+    """Change the row, which was read `with_revision`, by this service; its member `name` stays."""
+    before, wanted, reason = row.document, payload.document, payload.reason
+    if wanted.get(name, before[name]) != before[name]:
+        raise InvalidFlag([Problem((name,), "It is not the one in the address, and does not change here.")])
+    with transaction.atomic():
+        if edit(row, wanted, actor=actor(request), reason=reason, base=row.revision):
+            changed = ", ".join(sorted(flag_document.diff(before, row.document)))
+            log(request, row, f"Saved: {changed}." + because(reason))
