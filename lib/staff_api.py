@@ -19,6 +19,10 @@ from lib.errors import ProductError
 
 #: What any of them may answer instead, for its `response=`.
 REFUSED = refusals(400, 401, 403, 404, 409, 413, 422, 429, 503)
+#: What a change that takes the tag of what was read may answer instead, and how it is described.
+EDIT_REFUSED = {**REFUSED, **refusals(412, 428)}
+_IF_MATCH = {"in": "header", "name": "If-Match", "required": True, "schema": {"type": "string"}}
+EDIT_EXTRA = {"parameters": [{**_IF_MATCH, "description": "The `ETag` of what was read; `*` for whatever it is now."}]}
 #: The door of those who call them (`lib.actors.Actor`).
 DOOR = "staff"
 
@@ -54,14 +58,15 @@ def require(request: HttpRequest, permission: str) -> Any:
     return user
 
 
-def tags(request: HttpRequest) -> list[str]:
-    """What a change names in `If-Match` of what was read (RFC 9110, 13.1.1), without quotes; `*` for whatever there is.
+def require_match(request: HttpRequest, tag: Any, code: str) -> None:
+    """Whether what is to be changed is still as it was read, by its `ETag` (RFC 9110, 13.1.1).
 
-    Raises: IF_MATCH_MISSING (428).
+    Raises: IF_MATCH_MISSING (428); `code` (412) where another tag is sent than this one.
     """
     if (given := request.headers.get("If-Match")) is None:
         raise ProductError("IF_MATCH_MISSING", "Send the ETag of what you have read as If-Match.", status=428)
-    return [tag.strip('"') for tag in parse_etags(given)]
+    if not {"*", f'"{tag}"'} & set(parse_etags(given)):
+        raise ProductError(code, "It was changed in the meantime: read it again.", status=412)
 
 
 #: What surrounds every operation; set once, while the apps start (users/services/staff_calls.py).

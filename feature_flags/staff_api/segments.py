@@ -17,8 +17,6 @@ from feature_flags.formats import switchboard
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services import segments
 from feature_flags.staff_api.shared import (
-    EDIT_EXTRA,
-    EDIT_REFUSED,
     Described,
     Reason,
     Row,
@@ -34,7 +32,7 @@ from feature_flags.staff_api.shared import (
 from lib import db
 from lib.admin import because, may_see
 from lib.api import Schema
-from lib.staff_api import REFUSED, Listing, actor, needs
+from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, actor, needs
 from lib.text import is_storable
 
 router = Router(tags=["Staff: segments"])

@@ -16,20 +16,15 @@ from pydantic import BaseModel, Field
 from feature_flags import flag_document
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FlagRevision
+from lib import staff_api
 from lib.admin import because
-from lib.api import Schema, refusals
+from lib.api import Schema
 from lib.errors import ProductError
 from lib.schemas import Text
-from lib.staff_api import REFUSED, actor, tags
+from lib.staff_api import actor
 
 Word = Annotated[Text, Field(max_length=100)]
 Reason = Annotated[Text, Field(max_length=200)]
-
-_IF_MATCH: dict[str, Any] = {"in": "header", "name": "If-Match", "required": True, "schema": {"type": "string"}}
-_IF_MATCH["description"] = "The `ETag` of what was read; `*` for whatever it is now."
-#: What a change that takes the tag of what was read may answer instead, and how it is described.
-EDIT_REFUSED = {**REFUSED, **refusals(412, 428)}
-EDIT_EXTRA = {"parameters": [_IF_MATCH]}
 
 
 class Row(Schema):
@@ -101,9 +96,8 @@ def tag(row: Any) -> str:
 
 
 def require_match(request: HttpRequest, row: Any) -> None:
-    """The condition of a change (RFC 9110, 13.1.1). Raises: IF_MATCH_MISSING (428), FLAG_CHANGED (412)."""
-    if not {"*", str(row.revision)} & set(tags(request)):
-        raise ProductError("FLAG_CHANGED", "It was changed in the meantime: read it again.", status=412)
+    """Raises: IF_MATCH_MISSING (428), FLAG_CHANGED (412)."""
+    staff_api.require_match(request, row.revision, "FLAG_CHANGED")
 
 
 def save(request: HttpRequest, row: Any, payload: Any, edit: Callable[..., bool], *, name: str) -> None:

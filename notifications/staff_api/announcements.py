@@ -13,11 +13,11 @@ from ninja import Query, Router, Status
 from pydantic import BaseModel, ConfigDict, Field
 
 from lib.admin import may_see
-from lib.api import Schema, refusals
+from lib.api import Schema
 from lib.db import page
 from lib.errors import ProductError
 from lib.schemas import Text
-from lib.staff_api import REFUSED, Listing, actor, needs, require, tags
+from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, actor, needs, require, require_match
 from lib.text import whole_number
 from notifications import audiences
 from notifications.models import Announcement
@@ -171,9 +171,7 @@ def _answer(request: HttpRequest, response: HttpResponse, row: Announcement) -> 
     return AnnouncementPageOut.whole(row, actor(request).user)
 
 
-def _save(
-    request: HttpRequest, draft: Announcement, payload: AnnouncementIn, version: int | None = None
-) -> Announcement:
+def _save(request: HttpRequest, draft: Announcement, payload: AnnouncementIn) -> Announcement:
     by, is_new = actor(request), not draft.pk
     if not audiences.is_visible_to(by.user, payload.audience):
         reason = "This is no audience that you may choose."
@@ -184,12 +182,12 @@ def _save(
         people = announcements.named_people("\n".join(payload.people or ()))
     with transaction.atomic():
         given = payload.model_dump(exclude={"people"})
-        saved = announcements.save(draft, **given, people=people, version=version, actor=by)
+        saved = announcements.save(draft, **given, people=people, version=draft.version, actor=by)
         staff_actions.log(saved, "Draft saved.", actor=by, flag=ADDITION if is_new else CHANGE)
     return saved
 
 
-@router.get("/announcements", response={200: AnnouncementsOut, **REFUSED}, operation_id="list_announcements")
+@router.get("/announcements", response={200: AnnouncementsOut, **REFUSED})
 @needs(VIEW)
 def list_announcements(request: HttpRequest, asked: Query[AnnouncementsQuery]) -> AnnouncementsOut:
     """Announcements, the newest first."""
@@ -199,7 +197,7 @@ def list_announcements(request: HttpRequest, asked: Query[AnnouncementsQuery]) -
     return AnnouncementsOut(items=[AnnouncementOut.of(row, user) for row in items], next=rest)
 
 
-@router.post("/announcements", response={201: AnnouncementPageOut, **REFUSED}, operation_id="create_announcement")
+@router.post("/announcements", response={201: AnnouncementPageOut, **REFUSED})
 @needs(WRITE)
 def create_announcement(
     request: HttpRequest, response: HttpResponse, payload: AnnouncementIn
@@ -212,7 +210,7 @@ def create_announcement(
     return Status(201, _answer(request, response, _save(request, Announcement(), payload)))
 
 
-@router.get("/announcements/audiences", response={200: AudiencesOut, **REFUSED}, operation_id="list_audiences")
+@router.get("/announcements/audiences", response={200: AudiencesOut, **REFUSED})
 @needs(WRITE)
 def list_audiences(request: HttpRequest) -> AudiencesOut:
     """Whom one may write to."""
@@ -229,7 +227,7 @@ def list_audiences(request: HttpRequest) -> AudiencesOut:
     )
 
 
-@router.get("/announcements/{key}", response={200: AnnouncementPageOut, **REFUSED}, operation_id="get_announcement")
+@router.get("/announcements/{key}", response={200: AnnouncementPageOut, **REFUSED})
 @needs(VIEW)
 def get_announcement(request: HttpRequest, response: HttpResponse, key: str) -> AnnouncementPageOut:
     """One with its words, whom it reaches and what became of its mails."""
@@ -240,8 +238,8 @@ def get_announcement(request: HttpRequest, response: HttpResponse, key: str) -> 
 
 @router.put(
     "/announcements/{key}",
-    response={200: AnnouncementPageOut, **REFUSED, **refusals(412, 428)},
-    operation_id="change_announcement",
+    response={200: AnnouncementPageOut, **EDIT_REFUSED},
+    openapi_extra=EDIT_EXTRA,
 )
 @needs(WRITE)
 def change_announcement(
@@ -252,15 +250,14 @@ def change_announcement(
     Needs the `ETag`, its `version`, in `If-Match`: 428 without, 412 when it was changed meanwhile.
     """
     require(request, ALSO)
-    row, named = _find(key), tags(request)
+    row = _find(key)
     if not audiences.is_visible_to(actor(request).user, row.audience):
         raise PermissionDenied
-    if not {"*", str(row.version)} & set(named):
-        raise ProductError("ANNOUNCEMENT_CHANGED", "It was changed in the meantime: read it again.", status=412)
-    return _answer(request, response, _save(request, row, payload, None if "*" in named else row.version))
+    require_match(request, row.version, "ANNOUNCEMENT_CHANGED")
+    return _answer(request, response, _save(request, row, payload))
 
 
-@router.post("/announcements/{key}/test", response={202: None, **REFUSED}, operation_id="test_announcement")
+@router.post("/announcements/{key}/test", response={202: None, **REFUSED})
 @needs(WRITE)
 def test_announcement(request: HttpRequest, key: str, payload: TestIn) -> Status[None]:
     """Send it to oneself, in one language. Also needs `notifications.add_message`."""

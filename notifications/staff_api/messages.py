@@ -18,7 +18,7 @@ from notifications.services import staff_actions
 router = Router(tags=["Staff: messages"])
 
 
-@router.get("/messages", response={200: schemas.MessagesOut, **staff_api.REFUSED}, operation_id="list_messages")
+@router.get("/messages", response={200: schemas.MessagesOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.view_message")
 def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> schemas.MessagesOut:
     """Messages, the newest first."""
@@ -26,7 +26,7 @@ def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> 
     return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
 
 
-@router.post("/messages", response={202: schemas.UidOut, **staff_api.REFUSED}, operation_id="send_message")
+@router.post("/messages", response={202: schemas.UidOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.add_message", knows_repeats=True)
 def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
     """Queue one mail; with an `Idempotency-Key` a repeat gets the first one.
@@ -48,14 +48,14 @@ def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schema
     return Status(202, schemas.UidOut(uid=str(message.uid)))
 
 
-@router.get("/messages/stats", response={200: schemas.StatsOut, **staff_api.REFUSED}, operation_id="message_stats")
+@router.get("/messages/stats", response={200: schemas.StatsOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.view_message")
 def message_stats(request: HttpRequest) -> schemas.StatsOut:
     """How many messages are in which state, and how late the first one is."""
     return schemas.StatsOut(**staff_actions.stats())
 
 
-@router.get("/messages/{uid}", response={200: schemas.MessagePageOut, **staff_api.REFUSED}, operation_id="get_message")
+@router.get("/messages/{uid}", response={200: schemas.MessagePageOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.view_message")
 def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
     """A message with its attempts and what was reported of it; `text` and `html` need `view_message_body`."""
@@ -66,36 +66,28 @@ def get_message(request: HttpRequest, uid: str) -> schemas.MessagePageOut:
     return schemas.MessagePageOut.whole(message, body, shows_reports=shows_reports)
 
 
-@router.post(
-    "/messages/{uid}/retry", response={200: schemas.MessageOut, **staff_api.REFUSED}, operation_id="retry_message"
-)
+@router.post("/messages/{uid}/retry", response={200: schemas.MessageOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.retry_message")
 def retry_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a failed, unknown or expired one again, as it is."""
     return _change(request, uid, staff_actions.retry, "Retry: queued again", "message.retried")
 
 
-@router.post(
-    "/messages/{uid}/cancel", response={200: schemas.MessageOut, **staff_api.REFUSED}, operation_id="cancel_message"
-)
+@router.post("/messages/{uid}/cancel", response={200: schemas.MessageOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.cancel_message")
 def cancel_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Stop one that no mail server was given."""
     return _change(request, uid, staff_actions.cancel, "Cancel: cancelled", "message.cancelled")
 
 
-@router.post(
-    "/messages/{uid}/resend", response={200: schemas.MessageOut, **staff_api.REFUSED}, operation_id="resend_message"
-)
+@router.post("/messages/{uid}/resend", response={200: schemas.MessageOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.resend_message")
 def resend_message(request: HttpRequest, uid: str) -> schemas.MessageOut:
     """Queue a copy of one that is through; the answer is the copy."""
     return _change(request, uid, staff_actions.resend, "Resend as new: queued", "message.resent")
 
 
-@router.get(
-    "/types/{code}/preview", response={200: schemas.PreviewOut, **staff_api.REFUSED}, operation_id="preview_type"
-)
+@router.get("/types/{code}/preview", response={200: schemas.PreviewOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.view_message")
 def preview_type(request: HttpRequest, code: str, lang: str = "") -> schemas.PreviewOut:
     """What a type looks like, filled with its sample."""

@@ -52,11 +52,7 @@ class SuppressIn(BaseModel):
     reason: Reason
 
 
-@router.post(
-    "/suppressions",
-    response={200: SuppressionOut, 201: SuppressionOut, **staff_api.REFUSED},
-    operation_id="add_suppression",
-)
+@router.post("/suppressions", response={200: SuppressionOut, 201: SuppressionOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.add_suppression", sensitive=True)
 def add_suppression(request: HttpRequest, payload: SuppressIn) -> Status[SuppressionOut]:
     """Suppress an address; 200 where it is on the list for at least as long."""
@@ -120,7 +116,7 @@ class ProvidersOut(Schema):
     items: list[ProviderOut]
 
 
-@router.get("/providers", response={200: ProvidersOut, **staff_api.REFUSED}, operation_id="list_providers")
+@router.get("/providers", response={200: ProvidersOut, **staff_api.REFUSED})
 @staff_api.needs("notifications.view_providerstate")
 def list_providers(request: HttpRequest) -> ProvidersOut:
     """The ways out, and whether they are paused."""

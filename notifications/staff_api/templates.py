@@ -10,10 +10,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lib.api import Schema, refusals
+from lib.api import Schema
 from lib.errors import ProductError
 from lib.schemas import Text
-from lib.staff_api import REFUSED, Listing, actor, needs, tags
+from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, actor, needs, require_match
 from lib.text import whole_number
 from notifications.models import TemplateOverride
 from notifications.rendering import overriding, words
@@ -176,21 +176,21 @@ def _tag(template: LocalizedTemplate) -> str:
     return ".".join(str(pk or 0) for pk in template.in_use.values())
 
 
-@router.get("/templates", response={200: TemplatesOut, **REFUSED}, operation_id="list_templates")
+@router.get("/templates", response={200: TemplatesOut, **REFUSED})
 @needs("notifications.view_templateoverride")
 def list_templates(request: HttpRequest) -> TemplatesOut:
     """Every mail in every language, and whether staff changed it."""
     return TemplatesOut(items=[TemplateOut.of(template) for template in LocalizedTemplate.every()])
 
 
-@router.get(ONE, response={200: TemplatePageOut, **REFUSED}, operation_id="get_template")
+@router.get(ONE, response={200: TemplatePageOut, **REFUSED})
 @needs("notifications.view_templateoverride")
 def get_template(request: HttpRequest, response: HttpResponse, type: str, language: str) -> TemplatePageOut:
     """The words of a mail, and their source. Its `ETag` is what a change of it is sent with."""
     return _answer(_find(type, language), response)
 
 
-@router.put(ONE, response={200: TemplatePageOut, **REFUSED, **refusals(412, 428)}, operation_id="save_template")
+@router.put(ONE, response={200: TemplatePageOut, **EDIT_REFUSED}, openapi_extra=EDIT_EXTRA)
 @needs(CHANGE, sensitive=True)
 def save_template(
     request: HttpRequest, response: HttpResponse, type: str, language: str, payload: SaveIn
@@ -200,19 +200,17 @@ def save_template(
     Needs the `ETag` in `If-Match`: 428 without, 412 when it was changed meanwhile. `INVALID_TEMPLATE` (400) names the
     `problems` by part.
     """
-    template, named = _find(type, language), tags(request)
-    if not {"*", _tag(template)} & set(named):
-        raise ProductError("TEMPLATE_CHANGED", "It was changed in the meantime: read it again.", status=412)
-    seen = None if "*" in named else template.in_use
-    by, kind = actor(request), template.kind
+    template, by = _find(type, language), actor(request)
+    require_match(request, _tag(template), "TEMPLATE_CHANGED")
+    kind, bodies = template.kind, payload.bodies(template)
+    given: Any = {"bodies": bodies, "note": payload.note, "seen": template.in_use}
     with transaction.atomic():
-        bodies = payload.bodies(template)
-        changed = overrides.save(kind, language=language, bodies=bodies, actor=by, note=payload.note, seen=seen)
+        changed = overrides.save(kind, language=language, **given, actor=by)
         overrides.record(kind, language, changed, "Saved", "template.saved", note=payload.note, actor=by)
     return _answer(template, response)
 
 
-@router.post(f"{ONE}/preview", response={200: PreviewOut, **REFUSED}, operation_id="preview_template")
+@router.post(f"{ONE}/preview", response={200: PreviewOut, **REFUSED})
 @needs(CHANGE)
 def preview_template(request: HttpRequest, type: str, language: str, payload: DraftIn | None = None) -> PreviewOut:
     """What would be sent, filled with the sample; with a body what that would make, checked and not kept."""
@@ -225,7 +223,7 @@ def preview_template(request: HttpRequest, type: str, language: str, payload: Dr
     return PreviewOut(subject=made.subject, text=made.text, html=made.html)
 
 
-@router.post(f"{ONE}/test", response={202: TestOut, **REFUSED}, operation_id="test_template")
+@router.post(f"{ONE}/test", response={202: TestOut, **REFUSED})
 @needs(CHANGE)
 def test_template(request: HttpRequest, type: str, language: str) -> Status[TestOut]:
     """Send it to oneself, filled with the sample: no code or link in it works."""
@@ -237,20 +235,18 @@ def test_template(request: HttpRequest, type: str, language: str) -> Status[Test
     return Status(202, TestOut(uid=str(sent.uid), to=sent.to_address, state=sent.state, reason=sent.reason))
 
 
-@router.get(f"{ONE}/versions", response={200: VersionsOut, **REFUSED}, operation_id="list_template_versions")
+@router.get(f"{ONE}/versions", response={200: VersionsOut, **REFUSED})
 @needs("notifications.view_templateoverride")
-def list_versions(request: HttpRequest, type: str, language: str, asked: Query[Listing]) -> VersionsOut:
+def list_template_versions(request: HttpRequest, type: str, language: str, asked: Query[Listing]) -> VersionsOut:
     """What staff saved, the newest first."""
     template = _find(type, language)
     found, rest = overrides.saved(template.kind, language, **asked.model_dump())
     return VersionsOut(items=[VersionOut.of(rows, template) for rows in found], next=rest)
 
 
-@router.post(
-    f"{ONE}/versions/{{version}}/use", response={200: TemplatePageOut, **REFUSED}, operation_id="use_template_version"
-)
+@router.post(f"{ONE}/versions/{{version}}/use", response={200: TemplatePageOut, **REFUSED})
 @needs(CHANGE, sensitive=True)
-def use_version(
+def use_template_version(
     request: HttpRequest, response: HttpResponse, type: str, language: str, version: str, payload: UseIn
 ) -> TemplatePageOut:
     """Put an older version in use again, or `file` in place of all of them."""
