@@ -27,8 +27,7 @@ class Call:
 
     @property
     def address(self) -> str:
-        keys = {name: quote(given, safe="", errors="surrogateescape") for name, given in self.taken.items()}
-        path = re.sub(r"{[^}]*}", lambda found: keys[found[0]], self.path)
+        path = re.sub("{[^}]*}", lambda found: quote(self.taken[found[0]], "", None, "surrogateescape"), self.path)
         query = {name: json.dumps(each) if isinstance(each, bool) else each for name, each in self.query.items()}
         return path + ("?" if query else "") + urlencode(query, doseq=True, errors="surrogateescape")
 

@@ -12,9 +12,6 @@ from pathlib import Path
 from switchboard_client import operations
 from switchboard_client.server import Server
 
-#: Seconds in which the document is not asked for anew.
-FRESH = 600
-
 
 def load(server: Server, *, refresh: bool = False) -> tuple[list[operations.Operation], bool]:
     """What the server can do, and whether it was asked for that: with `refresh`, or after ten minutes, by the `ETag`.
@@ -26,7 +23,7 @@ def load(server: Server, *, refresh: bool = False) -> tuple[list[operations.Oper
     document, etag, is_fresh = {}, "", False
     with contextlib.suppress(OSError, ValueError, TypeError):  # also of what another version left
         document, etag, at = json.loads(file.read_bytes())
-        is_fresh = 0 <= time.time() - at < FRESH
+        is_fresh = 0 <= time.time() - at < 600
     if is_fresh and not refresh:
         return operations.read(document), False
     answer = server.ask("GET", "/api/openapi.json", {"If-None-Match": etag} if etag else {})

@@ -6,6 +6,7 @@ the path has no verb, it is the first word of the operation's id (`list_people`:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,20 +54,20 @@ def value(schema: Mapping[str, Any], given: Any, option: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`words` are the verb and what follows it, parameters of the path as `{name}`. `last` may follow them, and tells
-    it from others with the same words."""
+    """`words` are the verb and what follows it, parameters of the path as `{name}`. The `id` may follow them: it tells
+    one from others with the same words."""
 
+    id: str
     method: str
     path: str
     things: str
     words: tuple[str, ...]
-    last: str
     about: Mapping[str, Any]
     fields: tuple[Field, ...]
 
     def bind(self, given: Sequence[str]) -> tuple[int, dict[str, str]] | None:
         """How many of the words given are its own, and what its path takes of them; None where it is not meant."""
-        for words in (self.words, (*self.words, self.last)):
+        for words in (self.words, (*self.words, self.id)):
             pairs = list(zip(words, given, strict=False))
             taken = {word: part for word, part in pairs if word.startswith("{")}
             if len(words) == len(given) and all(word in taken or word == part for word, part in pairs):
@@ -89,7 +90,7 @@ def read(document: Mapping[str, Any]) -> list[Operation]:
 
 def _operation(method: str, path: str, about: Mapping[str, Any], document: Mapping[str, Any]) -> Operation:
     things, *rest = path.removeprefix(PREFIX).split("/")
-    last = about["operationId"].split("_")[0]
+    name = about["operationId"].replace("_", "-")
     verb = next((part for part in rest if not part.startswith("{")), None)
     rest = [part for part in rest if part is not verb]
     fields = [
@@ -101,7 +102,7 @@ def _operation(method: str, path: str, about: Mapping[str, Any], document: Mappi
     body = _flat(content.get("schema", {}), document)
     needed, members = body.get("required", ()), body.get("properties", {})
     fields += [Field(key, "body", _flat(schema, document), key in needed) for key, schema in members.items()]
-    return Operation(method.upper(), path, things, (verb or last, *rest), last, about, tuple(fields))
+    return Operation(name, method.upper(), path, things, (verb or name.split("-")[0], *rest), about, tuple(fields))
 
 
 def _flat(schema: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,9 +133,10 @@ def find(operations: Iterable[Operation], given: Sequence[str]) -> tuple[Operati
 
 def written(operations: Sequence[Operation]) -> list[str]:
     """How each is written, so that no two are the same."""
-    plain = [
-        " ".join([each.things, *(word.strip("{}").upper() if "{" in word else word for word in each.words)])
-        for each in operations
-    ]
-    is_clear = [each.method == "GET" or plain.count(line) == 1 for each, line in zip(operations, plain, strict=True)]
-    return [line if is_clear[n] else f"{line} {operations[n].last}" for n, line in enumerate(plain)]
+    shapes = [re.sub("{[^}]*}", "{}", " ".join(each.words)) for each in operations]
+    lines = []
+    for each, shape in zip(operations, shapes, strict=True):
+        words = [word.strip("{}").upper() if "{" in word else word for word in each.words]
+        words += [each.id] * (each.method != "GET" and shapes.count(shape) > 1)
+        lines.append(" ".join([each.things, *words]))
+    return lines

@@ -14,13 +14,14 @@ import pytest
 from feature_flags.models import FlagRevision
 from feature_flags.tests.factories import FeatureFlagFactory
 from lib.actors import Actor
+from project.api import api as product_api
 from project.tests.processes import DEADLINE, serving
 from users.models import AuditEvent, User
 from users.services import api_keys
 from users.tests.factories import UserFactory
 
 CLIENT = Path(__file__).resolve().parents[1]
-SCOPES = ("people:read", "people:write", "people:deactivate", "people:export", "flags:switch")
+SCOPES = ("people:read", "people:write", "people:deactivate", "people:export", "flags:switch", "flags:write")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,24 @@ def test_a_protected_flag_is_switched_with_a_reason(run, server):
     assert (again.returncode, again.stdout) == (0, "on already.\n")
     with server.connected():
         assert FlagRevision.objects.latest("pk").reason == "launch"
+
+
+def test_a_flag_is_found_read_and_changed_only_while_it_is_what_was_read(run, server):
+    with server.connected():
+        FeatureFlagFactory(codename="FF_EDITED", is_active=True)
+
+    listed = run("flags", "list", "--search", "edited", "--active", "--columns", "codename")
+    read = json.loads(run("flags", "get", "FF_EDITED", "--json").stdout)
+    body = json.dumps({"document": {**read["document"], "description": "new"}})
+    edit = ("flags", "edit", "FF_EDITED", "--json-body", "-", "--reason", "clearer")
+    done = run(*edit, "--if-match", str(read["revision"]), input=body)
+    late = run(*edit, "--if-match", str(read["revision"]), input=body)
+
+    assert listed.stdout.split() == ["CODENAME", "FF_EDITED"]
+    assert done.returncode == 0, done.stderr
+    assert refused(late, 1, "412")
+    with server.connected():
+        assert FlagRevision.objects.latest("pk").reason == "clearer"
 
 
 def test_a_list_is_a_table_and_with_all_follows_its_pages(run, server):
@@ -281,6 +300,7 @@ DOCUMENT = {
             "post": {"operationId": "add_plan", "parameters": [{"in": "header", "name": "If-Match", "required": True}]},
         },
         "/api/staff/hooks/{key}/plans/{plan}": {"delete": {"operationId": "drop_plan"}},
+        "/api/staff/hooks/{hook}/why": {"get": {"operationId": "why"}, "post": {"operationId": "why_so"}},
     },
     "components": {"schemas": {"Hook": HOOK, "Event": {"type": "string", "enum": ["flag.switched", "user.created"]}}},
 }
@@ -344,24 +364,40 @@ def test_options_have_the_types_of_the_body_and_names_of_their_own(start, stub):
     assert "By --json-body alone: rules." in told.stdout
 
 
-def test_operations_at_one_path_are_told_apart_by_the_word_of_their_ids(start, stub):
+def test_operations_at_one_path_are_told_apart_by_their_ids(start, stub):
     for what in ("GET /api/staff/hooks/a%2Fb/plans", "POST /api/staff/hooks/a%2Fb/plans"):
         stub.answers[what] = [(200, {}, {})]
     stub.answers["DELETE /api/staff/hooks/a%2Fb/plans/3"] = [(204, {}, "")]
 
-    for words in ((), ("list",), ("add",), ("3",), ("3", "drop")):
+    for words in ((), ("list-plans",), ("add-plan",), ("3",), ("3", "drop-plan")):
         assert start(stub.url, KEY, "hooks", "plans", "a/b", *words).returncode == 0
 
     sent = [what.partition(" ")[0] for what, *_ in stub.seen if "plans" in what]
     assert sent == ["GET", "GET", "POST", "DELETE", "DELETE"]
-    assert "hooks plans KEY add" in start(stub.url, KEY, "hooks", "--help").stdout
+    told = start(stub.url, KEY, "hooks", "--help").stdout
+    lines = [line.strip() for line in told.splitlines()]
+    for line in ("plans KEY", "plans KEY add-plan", "plans KEY PLAN", "why HOOK", "why HOOK why-so"):
+        assert f"hooks {line}" in lines
+
+
+def test_each_operation_of_the_product_is_written_in_a_way_of_its_own(monkeypatch):
+    monkeypatch.syspath_prepend(CLIENT)
+    from switchboard_client import operations
+
+    known = operations.read(json.loads(json.dumps(product_api.get_openapi_schema(), default=str)))
+
+    assert len(known) > 50
+    for things in {each.things for each in known}:
+        own = [each for each in known if each.things == things]
+        for each, line in zip(own, operations.written(own), strict=True):
+            assert operations.find(own, line.split()[1:])[0] is each, line
 
 
 def test_conditions_are_sent_as_headers(start, stub):
     stub.answers["POST /api/staff/hooks/1/plans"] = [(200, {}, {})]
 
     for tag in ("7", '"7"', "*"):
-        start(stub.url, KEY, "hooks", "plans", "1", "add", "--if-match", tag, "--idempotency-key", "k-1")
+        start(stub.url, KEY, "hooks", "plans", "1", "add-plan", "--if-match", tag, "--idempotency-key", "k-1")
 
     sent = [headers for what, headers, _ in stub.seen if what.startswith("POST")]
     assert [headers["If-Match"] for headers in sent] == ['"7"', '"7"', "*"]
@@ -394,7 +430,7 @@ def test_a_connection_that_breaks_says_whether_something_may_be_done(start, stub
     stub.answers["GET /api/staff/hooks"] = stub.answers["POST /api/staff/hooks/1/plans"] = [None]
 
     read = start(stub.url, KEY, "hooks", "list")
-    written = start(stub.url, KEY, "hooks", "plans", "1", "add")
+    written = start(stub.url, KEY, "hooks", "plans", "1", "add-plan")
 
     assert refused(read, 1, stub.url)
     assert "not known" not in read.stderr
