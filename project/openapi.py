@@ -57,6 +57,7 @@ def complete(schema: dict[str, Any]) -> None:
                 _add_permission(operation, permission)
                 if method != "get":
                     operation.setdefault("parameters", []).append(_REPEATS)
+            _leave_out_null(operation.get("requestBody", {}))
             bodies = {"": operation.get("requestBody", {}), **operation.get("responses", {})}
             for status, body in bodies.items():
                 for media in body.get("content", {}).values():
@@ -71,6 +72,14 @@ _REPEATS = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "title": "Idempotency-Key"},
     "description": "Repeats with the same key, within a day, get the answer of the first.",
 }
+
+
+def _leave_out_null(body: dict[str, Any]) -> None:
+    """A body that may be left out is none; generators would send what they have in its place."""
+    for media in body.get("content", {}).values():
+        given = [each for each in media.get("schema", {}).get("anyOf", ()) if each != {"type": "null"}]
+        if len(given) == 1:
+            media["schema"], body["required"] = given[0], False
 
 
 def _add_permission(operation: dict[str, Any], permission: str) -> None:

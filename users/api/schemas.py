@@ -1,10 +1,12 @@
 """Shapes on the wire, as the seed's clients know them (docs/api.md); unknown keys are ignored."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, StringConstraints, model_validator
+from typing_extensions import TypeAliasType
 
 from lib.api import Schema
 from lib.schemas import STORABLE, Email, Name, Text
@@ -212,7 +214,8 @@ FactorName = Annotated[
 ]
 #: A TOTP code or a recovery code, blanks and hyphens allowed.
 Code = Annotated[StrictText, Field(min_length=1, max_length=64)]
-Credential = dict[str, Any]
+#: Named in the description, because generators of clients stumble over one that is written out within alternatives.
+Credential = TypeAliasType("Credential", dict[str, Any])
 
 
 class FactorIn(BaseModel):
@@ -265,19 +268,42 @@ class PasskeyAnswerIn(BaseModel):
     credential: Credential
 
 
+def _one_of(*alternatives: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Describe a shape by its alternatives, each the members it has (and all it needs, but for `credential`).
+
+    Generators of clients look at nothing else once there are alternatives, so that each is whole.
+    """
+
+    def describe(schema: dict[str, Any]) -> None:
+        members = schema.pop("properties")
+        for member in members.values():
+            member.pop("default", None)
+        schema.pop("required", None)
+        schema["anyOf"] = [
+            {
+                "title": f"{schema['title']}By{'Passkey' if 'credential' in given else next(reversed(given)).title()}",
+                "type": "object",
+                "properties": {name: {**members[name], **more} for name, more in given.items()},
+                "required": [name for name in given if name != "credential"],
+            }
+            for given in alternatives
+        ]
+
+    return describe
+
+
+#: In place of one that may be null.
+_TYPED: dict[str, Any] = {"anyOf": [{"type": "string", "minLength": 1}]}
+
+
 class MfaVerifyIn(BaseModel):
     """`code` with `totp` and `recovery`; `ceremony` and `credential` with `webauthn`."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"properties": {"method": {"enum": ["totp", "recovery"]}}, "required": ["code"]},
-                {
-                    "properties": {"method": {"const": "webauthn"}, "ceremony": {"minLength": 1}},
-                    "required": ["ceremony"],
-                },
-            ]
-        }
+        json_schema_extra=_one_of(
+            {"mfa_token": {}, "method": {"enum": ["totp", "recovery"]}, "code": {}},
+            {"mfa_token": {}, "method": {"enum": ["webauthn"]}, "ceremony": {"minLength": 1}, "credential": {}},
+        )
     )
 
     mfa_token: StrictText
@@ -301,15 +327,7 @@ class ReauthenticateIn(BaseModel):
     """One of `password`; `code` (of the app or a recovery code); `ceremony` with `credential`."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {
-                    "properties": {name: {"type": "string" if name == given else "null"} for name in _PROOFS},
-                    "required": [given],
-                }
-                for given in _PROOFS
-            ]
-        }
+        json_schema_extra=_one_of({"password": _TYPED}, {"code": _TYPED}, {"ceremony": _TYPED, "credential": {}})
     )
 
     password: Text | None = None

@@ -41,7 +41,9 @@ def guard(request: HttpRequest, run: Callable[[], Any], *, knows_repeats: bool) 
         return run()
     if not 0 < len(key) <= _KEY_LENGTH:
         raise ProductError("IDEMPOTENCY_KEY_INVALID", f"An Idempotency-Key has 1 to {_KEY_LENGTH} characters.")
-    name = sha256("\n".join((caller, request.method or "", request.path, key)).encode(errors="replace")).digest()
+    name = sha256(
+        "\n".join((caller, request.method or "", request.get_full_path(), key)).encode(errors="replace")
+    ).digest()
     try:
         return _first(name, sha256(request.body).digest(), run)
     except _Repeated:

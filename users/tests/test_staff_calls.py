@@ -68,6 +68,12 @@ def test_keys_of_repeats_are_those_of_one_caller_and_one_operation(call, api):
     assert FlagRevision.objects.filter(action="switch").count() == 3
 
 
+def test_a_dry_run_is_another_call_than_what_it_tries(call):
+    for _ in range(2):
+        assert call("POST", "people", PERSON, repeat="a1").status_code == 201
+    assert call("POST", "people?dry=1", {"email": "b@example.org"}, repeat="a1").status_code == 201
+
+
 def test_a_file_is_made_again(call):
     path = f"people/{UserFactory().pk.hex}/export"
 
