@@ -98,8 +98,10 @@ class SwitchboardAPI(NinjaAPI):
             # Loaded by the first who asks.
             from project import openapi
 
-            self._document = super().get_openapi_schema(**kwargs)
-            openapi.complete(self._document)
+            document = super().get_openapi_schema(**kwargs)
+            openapi.complete(document)
+            # Whole, as others may ask meanwhile.
+            self._document = document
         return self._document
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
