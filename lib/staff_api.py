@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import signature
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest
@@ -14,7 +14,7 @@ from ninja.utils import contribute_operation_callback
 from pydantic import BaseModel, Field
 
 from lib.actors import Actor
-from lib.api import refusals
+from lib.api import Schema, refusals
 from lib.errors import ProductError
 
 #: What any of them may answer instead, for its `response=`.
@@ -32,6 +32,15 @@ class Listing(BaseModel):
 
     cursor: Annotated[str, Field(max_length=300)] = ""
     limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class Row(Schema):
+    """The shape of a row."""
+
+    @classmethod
+    def of(cls, row: Any, **more: Any) -> Self:
+        """The members that the row has under the same name, and these."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields if name not in more}, **more)
 
 
 def actor(request: HttpRequest) -> Actor:

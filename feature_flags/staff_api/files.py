@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from feature_flags.formats import refuse
 from feature_flags.models import FeatureFlag, Segment
 from feature_flags.services import exporting, importing
-from feature_flags.staff_api.shared import Reason, Row, listed, user_of, worded
+from feature_flags.staff_api.shared import Reason, listed, user_of, worded
 from lib.admin import may_see
 from lib.api import Problem
-from lib.staff_api import REFUSED, actor, needs, require
+from lib.staff_api import REFUSED, Row, actor, needs, require
 
 router = Router(tags=["Staff: flags"])
 FLAG_VERBS = ("view", "add", "change", "switch", "archive")

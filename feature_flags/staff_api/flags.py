@@ -21,7 +21,6 @@ from feature_flags.services import editing
 from feature_flags.staff_api.shared import (
     Described,
     Reason,
-    Row,
     Word,
     log,
     require_match,
@@ -33,7 +32,7 @@ from feature_flags.staff_api.shared import (
 from lib import db
 from lib.admin import because
 from lib.api import Schema
-from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, actor, needs, require
+from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, Row, actor, needs, require
 
 router = Router(tags=["Staff: flags"])
 VIEW, ADD, CHANGE, SWITCH = (f"feature_flags.{verb}_featureflag" for verb in ("view", "add", "change", "switch"))

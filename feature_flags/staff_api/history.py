@@ -17,12 +17,12 @@ from feature_flags import names
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule
 from feature_flags.services import editing, schedules
-from feature_flags.staff_api.shared import ChangedOut, Reason, Row, log, user_of, worded
+from feature_flags.staff_api.shared import ChangedOut, Reason, log, user_of, worded
 from lib import db
 from lib.admin import because, may_see
 from lib.api import Schema
 from lib.errors import ProductError
-from lib.staff_api import REFUSED, Listing, actor, needs, require
+from lib.staff_api import REFUSED, Listing, Row, actor, needs, require
 
 router = Router(tags=["Staff: flags"])
 VIEW, HISTORY = "feature_flags.view_featureflag", "feature_flags.view_flagrevision"

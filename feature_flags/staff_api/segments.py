@@ -19,7 +19,6 @@ from feature_flags.services import segments
 from feature_flags.staff_api.shared import (
     Described,
     Reason,
-    Row,
     Word,
     log,
     require_match,
@@ -32,7 +31,7 @@ from feature_flags.staff_api.shared import (
 from lib import db
 from lib.admin import because, may_see
 from lib.api import Schema
-from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, actor, needs
+from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, Row, actor, needs
 from lib.text import is_storable
 
 router = Router(tags=["Staff: segments"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
@@ -25,13 +25,6 @@ from lib.staff_api import actor
 
 Word = Annotated[Text, Field(max_length=100)]
 Reason = Annotated[Text, Field(max_length=200)]
-
-
-class Row(Schema):
-    @classmethod
-    def of(cls, row: Any, **more: Any) -> Self:
-        """The members that the row has under the same name, and these."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields if name not in more}, **more)
 
 
 class Described:

@@ -13,12 +13,12 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from feature_flags.models import FlagToken
 from feature_flags.services import tokens
-from feature_flags.staff_api.shared import Reason, Row, Word, log, worded
+from feature_flags.staff_api.shared import Reason, Word, log, worded
 from lib import db
 from lib.admin import because
 from lib.api import Schema
 from lib.schemas import Text
-from lib.staff_api import REFUSED, Listing, actor, needs
+from lib.staff_api import REFUSED, Listing, Row, actor, needs
 
 router = Router(tags=["Staff: flag tokens"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.auth import get_user_model
@@ -17,7 +17,7 @@ from lib.api import Schema
 from lib.db import page
 from lib.errors import ProductError
 from lib.schemas import Text
-from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, actor, needs, require, require_match
+from lib.staff_api import EDIT_EXTRA, EDIT_REFUSED, REFUSED, Listing, Row, actor, needs, require, require_match
 from lib.text import whole_number
 from notifications import audiences
 from notifications.models import Announcement
@@ -41,7 +41,7 @@ class TitleAndBody(BaseModel):
     body: Annotated[Text, Field(min_length=1, max_length=announcements.BODY_LIMIT)]
 
 
-class AnnouncementOut(Schema):
+class AnnouncementOut(Row):
     """`people`, `mails`, `in_app`: whom a draft reaches, once it `is_counted`, or how many were written to, of those
     `expected` when it was sent. `choice` is null for those who may not see the audience."""
 
@@ -70,20 +70,19 @@ class AnnouncementOut(Schema):
     finished_at: Time | None
 
     @classmethod
-    def values(cls, row: Announcement, user: Any) -> dict[str, Any]:
-        made = {
-            "title": str(row),
-            "choice": row.choice if audiences.is_visible_to(user, row.audience) else None,
-            "audience_label": announcements.shown_audience(row, user),
-            "is_counted": row.counted_at is not None,
-            "expected": row.expected.get("people"),
+    def of(cls, row: Announcement, **more: Any) -> Self:
+        """`user` is whose view of it this is."""
+        user = more.pop("user")
+        return super().of(
+            row,
+            title=str(row),
+            choice=row.choice if audiences.is_visible_to(user, row.audience) else None,
+            audience_label=announcements.shown_audience(row, user),
+            is_counted=row.counted_at is not None,
+            expected=row.expected.get("people"),
             **{name: row.counts.get(name, 0) for name in ("people", "mails", "in_app")},
-        }
-        return {name: getattr(row, name) for name in AnnouncementOut.model_fields.keys() - made.keys()} | made
-
-    @classmethod
-    def of(cls, row: Announcement, user: Any) -> AnnouncementOut:
-        return cls(**cls.values(row, user))
+            **more,
+        )
 
 
 class AnnouncementsOut(Schema):
@@ -101,12 +100,11 @@ class AnnouncementPageOut(AnnouncementOut):
     delivery: dict[str, int]
 
     @classmethod
-    def whole(cls, row: Announcement, user: Any) -> AnnouncementPageOut:
+    def of(cls, row: Announcement, **more: Any) -> Self:
         model, named = get_user_model(), None
-        if row.audience == audiences.PEOPLE and may_see(user, model):
+        if row.audience == audiences.PEOPLE and may_see(more["user"], model):
             named = list(row.people.order_by(model.USERNAME_FIELD).values_list(model.USERNAME_FIELD, flat=True))
-        own = {"words": row.words, "named": named, "delivery": row.delivery}
-        return cls(**cls.values(row, user), **own, left_out=announcements.left_out(row, user))
+        return super().of(row, named=named, left_out=announcements.left_out(row, more["user"]), **more)
 
 
 class AnnouncementIn(BaseModel):
@@ -168,7 +166,7 @@ def _find(key: str) -> Announcement:
 def _answer(request: HttpRequest, response: HttpResponse, row: Announcement) -> AnnouncementPageOut:
     """With its tag."""
     response["ETag"] = f'"{row.version}"'
-    return AnnouncementPageOut.whole(row, actor(request).user)
+    return AnnouncementPageOut.of(row, user=actor(request).user)
 
 
 def _save(request: HttpRequest, draft: Announcement, payload: AnnouncementIn) -> Announcement:
@@ -194,7 +192,7 @@ def list_announcements(request: HttpRequest, asked: Query[AnnouncementsQuery]) -
     rows = Announcement.objects.filter(state=asked.state) if asked.state else Announcement.objects.all()
     items, rest = page(rows, by="-pk", cursor=asked.cursor, limit=asked.limit, of="announcements")
     user = actor(request).user
-    return AnnouncementsOut(items=[AnnouncementOut.of(row, user) for row in items], next=rest)
+    return AnnouncementsOut(items=[AnnouncementOut.of(row, user=user) for row in items], next=rest)
 
 
 @router.post("/announcements", response={201: AnnouncementPageOut, **REFUSED})

@@ -5,7 +5,7 @@ Most lists and verbs are made of the admin's pages (project/staff_lists.py, proj
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from django.contrib.admin.models import ADDITION
 from django.db import transaction
@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from lib import staff_api
 from lib.api import Schema
 from lib.schemas import Email, Text
+from lib.staff_api import Row
 from notifications.models import DeliveryEvent, Message, Preference, ProviderState, Suppression, Worker
 from notifications.schemas import EventOut, Time, Word
 from notifications.services import circuit_breaker, health, staff_actions
@@ -26,7 +27,7 @@ router = Router(tags=["Staff: recipients and ways out"])
 Reason = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
-class SuppressionOut(Schema):
+class SuppressionOut(Row):
     """`scope`: `all`, `optional` or a category; `reason`: `bounce`, `complaint`, `unsubscribe` or `staff`."""
 
     id: int
@@ -37,10 +38,6 @@ class SuppressionOut(Schema):
     source: str
     created_at: Time
     expires_at: Time | None
-
-    @classmethod
-    def of(cls, row: Suppression) -> SuppressionOut:
-        return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
 
 class SuppressIn(BaseModel):
@@ -67,7 +64,7 @@ def add_suppression(request: HttpRequest, payload: SuppressIn) -> Status[Suppres
     return Status(201 if is_new else 200, SuppressionOut.of(row))
 
 
-class ChosenOut(Schema):
+class ChosenOut(Row):
     """`user`: the id of who chose; where there is no row the default of the category holds."""
 
     id: int
@@ -78,11 +75,11 @@ class ChosenOut(Schema):
     created_at: Time
 
     @classmethod
-    def of(cls, row: Preference) -> ChosenOut:
-        return cls(user=row.user_id.hex, **{name: getattr(row, name) for name in cls.model_fields.keys() - {"user"}})
+    def of(cls, row: Preference, **more: Any) -> Self:
+        return super().of(row, user=row.user_id.hex, **more)
 
 
-class ReportOut(EventOut):
+class ReportOut(Row, EventOut):
     """`message`: the uid of ours that it is about, if any."""
 
     id: int
@@ -90,12 +87,11 @@ class ReportOut(EventOut):
     message: str | None
 
     @classmethod
-    def of(cls, row: DeliveryEvent) -> ReportOut:
-        own: dict[str, Any] = {"id": row.pk, "message": str(row.message.uid) if row.message else None}
-        return cls(**own, **{name: getattr(row, name) for name in cls.model_fields.keys() - own.keys()})
+    def of(cls, row: DeliveryEvent, **more: Any) -> Self:
+        return super().of(row, message=str(row.message.uid) if row.message else None, **more)
 
 
-class ProviderOut(Schema):
+class ProviderOut(Row):
     """`alias`: what `POST /providers/{alias}/pause` takes. Paused without `paused_until`: until staff resume."""
 
     alias: str
@@ -107,9 +103,8 @@ class ProviderOut(Schema):
     last_ok_at: Time | None
 
     @classmethod
-    def of(cls, row: ProviderState) -> ProviderOut:
-        fields = {name: getattr(row, name) for name in cls.model_fields.keys() - {"paused"}}
-        return cls(paused=row.is_paused(timezone.now()), **fields)
+    def of(cls, row: ProviderState, **more: Any) -> Self:
+        return super().of(row, paused=row.is_paused(timezone.now()), **more)
 
 
 class ProvidersOut(Schema):
@@ -123,7 +118,7 @@ def list_providers(request: HttpRequest) -> ProvidersOut:
     return ProvidersOut(items=[ProviderOut.of(row) for row in circuit_breaker.states()])
 
 
-class WorkerOut(Schema):
+class WorkerOut(Row):
     """`alive`: it gave a sign of life lately; `sent` and `failed` since it started."""
 
     id: str
@@ -138,6 +133,6 @@ class WorkerOut(Schema):
     failed: int
 
     @classmethod
-    def of(cls, row: Worker) -> WorkerOut:
-        fields: dict[str, Any] = {name: getattr(row, name) for name in cls.model_fields.keys() - {"id", "alive"}}
-        return cls(id=row.pk.hex, alive=timezone.now() - row.beat_at <= health.SILENCE, **fields)
+    def of(cls, row: Worker, **more: Any) -> Self:
+        is_alive = timezone.now() - row.beat_at <= health.SILENCE
+        return super().of(row, id=row.pk.hex, alive=is_alive, **more)

@@ -18,7 +18,7 @@ from lib.text import whole_number
 from notifications.models import TemplateOverride
 from notifications.rendering import overriding, words
 from notifications.rendering.words import Words
-from notifications.schemas import PreviewOut, Time
+from notifications.schemas import MessageOut, PreviewOut, Time
 from notifications.services import overrides, staff_actions
 from notifications.services.overrides import LocalizedTemplate
 
@@ -150,15 +150,6 @@ class UseIn(BaseModel):
     part: Part | None = None
 
 
-class TestOut(Schema):
-    """Nothing is sent where `state` is `suppressed`, for this `reason`."""
-
-    uid: str
-    to: str
-    state: str
-    reason: str
-
-
 def _find(type: str, language: str) -> LocalizedTemplate:
     if (found := LocalizedTemplate.find(type, language)) is None:
         raise Http404
@@ -223,16 +214,16 @@ def preview_template(request: HttpRequest, type: str, language: str, payload: Dr
     return PreviewOut(subject=made.subject, text=made.text, html=made.html)
 
 
-@router.post(f"{ONE}/test", response={202: TestOut, **REFUSED})
+@router.post(f"{ONE}/test", response={202: MessageOut, **REFUSED})
 @needs(CHANGE)
-def test_template(request: HttpRequest, type: str, language: str) -> Status[TestOut]:
-    """Send it to oneself, filled with the sample: no code or link in it works."""
+def test_template(request: HttpRequest, type: str, language: str) -> Status[MessageOut]:
+    """Send it to oneself, filled with the sample: no code or link in it works. The message may be `suppressed`."""
     template = _find(type, language)
     try:
         sent = staff_actions.send_test(template.kind, user=actor(request).user, language=language)
     except ValueError:
         raise ProductError("NO_ADDRESS", "Your account has no address that mail can be sent to.") from None
-    return Status(202, TestOut(uid=str(sent.uid), to=sent.to_address, state=sent.state, reason=sent.reason))
+    return Status(202, MessageOut.of(sent))
 
 
 @router.get(f"{ONE}/versions", response={200: VersionsOut, **REFUSED})
