@@ -460,7 +460,7 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         default_permissions = ("view",)
-        permissions = (("revoke_apikey", "Can rotate and revoke the API keys of others"),)
+        permissions = (("revoke_apikey", "Can revoke the API keys of others"),)
         indexes = (
             models.Index(fields=["user", "-created_at"], name="api_key_user"),
             models.Index(fields=["-created_at"], name="api_key_created_at"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from lib.api import Schema, refusals
 from lib.asgi import on_lane
@@ -68,7 +68,7 @@ class KeyIn(BaseModel):
     name: Word
     scopes: Annotated[list[Word], Field(max_length=100)]
     networks: Annotated[list[Word], Field(max_length=20)] = []
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
 
 
 class RotateIn(BaseModel):

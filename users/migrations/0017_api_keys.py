@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "API key",
                 "verbose_name_plural": "API keys",
-                "permissions": (("revoke_apikey", "Can rotate and revoke the API keys of others"),),
+                "permissions": (("revoke_apikey", "Can revoke the API keys of others"),),
                 "default_permissions": ("view",),
             },
         ),

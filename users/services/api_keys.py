@@ -90,6 +90,7 @@ def create(
         SUPERUSERS_ONLY (403): somebody else's key.
         REAUTHENTICATION_REQUIRED (403): the last proof is too old, or a key asks for it.
     """
+    _hold(owner)
     _require_owner(owner, actor)
     now = timezone.now()
     name = " ".join(name.split())
@@ -107,16 +108,23 @@ def create(
         expires_at = now + timedelta(days=DAYS)
     if expires_at is not None and not now < expires_at <= now + timedelta(days=MOST_DAYS):
         raise _invalid(_("A key ends between now and ten years from now."))
-    # Two calls at once count one after the other.
-    User.objects.select_for_update().only("pk").get(pk=owner.pk)
-    if ApiKey.objects.live(now).filter(user=owner).count() >= LIMIT:
-        raise ProductError(
-            "KEY_LIMIT", _("There are %(limit)d keys already: revoke one.") % {"limit": LIMIT}, status=409
-        )
+    _require_room(owner, LIMIT)
     fields = {"name": name, "scopes": " ".join(wanted), "networks": _networks(networks), "expires_at": expires_at}
     key, secret = _store(owner, actor=actor, **fields)
     audit.record("api_key.created", actor=actor, user=owner, name=name, kind=key.prefix, scopes=wanted)
     return key, secret
+
+
+def _hold(owner: User) -> None:
+    """Two calls for an owner at once come one after the other, and what signs them out before or after all of it."""
+    User.objects.select_for_update().only("pk").get(pk=owner.pk)
+
+
+def _require_room(owner: User, limit: int) -> None:
+    if ApiKey.objects.live(timezone.now()).filter(user=owner).count() >= limit:
+        raise ProductError(
+            "KEY_LIMIT", _("There are %(limit)d keys already: revoke one.") % {"limit": limit}, status=409
+        )
 
 
 def _store(owner: User, *, actor: Actor, **fields: Any) -> tuple[ApiKey, str]:
@@ -133,15 +141,19 @@ def rotate(key: ApiKey, *, actor: Actor, overlap_hours: int = OVERLAP_HOURS) -> 
     """A new key with the name, scopes, networks and life of this one, which ends `overlap_hours` from now; and its
     secret.
 
+    Each of as many as there may be can have its successor beside it.
+
     Raises: KEY_ENDED (409), KEY_INVALID (422), and what `create` raises.
     """
-    _require_owner(key.user, actor, may_others="users.revoke_apikey")
+    _hold(key.user)
+    _require_owner(key.user, actor)
     if not 0 <= overlap_hours <= MOST_OVERLAP_HOURS:
         raise _invalid(_("The overlap has 0 to %(most)d hours.") % {"most": MOST_OVERLAP_HOURS})
     now = timezone.now()
     old = ApiKey.objects.select_for_update().get(pk=key.pk)
     if not old.is_live(now):
         raise ProductError("KEY_ENDED", _("This key has ended: make another one."), status=409)
+    _require_room(key.user, 2 * LIMIT)
     life = None if old.expires_at is None else now + (old.expires_at - old.created_at)
     fields = {"name": old.name, "scopes": old.scopes, "networks": old.networks, "expires_at": life}
     made, secret = _store(key.user, actor=actor, **fields)
@@ -154,7 +166,14 @@ def rotate(key: ApiKey, *, actor: Actor, overlap_hours: int = OVERLAP_HOURS) -> 
 
 @transaction.atomic
 def revoke(key: ApiKey, *, actor: Actor) -> bool:
-    """End a key for good, at once and everywhere; return whether it was live."""
+    """End a key for good, at once and everywhere; return whether it was live.
+
+    Raises: PERMISSION_MISSING, ADMINS_ONLY, SUPERUSERS_ONLY (403) for the keys of others.
+    """
+    if actor.user is not None and actor.user.pk != key.user_id:
+        if not actor.user.has_perm("users.revoke_apikey"):
+            raise ProductError("PERMISSION_MISSING", _("You may only revoke keys of your own."), status=403)
+        staff.require_reach(key.user, actor=actor)
     now = timezone.now()
     if not ApiKey.objects.live(now).filter(pk=key.pk).update(revoked_at=now):
         return False
@@ -175,17 +194,14 @@ def find_own(user: User, key_id: uuid.UUID | None) -> ApiKey:
     return key
 
 
-def _require_owner(owner: User, actor: Actor, may_others: str = "") -> None:
-    """One's own, a service account's by superusers, or with a permission; proved lately, and never by a key."""
+def _require_owner(owner: User, actor: Actor) -> None:
+    """One's own, or a service account's by superusers; proved lately, and never by a key."""
     if actor.user is None:
         return
     if actor.request.api_key:
         raise ProductError("REAUTHENTICATION_REQUIRED", _("A key makes no keys: sign in for it."), status=403)
-    if actor.user.pk != owner.pk:
-        if may_others and actor.user.has_perm(may_others):
-            staff.require_reach(owner, actor=actor)
-        elif not (actor.user.is_superuser and owner.is_service_account):
-            raise ProductError("SUPERUSERS_ONLY", _("Only superusers make keys of service accounts."), status=403)
+    if actor.user.pk != owner.pk and not (actor.user.is_superuser and owner.is_service_account):
+        raise ProductError("SUPERUSERS_ONLY", _("Only superusers make keys of service accounts."), status=403)
     sessions.require_fresh(actor.request.session_id)
 
 
@@ -195,12 +211,22 @@ def _invalid(message: str) -> ProductError:
 
 def _networks(given: Sequence[str]) -> str:
     try:
-        found = sorted({str(ipaddress.ip_network(text.strip(), strict=False)) for text in given if text.strip()})
+        found = sorted({_network(text.strip()) for text in given})
     except ValueError:
         raise _invalid(_("A network is an address or a range, such as 192.0.2.0/24.")) from None
     if len(found) > _NETWORKS:
         raise _invalid(_("A key has at most %(most)d networks.") % {"most": _NETWORKS})
     return " ".join(found)
+
+
+def _network(text: str) -> str:
+    """As `lib.net.client_ip` spells addresses: without zone, mapped IPv4 unwrapped. Raises: ValueError."""
+    if "%" in text:
+        raise ValueError(text)
+    found = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    bits = found.prefixlen - 96
+    return str(ipaddress.ip_network((mapped, bits)) if mapped is not None and bits >= 0 else found)
 
 
 # --- Service accounts -------------------------------------------------------------------------------------------------

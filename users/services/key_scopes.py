@@ -47,7 +47,7 @@ SCOPES: dict[str, Scope] = {
     "groups:write": Scope(_("Change groups"), _of("auth", "add_group", "change_group", "delete_group")),
     "audit:read": Scope(_("Read the audit log"), _of("users", "view_auditevent")),
     "keys:read": Scope(_("Read API keys"), _of("users", "view_apikey", "view_serviceaccount")),
-    "keys:revoke": Scope(_("Rotate and revoke API keys"), _of("users", "revoke_apikey")),
+    "keys:revoke": Scope(_("Revoke API keys"), _of("users", "revoke_apikey")),
     "flags:read": Scope(
         _("Read flags, segments and their history"),
         _of(

@@ -45,12 +45,15 @@ def _locked(user: User) -> User:
 
 
 def create(*, email: str, first_name: str = "", last_name: str = "", actor: Actor) -> User:
-    """An active, unverified account without a password: a mailed reset link sets one. USER_EXISTS."""
+    """An active, unverified account without a password: a mailed reset link sets one. USER_EXISTS, ADDRESS_RESERVED."""
     try:
         with transaction.atomic():
             user = User.objects.create_user(
                 email, None, first_name=first_name, last_name=last_name, created_by=actor.label, updated_by=actor.label
             )
+            if user.is_service_account:
+                message = _("Addresses of this domain are those of service accounts.")
+                raise ProductError("ADDRESS_RESERVED", message)
             audit.record("user.created", actor=actor, user=user)
             return user
     except IntegrityError as error:
@@ -128,7 +131,8 @@ def require_proof(actor: Actor) -> None:
 def refuse_last_superuser(user: User) -> None:
     """All superusers are locked, in one order: two of them removing each other must leave one."""
     rows = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
-    if [row.pk for row in rows] == [user.pk]:
+    # Service accounts never sign in: none of them could help.
+    if [row.pk for row in rows if not row.is_service_account] == [user.pk]:
         raise ProductError("LAST_SUPERUSER", _("This is the last active superuser."))
 
 

@@ -61,9 +61,27 @@ def test_staff_end_the_keys_of_others_but_not_of_those_above(client, db):
 
     client.post(f"/admin/users/apikey/{of_someone.pk}/revoke/")
     refused = client.post(f"/admin/users/apikey/{of_admin.pk}/revoke/")
+    client.post("/admin/users/apikey/", {"action": "revoke", "_selected_action": [str(of_admin.pk)]})
 
     assert refused.status_code == 403
     assert set(ApiKey.objects.filter(revoked_at=None)) == {of_admin}
+
+
+def test_staff_who_may_only_look_end_their_own_keys(client, db):
+    support = UserFactory(staff=True)
+    support.user_permissions.set(support.user_permissions.model.objects.filter(codename="view_apikey"))
+    client.force_login(support)
+    own = api_keys.create(support, actor=OPERATOR, name="a", scopes=["inbox"])[0]
+    other = api_keys.create(UserFactory(), actor=OPERATOR, name="b", scopes=["inbox"])[0]
+
+    page = client.post(
+        "/admin/users/apikey/", {"action": "revoke", "_selected_action": [own.pk, other.pk]}, follow=True
+    )
+    refused = client.post(f"/admin/users/apikey/{other.pk}/revoke/")
+
+    assert "You may only revoke keys of your own." in page.content.decode()
+    assert refused.status_code == 403
+    assert set(ApiKey.objects.filter(revoked_at=None)) == {other}
 
 
 def test_a_key_is_rotated_by_its_owner_alone(client, superuser):

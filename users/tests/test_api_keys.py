@@ -1,6 +1,7 @@
 """API keys: what one opens, what it never opens, and how it ends."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -127,6 +128,13 @@ def test_a_key_is_refused_from_other_networks(api, db):
     assert api.call("GET", "/users/user", bearer=secret).status_code == 200
 
 
+def test_networks_are_kept_as_addresses_of_callers_are_spelled(api, db):
+    _, secret = make_key(UserFactory(), "account:read", networks=["::ffff:127.0.0.0/104"])
+
+    assert ApiKey.objects.get().networks == "127.0.0.0/8"
+    assert api.call("GET", "/users/user", bearer=secret).status_code == 200
+
+
 def test_one_statement_tells_who_calls_and_the_last_use_is_written_once_a_minute(api, db, django_assert_num_queries):
     _, secret = make_key(UserFactory(), "account:read")
 
@@ -176,6 +184,9 @@ def test_making_a_key_takes_a_fresh_proof(api, db):
         {"name": "a", "scopes": ["flags:switch"]},
         {"name": "a", "scopes": ["all"]},
         {"name": "a", "scopes": ["inbox"], "networks": ["example.org"]},
+        {"name": "a", "scopes": ["inbox"], "networks": [""]},
+        {"name": "a", "scopes": ["inbox"], "networks": ["fe80::1%eth0"]},
+        {"name": "a", "scopes": ["inbox"], "expires_at": "2027-01-01T00:00:00"},
         {"name": "a", "scopes": ["inbox"], "expires_at": "2020-01-01T00:00:00Z"},
         {"name": "a", "scopes": ["inbox"], "expires_at": "9999-12-31T23:59:59Z"},
         {"name": "a\u0000", "scopes": ["inbox"]},
@@ -264,6 +275,42 @@ def test_a_user_has_at_most_so_many_keys(db, monkeypatch):
     make_key(user, "inbox")
 
 
+def test_rotating_makes_no_more_keys_than_twice_as_many(db, monkeypatch):
+    monkeypatch.setattr(api_keys, "LIMIT", 1)
+    key, _ = make_key(UserFactory(), "inbox")
+    successor, _ = api_keys.rotate(key, actor=OPERATOR)
+
+    with pytest.raises(ProductError) as refused:
+        api_keys.rotate(successor, actor=OPERATOR)
+
+    assert refused.value.code == "KEY_LIMIT"
+    api_keys.revoke(key, actor=OPERATOR)
+    api_keys.rotate(successor, actor=OPERATOR)
+
+
+def test_nobody_gets_the_secret_of_anothers_key_by_rotating_it(db):
+    key, _ = make_key(UserFactory(), "inbox")
+    support = staff_with("users.revoke_apikey")
+    session = sessions.new_session(support, OPERATOR.request, UserSession.Kind.ADMIN, timezone.now())
+    actor = Actor("admin", support, request=replace(OPERATOR.request, session_id=session.pk))
+
+    with pytest.raises(ProductError) as refused:
+        api_keys.rotate(key, actor=actor)
+
+    assert refused.value.code == "SUPERUSERS_ONLY"
+
+
+def test_a_service_account_is_not_the_last_superuser(db):
+    person = UserFactory(superuser=True)
+    account = api_keys.create_service_account(name="deploy", groups=[], actor=OPERATOR)
+    staff.edit(account.user, is_superuser=True, actor=OPERATOR)
+
+    with pytest.raises(ProductError) as refused:
+        staff.deactivate(person, actor=OPERATOR, reason="left")
+
+    assert refused.value.code == "LAST_SUPERUSER"
+
+
 def test_a_service_account_acts_by_its_groups_and_never_signs_in(api, db):
     group = Group.objects.get(name="Release")
     account = api_keys.create_service_account(name="deploy", groups=[group], actor=OPERATOR)
@@ -287,6 +334,9 @@ def test_no_mail_and_no_stranger_reaches_a_service_account(api, db):
 
     assert not Message.objects.exists()
     assert registered.json()["code"] == "address_reserved"
+    with pytest.raises(ProductError) as reserved:
+        staff.create(email="Next@Service-Account.invalid", actor=OPERATOR)
+    assert reserved.value.code == "ADDRESS_RESERVED"
     with pytest.raises(ProductError):
         staff.send_reset(user, actor=OPERATOR)
 
