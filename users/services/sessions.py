@@ -173,6 +173,8 @@ def end_all_sessions(user_id: uuid.UUID, *, reason: str, keep: uuid.UUID | None 
     """
     if keep is None:
         now = timezone.now()
+        # One that is being made is there before this, or is refused after it (api_keys.py).
+        User.objects.select_for_update().filter(pk=user_id).only("pk").first()
         ApiKey.objects.live(now).filter(user_id=user_id).update(revoked_at=now)
     sessions = UserSession.objects.filter(user_id=user_id)
     return end_sessions(sessions.exclude(pk=keep) if keep else sessions, reason=reason)

@@ -1,11 +1,13 @@
 """API keys: what one opens, what it never opens, and how it ends."""
 
 import re
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.actors import Actor
@@ -16,6 +18,7 @@ from users.admin.filters import without_factor
 from users.models import ApiKey, AuditEvent, User, UserSession
 from users.services import api_keys, key_scopes, sessions, staff
 from users.tests.factories import UserFactory
+from users.tests.own import at_once
 
 OPERATOR = Actor.command("test")
 
@@ -210,6 +213,58 @@ def test_what_signs_out_everywhere_ends_the_keys(api, db):
     assert api.call("GET", "/users/user", bearer=secret).status_code == 200
     staff.sign_out(user, actor=OPERATOR)
     assert api.call("GET", "/users/user", bearer=secret).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", ["make", "rotate"])
+def test_a_key_made_while_its_owner_is_signed_out_everywhere_does_not_outlive_that(user, verb):
+    session = sessions.new_session(user, OPERATOR.request, UserSession.Kind.API, timezone.now())
+    actor = Actor("api", user, request=replace(OPERATOR.request, session_id=session.pk))
+    key, _ = make_key(user, "inbox")
+
+    def make():
+        try:
+            if verb == "make":
+                api_keys.create(user, actor=actor, name="b", scopes=["inbox"])
+            else:
+                api_keys.rotate(key, actor=actor)
+        except ProductError as error:
+            refusals.append(error.code)
+        finally:
+            connection.close()
+
+    refusals = []
+    making = threading.Thread(target=make)
+    with transaction.atomic():
+        sessions.end_all_sessions(user.pk, reason="password")
+        making.start()
+        making.join(0.5)
+    making.join()
+
+    assert not ApiKey.objects.live(timezone.now()).exists()
+    assert refusals == ["REAUTHENTICATION_REQUIRED"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_made_at_once_are_no_more_than_the_limit(user, monkeypatch):
+    monkeypatch.setattr(api_keys, "LIMIT", 3)
+
+    def make():
+        try:
+            return make_key(user, "inbox") and "made"
+        except ProductError as error:
+            return error.code
+
+    assert sorted(at_once([make] * 8)) == ["KEY_LIMIT"] * 5 + ["made"] * 3
+    key = ApiKey.objects.first()
+
+    def rotate():
+        try:
+            return api_keys.rotate(key, actor=OPERATOR, overlap_hours=0) and "made"
+        except ProductError as error:
+            return error.code
+
+    assert sorted(at_once([rotate] * 4)) == ["KEY_ENDED"] * 3 + ["made"]
 
 
 def test_the_owner_is_mailed_about_a_new_key(api, db):
