@@ -87,7 +87,7 @@ def needs(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator of an operation: its whole work runs on a lane, for those whom `require` lets in. A `sensitive` one
     asks people for a fresh proof as well: REAUTHENTICATION_REQUIRED (403). Repeats with the same `Idempotency-Key` are
-    answered for it, unless it `knows_repeats` itself.
+    answered for it, unless it `knows_repeats` itself: it changes nothing, or answers a secret, which is not kept.
 
     The description of the API names the permission, and the scope that an API key has to have for it.
     """

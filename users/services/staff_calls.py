@@ -31,7 +31,8 @@ def guard(request: HttpRequest, run: Callable[[], Any], *, knows_repeats: bool) 
 
     Raises:
         TOO_MANY_REQUESTS (429): over 600 calls a minute.
-        IDEMPOTENCY_KEY_INVALID (400), IDEMPOTENCY_KEY_REUSED (422): the same key came with another body.
+        IDEMPOTENCY_KEY_INVALID (400), IDEMPOTENCY_KEY_REUSED (422): the same key came with another body, or when the
+            caller had other rights.
     """
     user: User = request.auth  # type: ignore[attr-defined]
     caller = user.api_key.pk.hex if user.api_key else user.pk.hex
@@ -44,10 +45,17 @@ def guard(request: HttpRequest, run: Callable[[], Any], *, knows_repeats: bool) 
     name = sha256(
         "\n".join((caller, request.method or "", request.get_full_path(), key)).encode(errors="replace")
     ).digest()
+    asked = _hash_of(request, user)
     try:
-        return _first(name, sha256(request.body).digest(), run)
+        return _first(name, asked, run)
     except _Repeated:
-        return _again(name, sha256(request.body).digest())
+        return _again(name, asked)
+
+
+def _hash_of(request: HttpRequest, user: User) -> bytes:
+    """Of what is asked, and of the rights it is asked with: an answer shows what its reader was allowed to see."""
+    rights = ["superuser"] if user.is_superuser else sorted(user.get_all_permissions())
+    return sha256(" ".join(rights).encode() + b"\n" + request.body).digest()
 
 
 def _count(request: HttpRequest, caller: str) -> None:
@@ -91,6 +99,6 @@ def _first(name: bytes, body_hash: bytes, run: Callable[[], Any]) -> Any:
 def _again(name: bytes, body_hash: bytes) -> Any:
     given = GivenAnswer.objects.filter(pk=name).first()
     if given is None or given.answer is None or bytes(given.body_hash) != body_hash:
-        message = "This Idempotency-Key came with another body."
+        message = "This Idempotency-Key came with another body, or with other rights."
         raise ProductError("IDEMPOTENCY_KEY_REUSED", message, status=422, reason=message)
     return Status(given.answer["status"], given.answer["value"])

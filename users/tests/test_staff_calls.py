@@ -1,21 +1,26 @@
 """What surrounds every operation for staff: limits that are announced, repeats that are answered once."""
 
 import pytest
+from django.contrib.auth.models import Permission
 
+from conftest import ApiClient
 from feature_flags.models import FlagRevision
 from feature_flags.tests.factories import FeatureFlagFactory
 from lib.actors import Actor
 from users.models import AuditEvent, GivenAnswer, User
 from users.services import api_keys, deletion, rate_limits, staff_calls
 from users.tests.factories import UserFactory
+from users.tests.own import at_once
 
 OPERATOR = Actor.command("test")
 PERSON = {"email": "new@example.org"}
+ENDPOINT = {"name": "chat", "url": "https://hooks.example.org/", "events": ["user.created"]}
 
 
 @pytest.fixture
 def key(db):
-    scopes = ("people:write", "people:read", "flags:switch", "people:export", "people:activate")
+    scopes = ("people:write", "people:export", "people:activate", "webhooks:write")
+    scopes += ("flags:switch", "flags:write", "flags:archive")
     return api_keys.create(UserFactory(superuser=True), actor=OPERATOR, name="job", scopes=scopes)[1]
 
 
@@ -45,6 +50,47 @@ def test_a_key_with_another_body_is_refused(call):
 
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert not User.objects.filter(email="other@example.org").exists()
+
+
+def test_an_answer_is_for_the_rights_it_was_given_to(api, db):
+    writer = UserFactory(staff=True)
+    names = ("add_segment", "change_segment", "view_segment", "view_featureflag")
+    writer.user_permissions.set(Permission.objects.filter(codename__in=names))
+    key = api_keys.create(writer, actor=OPERATOR, name="b", scopes=("segments:write", "flags:read"))[1]
+
+    def make():
+        body = {"document": {"name": "beta", "constraints": []}}
+        return api.call("POST", "/staff/segments", body, bearer=key, **{"idempotency-key": "a1"})
+
+    assert make().json()["used_by"] == []
+    writer.user_permissions.remove(Permission.objects.get(codename="view_featureflag"))
+    assert (make().status_code, make().json()["code"]) == (422, "idempotency_key_reused")
+    writer.user_permissions.clear()
+    assert make().json()["permission"] == "feature_flags.add_segment"
+    User.objects.filter(pk=writer.pk).update(is_active=False)
+    assert make().status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_at_once_one_acts_and_all_are_answered_alike(key):
+    FeatureFlagFactory(codename="FF_X", is_active=False)
+
+    def switch():
+        path, headers = "/staff/flags/FF_X/switch/on", {"idempotency-key": "a1"}
+        return ApiClient().call("POST", path, bearer=key, **headers).content
+
+    assert set(at_once([switch] * 8)) == {b'{"changed":true,"message":"switched on."}'}
+    assert FlagRevision.objects.filter(action="switch").count() == 1
+
+
+def test_what_only_reads_and_what_holds_a_secret_is_not_kept(call):
+    FeatureFlagFactory(codename="FF_X")
+
+    why = call("POST", "flags/FF_X/why", {"context": {"a": "\0"}}, repeat="a1")
+    made = call("POST", "webhook-endpoints", ENDPOINT, repeat="a1")
+
+    assert (why.status_code, made.status_code) == (200, 201), made.content
+    assert not GivenAnswer.objects.exists()
 
 
 def test_a_refusal_leaves_the_key_unused(call):
