@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lib.errors import STATUS_WORDS
@@ -38,6 +39,8 @@ _FORMATS = {
 }
 _TYPES: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.0, "string": "text", "null": None, "object": {}}
 _DEPTH = 8
+_CLAUSE = re.compile(r"[.;:](?:\s|$)")
+_NAME = re.compile(r"[A-Z][a-z0-9]*( [A-Z][a-z0-9]*)*")
 
 
 def complete(schema: dict[str, Any]) -> None:
@@ -53,6 +56,9 @@ def complete(schema: dict[str, Any]) -> None:
             if method == "head":  # which shares its description with POST
                 methods[method] = {**operation, "operationId": f"{operation['operationId']}_head"}
                 continue
+            if _NAME.fullmatch(operation["summary"]) and operation.get("description"):
+                # Ninja's is the name of the function.
+                operation["summary"] = _CLAUSE.split(operation["description"], maxsplit=1)[0]
             if permission := operation.pop("x-permission", None):
                 _add_permission(operation, permission)
                 if method != "get":
