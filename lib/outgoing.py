@@ -162,7 +162,7 @@ def _exchange(parts: SplitResult, link: _Timed, body: bytes, headers: Mapping[st
     text = b""
     while answer.status != 204 and len(text) < READ and (more := answer.read1(READ - len(text))):
         text += more
-    return Answer(answer.status, "", _printable(text[:KEPT]), answer.headers.get("Retry-After", "")[:100])
+    return Answer(answer.status, "", _printable(text), answer.headers.get("Retry-After", "")[:100])
 
 
 def _left(deadline: float) -> float:
@@ -174,10 +174,8 @@ def _left(deadline: float) -> float:
 
 
 def _printable(text: bytes | str) -> str:
-    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)[
-        :KEPT
-    ]
+    text = text[:KEPT].decode("utf-8", "replace") if isinstance(text, bytes) else text[:KEPT]
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 class _Timed:

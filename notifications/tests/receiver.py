@@ -20,7 +20,7 @@ class Receiver:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.requests.append((self.path, dict(self.headers.items()), body))
-                receiver.release.wait(30)
+                receiver.release.wait(300)
                 answers = receiver.answers
                 status, headers, text = answers.pop(0) if len(answers) > 1 else answers[0]
                 self.send_response(status)

@@ -15,7 +15,7 @@ from lib import events
 from lib.actors import Actor
 from lib.events import Event
 from notifications import engine
-from notifications.models import WebhookDelivery
+from notifications.models import WebhookAttempt, WebhookDelivery
 from notifications.services import endpoints, outbox
 from notifications.tests.receiver import Receiver
 from notifications.tests.test_worker import Forked
@@ -87,7 +87,8 @@ def test_the_commit_wakes_the_embedded_engine(receiver, embedded, settings):
     assert receiver.events(secret)[0]["data"] == about(0)
 
 
-def test_an_endpoint_that_hangs_holds_up_neither_others_nor_mail(receiver, other, embedded, mailoutbox):
+def test_an_endpoint_that_hangs_holds_up_neither_others_nor_mail(receiver, other, embedded, mailoutbox, settings):
+    settings.WEBHOOKS_TIMEOUT = 300
     listen(receiver, "hangs")
     listen(other, "works")
     receiver.release.clear()
@@ -101,6 +102,7 @@ def test_an_endpoint_that_hangs_holds_up_neither_others_nor_mail(receiver, other
     until(lambda: len(other.requests) == 30)
     until(lambda: len(mailoutbox) == 1)
     assert len(receiver.requests) == 4
+    assert not WebhookAttempt.objects.filter(delivery__endpoint__name="hangs").exists()
     receiver.release.set()
     until(lambda: not DELIVERIES.exclude(state="delivered").exists())
 

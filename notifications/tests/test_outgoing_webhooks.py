@@ -96,7 +96,8 @@ def test_an_endpoint_gets_the_events_it_wants_alone(receiver, committed, user):
     flag = editing.create("FF_A", **COMMAND)
 
     with committed():
-        editing.switch(flag, on=True, **COMMAND)
+        # At once, as an import of flags has them.
+        editing.edit(flag, {"is_active": True, "label": "A"}, **COMMAND)
         staff.deactivate(user, actor=OPERATOR, reason="left")
 
     (event,) = receiver.events(wanted.key)
@@ -387,11 +388,14 @@ def test_a_paused_endpoint_loses_nothing(receiver, endpoint, committed, user):
     assert not receiver.requests
     with pytest.raises(ProductError, match="resume it first"):
         endpoints.send_test(endpoint, actor=OPERATOR)
+    receiver.answers = [(400, {}, b""), (200, {}, b"")]
     with committed():
         assert endpoints.resume(endpoint, actor=OPERATOR)
     Dispatcher().deliver_due()
+    due_now()
+    Dispatcher().deliver_due()
 
-    assert [event["type"] for event in receiver.events(endpoint.key)] == ["user.deactivated"]
+    assert [event["type"] for event in receiver.events(endpoint.key)] == ["user.deactivated"] * 2
     assert not endpoints.resume(endpoint, actor=OPERATOR)
 
 
