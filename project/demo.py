@@ -18,10 +18,19 @@ from django.utils import timezone
 
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSeen, FlagUsage, Segment, Tag, UnknownFlag
 from feature_flags.services import editing, segments, storage
+from lib import encryption
 from lib.actors import Actor
 from notifications import registry
-from notifications.models import Announcement, Attempt, DeliveryEvent, Message, MessageCount, Suppression
-from notifications.services import announcements
+from notifications.models import (
+    Announcement,
+    Attempt,
+    DeliveryEvent,
+    Message,
+    MessageCount,
+    Suppression,
+    WebhookEndpoint,
+)
+from notifications.services import announcements, endpoints
 from notifications.services.periodic_jobs import count_messages
 from users.models import AuditEvent, SignInCount, User, UserSession
 from users.services import audit
@@ -108,6 +117,7 @@ def fill(*, actor: Actor) -> dict[str, int]:
     flags = _make_flags(people, chance, now, actor)
     mails = _make_mails(people, chance, now)
     _make_announcements(people, now)
+    _make_endpoint(now)
     _count_hours(now)
     return {"people": len(people), "flags": len(flags), "mails": mails}
 
@@ -326,6 +336,20 @@ def _make_announcements(people: list[User], now: datetime) -> None:
     )
 
 
+def _make_endpoint(now: datetime) -> None:
+    """One of webhooks, paused."""
+    by = dict.fromkeys(("created_by", "updated_by", "paused_by"), _LABEL)
+    WebhookEndpoint.objects.create(
+        name=f"{MARK}crm",
+        url=f"https://crm.{DOMAIN}/webhooks",
+        events=["flag.switched", "user.deactivated", "user.deleted"],
+        secret=encryption.encrypt(endpoints.new_secret()),
+        paused_at=now,
+        paused_reason="an example",
+        **by,
+    )
+
+
 def _context(code: str, user: User, at: datetime) -> dict[str, Any]:
     if code == "notifications.announcement":
         return {**_NEWS, "url": "", "severity": "info"}
@@ -372,7 +396,8 @@ def remove() -> bool:
     flags, segments_made = FeatureFlag.objects.filter(created_by__in=labels), Segment.objects.filter(created_by=_LABEL)
     names = [*flags.values_list("codename", flat=True), *segments_made.values_list("name", flat=True)]
     messages = Message.objects.filter(Q(user__in=keys) | Q(to_address__in=addresses))
-    made: tuple[Any, ...] = (people, flags, messages)
+    hooks = WebhookEndpoint.objects.filter(created_by=_LABEL)
+    made: tuple[Any, ...] = (people, flags, messages, hooks)
     for rows in made:
         texts = [str(pk) for pk in rows.values_list("pk", flat=True)]
         content_type = ContentType.objects.get_for_model(rows.model)
@@ -382,6 +407,7 @@ def remove() -> bool:
     Suppression.objects.filter(address__in=addresses).delete()
     messages.delete()
     Announcement.objects.filter(created_by=_LABEL).delete()
+    hooks.delete()
     for model in (FlagUsage, FlagSeen):
         model._default_manager.filter(codename__in=names).delete()
     UnknownFlag.objects.filter(codename=f"{FLAG}FORGOTTEN", app_name="demo-web").delete()

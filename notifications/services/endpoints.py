@@ -80,7 +80,7 @@ def create(
     values = _checked(name, url, events, actor)
     if WebhookEndpoint.objects.count() >= MOST:
         raise ProductError("TOO_MANY_ENDPOINTS", _("There are %(count)d endpoints already.") % {"count": MOST})
-    secret = _new_secret()
+    secret = new_secret()
     by = {"created_by": actor.label, "updated_by": actor.label}
     endpoint = WebhookEndpoint.objects.create(**values, **by, secret=encryption.encrypt(secret))
     actor.note("webhook.added", name=endpoint.name, **_why(reason))
@@ -105,7 +105,7 @@ def edit(
 @transaction.atomic
 def rotate_secret(endpoint: WebhookEndpoint, *, actor: Actor, reason: str = "") -> str:
     """A new secret, shown this once; the one before goes on signing beside it for 24 hours, and then ends."""
-    row, secret = find(endpoint.pk), _new_secret()
+    row, secret = find(endpoint.pk), new_secret()
     old = {"old_secret": row.secret, "old_secret_until": timezone.now() + OVERLAP}
     _update(endpoint, actor, **old, secret=encryption.encrypt(secret))
     actor.note("webhook.secret_rotated", name=row.name, **_why(reason))
@@ -224,5 +224,5 @@ def _update(endpoint: WebhookEndpoint, actor: Actor, **values: Any) -> None:
     endpoint.refresh_from_db()
 
 
-def _new_secret() -> str:
+def new_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
