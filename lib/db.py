@@ -112,7 +112,7 @@ def read_cursor(cursor: str, *, of: str) -> int:
 def _read(cursor: str, of: str) -> str:
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        value = urlsafe_b64decode(padded)[_MAC_LENGTH:].decode("ascii")
+        value = urlsafe_b64decode(padded)[_MAC_LENGTH:].decode()
     except ValueError:
         raise _bad_cursor() from None
     # Made anew and compared whole: base64 has more than one spelling of the same bytes.
@@ -133,7 +133,11 @@ def page(rows: QuerySet[Any], *, by: str, cursor: str, limit: int, of: str) -> t
     field, is_descending = by.removeprefix("-"), by.startswith("-")
     toward, sign = ("lt", "-") if is_descending else ("gt", "")
     if cursor:
-        value, pk = json.loads(_read(cursor, of))
+        try:
+            value, pk = json.loads(_read(cursor, of))
+        except TypeError:
+            # An earlier release made cursors of the key alone.
+            raise _bad_cursor() from None
         after = Q(**{f"{field}__{toward}": value}) | Q(**{f"pk__{toward}": pk})
         # The first condition is the one an index answers.
         rows = rows.filter(Q(**{f"{field}__{toward}e": value}) & after)
@@ -141,4 +145,6 @@ def page(rows: QuerySet[Any], *, by: str, cursor: str, limit: int, of: str) -> t
     if len(found) <= limit:
         return found, None
     last = found[limit - 1]
-    return found[:limit], make_cursor(json.dumps([getattr(last, field), last.pk], default=str), of=of)
+    return found[:limit], make_cursor(
+        json.dumps([getattr(last, field), last.pk], default=str, ensure_ascii=False), of=of
+    )

@@ -30,7 +30,8 @@ DOOR = "staff"
 class Listing(BaseModel):
     """What every list is asked: `cursor` is the `next` of the answer before."""
 
-    cursor: Annotated[str, Field(max_length=300)] = ""
+    # One that goes by a name holds it.
+    cursor: Annotated[str, Field(max_length=1500)] = ""
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 

@@ -15,12 +15,14 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, QueryDict
 from ninja import Query, Router
+from ninja.errors import ValidationError
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
 from lib import db
 from lib.admin.changelist import CUT
 from lib.admin.lists import TableFilter, ValueFilter
 from lib.admin.verbs import in_english
+from lib.schemas import Text
 from lib.staff_api import REFUSED, Listing, needs
 from lib.text import is_storable
 from notifications.staff_api import recipients as mail
@@ -122,7 +124,7 @@ def _query(page: admin.ModelAdmin[Any], title: str) -> tuple[type[BaseModel], di
     fields: dict[str, Any] = {}
     keys: dict[str, str] = {}
     if page.search_fields:
-        fields["search"] = (Annotated[str, Field(max_length=200)], "")
+        fields["search"] = (Annotated[Text, Field(max_length=200)], "")
         keys["search"] = "q"
     filters: Sequence[Any] = page.list_filter
     for each in filters:
@@ -132,13 +134,17 @@ def _query(page: admin.ModelAdmin[Any], title: str) -> tuple[type[BaseModel], di
             fields[each], keys[each] = (kind | None, None), f"{each}__exact"
         elif isinstance(each, type) and issubclass(each, TableFilter | ValueFilter):
             options = getattr(each, "options", None)
-            kind = Literal[tuple(options)] if options else Annotated[str, Field(max_length=100)]
+            kind = Literal[tuple(options)] if options else Annotated[Text, Field(max_length=100)]
             name = str(each.parameter_name)
             fields[name], keys[name] = (kind | None, None), name
         elif each is TimeRangeFilter:
             fields |= dict.fromkeys(("since", "until"), (AwareDatetime | None, None))
             keys |= {name: name for name in ("since", "until")}
     return create_model(title, __base__=Listing, **fields), keys
+
+
+def _unknown(name: str) -> ValidationError:
+    return ValidationError([{"type": "value_unknown", "loc": ["query", name], "msg": "There is no such value."}])
 
 
 def _page(
@@ -151,6 +157,10 @@ def _page(
     request.GET = posed  # type: ignore[assignment]
     # Django's own, without what the page adds for its cells.
     listed = admin.ModelAdmin.get_changelist_instance(page, request)
+    for each in listed.filter_specs:
+        # The page shows all rows for a value there is not, beside a choice that shows that.
+        if isinstance(each, ValueFilter) and each.value() not in {None, *dict(each.lookup_choices)}:
+            raise _unknown(str(each.parameter_name))
     rows = listed.queryset.prefetch_related(*resource.related)
     found, rest = db.page(rows, by=resource.by, cursor=asked.cursor, limit=asked.limit, of=resource.model)
     return [resource.out.of(row) for row in found], rest

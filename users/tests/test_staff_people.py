@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group, Permission
 from django.utils import timezone
 
 from lib.actors import Actor
+from lib.db import make_cursor
 from users.models import AuditEvent, User, UserSession
 from users.services import api_keys
 from users.tests.factories import UserFactory
@@ -47,6 +48,33 @@ def test_people_are_leafed_through_by_a_cursor(api, key):
     assert third["next"] is None
     assert api.call("GET", "/staff/people?cursor=nonsense", bearer=key).json()["code"] == "bad_cursor"
     assert api.call("GET", f"/staff/audit?cursor={first['next']}", bearer=key).status_code == 400
+
+
+def test_a_list_by_long_names_is_leafed_through_to_its_end(api, key):
+    Group.objects.bulk_create(
+        Group(name=f"{number}{sign * 149}") for number, sign in enumerate(("ä", '"', "\u2028", "😀"))
+    )
+    names, cursor = [], ""
+
+    while cursor is not None:
+        page = get(api, f"groups?limit=1&cursor={cursor}", key)
+        names += [row["name"] for row in page["items"]]
+        cursor = page["next"]
+
+    assert names == list(Group.objects.order_by("name").values_list("name", flat=True))
+
+
+def test_a_cursor_of_the_release_before_is_refused(api, key):
+    cursor = make_cursor(7, of="users.User")
+
+    assert api.call("GET", f"/staff/people?cursor={cursor}", bearer=key).json()["code"] == "bad_cursor"
+
+
+@pytest.mark.parametrize(
+    "path", ["people?search=%00", "audit?event=logn.failed", "people?waiting=x", "people?is_staff=7"]
+)
+def test_what_a_list_cannot_look_for_is_422_not_the_whole_list(api, key, path):
+    assert api.call("GET", f"/staff/{path}", bearer=key).status_code == 422
 
 
 def test_filters_are_those_of_the_page(api, key):
