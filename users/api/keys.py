@@ -92,7 +92,7 @@ async def list_keys(request: HttpRequest, response: HttpResponse) -> KeysOut:
 
 @router.post(
     "/auth/api-keys",
-    response={201: NewKeyOut, **refusals(401, 403, 409, 413, 422, 503)},
+    response={201: NewKeyOut, **refusals(401, 403, 409, 413, 422, 429, 503)},
     operation_id="create_own_key",
 )
 async def create_key(request: HttpRequest, response: HttpResponse, payload: KeyIn) -> Status[NewKeyOut]:
@@ -106,7 +106,7 @@ async def create_key(request: HttpRequest, response: HttpResponse, payload: KeyI
 
 @router.post(
     "/auth/api-keys/{key_id}/rotate",
-    response={201: NewKeyOut, **refusals(401, 403, 404, 409, 413, 422, 503)},
+    response={201: NewKeyOut, **refusals(401, 403, 404, 409, 413, 422, 429, 503)},
     operation_id="rotate_own_key",
 )
 async def rotate_key(

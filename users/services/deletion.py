@@ -77,7 +77,7 @@ def take_back(user: User, *, actor: Actor) -> bool:
 def due(now: datetime) -> QuerySet[User]:
     """Accounts whose grace period is over, the longest first; never the last superuser, who could not be replaced."""
     rows = User.objects.filter(delete_after_at__lte=now, is_active=False)
-    if not User.objects.filter(is_superuser=True, is_active=True).exists():
+    if not User.objects.filter(is_superuser=True, is_active=True, service_account=None).exists():
         rows = rows.filter(is_superuser=False)
     return rows.order_by("delete_after_at")
 

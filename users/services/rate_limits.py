@@ -88,6 +88,8 @@ CODE = Limit("code", 20, window=_DAY)
 FACTOR = Limit("factor", 5, window=_DAY, pause=_MINUTE, doublings=6, slides=True)
 #: Passkey sign-ins begun from one IP address; apart from passwords, because pages may begin one unasked.
 PASSKEY_IP = Limit("passkey_ip", 100, window=5 * _MINUTE)
+#: API keys made or rotated for one owner, who is mailed about each.
+API_KEY = Limit("api_key", 100, window=_DAY)
 #: Refreshes of one session.
 REFRESH = Limit("refresh", 120, window=5 * _MINUTE)
 

@@ -16,7 +16,7 @@ from notifications.models import Message
 from notifications.services import recipients
 from users.admin.filters import without_factor
 from users.models import ApiKey, AuditEvent, User, UserSession
-from users.services import api_keys, key_scopes, sessions, staff
+from users.services import api_keys, key_scopes, rate_limits, sessions, staff
 from users.tests.factories import UserFactory
 from users.tests.own import at_once
 
@@ -68,6 +68,8 @@ def test_making_and_ending_are_on_record_without_the_secret(api, db):
     assert [event.event for event in events] == ["api_key.created", "api_key.revoked"]
     assert not any(secret in str(event.data) for event in events)
     assert events[0].data["scopes"] == ["inbox"]
+    # Nobody erases the log: what strangers type stays out of it.
+    assert not any("cron" in str(event.data) for event in events)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +317,23 @@ def test_scopes_of_staff_need_a_second_factor_where_staff_do(api, db, settings):
     answer = api.call("POST", "/auth/api-keys", {"name": "a", "scopes": ["people:read"]})
 
     assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_required")
+
+
+def test_nobody_makes_keys_and_mails_without_end(api, db, monkeypatch):
+    monkeypatch.setattr(rate_limits, "API_KEY", rate_limits.Limit("api_key", 2, window=60))
+    api.sign_in(UserFactory())
+    key = api.call("POST", "/auth/api-keys", {"name": "a", "scopes": ["inbox"]}).json()["key"]["id"]
+    rotated = api.call("POST", f"/auth/api-keys/{key}/rotate")
+
+    answers = [
+        api.call("POST", "/auth/api-keys", {"name": "a", "scopes": ["inbox"]}),
+        api.call("POST", f"/auth/api-keys/{key}/rotate"),
+    ]
+
+    assert rotated.status_code == 201
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert 0 < int(answers[0]["Retry-After"]) <= 60
+    assert (ApiKey.objects.count(), Message.objects.count()) == (2, 2)
 
 
 def test_a_user_has_at_most_so_many_keys(db, monkeypatch):

@@ -9,9 +9,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from lib import encryption
-from lib.actors import RequestInfo
+from lib.actors import Actor, RequestInfo
 from users.models import AuditEvent, MfaDevice, User, UserSession
-from users.services import rate_limits, second_factors, sessions, sign_in
+from users.services import api_keys, rate_limits, second_factors, sessions, sign_in, staff
 from users.tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -280,6 +280,16 @@ def test_what_is_unsafe_is_found_by_name_and_never_by_value(settings):
     assert "super-secret" not in str(found)
     assert "eve@example.org" in found["staff-without-factor"]
     assert refusal("check_accounts")[0] == 1
+
+
+def test_a_service_account_has_no_factor_and_is_no_superuser_who_could_help():
+    account = api_keys.create_service_account(name="deploy", groups=[], actor=Actor.command("test"))
+    staff.edit(account.user, is_superuser=True, actor=Actor.command("test"))
+
+    found = findings()
+
+    assert "staff-without-factor" not in found
+    assert "no-superuser" in found
 
 
 def test_a_secret_no_key_reads_is_found(settings):

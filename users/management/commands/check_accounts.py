@@ -81,10 +81,14 @@ def _settings() -> Iterator[Finding]:
 
 def _people() -> Iterator[Finding]:
     with_factor = MfaDevice.objects.filter(confirmed_at__isnull=False).values("user_id")
-    without = User.objects.filter(is_staff=True, is_active=True).exclude(pk__in=with_factor).order_by("email")
+    without = (
+        User.objects.filter(is_staff=True, is_active=True, service_account=None)
+        .exclude(pk__in=with_factor)
+        .order_by("email")
+    )
     for email in without.values_list("email", flat=True)[:50]:
         yield "staff-without-factor", f"{email} is staff and has no second factor."
-    if not User.objects.filter(is_superuser=True, is_active=True).exists():
+    if not User.objects.filter(is_superuser=True, is_active=True, service_account=None).exists():
         yield "no-superuser", "There is no active superuser: `create_admin` makes one."
     unreadable = encryption.rotate(MfaDevice, "secret", dry_run=True)["unreadable"]
     if unreadable:
