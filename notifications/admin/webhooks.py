@@ -176,12 +176,17 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     list_display = ("name", "state", "verb_buttons", "url", "last_success", "failing")
     search_fields = ("name", "url")
     fields = (
-        *("name", "state", "url", "told", "why_paused", "last_success_at", "failing_since", "failures", "rest_until"),
+        *("name", "url", "told", "why_paused", "last_success_at", "failing_since", "failures", "rest_until"),
         *("old_secret_until", "created_at", "updated_at"),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Only what there is to show; the state stands at the head."""
+        told_by = {"why_paused": "paused_at", "told": "events"}
+        return [name for name in self.fields if getattr(obj, told_by.get(name, name))]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(ADD)
@@ -268,7 +273,7 @@ class WebhookDeliveryAdmin(GrowingTableAdmin):
     search_fields = ("uid",)
     search_help_text = _("A whole webhook-id.")
     fields = readonly_fields = (
-        *("what", "badge", "to", "webhook_id", "subject", "attempts", "answered", "due_at", "expires_at"),
+        *("what", "to", "webhook_id", "subject", "attempts", "answered", "due_at", "expires_at"),
         *("created_at", "finished_at"),
     )
     verbs = (
@@ -290,6 +295,10 @@ class WebhookDeliveryAdmin(GrowingTableAdmin):
 
     what = column(_("event"), lambda delivery: event_words(delivery.event))
     badge = column(_("state"), delivery_state)
+
+    def card(self, obj: Any) -> str:
+        return delivery_state(obj)
+
     to = column(
         _("webhook endpoint"), lambda delivery: object_link(delivery.endpoint, delivery.endpoint_id, delivery.endpoint)
     )
@@ -309,6 +318,7 @@ class WebhookDeliveryAdmin(GrowingTableAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
+        context["title"], context["subtitle"] = self.row_name(obj), None
         sees_all = endpoints.may_see(Actor("admin", request.user), obj.event)
         context["timeline"] = [
             # An answer may repeat what was sent.

@@ -96,6 +96,7 @@ def test_a_test_is_sent_and_its_page_tells_of_it(pressed, staff_client, endpoint
     assert sent.uid.hex in page
     assert "&quot;type&quot;: &quot;webhook.test&quot;" in page
     assert "<td>200</td>" in page
+    assert f"A test that staff sent ({sent.uid.hex[:8]})" in page
     assert receiver.ids == [sent.uid.hex]
     assert len(staff_client.get(f"{DELIVERIES}?q={sent.uid.hex}").context["cl"].result_list) == 1
     assert len(staff_client.get(f"{DELIVERIES}?q=nothing").context["cl"].result_list) == 0
