@@ -26,7 +26,7 @@ from notifications.admin.common import type_label
 from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride, WebhookEndpoint
 from users.admin import event_words
 from users.audit_events import EVENTS
-from users.models import AuditEvent, User
+from users.models import ApiKey, AuditEvent, ServiceAccount, User
 
 ACCOUNTS, FLAGS, MAIL, SETTINGS = "accounts", "flags", "mail", "settings"
 AREAS = {
@@ -51,6 +51,8 @@ _THING_OF: dict[str, type[Model]] = {
     "provider": ProviderState,
     "flag_token": FlagToken,
     "webhook": WebhookEndpoint,
+    "api_key": ApiKey,
+    "service_account": ServiceAccount,
 }
 _SUBJECTS: dict[str, type[Model]] = {"flag": FeatureFlag, "segment": Segment, "token": FlagToken}
 _CHANGES_SHOWN = 3
@@ -210,8 +212,7 @@ def of_event(event: AuditEvent, reader: Reader) -> Entry:
         "seconds": Piece(str(data.get("pause_seconds", "?"))),
         "whom": reader.whom(event.user_id.hex) if event.user_id else Piece(whom),
     }
-    if model is not None:
-        pieces["thing"] = reader.thing(model, str(thing))
+    pieces["thing"] = reader.thing(model, str(thing)) if model else Piece(str(thing))
     return Entry(
         at=event.at,
         area=area_of(event.event),

@@ -20,6 +20,7 @@ from feature_flags.services import editing, segments
 from lib.actors import Actor
 from notifications.models import TemplateOverride
 from project.activity import sources
+from users.audit_events import EVENTS
 from users.models import AuditEvent, UserSession
 from users.services import audit, staff
 from users.tests.factories import UserFactory
@@ -414,3 +415,13 @@ def test_rows_cost_no_queries_of_their_own(staff_client, ada, bob, queries):
 
     assert counts[0] == counts[1] <= 12
     assert sources.PAGE == 50
+
+
+@pytest.mark.parametrize("event", sorted(EVENTS))
+def test_every_event_is_a_sentence_whatever_it_holds(client, ada, bob, event):
+    audit.record(event, actor=Actor("admin", ada), user=bob)
+    audit.record(event, actor=Actor.command("setup"), user=bob)
+    client.force_login(ada)
+
+    assert client.get(PAGE).status_code == 200
+    assert client.get("/admin/").status_code == 200
