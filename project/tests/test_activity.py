@@ -19,7 +19,7 @@ from feature_flags.models import FlagRevision, UnknownFlag
 from feature_flags.services import editing, segments
 from lib.actors import Actor
 from notifications.models import TemplateOverride
-from project.activity import sources
+from project.activity import entries, sources
 from users.audit_events import EVENTS
 from users.models import AuditEvent, UserSession
 from users.services import audit, staff
@@ -417,11 +417,10 @@ def test_rows_cost_no_queries_of_their_own(staff_client, ada, bob, queries):
     assert sources.PAGE == 50
 
 
-@pytest.mark.parametrize("event", sorted(EVENTS))
-def test_every_event_is_a_sentence_whatever_it_holds(client, ada, bob, event):
-    audit.record(event, actor=Actor("admin", ada), user=bob)
-    audit.record(event, actor=Actor.command("setup"), user=bob)
-    client.force_login(ada)
+def test_every_event_is_a_sentence_whatever_it_holds(ada):
+    reader = entries.Reader(ada)
+    for event in EVENTS:
+        row = AuditEvent(pk=1, event=event, actor=ada.pk.hex, door="admin", user_id=ada.pk)
 
-    assert client.get(PAGE).status_code == 200
-    assert client.get("/admin/").status_code == 200
+        assert entries.of_event(row, reader).html, event
+        assert entries.of_event(row, reader).text, event
