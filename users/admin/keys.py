@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
+from lib.admin import may_see
 from lib.admin.changelist import time_column
 from lib.admin.lists import (
     GrowingTableAdmin,
@@ -248,6 +249,9 @@ class ServiceAccountAdmin(ReadOnlyAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [name for name in self.fields if name != "keys" or may_see(request.user, ApiKey)]
 
     @admin.display(description=_("state"))
     def state(self, account: ServiceAccount) -> str:

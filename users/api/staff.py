@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from django.contrib.auth.models import Group, Permission
-from django.db.models import Q
 from django.http import Http404, HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field
@@ -198,13 +197,17 @@ def _groups(names: list[str]) -> list[Group]:
 
 
 def _permissions(names: list[str]) -> list[Permission]:
-    found: list[Permission] = []
-    for name in names:
-        app, _, codename = name.partition(".")
-        named = Permission.objects.filter(Q(content_type__app_label=app, codename=codename))
-        if not named:
-            raise ProductError("PERMISSION_UNKNOWN", f"There is no permission {name}.", status=422, reason=name)
-        found += named
+    wanted = set(names)
+    codenames = {name.rpartition(".")[2] for name in names}
+    found = [
+        each
+        for each in Permission.objects.filter(codename__in=codenames).select_related("content_type")
+        if _named(each) in wanted
+    ]
+    if missing := wanted - set(map(_named, found)):
+        raise ProductError(
+            "PERMISSION_UNKNOWN", f"There is no permission {min(missing)}.", status=422, reason=min(missing)
+        )
     return found
 
 

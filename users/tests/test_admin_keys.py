@@ -94,6 +94,21 @@ def test_a_key_is_rotated_by_its_owner_alone(client, superuser):
     assert client.get(f"/admin/users/apikey/{other.pk}/rotate/").status_code == 403
 
 
+@pytest.mark.parametrize("sees_keys", [False, True])
+def test_the_page_of_a_service_account_shows_keys_to_those_who_may_see_keys(client, db, sees_keys):
+    account = api_keys.create_service_account(name="deploy", groups=[], actor=OPERATOR)
+    key = api_keys.create(account.user, actor=OPERATOR, name="nightly", scopes=["inbox"])[0]
+    support = UserFactory(staff=True)
+    names = ["view_serviceaccount", *(["view_apikey"] if sees_keys else [])]
+    support.user_permissions.set(support.user_permissions.model.objects.filter(codename__in=names))
+    client.force_login(support)
+
+    page = client.get(f"/admin/users/serviceaccount/{account.pk}/change/").content.decode()
+
+    assert "deploy" in page
+    assert (key.prefix in page) is sees_keys
+
+
 def test_only_superusers_make_service_accounts(client, db):
     client.force_login(UserFactory(staff=True))
 
