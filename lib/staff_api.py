@@ -103,7 +103,8 @@ def needs(
                 actor(request).require_proof()
             if guard is None:
                 return view(request, *args, **given)
-            return guard(request, partial(view, request, *args, **given), knows_repeats=knows_repeats)
+            asked = partial(view, request, *args, **given)
+            return guard(request, asked, response=given.get("response"), knows_repeats=knows_repeats)
 
         @wraps(view)
         async def call(*args: Any, **given: Any) -> Any:

@@ -636,7 +636,7 @@ class GivenAnswer(models.Model):
 
     key = models.BinaryField(primary_key=True, max_length=32)
     body_hash = models.BinaryField(max_length=32)
-    answer = models.JSONField(null=True)  #: `{"status", "value"}`
+    answer = models.JSONField(null=True)  #: `{"status", "value" (as JSON), "etag"}`
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -5,12 +5,13 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10 and draft-ietf-
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Status
 from pydantic_core import to_jsonable_python
@@ -24,8 +25,9 @@ LIMIT = rate_limits.Limit("staff_api", 600, window=60)
 _KEY_LENGTH = 255
 
 
-def guard(request: HttpRequest, run: Callable[[], Any], *, knows_repeats: bool) -> Any:
-    """What `run` answers, counted; a repeat with the same `Idempotency-Key` gets what the first was answered.
+def guard(request: HttpRequest, run: Callable[[], Any], *, response: HttpResponse | None, knows_repeats: bool) -> Any:
+    """What `run` answers, counted; a repeat with the same `Idempotency-Key` gets what the first was answered, with the
+    `ETag` that `run` gave the `response`.
 
     Not where the operation `knows_repeats` itself.
 
@@ -47,9 +49,9 @@ def guard(request: HttpRequest, run: Callable[[], Any], *, knows_repeats: bool) 
     ).digest()
     asked = _hash_of(request, user)
     try:
-        return _first(name, asked, run)
+        return _first(name, asked, run, response)
     except _Repeated:
-        return _again(name, asked)
+        return _again(name, asked, response)
 
 
 def _hash_of(request: HttpRequest, user: User) -> bytes:
@@ -74,7 +76,7 @@ class _Repeated(Exception):
     """Another call with this key has been answered."""
 
 
-def _first(name: bytes, body_hash: bytes, run: Callable[[], Any]) -> Any:
+def _first(name: bytes, body_hash: bytes, run: Callable[[], Any], response: HttpResponse | None) -> Any:
     """Answer and remember that in one transaction: a refusal, or a process that ends amid it, leaves the key unused.
 
     Of two at once the second waits for the first one's row.
@@ -91,14 +93,19 @@ def _first(name: bytes, body_hash: bytes, run: Callable[[], Any]) -> Any:
             given.delete()
             return result
         status, value = (result.status_code, result.value) if isinstance(result, Status) else (200, result)
-        given.answer = {"status": status, "value": to_jsonable_python(value)}
+        # As a text: PostgreSQL would take `value` apart, and keep neither the order of keys nor NUL.
+        given.answer = {"status": status, "value": json.dumps(to_jsonable_python(value))}
+        if response is not None and "ETag" in response:
+            given.answer["etag"] = response["ETag"]
         given.save(update_fields=["answer"])
         return result
 
 
-def _again(name: bytes, body_hash: bytes) -> Any:
+def _again(name: bytes, body_hash: bytes, response: HttpResponse | None) -> Any:
     given = GivenAnswer.objects.filter(pk=name).first()
     if given is None or given.answer is None or bytes(given.body_hash) != body_hash:
         message = "This Idempotency-Key came with another body, or with other rights."
         raise ProductError("IDEMPOTENCY_KEY_REUSED", message, status=422, reason=message)
-    return Status(given.answer["status"], given.answer["value"])
+    if response is not None and "etag" in given.answer:
+        response["ETag"] = given.answer["etag"]
+    return Status(given.answer["status"], json.loads(given.answer["value"]))

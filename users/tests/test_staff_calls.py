@@ -43,6 +43,15 @@ def test_a_repeat_gets_what_the_first_was_answered(call):
     assert call("POST", "people", PERSON, repeat="a2").json()["code"] == "user_exists"
 
 
+def test_a_repeat_gets_the_very_bytes_and_the_tag_of_the_first(call):
+    body = {"document": {"codename": "FF_NEW", "rollout_percent": 5}}
+
+    first, again = (call("POST", "flags", body, repeat="a1") for _ in range(2))
+
+    assert first.status_code == 201, first.content
+    assert (again.content, again["ETag"]) == (first.content, first["ETag"])
+
+
 def test_a_key_with_another_body_is_refused(call):
     call("POST", "people", PERSON, repeat="a1")
 
