@@ -18,9 +18,9 @@ logger = logging.getLogger("switchboard.request")
 #: The request a line belongs to; set by RequestMiddleware, read by every line and every queued message.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-# What a link carries (54 characters) opens something, and a log has many readers. A request that was refused before it
-# had a route, and Django's own lines, show the path as it came.
-_TOKEN_LENGTH = 54
+# What a link carries (54 characters), or an API key (53), opens something, and a log has many readers. A request that
+# was refused before it had a route, and Django's own lines, show the path as it came.
+_TOKEN_LENGTH = 53
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{_TOKEN_LENGTH},}}")
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "request", "color_message", "taskName"}
 _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode

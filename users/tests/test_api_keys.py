@@ -1,5 +1,6 @@
 """API keys: what one opens, what it never opens, and how it ends."""
 
+import logging
 import re
 import threading
 from dataclasses import replace
@@ -10,6 +11,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection, transaction
 from django.utils import timezone
 
+from lib import logs
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.models import Message
@@ -70,6 +72,15 @@ def test_making_and_ending_are_on_record_without_the_secret(api, db):
     assert events[0].data["scopes"] == ["inbox"]
     # Nobody erases the log: what strangers type stays out of it.
     assert not any("cron" in str(event.data) for event in events)
+
+
+def test_a_key_that_came_in_a_path_is_not_in_the_log(db):
+    formatter = logs.JsonFormatter()
+    secret = api_keys.new_secret()
+
+    line = formatter.format(logging.makeLogRecord({"msg": "request", "path": f"/api/staff/people/{secret}/activate"}))
+
+    assert "/api/staff/people/…/activate" in line
 
 
 @pytest.mark.parametrize(
