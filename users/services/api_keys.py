@@ -187,7 +187,7 @@ def revoke(key: ApiKey, *, actor: Actor) -> bool:
 
 def _noted(key: ApiKey) -> dict[str, Any]:
     """What the audit log keeps: how it begins, and what staff call theirs. No words of strangers."""
-    return {"kind": key.prefix, **({"name": key.name} if key.user.is_staff else {})}
+    return {"kind": key.prefix, "name": key.name if key.user.is_staff else f"{key.prefix}…"}
 
 
 def own(user: User) -> list[ApiKey]:
