@@ -87,6 +87,8 @@ class AuditKeeper(Protocol):
 
 #: Writes what is noted of actors; set once, while the apps start.
 audit_keeper: AuditKeeper | None = None
+#: What surrounds every operation for staff (lib/staff_api.py); set likewise.
+staff_guard: Callable[..., Any] | None = None
 #: Raises for people of staff who have not proved lately who they are; set beside it.
 proof_keeper: Callable[[Actor], None] | None = None
 

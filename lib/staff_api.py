@@ -13,6 +13,7 @@ from django.utils.http import parse_etags
 from ninja.utils import contribute_operation_callback
 from pydantic import BaseModel, Field
 
+from lib import actors
 from lib.actors import Actor
 from lib.api import Schema, refusals
 from lib.errors import ProductError
@@ -79,10 +80,6 @@ def require_match(request: HttpRequest, tag: Any, code: str) -> None:
         raise ProductError(code, "It was changed in the meantime: read it again.", status=412)
 
 
-#: What surrounds every operation; set once, while the apps start (users/services/staff_calls.py).
-guard: Callable[..., Any] | None = None
-
-
 def needs(
     permission: str, *, sensitive: bool = False, knows_repeats: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -101,10 +98,10 @@ def needs(
             require(request, permission)
             if sensitive:
                 actor(request).require_proof()
-            if guard is None:
+            if actors.staff_guard is None:
                 return view(request, *args, **given)
             asked = partial(view, request, *args, **given)
-            return guard(request, asked, response=given.get("response"), knows_repeats=knows_repeats)
+            return actors.staff_guard(request, asked, response=given.get("response"), knows_repeats=knows_repeats)
 
         @wraps(view)
         async def call(*args: Any, **given: Any) -> Any:

@@ -51,7 +51,7 @@ Word = Annotated[str, StringConstraints(max_length=100), AfterValidator(require_
 State = Literal["queued", "sending", "sent", "failed", "unknown", "cancelled", "suppressed", "expired"]
 
 
-class Listing(BaseModel):
+class Paged(BaseModel):
     cursor: Annotated[str, Field(max_length=200)] = ""
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
@@ -59,7 +59,7 @@ class Listing(BaseModel):
 # --- What people read -------------------------------------------------------------------------------------------------
 
 
-class InboxQuery(Listing):
+class InboxQuery(Paged):
     unread: bool = False
 
 
@@ -137,7 +137,7 @@ class PreferenceIn(BaseModel):
 # --- What staff read --------------------------------------------------------------------------------------------------
 
 
-class MessagesQuery(Listing):
+class MessagesQuery(Paged):
     """`since` and `until` are about when it was made."""
 
     state: State | None = None

@@ -85,7 +85,7 @@ def _add(router: Router, page: admin.ModelAdmin[Any], resource: Resource) -> Non
     permission = f"{page.opts.app_label}.{get_permission_codename('view', page.opts)}"
     asked, keys = _query(page, f"{camel(place.path)}Query")
     members: dict[str, Any] = {"items": (list[resource.out], ...), "next": (str | None, ...), "is_cut": (bool, False)}  # type: ignore[name-defined]
-    listed = create_model(f"{camel(place.path)}Out", **members)
+    listed = create_model(f"{camel(place.path)}ListOut", **members)
     with in_english():
         search_help = str(page.search_help_text or "")
 

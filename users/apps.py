@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from lib import actors, staff_api
+from lib import actors
 
 
 class UsersConfig(AppConfig):
@@ -18,7 +18,7 @@ class UsersConfig(AppConfig):
         from users import events, flags, groups  # noqa: F401  (declare what this app brings)
 
         actors.audit_keeper = _note
-        staff_api.guard = _guard
+        actors.staff_guard = _guard
         actors.proof_keeper = _require_proof
         user_logged_in.connect(_signed_in)
         user_logged_out.connect(_signed_out)

@@ -86,7 +86,7 @@ class FlagsOut(Schema):
     next: str | None
 
 
-class FlagOut(Row):
+class FlagDocumentOut(Row):
     """`document` is the flag as an export has it; `revision` its newest entry in the history, also the `ETag`.
 
     `created_by` and `updated_by` are ids of people, or `command:NAME` and the like.
@@ -130,10 +130,10 @@ def list_flags(request: HttpRequest, asked: Query[FlagsQuery]) -> FlagsOut:
     return FlagsOut(items=items, next=rest)
 
 
-@router.post("/flags", response={201: FlagOut, **REFUSED})
+@router.post("/flags", response={201: FlagDocumentOut, **REFUSED})
 @needs(ADD)
 @worded("document")
-def create_flag(request: HttpRequest, response: HttpResponse, payload: FlagIn) -> Status[FlagOut]:
+def create_flag(request: HttpRequest, response: HttpResponse, payload: FlagIn) -> Status[FlagDocumentOut]:
     """A new flag, off unless it says otherwise, which needs `switch_featureflag`, too."""
     document = dict(payload.document)
     _require_verbs(request, document, {"is_active": False, "is_archived": False})
@@ -146,17 +146,17 @@ def create_flag(request: HttpRequest, response: HttpResponse, payload: FlagIn) -
     return Status(201, _out(response, flag.codename))
 
 
-@router.get("/flags/{codename}", response={200: FlagOut, **REFUSED})
+@router.get("/flags/{codename}", response={200: FlagDocumentOut, **REFUSED})
 @needs(VIEW)
-def get_flag(request: HttpRequest, response: HttpResponse, codename: str) -> FlagOut:
+def get_flag(request: HttpRequest, response: HttpResponse, codename: str) -> FlagDocumentOut:
     """The whole flag. Its `ETag` is what a change of it is sent with."""
     return _out(response, codename)
 
 
-@router.put("/flags/{codename}", response={200: FlagOut, **EDIT_REFUSED}, openapi_extra=EDIT_EXTRA)
+@router.put("/flags/{codename}", response={200: FlagDocumentOut, **EDIT_REFUSED}, openapi_extra=EDIT_EXTRA)
 @needs(CHANGE)
 @worded("document")
-def edit_flag(request: HttpRequest, response: HttpResponse, codename: str, payload: FlagIn) -> FlagOut:
+def edit_flag(request: HttpRequest, response: HttpResponse, codename: str, payload: FlagIn) -> FlagDocumentOut:
     """Change it as one document. Needs the `ETag` in `If-Match`: 428 without, 412 when it was changed meanwhile.
 
     Another `is_active` needs `switch_featureflag`, too, and for a protected flag a `reason`. The codename and the
@@ -176,10 +176,10 @@ def _found(codename: str) -> Any:
     return flag
 
 
-def _out(response: HttpResponse, codename: str) -> FlagOut:
+def _out(response: HttpResponse, codename: str) -> FlagDocumentOut:
     flag = _found(codename)
     response["ETag"] = tag(flag)
-    return FlagOut.of(
+    return FlagDocumentOut.of(
         flag,
         document=switchboard.flag_as_written(flag.document),
         is_declared=declarations.is_declared(codename),

@@ -17,7 +17,7 @@ from feature_flags import names
 from feature_flags.flag_document import InvalidFlag, Problem
 from feature_flags.models import FeatureFlag, FlagRevision, FlagSchedule
 from feature_flags.services import editing, schedules
-from feature_flags.staff_api.shared import ChangedOut, Reason, log, user_of, worded
+from feature_flags.staff_api.shared import FlagsChangedOut, Reason, log, user_of, worded
 from lib import db
 from lib.admin import because, may_see
 from lib.api import Schema
@@ -106,10 +106,12 @@ def get_flag_revision(request: HttpRequest, codename: str, revision: int) -> Who
     return WholeRevisionOut.of(row, **_seen(request, row), **hidden)
 
 
-@router.post("/flags/{codename}/history/{int:revision}/restore", response={200: ChangedOut, **REFUSED})
+@router.post("/flags/{codename}/history/{int:revision}/restore", response={200: FlagsChangedOut, **REFUSED})
 @needs(VIEW)
 @worded()
-def restore_flag(request: HttpRequest, codename: str, revision: int, payload: ReasonIn | None = None) -> ChangedOut:
+def restore_flag(
+    request: HttpRequest, codename: str, revision: int, payload: ReasonIn | None = None
+) -> FlagsChangedOut:
     """Make the flag what it was after this change; a deleted one comes back.
 
     Needs what its changes would need by themselves: `change_featureflag` or for a deleted one `add_featureflag`, and
@@ -124,7 +126,7 @@ def restore_flag(request: HttpRequest, codename: str, revision: int, payload: Re
         if changed and row.flag:
             note = f"Restored the version of {row.at:%Y-%m-%d %H:%M:%S} UTC."
             log(request, row.flag, note + because(reason))
-    return ChangedOut(changed=changed)
+    return FlagsChangedOut(changed=changed)
 
 
 def _history(codename: str) -> QuerySet[FlagRevision]:
@@ -178,9 +180,9 @@ def schedule_flag(request: HttpRequest, codename: str, payload: ScheduleIn) -> S
     return Status(201, ScheduleOut.of(entry))
 
 
-@router.delete("/flags/{codename}/schedules/{int:entry}", response={200: ChangedOut, **REFUSED})
+@router.delete("/flags/{codename}/schedules/{int:entry}", response={200: FlagsChangedOut, **REFUSED})
 @needs(VIEW)
-def cancel_flag_schedule(request: HttpRequest, codename: str, entry: int) -> ChangedOut:
+def cancel_flag_schedule(request: HttpRequest, codename: str, entry: int) -> FlagsChangedOut:
     """Forget a planned change, for those who may plan it; `changed` is false once it was applied or cancelled."""
     flag = editing.get(codename)
     planned: FlagSchedule | None = flag.schedule.filter(pk=entry).first()
@@ -191,4 +193,4 @@ def cancel_flag_schedule(request: HttpRequest, codename: str, entry: int) -> Cha
         is_cancelled = schedules.cancel_schedule(planned, actor=actor(request))
         if is_cancelled:
             log(request, flag, f"Cancelled: {planned}.")
-    return ChangedOut(changed=is_cancelled)
+    return FlagsChangedOut(changed=is_cancelled)

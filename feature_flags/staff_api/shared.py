@@ -38,7 +38,7 @@ class Described:
         return {**handler(self.model.__pydantic_core_schema__), "examples": [self.example]}
 
 
-class ChangedOut(Schema):
+class FlagsChangedOut(Schema):
     """`changed` is false where it was so already."""
 
     changed: bool

@@ -23,7 +23,7 @@ from lib.staff_api import REFUSED, Listing, Row, actor, needs
 router = Router(tags=["Staff: flag tokens"])
 
 
-class TokenIn(BaseModel):
+class FlagTokenIn(BaseModel):
     """`allowed_origins` (`https://app.example.org`) limits browsers, none allows any; without `expires_at` it is good
     until it is revoked."""
 
@@ -75,7 +75,7 @@ def list_flag_tokens(request: HttpRequest, asked: Query[Listing]) -> TokensOut:
 @router.post("/flag-tokens", response={201: NewTokenOut, **REFUSED})
 @needs("feature_flags.manage_flagtoken", sensitive=True, knows_repeats=True)
 @worded()
-def create_flag_token(request: HttpRequest, response: HttpResponse, payload: TokenIn) -> Status[NewTokenOut]:
+def create_flag_token(request: HttpRequest, response: HttpResponse, payload: FlagTokenIn) -> Status[NewTokenOut]:
     """A new token. Its secret is in this answer alone, which is kept for no repeat: one makes another token.
 
     People need a fresh proof of who they are.

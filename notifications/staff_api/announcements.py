@@ -132,7 +132,7 @@ class AnnouncementIn(BaseModel):
     severity: Severity = "info"
 
 
-class ChoiceOut(Schema):
+class AudienceChoiceOut(Schema):
     value: str
     label: str
 
@@ -142,7 +142,7 @@ class AudienceOut(Schema):
 
     name: str
     label: str
-    choices: list[ChoiceOut]
+    choices: list[AudienceChoiceOut]
     is_cut: bool
 
 
@@ -217,7 +217,7 @@ def list_audiences(request: HttpRequest) -> AudiencesOut:
             AudienceOut(
                 name=audience.name,
                 label=str(audience.label),
-                choices=[ChoiceOut(value=value, label=str(label)) for value, label in choices],
+                choices=[AudienceChoiceOut(value=value, label=str(label)) for value, label in choices],
                 is_cut=is_cut,
             )
             for audience, choices, is_cut in audiences.offered(actor(request).user)

@@ -1,8 +1,10 @@
 """The description of the API, as generators of clients read it."""
 
 import re
+from collections import defaultdict
 
 import pytest
+from pydantic import BaseModel
 
 from project.api import api as product_api
 
@@ -56,3 +58,18 @@ def test_keys_are_offered_where_they_are_taken_alone(document):
     assert "/api/users/user" in taking
     assert "/api/notifications" in taking
     assert not any(path.startswith("/api/auth/") for path in taking)
+
+
+def shapes(kind=BaseModel):
+    for each in kind.__subclasses__():
+        yield each
+        yield from shapes(each)
+
+
+def test_no_two_shapes_of_the_document_have_one_name(document):
+    modules = defaultdict(set)
+    for shape in set(shapes()):
+        if shape.__name__ in document["components"]["schemas"] and ".formats." not in shape.__module__:
+            modules[shape.__name__].add(shape.__module__)
+
+    assert {name: found for name, found in modules.items() if len(found) > 1} == {}
