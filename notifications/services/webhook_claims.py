@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q
+from django.db.models import BooleanField, Exists, ExpressionWrapper, F, Min, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from lib.actors import Actor
@@ -29,6 +29,8 @@ WAITS = tuple(map(timedelta, (0, 0, 0, 0, 0, 0, 0, 0, 0), (5, 30, 300, 1800, 720
 #: A later event of the same subject waits while an earlier one is being sent or will be tried within this time: in
 #: fact for the first three tries. One that fails on is overtaken.
 IN_ORDER = timedelta(minutes=1)
+#: How many are looked at at a time for those whose turn it is.
+WINDOW = 100
 #: An endpoint without any success for so long, and in so many tries, is paused.
 PAUSE_AFTER, PAUSE_TRIES = timedelta(hours=24), 20
 LONGEST_REST = timedelta(minutes=5)
@@ -69,21 +71,38 @@ def claim(
     pks: Sequence[int] | None = None,
 ) -> list[Claim]:
     """Take up to `limit` due deliveries, of `pks` if given; of one subject only the earliest."""
-    of_subject = WebhookDelivery.objects.filter(endpoint=OuterRef("endpoint"), subject=OuterRef("subject"))
-    is_near = Q(state=State.SENDING) | Q(due_at__lte=moment(IN_ORDER))
-    earlier = of_subject.filter(is_near, pk__lt=OuterRef("pk"), due_at__isnull=False)
-    due = endpoint.deliveries.filter(~Exists(earlier), due_at__lte=moment(-overdue)).order_by("due_at", "pk")
+    due = endpoint.deliveries.filter(due_at__lte=moment(-overdue)).order_by("due_at", "pk")
     if pks is not None:
         due = due.filter(pk__in=pks)
     token = uuid.uuid4()
     ours = {"state": State.SENDING, "lease_token": token, "lease_owner": worker, "due_at": moment(lease())}
     with transaction.atomic():
-        rows = list(due.select_for_update(skip_locked=True, of=("self",))[:limit])
+        in_turn = due.filter(pk__in=_in_turn(endpoint, due, limit))
+        rows = list(in_turn.select_for_update(skip_locked=True, of=("self",))[:limit])
         WebhookDelivery.objects.filter(pk__in=[row.pk for row in rows]).update(**ours, attempts=F("attempts") + 1)
     for row in rows:
         row.attempts += 1
         row.endpoint = endpoint
     return [Claim(row, token) for row in rows]
+
+
+def _in_turn(endpoint: WebhookEndpoint, due: QuerySet[WebhookDelivery], limit: int) -> list[int]:
+    """Keys of due ones that are the earliest of their subject: `limit` of them, if there are so many.
+
+    A window at a time: asked of all at once, PostgreSQL would compare each with each.
+    """
+    near = Q(state=State.SENDING) | Q(due_at__lte=moment(IN_ORDER))
+    waiting = endpoint.deliveries.filter(near, due_at__isnull=False).order_by().values("subject")
+    found: list[int] = []
+    seen: set[str] = set()
+    while len(found) < limit:
+        subjects = set(due.exclude(subject__in=seen).values_list("subject", flat=True)[:WINDOW])
+        if not subjects:
+            break
+        firsts = waiting.filter(subject__in=subjects).annotate(first=Min("pk")).values_list("first", flat=True)
+        found += due.filter(pk__in=list(firsts)).values_list("pk", flat=True)
+        seen |= subjects
+    return found
 
 
 def wait_after(attempt: int) -> timedelta:

@@ -352,6 +352,21 @@ def test_a_later_event_waits_for_an_earlier_one_that_is_soon_tried_again(receive
     assert {row.state for row in of_one} == {"delivered"}
 
 
+def test_many_of_one_subject_hide_neither_their_first_nor_others(receiver, endpoint, monkeypatch):
+    monkeypatch.setattr(webhook_claims, "WINDOW", 2)
+    tell(4)
+    tell(subject="user:2")
+    # A try of the first has failed since: it is due after the others.
+    past = timezone.now() - timedelta(seconds=1)
+    DELIVERIES.filter(pk=DELIVERIES.first().pk).update(due_at=past)
+    DELIVERIES.exclude(pk=DELIVERIES.first().pk).update(due_at=past - timedelta(minutes=1))
+
+    (first, other) = webhook_claims.claim("here", endpoint, 4)
+
+    assert [first.delivery.subject, other.delivery.subject] == ["user:2", "user:1"]
+    assert other.delivery == DELIVERIES.first()
+
+
 def test_one_that_fails_on_is_overtaken(receiver, endpoint):
     tell(2)
     DELIVERIES.filter(pk=DELIVERIES.first().pk).update(due_at=timezone.now() + timedelta(minutes=5))
