@@ -5,9 +5,11 @@ import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -448,3 +450,37 @@ def pages():
     from lib.admin.verbs import VerbAdmin
 
     return [page for page in admin.site._registry.values() if isinstance(page, VerbAdmin)]
+
+
+def run(*arguments):
+    output = StringIO()
+    call_command(*arguments, stdout=output)
+    return output.getvalue().strip()
+
+
+def test_operators_make_service_accounts_and_keys(api, db):
+    assert run("create_service_account", "deploy", "--group", "Release") == "deploy created, in Release."
+    secret = run("create_api_key", "deploy", "--scope", "flags:switch", "--days", "7")
+
+    assert api.call("POST", "/staff/flags/NO_SUCH/switch/on", bearer=secret).status_code == 404
+    key = ApiKey.objects.get()
+    assert (key.scopes, key.created_by) == ("flags:switch", "command:create_api_key")
+    assert 6 <= (key.expires_at - timezone.now()).days <= 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create_service_account", "deploy", "--group", "Nobody"),
+        ("create_service_account", "De ploy"),
+        ("create_api_key", "deploy", "--scope", "inbox"),
+        ("create_api_key", "ada@example.org", "--scope", "flags:switch"),
+    ],
+)
+def test_commands_refuse_with_a_sentence(db, arguments):
+    UserFactory(email="ada@example.org")
+
+    with pytest.raises(CommandError):
+        run(*arguments)
+
+    assert not ApiKey.objects.exists()
