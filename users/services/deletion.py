@@ -5,7 +5,7 @@ And the end of all else that has expired: `purge` deletes it in slices, each a t
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,13 +14,23 @@ from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
-from users.models import AuditEvent, GivenAnswer, MfaDevice, OneTimeToken, RateBucket, RefreshToken, User, UserSession
+from users.models import (
+    ApiKey,
+    AuditEvent,
+    GivenAnswer,
+    MfaDevice,
+    OneTimeToken,
+    RateBucket,
+    RefreshToken,
+    User,
+    UserSession,
+)
 from users.services import audit, rate_limits, security_mails, sessions, staff, tokens
 
 GRACE = timedelta(days=30)
@@ -96,14 +106,15 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
         return False
     personal_data.forget_user(user)
     rate_limits.end_pause(user.email)
+    # The admin's history repeats the address and what keys are called in the names of what was changed.
+    about = _history(User, [user.pk]) | _history(ApiKey, user.api_keys.values_list("pk", flat=True))
     for rows in (user.sessions, user.one_time_tokens, user.registrations, user.mfa_devices, user.recovery_codes):
         rows.all().delete()
+    user.api_keys.all().delete()
     user.groups.clear()
     user.user_permissions.clear()
     audit.record("user.deleted", actor=_BY, user=user, why="requested")
     user.email = f"deleted-{user.pk.hex}@invalid"
-    # The admin's history repeats the address in the name of what was changed.
-    about = Q(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
     LogEntry.objects.filter(about).update(object_repr=str(user))
     user.first_name = user.last_name = user.language = user.chosen_language = ""
     user.set_unusable_password()
@@ -112,6 +123,10 @@ def _anonymise(key: uuid.UUID, now: datetime) -> bool:
     user.updated_by = _BY.label
     user.save()
     return True
+
+
+def _history(model: type[Model], keys: Iterable[uuid.UUID]) -> Q:
+    return Q(content_type=ContentType.objects.get_for_model(model), object_id__in=list(map(str, keys)))
 
 
 # --- What else has expired --------------------------------------------------------------------------------------------
@@ -129,6 +144,12 @@ def _sessions(now: datetime) -> QuerySet[UserSession]:
     """Kept for longer than networks are known for (sign_in.py)."""
     ended = Q(revoked_at__isnull=False) | Q(expires_at__lt=now)
     return UserSession.objects.filter(ended, created_at__lt=now - timedelta(days=90)).order_by("created_at")
+
+
+def _api_keys(now: datetime) -> QuerySet[ApiKey]:
+    old = now - timedelta(days=90)
+    ended = Q(revoked_at__lt=old) | Q(expires_at__lt=old)
+    return ApiKey.objects.filter(ended, created_at__lt=old).order_by("created_at")
 
 
 def _refresh_tokens(now: datetime) -> QuerySet[RefreshToken]:
@@ -160,6 +181,7 @@ KINDS: dict[str, Callable[[datetime], QuerySet[Any]]] = {
     "counters": _counters,
     "refresh tokens": _refresh_tokens,
     "sessions": _sessions,
+    "API keys": _api_keys,
     "answers to repeats": lambda now: GivenAnswer.objects.filter(created_at__lt=now - _DAY).order_by("created_at"),
     "enrolments": lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY),
     "unverified accounts": _unverified,

@@ -11,8 +11,8 @@ from django.utils import timezone
 from lib.actors import Actor
 from notifications.models import InAppNotification, Message, Preference
 from notifications.services import outbox
-from users.models import MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
-from users.services import deletion, passwords, staff, tokens
+from users.models import ApiKey, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
+from users.services import api_keys, deletion, passwords, staff, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -160,7 +160,9 @@ def test_afterwards_nothing_tells_who_it_was(api, user, signed_in, staff_client,
     Registration.objects.create(user=user, password="x", first_name=name)
     Preference.objects.create(user=user, category="x", channel="email", enabled=False)
     InAppNotification.objects.create(user=user, type="x", category="x", title="For Ada")
-    LogEntry.objects.log_actions(superuser.pk, [user], CHANGE, "x", single_object=True)
+    key = api_keys.create(user, actor=Actor.command("test"), name="Ada's job", scopes=["inbox"])[0]
+    for thing in (user, key):
+        LogEntry.objects.log_actions(superuser.pk, [thing], CHANGE, "x", single_object=True)
     api.login_form(address, "Wrong-Horse-7")
     delete(api)
 
@@ -171,7 +173,8 @@ def test_afterwards_nothing_tells_who_it_was(api, user, signed_in, staff_client,
     assert (row.is_active, row.is_staff, row.delete_after_at, row.is_verified) == (False, False, None, False)
     assert not row.has_usable_password()
     assert not row.groups.exists()
-    for model in (UserSession, OneTimeToken, Registration, MfaDevice, RecoveryCode, Preference, InAppNotification):
+    own = (UserSession, OneTimeToken, Registration, MfaDevice, RecoveryCode, ApiKey, Preference, InAppNotification)
+    for model in own:
         assert not model.objects.filter(user=user).exists()
     assert not RateBucket.objects.filter(scope="login").exists()
     kept = [list(model.objects.values()) for model in (User, Message, LogEntry, InAppNotification)]

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
 from users.models import (
+    ApiKey,
     AuditEvent,
     MfaDevice,
     OneTimeToken,
@@ -17,7 +18,7 @@ from users.models import (
     User,
     UserSession,
 )
-from users.services import audit, deletion, sessions
+from users.services import api_keys, audit, deletion, sessions
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +71,17 @@ def test_ended_sessions_stay_for_90_days_and_live_ones_for_good(user):
 
     assert deletion.purge(NOW) == purged(sessions=2)
     assert set(UserSession.objects.all()) == {recent, live}
+
+
+def test_ended_api_keys_stay_for_90_days_and_live_ones_for_good(user):
+    keys = [api_keys.create(user, actor=Actor.command("test"), name=name, scopes=["inbox"])[0] for name in "abcd"]
+    now, old, lately = timezone.now(), timezone.now() - timedelta(days=91), timezone.now() - timedelta(days=89)
+    for key, ends in zip(keys, ({"revoked_at": old}, {"expires_at": old}, {"revoked_at": lately}, {}), strict=True):
+        ApiKey.objects.filter(pk=key.pk).update(created_at=now - timedelta(days=200), **ends)
+
+    assert deletion.purge()["API keys"] == 2
+
+    assert set(ApiKey.objects.values_list("name", flat=True)) == {"c", "d"}
 
 
 def test_refresh_tokens_too_old_to_be_taken_go_and_their_successors_stay(user, settings):
