@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -184,13 +185,20 @@ def test_both_secrets_sign_for_a_day_after_a_rotation(receiver, endpoint, commit
         Webhook(endpoint.key).verify(after, second)
 
 
-def test_secrets_are_stored_encrypted_and_follow_the_keys(endpoint, settings):
-    stored = WebhookEndpoint.objects.get().secret
-    assert endpoint.key not in stored
-    assert len(base64.b64decode(endpoint.key.removeprefix("whsec_"))) == 32
+def test_secrets_are_stored_encrypted_and_follow_the_keys(receiver, settings):
+    old, new = "old-key-0123456789-abcdefghijklmnopqr", "new-key-0123456789-abcdefghijklmnopqr"
+    settings.USERS_ENCRYPTION_KEYS = [old]
+    made = make(receiver.url)
+    second = endpoints.rotate_secret(made, actor=OPERATOR)
+    assert made.key not in made.secret + made.old_secret
+    assert len(base64.b64decode(made.key.removeprefix("whsec_"))) == 32
 
-    settings.USERS_ENCRYPTION_KEYS = ["another-key-0123456789-abcdefghijklmnop"]
-    assert encryption.decrypt(stored) is None
+    settings.USERS_ENCRYPTION_KEYS = [new, old]
+    call_command("rotate_token_keys")
+    settings.USERS_ENCRYPTION_KEYS = [new]
+
+    row = WebhookEndpoint.objects.get()
+    assert (encryption.decrypt(row.secret), encryption.decrypt(row.old_secret)) == (second, made.key)
 
 
 def test_keys_that_are_gone_fail_the_try_and_not_the_worker(receiver, endpoint, committed, settings):
