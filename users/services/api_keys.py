@@ -102,9 +102,7 @@ def create(
         raise _invalid(_("Choose scopes."))
     if refused := set(wanted).difference(key_scopes.offered(owner)):
         raise _invalid(_("The owner cannot give the scope %(scope)s.") % {"scope": min(refused)[:40]})
-    is_own_of_staff = actor.user is not None and actor.user.pk == owner.pk and key_scopes.permissions(" ".join(wanted))
-    if is_own_of_staff and not actor.user.may_act_as_staff():
-        raise ProductError("SECOND_FACTOR_REQUIRED", _("Staff sign in with a second factor."), status=403)
+    _require_factor(actor, scopes=" ".join(wanted))
     if expires_at is None and not lasts_for_ever:
         expires_at = now + timedelta(days=DAYS)
     if expires_at is not None and not now < expires_at <= now + timedelta(days=MOST_DAYS):
@@ -156,6 +154,7 @@ def rotate(key: ApiKey, *, actor: Actor, overlap_hours: int = OVERLAP_HOURS) -> 
     old = ApiKey.objects.select_for_update().get(pk=key.pk)
     if not old.is_live(now):
         raise ProductError("KEY_ENDED", _("This key has ended: make another one."), status=409)
+    _require_factor(actor, scopes=old.scopes)
     _require_room(key.user, 2 * LIMIT)
     life = None if old.expires_at is None else now + (old.expires_at - old.created_at)
     fields = {"name": old.name, "scopes": old.scopes, "networks": old.networks, "expires_at": life}
@@ -212,6 +211,12 @@ def _require_owner(owner: User, actor: Actor) -> None:
     if actor.user.pk != owner.pk and not (actor.user.is_superuser and owner.is_service_account):
         raise ProductError("SUPERUSERS_ONLY", _("Only superusers make keys of service accounts."), status=403)
     sessions.require_fresh(actor.request.session_id)
+
+
+def _require_factor(actor: Actor, *, scopes: str) -> None:
+    """Of who is to hold what only staff may do."""
+    if actor.user is not None and key_scopes.permissions(scopes) and not actor.user.may_act_as_staff():
+        raise ProductError("SECOND_FACTOR_REQUIRED", _("Staff sign in with a second factor."), status=403)
 
 
 def _invalid(message: str) -> ProductError:

@@ -325,11 +325,15 @@ def test_a_key_is_never_good_for_more_than_its_owner(api, db):
 
 def test_scopes_of_staff_need_a_second_factor_where_staff_do(api, db, settings):
     settings.USERS_STAFF_MFA = "required"
-    api.sign_in(staff_with("users.view_user"))
+    user = staff_with("users.view_user")
+    key, _ = make_key(user, "people:read")
+    api.sign_in(user)
 
-    answer = api.call("POST", "/auth/api-keys", {"name": "a", "scopes": ["people:read"]})
+    made = api.call("POST", "/auth/api-keys", {"name": "a", "scopes": ["people:read"]})
+    rotated = api.call("POST", f"/auth/api-keys/{key.pk.hex}/rotate")
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_required")
+    for answer in (made, rotated):
+        assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_required")
 
 
 def test_nobody_makes_keys_and_mails_without_end(api, db, monkeypatch):
