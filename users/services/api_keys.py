@@ -88,6 +88,7 @@ def create(
         KEY_INVALID (422): name, scopes, end or networks; the message says which.
         KEY_LIMIT (409): the owner has 50 live ones.
         TOO_MANY_REQUESTS (429): over 100 a day were made for the owner.
+        USER_INACTIVE (400): the owner is deactivated.
         SUPERUSERS_ONLY (403): somebody else's key.
         REAUTHENTICATION_REQUIRED (403): the last proof is too old, or a key asks for it.
     """
@@ -116,7 +117,10 @@ def create(
 
 def _hold(owner: User) -> None:
     """Two calls for an owner at once come one after the other, and what signs them out before or after all of it."""
-    User.objects.select_for_update().only("pk").get(pk=owner.pk)
+    row = User.objects.select_for_update().only("pk", "is_active").get(pk=owner.pk)
+    if not row.is_active:
+        # A key that slept would wake with the account.
+        raise ProductError("USER_INACTIVE", _("The account is deactivated; activate it first."))
 
 
 def _require_room(owner: User, limit: int) -> None:

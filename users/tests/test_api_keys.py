@@ -402,6 +402,17 @@ def test_a_service_account_is_not_the_last_superuser(db):
     assert refused.value.code == "LAST_SUPERUSER"
 
 
+def test_no_key_is_made_for_an_account_that_is_shut(db):
+    user = api_keys.create_service_account(name="deploy", groups=[], actor=OPERATOR).user
+    key, _ = make_key(user, "inbox")
+    User.objects.update(is_active=False)
+
+    for make in (lambda: make_key(user, "inbox"), lambda: api_keys.rotate(key, actor=OPERATOR)):
+        with pytest.raises(ProductError) as refused:
+            make()
+        assert refused.value.code == "USER_INACTIVE"
+
+
 def test_a_service_account_acts_by_its_groups_and_never_signs_in(api, db):
     group = Group.objects.get(name="Release")
     account = api_keys.create_service_account(name="deploy", groups=[group], actor=OPERATOR)
