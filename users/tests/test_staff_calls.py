@@ -26,8 +26,8 @@ def key(db):
 
 @pytest.fixture
 def call(api, key):
-    def call(method, path, body=None, repeat=None):
-        headers = {"idempotency-key": repeat} if repeat else {}
+    def call(method, path, body=None, repeat=None, **headers):
+        headers |= {"idempotency-key": repeat} if repeat else {}
         return api.call(method, f"/staff/{path}", body, bearer=key, **headers)
 
     return call
@@ -50,6 +50,15 @@ def test_a_repeat_gets_the_very_bytes_and_the_tag_of_the_first(call):
 
     assert first.status_code == 201, first.content
     assert (again.content, again["ETag"]) == (first.content, first["ETag"])
+
+
+def test_a_tag_that_a_proxy_made_weak_still_names_what_was_read(call):
+    tag = call("POST", "flags", {"document": {"codename": "FF_NEW"}})["ETag"]
+
+    def edit(tag):
+        return call("PUT", "flags/FF_NEW", {"document": {"label": "New"}}, **{"if-match": tag}).status_code
+
+    assert [edit(f"W/{tag}"), edit(f"W/{tag}")] == [200, 412]
 
 
 def test_a_key_with_another_body_is_refused(call):
