@@ -264,7 +264,8 @@ def test_a_bug_is_a_json_500_with_an_id_and_the_traceback_stays_in_the_log(door,
     def explode(*args, **kwargs):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(sign_in.rate_limits, "count_try", explode)
+    for name in ("count_try", "acount_try"):
+        monkeypatch.setattr(sign_in.rate_limits, name, explode)
     response = door("POST", "/api/login", {**FORM, "origin": ORIGIN}, f"username=a@b.org&password={PASSWORD}".encode())
 
     assert response.status_code == 500
