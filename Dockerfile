@@ -16,7 +16,7 @@ RUN DEBUG=0 SECRET_KEY=build-time-only-0123456789-abcdefghij USERS_TOKEN_SECRET=
 FROM python:3.13-slim
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOST=0.0.0.0 PORT=8000
 # glibc would keep the 19 MiB that a password's hash takes, once for each core that hashes. Given back at once, and taken
-# as huge pages, they cost no more time.
+# as huge pages; each hash of 20 ms then takes about 2 ms more.
 ENV GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576:glibc.malloc.hugetlb=1
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin switchboard
 WORKDIR /app
