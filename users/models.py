@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -56,6 +56,14 @@ class UserManager(BaseUserManager["User"]):
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         fields.setdefault("email_verified_at", timezone.now())
         return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+
+
+class ActingKey(NamedTuple):
+    """The API key that a call came with: its id, its first characters, its scopes parted by blanks."""
+
+    pk: uuid.UUID
+    prefix: str
+    scopes: str
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -112,7 +120,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     #: The UserSession this person acts in; set by what authenticated them, never stored.
     session_id: uuid.UUID | None = None
     #: The API key that acts in its place, and the permissions its scopes leave; None for people who signed in.
-    api_key: ApiKey | None = None
+    api_key: ActingKey | None = None
     granted: frozenset[str] | None = None
 
     class Meta:

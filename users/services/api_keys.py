@@ -26,8 +26,8 @@ from django.utils.translation import gettext as _
 from lib import async_db
 from lib.actors import Actor
 from lib.errors import ProductError
-from lib.text import is_storable
-from users.models import SERVICE_DOMAIN, ApiKey, ServiceAccount, User
+from lib.text import is_storable, remember
+from users.models import SERVICE_DOMAIN, ActingKey, ApiKey, ServiceAccount, User
 from users.services import audit, key_scopes, rate_limits, security_mails, sessions, staff
 
 PREFIX = "sbk_"
@@ -301,31 +301,33 @@ _USED = "UPDATE users_apikey SET last_used_at = %s, last_used_ip = %s WHERE id =
 _USER_FIELDS = ("is_superuser", "id", "email", "first_name", "last_name", "is_active", "is_staff")
 
 
+# A program shows the same key again and again.
+@remember(maxsize=1024)
+def _sought(secret: str) -> bytes | None:
+    return _hash(secret) if is_key(secret) else None
+
+
 async def authenticate(secret: str, *, ip: str) -> User | None:
     """The owner of a live key used from one of its networks, by one query; None for anything else.
 
     `api_key` and `granted` are set, `session_id` is not.
     """
-    if not is_key(secret):
+    if (hashed := _sought(secret)) is None:
         return None
     now = timezone.now()
-    rows = await async_db.fetch(_LIVE, now - _USED_EVERY, _hash(secret), now)
+    rows = await async_db.fetch(_LIVE, now - _USED_EVERY, hashed, now)
     if not rows:
         return None
     key_id, prefix, scopes, networks, is_stale, is_superuser, user_id, *names, is_staff = rows[0]
     if networks and not _is_inside(ip, networks):
         return None
-    key = ApiKey(id=_uuid(key_id), user_id=_uuid(user_id), prefix=prefix, scopes=scopes, networks=networks)
+    # As SQLite keeps them, ids are texts.
+    key_id, user_id = (each if isinstance(each, uuid.UUID) else uuid.UUID(each) for each in (key_id, user_id))
     if is_stale:
-        await async_db.fetch(_USED, now, ip, key.pk)
-    user = User.from_db(DEFAULT_DB_ALIAS, _USER_FIELDS, (is_superuser, key.user_id, *names, True, is_staff))
-    user.api_key, user.granted = key, key_scopes.permissions(scopes)
+        await async_db.fetch(_USED, now, ip, key_id)
+    user = User.from_db(DEFAULT_DB_ALIAS, _USER_FIELDS, (is_superuser, user_id, *names, True, is_staff))
+    user.api_key, user.granted = ActingKey(key_id, prefix, scopes), key_scopes.permissions(scopes)
     return user
-
-
-def _uuid(value: Any) -> uuid.UUID:
-    # SQLite keeps them as text.
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 @lru_cache(maxsize=1024)
