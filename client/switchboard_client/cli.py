@@ -53,16 +53,16 @@ def main() -> int:
             out.write(printed)
         return 0
     except (Misused, Refused) as error:
-        told, code = str(error), 2 if isinstance(error, Misused) else 1
+        message, code = str(error), 2 if isinstance(error, Misused) else 1
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        told, code = f"The answer is not what the server describes: {error!r}", 1
+        message, code = f"The answer is not what the server describes: {error!r}", 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
     except OSError as error:
-        told, code = str(error), 1
-    print(f"switchboard: {plain(told)}", file=sys.stderr)
+        message, code = str(error), 1
+    print(f"switchboard: {plain(message)}", file=sys.stderr)
     return code
 
 
@@ -123,8 +123,8 @@ def _understand(known: list[Operation], argv: list[str], rest: list[str], wants_
         raise Misused(f"there is no {things} among {', '.join(verbs)}")
     own = sorted((each for each in known if each.things == things), key=lambda each: (each.words, each.method != "GET"))
     if wants_help and not verb:
-        told = zip(written(own), own, strict=True)
-        return "\n".join(plain(f"{line:38} {each.about.get('summary', '')}") for line, each in told)
+        shown_lines = zip(written(own), own, strict=True)
+        return "\n".join(plain(f"{line:38} {each.about.get('summary', '')}") for line, each in shown_lines)
     named = [each for each in own if each.words[0] == verb]
     if not named:
         raise Misused(f"{things} has no verb {verb or 'here'}: {verbs[things]}")
@@ -148,12 +148,12 @@ def _options(operation: Operation) -> dict[str, Field]:
 
 def _parser(named: list[Operation]) -> _Parser:
     """Of all operations with one verb: which of them is meant, their words say."""
-    told = [f"{each.about.get('summary', '')}. {each.about.get('description', '')}" for each in named]
+    texts = [f"{each.about.get('summary', '')}. {each.about.get('description', '')}" for each in named]
     nested = dict.fromkeys(field.name for each in named for field in each.fields if not field.kind)
-    told += [f"By --json-body alone: {', '.join(nested)}."] * bool(nested)
+    texts += [f"By --json-body alone: {', '.join(nested)}."] * bool(nested)
     parser = _Parser(
         usage="\n       ".join(f"switchboard {line} [options]" for line in written(named)).replace("%", "%%"),
-        description=plain("\n\n".join(told), keep="\n"),
+        description=plain("\n\n".join(texts), keep="\n"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[_common()],
         add_help=False,
@@ -163,9 +163,9 @@ def _parser(named: list[Operation]) -> _Parser:
     options = {option: field for each in named for option, field in _options(each).items()}
     for option, field in options.items():
         choices = field.schema.get("items", field.schema).get("enum", ())
-        told = ["needed"] * field.is_required + ["repeat for more"] * (field.kind == "array")
-        told += [f"one of {', '.join(map(str, choices))}"] if choices else []
-        about = plain("; ".join([*told, str(field.schema.get("description", ""))])).strip("; ").replace("%", "%%")
+        notes = ["needed"] * field.is_required + ["repeat for more"] * (field.kind == "array")
+        notes += [f"one of {', '.join(map(str, choices))}"] if choices else []
+        about = plain("; ".join([*notes, str(field.schema.get("description", ""))])).strip("; ").replace("%", "%%")
         if field.kind == "boolean":
             short = option.replace("--is-", "--", 1)
             names = [short, option] if short not in COMMON | options.keys() else [option]
@@ -191,5 +191,5 @@ def _printed(answers: list[Answer], given: argparse.Namespace) -> bytes:
     if given.json:
         return f"{json.dumps(shown, ensure_ascii=False)}\n".encode(errors="backslashreplace")
     room = shutil.get_terminal_size().columns if os.isatty(1) and not given.output else math.inf
-    told = table(rows, given.columns, room) if isinstance(rows, list) else lines(shown)
-    return "".join(f"{line}\n" for line in told).encode(errors="backslashreplace")
+    printed = table(rows, given.columns, room) if isinstance(rows, list) else lines(shown)
+    return "".join(f"{line}\n" for line in printed).encode(errors="backslashreplace")

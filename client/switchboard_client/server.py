@@ -79,9 +79,9 @@ class Server:
                 if method == "GET" and is_refused and tries_left:
                     time.sleep(0.5)
                     continue
-                told = f"no answer within {self._timeout:g} s" if isinstance(why, TimeoutError) else plain(why)
+                reason = f"no answer within {self._timeout:g} s" if isinstance(why, TimeoutError) else plain(why)
                 unknown = "" if method == "GET" or is_refused else " Whether it was done is not known: look first."
-                raise Refused(f"{self.url}: {told or type(why).__name__}.{unknown}") from None
+                raise Refused(f"{self.url}: {reason or type(why).__name__}.{unknown}") from None
             pause = answer.headers.get("Retry-After", "")
             if answer.status == 429 and tries_left and pause.isdecimal() and int(pause) <= PATIENCE:
                 time.sleep(int(pause))

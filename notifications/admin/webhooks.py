@@ -176,7 +176,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     list_display = ("name", "state", "verb_buttons", "url", "last_success", "failing")
     search_fields = ("name", "url")
     fields = (
-        *("name", "url", "told", "why_paused", "last_success_at", "failing_since", "failures", "rest_until"),
+        *("name", "url", "events_shown", "why_paused", "last_success_at", "failing_since", "failures", "rest_until"),
         *("old_secret_until", "created_at", "updated_at"),
     )
 
@@ -185,14 +185,14 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Only what there is to show; the state stands at the head."""
-        told_by = {"why_paused": "paused_at", "told": "events"}
+        told_by = {"why_paused": "paused_at", "events_shown": "events"}
         return [name for name in self.fields if getattr(obj, told_by.get(name, name))]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(ADD)
 
     state = column(_("state"), endpoint_state)
-    told = column(
+    events_shown = column(
         _("events"), lambda endpoint: format_html_join(", ", "<code>{}</code>", ((name,) for name in endpoint.events))
     )
     last_success = time_column("last_success_at", _("last success"))

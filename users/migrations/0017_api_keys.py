@@ -76,10 +76,6 @@ class Migration(migrations.Migration):
                 "default_permissions": ("view",),
             },
         ),
-        migrations.RemoveIndex(
-            model_name="auditevent",
-            name="audit_by_staff",
-        ),
         migrations.AlterField(
             model_name="auditevent",
             name="door",
@@ -94,39 +90,6 @@ class Migration(migrations.Migration):
                 ],
                 max_length=8,
                 verbose_name="door",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="auditevent",
-            index=models.Index(
-                condition=models.Q(
-                    ("door__in", ("admin", "command", "staff")),
-                    (
-                        "event__in",
-                        (
-                            "template.saved",
-                            "template.restored",
-                            "announcement.sent",
-                            "announcement.paused",
-                            "announcement.resumed",
-                            "announcement.cancelled",
-                            "message.sent",
-                            "message.retried",
-                            "message.cancelled",
-                            "message.resent",
-                            "suppression.added",
-                            "suppression.lifted",
-                            "provider.paused",
-                            "provider.resumed",
-                            "flags.exported",
-                            "flag_token.created",
-                            "flag_token.revoked",
-                        ),
-                    ),
-                    _connector="OR",
-                ),
-                fields=["id"],
-                name="audit_by_staff",
             ),
         ),
         migrations.AddField(
