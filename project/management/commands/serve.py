@@ -7,36 +7,17 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection, connections
+from django.db import connections
 
 from lib.commands import Command as BaseCommand
 from lib.protocol import BoundedProtocol
 from users.services import staff
-
-_MIGRATING = 0x5377626D  # any number, the same in every process
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Hosts that start together migrate one after the other. SQLite is for one host."""
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [_MIGRATING])
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATING])
 
 
 def _refuse_taken_port() -> None:
@@ -73,8 +54,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_taken_port()
         if options["migrate"]:
-            with _one_at_a_time():
-                call_command("migrate", verbosity=0, interactive=False)
+            call_command("migrate", verbosity=0, interactive=False)
         address = f"http://{settings.HOST}:{settings.PORT}"
         text = f"Switchboard answers at {address} (admin: {address}/admin/, API: {address}/api/docs)"
         if options["first_admin"] and (password := staff.create_first_admin()):
