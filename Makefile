@@ -17,7 +17,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock clean
+.PHONY: run test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock upgrade licences audit clean
 
 run: $(VENV)/.run .env
 	@echo "Bringing the database up to date and starting."
@@ -38,6 +38,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/python manage.py makemigrations --check --dry-run --settings project.tests.settings
+	$(BIN)/python -m docs.list_licences --check
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 # docs/images/architecture.svg, from the imports of the code.
@@ -68,15 +69,35 @@ bench-notifications: $(VENV)/.dev
 bench-accounts: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.accounts $(BENCH_ARGS)
 
-lock: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet uv
-	for name in requirements requirements-dev; do \
-		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-emit-index-url \
-			--no-emit-find-links --custom-compile-command "make lock" $$name.in --output-file $$name.txt || exit 1; \
+# Each lock file with the hashes of all its wheels. What is pinned stays; the same input gives the same output.
+COMPILE = $(VENV)-tools/bin/uv pip compile --quiet --no-progress --universal --generate-hashes --no-annotate \
+	--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
+
+lock: $(VENV)-tools/.done
+	for name in requirements requirements-dev requirements-tools; do \
+		$(COMPILE) --python-version 3.11 $$name.in --output-file $$name.txt || exit 1; \
 	done
+	for name in $(basename $(wildcard requirements/*.in)); do \
+		$(COMPILE) --python-version 3.11 $$name.in --constraints requirements-dev.txt --output-file $$name.txt || exit 1; \
+	done
+	$(COMPILE) --python-version 3.12 --no-deps requirements-newest.in --output-file requirements-newest.txt
+
+# To the newest releases that have stood for a week: a stolen one is mostly found by then.
+upgrade: $(VENV)-tools/.done
+	sed -i "s/^exclude-newer = .*/exclude-newer = \"$$(date --utc --date '7 days ago' +%FT00:00:00Z)\"/" pyproject.toml
+	$(MAKE) lock licences LOCK_ARGS=--upgrade
+
+# docs/licences.md, of what the lock files name; `make lint` fails when a licence is not among those allowed.
+licences: $(VENV)/.dev
+	$(BIN)/python -m docs.list_licences
+
+# Known vulnerabilities of what is locked, from the database of PyPI; fails as well where that cannot be asked.
+audit: $(VENV)-tools/.done
+	@$(VENV)-tools/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement requirements.txt \
+		--requirement requirements-dev.txt || { echo "Not clean, or not asked: see the line above."; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(VENV)-newest .mypy_cache .ruff_cache staticfiles
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-tools .mypy_cache .ruff_cache staticfiles
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Switchboard needs Python 3.11 or newer.")'
@@ -84,22 +105,28 @@ $(BIN)/python:
 
 $(VENV)/.run: requirements.txt | $(BIN)/python
 	@echo "Installing requirements.txt into $(VENV): once, about a minute."
-	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	@echo "Installing requirements.txt and requirements-dev.txt into $(VENV): once, about two minutes."
-	@$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt --requirement requirements-dev.txt
 	@touch $(VENV)/.run $@
 
 $(SDK)/node_modules/.package-lock.json: $(SDK)/package-lock.json
 	cd $(SDK) && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-$(VENV)-newest/.dev: requirements-dev.txt
+$(VENV)-newest/.dev: requirements-dev.txt requirements-newest.txt
 	$(NEWEST_PYTHON) -m venv $(VENV)-newest
-	grep -v '^django==' requirements-dev.txt > $(VENV)-newest/requirements.txt
-	$(VENV)-newest/bin/python -m pip install --quiet --requirement $(VENV)-newest/requirements.txt 'django~=6.1.0'
+	sed '/^django==/,/[^\\]$$/d' requirements-dev.txt > $(VENV)-newest/requirements.txt
+	$(VENV)-newest/bin/python -m pip install --quiet --require-hashes \
+		--requirement $(VENV)-newest/requirements.txt --requirement requirements-newest.txt
+	@touch $@
+
+$(VENV)-tools/.done: requirements-tools.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/python -m pip install --quiet --require-hashes --requirement requirements-tools.txt
 	@touch $@
 
 # Never overwritten: sessions and sign-ins hang on the key.
