@@ -10,7 +10,21 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 #: SPDX names (https://spdx.org/licenses/); what may be passed on under the product's own terms.
 PERMISSIVE = set(
-    "0BSD Apache-2.0 BSD BSD-2-Clause BSD-3-Clause CC0-1.0 ISC MIT MIT-0 MIT-CMU PSF-2.0 Unlicense Zlib".split()
+    [
+        "0BSD",
+        "Apache-2.0",
+        "BSD",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "CC0-1.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        "MIT-CMU",
+        "PSF-2.0",
+        "Unlicense",
+        "Zlib",
+    ]
 )
 #: Copyleft of a file or a library, used unmodified and replaceable; each by name.
 ALLOWED = {
@@ -74,8 +88,8 @@ def page() -> tuple[str, list[str]]:
 
 TEXT = """# Licences of what Switchboard stands on
 
-Made by `make licences` of the lock files and of what the packages say of themselves. *product* is in every deployment, an
-extra where it is chosen, *development* in none. `make lint` fails on a licence that is not allowed in
+Made by `make licences` of the lock files and of what the packages say of themselves. *product* is in every deployment,
+an extra where it is chosen, *development* in none. `make lint` fails on a licence that is not allowed in
 `docs/list_licences.py`: permissive ones, and by name the copyleft of a file or library that is used unmodified.
 
 | package | licence | part of |
