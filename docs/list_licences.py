@@ -9,23 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 #: SPDX names (https://spdx.org/licenses/); what may be passed on under the product's own terms.
-PERMISSIVE = set(
-    [
-        "0BSD",
-        "Apache-2.0",
-        "BSD",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "CC0-1.0",
-        "ISC",
-        "MIT",
-        "MIT-0",
-        "MIT-CMU",
-        "PSF-2.0",
-        "Unlicense",
-        "Zlib",
-    ]
-)
+PERMISSIVE = {
+    *("0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "MIT-CMU"),
+    *("PSF-2.0", "Unlicense", "Zlib"),
+}
 #: Copyleft of a file or a library, used unmodified and replaceable; each by name.
 ALLOWED = {
     "certifi": "MPL-2.0",
