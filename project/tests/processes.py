@@ -215,9 +215,9 @@ def run_forked(url, *arguments, closed=()):
 
 
 class Server:
-    """A running `manage.py serve`; `url` is where it answers, `database_url` where its rows are."""
+    """A running `manage.py serve`; `url` is where it answers, `database_url` where its rows are, `root` its files."""
 
-    def __init__(self, env, *, log, arguments=(), umask=-1):
+    def __init__(self, env, *, log, arguments=(), umask=-1, root=ROOT):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -227,9 +227,9 @@ class Server:
         self.database_url = env["DATABASE_URL"]
         with log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), "serve", *arguments],
+                [sys.executable, str(root / "manage.py"), "serve", *arguments],
                 env=self.env,
-                cwd=ROOT,
+                cwd=root,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
