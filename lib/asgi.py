@@ -25,7 +25,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 from django.http import StreamingHttpResponse
 
-from lib import traffic
+from lib import stopping, traffic
 from lib.private import StepHandler, Threads
 from lib.text import whole_number
 
@@ -297,6 +297,7 @@ def with_lifespan(app: App, *, start: Callable[[], None], stop: Callable[[], Non
                         # Let out, uvicorn would take it for an application without lifespan and serve all the same.
                         await send({"type": "lifespan.startup.failed", "message": str(error)})
                         return
+                    stopping.handle_signals()
                     await send({"type": "lifespan.startup.complete"})
                 elif message["type"] == "lifespan.shutdown":
                     await asyncio.to_thread(stop)

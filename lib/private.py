@@ -16,7 +16,7 @@ from json.encoder import (  # type: ignore[attr-defined]
     encode_basestring,
     encode_basestring_ascii,
 )
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
@@ -33,6 +33,7 @@ from lib.conf import conf
 from lib.text import remember
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+R = TypeVar("R", bound=HttpResponseBase)
 _request_logger = logging.getLogger("django.request")
 
 
@@ -369,6 +370,12 @@ def accepted_languages(header: str) -> list[str]:
 def loaded_user(request: HttpRequest) -> Any:
     """The user of the Django session if something has asked for it; else None, without a query."""
     return request.__dict__.get("_cached_user")
+
+
+def without_error_line(response: R) -> R:
+    """The response, of which Django writes no line at error where its status is 500 or above."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def is_from_shell(command: Any) -> bool:

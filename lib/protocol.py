@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from lib import stopping
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.request")
@@ -91,6 +92,9 @@ class Cycle(RequestResponseCycle):
             else:
                 await super().send(message)
             return
+        if stopping.is_draining:
+            # A connection that is kept would be closed with the port, perhaps while a request is under way on it.
+            self.keep_alive = False
         given = message.get("headers", ())
         is_bodiless = message["status"] in _BODILESS
         head = _cached_head(given, is_bodiless) if type(given) is tuple else _head(given, is_bodiless)

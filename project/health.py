@@ -15,6 +15,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 
 from feature_flags.runtime import store
+from lib import stopping
+from lib.private import without_error_line
 from notifications import metrics as counted
 from notifications.services import health
 from project import errors
@@ -26,17 +28,24 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 
 
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 `ok` or `degraded` with the reason, 503 `down`; shape `{"status", "checks": {name: {"status", …}}}`.
+    """200 `ok` or `degraded`, 503 `down` or `draining`; shape `{"status", "checks": {name: {"status", "reason"?}}}`.
 
     Down: before the first good start, and while migrations are missing. Afterwards a lost database only degrades:
     flags go on from memory.
     """
+    if stopping.is_draining:
+        return _readiness("draining", {})
     checks = await sync_to_async(_checks)()
     statuses = {check["status"] for check in checks.values()}
     status = next((word for word in ("down", "degraded") if word in statuses), "ok")
-    response = JsonResponse({"status": status, "checks": checks}, status=503 if status == "down" else 200)
+    return _readiness(status, checks)
+
+
+def _readiness(status: str, checks: dict[str, dict[str, Any]]) -> JsonResponse:
+    response = JsonResponse({"status": status, "checks": checks}, status=200 if status in {"ok", "degraded"} else 503)
     response["Cache-Control"] = "no-store"
-    return response
+    # It is asked every few seconds, and says itself what is wrong.
+    return without_error_line(response)
 
 
 def _checks() -> dict[str, dict[str, Any]]:

@@ -54,6 +54,10 @@ USERS_ENCRYPTION_KEYS = read.secrets("USERS_ENCRYPTION_KEYS", debug=DEBUG)
 HOST = read.host("HOST", "127.0.0.1")
 PORT = read.integer("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = read.integer("WEB_CONCURRENCY", 1, minimum=1, maximum=256)
+# How a process stops: it says so to load balancers, then closes its port, then finishes what it has begun.
+DRAIN_SECONDS = read.integer("DRAIN_SECONDS", 0 if DEBUG else 5, maximum=3600)
+GRACE_SECONDS = read.integer("GRACE_SECONDS", 20, minimum=1, maximum=3600)
+KEEP_ALIVE_SECONDS = read.integer("KEEP_ALIVE_SECONDS", 90, minimum=1, maximum=3600)
 API_LANES = read.integer("API_LANES", 4, minimum=1, maximum=64)
 # Without a path: `/api`, `/admin` and the rest stand at the root of a host.
 BASE_URL = read.base_url("BASE_URL", debug=DEBUG, fallback=f"http://localhost:{PORT}", may_have_path=False)
@@ -362,5 +366,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.server": {"handlers": [], "propagate": False},
         "uvicorn": {"level": "WARNING"},
+        # In the processes of WEB_CONCURRENCY this is read after uvicorn's own word, and would undo it.
+        "uvicorn.access": {"handlers": [], "propagate": False},
     },
 }

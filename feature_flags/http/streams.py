@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
+import random
 from collections.abc import Callable, Iterator
 from time import monotonic, time
-from types import FrameType
-from typing import Any
 from urllib.parse import parse_qs
 
 from django.conf import settings
@@ -19,6 +17,7 @@ from feature_flags.http.cache import cache_of
 from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
+from lib import stopping
 from lib.asgi import Receive, Send
 from lib.net import caller_network, normal_ip
 from lib.text import remember, whole_number
@@ -26,6 +25,8 @@ from lib.text import remember, whole_number
 UPDATES = "/api/client/streaming"
 _PATHS = frozenset({"/ofrep/v1/stream", UPDATES})
 HEARTBEAT_SECONDS = 15.0
+#: Milliseconds after which a client comes back whose stream a stopping process has ended.
+RECONNECT_MS = 500, 5000
 #: How long a client that has heard of a newer revision waits for this process to have it.
 REACH_SECONDS = 0.2
 _FULL_SECONDS = b"30"
@@ -131,6 +132,8 @@ class Stream:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.headers})
             await self._send_events(send)
+            if hub.is_stopping:
+                await send({"type": "http.response.body", "body": _reconnect(), "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             leaving.cancel()
@@ -211,6 +214,11 @@ def _chunks(parts: list[bytes]) -> Iterator[bytes]:
             yield part[start : start + _CHUNK_BYTES]
 
 
+def _reconnect() -> bytes:
+    """When to come back: all streams of a process end at once, and should not all be opened again at once."""
+    return b"retry: %d\n\n" % random.randint(*RECONNECT_MS)  # noqa: S311  (spreads them, guards nothing)
+
+
 def _event(snapshot: Snapshot) -> bytes:
     data = {"type": "refetchEvaluation", "etag": f'"{snapshot.revision}"', "lastModified": int(snapshot.built_at)}
     text = json.dumps(data, separators=(",", ":"))
@@ -218,13 +226,12 @@ def _event(snapshot: Snapshot) -> bytes:
 
 
 class Hub:
-    """The open streams of this process. Lives on the event loop; new snapshots and signals come from elsewhere."""
+    """The open streams of this process. Lives on the event loop; new snapshots come from elsewhere."""
 
     def __init__(self) -> None:
         self.streams: set[Stream] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_stopping = False
-        self.handles_signals = False
 
     def is_full(self) -> bool:
         return self.is_stopping or len(self.streams) >= settings.FLAGS_STREAMS_MAX
@@ -239,11 +246,11 @@ class Hub:
         if self.loop is not loop:
             self.loop, self.is_stopping = loop, False
             store.listen(self._snapshot_changed)
-            self._handle_signals()
         self.streams.add(stream)
 
     def stop(self) -> None:
-        """End all streams: clients come back, to another process or to the next one."""
+        """End all streams: clients come back, to another process or to the next one. The server waits for open
+        connections first and ends the lifespan afterwards."""
         self.is_stopping = True
         for stream in self.streams:
             stream.end()
@@ -262,23 +269,6 @@ class Hub:
             if self.loop is not None:
                 self.loop.call_soon_threadsafe(call)
 
-    def _handle_signals(self) -> None:
-        """Before the server's own handlers: it waits for open connections first and ends the lifespan afterwards."""
-        if self.handles_signals:
-            return
-        self.handles_signals = True
-        for number in (signal.SIGTERM, signal.SIGINT):
-            former = signal.getsignal(number)
-            if not callable(former):
-                continue
-
-            def stop(number: int, frame: FrameType | None, former: Callable[..., Any] = former) -> None:
-                self._on_loop(self.stop)
-                former(number, frame)
-
-            # Only the main thread may; a server elsewhere is stopped by other means.
-            with contextlib.suppress(ValueError):
-                signal.signal(number, stop)
-
 
 hub = Hub()
+stopping.before_closing(hub.stop)

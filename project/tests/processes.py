@@ -135,6 +135,7 @@ def environment(database_url, **changes):
         "USERS_ARGON2_TIME": "1",
         "USERS_RETURN_VERIFICATION_TOKENS": "1",
         "USERS_RETURN_FORGOT_PASSWORD_TOKEN": "1",
+        "DRAIN_SECONDS": "0",
         **changes,
     }
 

@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from lib.actors import Actor
 from manage import collect_later
-from project.tests.processes import Server, connected, database, environment, manage, serving, until
+from project.tests.processes import Server, connected, database, environment, fetch, manage, serving, until
 from users.models import UserSession
 from users.services import sessions
 from users.tests.factories import PASSWORD, UserFactory
@@ -246,7 +246,7 @@ def calls(url, count):
 @pytest.mark.database
 def test_it_stops_while_calls_wait_for_the_database(tmp_path):
     with (
-        serving(tmp_path, WEB_CONCURRENCY="2") as server,
+        serving(tmp_path, WEB_CONCURRENCY="2", DRAIN_SECONDS="0", GRACE_SECONDS="1") as server,
         stalled(server.env["DATABASE_URL"]),
         calls(server.url, 20),
     ):
@@ -254,6 +254,32 @@ def test_it_stops_while_calls_wait_for_the_database(tmp_path):
 
     assert server.process.returncode == 0
     assert seconds < 10
+
+
+def test_a_stop_drains_then_closes_the_port_then_finishes_what_was_begun(tmp_path):
+    body = b"username=a@example.org&password=secret-of-a-person"
+    with serving(tmp_path, WEB_CONCURRENCY="2", DRAIN_SECONDS="2") as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=10) as slow, httpx.Client() as kept:
+            assert "connection" not in kept.get(server.url + "/api/_status").headers
+            head = f"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+            slow.sendall(head.encode() + b"Content-Type: application/x-www-form-urlencoded\r\n\r\n" + body[:10])
+            server.process.send_signal(signal.SIGTERM)
+            draining = until(lambda: (r := kept.get(server.url + "/readyz")).status_code == 503 and r)
+            # On a new connection, since the answer before has ended the other.
+            during = until(lambda: "connection" in (r := kept.get(server.url + "/api/_status")).headers and r)
+            until(lambda: fetch(server.url + "/healthz") is None)
+            slow.sendall(body[10:])
+            late = slow.recv(65536).decode()
+            server.process.wait(30)
+
+    assert draining.json() == {"status": "draining", "checks": {}}
+    assert draining.headers["connection"] == "close"
+    assert (during.status_code, during.headers["connection"]) == (200, "close")
+    assert late.startswith("HTTP/1.1 400 ")
+    assert "LOGIN_BAD_CREDENTIALS" in late
+    assert server.process.returncode == 0
+    assert not any(json.loads(line)["level"] == "error" for line in server.log.read_text().splitlines()[1:])
 
 
 @pytest.mark.database

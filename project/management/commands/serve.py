@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
+from uvicorn.supervisors import Multiprocess
 
 from lib.commands import Command as BaseCommand
 from lib.protocol import BoundedProtocol
@@ -39,6 +40,31 @@ def _end(*_: Any) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "host": settings.HOST,
+        "port": settings.PORT,
+        "workers": settings.WEB_CONCURRENCY,
+        "http": BoundedProtocol,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": settings.GRACE_SECONDS,
+        "timeout_keep_alive": settings.KEEP_ALIVE_SECONDS,
+    }
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's holds the port open until its last process has ended: connections would be taken, and by nobody."""
+
+    def terminate_all(self) -> None:
+        for opened in self.sockets:
+            opened.close()
+        super().terminate_all()
 
 
 class Command(BaseCommand):
@@ -71,19 +97,12 @@ class Command(BaseCommand):
         threading.Thread(target=self._print_when_it_answers, args=(text,), daemon=True).start()
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
         signal.signal(signal.SIGTERM, _end)
-        uvicorn.run(
-            "project.asgi:application",
-            host=settings.HOST,
-            port=settings.PORT,
-            workers=settings.WEB_CONCURRENCY,
-            http=BoundedProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
+        application, options = "project.asgi:application", _options()
+        if settings.WEB_CONCURRENCY > 1:
+            config = uvicorn.Config(application, **options)
+            _Supervisor(config, sockets=[config.bind_socket()]).run()
+        else:
+            uvicorn.run(application, **options)
 
     def _print_when_it_answers(self, text: str) -> None:
         """uvicorn has no word for “listening” that all its ways of serving share."""
