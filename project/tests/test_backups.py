@@ -48,11 +48,12 @@ def empty(tmp_path):
         yield url
 
 
-def databases(url):
+def scratches(url):
     if not SERVER:
         return sorted(path.name for path in Path(url.removeprefix("sqlite:///")).parent.glob("*rehearsal*"))
-    with psycopg.connect(SERVER) as connection:
-        return connection.execute("SELECT datname FROM pg_database WHERE datname LIKE '%rehearsal%'").fetchall()
+    with psycopg.connect(url) as connection:
+        names = "SELECT datname FROM pg_database WHERE datname LIKE current_database() || '_rehearsal%'"
+        return connection.execute(names).fetchall()
 
 
 def test_a_backup_has_what_was_committed_and_leads_into_an_empty_database(backup, empty):
@@ -119,7 +120,7 @@ def test_a_rehearsal_restores_the_newest_backup_counts_and_leaves_nothing(url, b
     older.unlink()
     assert result.returncode == 0, result.stderr
     assert "users.User 3 3" in " ".join(result.stdout.split())
-    assert databases(url) == []
+    assert scratches(url) == []
 
 
 @pytest.mark.skipif(bool(SERVER), reason="the comparison is the same on both")
@@ -132,4 +133,4 @@ def test_a_rehearsal_fails_where_a_backup_lacks_what_there_is_today(url, backup)
     with connected(url):
         User.objects.filter(pk__in=[user.pk for user in late]).delete()
     assert (result.returncode, result.stderr.split(":")[0]) == (1, "Of these the backup has less than 90 in a hundred")
-    assert databases(url) == []
+    assert scratches(url) == []
