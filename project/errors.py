@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -18,10 +18,11 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
 
 from lib.asgi import IS_OVERSIZED
+from lib.background import log_failure
 from lib.conf import conf
 from lib.errors import STATUS_WORDS, ProductError
 from lib.middleware import HookMiddleware
-from lib.private import PlainResponse, header, host_is_allowed, json_of
+from lib.private import PlainResponse, header, host_is_allowed, json_of, without_error_line
 from lib.text import remember
 
 logger = logging.getLogger("switchboard.errors")
@@ -65,15 +66,22 @@ def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 
 def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.error("database unavailable", exc_info=error)
+    # Every request has such an error while the database is away or full: its kind and place tell all there is.
+    log_failure("database", error)
     response = answer(request, 503)
     response["Retry-After"] = "1"
-    return response
+    return without_error_line(response)
+
+
+def _internal(request: HttpRequest, error: Exception) -> HttpResponse:
+    """A primary that has become read-only (SQLSTATE 25006) is one that does not answer; the rest are bugs."""
+    is_read_only = getattr(error.__cause__, "sqlstate", None) == "25006"
+    return _unavailable(request, error) if is_read_only else _bug(request, error)
 
 
 def _bug(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.error("unhandled error", exc_info=error)
-    return answer(request, 500)
+    return without_error_line(answer(request, 500))
 
 
 def install(api: NinjaAPI) -> None:
@@ -93,6 +101,7 @@ def install(api: NinjaAPI) -> None:
         UnreadablePostError: lambda request, error: answer(request, 400),
         OperationalError: _unavailable,
         InterfaceError: _unavailable,
+        InternalError: _internal,
     }
     for kind, handler in handlers.items():
         api.add_exception_handler(kind, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,10 @@ from lib import stopping
 from lib.private import without_error_line
 from notifications import metrics as counted
 from notifications.services import health
-from project import errors
+from project import errors, write_check
+
+logger = logging.getLogger("switchboard.health")
+_told: dict[str, str] = {}
 
 
 async def healthz(request: HttpRequest) -> JsonResponse:
@@ -30,15 +34,27 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200 `ok` or `degraded`, 503 `down` or `draining`; shape `{"status", "checks": {name: {"status", "reason"?}}}`.
 
-    Down: before the first good start, and while migrations are missing. Afterwards a lost database only degrades:
-    flags go on from memory.
+    Down: before the first good start, and while migrations are missing. Afterwards a database that is lost, or takes no
+    writes, only degrades: flags go on from memory.
     """
     if stopping.is_draining:
         return _readiness("draining", {})
     checks = await sync_to_async(_checks)()
     statuses = {check["status"] for check in checks.values()}
     status = next((word for word in ("down", "degraded") if word in statuses), "ok")
+    _tell(checks)
     return _readiness(status, checks)
+
+
+def _tell(checks: dict[str, dict[str, Any]]) -> None:
+    """One line for each change, however often it is asked."""
+    global _told
+    found = {name: check["status"] for name, check in checks.items()}
+    if found != _told and (_told or set(found.values()) != {"ok"}):
+        reasons = {name: check["reason"] for name, check in checks.items() if "reason" in check}
+        level = logging.ERROR if "database" in reasons else logging.WARNING if reasons else logging.INFO
+        logger.log(level, "readiness changed", extra={"checks": found, "reasons": reasons})
+    _told = found
 
 
 def _readiness(status: str, checks: dict[str, dict[str, Any]]) -> JsonResponse:
@@ -53,7 +69,10 @@ def _checks() -> dict[str, dict[str, Any]]:
         missing = len(_known_migrations() - set(MigrationRecorder(connection).applied_migrations()))
         if missing:
             return {"migrations": {"status": "down", "reason": f"{missing} missing: run `manage.py migrate`"}}
-        return {"database": {"status": "ok"}, "mail": health.check(), "flags": _flags()}
+        database = {"status": "ok"}
+        if failure := write_check.failure():
+            database = {"status": "degraded", "reason": f"the database takes no writes ({failure})"}
+        return {"database": database, "mail": health.check(), "flags": _flags()}
     except DatabaseFailure as error:
         reason = f"database unreachable ({type(error).__name__})"
         return {"database": {"status": "degraded" if store.snapshot else "down", "reason": reason}, "flags": _flags()}
