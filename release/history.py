@@ -63,5 +63,10 @@ def unpack(release: Release, directory: Path) -> Path:
 
 def git(*arguments: str) -> str:
     """What it prints. Raises: subprocess.CalledProcessError, with the reason on its stderr."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
+    return _git(*arguments).decode().strip()
+
+
+def _git(*arguments: str) -> bytes:
+    # A checkout may belong to another user than who runs its tests.
+    command = ["git", "-c", f"safe.directory={ROOT}", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout

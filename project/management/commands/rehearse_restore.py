@@ -1,5 +1,6 @@
 """`manage.py rehearse_restore`: whether a backup leads back."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, path: Path, least: int, **options: Any) -> None:
         file, counts = backups.rehearse(path)
-        self.stdout.write(f"{file} was restored and migrated.\n{'':36}{'restored':>12}{'today':>12}")
+        made = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        self.stdout.write(f"{file}, of {made:%Y-%m-%d %H:%M} UTC, was restored and migrated.")
+        self.stdout.write(f"{'':36}{'restored':>12}{'today':>12}")
         for model, restored, live in counts:
             self.stdout.write(f"{model:36}{restored:>12,}{live:>12,}")
         if lacking := [model for model, restored, live in counts if restored * 100 < live * least]:
