@@ -152,11 +152,12 @@ def process(
                 started.wait()
 
 
-# uvicorn's own command takes no protocol of others; the product is measured with the one it is served by.
+# uvicorn's own command takes no protocol of others; the product is measured with the one it is served by, and nobody
+# with that for WebSockets, which nothing here speaks.
 SERVE = """
 import sys, uvicorn
 app, port, http = sys.argv[1:]
-uvicorn.run(app, port=int(port), access_log=False, proxy_headers=False, loop="uvloop", http=http)
+uvicorn.run(app, port=int(port), access_log=False, proxy_headers=False, loop="uvloop", http=http, ws="none")
 """
 
 

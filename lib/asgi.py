@@ -3,6 +3,7 @@ path makes a thread and a connection for every request, and hops into it for sig
 request takes a lane at its first synchronous call: an answer that needs no database touches no thread."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import (
     AsyncIterator,
@@ -16,6 +17,7 @@ from collections.abc import (
 )
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
+from importlib import import_module
 from io import BytesIO
 from math import inf
 from types import coroutine
@@ -275,6 +277,26 @@ def by_path(prefixes: Sequence[str], inside: App, outside: App) -> App:
         return (inside if path in exact or path.startswith(below) else outside)(scope, receive, send)
 
     return app
+
+
+def loading(module: str, app: App) -> App:
+    """`app`, before whose first requests `module` is loaded in a thread: on the event loop all others would wait."""
+    is_loaded = False
+
+    def load() -> None:
+        import_module(module)
+        # It stays: a collection that walked it each time would delay every request.
+        gc.freeze()
+
+    async def loaded(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal is_loaded
+        if not is_loaded:
+            # What a module raises, its next import raises as well: in `app`, which has an answer to it.
+            (found,) = await asyncio.gather(asyncio.to_thread(load), return_exceptions=True)
+            is_loaded = not isinstance(found, BaseException)
+        await app(scope, receive, send)
+
+    return loaded
 
 
 def with_lifespan(app: App, *, start: Callable[[], None], stop: Callable[[], None]) -> App:

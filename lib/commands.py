@@ -36,7 +36,7 @@ class Command(BaseCommand):
     """Subclasses call verbs and print what came of them; a ProductError is printed and exits 1.
 
     Before each the checks of settings run. All others load every address and fill every mail, which takes longer than
-    most commands: those are left to `serve`, the worker, `migrate` and `check`.
+    most commands and than a start: those are left to the worker, `migrate` and `check`.
     """
 
     requires_system_checks: tuple[str, ...] | Literal["__all__"] = (SETTINGS,)

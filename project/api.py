@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
+from importlib import import_module
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +27,16 @@ from feature_flags.http.routes import answer as flag_answer
 from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
 from feature_flags.http.routes import unleash as unleash_router
-from feature_flags.staff_api import files, flags, history, segments, tokens, why
 from lib.middleware import PAGE_POLICY
 from lib.private import compact, json_of
 from lib.text import read_json
 from notifications.api import router as notifications_router
-from notifications.staff_api import announcements, messages, recipients, templates, webhooks
 from project import errors
 from users.api.accounts import router as users_router
 from users.api.auth import BearerOrCookie, person_or_key
 from users.api.keys import router as keys_router
 from users.api.own_account import router as account_router
 from users.api.second_factors import router as mfa_router
-from users.api.staff import router as people_router
 
 if TYPE_CHECKING:
     from ninja.openapi.schema import OpenAPISchema
@@ -89,16 +87,21 @@ class Docs(Swagger):
         return render(request, self.template, {"swagger_settings": json.dumps(about, indent=1), "api": api})
 
 
+#: Two thirds of all operations, which the first who asks for one loads: the URLconf below `/api/staff`.
+STAFF = "project.staff_urls"
+
+
 class SwitchboardAPI(NinjaAPI):
     _document: OpenAPISchema | None = None
 
     def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
-        """Made once: that takes a second of a processor."""
+        """With the operations for staff. Made once: that takes a second of a processor."""
         if self._document is None:
             # Loaded by the first who asks.
             from project import openapi
 
-            document = super().get_openapi_schema(**kwargs)
+            document, staff = super().get_openapi_schema(**kwargs), import_module(STAFF).api
+            openapi.add(document, NinjaAPI.get_openapi_schema(staff, path_prefix=f"{document.path_prefix}staff/"))
             openapi.complete(document)
             # Whole, as others may ask meanwhile.
             self._document = document
@@ -113,7 +116,16 @@ class SwitchboardAPI(NinjaAPI):
         return errors.validation_error(error_contexts)
 
 
-api = SwitchboardAPI(
+def make(auth: Any, **options: Any) -> SwitchboardAPI:
+    """An API that reads, answers and words errors as all of ours do."""
+    made = SwitchboardAPI(auth=auth, parser=StrictParser(), renderer=CompactRenderer(), **options)
+    made.add_decorator(compact, mode="view")
+    errors.install(made)
+    return made
+
+
+api = make(
+    BearerOrCookie(),
     title="Switchboard",
     version="1",
     description="Accounts, feature flags and notifications.",
@@ -121,12 +133,7 @@ api = SwitchboardAPI(
     docs_url="/docs",
     openapi_url="/openapi.json",
     docs_decorator=_docs,
-    auth=BearerOrCookie(),
-    parser=StrictParser(),
-    renderer=CompactRenderer(),
 )
-api.add_decorator(compact, mode="view")
-errors.install(api)
 errors.install(ofrep)
 
 
@@ -147,12 +154,6 @@ api.add_router("", keys_router)
 api.add_router("/feature-flags", feature_flags_router)
 api.add_router("", unleash_router)
 api.add_router("/notifications", notifications_router, auth=person_or_key("inbox"))
-#: Put under `/api/staff` with the verbs of the admin, once its pages are registered (project/staff_api.py).
-STAFF = [
-    people_router,
-    *(each.router for each in (flags, history, why, segments, tokens, files)),
-    *(each.router for each in (messages, recipients, templates, webhooks, announcements)),
-]
 
 
 async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:

@@ -2,7 +2,6 @@ from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.contrib.admin.apps import SimpleAdminConfig
 from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core import checks
@@ -19,7 +18,7 @@ class ProjectConfig(AppConfig):
 
 
 class AdminConfig(SimpleAdminConfig):
-    """The pages are discovered by `project/urls.py`: commands that answer no request do not load them."""
+    """The pages are discovered by `project/admin_urls.py`: what shows none of them does not load them."""
 
     default_site = "project.admin.SwitchboardAdminSite"
 
@@ -29,5 +28,5 @@ class AdminConfig(SimpleAdminConfig):
 
 
 def _check_pages(app_configs: Any, **kwargs: Any) -> Any:
-    import_module(settings.ROOT_URLCONF)
+    import_module("project.admin_urls")
     return check_admin_app(app_configs, **kwargs)

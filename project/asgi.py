@@ -7,7 +7,10 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
+from lib.private import load_ninja
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+load_ninja()
 django_app = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
@@ -17,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E40
 from feature_flags.http.asgi import edge  # noqa: E402
 from feature_flags.runtime import store  # noqa: E402
 from lib import async_db  # noqa: E402
-from lib.asgi import LaneHandler, Lanes, bounded, by_path, with_lifespan  # noqa: E402
+from lib.asgi import LaneHandler, Lanes, bounded, by_path, loading, with_lifespan  # noqa: E402
 from lib.net import with_mapped  # noqa: E402
 from notifications import engine  # noqa: E402
 
@@ -51,7 +54,8 @@ def stop() -> None:
 
 # Django's own handler would keep what it is sent in a file, whatever the size and the path.
 pages = bounded(admin_lanes.carry(django_app), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
-doors: Any = edge(by_path(LANES, api, pages))
+api_doors = by_path(["/api/staff"], loading("project.staff_urls", api), api)
+doors: Any = edge(by_path(LANES, api_doors, loading("project.admin_urls", pages)))
 if settings.TRUSTED_PROXIES:
     doors = ProxyHeadersMiddleware(doors, trusted_hosts=with_mapped(settings.TRUSTED_PROXIES))
 application = with_lifespan(doors, start=start, stop=stop)

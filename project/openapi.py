@@ -43,6 +43,13 @@ _CLAUSE = re.compile(r"[.;:](?:\s|$)")
 _NAME = re.compile(r"[A-Z][a-z0-9]*( [A-Z][a-z0-9]*)*")
 
 
+def add(schema: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add the paths of another document, and what they refer to."""
+    schema["paths"] |= other["paths"]
+    for kind, named in other["components"].items():
+        schema["components"].setdefault(kind, {}).update(named)
+
+
 def complete(schema: dict[str, Any]) -> None:
     """Add to the document, in place, what each operation asks of an API key, and examples of bodies and answers."""
     shapes = schema["components"]["schemas"]

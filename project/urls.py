@@ -1,5 +1,4 @@
 from django.conf import settings
-from django.contrib import admin
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
@@ -7,7 +6,8 @@ from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
 from feature_flags.http.routes import answer, ofrep
-from project import health, staff_api
+from lib.urls import later
+from project import health
 from project.api import STAFF, api, not_found
 
 
@@ -17,10 +17,8 @@ def change_password(request: HttpRequest) -> HttpResponseRedirect:
     return HttpResponseRedirect(f"{settings.APP_URL}/forgot-password")
 
 
-admin.autodiscover()
-staff_api.install(api, STAFF)
-
 urlpatterns = [
+    later("api/staff/", STAFF, "staff"),
     path("api/", api.urls),
     re_path(r"^api(?:/(?P<path>.*))?$", not_found),
     # A client's base address may end in a slash.
@@ -32,6 +30,6 @@ urlpatterns = [
     path("metrics", health.metrics),
     path(".well-known/change-password", change_password),
     path("docs", RedirectView.as_view(url="/api/docs")),
-    path("admin/", admin.site.urls),
+    later("admin/", "project.admin_urls", "admin"),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

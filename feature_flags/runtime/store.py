@@ -7,11 +7,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import Error, connection, transaction
@@ -22,6 +22,9 @@ from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot
 from lib import background
 from lib.background import BackgroundThread
+
+if TYPE_CHECKING:
+    import sqlite3
 
 logger = logging.getLogger("switchboard.flags")
 
@@ -181,6 +184,9 @@ class _Watcher:
         if connection.vendor != "sqlite":
             return True
         if self.link is None:
+            # Two MiB with its library, for nothing on PostgreSQL.
+            import sqlite3
+
             name = str(connection.settings_dict["NAME"])
             # A thread that died is replaced by another one.
             self.link = sqlite3.connect(name, timeout=20, check_same_thread=False)

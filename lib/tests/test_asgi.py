@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import threading
 
 import pytest
@@ -14,7 +15,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
-from lib.asgi import LaneHandler, Lanes, with_lifespan
+from lib.asgi import LaneHandler, Lanes, loading, with_lifespan
 
 happened = []
 stall = threading.Event()
@@ -341,3 +342,46 @@ def test_a_websocket_is_closed():
         return sent
 
     assert asyncio.run(scenario()) == [{"type": "websocket.close", "code": 1000}]
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes a module that can be imported, with this text; returns its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text):
+        (tmp_path / "loaded_later.py").write_text(f"from {__name__} import happened\n{text}\n")
+        return "loaded_later"
+
+    yield write
+    sys.modules.pop("loaded_later", None)
+
+
+async def arrived(scope, receive, send):
+    happened.append("arrived")
+
+
+def test_many_first_requests_load_a_module_once_and_not_on_the_event_loop(written):
+    happened.clear()
+    name = written("import threading, time; time.sleep(0.05); happened.append(threading.current_thread())")
+
+    async def ask():
+        app = loading(name, arrived)
+        await asyncio.gather(*(app({}, None, None) for _ in range(3)))
+        await app({}, None, None)
+
+    asyncio.run(ask())
+
+    thread, *rest = happened
+    assert thread is not threading.current_thread()
+    assert rest == ["arrived"] * 4
+
+
+def test_a_module_that_fails_is_tried_again_and_the_app_answers(written):
+    happened.clear()
+    app = loading(written("happened.append('tried'); raise OSError"), arrived)
+
+    for _ in range(2):
+        asyncio.run(app({}, None, None))
+
+    assert happened == ["tried", "arrived"] * 2

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,10 +53,35 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(changes, words):
         assert len(value) < 8 or value not in result.stderr, "the value must not be printed"
 
 
+#: What is loaded by the first who asks for it.
+LATER = {"project.staff_api", "lib.admin.verbs"}
+
+
+def loaded(text):
+    """The modules that a process with PYTHONPROFILEIMPORTTIME=1 has loaded."""
+    return {line.rpartition("|")[2].strip() for line in text.splitlines() if line.startswith("import time:")}
+
+
 def test_debug_starts_with_nothing_set():
     env = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
 
-    assert manage("check", env={**env, "ENV_FILE": "", "DEBUG": "1"}).returncode == 0
+    checked = manage("check", env={**env, "ENV_FILE": "", "DEBUG": "1", "PYTHONPROFILEIMPORTTIME": "1"})
+
+    assert checked.returncode == 0
+    assert loaded(checked.stderr) >= LATER
+
+
+def test_a_server_loads_the_staff_api_and_the_admin_when_they_are_asked_for(tmp_path):
+    with serving(tmp_path, PYTHONPROFILEIMPORTTIME="1") as server:
+        before = loaded(server.log.read_text())
+        with ThreadPoolExecutor(8) as threads:
+            paths = ["/api/staff/people"] * 6 + ["/admin/login/"] * 2
+            answers = list(threads.map(lambda path: httpx.get(server.url + path), paths))
+        after = loaded(server.log.read_text())
+
+    assert before & (LATER | {"django.test", "sqlite3" if "TEST_DATABASE_URL" in os.environ else "-"}) == set()
+    assert [answer.status_code for answer in answers] == [401] * 6 + [200] * 2
+    assert after >= LATER
 
 
 def test_garbage_is_looked_for_as_usual_once_more_is_made_than_at_a_start():
@@ -76,7 +102,7 @@ def test_a_command_loads_no_engine_it_does_not_use(tmp_path):
         result = manage("list_feature_flags", env=environment(url, PYTHONPROFILEIMPORTTIME="1"))
 
     assert result.returncode == 0
-    assert {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()} & engines == set()
+    assert loaded(result.stderr) & engines == set()
 
 
 def test_check_deploy_is_clean_with_the_settings_of_the_compose_file():

@@ -68,7 +68,6 @@ class _Supervisor(Multiprocess):
 
 
 class Command(BaseCommand):
-    requires_system_checks = "__all__"
     help = "Serve on HOST and PORT with WEB_CONCURRENCY processes."
 
     def add_arguments(self, parser: CommandParser) -> None:
