@@ -15,7 +15,7 @@ from django.db import migrations
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.migration import Migration
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.state import ProjectState
+from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.fields import NOT_PROVIDED
 
 from lib.migrations import AddIndexConcurrently, RemoveIndexConcurrently
@@ -30,9 +30,9 @@ _HARMLESS = (
     migrations.RenameIndex,
     RemoveIndexConcurrently,
 )
-#: Of statements by hand. An index of a table that the same migration makes is found, too: that is what reasons are for.
+#: Of statements by hand, about a table that the release before knows.
 _SQL = {
-    r"\bDROP\s+(TABLE|COLUMN)\b": "the release before still uses it",
+    r"\bDROP\s+TABLE\b": "the release before still uses the table",
     r"\bRENAME\b": "the release before still uses the old name",
     r"\bADD\s+COLUMN\b(?!.*\bDEFAULT\b).*\bNOT\s+NULL\b": "an INSERT of the release before leaves it out",
     r"\bSET\s+NOT\s+NULL\b": "the release before may write null",
@@ -40,6 +40,8 @@ _SQL = {
     r"\bCREATE\s+(UNIQUE\s+)?INDEX\b(?!\s+CONCURRENTLY)": "nobody can write until it is made",
     r"\bADD\s+CONSTRAINT\b(?!.*\bNOT\s+VALID\b)": "the whole table is read under lock",
 }
+_TABLE = re.compile(r"\b(?:TABLE|ON)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?\"?(\w+)", re.IGNORECASE)
+_DROPPED = re.compile(r"\bDROP\s+COLUMN\s+(?:IF\s+EXISTS\s+)?\"?(\w+)", re.IGNORECASE)
 
 
 class Fault(NamedTuple):
@@ -130,7 +132,7 @@ def _reason_of_state(operation: Any, migration: Migration, state: ProjectState) 
 
 def _reason(operation: Any, migration: Migration, state: ProjectState, old: ProjectState) -> str:
     if isinstance(operation, migrations.RunSQL):
-        return _reason_of_sql(operation)
+        return _reason_of_sql(operation, old)
     if isinstance(operation, migrations.RunPython):
         return _reason_of_python(migration, old)
     model = getattr(operation, "model_name_lower", None) or getattr(operation, "old_name_lower", None)
@@ -158,14 +160,23 @@ def _reason(operation: Any, migration: Migration, state: ProjectState, old: Proj
     return "say why the release before can stand beside it"
 
 
-def _reason_of_sql(operation: migrations.RunSQL) -> str:
+def _reason_of_sql(operation: migrations.RunSQL, old: ProjectState) -> str:
     statements = [operation.sql] if isinstance(operation.sql, str) else operation.sql
+    tables = {model.options.get("db_table") or "_".join(key): model for key, model in old.models.items()}
     for statement in statements:
         text = statement if isinstance(statement, str) else statement[0]
+        known = [tables[name] for name in _TABLE.findall(text) if name in tables]
+        if {column for model in known for column in _columns(model)} & set(_DROPPED.findall(text)):
+            return "the release before still uses it"
         for pattern, reason in _SQL.items():
-            if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
+            if known and re.search(pattern, text, re.IGNORECASE | re.DOTALL):
                 return reason
     return ""
+
+
+def _columns(model: ModelState) -> Iterator[str]:
+    for name, field in model.fields.items():
+        yield field.db_column or (f"{name}_id" if field.is_relation else name)
 
 
 def _reason_of_python(migration: Migration, old: ProjectState) -> str:

@@ -78,6 +78,8 @@ def test_what_the_release_before_cannot_stand_is_named(operation):
         migrations.RunPython(migrations.RunPython.noop),
         migrations.RunSQL("ALTER TABLE shop_order ADD COLUMN size integer DEFAULT 1 NOT NULL"),
         migrations.RunSQL("CREATE INDEX CONCURRENTLY by_name ON shop_order (name)"),
+        migrations.RunSQL("CREATE INDEX by_name ON shop_basket (name)"),
+        migrations.RunSQL("ALTER TABLE shop_order DROP COLUMN left_the_models_a_release_ago"),
         in_models(migrations.RemoveField("order", "kind")),
     ],
     ids=lambda each: schema._name(each),
