@@ -1,6 +1,8 @@
 """The bytes of a mail say the same as those of Python's email package, which took ten times as long."""
 
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.message import EmailMessage
 
 import pytest
 from django.utils import timezone
@@ -9,7 +11,7 @@ from notifications import registry
 from notifications.models import Message
 from notifications.providers import smtp
 from notifications.rendering import engines
-from notifications.rendering.render import compose, fill
+from notifications.rendering.render import MailPolicy, compose, fill
 
 NAMES = ["", "Ada", "Ada, Countess", 'Ada "the first"', "Jürgen Müller", "李小龍", "Ж" * 60, "a" * 120, "=?utf-8?q?x?="]
 WORDS = ["", "Grüße\r\nund\rmehr", ".\n..dots\nFrom here", "long " * 300, "ü" * 1200, "\u2028 \x0b \x85", " trailing "]
@@ -65,3 +67,22 @@ def test_a_line_break_in_a_header_is_left_to_the_package_to_refuse(subject):
     made.subject = subject
 
     assert smtp._written(made, "=b=") is None
+
+
+# Python 3.12.1 loses the blank before "Müller", 3.13.0 writes two encoded words without a blank between them.
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Übersicht neuen neuen für der %) neuen GmbH Müller bei für",
+        "(Größe: Ihre Ihre %) das Übersicht a.b? Übersicht %)",
+    ],
+)
+def test_a_long_subject_keeps_its_blanks_in_every_version_of_python(subject):
+    made = EmailMessage(policy=MailPolicy())
+    made["Subject"] = subject
+
+    header = made.as_bytes().decode("ascii").partition("Subject: ")[2].rstrip("\n")
+
+    assert str(make_header(decode_header(header))) == subject
+    assert "?==?" not in header
+    assert max(map(len, header.split("\n"))) <= 76
