@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report, servers
+from benchmarks.rows import fill
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "CONSOLE.md"
@@ -24,138 +25,6 @@ CPU_MS, QUERIES, MEDIAN_QUERIES, KILOBYTES = 60.0, 12, 8, 60.0
 REPEATS = 5
 #: Tables that grow with people; a statement that reads one of them row by row is a fault.
 BIG = ("users_user", "users_usersearch", "users_usersession", "users_auditevent", "notifications_message")
-
-
-# --- Rows -------------------------------------------------------------------------------------------------------------
-
-
-def insert(model: Any, count: int, **given: str) -> None:
-    """`count` rows; `given` are SQL expressions of `i`, other columns take the default of their field."""
-    from django.db import connection, models
-
-    names, values, params = [], [], []
-    for column in model._meta.concrete_fields:
-        if column.name in given:
-            names.append(column.column)
-            values.append(given[column.name])
-        elif not isinstance(column, models.AutoField):
-            default = column.get_default() if column.has_default() else None
-            if default is None and not column.null:
-                default = False if isinstance(column, models.BooleanField) else ""
-            names.append(column.column)
-            values.append("%s")
-            params.append(column.get_db_prep_save(default, connection))
-    quoted = ", ".join(f'"{name}"' for name in names)
-    sql = (
-        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
-        f'INSERT INTO "{model._meta.db_table}" ({quoted}) SELECT {", ".join(values)} FROM n'
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-
-
-def fill(people: int, flags: int) -> None:
-    from django.db import connection
-    from django.utils import timezone
-
-    from feature_flags.models import FeatureFlag, FlagSeen, FlagUsage
-    from notifications.models import Attempt, InAppNotification, Message
-    from users.models import AuditEvent, User, UserSession
-
-    is_postgresql = connection.vendor == "postgresql"
-
-    def ago(seconds: str) -> str:
-        if is_postgresql:
-            return f"now() - ({seconds}) * interval '1 second'"
-        return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', (-({seconds})) || ' seconds')"
-
-    def key(number: str) -> str:
-        text = f"lpad(to_hex({number}), 32, '0')" if is_postgresql else f"printf('%%032x', {number})"
-        return f"({text})::uuid" if is_postgresql else text
-
-    def chosen(number: str, *words: str) -> str:
-        cases = " ".join(f"WHEN {at} THEN '{word}'" for at, word in enumerate(words))
-        return f"CASE ({number}) %% {len(words)} {cases} END"
-
-    first = chosen("i", "Ada", "Grace", "Ilva", "Rosa", "Chidi", "Mei", "Noor")
-    last = chosen("i / 7", "Lovelace", "Hopper", "Okafor", "Nguyen", "Li", "Ito", "Berg", "Silva", "Kowalska")
-    insert(
-        User,
-        people,
-        id=key("i"),
-        email=f"lower({first}) || '.' || lower({last}) || i || '@' || {chosen('i', 'example.org', 'example.net')}",
-        first_name=first,
-        last_name=last,
-        created_at=ago("i * 30"),
-        updated_at=ago("i * 30"),
-        email_verified_at=ago("i * 30"),
-        last_login=ago("i"),
-    )
-    insert(UserSession, people // 5, id=key("i"), user=key("i * 5"), created_at=ago("i"), expires_at=ago("i - 2000000"))
-    insert(
-        AuditEvent,
-        people,
-        at=ago(f"{people} - i"),
-        event=chosen("i", "login.ok", "login.ok", "login.failed", "user.registered"),
-        outcome=chosen("i", "ok", "ok", "failed", "ok"),
-        user_id=key("i"),
-        actor=f"replace(cast({key('i')} as text), '-', '')",
-        door="'api'",
-        data="'{}'",
-    )
-    done = f"{people} - i > 50"
-    insert(
-        Message,
-        people,
-        uid=key("i"),
-        type=chosen("i", "users.welcome", "users.new_sign_in"),
-        category=chosen("i", "account", "security"),
-        language="'en'",
-        context='\'{"first_name": "Ada"}\'',
-        user=key("i"),
-        to_address="'person' || i || '@example.org'",
-        message_id="'<' || i || '@example.org>'",
-        created_at=ago(f"{people} - i"),
-        state=f"CASE WHEN {done} THEN {chosen('i', *['sent'] * 49, 'failed')} ELSE 'queued' END",
-        priority="5",
-        due_at=f"CASE WHEN {done} THEN NULL ELSE {ago('0')} END",
-        expires_at=ago(f"{people} - i - 3600"),
-        max_attempts="8",
-        attempts=f"CASE WHEN {done} THEN 1 ELSE 0 END",
-        finished_at=f"CASE WHEN {done} THEN {ago(f'{people} - i')} END",
-    )
-    insert(
-        Attempt,
-        people // 5,
-        message="i * 5",
-        n="1",
-        worker="'w'",
-        created_at=ago("i"),
-        duration_ms="90",
-        outcome="'accepted'",
-    )
-    insert(
-        InAppNotification,
-        people // 5,
-        user=key("i"),
-        type="'notifications.announcement'",
-        category="'announcement'",
-        title="'News ' || i",
-        created_at=ago("i"),
-    )
-    now = timezone.now()
-    rows = [FeatureFlag(codename=f"FF_{number:05}", is_active=number % 2 == 0) for number in range(flags)]
-    FeatureFlag.objects.bulk_create(rows, batch_size=500)
-    FlagSeen.objects.bulk_create(FlagSeen(codename=row.codename, last_seen_at=now) for row in rows[::2])
-    name = "'FF_' || lpad(cast(i %% 5000 as text), 5, '0')" if is_postgresql else "printf('FF_%%05d', i %% 5000)"
-    hour = (
-        "date_trunc('hour', now()) - (i / 5000) * interval '1 hour'"
-        if is_postgresql
-        else "strftime('%%Y-%%m-%%d %%H:00:00', 'now', '-' || (i / 5000) || ' hours')"
-    )
-    insert(FlagUsage, flags * 168, codename=name, hour=hour, app_name="'web'", yes="i %% 100", no="7")
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
 
 
 # --- Pages ------------------------------------------------------------------------------------------------------------

@@ -45,6 +45,22 @@ def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:
         found = list(ordered.filter(Q(pk__lt=last) if by == "pk" else after)[:SLICE])
 
 
+def slices(rows: QuerySet[Any], *, by: str, size: int = SLICE) -> Iterator[list[Any]]:
+    """The keys of the rows in the order of `by`, which has an index, in lists of at most `size`.
+
+    For a caller that deletes or changes each before it asks for the next, which begins where that one ended.
+    """
+    left, before = rows.order_by(by), None
+    while found := list(left.values_list("pk", by)[:size]):
+        if found == before:
+            # Held by another, or back meanwhile: the next run finds them.
+            return
+        yield [pk for pk, _value in found]
+        if len(found) < size:
+            return
+        before, left = found, rows.order_by(by).filter(**{f"{by}__gte": found[-1][1]})
+
+
 def adapted(*values: Any) -> list[Any]:
     """The values as this database's driver takes them: datetimes and UUIDs change, all others stay."""
     return [_adapted(value) for value in values]

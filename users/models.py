@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import connection, models
-from django.db.models import Q
+from django.db.models import F, Q, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -145,6 +145,18 @@ class User(AbstractBaseUser, PermissionsMixin):
             models.Index(fields=["-created_at"], condition=Q(is_active=False), name="user_inactive"),
             models.Index(fields=["-created_at"], condition=Q(must_reset=True), name="user_must_reset"),
             models.Index(fields=["-created_at"], condition=Q(password__startswith="bcrypt$"), name="user_bcrypt"),
+            # What the purge looks for, among all that were brought in, shut or deleted unverified.
+            models.Index(
+                fields=["created_at"],
+                condition=Q(
+                    created_by="register",
+                    email_verified_at=None,
+                    password_changed_at=None,
+                    is_active=True,
+                    is_staff=False,
+                ),
+                name="user_never_verified",
+            ),
         )
         permissions = (
             ("activate_user", "Can activate and unlock users"),
@@ -220,6 +232,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 _MATCH = "SELECT rowid FROM users_usersearch_index WHERE text MATCH %s ORDER BY rowid DESC LIMIT %s"
 
 
+#: How many of those added last PostgreSQL looks through one by one before it asks the index of the search.
+_NEWEST = 20_000
+
+
 class UserSearchManager(models.Manager["UserSearch"]):
     def find(self, text: str, limit: int) -> list[uuid.UUID]:
         """The keys of users who have each word of the text in their names and address, those added last first.
@@ -235,6 +251,13 @@ class UserSearchManager(models.Manager["UserSearch"]):
         found = self.order_by("-pk")
         for word in words:
             found = found.filter(text__contains=word)
+        if connection.vendor == "postgresql":
+            # Left to choose it may walk the primary key past all who do not match: it may so far, where many match.
+            last = self.order_by("-pk").values("pk")[:1]
+            newest = list(found.filter(pk__gt=Subquery(last) - _NEWEST).values_list("user_id", flat=True)[:limit])
+            if len(newest) == limit:
+                return newest
+            found = found.order_by((F("pk") + 0).desc())
         indexed = ['"{}"'.format(word.replace('"', '""')) for word in words if len(word) >= _TRIGRAM]
         if connection.vendor == "sqlite" and indexed:
             most = limit if len(indexed) == len(words) else -1
@@ -511,7 +534,10 @@ class MfaDevice(models.Model):
 
     class Meta:
         default_permissions = ("view",)
-        indexes = (models.Index(fields=["user", "confirmed_at"], name="mfa_device_user"),)
+        indexes = (
+            models.Index(fields=["user", "confirmed_at"], name="mfa_device_user"),
+            models.Index(fields=["created_at"], condition=Q(confirmed_at=None), name="mfa_device_unconfirmed"),
+        )
 
     def __str__(self) -> str:
         return self.name or str(self.get_kind_display())

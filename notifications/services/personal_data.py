@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet, UUIDField, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from lib import db
@@ -62,22 +64,46 @@ def suppressions(user: User) -> list[dict[str, Any]]:
 
 
 @transaction.atomic
-def forget_user(user: User) -> int:
-    """Cancel this user's queued messages and blank all personal data in the others; return how many were blanked.
+def forget_user(user: User) -> None:
+    """`forget_users` for one, however much there is."""
+    while not forget_users([user]):
+        pass
+
+
+#: Messages, and rows of each other kind, that one call of `forget_users` touches.
+_ROWS = 2_000
+_NO_ONE = UUID(int=0)
+
+
+@transaction.atomic
+def forget_users(users: Sequence[User]) -> bool:
+    """Cancel these users' queued messages and blank all personal data in the others, up to a number of rows; return
+    whether that was all of it.
 
     The rows stay, so that the counts are right. In-app notifications and preferences are deleted. A suppression of the
-    address stays in force. Call it in the transaction that deletes or anonymises the user, before the address goes.
+    address stays in force. Call it in the transaction that deletes or anonymises the users, before their addresses go.
     """
-    theirs = Q(user=user) | Q(user=None, to_address=user.email)
-    pks = list(Message.objects.filter(theirs).values_list("pk", flat=True))
+    keys, addresses = [user.pk for user in users], [user.email for user in users]
+    pks = _keys(Message.objects.filter(user__in=keys))
+    # Told by an expression: of `user IS NULL`, PostgreSQL would read all messages of everyone who is gone.
+    unowned = Message.objects.alias(owner=Coalesce("user", Value(_NO_ONE, UUIDField()))).filter(owner=_NO_ONE)
+    pks += _keys(unowned.filter(to_address__in=addresses))
     rows = Message.objects.filter(pk__in=pks)
     # Those handed over, too: a worker that dies now must not send a blank one later.
     rows.filter(state__in=Message.OPEN).update(
         **Message.CLOSED, state=Message.State.CANCELLED, reason="user_deleted", finished_at=timezone.now()
     )
-    Attempt.objects.filter(message__in=pks).update(response="")
-    InAppNotification.objects.filter(user=user).delete()
-    Preference.objects.filter(user=user).delete()
-    DeliveryEvent.objects.filter(Q(message__in=pks) | Q(recipient=user.email)).update(recipient="", detail="")
+    Attempt.objects.filter(message__in=pks).exclude(response="").update(response="")
+    DeliveryEvent.objects.filter(message__in=pks).update(recipient="", detail="")
     # The event names the user, and two rows of one event may differ by nothing but the address.
-    return rows.update(user=None, event_key=None, to_address="", to_name="", subject="", context={}, last_error="")
+    rows.update(user=None, event_key=None, to_address="", to_name="", subject="", context={}, last_error="")
+    Preference.objects.filter(user__in=keys).delete()
+    reports = _keys(DeliveryEvent.objects.filter(recipient__in=addresses))
+    DeliveryEvent.objects.filter(pk__in=reports).update(recipient="", detail="")
+    inside = _keys(InAppNotification.objects.filter(user__in=keys))
+    InAppNotification.objects.filter(pk__in=inside).delete()
+    return max(len(pks), len(reports), len(inside)) < _ROWS
+
+
+def _keys(rows: QuerySet[Any]) -> list[int]:
+    return list(rows.values_list("pk", flat=True)[:_ROWS])

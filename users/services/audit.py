@@ -2,7 +2,7 @@
 of a stranger. Written in the transaction of the change; refusals in one of their own."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,23 +68,38 @@ def event(
     )
 
 
-def record(name: str, /, *, actor: Actor, **more: Any) -> None:
+def record(name: str, /, *, actor: Actor, user: User | None = None, **more: Any) -> None:
     """Write one event, and publish it if it is one for programs outside; the arguments are those of `event`."""
-    row = event(name, actor=actor, **more)
+    row = event(name, actor=actor, user=user, **more)
     row.save(force_insert=True)
-    public, outcome = PUBLISHED.get(name, ("", ""))
-    if public and outcome == row.outcome:
-        _publish(public, row, more["user"])
+    _publish([(row, user)])
 
 
-def _publish(name: str, row: AuditEvent, user: User) -> None:
+def record_each(name: str, users: Sequence[User], /, *, actor: Actor, **more: Any) -> None:
+    """The same event of each of these users."""
+    rows = [(event(name, actor=actor, user=user, **more), user) for user in users]
+    AuditEvent.objects.bulk_create([row for row, _user in rows])
+    _publish(rows)
+
+
+def _publish(rows: Sequence[tuple[AuditEvent, Any]]) -> None:
+    """Those of them that are for programs outside."""
+    found = []
+    for row, user in rows:
+        public, outcome = PUBLISHED.get(row.event, ("", ""))
+        if public and outcome == row.outcome:
+            found.append(events.Event(public, f"user:{user.pk.hex}", _published(public, row, user)))
+    events.publish_all(found)
+
+
+def _published(name: str, row: AuditEvent, user: User) -> dict[str, Any]:
     about: dict[str, Any] = {"id": user.pk.hex, "email": user.email, "actor": row.actor}
     about["reason"] = row.data.get("reason") or row.data.get("why", "")
     if name == "user.updated":
         about["changed"] = row.data.get("changed", ["is_staff", "is_superuser"])
     elif name == "session.replay":
         about["session_id"] = row.session_id.hex if row.session_id else None
-    events.publish(name, subject=f"user:{user.pk.hex}", **about)
+    return about
 
 
 #: Ids come in the order of time but for transactions that ran side by side.

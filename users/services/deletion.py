@@ -5,18 +5,22 @@ And the end of all else that has expired: `purge` deletes it in slices, each a t
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.hashers import make_password
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Concat, Replace
 from django.utils import timezone
 
+from lib import db
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
@@ -27,7 +31,9 @@ from users.models import (
     MfaDevice,
     OneTimeToken,
     RateBucket,
+    RecoveryCode,
     RefreshToken,
+    Registration,
     User,
     UserSession,
 )
@@ -85,71 +91,93 @@ def take_back(user: User, *, actor: Actor) -> bool:
 
 
 def due(now: datetime) -> QuerySet[User]:
-    """Accounts whose grace period is over, the longest first; never the last superuser, who could not be replaced."""
+    """Accounts whose grace period is over; never the last superuser, who could not be replaced."""
     rows = User.objects.filter(delete_after_at__lte=now, is_active=False)
     if not User.objects.filter(is_superuser=True, is_active=True, service_account=None).exists():
         rows = rows.filter(is_superuser=False)
-    return rows.order_by("delete_after_at")
+    return rows
 
 
-def carry_out(keys: Sequence[uuid.UUID], now: datetime | None = None) -> int:
-    """Anonymise these, as far as they are still due; return how many."""
-    return sum(_anonymise(key, now or timezone.now()) for key in keys)
+def carry_out(keys: Sequence[uuid.UUID], now: datetime) -> int:
+    """Anonymise these, as far as they are still due, many in one transaction; return how many."""
+    return sum(_end(due(now).filter(pk__in=some), _anonymise) for some in db.batches(keys, _TOGETHER))
 
 
-@transaction.atomic
-def _anonymise(key: uuid.UUID, now: datetime) -> bool:
-    """Keep the row and its id, which others refer to, and nothing that shows whose it was."""
-    # Locked and asked again: its owner may have come back meanwhile.
-    user = User.objects.select_for_update().filter(pk=key, delete_after_at__lte=now, is_active=False).first()
-    if user is None:
-        return False
-    personal_data.forget_user(user)
-    rate_limits.end_pause(user.email)
+def _end(found: QuerySet[User], end: Callable[[list[User]], None]) -> int:
+    """End these accounts, and before that forget what is stored about them; return how many.
+
+    In one transaction, but for accounts with very many rows: what is left to read only, they lose in some before it.
+    """
+    while True:
+        with transaction.atomic():
+            # Locked, in one order, and asked again: an owner may have come back meanwhile.
+            users = list(found.select_for_update(of=("self",)).order_by("pk"))
+            if not users:
+                return 0
+            if personal_data.forget_users(users) and sessions.forget_some(users):
+                end(users)
+                return len(users)
+
+
+def _anonymise(users: list[User]) -> None:
+    """Keep the rows and their ids, which others refer to, and nothing that shows whose they were."""
+    keys = [user.pk for user in users]
+    rate_limits.end_pause(*(user.email for user in users))
     # The admin's history repeats the address and what keys are called in the names of what was changed.
-    about = _history(User, [user.pk]) | _history(ApiKey, user.api_keys.values_list("pk", flat=True))
-    for rows in (user.sessions, user.one_time_tokens, user.registrations, user.mfa_devices, user.recovery_codes):
-        rows.all().delete()
-    user.api_keys.all().delete()
-    user.groups.clear()
-    user.user_permissions.clear()
-    audit.record("user.deleted", actor=_BY, user=user, why="requested")
-    user.email = f"deleted-{user.pk.hex}@invalid"
-    LogEntry.objects.filter(about).update(object_repr=str(user))
-    user.first_name = user.last_name = user.language = user.chosen_language = ""
-    user.set_unusable_password()
-    user.is_staff = user.is_superuser = user.must_reset = False
-    user.email_verified_at = user.delete_after_at = user.last_login = user.password_changed_at = None
-    user.updated_by = _BY.label
-    user.save()
-    return True
+    _forget_history(User, keys)
+    _forget_history(ApiKey, list(ApiKey.objects.filter(user__in=keys).values_list("pk", flat=True)))
+    for model in (OneTimeToken, Registration, MfaDevice, RecoveryCode, ApiKey):
+        model._default_manager.filter(user__in=keys).delete()
+    for granted in (User.groups, User.user_permissions):
+        granted.through.objects.filter(user__in=keys).delete()
+    audit.record_each("user.deleted", users, actor=_BY, why="requested")
+    User.objects.filter(pk__in=keys).update(
+        email=Concat(_pseudonym("pk"), _text("@invalid")),
+        **dict.fromkeys(("first_name", "last_name", "language", "chosen_language"), ""),
+        **dict.fromkeys(("is_staff", "is_superuser", "must_reset"), False),
+        **dict.fromkeys(("email_verified_at", "delete_after_at", "last_login", "password_changed_at")),
+        password=make_password(None),
+        updated_by=_BY.label,
+        updated_at=timezone.now(),
+    )
 
 
-def _history(model: type[Model], keys: Iterable[uuid.UUID]) -> Q:
-    return Q(content_type=ContentType.objects.get_for_model(model), object_id__in=list(map(str, keys)))
+def _forget_history(model: type[Model], keys: Sequence[uuid.UUID]) -> None:
+    about = {"content_type": ContentType.objects.get_for_model(model), "object_id__in": list(map(str, keys))}
+    LogEntry.objects.filter(**about).update(object_repr=_pseudonym("object_id"))
+
+
+_text = partial(Value, output_field=TextField())
+
+
+def _pseudonym(column: str) -> Concat:
+    """`deleted-` and the id in hex."""
+    return Concat(_text("deleted-"), Replace(Cast(column, TextField()), _text("-"), _text("")))
 
 
 # --- What else has expired --------------------------------------------------------------------------------------------
 
 _SLICE = 500
+#: Accounts that end in one transaction: a small part of a second.
+_TOGETHER = 100
 _PURGE = Actor.schedule("purge_accounts")
 
 
 def _counters(now: datetime) -> QuerySet[RateBucket]:
     moment = int(now.timestamp() * 1000)
-    return RateBucket.objects.filter(reset_at__lt=moment, blocked_until__lt=moment).order_by("reset_at")
+    return RateBucket.objects.filter(reset_at__lt=moment, blocked_until__lt=moment)
 
 
 def _sessions(now: datetime) -> QuerySet[UserSession]:
     """Kept for longer than networks are known for (sign_in.py)."""
     ended = Q(revoked_at__isnull=False) | Q(expires_at__lt=now)
-    return UserSession.objects.filter(ended, created_at__lt=now - timedelta(days=90)).order_by("created_at")
+    return UserSession.objects.filter(ended, created_at__lt=now - timedelta(days=90))
 
 
 def _api_keys(now: datetime) -> QuerySet[ApiKey]:
     old = now - timedelta(days=90)
     ended = Q(revoked_at__lt=old) | Q(expires_at__lt=old)
-    return ApiKey.objects.filter(ended, created_at__lt=old).order_by("created_at")
+    return ApiKey.objects.filter(ended, created_at__lt=old)
 
 
 def _refresh_tokens(now: datetime) -> QuerySet[RefreshToken]:
@@ -157,7 +185,7 @@ def _refresh_tokens(now: datetime) -> QuerySet[RefreshToken]:
     old = now - timedelta(seconds=settings.USERS_REFRESH_TOKEN_EXPIRE_SECONDS)
     # Keys grow with time, so the oldest few tell whether there is anything to do; the table has no other index.
     newer = RefreshToken.objects.filter(created_at__gte=old).order_by("pk").values_list("pk", flat=True).first()
-    found = RefreshToken.objects.filter(created_at__lt=old).order_by("pk")
+    found = RefreshToken.objects.filter(created_at__lt=old)
     return found.filter(pk__lt=newer) if newer is not None else found
 
 
@@ -166,34 +194,36 @@ def _unverified(now: datetime) -> QuerySet[User]:
     old = now - timedelta(days=30)
     registered = User.objects.filter(created_at__lt=old, created_by="register", is_active=True, is_staff=False)
     theirs = registered.filter(email_verified_at=None, password_changed_at=None)
-    return theirs.exclude(registrations__created_at__gte=old).order_by("created_at")
-
-
-def _events(now: datetime) -> QuerySet[AuditEvent]:
-    return AuditEvent.objects.filter(at__lt=now - timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)).order_by("at")
+    return theirs.exclude(registrations__created_at__gte=old)
 
 
 _DAY = timedelta(days=1)
-#: What ends, by its name: the old rows, in an order an index has.
-KINDS: dict[str, Callable[[datetime], QuerySet[Any]]] = {
+#: What ends, by its name: the column whose index finds the old rows, and these.
+KINDS: dict[str, tuple[str, Callable[[datetime], QuerySet[Any]]]] = {
     # Looked at for a day after it has expired: "the link has been used" beats "no such link".
-    "one-time tokens": lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY).order_by("expires_at"),
-    "counters": _counters,
-    "refresh tokens": _refresh_tokens,
-    "sessions": _sessions,
-    "API keys": _api_keys,
-    "answers to repeats": lambda now: GivenAnswer.objects.filter(created_at__lt=now - _DAY).order_by("created_at"),
-    "enrolments": lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY),
-    "unverified accounts": _unverified,
-    "deletions": due,
-    "audit events": _events,
+    "one-time tokens": ("expires_at", lambda now: OneTimeToken.objects.filter(expires_at__lt=now - _DAY)),
+    "counters": ("reset_at", _counters),
+    "refresh tokens": ("pk", _refresh_tokens),
+    "sessions": ("created_at", _sessions),
+    "API keys": ("created_at", _api_keys),
+    "answers to repeats": ("created_at", lambda now: GivenAnswer.objects.filter(created_at__lt=now - _DAY)),
+    "enrolments": (
+        "created_at",
+        lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY),
+    ),
+    "unverified accounts": ("created_at", _unverified),
+    "deletions": ("delete_after_at", due),
+    "audit events": (
+        "at",
+        lambda now: AuditEvent.objects.filter(at__lt=now - timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)),
+    ),
 }
 
 
 def expired() -> dict[str, int]:
     """How much of each kind is over."""
     now = timezone.now()
-    return {name: old(now).order_by().count() for name, old in KINDS.items()}
+    return {name: old(now).count() for name, (_by, old) in KINDS.items()}
 
 
 def purge(now: datetime | None = None) -> dict[str, int]:
@@ -206,31 +236,35 @@ def purge(now: datetime | None = None) -> dict[str, int]:
 
 def purge_slices(now: datetime) -> Iterator[tuple[str, int]]:
     """The same slice by slice: what, and how many."""
-    for name, old in KINDS.items():
-        while keys := list((rows := old(now)).values_list("pk", flat=True)[:_SLICE]):
+    for name, (by, old) in KINDS.items():
+        rows, end = old(now), _ENDS.get(name)
+        for keys in db.slices(rows, by=by, size=_TOGETHER if end else _SLICE):
+            if end:
+                yield name, end(keys, now)
+                continue
             with transaction.atomic():
-                _delete(name, rows, keys, now)
+                _delete(name, rows.filter(pk__in=keys), keys)
             yield name, len(keys)
-            if len(keys) < _SLICE:
-                break
 
 
-def _delete(name: str, old: QuerySet[Any], keys: list[Any], now: datetime) -> None:
+def _delete(name: str, rows: QuerySet[Any], keys: list[Any]) -> None:
     """A slice of the old rows."""
-    if name == "deletions":
-        carry_out(keys, now)
-    elif name == "unverified accounts":
-        for user in old.select_for_update(of=("self",)).filter(pk__in=keys):
-            personal_data.forget_user(user)
-            audit.record("user.deleted", actor=_PURGE, user=user, why="never verified")
-            user.delete()
-    elif name == "counters":
+    if name == "counters":
         # Neither one that is being counted in, nor one that counts again.
-        over = old.filter(pk__in=keys).select_for_update(skip_locked=True).values_list("pk", flat=True)
-        RateBucket.objects.filter(pk__in=list(over)).delete()
-    else:
-        # What came after refresh tokens stays: deleting a parent would take its successors along.
-        if name == "refresh tokens":
-            RefreshToken.objects.filter(parent__in=keys).update(parent=None)
-        with audit.purging() if name == "audit events" else nullcontext():
-            old.model._base_manager.filter(pk__in=keys).delete()
+        keys = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    elif name == "refresh tokens":
+        sessions.keep_successors(keys)
+    with audit.purging() if name == "audit events" else nullcontext():
+        rows.model._base_manager.filter(pk__in=keys).delete()
+
+
+def _delete_unverified(keys: Sequence[uuid.UUID], now: datetime) -> int:
+    return _end(_unverified(now).filter(pk__in=keys), _remove)
+
+
+def _remove(users: list[User]) -> None:
+    audit.record_each("user.deleted", users, actor=_PURGE, why="never verified")
+    User.objects.filter(pk__in=[user.pk for user in users]).delete()
+
+
+_ENDS = {"deletions": carry_out, "unverified accounts": _delete_unverified}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import DateTimeField, Q, Subquery, Value
+from django.db.models import BooleanField, DateTimeField, QuerySet, Subquery, Value
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -33,7 +32,7 @@ _TRIES = 5
 #: No pause is longer.
 _LONGEST_PAUSE = timedelta(minutes=64)
 #: How many paused accounts are listed at most, and for how many one query asks.
-_MOST_PAUSED, _AT_ONCE = 1_000, 200
+_MOST_PAUSED, _AT_ONCE = 400, 200
 
 
 @dataclass(frozen=True)
@@ -287,13 +286,13 @@ def settling(
 
 
 @transaction.atomic
-def end_pause(email: str, *, factors: bool = False) -> None:
-    """Forget the wrong passwords for an account, from wherever they came; with `factors` its wrong codes, too.
+def end_pause(*emails: str, factors: bool = False) -> None:
+    """Forget the wrong passwords for these accounts, from wherever they came; with `factors` the wrong codes, too.
 
     A mailed reset proves the mailbox and nothing of a second factor: it must not buy more guesses at its codes.
     """
     scopes = {*_PASSWORDS, CODE.scope, *([FACTOR.scope] if factors else [])}
-    theirs = RateBucket.objects.filter(_range(_account(email)), scope__in=scopes)
+    theirs = _of_accounts(map(_account, emails)).filter(scope__in=scopes)
     # Locked in the order in which they are counted, like everything that takes several.
     held = theirs.order_by("key").select_for_update().values_list("key", flat=True)
     RateBucket.objects.filter(key__in=list(held)).delete()
@@ -309,9 +308,8 @@ def paused(emails: Sequence[str]) -> set[str]:
     by_account = {_account(email): email for email in emails}
     if not by_account:
         return set()
-    ranges = [_range(account) for account in by_account]
     now = _milliseconds(timezone.now())
-    blocked = RateBucket.objects.filter(reduce(or_, ranges), scope__in=_PAUSING, blocked_until__gt=now)
+    blocked = _of_accounts(by_account).filter(scope__in=_PAUSING, blocked_until__gt=now)
     return {by_account[bytes(key)[:_HALF]] for key in blocked.values_list("key", flat=True)}
 
 
@@ -335,8 +333,11 @@ def paused_accounts() -> list[uuid.UUID]:
     return [by_email[email] for email in found]
 
 
-def _range(account: bytes) -> Q:
-    return Q(key__gte=account + bytes(_HALF), key__lte=account + b"\xff" * _HALF)
+def _of_accounts(accounts: Iterable[bytes]) -> QuerySet[RateBucket]:
+    """Their counters, each a range of the key. Spelled here: of hundreds the ORM makes as much work as the database."""
+    ends = [account + half for account in accounts for half in (bytes(_HALF), b"\xff" * _HALF)]
+    ranges = " OR ".join(["key BETWEEN %s AND %s"] * (len(ends) // 2))
+    return RateBucket.objects.filter(RawSQL(ranges, ends, BooleanField()))  # noqa: S611
 
 
 def _account(email: str) -> bytes:

@@ -180,6 +180,28 @@ def end_all_sessions(user_id: uuid.UUID, *, reason: str, keep: uuid.UUID | None 
     return end_sessions(sessions.exclude(pk=keep) if keep else sessions, reason=reason)
 
 
+#: Rows of each kind that one call of `forget_some` deletes.
+_ROWS = 2_000
+
+
+def forget_some(users: Sequence[User]) -> bool:
+    """Delete sessions of these users and their refresh tokens, up to a number of rows; return whether that was all."""
+    keys = [user.pk for user in users]
+    links = list(RefreshToken.objects.filter(session__user__in=keys).values_list("pk", flat=True)[:_ROWS])
+    keep_successors(links)
+    RefreshToken.objects.filter(pk__in=links).delete()
+    if len(links) == _ROWS:
+        return False
+    ended = list(UserSession.objects.filter(user__in=keys).values_list("pk", flat=True)[:_ROWS])
+    UserSession.objects.filter(pk__in=ended).delete()
+    return len(ended) < _ROWS
+
+
+def keep_successors(links: Sequence[int]) -> None:
+    """Part refresh tokens that are to be deleted from what came after them, which would go with them."""
+    RefreshToken.objects.filter(parent__in=links).update(parent=None)
+
+
 def logout(*, access_tokens: Sequence[str], refresh_token: str | None, actor: Actor) -> None:
     """End the sessions these tokens belong to; unknown ones change nothing."""
     ids = {proved.session_id for proved in filter(None, map(tokens.read_access, access_tokens))}

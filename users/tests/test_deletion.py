@@ -6,13 +6,27 @@ import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from lib.actors import Actor
+from lib.actors import Actor, RequestInfo
 from notifications.models import InAppNotification, Message, Preference
-from notifications.services import outbox
-from users.models import ApiKey, MfaDevice, OneTimeToken, RateBucket, RecoveryCode, Registration, User, UserSession
-from users.services import api_keys, deletion, passwords, staff, tokens
+from notifications.services import outbox, personal_data
+from notifications.tests.factories import MessageFactory
+from users.models import (
+    ApiKey,
+    AuditEvent,
+    MfaDevice,
+    OneTimeToken,
+    RateBucket,
+    RecoveryCode,
+    RefreshToken,
+    Registration,
+    User,
+    UserSession,
+)
+from users.services import api_keys, deletion, passwords, sessions, staff, tokens
 from users.tests.factories import PASSWORD, UserFactory
 from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere, token_in
 
@@ -44,6 +58,13 @@ def deleted(api, user, signed_in):
     """The token that takes back a deletion asked for just now."""
     assert delete(api).status_code == 202
     return undelete_token()
+
+
+def raiser(error):
+    def fail(*args):
+        raise error
+
+    return fail
 
 
 def delete_due(now):
@@ -251,13 +272,59 @@ def test_accounts_that_staff_shut_are_never_deleted(user):
 
 
 def test_many_go_in_one_run(db, monkeypatch):
-    monkeypatch.setattr(deletion, "_SLICE", 2)
+    monkeypatch.setattr(deletion, "_TOGETHER", 2)
     for _ in range(5):
         UserFactory.create(inactive=True, delete_after_at=timezone.now())
     UserFactory.create()
 
     assert deletion.purge()["deletions"] == 5
     assert User.objects.exclude(email__startswith="deleted-").count() == 1
+
+
+def test_one_more_account_costs_no_statement(db):
+    counts = []
+    for number in (5, 25):
+        for user in UserFactory.create_batch(number, inactive=True, delete_after_at=timezone.now()):
+            outbox.queue("users.welcome", to=user.email, user=user, context={"first_name": "Ada"})
+            MessageFactory.create(to_address=user.email)
+            session = sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
+            RefreshToken.objects.create(hash=session.pk.bytes, session=session)
+        with CaptureQueriesContext(connection) as captured:
+            assert deletion.purge()["deletions"] == number
+        counts.append(len(captured))
+        # PostgreSQL would read the messages of all who are gone, once they are more than it knows of.
+        assert not any('message"."user_id" IS NULL' in query["sql"] for query in captured.captured_queries)
+
+    assert counts[1] <= counts[0]
+    assert AuditEvent.objects.filter(event="user.deleted").count() == 30
+    assert not Message.objects.exclude(to_address="", user=None, context={}).exists()
+
+
+def test_an_account_with_very_much_is_emptied_in_some_transactions(user, monkeypatch):
+    """And where the process dies between them the next run goes on."""
+    User.objects.update(is_active=False, delete_after_at=timezone.now())
+    for module in (personal_data, sessions):
+        monkeypatch.setattr(module, "_ROWS", 2)
+    for _ in range(5):
+        MessageFactory.create(to_address=user.email)
+        InAppNotification.objects.create(user=user, type="x", category="x", title="For Ada")
+    session = sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
+    link = None
+    for number in range(5):
+        link = RefreshToken.objects.create(hash=bytes([number]), session=session, parent=link)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deletion.rate_limits, "end_pause", raiser(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            deletion.purge()
+
+    # What the first transactions did stays, the account is still to be deleted, and nothing says that it was.
+    assert not Message.objects.exclude(to_address="").exists()
+    assert RefreshToken.objects.count() == 1
+    assert User.objects.get().email == user.email
+    assert not AuditEvent.objects.filter(event="user.deleted").exists()
+    assert deletion.purge()["deletions"] == 1
+    assert not any(model.objects.exists() for model in (RefreshToken, UserSession, InAppNotification))
 
 
 def test_a_token_of_another_purpose_opens_nothing(api, user, deleted):
