@@ -19,7 +19,7 @@ from django.utils.cache import patch_vary_headers
 
 from lib.conf import conf
 from lib.logs import log_request, request_id
-from lib.private import accepted_languages, header, is_secure, loaded_user, set_header, set_missing
+from lib.private import accepted_languages, header, is_secure, loaded_user, remember_texts, set_header, set_missing
 from lib.text import remember
 
 _OFFERED_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
@@ -157,6 +157,7 @@ class ReaderMiddleware:
             if not request.path.startswith(reverse("admin:index")):
                 return self.get_response(request)
             language = _language(request)
+            remember_texts(language)
             with translation.override(language):
                 response = self.get_response(request)
             response.headers.setdefault("Content-Language", language)

@@ -154,7 +154,8 @@ class FeatureFlagAdmin(FlagPageAdmin):
 
     @admin.display(description=_("kind, owner"), ordering="kind")
     def kind_and_owner(self, flag: FeatureFlag) -> str:
-        return two_lines(flag.get_kind_display(), flag.owner)
+        # Not `get_kind_display`, which translates every choice, row by row.
+        return two_lines(str(FeatureFlag.Kind(flag.kind).label), flag.owner)
 
     @admin.display(description=_("seen, 24 h"))
     def use(self, flag: Any) -> str:

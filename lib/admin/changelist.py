@@ -159,6 +159,11 @@ class RowChangeList(ChangeList):
     def url_for_result(self, result: Any) -> str:
         return f"{quote(result.pk)}/change/{self._row_query}"
 
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """What the heads of the columns do not offer is not sorted by for an address that was typed either."""
+        is_offered = self.sortable_by is None or field_name in self.sortable_by
+        return super().get_ordering_field(field_name) if is_offered else None
+
 
 class ListAdmin(ModelAdmin):
     """A list with a bar of tools. Of its site it uses

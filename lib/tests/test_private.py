@@ -24,6 +24,8 @@ from django.template import engines
 from django.template.response import TemplateResponse
 from django.test import RequestFactory, override_settings
 from django.urls import path
+from django.utils import translation
+from django.utils.translation import gettext, ngettext, pgettext, trans_real
 from ninja import NinjaAPI, Status
 from ninja.decorators import decorate_view
 from ninja.security import APIKeyQuery
@@ -363,6 +365,18 @@ def test_a_host_is_allowed_as_django_sees_it(host, is_allowed):
 
 def test_languages_come_by_their_weight():
     assert private.accepted_languages("de;q=0.5, EN-gb, *;q=0.1") == ["en-gb", "de", "*"]
+
+
+def test_a_text_is_looked_up_once():
+    with translation.override("de"):
+        before = [gettext("Delete"), pgettext("x", "nowhere"), ngettext("%d row", "%d rows", 2)]
+        private.remember_texts("de")
+        private.remember_texts("de")
+
+        asked = trans_real.translation("de").gettext
+        assert [gettext("Delete"), pgettext("x", "nowhere"), ngettext("%d row", "%d rows", 2)] == before
+        assert gettext("Delete") == "Löschen"
+        assert asked.cache_info().hits == 1
 
 
 def test_a_user_is_known_once_it_was_asked_for(rf, monkeypatch):

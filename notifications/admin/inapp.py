@@ -32,7 +32,7 @@ class InAppNotificationAdmin(GrowingTableAdmin):
 
     person, kind = user_column, type_column
     level = column(
-        _("severity"), lambda row: chip(CHIPS.get(Severity(row.severity), "staff"), row.get_severity_display())
+        _("severity"), lambda row: chip(CHIPS.get(Severity(row.severity), "staff"), Severity(row.severity).label)
     )
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:

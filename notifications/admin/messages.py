@@ -153,10 +153,12 @@ SUPPRESS = Verb(
 
 def state_chip(message: Message, *, with_report: bool = False) -> str:
     """The state; with what the provider reported afterwards, if asked."""
-    marks = [(CHIPS[State(message.state)], message.get_state_display())]
+    state = State(message.state)
+    # Not `get_state_display`, which translates every choice, row by row.
+    marks = [(CHIPS[state], state.label)]
     if with_report and message.delivery_state:
         is_bad = message.delivery_state in {"bounced", "complained"}
-        marks.append(("off" if is_bad else "staff", message.get_delivery_state_display()))
+        marks.append(("off" if is_bad else "staff", Message.DeliveryState(message.delivery_state).label))
     return chips(marks)
 
 

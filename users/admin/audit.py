@@ -173,7 +173,7 @@ class AuditAdmin(GrowingTableAdmin):
     moment = column(_("when"), lambda event: local_time(event.at, TO_THE_SECOND))
     what = column(_("event"), event_words.title)
     badge = column(_("event"), lambda event: event_badge(event))
-    source = column(_("from"), lambda event: f"{event.get_door_display()} {event.ip}")
+    source = column(_("from"), lambda event: f"{AuditEvent.Door(event.door).label} {event.ip}")
     result = column(_("result"), lambda event: outcome_chip(event))
 
     @admin.display(description=_("whose account"))
@@ -233,7 +233,8 @@ _OUTCOME_CHIPS = {
 
 
 def outcome_chip(event: AuditEvent) -> str:
-    return chip(_OUTCOME_CHIPS[AuditEvent.Outcome(event.outcome)], event.get_outcome_display())
+    outcome = AuditEvent.Outcome(event.outcome)
+    return chip(_OUTCOME_CHIPS[outcome], outcome.label)
 
 
 def event_badge(event: AuditEvent) -> str:

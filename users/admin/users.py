@@ -26,7 +26,6 @@ from lib.addresses import valid_email
 from lib.admin.changelist import time_cell, time_column
 from lib.admin.lists import (
     CappedPaginator,
-    RelatedFilter,
     actor_name,
     actor_names,
     chips,
@@ -39,7 +38,7 @@ from lib.private import missing_object
 from notifications.admin.overview import messages_of
 from users.admin import event_words
 from users.admin.audit import actor_of, details_line, outcome_chip
-from users.admin.filters import CareFilter, WaitingFilter, found_people
+from users.admin.filters import CareFilter, GroupFilter, WaitingFilter, found_people
 from users.admin.sessions import END, FROM_PERSON
 from users.admin.verbs import VERBS, has_factor, is_paused
 from users.admin.why import questions, why_page
@@ -53,7 +52,7 @@ _STAFF_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 #: What the addresses of the list's filters may ask.
 _LOOKUPS = frozenset(
     {
-        *("is_active__exact", "is_staff__exact", "is_superuser__exact", "groups__id__exact", "groups__isnull"),
+        *("is_active__exact", "is_staff__exact", "is_superuser__exact", GroupFilter.parameter_name, "groups__isnull"),
         *(CareFilter.parameter_name, WaitingFilter.parameter_name),
     }
 )
@@ -92,7 +91,7 @@ class UserAdmin(VerbAdmin):
     change_form_template = "admin/users/user/change_form.html"
     list_display = ("email", "full_name", "state", "verb_buttons", "signed_in_on", "created_on")
     more_columns = ("email_verified_at", "updated_at", "deactivated_reason", "delete_after_at")
-    list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", ("groups", RelatedFilter))
+    list_filter = ("is_active", CareFilter, WaitingFilter, "is_staff", "is_superuser", GroupFilter)
     search_fields = ("email",)
     search_help_text = _("Any part of an address or a name; accents and letter case make no difference.")
     paginator = CappedPaginator
@@ -107,6 +106,10 @@ class UserAdmin(VerbAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Only what the filters beside the list ask: `password__startswith` would spell a hash out."""
         return lookup in _LOOKUPS
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        """Of everybody only by what has an index; of what a search found by any column."""
+        return super().get_sortable_by(request) if request.GET.get("q") else ("email", "created_on")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[User], search_term: str

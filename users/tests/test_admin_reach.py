@@ -210,6 +210,7 @@ def test_a_lookup_nobody_offers_tells_nothing(superuser, lookup):
     [
         {"is_active__exact": 1, "is_staff__exact": 0, "is_superuser__exact": 0},
         {"groups__id__exact": 1},
+        {"groups__id__exact": "none"},
         {"groups__isnull": "True"},
         {"look": "no-factor", "waiting": "sign-in", "q": "a", "o": 1, "p": 1},
     ],
