@@ -17,7 +17,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock upgrade licences audit clean
+.PHONY: run test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock upgrade licences audit sbom deploy-check clean
 
 run: $(VENV)/.run .env
 	@echo "Bringing the database up to date and starting."
@@ -95,6 +95,20 @@ licences: $(VENV)/.dev
 audit: $(VENV)-tools/.done
 	@$(VENV)-tools/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement requirements.txt \
 		--requirement requirements-dev.txt || { echo "Not clean, or not asked: see the line above."; exit 1; }
+
+# sbom.json, CycloneDX, of what an image with these extras holds: `make sbom EXTRAS=celery,ses`.
+comma := ,
+sbom: $(VENV)-tools/.done
+	cat requirements.txt $(patsubst %,requirements/%.txt,$(subst $(comma), ,$(EXTRAS))) | \
+		$(VENV)-tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json -
+
+# What deploy/ holds, by the programs that read it; those that are not installed are named.
+deploy-check: $(VENV)-tools/.done
+	$(VENV)-tools/bin/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+	@command -v caddy >/dev/null || echo "not checked, caddy is not installed: deploy/proxies/Caddyfile"
+	@! command -v caddy >/dev/null || caddy validate --adapter caddyfile --config deploy/proxies/Caddyfile
+	@command -v systemd-analyze >/dev/null || echo "not checked, systemd-analyze is not installed: deploy/systemd"
+	@! command -v systemd-analyze >/dev/null || ! systemd-analyze verify deploy/systemd/* 2>&1 | grep -v 'python is not executable'
 
 clean:
 	rm -rf $(VENV) $(VENV)-newest $(VENV)-tools .mypy_cache .ruff_cache staticfiles

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from email.utils import getaddresses
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -36,8 +37,21 @@ _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]*[^@\s<>,;.]")
 
 
 def raw(name: str) -> str:
-    """The value as given. django-environ reads `$X` as a reference, which a random secret may start with."""
-    return os.environ.get(name, "").strip()
+    """The value as given, or the content of the file that `{name}_FILE` names, as Docker and systemd hand out secrets.
+
+    django-environ reads `$X` as a reference, which a random secret may start with.
+    """
+    value, path = (os.environ.get(key, "").strip() for key in (name, f"{name}_FILE"))
+    if value and path:
+        raise ImproperlyConfigured(f"Set {name} or {name}_FILE, not both.")
+    if not path:
+        return value
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        # Its own words may repeat what the file holds.
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ImproperlyConfigured(f"{name}_FILE names a file that cannot be read: {why}.") from None
 
 
 def secret(name: str, *, debug: bool, fallback: str) -> str:

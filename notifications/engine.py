@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -39,10 +40,12 @@ MakeWorker = Callable[[Callable[[], bool]], QueueWorker]
 class WorkerPool:
     """The threads of one process that send mail, the one of webhooks, and a supervisor that replaces those that died.
 
-    The supervisor also writes the process's heartbeat and runs the periodic jobs.
+    The supervisor also writes the process's heartbeat and runs the periodic jobs. At each turn, with or without a
+    database, it touches `alive_file`, for those who look whether this process still turns.
     """
 
-    def __init__(self, size: int, make_worker: MakeWorker, *, engine: str) -> None:
+    def __init__(self, size: int, make_worker: MakeWorker, *, engine: str, alive_file: Path | None = None) -> None:
+        self.alive_file = alive_file
         self.stopping, self.lock = threading.Event(), threading.Lock()
         self.workers = [make_worker(self.stopping.is_set) for _ in range(size)]
         poll = settings.NOTIFICATIONS_POLL
@@ -84,6 +87,7 @@ class WorkerPool:
                 worker.give_back()
 
     def _supervise(self) -> float:
+        self._show_alive()
         self.start()
         if time.monotonic() >= self.next_beat:
             try:
@@ -96,9 +100,14 @@ class WorkerPool:
 
     def _go_on(self) -> bool:
         """Whether a periodic job may do its next slice of work; it may have many."""
+        self._show_alive()
         if time.monotonic() >= self.next_beat:
             self._beat()
         return not self.stopping.is_set()
+
+    def _show_alive(self) -> None:
+        if self.alive_file is not None:
+            self.alive_file.touch()
 
     def _beat(self) -> None:
         self.next_beat = time.monotonic() + health.BEAT

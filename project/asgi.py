@@ -15,13 +15,12 @@ django_app = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
 from django.urls import get_resolver  # noqa: E402
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
 from feature_flags.http.asgi import edge  # noqa: E402
 from feature_flags.runtime import store  # noqa: E402
 from lib import async_db  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, bounded, by_path, loading, with_lifespan  # noqa: E402
-from lib.net import with_mapped  # noqa: E402
+from lib.proxies import TrustedProxies  # noqa: E402
 from notifications import engine  # noqa: E402
 
 # The event loop waits that long for a lane that computes; at Python's 5 ms a few of them would hold up every answer.
@@ -56,6 +55,5 @@ def stop() -> None:
 pages = bounded(admin_lanes.carry(django_app), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
 api_doors = by_path(["/api/staff"], loading("project.staff_urls", api), api)
 doors: Any = edge(by_path(LANES, api_doors, loading("project.admin_urls", pages)))
-if settings.TRUSTED_PROXIES:
-    doors = ProxyHeadersMiddleware(doors, trusted_hosts=with_mapped(settings.TRUSTED_PROXIES))
+doors = TrustedProxies(doors, settings.TRUSTED_PROXIES)
 application = with_lifespan(doors, start=start, stop=stop)

@@ -71,7 +71,7 @@ def worker(mail_server):
 class Forked:
     """The command in a forked child: a process of its own without another start of Django."""
 
-    def __init__(self):
+    def __init__(self, *args):
         connections.close_all()
         reading, writing = os.pipe()
         self.pid = os.fork()
@@ -79,7 +79,7 @@ class Forked:
             code = 1
             try:
                 with os.fdopen(writing, "w") as output:
-                    call_command("notifications_worker", stdout=output)
+                    call_command("notifications_worker", *args, stdout=output)
                 code = 0
             finally:
                 os._exit(code)
@@ -100,10 +100,10 @@ class Forked:
 def forked(mail_server, settings):
     running = []
 
-    def start():
+    def start(*args):
         settings.NOTIFICATIONS_ENGINE = "worker"
         settings.MAILERS = email_url.parse(f"smtp://127.0.0.1:{mail_server.port}")["MAILERS"]
-        running.append(Forked())
+        running.append(Forked(*args))
         return running[-1]
 
     yield start
@@ -153,6 +153,15 @@ def test_a_worker_told_to_stop_finishes_the_message_in_hand(sink, worker):
     assert "Traceback" not in errors
     assert states() == {"sent": 1, "queued": 2}
     assert Counter(Message.objects.values_list("state", "attempts")) == {("sent", 1): 1, ("queued", 0): 2}
+
+
+def test_a_file_tells_that_a_worker_still_turns(forked, tmp_path):
+    file = tmp_path / "alive"
+    forked("--alive-file", str(file))
+    eventually(file.exists, within=60)
+
+    os.utime(file, (0, 0))
+    eventually(lambda: file.stat().st_mtime > 0)
 
 
 def test_two_workers_send_what_is_committed_meanwhile_and_nothing_twice(sink, forked):

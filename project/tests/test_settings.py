@@ -32,6 +32,7 @@ def start(monkeypatch):
     def run(**values):
         for name in [*KNOWN, "POSTGRES_URL", "ACCESS_TOKEN_SECRET"]:
             monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(f"{name}_FILE", raising=False)
         for name, value in (SOUND | values).items():
             monkeypatch.setenv(name, value)
         return runpy.run_path(str(ROOT / "project/settings.py"))
@@ -262,6 +263,41 @@ def test_the_seeds_parts_of_the_database_make_one_address(start):
 
     found = database["DATABASES"]["default"]
     assert [found[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")] == ["::1", 5432, "u@x", "p/?#", "d"]
+
+
+def test_any_setting_may_come_in_a_file(start, tmp_path):
+    (tmp_path / "secret").write_text("a-secret-of-a-file-0123456789-abcdefghijk\n")
+    (tmp_path / "password").write_text("p/?#$X\n")
+
+    found = start(
+        SECRET_KEY="",
+        SECRET_KEY_FILE=f"{tmp_path}/secret",
+        DATABASE_URL="",
+        POSTGRES_HOST="db",
+        POSTGRES_PASSWORD_FILE=f"{tmp_path}/password",
+    )
+
+    assert found["SECRET_KEY"] == "a-secret-of-a-file-0123456789-abcdefghijk"
+    assert found["DATABASES"]["default"]["PASSWORD"] == "p/?#$X"
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "word"),
+    [
+        (b"a-secret-of-a-file-0123456789-abcdefghijk", {"SECRET_KEY": "x" * 40}, "not both"),
+        (b"hunter2", {}, "SECRET_KEY is too short"),
+        (b"\xffhunter2-0123456789-abcdefghijklmnopqrst", {}, "it is no text"),
+        (None, {}, "No such file"),
+    ],
+)
+def test_a_file_without_a_good_value_is_refused(start, tmp_path, content, changes, word):
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+
+    with pytest.raises(ImproperlyConfigured, match=word) as refused:
+        start(**({"SECRET_KEY": "", "SECRET_KEY_FILE": f"{tmp_path}/secret"} | changes))
+
+    assert "hunter2" not in str(refused.value)
 
 
 def test_every_setting_of_the_example_starts_with_the_value_it_has_there(start):

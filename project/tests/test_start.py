@@ -116,7 +116,7 @@ def test_check_deploy_is_clean_with_the_settings_of_the_compose_file():
     }
 
     def filled(text):
-        text = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: values[found[1]], str(text))
+        text = re.sub(r"\$\{(\w+)\?[^}]*\}", lambda found: values[found[1]], str(text))
         return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: values.get(found[1], found[2]), text)
 
     env = {key: filled(value) for key, value in compose["services"]["web"]["environment"].items()}

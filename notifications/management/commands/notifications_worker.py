@@ -6,6 +6,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -33,10 +34,19 @@ class Command(commands.Command):
         parser.add_argument("--threads", type=commands.whole_number_from(1, 64), default=threads, help=text)
         text = "how many a thread takes at a time (default: %(default)s, NOTIFICATIONS_BATCH)"
         parser.add_argument("--batch", type=commands.whole_number_from(1, 1000), default=batch, help=text)
+        text = "touch this file every second or so: an old one means a process that hangs"
+        parser.add_argument("--alive-file", type=Path, metavar="PATH", help=text)
         parser.add_argument("--channel", choices=Message.Channel.values, help="only this one (default: all)")
 
     def handle(
-        self, *args: Any, once: bool, threads: int, batch: int, channel: str | None = None, **options: Any
+        self,
+        *args: Any,
+        once: bool,
+        threads: int,
+        batch: int,
+        alive_file: Path | None = None,
+        channel: str | None = None,
+        **options: Any,
     ) -> None:
         if settings.NOTIFICATIONS_ENGINE == "off":
             raise CommandError("Mail is off: set EMAIL_URL, and NOTIFICATIONS_ENGINE to anything but off.")
@@ -62,7 +72,7 @@ class Command(commands.Command):
                 if any(worker.rest() for worker in workers):
                     raise CommandError("The mail server is away; what waits will be sent later.")
             else:
-                self._deliver(stopping, engine.WorkerPool(threads, make_worker, engine="worker"))
+                self._deliver(stopping, engine.WorkerPool(threads, make_worker, engine="worker", alive_file=alive_file))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
