@@ -25,6 +25,7 @@ ALLOWED = {
 #: What older packages say instead of an SPDX name, in a classifier or in words.
 SPELLINGS = {
     "Apache Software License": "Apache-2.0",
+    "3-Clause BSD License": "BSD-3-Clause",
     "BSD License": "BSD",
     "GNU Library or Lesser General Public License (LGPL)": "LGPL",
     "GNU Lesser General Public License v2 (LGPLv2)": "LGPL",

@@ -11,6 +11,7 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
+    Iterator,
     Mapping,
     MutableMapping,
     Sequence,
@@ -27,7 +28,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 from django.http import StreamingHttpResponse
 
-from lib import stopping, traffic
+from lib import metrics, stopping, traffic
 from lib.private import StepHandler, Threads
 from lib.text import whole_number
 
@@ -98,10 +99,16 @@ class _OfRequest(Executor):
         return executor.submit(call, *args, **kwargs)
 
 
-class Lanes:
-    """`count` lanes. A request inside `with lanes.place()` makes its synchronous calls on one of them."""
+_named: "dict[str, Lanes]" = {}
 
-    def __init__(self, count: int) -> None:
+
+class Lanes:
+    """`count` lanes. A request inside `with lanes.place()` makes its synchronous calls on one of them; metrics know
+    them by `name`."""
+
+    def __init__(self, count: int, name: str = "") -> None:
+        if name:
+            _named[name] = self
         self.lanes = [Lane(number) for number in range(count)]
         self.threads = Threads(_OfRequest())
 
@@ -119,6 +126,26 @@ class Lanes:
         """Close the lanes' database connections, but of those that wait for the database all that time; a lane that is
         used again opens its own."""
         wait([lane.submit(connections.close_all) for lane in self.lanes], timeout)
+
+
+def _calls() -> Iterator[tuple[str, list[int]]]:
+    """How many calls each lane has, of each set of lanes by its name."""
+    for name, each in _named.items():
+        yield name, [len(lane.waiting) for lane in each.lanes]
+
+
+metrics.Gauge(
+    "switchboard_lanes_busy",
+    "Threads that answer requests, and do so at the moment.",
+    lambda: {(name,): sum(map(bool, calls)) for name, calls in _calls()},
+    ("lanes",),
+)
+metrics.Gauge(
+    "switchboard_lane_calls_waiting",
+    "Calls that wait for such a thread.",
+    lambda: {(name,): sum(max(0, count - 1) for count in calls) for name, calls in _calls()},
+    ("lanes",),
+)
 
 
 async def on_lane(call: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
+from lib import metrics
 from lib.asgi import on_lane
 from lib.db import adapted
 
@@ -23,6 +27,17 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=models.Model)
 _pool: Pool | None = None
+_made: WeakSet[BaseDatabaseWrapper] = WeakSet()
+connection_created.connect(lambda connection, **_: _made.add(connection), weak=False)
+metrics.Gauge(
+    "switchboard_database_connections",
+    "Connections to the database: of threads, and of the event loop.",
+    lambda: {
+        ("threads",): sum(each.connection is not None for each in list(_made)),
+        ("event loop",): _pool.opened if _pool else 0,
+    },
+    ("of",),
+)
 
 
 def open_pool(size: int) -> None:

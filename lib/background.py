@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
+from lib import metrics
 from lib.db import libpq_parameters
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def stop(threads: Sequence[BackgroundThread], timeout: float) -> list[Background
 
 def log_failure(what: str, error: Exception) -> None:
     """Log the kind of an error and where it rose: the messages of database drivers repeat rows and addresses."""
+    metrics.FAILURES.add(what)
     where = traceback.extract_tb(error.__traceback__)[-1]
     details = {"error": type(error).__name__, "where": f"{where.filename}:{where.lineno}"}
     logger.error(f"{what} failed", extra=details)

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 
+from lib import metrics
 from lib.conf import conf
 from lib.logs import log_request, request_id
 from lib.private import accepted_languages, header, is_secure, loaded_user, remember_texts, set_header, set_missing
@@ -119,6 +120,8 @@ class RequestMiddleware(HookMiddleware):
         token = match.kwargs.get("token") if match else None
         path = request.path.replace(token, "…") if token else request.path
         log_request(request.method or "", path, response.status_code, request.started, user_id)  # type: ignore[attr-defined]
+        route, seconds = match.route if match else "", time.perf_counter() - request.started  # type: ignore[attr-defined]
+        metrics.answered(request.method, route, response.status_code, seconds)
         return response
 
 

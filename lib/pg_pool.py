@@ -60,6 +60,7 @@ class _Connection:
         self.is_closed = False
         #: Busy for a request that was cancelled: it goes back with the answer.
         self.is_abandoned = False
+        pool.opened += 1
         # What is sent fits into an empty buffer, since there is one statement at a time: sending never blocks.
         self.pgconn.nonblocking = 0
         self.socket = self.pgconn.socket
@@ -132,6 +133,7 @@ class _Connection:
         # Once: the number of the socket may be another's by now.
         if not self.is_closed:
             self.is_closed = True
+            self.pool.opened -= 1
             self.pool.loop.remove_reader(self.socket)
             self.pgconn.finish()
 
@@ -143,6 +145,7 @@ class Pool:
         self.max_age = max_age
         self.prepares = True
         self.is_closed = False
+        self.opened = 0
         self.idle: list[_Connection] = []
         self.slots = asyncio.Semaphore(size)
 

@@ -18,7 +18,7 @@ from django.urls import get_resolver  # noqa: E402
 
 from feature_flags.http.asgi import edge  # noqa: E402
 from feature_flags.runtime import store  # noqa: E402
-from lib import async_db  # noqa: E402
+from lib import async_db, metrics  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, bounded, by_path, loading, with_lifespan  # noqa: E402
 from lib.proxies import TrustedProxies  # noqa: E402
 from notifications import engine  # noqa: E402
@@ -29,7 +29,7 @@ sys.setswitchinterval(0.0005)
 # Two sets, so that no slow page of the admin stands in the API's way. Django's own handler would take a new thread,
 # and leave a new database connection behind, for every request.
 LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz", "/metrics")
-api_lanes, admin_lanes = Lanes(settings.API_LANES), Lanes(2)
+api_lanes, admin_lanes = Lanes(settings.API_LANES, "api"), Lanes(2, "pages")
 api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
@@ -41,10 +41,12 @@ def start() -> None:
     # They wait for the disk at each commit, and the more wait, the more one turn of the disk ends.
     async_db.open_pool(2 * settings.API_LANES)
     engine.start()
+    metrics.start()
 
 
 def stop() -> None:
     engine.stop()
+    metrics.stop()
     store.stop()
     async_db.close_pool()
     api_lanes.close()

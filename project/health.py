@@ -16,9 +16,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 
 from feature_flags.runtime import store
+from lib import metrics as counted
 from lib import stopping
 from lib.private import without_error_line
-from notifications import metrics as counted
 from notifications.services import health
 from project import errors, write_check
 
@@ -92,12 +92,19 @@ def _known_migrations() -> frozenset[tuple[str, str]]:
     return frozenset(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
 
+def _figures() -> str:
+    asked = health.figures()
+    if asked[0][2][()]:
+        writable: dict[counted.Labels, float] = {(): float(not write_check.failure())}
+        asked.append(("switchboard_database_writable", "Whether the database takes writes.", writable))
+    return counted.text(asked)
+
+
 async def metrics(request: HttpRequest) -> HttpResponse:
     """200 with METRICS_TOKEN as bearer; otherwise, as without one, there is no such page."""
     given = request.headers.get("Authorization", "")
     if not settings.METRICS_TOKEN or not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
         return errors.answer(request, 404)
-    gauges = await sync_to_async(health.gauges)()
-    response = HttpResponse(counted.text(gauges), content_type=counted.CONTENT_TYPE)
+    response = HttpResponse(await sync_to_async(_figures)(), content_type=counted.CONTENT_TYPE)
     response["Cache-Control"] = "no-store"
     return response

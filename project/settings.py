@@ -342,6 +342,10 @@ logging.captureWarnings(True)
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 # The bearer of /metrics; unset, there is no such page.
 METRICS_TOKEN = read.optional_secret("METRICS_TOKEN", debug=DEBUG)
+# Where `notifications_worker` answers /metrics, which serves nothing else; 0: nowhere.
+METRICS_PORT = read.integer("METRICS_PORT", 0, maximum=65535)
+if METRICS_PORT and not METRICS_TOKEN:
+    raise ImproperlyConfigured("METRICS_PORT needs METRICS_TOKEN beside it, the bearer of who may read.")
 # What was deployed, such as the tag of the image; workers show it.
 RELEASE = read.raw("RELEASE")[:40]
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()

@@ -5,10 +5,11 @@ entrance, inside Django."""
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from feature_flags.http.cache import ResponseCache, cache_of
 from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response, authenticate, normal_path, preflight
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
+from lib import metrics
 from lib.asgi import App, Receive, Scope, Send, read_bounded
 from lib.conf import conf
 from lib.logs import log_request, request_id
@@ -76,6 +78,11 @@ ROUTES = {
     ofrep.PREFIX: BULK,
     # A base address that ends in a slash.
     f"/{ofrep.PREFIX}": BULK,
+}
+#: What metrics call the routes, by their names.
+_TEMPLATES = {route.name: path.lstrip("/") for path, route in reversed(ROUTES.items())} | {
+    SINGLE.name: f"{ofrep.PREFIX.lstrip('/')}/<key>",
+    "stream": "ofrep/v1/stream",
 }
 _SINGLE_PREFIXES = (f"{ofrep.PREFIX}/", f"/{ofrep.PREFIX}/")
 _PREFIXES = ("/api/", "/edge/", "//edge/", *_SINGLE_PREFIXES)
@@ -213,7 +220,7 @@ async def _stream(request: Request, receive: Receive, send: Send) -> Response | 
     opened = streams.open_stream(request)
     if isinstance(opened, Response):
         return _finish("stream", request, opened, started)
-    _count("stream", 200)
+    _count("stream", request.method, 200, started)
     await opened.run(receive, send)
     return None
 
@@ -222,7 +229,7 @@ def _finish(
     name: str, request: Request, response: Response, started: float, error: Exception | None = None
 ) -> Response:
     """The response as it leaves. A success is counted; a failure is logged, with the id that it carries."""
-    _count(name, response.status)
+    _count(name, request.method, response.status, started)
     if response.status < 400:
         return response
     identity = normal_request_id(request.headers.get(b"x-request-id", b"").decode("latin-1"))
@@ -233,18 +240,33 @@ def _finish(
     return response._replace(headers=[*response.headers, (b"x-request-id", identity.encode())])
 
 
-_counts: dict[tuple[str, int], int] = {}
-_counted_at = monotonic()
+#: What metrics count answers in, by name, method and status; and what of it the log was told.
+_rows: dict[tuple[str, str, int], list[float]] = {}
+_logged: dict[tuple[str, str, int], float] = {}
+_logged_at = perf_counter()
 
 
-def _count(name: str, status: int) -> None:
-    """One log line for all requests of a minute, in place of one each."""
-    global _counted_at
-    key = name, status
-    _counts[key] = _counts.get(key, 0) + 1
-    now = monotonic()
-    if now - _counted_at >= _COUNTS_SECONDS:
-        served = {f"{name} {status}": count for (name, status), count in sorted(_counts.items())}
-        logger.info("served from memory", extra={"served": served, "seconds": round(now - _counted_at)})
-        _counts.clear()
-        _counted_at = now
+def _count(name: str, method: str, status: int, started: float) -> None:
+    """In a row of its own, on the event loop alone: neither lock nor look-up of labels. One log line for all requests
+    of a minute, in place of one each."""
+    now = perf_counter()
+    row = _rows.get((name, method, status))
+    if row is None:
+        row = _rows[name, method, status] = metrics.row(method, _TEMPLATES[name], status)
+    row[bisect_left(metrics.REQUESTS.bounds, now - started)] += 1
+    row[-1] += now - started
+    if now - _logged_at >= _COUNTS_SECONDS:
+        _log_counts(now)
+
+
+def _log_counts(now: float) -> None:
+    global _logged_at
+    served: dict[str, int] = {}
+    for key, row in sorted(_rows.items()):
+        number = sum(row[:-1])
+        if new := int(number - _logged.get(key, 0)):
+            name, _method, status = key
+            served[f"{name} {status}"] = served.get(f"{name} {status}", 0) + new
+        _logged[key] = number
+    logger.info("served from memory", extra={"served": served, "seconds": round(now - _logged_at)})
+    _logged_at = now

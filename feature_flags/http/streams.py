@@ -17,7 +17,7 @@ from feature_flags.http.cache import cache_of
 from feature_flags.http.wire import SERVER, Refused, Request, Response, authenticate
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot, Token
-from lib import stopping
+from lib import metrics, stopping
 from lib.asgi import Receive, Send
 from lib.net import caller_network, normal_ip
 from lib.text import remember, whole_number
@@ -271,4 +271,5 @@ class Hub:
 
 
 hub = Hub()
+metrics.Gauge("flags_streams_open", "Event streams that clients hold open.", lambda: len(hub.streams))
 stopping.before_closing(hub.stop)

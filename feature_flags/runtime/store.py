@@ -20,7 +20,7 @@ from django.utils import timezone
 from feature_flags.runtime import snapshot as snapshots
 from feature_flags.runtime import usage
 from feature_flags.runtime.snapshot import Snapshot
-from lib import background
+from lib import background, metrics
 from lib.background import BackgroundThread
 
 if TYPE_CHECKING:
@@ -42,6 +42,15 @@ apply_due: Callable[[datetime], object] | None = None
 #: Read it, never write it: readers take this name at every evaluation.
 snapshot: Snapshot | None = None
 
+metrics.Gauge(
+    "flags_snapshot_age_seconds",
+    "For how long no database has confirmed the flags.",
+    lambda: stale_seconds(),
+    across="livemax",
+)
+metrics.Gauge(
+    "flags_revision", "Of the flags answered with.", lambda: snapshot.revision if snapshot else 0, across="livemin"
+)
 _lock = threading.Lock()
 _listeners: set[Callable[[Snapshot], None]] = set()
 _confirmed_at = 0.0

@@ -16,7 +16,7 @@ from django.db import Error, connection, transaction
 
 from feature_flags import names
 from feature_flags.engine.model import Result
-from lib import hourly
+from lib import hourly, metrics
 from lib.db import adapted, batches, marks
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ MAX_COUNT = 10**12
 IN_PROCESS, OFREP = "switchboard", "ofrep"
 _APP_LENGTH = 100
 
+EVALUATIONS = metrics.Counter(
+    "flags_evaluations_total", "Evaluations counted: here, for OFREP, or told by an SDK.", ("source", "result")
+)
 Cell = list[int]
 
 
@@ -152,6 +155,11 @@ def flush(now: datetime | None = None) -> int:
             dropped += len(counts)
         return 0
     _failures = 0
+    for key, (yes, no) in counts.items():
+        if not key.variant:
+            source = {IN_PROCESS: "process", OFREP: "ofrep"}.get(key.app_name, "sdk")
+            EVALUATIONS.add(source, "on", number=yes)
+            EVALUATIONS.add(source, "off", number=no)
     return len(counts)
 
 

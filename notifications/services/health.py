@@ -10,15 +10,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import Error as DatabaseFailure
 from django.db.models import Count, Max, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from lib.metrics import Asked, Labels, build_info
 from notifications import metrics, registry
-from notifications.metrics import Labels
-from notifications.models import Message, ProviderState, Worker, database_time, moment
+from notifications.models import Message, ProviderState, WebhookDelivery, WebhookEndpoint, Worker, database_time, moment
 
 LATE = timedelta(minutes=5)
 #: Seconds between two heartbeats of a process; after three missed ones it counts as silent.
@@ -80,17 +81,34 @@ def status() -> dict[str, Any]:
     }
 
 
-def gauges() -> list[tuple[str, str, dict[Labels, float]]]:
-    """What the tables know, for Prometheus: name, help, values by labels."""
+def figures() -> list[Asked]:
+    """What is asked for by each scrape: whether the database answers and, where it does, what its tables know."""
+    about = "switchboard_database_up", "Whether the database answers."
+    try:
+        found = gauges()
+    except DatabaseFailure:
+        return [(*about, {(): 0}), build_info()]
+    return [(*about, {(): 1}), build_info(), *found]
+
+
+def gauges() -> list[Asked]:
+    """What the tables know."""
     depth: dict[Labels, float] = {
         (("state", state.value),): Message.objects.filter(state=state).count() for state in Message.OPEN
     }
+    waiting: dict[Labels, float] = {
+        (("state", state),): WebhookDelivery.objects.filter(state=state, due_at__isnull=False).count()
+        for state in (WebhookDelivery.State.QUEUED, WebhookDelivery.State.SENDING)
+    }
+    paused = WebhookEndpoint.objects.filter(paused_at__isnull=False).count()
     last_beat = Worker.objects.aggregate(at=Max("beat_at"))["at"]
     beats: dict[Labels, float] = {} if last_beat is None else {(): _seconds(database_time() - last_beat)}
     return [
         ("notifications_queue_depth", "Messages that are not through.", depth),
         ("notifications_oldest_due_seconds", "How long the oldest due message waits.", {(): oldest_due_seconds()}),
         ("notifications_worker_last_beat_seconds", "Seconds since any worker gave a sign of life.", beats),
+        ("webhooks_queue_depth", "Deliveries that are not through.", waiting),
+        ("webhooks_endpoints_paused", "Endpoints that are told nothing.", {(): paused}),
         ("notifications_provider_paused", "Whether a provider is paused.", {(): int(paused_providers().exists())}),
     ]
 

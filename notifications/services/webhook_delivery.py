@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from lib import encryption, outgoing
 from lib.outgoing import Answer
+from notifications import metrics
 from notifications.models import WebhookDelivery, WebhookEndpoint
 from notifications.services import webhook_claims as claims
 from notifications.services.webhook_claims import Claim
@@ -154,6 +155,7 @@ def worker() -> str:
 def _record(sent: Sent) -> None:
     claim, answer, delivery = sent.claim, sent.answer, sent.claim.delivery
     state = claims.record(claim, answer, worker=worker(), began=sent.began, duration_ms=sent.duration_ms)
+    metrics.WEBHOOKS.add(state or "lost_lease")
     about = {"uid": delivery.uid.hex, "event": delivery.event, "state": state or "lost_lease"}
     extra = {**about, "endpoint": delivery.endpoint_id, "code": answer.status or answer.error}
     is_trouble = state == WebhookDelivery.State.FAILED

@@ -1,11 +1,12 @@
 import re
 
+import httpx
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
+from lib import metrics, metrics_server
 from lib.actors import Actor
-from notifications import metrics
 from notifications.models import Worker
 from notifications.services import circuit_breaker, health, outbox
 from users.tests.factories import UserFactory
@@ -66,30 +67,68 @@ def test_what_happens_is_counted(scrape, django_capture_on_commit_callbacks):
     lines = scrape().content.decode().splitlines()
 
     for line in (
-        'notifications_enqueued_total{type="users.welcome",channel="email"} 1',
-        'notifications_outcome_total{outcome="accepted",provider="memory"} 1',
-        "notifications_duplicate_key_total 1",
-        "notifications_retries_total 0",
-        "notifications_send_seconds_count 1",
-        'notifications_render_seconds_bucket{le="+Inf"} 1',
-        'notifications_queue_depth{state="queued"} 0',
-        "notifications_oldest_due_seconds 0",
-        "notifications_provider_paused 1",
+        'notifications_enqueued_total{channel="email",type="users.welcome"} 1.0',
+        'notifications_outcome_total{outcome="accepted",provider="memory"} 1.0',
+        "notifications_duplicate_key_total 1.0",
+        "notifications_retries_total 0.0",
+        "notifications_send_seconds_count 1.0",
+        'notifications_render_seconds_bucket{le="+Inf"} 1.0',
+        'notifications_queue_depth{state="queued"} 0.0',
+        "notifications_oldest_due_seconds 0.0",
+        "notifications_provider_paused 1.0",
+        "switchboard_database_up 1.0",
+        "switchboard_database_writable 1.0",
     ):
         assert line in lines
     assert any(line.startswith("notifications_worker_last_beat_seconds 0") for line in lines)
+
+
+def test_answers_are_counted_by_route_and_never_by_path(client, scrape):
+    client.get("/api/_status")
+    client.get("/api/nope-of-a-stranger")
+    client.get("/api/feature-flags/feature-flags")
+    client.post("/api/login", {"username": "ada@example.org", "password": "wrong-password-1"})
+
+    text = scrape().content.decode()
+
+    counted = re.findall(r"^http_request_duration_seconds_count(\{.*\}) (\S+)$", text, re.MULTILINE)
+    assert ('{method="GET",route="api/_status",status="200"}', "1.0") in counted
+    assert ('{method="POST",route="api/login",status="400"}', "1.0") in counted
+    assert 'switchboard_account_events_total{event="login.failed",outcome="failed"} 1.0' in text.splitlines()
+    assert "nope-of-a-stranger" not in text
+
+
+def test_without_a_database_it_still_answers(client, scrape, monkeypatch):
+    def away():
+        raise OperationalError
+
+    monkeypatch.setattr(health, "gauges", away)
+
+    answer = scrape()
+
+    assert answer.status_code == 200
+    assert "switchboard_database_up 0.0" in answer.content.decode().splitlines()
+
+
+def test_a_worker_answers_on_a_port_of_its_own(settings):
+    settings.METRICS_TOKEN, settings.METRICS_PORT, settings.HOST = TOKEN, 0, "127.0.0.1"
+    server = metrics_server.start(lambda: [metrics.build_info()])
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        answer = httpx.get(url, headers={"authorization": f"Bearer {TOKEN}"})
+        hidden = httpx.get(url)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert "switchboard_build_info{" in answer.text
+    assert hidden.status_code == 404
 
 
 def test_what_is_rolled_back_is_not_counted(scrape):
     outbox.queue("users.welcome", to="ada@example.org", context={"first_name": "Ada"})
 
     assert "users.welcome" not in scrape().content.decode()
-
-
-def test_processes_behind_one_address_have_series_of_their_own(scrape, settings):
-    settings.WEB_CONCURRENCY = 2
-
-    assert re.search(r'^notifications_retries_total\{process="\d+"\} 0$', scrape().content.decode(), re.MULTILINE)
 
 
 def test_an_index_answers_each_gauge():

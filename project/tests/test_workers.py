@@ -1,6 +1,7 @@
 """Delivery inside a running server: one pool of threads per process."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -17,7 +18,10 @@ def workers(server):
 def test_each_process_has_one_pool(server):
     """That none is left after a stop, feature_flags/tests/test_stream_served.py shows."""
     pool = until(lambda: len(found := workers(server)) == 2 and found)
-    figures = httpx.get(server.url + "/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    scraped = {"url": server.url + "/metrics", "headers": {"Authorization": f"Bearer {METRICS_TOKEN}"}}
+    # One scrape sees both processes, each of which tells the others once a second.
+    until(lambda: len(re.findall(r"^process_resident_memory_bytes\{pid=", httpx.get(**scraped).text, re.M)) == 2)
+    figures = httpx.get(**scraped)
     hidden = httpx.get(server.url + "/metrics")
 
     assert len({worker["pid"] for worker in pool}) == 2

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from lib import db, events, hourly
+from lib import db, events, hourly, metrics
 from lib.actors import Actor, RequestInfo
 from lib.addresses import normal_email
 from lib.logs import request_id
@@ -28,6 +28,9 @@ _CREATE_TRIGGER = """
 CREATE TRIGGER users_auditevent_no_delete BEFORE DELETE ON users_auditevent
 BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END
 """
+
+
+COUNTED = metrics.Counter("switchboard_account_events_total", "Events of the audit log.", ("event", "outcome"))
 
 
 def event(
@@ -49,6 +52,7 @@ def event(
     """
     if name not in EVENTS or not data.keys() <= DETAILS.keys():
         raise ValueError(f"not to be audited: {name} with {sorted(data)}")
+    COUNTED.add(name, outcome)
     user_id = user.pk if user is not None else user_id
     email = user.email if user is not None and not email else email
     if actor.request.api_key:

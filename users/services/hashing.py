@@ -35,7 +35,7 @@ from django.contrib.auth.hashers import (
 )
 from django.utils.translation import gettext as _
 
-from lib import traffic
+from lib import metrics, traffic
 from lib.errors import ProductError
 from users.models import User
 
@@ -81,6 +81,9 @@ class Checked:
     rehash: str | None = None
 
 
+REFUSED = metrics.Counter("hashing_refused_total", "Refused with 503 since too many waited for a hash.")
+
+
 class _Pool:
     def __init__(self) -> None:
         workers = settings.USERS_HASH_WORKERS
@@ -93,6 +96,7 @@ class _Pool:
 
     def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         if not self._places.acquire(blocking=False):
+            REFUSED.add()
             raise ProductError(
                 "BUSY", _("Too many sign-ins at once; try again in a moment."), status=503, retry_after=1
             )
@@ -138,6 +142,18 @@ def _be_polite() -> None:
 @cache
 def _pool() -> _Pool:
     return _Pool()
+
+
+def _waiting() -> tuple[int, int]:
+    """How many passwords wait for their hash, and how many are being hashed."""
+    if not _pool.cache_info().currsize:
+        return 0, 0
+    pool = _pool()
+    return len(pool._jobs), pool._running
+
+
+metrics.Gauge("hashing_waiting", "Passwords that wait for their hash.", lambda: _waiting()[0])
+metrics.Gauge("hashing_running", "Passwords being hashed.", lambda: _waiting()[1])
 
 
 if hasattr(os, "register_at_fork"):

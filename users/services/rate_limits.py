@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from lib import async_db
+from lib import async_db, metrics
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.asgi import on_lane
@@ -33,6 +33,9 @@ _TRIES = 5
 _LONGEST_PAUSE = timedelta(minutes=64)
 #: How many paused accounts are listed at most, and for how many one query asks.
 _MOST_PAUSED, _AT_ONCE = 400, 200
+
+
+HIT = metrics.Counter("switchboard_limits_hit_total", "Tries refused by a limit.", ("limit",))
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ def _refused(ordered: Sequence[Bucket], rows: Sequence[tuple[Any, ...]], now: in
     if found is None:
         return None
     until, at, key, failed_at = found
+    HIT.add(limits[bytes(key)].scope)
     return Block(limits[bytes(key)], _seconds(until - now), datetime.fromtimestamp(at / 1000, UTC), failed_at)
 
 

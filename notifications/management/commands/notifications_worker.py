@@ -14,9 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
-from lib import background, commands
+from lib import background, commands, metrics_server
 from notifications import engine
 from notifications.models import Message
+from notifications.services import health
 from notifications.services.delivery import QueueWorker
 from notifications.services.webhook_delivery import Dispatcher
 
@@ -79,6 +80,8 @@ class Command(commands.Command):
 
     def _deliver(self, stopping: threading.Event, pool: engine.WorkerPool) -> None:
         pool.start()
+        if settings.METRICS_PORT:
+            metrics_server.start(health.figures)
         background.subscribe(engine.CHANNEL, pool.wake)
         self.stdout.write("Delivering until stopped.")
         self.stdout.flush()

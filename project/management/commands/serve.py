@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from uvicorn.supervisors import Multiprocess
 
+from lib import metrics
 from lib.commands import Command as BaseCommand
 from lib.protocol import BoundedProtocol
 from users.services import staff
@@ -99,7 +101,11 @@ class Command(BaseCommand):
         application, options = "project.asgi:application", _options()
         if settings.WEB_CONCURRENCY > 1:
             config = uvicorn.Config(application, **options)
-            _Supervisor(config, sockets=[config.bind_socket()]).run()
+            shared = metrics.share() if settings.METRICS_TOKEN else ""
+            try:
+                _Supervisor(config, sockets=[config.bind_socket()]).run()
+            finally:
+                shutil.rmtree(shared, ignore_errors=True)
         else:
             uvicorn.run(application, **options)
 
