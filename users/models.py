@@ -32,6 +32,11 @@ ADMINS = "Admin"
 SERVICE_DOMAIN = "service-account.invalid"
 
 
+def is_reserved(email: str) -> bool:
+    """Whether only service accounts have such addresses."""
+    return email.endswith(f"@{SERVICE_DOMAIN}")
+
+
 class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> User:
         return self.of_address(username or "")[:1].get()
@@ -181,7 +186,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def is_service_account(self) -> bool:
-        return self.email.endswith(f"@{SERVICE_DOMAIN}")
+        return is_reserved(self.email)
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
         """As Django has it; with an API key only what its scopes name, a superuser's key too."""

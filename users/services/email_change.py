@@ -11,7 +11,7 @@ from django.utils import timezone
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.services import personal_data
-from users.models import SERVICE_DOMAIN, OneTimeToken, User
+from users.models import OneTimeToken, User, is_reserved
 from users.services import audit, deletion, rate_limits, security_mails, sessions, tokens
 
 _CHANGE, _UNDO = OneTimeToken.Purpose.EMAIL_CHANGE, OneTimeToken.Purpose.EMAIL_UNDO
@@ -31,7 +31,7 @@ def request(user: User, *, email: str, actor: Actor) -> None:
     if email == user.email:
         raise ProductError("EMAIL_CHANGE_SAME_ADDRESS", "This is the address of the account already.")
     rate_limits.require_mail("email_change", user.email, actor=actor)
-    if email.endswith(f"@{SERVICE_DOMAIN}") or not rate_limits.may_mail("email_change_confirm", email):
+    if is_reserved(email) or not rate_limits.may_mail("email_change_confirm", email):
         return
     with transaction.atomic():
         row = User.objects.select_for_update().get(pk=user.pk)

@@ -19,7 +19,7 @@ from lib.actors import Actor
 from lib.addresses import valid_email
 from lib.errors import ProductError
 from lib.text import NAME_MAX_LENGTH, clean_text
-from users.models import AuditEvent, User
+from users.models import AuditEvent, User, is_reserved
 from users.services import audit, sessions, tokens
 from users.services.import_source import Source
 
@@ -284,6 +284,8 @@ def _account(row: dict[str, Any]) -> User:
         email = valid_email(row["email"])
     except ValueError as error:
         raise _Invalid(f"the address {error}") from None
+    if is_reserved(email):
+        raise _Invalid("addresses of this domain are those of service accounts")
     first_name, last_name = clean_text(row["first_name"] or ""), clean_text(row["last_name"] or "")
     if max(len(first_name), len(last_name)) > NAME_MAX_LENGTH:
         raise _Invalid(f"a name has over {NAME_MAX_LENGTH} characters")

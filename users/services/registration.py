@@ -12,13 +12,14 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 import feature_flags
 from lib.actors import Actor
 from lib.errors import ProductError
 from notifications.rendering.render import greeting_name
 from users.flags import ENABLE_REGISTRATION
-from users.models import SERVICE_DOMAIN, OneTimeToken, Registration, User
+from users.models import OneTimeToken, Registration, User, is_reserved
 from users.services import audit, password_strength, passwords, rate_limits, security_mails, tokens
 
 #: Pending registrations of one address; what falls out of it leaves `is_contested` on those that stay.
@@ -37,9 +38,14 @@ def check_register(*, email: str, password: str, actor: Actor) -> None:
     if not feature_flags.is_enabled(ENABLE_REGISTRATION, context):
         raise ProductError("REGISTRATION_DISABLED", "Registration is closed.", status=404, detail="Not Found")
     rate_limits.count_ip(rate_limits.REGISTER_IP, actor.request.ip)
-    if email.endswith(f"@{SERVICE_DOMAIN}"):
-        raise ProductError("ADDRESS_RESERVED", "Addresses of this domain are those of service accounts.")
+    refuse_reserved(email)
     password_strength.check(password, email=email, code="REGISTER_INVALID_PASSWORD")
+
+
+def refuse_reserved(email: str) -> None:
+    """Raises: ADDRESS_RESERVED (400)."""
+    if is_reserved(email):
+        raise ProductError("ADDRESS_RESERVED", _("Addresses of this domain are those of service accounts."))
 
 
 def salt(email: str) -> str:

@@ -51,9 +51,7 @@ def create(*, email: str, first_name: str = "", last_name: str = "", actor: Acto
             user = User.objects.create_user(
                 email, None, first_name=first_name, last_name=last_name, created_by=actor.label, updated_by=actor.label
             )
-            if user.is_service_account:
-                message = _("Addresses of this domain are those of service accounts.")
-                raise ProductError("ADDRESS_RESERVED", message)
+            registration.refuse_reserved(user.email)
             audit.record("user.created", actor=actor, user=user)
             return user
     except IntegrityError as error:
@@ -281,7 +279,8 @@ def sign_out_all(*, actor: Actor) -> int:
 
 
 def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
-    """A verified, active superuser: a new account, or one that exists; return it and whether it is new. EMAIL_INVALID.
+    """A verified, active superuser: a new account, or one that exists; return it and whether it is new. EMAIL_INVALID,
+    ADDRESS_RESERVED.
 
     An account that was never verified keeps no password: it may be a stranger's.
     """
@@ -289,6 +288,7 @@ def create_admin(email: str, *, actor: Actor) -> tuple[User, bool]:
         email = valid_email(email)
     except ValueError as error:
         raise ProductError("EMAIL_INVALID", f"{printable(email)} {error}.") from None
+    registration.refuse_reserved(email)
     try:
         with transaction.atomic():
             user, created = User.objects.get_or_create(email=email, defaults={"created_by": actor.label})

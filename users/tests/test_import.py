@@ -154,6 +154,7 @@ def test_of_twins_the_one_in_use_wins_and_the_others_are_listed(seed):
         ({"email": "  "}, "there is no address"),
         ({"email": "no address"}, "the address is not a valid e-mail address"),
         ({"email": "x@" + "y." * 130 + "org"}, "the address must have at most 254 characters"),
+        ({"email": "job@Service-Account.invalid"}, "addresses of this domain are those of service accounts"),
         ({"first_name": "x" * 151}, "a name has over 150 characters"),
     ],
 )
