@@ -608,6 +608,8 @@ class WebhookDelivery(models.Model):
             models.Index(fields=["endpoint", "id"], name="webhook_endpoint_newest"),
             models.Index(fields=["state", "id"], name="webhook_state_newest"),
             models.Index(fields=["created_at"], name="webhook_created"),
+            # Where the address of a deleted person is cut out.
+            models.Index(fields=["subject"], name="webhook_subject"),
         )
 
     def __str__(self) -> str:

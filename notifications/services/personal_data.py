@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,15 @@ from django.utils import timezone
 
 from lib import db
 from lib.addresses import normal_email
-from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message, Preference, Suppression
+from notifications.models import (
+    Attempt,
+    DeliveryEvent,
+    InAppNotification,
+    Message,
+    Preference,
+    Suppression,
+    WebhookDelivery,
+)
 
 if TYPE_CHECKING:
     from users.models import User
@@ -81,7 +90,8 @@ def forget_users(users: Sequence[User]) -> bool:
     whether that was all of it.
 
     The rows stay, so that the counts are right. In-app notifications and preferences are deleted. A suppression of the
-    address stays in force. Call it in the transaction that deletes or anonymises the users, before their addresses go.
+    address stays in force. Webhooks are still delivered, without the address. Call it in the transaction that deletes
+    or anonymises the users, before their addresses go.
     """
     keys, addresses = [user.pk for user in users], [user.email for user in users]
     pks = _keys(Message.objects.filter(user__in=keys))
@@ -94,6 +104,7 @@ def forget_users(users: Sequence[User]) -> bool:
         **Message.CLOSED, state=Message.State.CANCELLED, reason="user_deleted", finished_at=timezone.now()
     )
     Attempt.objects.filter(message__in=pks).exclude(response="").update(response="")
+    _forget_deliveries(users, pks)
     DeliveryEvent.objects.filter(message__in=pks).update(recipient="", detail="")
     # The event names the user, and two rows of one event may differ by nothing but the address.
     rows.update(user=None, event_key=None, to_address="", to_name="", subject="", context={}, last_error="")
@@ -107,3 +118,16 @@ def forget_users(users: Sequence[User]) -> bool:
 
 def _keys(rows: QuerySet[Any]) -> list[int]:
     return list(rows.values_list("pk", flat=True)[:_ROWS])
+
+
+def _forget_deliveries(users: Sequence[User], messages: Sequence[int]) -> None:
+    """Cut the addresses out of webhooks about the users, these messages of theirs, and the addresses."""
+    uids = Message.objects.filter(pk__in=messages).values_list("uid", flat=True)
+    subjects = {f"address:{user.email}"[:200]: f"user:{user.pk.hex}" for user in users}
+    wanted = [*subjects, *subjects.values(), *(f"message:{uid}" for uid in uids)]
+    rows = list(WebhookDelivery.objects.only("subject", "body").filter(subject__in=wanted))
+    for row in rows:
+        row.subject = subjects.get(row.subject, row.subject)
+        for user in users:
+            row.body = row.body.replace(json.dumps(user.email, ensure_ascii=False), '""')
+    WebhookDelivery.objects.bulk_update(rows, ["subject", "body"], batch_size=500)

@@ -1,5 +1,6 @@
 """DELETE /api/users/user, POST /api/auth/undelete, and what is left when the time is over."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
-from notifications.models import InAppNotification, Message, Preference
-from notifications.services import outbox, personal_data
+from notifications.models import InAppNotification, Message, Preference, WebhookDelivery
+from notifications.services import endpoints, outbox, periodic_jobs, personal_data, recipients
 from notifications.tests.factories import MessageFactory
 from users.models import (
     ApiKey,
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.django_db
 
 BAD = (400, "ErrorCode.UNDELETE_BAD_TOKEN", "undelete_bad_token")
 LATER = timedelta(days=30, seconds=1)
+OPERATOR = Actor.command("test")
 
 
 def delete(api, **more):
@@ -201,6 +203,25 @@ def test_afterwards_nothing_tells_who_it_was(api, user, signed_in, staff_client,
     kept = [list(model.objects.values()) for model in (User, Message, LogEntry, InAppNotification)]
     assert not any(word in str(kept) for word in (address, name, "Lovelace"))
     assert recorded("user.deleted").user_id == user.pk
+
+
+def test_webhooks_forget_the_address(api, user, signed_in):
+    events = ["user.updated", "address.suppressed", "user.deleted"]
+    endpoints.create(name="CRM", url="https://crm.example.org/", events=events, actor=OPERATOR)
+    staff.edit(user, actor=OPERATOR, first_name="Grace")
+    recipients.suppress(user.email, scope="all", reason="bounce", source="")
+    WebhookDelivery.objects.filter(event="user.updated").update(state="delivered", due_at=None)
+    assert delete(api).status_code == 202
+
+    delete_due(timezone.now() + LATER)
+
+    bodies = dict(WebhookDelivery.objects.values_list("event", "body"))
+    assert [name for name, body in bodies.items() if user.email in body] == ["user.deleted"]
+    assert json.loads(bodies["user.updated"])["data"] == {**json.loads(bodies["user.updated"])["data"], "email": ""}
+    assert user.email not in str(list(WebhookDelivery.objects.values_list("subject", flat=True)))
+    WebhookDelivery.objects.update(state="delivered", due_at=None)
+    list(periodic_jobs.purge())
+    assert not WebhookDelivery.objects.filter(event="user.deleted").exists()
 
 
 def test_mails_that_wait_are_not_sent(api, user, deleted, settings):
