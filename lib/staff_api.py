@@ -24,6 +24,14 @@ REFUSED = refusals(400, 401, 403, 404, 409, 413, 422, 429, 503)
 EDIT_REFUSED = {**REFUSED, **refusals(412, 428)}
 _IF_MATCH = {"in": "header", "name": "If-Match", "required": True, "schema": {"type": "string"}}
 EDIT_EXTRA = {"parameters": [{**_IF_MATCH, "description": "The `ETag` of what was read; `*` for whatever it is now."}]}
+#: What an operation may be sent to be done once.
+REPEATS = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "title": "Idempotency-Key"},
+    "description": "Repeats with the same key, within a day, get the answer of the first.",
+}
 #: The door of those who call them (`lib.actors.Actor`).
 DOOR = "staff"
 
@@ -60,8 +68,8 @@ def require(request: HttpRequest, permission: str) -> Any:
     user = request.auth  # type: ignore[attr-defined]
     if not (user.is_staff and user.has_perm(permission)):
         message = f"This needs the permission {permission}."
-        about: dict[str, Any] = {"detail": "Forbidden", "slug": "forbidden", "extra": {"permission": permission}}
-        raise ProductError("PERMISSION_MISSING", message, status=403, **about)
+        about = {"permission": permission}
+        raise ProductError("PERMISSION_MISSING", message, status=403, detail="Forbidden", slug="forbidden", extra=about)
     if not user.may_act_as_staff():
         raise ProductError("SECOND_FACTOR_REQUIRED", "Staff sign in with a second factor.", status=403)
     # What the pages of the admin go by, whose rules hold here, too.
@@ -81,6 +89,14 @@ def require_match(request: HttpRequest, tag: Any, code: str) -> None:
         raise ProductError(code, "It was changed in the meantime: read it again.", status=412)
 
 
+def _once(request: HttpRequest, asked: Callable[[], Any], *, response: Any) -> Any:
+    return actors.staff_guard(request, asked, response=response) if actors.staff_guard else asked()
+
+
+def _each_time(request: HttpRequest, asked: Callable[[], Any], *, response: Any) -> Any:
+    return asked()
+
+
 def needs(
     permission: str, *, sensitive: bool = False, knows_repeats: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -91,18 +107,19 @@ def needs(
     The description of the API names the permission, and the scope that an API key has to have for it.
     """
 
+    prove = Actor.require_proof if sensitive else None
+    answer = _each_time if knows_repeats else _once
+
     def note(operation: Any) -> None:
-        operation.openapi_extra = {**(operation.openapi_extra or {}), "x-permission": permission}
+        about = {"x-permission": permission, "x-repeats": not knows_repeats}
+        operation.openapi_extra = {**(operation.openapi_extra or {}), **about}
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         def run(request: HttpRequest, *args: Any, **given: Any) -> Any:
             require(request, permission)
-            if sensitive:
-                actor(request).require_proof()
-            if actors.staff_guard is None:
-                return view(request, *args, **given)
-            asked = partial(view, request, *args, **given)
-            return actors.staff_guard(request, asked, response=given.get("response"), knows_repeats=knows_repeats)
+            if prove:
+                prove(actor(request))
+            return answer(request, partial(view, request, *args, **given), response=given.get("response"))
 
         @wraps(view)
         async def call(*args: Any, **given: Any) -> Any:

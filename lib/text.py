@@ -59,8 +59,8 @@ _JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def read_id(text: str) -> UUID | None:
-    """The id that 32 hex digits spell, as on the wire; None for any other text."""
-    return UUID(text) if re.fullmatch("[0-9a-fA-F]{32}", text) else None
+    """The id that 32 hex digits spell, as on the wire, or with the dashes of RFC 9562; None for any other text."""
+    return UUID(text) if re.fullmatch("[0-9a-fA-F]{8}(-?)([0-9a-fA-F]{4}\\1){3}[0-9a-fA-F]{12}", text) else None
 
 
 def remember(maxsize: int) -> Callable[[F], F]:

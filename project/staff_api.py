@@ -8,7 +8,7 @@ the apps.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from ninja import NinjaAPI, Router
 from ninja.errors import ValidationError
 from pydantic import BaseModel, Field, create_model
 
+from lib.actors import Actor
 from lib.admin.verbs import Outcome, Verb, VerbAdmin, holds, in_english
 from lib.staff_api import REFUSED, actor, needs
 from lib.text import is_storable
@@ -65,7 +66,8 @@ def _add(router: Router, model_admin: VerbAdmin, verb: Verb) -> None:
     with in_english():
         label, noun = str(verb.label), place.noun.replace("-", " ")
         body = _body(verb, f"{verb.slug} {noun} in")
-    run = partial(_run, model_admin=model_admin, verb=verb, place=place)
+    prove = staff.require_proof if verb.sensitive else None
+    run = partial(_run, model_admin=model_admin, verb=verb, place=place, prove=prove)
     if body is None:
 
         def view(request: HttpRequest, key: str) -> Any:
@@ -123,7 +125,14 @@ def _member(asked: forms.Field, *, is_required: bool) -> tuple[Any, Any]:
 
 
 def _run(
-    request: HttpRequest, key: str, given: dict[str, Any], *, model_admin: VerbAdmin, verb: Verb, place: Place
+    request: HttpRequest,
+    key: str,
+    given: dict[str, Any],
+    *,
+    model_admin: VerbAdmin,
+    verb: Verb,
+    place: Place,
+    prove: Callable[[Actor], None] | None,
 ) -> Any:
     # Answers are English as all of the API.
     with in_english():
@@ -135,8 +144,8 @@ def _run(
         if not model_admin.has_verb_permission(request, verb, obj):
             raise PermissionDenied
         user_actor = actor(request)
-        if verb.sensitive:
-            staff.require_proof(user_actor)
+        if prove:
+            prove(user_actor)
         return _answer(model_admin.perform(request, verb, obj, _read(request, verb, obj, given)))
 
 

@@ -16,6 +16,6 @@ ROUTERS = [
     *(each.router for each in (messages, recipients, templates, webhooks, announcements)),
 ]
 
-api = make(person_or_key(), docs_url=None, openapi_url=None, urls_namespace="staff")
+api = make(person_or_key(counts=True), docs_url=None, openapi_url=None, urls_namespace="staff")
 staff_api.install(api, ROUTERS)
 urlpatterns = api.urls[0]

@@ -167,7 +167,8 @@ def send(
 def send_once(
     type: str, *, to: str, context: Mapping[str, Any], actor: Actor, key: str, language: str | None = None
 ) -> tuple[Message, bool]:
-    """The same, and whether it is new: a key that this member of staff has used gets what it was used for.
+    """The same, and whether it is new: a key that this API key, or person without one, has used gets what it was used
+    for.
 
     Raises: BAD_IDEMPOTENCY_KEY (400), IDEMPOTENCY_KEY_REUSED (409) when it was used for something else.
     """
@@ -178,7 +179,7 @@ def send_once(
         )
     # One at a time: two bodies at once must not both be the first.
     get_user_model()._default_manager.select_for_update(no_key=True).get(pk=actor.user.pk)
-    event_key = f"staff:{actor.user.pk.hex}:{key}"
+    event_key = f"staff:{actor.request.api_key or actor.user.pk.hex}:{key}"
     earlier = Message.objects.filter(event_key=event_key).first()
     if earlier is None:
         return send(type, to=to, context=context, language=language, event_key=event_key, actor=actor), True

@@ -26,7 +26,14 @@ def list_messages(request: HttpRequest, asked: Query[schemas.MessagesQuery]) -> 
     return schemas.MessagesOut(items=[schemas.MessageOut.of(row) for row in items], next=rest)
 
 
-@router.post("/messages", response={202: schemas.UidOut, **staff_api.REFUSED})
+_REPEATS = {**staff_api.REPEATS, "schema": {"type": "string", "pattern": f"^[ -~]{{1,{staff_actions.KEY_LIMIT}}}$"}}
+
+
+@router.post(
+    "/messages",
+    response={202: schemas.UidOut, **staff_api.REFUSED},
+    openapi_extra={"parameters": [{**_REPEATS, "description": "Repeats with the same key get the first message."}]},
+)
 @staff_api.needs("notifications.add_message", knows_repeats=True)
 def send_message(request: HttpRequest, payload: schemas.SendIn) -> Status[schemas.UidOut]:
     """Queue one mail; with an `Idempotency-Key` a repeat gets the first one.

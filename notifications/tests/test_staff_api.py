@@ -5,12 +5,14 @@ from django.core import mail
 from django.utils import timezone
 
 import notifications
+from lib.actors import Actor
 from notifications import registry
 from notifications.models import Attempt, InAppNotification, Message
 from notifications.services.recipients import suppress
 from notifications.tests import kinds, offers
 from notifications.tests.factories import MessageFactory
 from users.models import UserSession
+from users.services import api_keys
 from users.tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -44,9 +46,9 @@ def prove_second_factor():
     UserSession.objects.update(amr=["pwd", "otp"])
 
 
-def send(api, *, key=None, **body):
+def send(api, *, key=None, bearer=None, **body):
     body = {"type": "tests.offer", "to": "ada@example.org", "context": {"title": "Summer"}} | body
-    return api.call("POST", PATH, body, **({"idempotency-key": key} if key is not None else {}))
+    return api.call("POST", PATH, body, bearer=bearer, **({"idempotency-key": key} if key is not None else {}))
 
 
 def failed(**fields):
@@ -275,6 +277,23 @@ def test_a_key_belongs_to_who_used_it(staff, api, superuser):
     prove_second_factor()
 
     assert send(api, key="a-1", to="grace@example.org").status_code == 202
+
+
+def test_two_api_keys_of_one_person_repeat_nothing_of_each_other(api, superuser):
+    secrets = [
+        api_keys.create(superuser, actor=Actor.command("test"), name=name, scopes=["messages:send"])[1]
+        for name in ("nightly", "weekly")
+    ]
+
+    first, second, again = (
+        send(api, key="a-1", to=to, bearer=secret)
+        for secret, to in zip(
+            (*secrets, secrets[0]), ("ada@example.org", "grace@example.org", "ada@example.org"), strict=True
+        )
+    )
+
+    assert [answer.status_code for answer in (first, second, again)] == [202, 202, 202]
+    assert first.json() == again.json() != second.json()
 
 
 def test_a_key_still_finds_a_message_that_has_forgotten_what_it_said(staff):

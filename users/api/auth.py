@@ -19,7 +19,7 @@ from lib.net import client_ip, is_listed, normal_origin
 from lib.private import header
 from users.models import User
 from users.responses import cookie_attributes
-from users.services import api_keys, hashing, sessions, sign_in
+from users.services import api_keys, hashing, sessions, sign_in, staff_calls
 
 T = TypeVar("T")
 
@@ -29,19 +29,39 @@ _REGISTRATION_SECONDS = 30 * 86400  # as long as an unverified account is kept
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class ApiKey(AuthBase):
-    """`Authorization: Bearer sbk_…`: an API key with `scope`; without one the operation asks for permissions itself."""
+class BearerAuth(AuthBase):
+    """Who calls, by `find`. With `counts` each call counts toward the limit of staff's (users/services/staff_calls.py):
+    before anything is asked of it, so that refused ones do as well."""
 
     openapi_type = "http"
     openapi_scheme = "bearer"
-    openapi_bearerFormat = "sbk_…"  # noqa: N815 (the key of OpenAPI)
 
-    def __init__(self, scope: str = "") -> None:
+    def __init__(self, *, counts: bool = False) -> None:
         super().__init__()
         self.is_async = True
-        self.scope = scope
+        self.counts = counts
 
     async def __call__(self, request: HttpRequest) -> User | None:
+        user = await self.find(request)
+        if user and self.counts:
+            await on_lane(staff_calls.count, request, user)
+        return user
+
+    async def find(self, request: HttpRequest) -> User | None:
+        raise NotImplementedError
+
+
+class ApiKey(BearerAuth):
+    """`Authorization: Bearer sbk_…`: an API key with `scope`; without one the operation asks for permissions itself."""
+
+    openapi_bearerFormat = "sbk_…"  # noqa: N815 (the key of OpenAPI)
+    openapi_description = "An API key, of a person or a service account."
+
+    def __init__(self, scope: str = "", *, counts: bool = False) -> None:
+        super().__init__(counts=counts)
+        self.scope = scope
+
+    async def find(self, request: HttpRequest) -> User | None:
         bearer = bearer_token(request)
         if not bearer.startswith(api_keys.PREFIX):
             return None
@@ -52,18 +72,13 @@ class ApiKey(AuthBase):
         return user
 
 
-class BearerOrCookie(AuthBase):
+class BearerOrCookie(BearerAuth):
     """`Authorization: Bearer <access token>` (RFC 6750); with USERS_ACCESS_TOKEN_VIA_COOKIE a live cookie wins."""
 
-    openapi_type = "http"
-    openapi_scheme = "bearer"
     openapi_bearerFormat = "JWT"  # noqa: N815 (the key of OpenAPI)
+    openapi_description = "The access token of a person who has signed in."
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_async = True
-
-    async def __call__(self, request: HttpRequest) -> User | None:
+    async def find(self, request: HttpRequest) -> User | None:
         cookie, bearer = cookie_token(request), bearer_token(request)
         if bearer.startswith(api_keys.PREFIX):
             # An operation that takes keys has asked before; a dead one is refused like any other token.
@@ -79,9 +94,9 @@ class BearerOrCookie(AuthBase):
         return user
 
 
-def person_or_key(scope: str = "") -> list[AuthBase]:
+def person_or_key(scope: str = "", *, counts: bool = False) -> list[AuthBase]:
     """The `auth` of an operation that takes either."""
-    return [ApiKey(scope), BearerOrCookie()]
+    return [ApiKey(scope, counts=counts), BearerOrCookie(counts=counts)]
 
 
 def check_origin(request: HttpRequest) -> None:

@@ -25,27 +25,21 @@ LIMIT = rate_limits.Limit("staff_api", 600, window=60)
 _KEY_LENGTH = 255
 
 
-def guard(request: HttpRequest, run: Callable[[], Any], *, response: HttpResponse | None, knows_repeats: bool) -> Any:
-    """What `run` answers, counted; a repeat with the same `Idempotency-Key` gets what the first was answered, with the
-    `ETag` that `run` gave the `response`.
+def guard(request: HttpRequest, run: Callable[[], Any], *, response: HttpResponse | None) -> Any:
+    """What `run` answers; a repeat with the same `Idempotency-Key` gets what the first was answered, with the `ETag`
+    that `run` gave the `response`.
 
-    Not where the operation `knows_repeats` itself.
-
-    Raises:
-        TOO_MANY_REQUESTS (429): over 600 calls a minute.
-        IDEMPOTENCY_KEY_INVALID (400), IDEMPOTENCY_KEY_REUSED (422): the same key came with another body, or when the
-            caller had other rights.
+    Raises: IDEMPOTENCY_KEY_INVALID (400), IDEMPOTENCY_KEY_REUSED (422): the same key came with another body, or when
+        the caller had other rights.
     """
     user: User = request.auth  # type: ignore[attr-defined]
-    caller = user.api_key.pk.hex if user.api_key else user.pk.hex
-    _count(request, caller)
     key = request.headers.get("Idempotency-Key")
-    if key is None or knows_repeats or request.method == "GET":
+    if key is None or request.method == "GET":
         return run()
     if not 0 < len(key) <= _KEY_LENGTH:
         raise ProductError("IDEMPOTENCY_KEY_INVALID", f"An Idempotency-Key has 1 to {_KEY_LENGTH} characters.")
     name = sha256(
-        "\n".join((caller, request.method or "", request.get_full_path(), key)).encode(errors="replace")
+        "\n".join((_caller(user), request.method or "", request.get_full_path(), key)).encode(errors="replace")
     ).digest()
     asked = _hash_of(request, user)
     try:
@@ -60,8 +54,13 @@ def _hash_of(request: HttpRequest, user: User) -> bytes:
     return sha256(" ".join(rights).encode() + b"\n" + request.body).digest()
 
 
-def _count(request: HttpRequest, caller: str) -> None:
-    bucket = LIMIT.of_thing("caller", caller)
+def _caller(user: User) -> str:
+    return user.api_key.pk.hex if user.api_key else user.pk.hex
+
+
+def count(request: HttpRequest, user: User) -> None:
+    """Count a call, whatever becomes of it. Raises: TOO_MANY_REQUESTS (429) over 600 a minute."""
+    bucket = LIMIT.of_thing("caller", _caller(user))
     block = rate_limits.reserve(bucket)
     left, seconds = (0, block.seconds) if block else rate_limits.left(bucket)
     request.own_headers = {  # type: ignore[attr-defined]

@@ -161,6 +161,20 @@ def test_answers_are_forgotten_after_a_day(call):
     assert deletion.purge()["answers to repeats"] == 1
 
 
+def test_refused_calls_count_as_well(call, monkeypatch):
+    monkeypatch.setattr(staff_calls, "LIMIT", rate_limits.Limit("staff_api", 3, window=60))
+
+    answers = [
+        call("GET", "templates"),
+        call("POST", "people", {"email": "no address"}),
+        call("GET", "people?cursor=nonsense"),
+        call("GET", "templates"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403, 422, 400, 429]
+    assert [answer["RateLimit"].partition(";t=")[0] for answer in answers] == [f'"staff";r={n}' for n in (2, 1, 0, 0)]
+
+
 def test_each_answer_says_how_many_calls_are_left(call, monkeypatch):
     monkeypatch.setattr(staff_calls, "LIMIT", rate_limits.Limit("staff_api", 3, window=60))
 

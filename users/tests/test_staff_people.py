@@ -36,6 +36,34 @@ def test_people_are_found_by_any_part_of_name_or_address(api, key):
     assert [row["email"] for row in get(api, "people?search=okafor", key)["items"]] == ["okafor6@example.org"]
 
 
+def test_an_id_is_taken_with_dashes_too(api, key, user):
+    for spelling in (user.pk.hex, str(user.pk), str(user.pk).upper()):
+        answer = api.call("PATCH", f"/staff/people/{spelling}", {"first_name": "Grace"}, bearer=key)
+        assert (answer.status_code, answer.json()["id"]) == (200, user.pk.hex)
+        assert get(api, f"people/{spelling}", key)["id"] == user.pk.hex
+
+    for spelling in (str(user.pk)[:-1], str(user.pk).replace("-", "", 1), f"{{{user.pk}}}"):
+        assert api.call("PATCH", f"/staff/people/{spelling}", {}, bearer=key).status_code == 404
+
+
+@pytest.mark.parametrize("moment", ["0.5", "1764500000", "0001-01-01T00:00:00%2B14:00"])
+def test_a_time_is_written_as_the_description_says(api, key, moment):
+    answer = api.call("GET", f"/staff/audit?until={moment}", bearer=key)
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", "until"])
+
+
+def test_a_refusal_has_a_sentence_for_people(api, key, user):
+    UserFactory(email="taken@example.org")
+
+    refused = api.call("POST", "/staff/people", {"email": "taken@example.org"}, bearer=key).json()
+    seeds = api.call("POST", "/login", {}, bearer="").json()
+
+    assert refused["message"] == "A user with this address exists."
+    assert (refused["detail"], refused["code"]) == ("ErrorCode.USER_EXISTS", "user_exists")
+    assert "message" not in seeds
+
+
 def test_people_are_leafed_through_by_a_cursor(api, key):
     UserFactory.create_batch(4)
 
