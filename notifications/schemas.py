@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     Field,
     PlainSerializer,
     StrictBool,
@@ -18,26 +15,12 @@ from pydantic import (
 )
 
 from lib.api import Schema
-from lib.schemas import STORABLE, Email, Text
+from lib.schemas import STORABLE, Email, Text, TimeIn
 from lib.text import require_storable
 from notifications import registry
 from notifications.models import Attempt, DeliveryEvent, InAppNotification, Message
 from notifications.rendering.render import Rendered
 from notifications.services.preferences import Choices
-
-
-def _no_number(value: Any) -> Any:
-    # pydantic would take it for seconds since 1970; the description promises RFC 3339.
-    if not isinstance(value, str) or re.fullmatch(r"[\s\d.eE+-]*", value):
-        raise ValueError("must be a date and time such as 2026-01-31T08:30:00Z")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is before or after all time") from None
 
 
 def _to_the_microsecond(value: datetime) -> str:
@@ -46,7 +29,6 @@ def _to_the_microsecond(value: datetime) -> str:
 
 
 Time = Annotated[datetime, PlainSerializer(_to_the_microsecond, return_type=str)]
-TimeIn = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
 Word = Annotated[str, StringConstraints(max_length=100), AfterValidator(require_storable), STORABLE]
 State = Literal["queued", "sending", "sent", "failed", "unknown", "cancelled", "suppressed", "expired"]
 

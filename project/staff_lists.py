@@ -16,13 +16,13 @@ from django.db import models
 from django.http import Http404, HttpRequest, QueryDict
 from ninja import Query, Router
 from ninja.errors import ValidationError
-from pydantic import AwareDatetime, BaseModel, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from lib import db
 from lib.admin.changelist import CUT
 from lib.admin.lists import TableFilter, ValueFilter
 from lib.admin.verbs import in_english
-from lib.schemas import Text
+from lib.schemas import Text, TimeIn
 from lib.staff_api import REFUSED, Listing, needs
 from lib.text import is_storable
 from notifications.staff_api import recipients as mail
@@ -138,7 +138,7 @@ def _query(page: admin.ModelAdmin[Any], title: str) -> tuple[type[BaseModel], di
             name = str(each.parameter_name)
             fields[name], keys[name] = (kind | None, None), name
         elif each is TimeRangeFilter:
-            fields |= dict.fromkeys(("since", "until"), (AwareDatetime | None, None))
+            fields |= dict.fromkeys(("since", "until"), (TimeIn | None, None))
             keys |= {name: name for name in ("since", "until")}
     return create_model(title, __base__=Listing, **fields), keys
 

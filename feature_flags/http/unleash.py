@@ -81,7 +81,7 @@ def report(request: Request, cache: ResponseCache, token: Token) -> Response:
 
 def bulk_report(request: Request, cache: ResponseCache, token: Token) -> Response:
     """What many SDKs have answered, collected by a proxy such as Unleash Edge."""
-    metrics = wire.read_object(request.body).get("metrics") or []
+    metrics = wire.read_object(request.body).get("metrics", [])
     if not isinstance(metrics, list):
         raise Refused(400)
     for metric in metrics:

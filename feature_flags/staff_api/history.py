@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from feature_flags import names
 from feature_flags.flag_document import InvalidFlag, Problem
@@ -22,6 +22,7 @@ from lib import db
 from lib.admin import because, may_see
 from lib.api import Schema
 from lib.errors import ProductError
+from lib.schemas import TimeIn
 from lib.staff_api import REFUSED, Listing, Row, actor, needs, require
 
 router = Router(tags=["Staff: flags"])
@@ -66,7 +67,7 @@ class SchedulesQuery(Listing):
 class ScheduleIn(BaseModel):
     """`percent` goes with the action `percent` alone, of a flag without rules."""
 
-    at: AwareDatetime = Field(examples=["2030-01-31T08:30:00Z"])
+    at: TimeIn = Field(examples=["2030-01-31T08:30:00Z"])
     action: Literal["on", "off", "percent"]
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
     reason: Reason = ""

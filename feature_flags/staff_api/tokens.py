@@ -9,7 +9,7 @@ from django.contrib.admin.models import ADDITION
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Status
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from feature_flags.models import FlagToken
 from feature_flags.services import tokens
@@ -17,7 +17,7 @@ from feature_flags.staff_api.shared import Reason, Word, log, worded
 from lib import db
 from lib.admin import because
 from lib.api import Schema
-from lib.schemas import Text
+from lib.schemas import Text, TimeIn
 from lib.staff_api import REFUSED, Listing, Row, actor, needs
 
 router = Router(tags=["Staff: flag tokens"])
@@ -32,7 +32,7 @@ class FlagTokenIn(BaseModel):
     allowed_origins: list[Annotated[Text, Field(max_length=300)]] = Field(
         [], max_length=100, examples=[["https://app.example.org"]]
     )
-    expires_at: AwareDatetime | None = Field(None, examples=["2030-01-31T08:30:00Z"])
+    expires_at: TimeIn | None = Field(None, examples=["2030-01-31T08:30:00Z"])
     reason: Reason = ""
 
 

@@ -279,5 +279,9 @@ def test_metrics_of_many_applications_come_in_bulk(scene):
         ("desk", "FF_COLOUR", "red", 2, 0),
         ("shop", "FF_ON", "", 3, 1),
     ]
-    headers = {"authorization": scene.frontend}
-    assert ask(application, "POST", "/api/client/metrics/bulk", headers, b"{}").status == 403
+    for given, body, status in (
+        (scene.frontend, b"{}", 403),
+        (scene.server, b"{}", 202),
+        (scene.server, b'{"metrics":{}}', 400),
+    ):
+        assert ask(application, "POST", "/api/client/metrics/bulk", {"authorization": given}, body).status == status

@@ -121,7 +121,7 @@ class AnnouncementIn(BaseModel):
         }
     )
 
-    words: Annotated[dict[Word, TitleAndBody], Field(min_length=1)]
+    words: Annotated[dict[Word, TitleAndBody], Field(min_length=1, json_schema_extra={"additionalProperties": False})]
     channels: Annotated[list[Literal["email", "in_app"]], Field(min_length=1)]
     audience: Word
     choice: Annotated[Text, Field(max_length=300)] = ""

@@ -250,3 +250,10 @@ def test_columns_of_the_release_before_have_their_defaults(user):
         assert cursor.fetchall() == [("", 1, None)]
         cursor.execute("SELECT group_key, headers FROM notifications_message")
         assert cursor.fetchall() == [("", "{}")]
+
+
+def test_null_is_no_body_where_one_may_be_left_out(api, user):
+    api.sign_in(user)
+
+    assert api.call("POST", "/notifications/read-all").status_code == 200
+    assert api.call("POST", "/notifications/read-all", "null").status_code == 422

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from lib.api import Schema, refusals
 from lib.asgi import on_lane
-from lib.schemas import Text
+from lib.schemas import Text, TimeIn
 from lib.text import read_id
 from users.api.auth import act, person
 from users.models import ApiKey
@@ -68,7 +68,7 @@ class KeyIn(BaseModel):
     name: Word
     scopes: Annotated[list[Word], Field(max_length=100)]
     networks: Annotated[list[Word], Field(max_length=20)] = []
-    expires_at: AwareDatetime | None = None
+    expires_at: TimeIn | None = None
 
 
 class RotateIn(BaseModel):

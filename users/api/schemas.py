@@ -293,7 +293,7 @@ def _one_of(*alternatives: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
 
 
 #: In place of one that may be null.
-_TYPED: dict[str, Any] = {"anyOf": [{"type": "string", "minLength": 1}]}
+_TYPED: dict[str, Any] = {"anyOf": [{"type": "string", "minLength": 1, "pattern": r"^[^\u0000]*$"}]}
 
 
 class MfaVerifyIn(BaseModel):
