@@ -13,7 +13,7 @@ from benchmarks.report import Samples
 from benchmarks.servers import Server
 
 DOCUMENT = "/api/openapi.json"
-PEOPLE = 5000
+PEOPLE, KEYS, THINGS = 5000, 300, 40
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -43,6 +43,7 @@ def _command(server: Server, folder: Path, examples: int) -> list[str]:
 
 
 def _environment(scene: Scene, server: Server) -> dict[str, str]:
+    things = scene.ask("staff_things", most=THINGS)
     return {
         "PATH": os.environ.get("PATH", ""),
         "HOME": os.environ.get("HOME", ""),
@@ -51,6 +52,8 @@ def _environment(scene: Scene, server: Server) -> dict[str, str]:
         "BENCH_BASE": server.base,
         "BENCH_PEOPLE": str(PEOPLE),
         "BENCH_TOKENS": json.dumps(scene.ask("flag_tokens")),
+        "BENCH_KEYS": json.dumps(scene.ask("api_keys", first=PEOPLE - KEYS, count=KEYS)),
+        "BENCH_THINGS": json.dumps(things),
         "BENCH_EXISTING": json.dumps(scene.ask("something_to_see", email=seed.email(0))),
     }
 

@@ -2,7 +2,9 @@
 
 import os
 from collections import Counter
+from importlib import import_module
 from typing import Any
+from uuid import UUID
 
 import django
 
@@ -38,8 +40,38 @@ def something_to_see(email: str) -> dict[str, str]:
         "notification_id": str(InAppNotification.objects.latest("pk").pk),
         "uid": str(Message.objects.latest("pk").uid),
         "code": "users.welcome",
+        "type": "users.welcome",
+        "language": "en",
         "token": preferences.unsubscribe_url(email, "announcement").rpartition("/")[2],
     }
+
+
+def api_keys(first: int, count: int) -> list[str]:
+    """A key with every scope for each of `count` people from number `first` on."""
+    from users.models import User
+    from users.services import api_keys, key_scopes
+
+    owners = [User.objects.get(email=seed.email(number)) for number in range(first, first + count)]
+    return [api_keys.create(owner, name="benchmark", scopes=key_scopes.SCOPES, **WHO)[1] for owner in owners]
+
+
+def staff_things(most: int) -> dict[str, list[str]]:
+    """A playground, and keys of what is there: by the part of the path under `/api/staff` that says of what."""
+    from django.conf import settings
+    from django.contrib import admin
+
+    from project import demo
+    from project.staff_places import place_of
+
+    import_module(settings.ROOT_URLCONF)  # which finds the pages
+    demo.fill(**WHO)
+    flag_tokens()  # which the cases revoke, and not those they come with
+    found = {}
+    for model in admin.site._registry:
+        place = place_of(model)
+        keys = [getattr(row, place.key or "pk") for row in model._default_manager.all()[:most]]
+        found[place.path] = [key.hex if isinstance(key, UUID) else str(key) for key in keys]
+    return {path: keys for path, keys in found.items() if keys}
 
 
 def flag_tokens() -> dict[str, str]:
@@ -115,9 +147,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def main() -> None:
-    filling = (people, make_superuser, something_to_see, flag_tokens, forget_limits, rename_table)
+    filling = (people, make_superuser, something_to_see, staff_things, api_keys, flag_tokens)
+    changing = (forget_limits, rename_table)
     reading = (chains, attempts, count_unsent, cells)
-    verbs.serve({verb.__name__: verb for verb in (*filling, *reading)})
+    verbs.serve({verb.__name__: verb for verb in (*filling, *changing, *reading)})
 
 
 if __name__ == "__main__":

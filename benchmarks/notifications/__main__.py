@@ -11,13 +11,26 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import report, servers
-from benchmarks.notifications import faults, kills, page, speed, web
+from benchmarks.notifications import faults, kills, page, speed, web, webhooks
 from benchmarks.notifications.faults import Seen
 from benchmarks.notifications.scene import Scene, scene
 
 HERE = Path(__file__).resolve().parent.parent
 LOGS = HERE / "results" / "notifications"
-PARTS = ("kills", "race", "recovery", "web", "faults", "outage", "request", "speed", "calls", "wake", "claim")
+PARTS = (
+    "kills",
+    "webhooks",
+    "race",
+    "recovery",
+    "web",
+    "faults",
+    "outage",
+    "request",
+    "speed",
+    "calls",
+    "wake",
+    "claim",
+)
 VENDORS = ("sqlite", "postgresql")
 PEER = {"settings": "benchmarks.notifications.peer_settings", "box": "benchmarks.notifications.peer_box"}
 
@@ -48,6 +61,8 @@ def play(part: str, vendor: str, options: argparse.Namespace) -> tuple[report.Sa
             found = kills.workers(main, policy="retry", count=count, kills=options.kills)
             found |= kills.workers(main, policy="hold", count=count, kills=options.kills)
             return found | kills.peer(stage.open("peer", **PEER), count=count, kills=options.kills), []
+        if part == "webhooks":
+            return webhooks.killed(stage.open("hooks", **webhooks.SETTINGS), count=count, kills=options.kills), []
         if part == "race":
             return kills.race(main, workers=4, count=count), []
         if part == "recovery":

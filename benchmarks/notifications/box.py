@@ -1,5 +1,6 @@
 """The outbox of a benchmark, asked in JSON: `python -m benchmarks.notifications.box`."""
 
+import json
 import os
 import random
 import time
@@ -102,10 +103,38 @@ def wake(count: int) -> list[list[Any]]:
     return made
 
 
+def publish(url: str, count: int, subjects: int) -> dict[str, str]:
+    """Publish so many events of so many subjects to a new endpoint; the `webhook-id` by the address in each."""
+    from django.db import transaction
+
+    from lib import events
+    from lib.actors import Actor
+    from notifications.models import WebhookDelivery
+    from notifications.services import endpoints
+
+    name = "address.suppressed"
+    endpoints.create(name="benchmark", url=url, events=[name], actor=Actor.command("benchmark"))
+    about = {"scope": "all", "reason": "staff", "until": None}
+    told = [
+        events.Event(name, f"address:{n % subjects}", {"address": f"s{n % subjects}-{n}@example.org", **about})
+        for n in range(count)
+    ]
+    with transaction.atomic():
+        events.publish_all(told)
+    rows = WebhookDelivery.objects.values_list("body", "uid")
+    return {json.loads(body)["data"]["address"]: uid.hex for body, uid in rows}
+
+
+def count_open_deliveries() -> int:
+    from notifications.models import WebhookDelivery
+
+    return WebhookDelivery.objects.filter(due_at__isnull=False).count()
+
+
 def main() -> None:
     from benchmarks.notifications import inside
 
-    outbox = (queue, rows, count_open, held, outcomes, clear, people, wake)
+    outbox = (queue, rows, count_open, held, outcomes, clear, people, wake, publish, count_open_deliveries)
     measured = (inside.enqueue, inside.render, inside.fill, inside.claim, inside.plans)
     verbs.serve({verb.__name__: verb for verb in (*outbox, *measured)})
 

@@ -40,6 +40,9 @@ BARS: list[tuple[str, str, Figure, float | dict[str, float], bool]] = [
     ("… with another Message-ID than the first", "", _of("retry_foreign"), 0, False),
     ("the same with `hold`: lost", "", _of("hold_lost"), 0, False),
     ("… sent twice", "", _of("hold_doubled"), 0, False),
+    ("worker and receiver of webhooks killed ten times each, 1,000 events: lost", "", _of("webhooks_lost"), 0, False),
+    ("… with another `webhook-id` than the first", "", _of("webhooks_foreign"), 0, False),
+    ("… subjects out of order", "", _of("webhooks_disordered"), 0, False),
     ("four workers racing for 1,000 mails: lost", "", _of("race_lost"), 0, False),
     ("… sent twice", "", _of("race_doubled"), 0, False),
     (f"recovery after a crash, lease {LEASE} s: longest", " s", _of("recovery"), LEASE + 1, False),
@@ -72,6 +75,7 @@ BARS: list[tuple[str, str, Figure, float | dict[str, float], bool]] = [
 ]
 BEHIND = {
     "retry_doubled": ("sent twice after ten kills, `retry`", ""),
+    "webhooks_again": ("webhooks sent again after ten kills of worker and receiver", ""),
     "hold_unknown": ("left for staff to decide after ten kills, `hold`", ""),
     "peer_lost": ("django-tasks-db after the same ten kills: never sent", ""),
     "peer_doubled": ("django-tasks-db after the same ten kills: sent twice", ""),
