@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import json
+import re
 
 import pytest
 from django.db import connection
@@ -105,6 +106,27 @@ def django_db_setup(
         connection.close()
     connection.settings_dict["NAME"] = before
     processes.drop(name)
+
+
+@pytest.fixture(autouse=True)
+def refusals_are_described(monkeypatch):
+    """Whatever refusal a test is answered, the API's description names it at that operation."""
+    from project import api, errors
+
+    seen, answer = set(), errors.answer
+
+    def noted(request, status, detail=None, code="", **extra):
+        match = getattr(request, "resolver_match", None)
+        if code and match:
+            seen.add((re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", f"/{match.route}"), request.method.lower(), status, code))
+        return answer(request, status, detail, code, **extra)
+
+    monkeypatch.setattr(errors, "answer", noted)
+    yield
+    paths = api.api.get_openapi_schema()["paths"] if seen else {}
+    for path, method, status, code in seen:
+        media = paths[path][method]["responses"][status]["content"]["application/json"]
+        assert code in media["examples"], (path, method, status, code)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,11 +13,13 @@ Schema.model_config["defer_build"] = True
 
 
 class ErrorOut(BaseModel):
-    """`detail` is a word of the seed's or an object with `code` and `reason`; `code` a stable slug."""
+    """`detail` is a word of the seed's or an object with `code` and `reason`; `code` a stable slug. `message` is a
+    sentence for people, at operations for staff and keys."""
 
     detail: Any
     code: str
     request_id: str
+    message: str = ""
 
 
 class Problem(BaseModel):
@@ -37,6 +39,7 @@ class InvalidOut(BaseModel):
     detail: list[Problem] | Refusal | str
     code: str
     request_id: str
+    message: str = ""
 
 
 def refusals(*statuses: int) -> dict[int, type[BaseModel]]:

@@ -18,7 +18,7 @@ from json.encoder import (  # type: ignore[attr-defined]
     encode_basestring_ascii,
 )
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
@@ -35,6 +35,10 @@ from django.utils.translation.trans_real import parse_accept_lang_header
 
 from lib.conf import conf
 from lib.text import remember
+
+if TYPE_CHECKING:
+    from ninja import NinjaAPI
+    from ninja.operation import Operation
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 R = TypeVar("R", bound=HttpResponseBase)
@@ -349,6 +353,12 @@ def share_response_models() -> None:
             return make(operation, kind)
 
     Operation._create_response_model = create  # type: ignore[method-assign, assignment]
+
+
+def operations_of(api: NinjaAPI) -> list[Operation]:
+    """As the API answers them, with what it gave them of its own."""
+    paths = [path for router in api._get_bound_routers() for path in router.path_operations.values()]
+    return [operation for path in paths for operation in path.operations]
 
 
 class Threads:

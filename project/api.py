@@ -44,10 +44,13 @@ if TYPE_CHECKING:
 
 
 class StrictParser(Parser):
-    """JSON as RFC 8259 has it: `NaN` and `Infinity` are Python's, not JSON's."""
+    """JSON as RFC 8259 has it: `NaN` and `Infinity` are Python's, not JSON's. All bodies are objects: where one may be
+    left out, `null` does not stand for it."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        return read_json(request.body)
+        if (body := read_json(request.body)) is None:
+            raise ValueError("null is no body.")
+        return body
 
 
 class CompactRenderer(JSONRenderer):
@@ -102,7 +105,8 @@ class SwitchboardAPI(NinjaAPI):
 
             document, staff = super().get_openapi_schema(**kwargs), import_module(STAFF).api
             openapi.add(document, NinjaAPI.get_openapi_schema(staff, path_prefix=f"{document.path_prefix}staff/"))
-            openapi.complete(document)
+            openapi.add(document, ofrep.get_openapi_schema())
+            openapi.complete(document, openapi.refusals_of(self) | openapi.refusals_of(staff))
             # Whole, as others may ask meanwhile.
             self._document = document
         return self._document

@@ -43,13 +43,18 @@ def answer(request: HttpRequest, status: int, detail: Any = None, code: str = ""
     return response
 
 
+#: Where a refusal carries the sentence for people beside its code: no client of the seed calls these.
+TOLD = ("/api/staff/", "/api/auth/api-keys")
+
+
 def _refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
     detail: Any = error.detail or f"ErrorCode.{error.code}"
     if error.nested:
         detail = {"code": f"ErrorCode.{error.code}"}
         if error.reason:
             detail["reason"] = error.reason
-    response = answer(request, error.status, detail, error.slug, **error.extra)
+    told = {"message": str(error.message)} if request.path.startswith(TOLD) else {}
+    response = answer(request, error.status, detail, error.slug, **told, **error.extra)
     if error.extra:
         response["Cache-Control"] = "no-store"
     if error.retry_after is not None:

@@ -1,11 +1,25 @@
-"""What the description of the API says beside what ninja reads from the operations: examples, permissions, headers."""
+"""What the description of the API says beside what ninja reads from the operations: examples, permissions, headers,
+which refusals each may answer."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
+from ninja import NinjaAPI
+from ninja.operation import Operation
+
+from feature_flags.http.routes import SECURITY_SCHEMES
 from lib.errors import STATUS_WORDS
+from lib.private import operations_of
+from lib.staff_api import REPEATS
+from project import error_codes
+from project.error_codes import Refusal
+from project.errors import TOLD
+from users.api.auth import ApiKey, BearerAuth
 from users.services import key_scopes
 
 #: What a member is shown as, by its name; others by their type.
@@ -50,15 +64,40 @@ def add(schema: dict[str, Any], other: dict[str, Any]) -> None:
         schema["components"].setdefault(kind, {}).update(named)
 
 
-def complete(schema: dict[str, Any]) -> None:
-    """Add to the document, in place, what each operation asks of an API key, and examples of bodies and answers."""
+def refusals_of(api: NinjaAPI) -> dict[str, list[Refusal]]:
+    """By id of the operation."""
+    return {
+        each.operation_id or api.get_openapi_operation_id(each): _refusals_of(each)
+        for each in operations_of(api)
+        if each.include_in_schema
+    }
+
+
+def _refusals_of(operation: Operation) -> list[Refusal]:
+    asked = [each for each in operation.auth_callbacks if isinstance(each, BearerAuth)]
+    keys = [each for each in asked if isinstance(each, ApiKey)]
+    roots = [operation.view_func, *(each.find for each in asked), *(each.__call__ for each in asked if each.counts)]
+    left_out = {"key_not_accepted"} if keys else set()
+    if not any(key.scope for key in keys):
+        left_out.add("scope_missing")
+    if operation.methods == ["GET"]:
+        left_out |= {"csrf_origin", "idempotency_key_invalid", "idempotency_key_reused"}
+    found = error_codes.of(*roots)
+    return [each for each in found if each.slug not in left_out]
+
+
+def complete(schema: dict[str, Any], refusals: Mapping[str, Sequence[Refusal]]) -> None:
+    """Add to the document, in place, what each operation asks of an API key, the `refusals` it may answer, and examples
+    of bodies and answers."""
     shapes = schema["components"]["schemas"]
+    schema["components"]["examples"] = {}
+    schema["components"]["securitySchemes"] |= SECURITY_SCHEMES
     for shape in shapes.values():
         for member in shape.get("properties", {}).values():
             if member.get("default") == "" and member.get("minLength"):
                 # Left out is empty, and given it is not: a default has to be one that could be given.
                 del member["default"]
-    for methods in schema["paths"].values():
+    for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             if method == "head":  # which shares its description with POST
                 methods[method] = {**operation, "operationId": f"{operation['operationId']}_head"}
@@ -68,23 +107,21 @@ def complete(schema: dict[str, Any]) -> None:
                 operation["summary"] = _CLAUSE.split(operation["description"], maxsplit=1)[0]
             if permission := operation.pop("x-permission", None):
                 _add_permission(operation, permission)
-                if method != "get":
-                    operation.setdefault("parameters", []).append(_REPEATS)
+                if operation.pop("x-repeats") and method != "get":
+                    operation.setdefault("parameters", []).append(REPEATS)
+                if not any(each.status == 409 for each in refusals[operation["operationId"]]):
+                    del operation["responses"][409]
             _leave_out_null(operation.get("requestBody", {}))
+            is_told = path.startswith(TOLD)
+            for each in refusals.get(operation["operationId"], ()):
+                _add_refusal(schema["components"]["examples"], operation["responses"], each, is_told=is_told)
             bodies = {"": operation.get("requestBody", {}), **operation.get("responses", {})}
             for status, body in bodies.items():
                 for media in body.get("content", {}).values():
                     if "schema" in media:
-                        media.setdefault("example", _refusal(status) or _example(media["schema"], shapes, ""))
-
-
-_REPEATS = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "title": "Idempotency-Key"},
-    "description": "Repeats with the same key, within a day, get the answer of the first.",
-}
+                        is_refusal = media["schema"].get("$ref", "").endswith(("/ErrorOut", "/InvalidOut"))
+                        example = _refusal(status) if is_refusal else _example(media["schema"], shapes, "")
+                        media.update({} if "examples" in media else {"example": media.get("example", example)})
 
 
 def _leave_out_null(body: dict[str, Any]) -> None:
@@ -102,13 +139,33 @@ def _add_permission(operation: dict[str, Any], permission: str) -> None:
     operation["security"] = [{"ApiKey": [scope]}, {"BearerOrCookie": []}]
 
 
-def _refusal(status: Any) -> dict[str, Any] | None:
-    """A refusal with this status, as project/errors.py words it; None for other answers."""
-    if not str(status).isdigit() or int(status) < 400:
-        return None
+def _refusal(status: Any) -> dict[str, Any]:
+    """A refusal with this status, as project/errors.py words it."""
     detail, code = STATUS_WORDS[int(status)]
     problem = {"type": "missing", "loc": ["body", "reason"], "msg": "Field required"}
     return {"detail": [problem] if int(status) == 422 else detail, "code": code, "request_id": _ID}
+
+
+def _add_refusal(examples: dict[str, Any], responses: dict[Any, Any], refusal: Refusal, *, is_told: bool) -> None:
+    """Name it in the answer of its status, with a body as an example that all operations share."""
+    body = {"detail": json.loads(refusal.detail), "code": refusal.slug, "request_id": _ID}
+    body |= {"message": refusal.message} if is_told and refusal.message else {}
+    same = (
+        name for n in count(1) if examples.get(name := f"{refusal.slug}{n if n > 1 else ''}") in (None, _shown(body))
+    )
+    examples[name := next(same)] = _shown(body)
+    shape = "InvalidOut" if refusal.status == 422 else "ErrorOut"
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    response = responses.setdefault(
+        refusal.status, {"description": STATUS_WORDS[refusal.status][0], "content": content}
+    )
+    response["description"] += f"{',' if '`' in response['description'] else ':'} `{refusal.slug}`"
+    listed = response["content"]["application/json"].setdefault("examples", {})
+    listed[refusal.slug] = {"$ref": f"#/components/examples/{name}"}
+
+
+def _shown(body: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": body.get("message", ""), "value": body} if body.get("message") else {"value": body}
 
 
 def _example(schema: dict[str, Any], shapes: dict[str, Any], name: str, depth: int = 0) -> Any:

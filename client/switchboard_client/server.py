@@ -97,12 +97,13 @@ def _refusal(answer: Answer) -> str:
     if 300 <= answer.status < 400:
         return f"The server sends us on to {answer.headers.get('Location', '')}: give that address."
     said = answer.json()
-    words = said.pop("detail")
+    words, code, message = said.pop("detail"), said.pop("code", ""), said.pop("message", "")
     if isinstance(words, list):
         words = "; ".join(f"{'.'.join(map(str, each.get('loc', ())[1:]))}: {each.get('msg', '')}" for each in words)
+    elif message:
+        words = message
     elif isinstance(words, dict):
         words = ", ".join(map(str, words.values()))
-    code = said.pop("code", "")
     said["again in seconds"] = answer.headers.get("Retry-After")
     more = "".join(f"; {name.replace('_id', '')} {value}" for name, value in said.items() if value)
     return f"{str(words).replace('ErrorCode.', '')} ({f'{answer.status} {code}'.strip()}){more}"

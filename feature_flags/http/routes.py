@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from feature_flags.http import asgi, streams, wire
 from feature_flags.http.ofrep import wanted_revision
-from feature_flags.http.wire import Refused, Request, Response
+from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response
 from feature_flags.runtime import store
 from lib.api import Schema
 
@@ -97,8 +97,8 @@ class _Open(Schema):
 
 
 class EvaluationIn(Schema):
-    context: dict[str, Any] = Field(
-        {},
+    context: dict[str, Any] | None = Field(
+        None,
         description="What describes the user: texts, numbers, booleans. Without `userId`, `targetingKey` is it.",
         examples=[{"targetingKey": "7f9c", "country": "IT"}],
     )
@@ -145,7 +145,7 @@ class FeaturesOut(_Open):
 
 
 class FrontendIn(Schema):
-    context: dict[str, Any] = {}
+    context: dict[str, Any] | None = None
 
 
 class VariantOut(Schema):
@@ -186,7 +186,7 @@ class MetricsIn(_Open):
 
 
 class BulkMetricsIn(_Open):
-    metrics: list[dict[str, Any]] = Field(
+    metrics: list[Any] = Field(
         [], examples=[[{"featureName": "FF_A", "appName": "shop", "yes": 3, "no": 1, "variants": {"blue": 2}}]]
     )
 
@@ -203,12 +203,16 @@ class RegistrationIn(RootModel[Any]):
 
 # --- Description: requests are read by `asgi`, which refuses them in the form of each protocol --------------------
 
-_TOKEN = {
-    "in": "header",
-    "name": "X-API-Key",
-    "schema": {"type": "string"},
-    "description": "A flag token. `Authorization: Bearer <token>` and `Authorization: <token>` do as well.",
+_OTHERWISE = "`X-API-Key: <token>` and `Authorization: <token>` do as well."
+#: How the flag APIs know who calls, by the name in the description: a kind of flag token each.
+SECURITY_SCHEMES = {
+    name: {"type": "http", "scheme": "bearer", "bearerFormat": form, "description": f"{about} {_OTHERWISE}"}
+    for name, form, about in (
+        ("ServerToken", "sbs_…", "A flag token of a server: it sees every flag."),
+        ("FrontendToken", "sbf_…", "A flag token of pages and apps: it sees the exposed flags."),
+    )
 }
+_SCHEMES = {SERVER: ["ServerToken"], FRONTEND: ["FrontendToken"], "": list(SECURITY_SCHEMES)}
 _UNCHANGED = {
     "in": "header",
     "name": "If-None-Match",
@@ -218,10 +222,15 @@ _UNCHANGED = {
 
 
 def _described(*parameters: dict[str, Any], body: type[BaseModel] | None = None) -> dict[str, Any]:
-    extra: dict[str, Any] = {"parameters": [_TOKEN, *parameters]}
+    extra: dict[str, Any] = {"parameters": [*parameters], "security": _secured("")}
     if body is not None:
         extra["requestBody"] = {"content": {"application/json": {"schema": body.model_json_schema()}}}
     return extra
+
+
+def _secured(needs: str) -> list[dict[str, list[str]]]:
+    """By which kind of token, of all that do."""
+    return [{name: []} for name in _SCHEMES[needs]]
 
 
 def _refusals(*statuses: int) -> dict[int, Any]:
@@ -278,7 +287,7 @@ for method, path, name, responses, extra in _UNLEASH_ROUTES:
         operation_id=f"unleash_{name}",
         summary=name.replace("_", " ").title(),
         description=f"{route.endpoints[method].__doc__} Needs a {route.needs} token.",
-        openapi_extra=extra,
+        openapi_extra={**extra, "security": _secured(route.needs or "")},
     )(answer)
 
 # An API of its own: the protocol fixes its path, outside of `/api`.

@@ -63,9 +63,9 @@ def worded(*place: str) -> Iterator[None]:
         raise _invalid("FLAG_INVALID", listed(error.problems, "body", *place)) from error
     except ProductError as error:
         if error.code == "REASON_REQUIRED":
-            raise _invalid(error.code, listed([Problem(("reason",), error.message)], "body")) from error
+            raise _invalid("REASON_REQUIRED", listed([Problem(("reason",), error.message)], "body")) from error
         if error.code == "FLAG_CHANGED":
-            error.status = 412
+            raise ProductError("FLAG_CHANGED", error.message, status=412) from error
         raise
 
 

@@ -38,18 +38,57 @@ def test_bodies_and_answers_come_with_examples(document):
     for _, path, about in operations(document):
         for body in (about.get("requestBody", {}), *about["responses"].values()):
             for media in body.get("content", {}).values():
-                assert "example" in media or "schema" not in media, path
+                assert {"example", "examples"} & set(media) or "schema" not in media, path
 
 
 def test_operations_for_staff_name_the_scope_of_keys(document):
-    for method, path, about in operations(document):
+    for _, path, about in operations(document):
         if path.startswith("/api/staff/"):
             (scope,) = about["security"][0]["ApiKey"]
             assert scope in about["description"], path
-            has_key = (
-                any(each["name"] == "Idempotency-Key" for each in about["parameters"]) if method != "get" else True
-            )
-            assert has_key, path
+
+
+def test_operations_that_answer_repeats_say_by_which_header(document):
+    takes = {
+        about["operationId"]: any(each["name"] == "Idempotency-Key" for each in about.get("parameters", ()))
+        for method, path, about in operations(document)
+        if path.startswith("/api/staff/") and method != "get"
+    }
+
+    assert [name for name, does in takes.items() if not does] == [
+        *("why_flag_in_context", "create_flag_token", "preview_template", "add_endpoint", "rotate_secret")
+    ]
+
+
+def codes(document, name):
+    (about,) = (about for _, _, about in operations(document) if about["operationId"] == name)
+    found = [
+        list(body.get("content", {}).get("application/json", {}).get("examples", ()))
+        for body in about["responses"].values()
+    ]
+    return {status: slugs for status, slugs in zip(about["responses"], found, strict=True) if slugs}
+
+
+def test_an_operation_names_each_refusal_by_its_code(document):
+    found = codes(document, "rotate_own_key")
+
+    assert found[404] == ["key_unknown"]
+    assert found[409] == ["key_ended", "key_limit"]
+    assert "key_not_accepted" in found[403]
+    assert codes(document, "deactivate_person")[400] == [
+        *("cannot_deactivate_self", "idempotency_key_invalid", "last_superuser", "reason_required", "reason_too_long")
+    ]
+    assert codes(document, "get_own_profile") == {403: ["scope_missing"]}
+
+
+def test_a_refusal_is_shown_as_it_is_answered(document):
+    shown = document["components"]["examples"]
+
+    assert shown["cannot_deactivate_self"]["value"]["message"] == "You cannot deactivate yourself."
+    assert shown["register_user_already_exists"]["value"]["detail"] == {
+        "code": "ErrorCode.REGISTER_USER_ALREADY_EXISTS"
+    }
+    assert "message" not in shown["register_user_already_exists"]["value"]
 
 
 def test_keys_are_offered_where_they_are_taken_alone(document):

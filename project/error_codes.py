@@ -1,0 +1,231 @@
+"""Which refusals an operation can answer, read from the code that it reaches: every `ProductError` is raised by its
+name, so that what is raised and what the API's description promises are one."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from textwrap import dedent
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from lib.errors import ProductError
+
+_APPS = ("users", "feature_flags", "notifications", "lib", "project")
+#: What runs after the commit: it answers no one.
+_APART = "notifications.engine"
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`slug` is the `code` of the answer; `detail` as on the wire, in JSON; `message` a sentence, `…` for what it fills
+    in."""
+
+    slug: str
+    status: int
+    detail: str
+    message: str
+
+
+def of(*roots: Callable[..., Any]) -> list[Refusal]:
+    """What those functions, and all that they call, raise; by status and slug."""
+    found = {raised for function in _reached(roots) for raised in _raised(function)}
+    by_slug = {(each.status, each.slug): each for each in sorted(found, key=lambda each: each.message)}
+    return [by_slug[key] for key in sorted(by_slug)]
+
+
+# --- Which functions are reached --------------------------------------------------------------------------------------
+
+
+def _reached(roots: tuple[Any, ...]) -> set[FunctionType]:
+    waiting, seen = [each for root in roots for each in _functions(root)], set[FunctionType]()
+    while waiting:
+        function = waiting.pop()
+        if function not in seen:
+            seen.add(function)
+            waiting += _called(function)
+    return seen
+
+
+def _functions(value: Any) -> list[FunctionType]:
+    """Those of ours in a value that may be called: wrapped, bound, with some arguments given, of a button, or all that
+    the objects of a service can."""
+    if isinstance(value, FunctionType):
+        return [value] if value.__module__.split(".")[0] in _APPS and value.__module__ != _APART else []
+    if isinstance(value, partial):
+        return [each for part in (value.func, *value.args, *value.keywords.values()) for each in _functions(part)]
+    if isinstance(value, type) and ".services." in value.__module__:
+        return [each for each in vars(value).values() if isinstance(each, FunctionType)]
+    if isinstance(value, type | ModuleType):
+        return []
+    inner = next(
+        (getattr(value, name) for name in ("run", "__func__", "__wrapped__", "func") if hasattr(value, name)), None
+    )
+    return _functions(inner) if callable(inner) else []
+
+
+@cache
+def _called(function: FunctionType) -> list[FunctionType]:
+    """What the body of a function names, or closes over."""
+    values = [getattr(function, "__wrapped__", None)]
+    closed = inspect.getclosurevars(function).nonlocals
+    values += closed.values()
+    for code in _bodies(function.__code__):
+        values += _named(code, {**function.__globals__, **closed}, _typed(function))
+    return [each for value in values for each in _functions(value)]
+
+
+def _bodies(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _bodies(inner)
+
+
+def _named(code: CodeType, names: dict[str, Any], typed: dict[str, Any]) -> Iterator[Any]:
+    """`verb`, `service.verb` and, of a parameter, `given.verb`."""
+    known = dict(typed)
+    imported, value = None, None
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            imported = sys.modules.get(step.argval)
+        elif step.opname == "IMPORT_FROM":
+            known[step.argval] = getattr(imported, step.argval, None)
+        elif step.opname in _LOADS:
+            value = known.get(step.argval, None if step.opname == "LOAD_FAST" else names.get(step.argval))
+            yield value
+        elif step.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
+            owner = value if isinstance(value, ModuleType | type) else type(value)
+            is_known = isinstance(value, ModuleType) or owner.__module__.split(".")[0] in _APPS
+            value = getattr(owner, step.argval, None) if is_known else None
+            yield value
+
+
+def _typed(function: FunctionType) -> dict[str, Any]:
+    """The classes of its parameters, as far as they can be read."""
+    owner = function.__globals__.get(function.__qualname__.partition(".")[0])
+    try:
+        annotated = inspect.get_annotations(function, eval_str=True)
+    except (NameError, TypeError):  # named for the type checker alone
+        annotated = {}
+    return {"self": owner, "cls": owner, **annotated}
+
+
+# --- What a function raises -------------------------------------------------------------------------------------------
+
+
+@cache
+def _raised(function: FunctionType) -> list[Refusal]:
+    """The refusals that are made in it by their names, or by what makes one of a name it is given."""
+    if not any(map(_makes_some, (function, *_called(function)))):
+        return []  # which is told at a tenth of what reading it takes
+    return [made for call in _calls(function) for made in _made(call, function)]
+
+
+@cache
+def _makes_some(function: FunctionType) -> bool:
+    names = {name for code in _bodies(function.__code__) for name in code.co_names}
+    return any(_is_refusal(function.__globals__.get(name)) for name in names)
+
+
+def _is_refusal(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, ProductError)
+
+
+@cache
+def _nodes(function: FunctionType) -> list[ast.AST]:
+    try:
+        return list(ast.walk(ast.parse(dedent(inspect.getsource(function)))))
+    except (OSError, SyntaxError):  # made at run time, or a lambda amid a line
+        return []
+
+
+def _calls(function: FunctionType) -> list[ast.Call]:
+    return [node for node in _nodes(function) if isinstance(node, ast.Call)]
+
+
+def _made(call: ast.Call, function: FunctionType) -> list[Refusal]:
+    maker = _value(call.func, function)
+    if maker is ProductError:
+        return [_refusal(code, call, function) for code in _codes(call.args[0], function)]
+    if _is_refusal(maker):
+        # One with a name of its own: its code stands in `super().__init__(…)`.
+        begun = next(each for each in _calls(maker.__init__) if ast.unparse(each.func) == "super().__init__")
+        return [_refusal(code, begun, maker.__init__) for code in _codes(begun.args[0], maker.__init__)]
+    if not (isinstance(maker, FunctionType) and _functions(maker) and (found := _by_parameter(maker))):
+        return []
+    inner, name = found
+    parameters = inspect.signature(maker).parameters
+    given = dict(zip(parameters, call.args, strict=False)) | {
+        each.arg: each.value for each in call.keywords if each.arg
+    }
+    codes = _codes(given[name], function) if name in given else [parameters[name].default]
+    return [_refusal(code, inner, maker, call.args) for code in codes if isinstance(code, str) and code]
+
+
+@cache
+def _by_parameter(maker: FunctionType) -> tuple[ast.Call, str] | None:
+    """The refusal that a function makes of a code that it is given, and the name of that parameter."""
+    for call in _calls(maker):
+        first = call.args[0] if call.args and _value(call.func, maker) is ProductError else None
+        if isinstance(first, ast.Name) and first.id in inspect.signature(maker).parameters:
+            return call, first.id
+    return None
+
+
+def _codes(node: ast.expr, function: FunctionType) -> list[str]:
+    """A text; of a local name those that it is set to."""
+    if isinstance(found := _value(node, function), str):
+        return [found]
+    set_to = _set_to(node, function) if isinstance(node, ast.Name) else []
+    texts = [each.value for value in set_to for each in ast.walk(value) if isinstance(each, ast.Constant)]
+    return [text for text in texts if isinstance(text, str) and text.isupper()]
+
+
+def _set_to(name: ast.Name, function: FunctionType) -> list[ast.expr]:
+    assigned = [each for each in _nodes(function) if isinstance(each, ast.Assign)]
+    return [
+        each.value
+        for each in assigned
+        if name.id in {part.id for part in ast.walk(each.targets[0]) if isinstance(part, ast.Name)}
+    ]
+
+
+def _refusal(code: str, call: ast.Call, function: FunctionType, given: Sequence[ast.expr] = ()) -> Refusal:
+    keywords = {each.arg: each.value for each in call.keywords}
+    sentences = (_sentence(each, function) for each in (call.args[1], *given[1:]))
+    message = next(filter(None, sentences), "")
+    detail = _value(keywords.get("detail"), function) or f"ErrorCode.{code}"
+    if "reason" in keywords or "nested" in keywords:
+        detail = {"code": f"ErrorCode.{code}"} | ({"reason": message} if "reason" in keywords else {})
+    slug = _value(keywords.get("slug"), function) or code.lower()
+    return Refusal(slug, _value(keywords.get("status"), function) or 400, json.dumps(detail), message)
+
+
+def _value(node: ast.expr | None, function: FunctionType) -> Any:
+    """What a constant, or a name of the module, stands for; None for all else."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return function.__globals__.get(node.id)
+    return getattr(_value(node.value, function), node.attr, None) if isinstance(node, ast.Attribute) else None
+
+
+def _sentence(node: ast.expr, function: FunctionType) -> str:
+    if isinstance(node, ast.Call) and node.args:
+        return _sentence(node.args[0], function)
+    if isinstance(node, ast.BinOp):
+        return re.sub(r"%(\(\w+\))?[sd]", "…", _sentence(node.left, function))
+    if isinstance(node, ast.Name):
+        return next((_sentence(each, function) for each in _set_to(node, function)), "")
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in node.values)
+    return str(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
