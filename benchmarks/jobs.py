@@ -29,6 +29,10 @@ TRANSACTION_SECONDS, GROWTH, BIG = 1.0, 2.0, 0.5
 ACCOUNTS, ACCOUNT_SECONDS = 50_000, 60.0
 
 
+#: Commands that are there to read all of a table.
+READS_ALL = ("check_accounts", "rotate_token_keys")
+
+
 @dataclass
 class Figure:
     """CPU and longest transaction in seconds. `scans` are big tables of which more than half was read in order."""
@@ -49,7 +53,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
-        is_quick = self.transaction <= TRANSACTION_SECONDS and not self.scans
+        is_quick = self.transaction <= TRANSACTION_SECONDS and (not self.scans or self.name in READS_ALL)
         return is_quick and (self.growth is None or self.growth <= GROWTH)
 
 
@@ -124,8 +128,8 @@ def jobs(people: int, over: int) -> Iterator[tuple[str, Callable[[], int]]]:
         "webhooks_list",
         "export_feature_flags",
         "rotate_token_keys",
-        "notifications_retry --dry-run",
-        "notifications_retry",
+        "notifications_retry --type users.welcome --dry-run",
+        "notifications_retry --type users.welcome",
         "notifications_cancel --type users.welcome --dry-run",
         "notifications_cancel --all-queued",
     ):
@@ -304,7 +308,8 @@ def measure(url: str, people: int, flags: int, only: str) -> list[Figure]:
             continue
         with Watch() as watch:
             items = int(run())
-        figure = Figure(name, items, watch.cpu, watch.backend, watch.statements, watch.longest, watch.scans)
+        spent = (round(watch.cpu, 3), round(watch.backend, 2))
+        figure = Figure(name, items, *spent, watch.statements, round(watch.longest, 3), watch.scans)
         figures.append(figure)
         each, scans = figure.each * 1e6, ", ".join(figure.scans)
         print(

@@ -299,11 +299,12 @@ def age(people: int) -> int:
         expires_at=ago("-86400"),
     )
 
-    def change(model: Any, setting: str, number: int) -> None:
+    def change(model: Any, setting: str, number: int, rows: int = over) -> None:
         """Of the number-th twentieth of the rows."""
-        column = "id" if model is mail.Message else "created_at"
-        first, last = f"{number * over}", f"{(number + 1) * over}"
-        which = f"id > {first} AND id <= {last}" if column == "id" else f"id > {key(first)} AND id <= {key(last)}"
+        first, last = str(number * over), str(number * over + rows)
+        if model is users.User:
+            first, last = key(first), key(last)
+        which = f"id > {first} AND id <= {last}"
         statement(f"UPDATE {model._meta.db_table} SET {setting} WHERE {which}".replace("%%", "%"))
 
     # Of people: those who asked to be deleted, and those who never verified. Of messages: old ones, contexts, waiting.
@@ -315,6 +316,7 @@ def age(people: int) -> int:
     change(mail.Message, f"state = 'sent', due_at = NULL, finished_at = {ago('3456000')}", 3)
     later = f"expires_at = {ago('-864000')}, finished_at = NULL"
     change(mail.Message, f"state = 'queued', due_at = {ago('-3600')}, {later}", 4)
-    change(mail.Message, f"state = 'failed', due_at = NULL, type = 'users.welcome', finished_at = {ago('9')}", 5)
+    failed = f"state = 'failed', due_at = NULL, type = 'users.welcome', finished_at = {ago('9')}"
+    change(mail.Message, failed, 5, rows=over // 10)
     statement("ANALYZE")
     return over

@@ -45,12 +45,12 @@ def newest_first(rows: QuerySet[Any], *, by: str = "pk") -> Iterator[list[Any]]:
         found = list(ordered.filter(Q(pk__lt=last) if by == "pk" else after)[:SLICE])
 
 
-def slices(rows: QuerySet[Any], *, by: str, size: int = SLICE) -> Iterator[list[Any]]:
-    """The keys of the rows in the order of `by`, which has an index, in lists of at most `size`.
+def slices(rows: QuerySet[Any], *, by: str, size: int = 0) -> Iterator[list[Any]]:
+    """The keys of the rows in the order of `by`, which has an index, in lists of at most `size`, or SLICE.
 
     For a caller that deletes or changes each before it asks for the next, which begins where that one ended.
     """
-    left, before = rows.order_by(by), None
+    left, before, size = rows.order_by(by), None, size or SLICE
     while found := list(left.values_list("pk", by)[:size]):
         if found == before:
             # Held by another, or back meanwhile: the next run finds them.
@@ -59,6 +59,19 @@ def slices(rows: QuerySet[Any], *, by: str, size: int = SLICE) -> Iterator[list[
         if len(found) < size:
             return
         before, left = found, rows.order_by(by).filter(**{f"{by}__gte": found[-1][1]})
+
+
+def in_order(rows: QuerySet[Any], *names: str) -> Iterator[tuple[Any, ...]]:
+    """These columns of the rows in the order of the first, which is unique and has an index, a query for each SLICE.
+
+    For a caller that reads a big table to its end: a cursor of the database would hold one transaction open, or all of
+    the rows.
+    """
+    ordered = rows.order_by(names[0]).values_list(*names)
+    found = list(ordered[:SLICE])
+    while found:
+        yield from found
+        found = list(ordered.filter(**{f"{names[0]}__gt": found[-1][0]})[:SLICE]) if len(found) == SLICE else []
 
 
 def adapted(*values: Any) -> list[Any]:

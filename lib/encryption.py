@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db.models import Model
 
+from lib import db
+
 
 @cache
 def derive(secret: str, purpose: str) -> bytes:
@@ -45,7 +47,7 @@ def decrypt(sealed: str) -> str | None:
 def rotate(model: type[Model], column: str, *, dry_run: bool = False) -> dict[str, int]:
     """Encrypt all values of a column with the first key: `{"resealed", "unreadable"}`."""
     counts = {"resealed": 0, "unreadable": 0}
-    for pk, sealed in model._default_manager.exclude(**{column: ""}).values_list("pk", column).iterator():
+    for pk, sealed in db.in_order(model._default_manager.exclude(**{column: ""}), "pk", column):
         try:
             rotated = _current().rotate(sealed.encode()).decode()
         except (InvalidToken, ValueError):

@@ -3,24 +3,29 @@ run them: what they need loads then."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from importlib import import_module
 
 from django.conf import settings
 from django.utils import timezone
 
+from lib.db import slices
 from notifications.services import periodic_jobs
 
 
 def _flag_usage(since: datetime | None) -> Iterator[tuple[str, int]]:
     from feature_flags.runtime import usage
 
-    yield "hours", usage.prune(timezone.now() - timedelta(days=settings.FLAGS_USAGE_KEEP_DAYS))
+    for count in usage.prune(timezone.now() - timedelta(days=settings.FLAGS_USAGE_KEEP_DAYS)):
+        yield "hours", count
 
 
 def _sessions(since: datetime | None) -> Iterator[tuple[str, int]]:
     """Sessions of the admin that have ended."""
-    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
-    yield from ()
+    from django.contrib.sessions.models import Session
+
+    # Django's own `clearsessions` deletes them all in one statement.
+    for keys in slices(Session.objects.filter(expire_date__lt=timezone.now()), by="expire_date"):
+        Session.objects.filter(pk__in=keys).delete()
+        yield "sessions", len(keys)
 
 
 def _accounts(since: datetime | None) -> Iterator[tuple[str, int]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -17,7 +17,7 @@ from django.db import Error, connection, transaction
 from feature_flags import names
 from feature_flags.engine.model import Result
 from lib import hourly, metrics
-from lib.db import adapted, batches, marks
+from lib.db import adapted, batches, marks, slices
 
 if TYPE_CHECKING:
     from feature_flags.runtime.snapshot import Token
@@ -273,8 +273,9 @@ def _upsert(statement: str, rows: list[tuple[Any, ...]]) -> None:
             cursor.execute(statement.format(values), adapted(*(value for row in part for value in row)))
 
 
-def prune(before: datetime) -> int:
-    """Delete the hours that ended before; return the number of rows."""
+def prune(before: datetime) -> Iterator[int]:
+    """Delete the hours that ended before, a slice at a time; yields the number of rows."""
     from feature_flags.models import FlagUsage
 
-    return FlagUsage.objects.filter(hour__lt=before).delete()[0]
+    for keys in slices(FlagUsage.objects.filter(hour__lt=before), by="hour"):
+        yield FlagUsage.objects.filter(pk__in=keys).delete()[0]

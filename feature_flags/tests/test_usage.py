@@ -181,7 +181,7 @@ def test_old_hours_go():
         report("shop", {"FF_A": {"yes": 1}}, at=NOW - timedelta(days=days))
     usage.flush(NOW)
 
-    assert usage.prune(NOW - timedelta(days=90)) == 1
+    assert list(usage.prune(NOW - timedelta(days=90))) == [1]
     assert FlagUsage.objects.count() == 1
 
 

@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from lib import hourly
+from lib.db import slices
 from notifications.models import (
     DeliveryEvent,
     InAppNotification,
@@ -101,7 +102,7 @@ def _run(name: str, go_on: Callable[[], bool]) -> bool:
 
 # --- The purge --------------------------------------------------------------------------------------------------------
 
-SLICE = 1000
+SLICE = 500
 KEEP_CONTEXT = timedelta(days=30)
 KEEP_TROUBLE = timedelta(days=365)
 KEEP_EVENTS = timedelta(days=180)
@@ -126,17 +127,14 @@ def purge(since: datetime | None = None, *, is_trial: bool = False) -> Iterator[
         if is_trial:
             yield what, rows.count()
             continue
-        left = rows
-        while found := list(left.order_by(by).values_list("pk", by)[:SLICE]):
+        for keys in slices(rows, by=by, size=SLICE):
             with transaction.atomic():
-                batch = rows.model._default_manager.filter(pk__in=[pk for pk, _ in found])
+                batch = rows.model._default_manager.filter(pk__in=keys)
                 if what in _EMPTIED:
                     batch.update(**_EMPTIED[what])
                 else:
                     batch.delete()
-            yield what, len(found)
-            # A slice goes on where the last one ended.
-            left = rows.filter(**{f"{by}__gte": found[-1][1]})
+            yield what, len(keys)
 
 
 def _rules(since: datetime | None) -> Iterator[tuple[str, QuerySet[Any], str]]:

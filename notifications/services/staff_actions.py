@@ -31,7 +31,7 @@ from notifications.providers.smtp import CONVERSATION
 from notifications.registry import BY_STAFF, EMAIL, Rate
 from notifications.rendering import engines, render
 from notifications.rendering.engines import TEST
-from notifications.services import outbox, recipients
+from notifications.services import health, outbox, recipients
 
 if TYPE_CHECKING:
     from users.models import User
@@ -46,7 +46,6 @@ _COPIED = (
 #: For how long staff may suppress an address, if not for ever.
 DAYS = (30, 90, 365)
 KEY_LIMIT = 128
-COUNTED = 10_000
 
 
 #: What staff may send of one type to one address: as much as an anonymous client can cause.
@@ -348,8 +347,10 @@ def stats() -> dict[str, Any]:
     due = Message.objects.filter(priority__in=registry.PRIORITIES, due_at__lte=moment(), state=State.QUEUED)
     oldest = due.aggregate(at=Min("due_at"))["at"]
     return {
-        "states": {state.value: Message.objects.filter(state=state)[:COUNTED].count() for state in State},
-        "last_hour": {state.value: hour.filter(state=state)[:COUNTED].count() for state in (State.SENT, State.FAILED)},
+        "states": {state.value: Message.objects.filter(state=state)[: health.COUNTED].count() for state in State},
+        "last_hour": {
+            state.value: hour.filter(state=state)[: health.COUNTED].count() for state in (State.SENT, State.FAILED)
+        },
         "oldest_due_seconds": max(0, int((timezone.now() - oldest).total_seconds())) if oldest else None,
     }
 

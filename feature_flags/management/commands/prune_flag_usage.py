@@ -22,5 +22,5 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        removed = usage.prune(timezone.now() - timedelta(days=options["days"]))
+        removed = sum(usage.prune(timezone.now() - timedelta(days=options["days"])))
         self.stdout.write(f"{removed} row{'' if removed == 1 else 's'} removed.")

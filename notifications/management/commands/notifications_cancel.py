@@ -7,10 +7,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from lib import commands
-from lib.db import batches
+from lib.db import batches, slices
 from notifications.models import Message
 from notifications.services.outbox import cancel_open
 
@@ -35,10 +35,18 @@ class Command(commands.Command):
             raise CommandError("Give uids, or else --type, --before or --all-queued.", returncode=2)
         which = [Q(uid__in=some) for some in batches(uids)] or [broad]
         if options["dry_run"]:
-            done = sum(Message.objects.filter(each, state__in=Message.OPEN, handed_at=None).count() for each in which)
+            done = sum(_waiting(each).count() for each in which)
         else:
-            done = sum(cancel_open(each, reason="staff") for each in which)
+            done = sum(
+                cancel_open(Q(pk__in=keys), reason="staff")
+                for each in which
+                for keys in slices(_waiting(each), by="pk")
+            )
         if not done:
             raise CommandError("No message that waits matches.")
         would_be = "would be " if options["dry_run"] else ""
         self.stdout.write(f"{done} message{'' if done == 1 else 's'} {would_be}cancelled.")
+
+
+def _waiting(which: Q) -> QuerySet[Message]:
+    return Message.objects.filter(which, state__in=Message.OPEN, handed_at=None)

@@ -7,8 +7,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
-from lib import addresses, encryption, env
+from lib import addresses, db, encryption, env
 from users.management.commands._people import AccountCommand
 from users.models import MfaDevice, User
 
@@ -80,12 +81,9 @@ def _settings() -> Iterator[Finding]:
 
 
 def _people() -> Iterator[Finding]:
-    with_factor = MfaDevice.objects.filter(confirmed_at__isnull=False).values("user_id")
-    without = (
-        User.objects.filter(is_staff=True, is_active=True, service_account=None)
-        .exclude(pk__in=with_factor)
-        .order_by("email")
-    )
+    confirmed = MfaDevice.objects.filter(user=OuterRef("pk"), confirmed_at__isnull=False)
+    staff = User.objects.filter(is_staff=True, is_active=True, service_account=None)
+    without = staff.filter(~Exists(confirmed)).order_by("email")
     for email in without.values_list("email", flat=True)[:50]:
         yield "staff-without-factor", f"{email} is staff and has no second factor."
     if not User.objects.filter(is_superuser=True, is_active=True, service_account=None).exists():
@@ -94,7 +92,7 @@ def _people() -> Iterator[Finding]:
     if unreadable:
         yield "unreadable-factors", f"{unreadable} secrets of authenticator apps can be read with no key."
     # What older releases kept otherwise than `lib.addresses` spells it, and the migration had to leave.
-    for email in User.objects.order_by("email").values_list("email", flat=True).iterator():
+    for (email,) in db.in_order(User.objects.all(), "email"):
         try:
             wanted = addresses.canonical(email)
         except ValueError as error:
