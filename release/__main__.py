@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import django
 
@@ -32,9 +30,8 @@ def troubles(version: str) -> Iterator[str]:
         return
     yield from _breaks_of_schema(last)
     if not may_break(last.version, version):
-        with tempfile.TemporaryDirectory() as directory:
-            before = contract.document(history.unpack(last, Path(directory)))
-        yield from contract.breaks(before, contract.document(history.ROOT))
+        found, meant = contract.breaks(contract.kept(last.version), contract.document(history.ROOT)), contract.meant()
+        yield from (each for each in found if each not in meant)
 
 
 def _breaks_of_schema(last: history.Release) -> Iterator[str]:
@@ -70,7 +67,10 @@ def release(version: str) -> None:
     commit = history.git("rev-parse", "HEAD")
     with history.NAMES.open("a") as names:
         names.write(f"{version} {commit}\n")
-    history.git("commit", "--quiet", "--message", f"Name the commit of {version}", "--", str(history.NAMES))
+    contract.keep(version, contract.document(history.ROOT))
+    history.git("add", "--", str(contract.KEPT))
+    files = (str(history.NAMES), str(contract.KEPT))
+    history.git("commit", "--quiet", "--message", f"Name the commit of {version}", "--", *files)
     print(f"{version} is {commit}: push it unchanged, for RELEASES names it. Next: git tag v{version} {commit}")
 
 

@@ -1,23 +1,44 @@
-"""What of the API's description breaks clients of the release before."""
+"""What of the API's description breaks clients of the release before.
+
+What each release promised is kept in `docs/openapi/<version>.json`, without words and refusals; the checks of every
+change compare with the last one (project/tests/test_openapi.py).
+"""
 
 from __future__ import annotations
 
 import json
+import operator
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from release import history
 
 #: Which need nothing of the environment.
 SETTINGS = "project.tests.settings"
 _PRINT = """
 import django, json
 django.setup()
+from django.urls import get_resolver
+get_resolver().url_patterns  # what the first release adds to its API there
 from project.api import api
 print(json.dumps(api.get_openapi_schema(), default=str))
 """
+KEPT = Path(__file__).resolve().parent.parent / "docs" / "openapi"
+#: A break that is meant is a line here, word for word, and below it the reason, indented. A release empties it.
+MEANT = KEPT / "meant-breaks.txt"
+_NAMING = {"properties", "patternProperties", "schemas", "responses", "paths", "securitySchemes"}
+_WORDS = {"description", "summary", "title", "example", "examples", "tags", "info"}
+#: Of what is sent, and when one is narrower than another.
+_BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
+    **dict.fromkeys(("maxLength", "maxItems", "maximum", "maxProperties"), operator.lt),
+    **dict.fromkeys(("minLength", "minItems", "minimum", "minProperties"), operator.gt),
+    **dict.fromkeys(("pattern", "format"), operator.ne),
+}
 #: Shapes within shapes; deeper ones are taken as they are, for some hold themselves.
 _DEPTH = 8
 
@@ -28,6 +49,41 @@ def document(root: Path) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-c", _PRINT], cwd=root, env=env, check=True, stdout=subprocess.PIPE)
     described: dict[str, Any] = json.loads(done.stdout)
     return described
+
+
+def keep(version: str, described: dict[str, Any]) -> None:
+    """Write what a release promises, and forget what the one before broke."""
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / f"{version}.json").write_text(json.dumps(_bare(described), separators=(",", ":"), sort_keys=True) + "\n")
+    MEANT.write_text("")
+
+
+def kept(version: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((KEPT / f"{version}.json").read_text())
+    return found
+
+
+def meant() -> dict[str, str]:
+    """The breaks that are meant, and why."""
+    reasons: dict[str, str] = {}
+    for line in MEANT.read_text().splitlines():
+        if line.startswith(" "):
+            last = next(reversed(reasons))
+            reasons[last] = f"{reasons[last]} {line.strip()}".strip()
+        elif line:
+            reasons[line] = ""
+    return reasons
+
+
+def _bare(part: Any, *, has_names: bool = False) -> Any:
+    """Without what people read, and refusals; `has_names`: its keys are names of members, not words of OpenAPI."""
+    if isinstance(part, list):
+        return [_bare(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    left = {key: each for key, each in part.items() if has_names or key not in _WORDS}
+    left = {key: each for key, each in left.items() if not (key.isdigit() and key >= "400")}
+    return {key: _bare(each, has_names=key in _NAMING and not has_names) for key, each in left.items()}
 
 
 class Schema:
@@ -81,6 +137,11 @@ def _shapes(described: dict[str, Any]) -> dict[str, Any]:
 def _of_operation(
     before: dict[str, Any], after: dict[str, Any], old: dict[str, Any], new: dict[str, Any]
 ) -> Iterator[str]:
+    if before.get("operationId") != after.get("operationId"):
+        yield f"is called {after.get('operationId')}, not {before.get('operationId')}"
+    for way in before.get("security", ()):
+        if not any(_is_enough(way, now) for now in after.get("security", [{}])):
+            yield f"no longer takes {' and '.join(_way(way))}"
     known = {(each["in"], each["name"]): each for each in before.get("parameters", ())}
     for each in after.get("parameters", ()):
         was = known.get((each["in"], each["name"]))
@@ -98,6 +159,15 @@ def _of_operation(
             else:
                 now = after["responses"][status]
                 yield from _of_bodies(answer, now, old, new, _of_answer, f"an answer {status}")
+
+
+def _is_enough(way: dict[str, list[str]], now: dict[str, list[str]]) -> bool:
+    """Whether who brought what was asked brings what is asked now."""
+    return all(scheme in way and set(scopes) <= set(way[scheme]) for scheme, scopes in now.items())
+
+
+def _way(way: dict[str, list[str]]) -> list[str]:
+    return [f"{scheme} with {', '.join(scopes)}" if scopes else scheme for scheme, scopes in way.items()] or ["nothing"]
 
 
 def _of_bodies(
@@ -124,6 +194,9 @@ def _of_call(before: Schema, after: Schema, where: str) -> Iterator[str]:
     if "enum" in after.given:
         gone = set(before.given.get("enum", ["any other value"])) - set(after.given["enum"])
         yield from (f"{where} no longer takes {each}" for each in sorted(gone, key=str))
+    for bound, is_narrower in _BOUNDS.items():
+        if bound in after.given and (bound not in before.given or is_narrower(after.given[bound], before.given[bound])):
+            yield f"{where or 'the body'} has {bound} {after.given[bound]}, not {before.given.get(bound, 'any')}"
     for name in sorted(set(after.given.get("required", ())) - set(before.given.get("required", ()))):
         yield f"needs {_member(where, name)}"
     yield from _of_parts(before, after, where, _of_call)
@@ -161,3 +234,9 @@ def _member(where: str, name: str) -> str:
 
 def _words(found: set[str]) -> str:
     return ", ".join(sorted(found))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        last = history.last()
+        keep(last.version, document(history.unpack(last, Path(directory))))

@@ -13,7 +13,7 @@ PERSON = {
     "required": ["id", "name"],
     "properties": {
         "id": {"type": "integer"},
-        "name": {"type": "string"},
+        "name": {"type": "string", "maxLength": 90},
         "role": {"anyOf": [{"type": "string", "enum": ["guest", "staff"]}, {"type": "null"}]},
         "friends": {"type": "array", "items": {"$ref": "#/components/schemas/Person"}},
     },
@@ -29,6 +29,8 @@ def json_of(schema):
 def document():
     body = {"$ref": "#/components/schemas/Person"}
     operation = {
+        "operationId": "add_person",
+        "security": [{"ApiKey": ["people:write"]}],
         "parameters": [{"in": "query", "name": "page", "schema": {"type": "integer"}}],
         "requestBody": {"required": True, **json_of(body)},
         "responses": {"200": json_of(body)},
@@ -48,6 +50,10 @@ def changed(document, change):
         (lambda post, person: post["parameters"][0].update(required=True), "needs the parameter page"),
         (lambda post, person: post["parameters"][0].update(schema={"type": "string"}), "page is no longer taken"),
         (lambda post, person: post["responses"].clear(), "no longer answers 200"),
+        (lambda post, person: post.update(operationId="make_person"), "is called make_person, not add_person"),
+        (lambda post, person: post["security"][0].update(ApiKey=["all"]), "no longer takes ApiKey with people:write"),
+        (lambda post, person: person["properties"]["name"].update(maxLength=9), "name has maxLength 9, not 90"),
+        (lambda post, person: person["properties"]["name"].update(pattern="^A"), "name has pattern ^A, not any"),
         (lambda post, person: person["required"].append("role"), "needs role"),
         (lambda post, person: person["required"].remove("name"), "name may be left out"),
         (lambda post, person: person["properties"].pop("name"), "name is gone"),
