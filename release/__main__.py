@@ -23,7 +23,7 @@ def troubles(version: str) -> Iterator[str]:
         yield f"{version} does not come after {last.version}."
     if history.git("status", "--porcelain"):
         yield "There are changes that are not committed."
-    if not unreleased(CHANGES.read_text()):
+    if not section(CHANGES.read_text(), "Unreleased"):
         yield "CHANGELOG.md says nothing under “Unreleased”."
     if not history.is_cloned_whole():
         yield "This clone lacks the release before: git fetch --unshallow."
@@ -47,10 +47,10 @@ def may_break(last: str, version: str) -> bool:
     return after[0] > before[0] or (after[0] == 0 and after[1] > before[1])
 
 
-def unreleased(changes: str) -> str:
-    """What the changelog has below “Unreleased”."""
-    _, found, rest = changes.partition(UNRELEASED)
-    return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip() if found else ""
+def section(changes: str, heading: str) -> str:
+    """What the changelog has below a heading, which is named by how it begins."""
+    found = re.search(rf"^## {re.escape(heading)}.*\n((?:(?!## ).*\n?)*)", changes, re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def released(changes: str, version: str, day: str) -> str:
