@@ -37,6 +37,8 @@ MAIN_MODELS = (
     "notifications.InAppNotification",
 )
 
+#: What a rehearsal takes for backups in a directory: ours, and what `pg_dump` is told to write.
+SUFFIXES = (".backup", ".dump")
 _RESTORING = ("--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges")
 
 
@@ -112,9 +114,9 @@ def rehearse(path: Path) -> tuple[Path, list[Count]]:
     Raises: what `restore` raises, and SCRATCH_REFUSED.
     """
     if path.is_dir():
-        files = [each for each in path.iterdir() if each.is_file() and each.suffix != ".part"]
+        files = [each for each in path.iterdir() if each.suffix in SUFFIXES]
         if not files:
-            raise ProductError("FILE_UNUSABLE", f"There is no file in {path}.")
+            raise ProductError("FILE_UNUSABLE", f"There is no file named *.backup or *.dump in {path}.")
         path = max(files, key=lambda file: file.stat().st_mtime)
     live = _counts()
     with _scratch():

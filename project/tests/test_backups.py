@@ -111,13 +111,16 @@ def test_without_the_programs_of_postgresql_nothing_is_left_behind(url, tmp_path
 
 
 def test_a_rehearsal_restores_the_newest_backup_counts_and_leaves_nothing(url, backup):
-    older = backup.with_name("older")
+    older = backup.with_name("older.backup")
     older.touch()
     os.utime(older, (0, 0))
+    other = backup.with_name("log")
+    other.touch()
 
     result = command(url, "rehearse_restore", str(backup.parent))
 
     older.unlink()
+    other.unlink()
     assert result.returncode == 0, result.stderr
     assert "users.User 3 3" in " ".join(result.stdout.split())
     assert scratches(url) == []

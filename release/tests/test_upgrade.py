@@ -103,7 +103,7 @@ def test_an_upgrade_from_a_restored_backup_beside_the_release_before(before, dat
             assert httpx.get(f"{new.url}/readyz", verify=False).status_code == 503
         run(ROOT, restored, "manage.py", "migrate")
 
-        assert httpx.get(f"{old.url}/readyz", verify=False).json()["status"] == "ok"
+        until(lambda: httpx.get(f"{old.url}/readyz", verify=False).json()["status"] == "ok")
         journey_of(before).run(old.url, *ADMIN)
         journey.run(new.url, *ADMIN)
         until(lambda: httpx.get(f"{new.url}/readyz", verify=False).json()["status"] == "ok")

@@ -18,7 +18,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", type=Path, help="the file, or a directory, of which the newest file is taken")
+        parser.add_argument(
+            "path", type=Path, help="the file, or a directory, of which the newest *.backup or *.dump is taken"
+        )
         text = "how many rows in a hundred of today's there must be (default: %(default)s)"
         parser.add_argument("--least", type=whole_number_from(0, 100), default=90, metavar="PERCENT", help=text)
 
