@@ -161,7 +161,9 @@ class _Listener:
     def _connect(self) -> psycopg.Connection[Any]:
         import psycopg
 
-        link = psycopg.connect(**libpq_parameters(), autocommit=True)
+        # Past a pooler in transaction mode, where DATABASE_LISTEN_URL leads there.
+        alias = "listen" if "listen" in connections.settings else DEFAULT_DB_ALIAS
+        link = psycopg.connect(**libpq_parameters(alias), autocommit=True)
         link.execute(f"LISTEN {SELF_TEST_CHANNEL}")
         link.execute(f"NOTIFY {SELF_TEST_CHANNEL}")
         self.listened, self.is_heard, self.heard_by = set(), False, time.monotonic() + SELF_TEST_SECONDS

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Model, Q, QuerySet
 from django.utils.crypto import constant_time_compare, salted_hmac
 
@@ -111,10 +111,11 @@ def insert_alike(pattern: Model, each: Sequence[Mapping[str, str]]) -> None:
         cursor.execute(f"{sql} WHERE true ON CONFLICT DO NOTHING", [*params, json.dumps(each)])
 
 
-def libpq_parameters() -> dict[str, Any]:
+def libpq_parameters(alias: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
     """How Django connects to PostgreSQL, so that sockets, passwords and certificates are read in one place."""
     of_django = {"cursor_factory", "context", "prepare_threshold"}
-    return {name: value for name, value in connection.get_connection_params().items() if name not in of_django}
+    parameters = connections[alias].get_connection_params()
+    return {name: value for name, value in parameters.items() if name not in of_django}
 
 
 def marks(values: Sequence[Any]) -> str:

@@ -255,8 +255,8 @@ _OPTIONS = {
     "transaction_mode": ("(?i:DEFERRED|IMMEDIATE|EXCLUSIVE)", "must be IMMEDIATE or EXCLUSIVE"),
 }
 _UNREADABLE = (
-    "DATABASE_URL cannot be read as an address with options like ?sslmode=require; percent-encode the special "
-    "characters of its password."
+    "{} cannot be read as an address with options like ?sslmode=require; percent-encode the special characters of its "
+    "password."
 )
 
 
@@ -264,10 +264,22 @@ def database(fallback: str) -> dict[str, Any]:
     """Django's settings for the `sqlite:///` or `postgres://` address in `DATABASE_URL`, else in the seed's
     `POSTGRES_URL` (its driver suffix stripped) or `POSTGRES_HOST` and friends. No message repeats the address.
     """
-    url = _database_url() or fallback
+    return _database("DATABASE_URL", _database_url() or fallback)
+
+
+def postgres(name: str) -> dict[str, Any] | None:
+    """Django's settings for the `postgres://` address under this name, another way to the database or a copy of it."""
+    if not (url := _postgres_scheme(raw(name))):
+        return None
+    if not url.startswith("postgres://"):
+        raise ImproperlyConfigured(f"{name} must start with postgres://.")
+    return _database(name, url)
+
+
+def _database(setting: str, url: str) -> dict[str, Any]:
     if url.startswith("sqlite:") and (not re.match(r"sqlite:///+[^/?]", url) or ":memory:" in url):
-        raise ImproperlyConfigured("DATABASE_URL must name a file, as sqlite:////absolute/path.sqlite3 does.")
-    options = _database_options(url)
+        raise ImproperlyConfigured(f"{setting} must name a file, as sqlite:////absolute/path.sqlite3 does.")
+    options = _database_options(setting, url)
     try:
         with warnings.catch_warnings():
             # Of a database it does not know environ warns with the whole address, password included.
@@ -275,7 +287,7 @@ def database(fallback: str) -> dict[str, Any]:
             config: dict[str, Any] = dict(environ.Env.db_url_config(url.partition("?")[0] if options else url))
     except ValueError:
         # Without the cause: it repeats what it could not read, which may be a password.
-        raise ImproperlyConfigured(_UNREADABLE) from None
+        raise ImproperlyConfigured(_UNREADABLE.format(setting)) from None
     engine = str(config.get("ENGINE", ""))
     if engine.endswith("sqlite3"):
         # IMMEDIATE: a transaction that will write says so at its start and waits its turn, instead of failing at the
@@ -288,29 +300,33 @@ def database(fallback: str) -> dict[str, Any]:
         known, config["CONN_MAX_AGE"] = _SQLITE, None
     elif engine.endswith("postgresql"):
         if not config.get("NAME"):
-            raise ImproperlyConfigured("DATABASE_URL must name a database: postgres://user:password@host:5432/name.")
+            raise ImproperlyConfigured(f"{setting} must name a database: postgres://user:password@host:5432/name.")
         import psycopg
 
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} - _PLACED
         given, config["CONN_MAX_AGE"] = {"connect_timeout": 5}, 600
     else:
-        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
+        raise ImproperlyConfigured(f"{setting} must start with postgres:// or sqlite:///.")
     for name, value in options.items():
         if name.lower() in {*_SWITCHES, "conn_max_age"}:
-            config[name.upper()] = _option(name.lower(), value)
+            config[name.upper()] = _option(setting, name.lower(), value)
         elif name == "ssl" and "sslmode" in known:
             # The seed's driver, asyncpg, calls it so.
-            given["sslmode"] = _option(name, {"true": "require", "false": "disable"}.get(value, value))
+            given["sslmode"] = _option(setting, name, {"true": "require", "false": "disable"}.get(value, value))
         elif name in known:
-            given[name] = _option(name, value)
+            given[name] = _option(setting, name, value)
         else:
-            raise ImproperlyConfigured(f"DATABASE_URL has an option that this database does not know: {_shown(name)}.")
+            raise ImproperlyConfigured(f"{setting} has an option that this database does not know: {_shown(name)}.")
     return {**config, "OPTIONS": given}
+
+
+def _postgres_scheme(url: str) -> str:
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgres://", url)
 
 
 def _database_url() -> str:
     if url := raw("DATABASE_URL") or raw("POSTGRES_URL"):
-        return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgres://", url)
+        return _postgres_scheme(url)
     if not raw("POSTGRES_HOST"):
         return ""
     user, password = (quote(raw(name), safe="") for name in ("POSTGRES_USER", "POSTGRES_PASSWORD"))
@@ -319,26 +335,26 @@ def _database_url() -> str:
     return f"postgres://{user}:{password}@{netloc}/{quote(raw('POSTGRES_DATABASE') or 'postgres', safe='')}"
 
 
-def _database_options(url: str) -> dict[str, str]:
+def _database_options(setting: str, url: str) -> dict[str, str]:
     try:
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise ImproperlyConfigured(_UNREADABLE) from None
+        raise ImproperlyConfigured(_UNREADABLE.format(setting)) from None
     if parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
         # A password with a sign that ends this part of an address.
-        raise ImproperlyConfigured(_UNREADABLE)
+        raise ImproperlyConfigured(_UNREADABLE.format(setting))
     names = [name for name, _ in given]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ImproperlyConfigured(f"DATABASE_URL has an option twice: {_shown(twice[0])}.")
+        raise ImproperlyConfigured(f"{setting} has an option twice: {_shown(twice[0])}.")
     return dict(given)
 
 
-def _option(name: str, value: str) -> Any:
+def _option(setting: str, name: str, value: str) -> Any:
     """The value as Django or the driver takes it."""
     allowed, sentence = _OPTIONS.get(name, ("(?s:.+)", "is empty"))
     if not re.fullmatch(allowed, value):
-        raise ImproperlyConfigured(f"The option {name} of DATABASE_URL {sentence}.")
+        raise ImproperlyConfigured(f"The option {name} of {setting} {sentence}.")
     if name in _SWITCHES:
         return value.lower() in {"true", "1"}
     if name == "transaction_mode":

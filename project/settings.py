@@ -152,6 +152,15 @@ TEMPLATES = [
 # --- Database ---------------------------------------------------------------------------------------------------------
 
 DATABASES = {"default": read.database(fallback=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+for _alias in ("replica", "listen"):
+    # Where lists and exports are read, and where notifications arrive; both PostgreSQL, as the database is.
+    _name = f"DATABASE_{_alias.upper()}_URL"
+    if _other := read.postgres(_name):
+        if DATABASES["default"]["ENGINE"] != _other["ENGINE"]:
+            raise ImproperlyConfigured(f"{_name} needs a DATABASE_URL of PostgreSQL beside it.")
+        # A kept connection to a copy that was restarted is found before it is used, and made anew.
+        DATABASES[_alias] = {"CONN_HEALTH_CHECKS": True} | _other | {"TEST": {"MIRROR": "default"}}
+DATABASE_ROUTERS = ["lib.replica.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---------------------------------------------------------------------------------------------------------

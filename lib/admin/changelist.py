@@ -18,6 +18,7 @@ from django.contrib.admin.utils import label_for_field, lookup_field, quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone, translation
@@ -26,6 +27,7 @@ from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
+from lib import replica
 from lib.actors import Actor
 from lib.asgi import PiecesResponse
 
@@ -155,6 +157,12 @@ class RowChangeList(ChangeList):
         # Django would add them to each link, parsed and looked up anew.
         self._row_query = f"?{self.preserved_filters}" if self.preserved_filters else ""
         self.preserved_filters = ""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        queryset = super().get_queryset(request, exclude_parameters)
+        # A page that tells what was just done must show it.
+        is_after_change = bool(len(messages.get_messages(request)))
+        return queryset if request.method != "GET" or is_after_change else replica.read(queryset)
 
     def url_for_result(self, result: Any) -> str:
         return f"{quote(result.pk)}/change/{self._row_query}"

@@ -130,6 +130,9 @@ TOGETHER = [
     ({"APP_URL": "http://["}, "APP_URL"),
     ({"BASE_URL": "http://x:99999"}, "BASE_URL"),
     ({"TRUSTED_PROXIES": "10.0.0.0/99"}, "TRUSTED_PROXIES"),
+    ({"DATABASE_REPLICA_URL": PG}, "DATABASE_REPLICA_URL needs"),
+    ({"DATABASE_LISTEN_URL": "mysql://u:hunter2@db/name"}, "DATABASE_LISTEN_URL must"),
+    ({"DATABASE_URL": PG, "DATABASE_LISTEN_URL": "postgres://u:hunter2@db"}, "DATABASE_LISTEN_URL must name"),
     ({"DEFAULT_FROM_EMAIL": "a\nb@example.org"}, "DEFAULT_FROM_EMAIL"),
     ({"DATABASE_URL": "postgres://u:Secr/etPw#1@127.0.0.1:5432/x"}, "DATABASE_URL"),
     ({"DATABASE_URL": "garbage"}, "DATABASE_URL"),
@@ -263,6 +266,15 @@ def test_the_seeds_parts_of_the_database_make_one_address(start):
 
     found = database["DATABASES"]["default"]
     assert [found[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")] == ["::1", 5432, "u@x", "p/?#", "d"]
+
+
+def test_other_ways_to_the_database_are_read_as_the_database_is(start):
+    found = start(
+        DATABASE_URL=PG, DATABASE_REPLICA_URL="postgresql+asyncpg://r@copy/name?sslmode=require", DATABASE_LISTEN_URL=PG
+    )["DATABASES"]
+
+    assert (found["replica"]["HOST"], found["replica"]["OPTIONS"]["sslmode"]) == ("copy", "require")
+    assert found["listen"]["HOST"] == "db"
 
 
 def test_any_setting_may_come_in_a_file(start, tmp_path):

@@ -20,6 +20,8 @@ from lib.encryption import derive
 from users.models import OneTimeToken, Registration, User
 
 AUDIENCE = "users:ACCESS_TOKEN"
+#: Seconds that the clock of the host which made a token may be ahead of ours.
+CLOCK_LEEWAY = 60
 _CLAIMS = ["user_id", "email", "first_name", "aud", "exp", "sid", "iat", "jti", "iss"]
 _MAC_LENGTH = 24
 
@@ -99,7 +101,11 @@ def _decode(token: str, key: Key, issuer: str) -> tuple[Access, float]:
     import jwt
 
     wanted: dict[str, Any] = {"audience": AUDIENCE, "issuer": issuer}
-    claims = jwt.decode(token, key.value, algorithms=["HS256"], options={"require": _CLAIMS}, **wanted)
+    # When it was made is read below: by PyJWT, a second's leeway would be one for its end, too.
+    options: Any = {"require": _CLAIMS, "verify_iat": False}
+    claims = jwt.decode(token, key.value, algorithms=["HS256"], options=options, **wanted)
+    if float(claims["iat"]) > timezone.now().timestamp() + CLOCK_LEEWAY:
+        raise jwt.ImmatureSignatureError("not yet valid")
     return Access(uuid.UUID(claims["user_id"]), uuid.UUID(claims["sid"])), float(claims["exp"])
 
 

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from users.models import AuditEvent, UserSession
+from users.services import tokens
 from users.tests.factories import UserFactory
 from users.tests.own import recorded, sign_in_elsewhere
 
@@ -280,3 +281,12 @@ def test_once_the_old_key_is_gone_old_access_tokens_are_not_taken_and_the_sessio
 
     assert api.call("GET", "/users/user").status_code == 401
     assert refresh(api, signed_in["refresh_token"]).status_code == 200
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(tokens.CLOCK_LEEWAY - 5, 200), (tokens.CLOCK_LEEWAY + 5, 401)])
+def test_a_token_of_a_host_whose_clock_is_a_little_ahead_is_good(api, user, signed_in, ahead, status):
+    session = UserSession.objects.get()
+
+    bearer = tokens.make_access(user, session.pk, timezone.now() + timedelta(seconds=ahead))
+
+    assert api.call("GET", "/users/sessions", bearer=bearer).status_code == status
