@@ -40,7 +40,7 @@ SPELLINGS = {
 def locked(path: Path) -> dict[str, str]:
     """The versions that a lock file names, less those for other platforms and the oldest Python alone."""
     lines = re.findall(r"^([a-z0-9-]+)(?:\[.*?\])?==([^ ]+)(.*)", path.read_text(), re.MULTILINE)
-    return {name: version for name, version, rest in lines if not re.search("win32|< '3.11", rest)}
+    return {name: version for name, version, rest in lines if not re.search("win32|== 'emscripten|< '3.11", rest)}
 
 
 def licence(name: str) -> str:

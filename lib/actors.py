@@ -44,7 +44,7 @@ class RequestInfo:
 
     `user_agent` is cut to 256 characters, `language` is one that mails are written in, `session_id` the UserSession of
     the signed-in user, `device` the value of the cookie as it was sent, `api_key` the first characters of the key that
-    acts in place of a session.
+    acts in place of a session, `proposed_by` those of the key whose proposal a person said yes to.
     """
 
     ip: str = ""
@@ -53,6 +53,7 @@ class RequestInfo:
     session_id: uuid.UUID | None = None
     device: str = ""
     api_key: str = ""
+    proposed_by: str = ""
 
     @classmethod
     def of(cls, request: HttpRequest) -> RequestInfo:
@@ -65,6 +66,7 @@ class RequestInfo:
             getattr(user, "session_id", None),
             request.COOKIES.get(DEVICE_COOKIE, ""),
             getattr(getattr(user, "api_key", None), "prefix", ""),
+            getattr(request, "proposed_by", ""),
         )
 
     @property
@@ -136,6 +138,11 @@ class Actor:
     def as_user(self, user: Any) -> Actor:
         """The same request, proved to come from this user, for example by a mailed token."""
         return replace(self, user=user, label=user.pk.hex)
+
+    def noted(self, reason: str) -> str:
+        """A reason as history keeps it: with who proposed what this person said yes to."""
+        by = self.request.proposed_by
+        return f"{reason.strip()} (proposed by {by})".strip() if by else reason.strip()
 
     def note(self, event: str, /, **details: Any) -> None:
         """Record in the audit log what the actor did, in the transaction that does it.

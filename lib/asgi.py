@@ -17,6 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from contextvars import ContextVar, copy_context
 from importlib import import_module
 from io import BytesIO
@@ -326,8 +327,15 @@ def loading(module: str, app: App) -> App:
     return loaded
 
 
-def with_lifespan(app: App, *, start: Callable[[], None], stop: Callable[[], None]) -> App:
-    """Answer the ASGI lifespan protocol; `start` and `stop` run in a thread, so they may block."""
+def with_lifespan(
+    app: App,
+    *,
+    start: Callable[[], None],
+    stop: Callable[[], None],
+    during: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> App:
+    """Answer the ASGI lifespan protocol; `start` and `stop` run in a thread, so they may block, and between them the
+    block of `during` on the event loop."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -337,21 +345,22 @@ def with_lifespan(app: App, *, start: Callable[[], None], stop: Callable[[], Non
             except asyncio.CancelledError:
                 logger.warning("request cut off at the stop", extra={"path": scope["path"]})
         elif scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                if message["type"] == "lifespan.startup":
-                    try:
-                        await asyncio.to_thread(start)
-                    except Exception as error:
-                        # Let out, uvicorn would take it for an application without lifespan and serve all the same.
-                        await send({"type": "lifespan.startup.failed", "message": str(error)})
-                        return
-                    stopping.handle_signals()
-                    await send({"type": "lifespan.startup.complete"})
-                elif message["type"] == "lifespan.shutdown":
-                    await asyncio.to_thread(stop)
-                    await send({"type": "lifespan.shutdown.complete"})
+            while (await receive())["type"] != "lifespan.startup":
+                pass
+            async with AsyncExitStack() as stack:
+                try:
+                    await asyncio.to_thread(start)
+                    await stack.enter_async_context(during())
+                except Exception as error:
+                    # Let out, uvicorn would take it for an application without lifespan and serve all the same.
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
+                stopping.handle_signals()
+                await send({"type": "lifespan.startup.complete"})
+                while (await receive())["type"] != "lifespan.shutdown":
+                    pass
+            await asyncio.to_thread(stop)
+            await send({"type": "lifespan.shutdown.complete"})
         else:
             await send({"type": "websocket.close", "code": 1000})
 

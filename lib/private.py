@@ -361,6 +361,26 @@ def operations_of(api: NinjaAPI) -> list[Operation]:
     return [operation for path in paths for operation in path.operations]
 
 
+def sources_of(operation: Any) -> list[tuple[str, list[str]]]:
+    """Where an operation of ninja reads from (`path`, `query`, `body`), and the names there; of a body none."""
+    return [
+        (model.__ninja_param_source__, [name for name, *_ in model.__ninja_flatten_map_reverse__.values()])
+        for model in operation.models
+    ]
+
+
+def arguments_of(operation: Any, request: HttpRequest, path: Mapping[str, Any]) -> tuple[dict[str, Any], HttpResponse]:
+    """What ninja would call an operation with, and the response that its headers go to. Raises: ninja's
+    ValidationError."""
+    response: HttpResponse = operation.api.create_temporal_response(request)
+    return operation._get_values(request, path, response), response
+
+
+def answer_of(operation: Any, request: HttpRequest, result: Any, response: HttpResponse) -> Any:
+    """Ninja's answer to what an operation returned."""
+    return operation._result_to_response(request, result, response)
+
+
 class Threads:
     """An executor for the `sync_to_async` calls of any number of requests at once, each inside `with`."""
 

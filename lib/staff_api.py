@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, wraps
 from inspect import signature
 from typing import Annotated, Any, Self
@@ -97,21 +98,38 @@ def _each_time(request: HttpRequest, asked: Callable[[], Any], *, response: Any)
     return asked()
 
 
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What an operation for staff is to those who list, describe or call it (project/agents/): `view.needed`."""
+
+    permission: str
+    run: Callable[..., Any]  #: The whole work, with a request whose `auth` is the caller.
+    sensitive: bool = False  #: People prove once more who they are.
+    reads: bool = False  #: Changes nothing, whatever its method.
+    answers_secret: bool = False  #: Shown this once.
+
+
 def needs(
-    permission: str, *, sensitive: bool = False, knows_repeats: bool = False
+    permission: str,
+    *,
+    sensitive: bool = False,
+    reads: bool = False,
+    answers_secret: bool = False,
+    knows_repeats: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator of an operation: its whole work runs on a lane, for those whom `require` lets in. A `sensitive` one
     asks people for a fresh proof as well: REAUTHENTICATION_REQUIRED (403). Repeats with the same `Idempotency-Key` are
-    answered for it, unless it `knows_repeats` itself: it changes nothing, or answers a secret, which is not kept.
+    answered for it, unless it `knows_repeats` itself, `reads` alone or `answers_secret`, which is not kept.
 
     The description of the API names the permission, and the scope that an API key has to have for it.
     """
 
     prove = Actor.require_proof if sensitive else None
-    answer = _each_time if knows_repeats else _once
+    repeats = not (knows_repeats or reads or answers_secret)
+    answer = _once if repeats else _each_time
 
     def note(operation: Any) -> None:
-        about = {"x-permission": permission, "x-repeats": not knows_repeats}
+        about = {"x-permission": permission, "x-repeats": repeats}
         operation.openapi_extra = {**(operation.openapi_extra or {}), **about}
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,6 +145,7 @@ def needs(
 
         # Ninja would read the names of types in this module.
         call.__signature__ = signature(view, eval_str=True)  # type: ignore[attr-defined]
+        call.needed = Needed(permission, run, sensitive, reads, answers_secret)  # type: ignore[attr-defined]
         contribute_operation_callback(call, note)
         return call
 

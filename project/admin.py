@@ -34,6 +34,7 @@ PLACES = {
     "WebhookDelivery": "webhooks",
     "AuditEvent": "activity",
     "FlagRevision": "activity",
+    "Proposal": "activity",
 }
 
 

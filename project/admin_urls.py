@@ -2,5 +2,7 @@
 
 from django.contrib import admin
 
+from project.agents import admin as proposals  # noqa: F401  (registers its page)
+
 admin.autodiscover()
 urlpatterns = admin.site.urls[0]

@@ -3,6 +3,7 @@ with its full middleware for everything else. TRUSTED_PROXIES is applied once, i
 
 import os
 import sys
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -28,7 +29,7 @@ sys.setswitchinterval(0.0005)
 
 # Two sets, so that no slow page of the admin stands in the API's way. Django's own handler would take a new thread,
 # and leave a new database connection behind, for every request.
-LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz", "/metrics")
+LANES = ("/api", "/ofrep", "//ofrep", "/healthz", "/readyz", "/metrics", "/mcp")
 api_lanes, admin_lanes = Lanes(settings.API_LANES, "api"), Lanes(2, "pages")
 api = LaneHandler(lanes=api_lanes, middleware=settings.API_MIDDLEWARE, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
@@ -57,5 +58,15 @@ def stop() -> None:
 pages = bounded(admin_lanes.carry(django_app), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
 api_doors = by_path(["/api/staff"], loading("project.staff_urls", api), api)
 doors: Any = edge(by_path(LANES, api_doors, loading("project.admin_urls", pages)))
-doors = TrustedProxies(doors, settings.TRUSTED_PROXIES)
-application = with_lifespan(doors, start=start, stop=stop)
+
+
+def _during() -> AbstractAsyncContextManager[None]:
+    if not settings.MCP:
+        return nullcontext()
+    from project.agents import http
+
+    return http.running(doors)
+
+
+outer = TrustedProxies(doors, settings.TRUSTED_PROXIES)
+application = with_lifespan(outer, start=start, stop=stop, during=_during)

@@ -158,7 +158,7 @@ class JsonErrorsMiddleware(HookMiddleware):
         return worded
 
 
-_APIS = ("/api/", "/ofrep/", "//ofrep/", "/edge/", "//edge/")
+_APIS = ("/api/", "/ofrep/", "//ofrep/", "/edge/", "//edge/", "/mcp")
 _CHECKED = ("/api", *_APIS)
 
 

@@ -102,9 +102,7 @@ def complete(schema: dict[str, Any], refusals: Mapping[str, Sequence[Refusal]]) 
             if method == "head":  # which shares its description with POST
                 methods[method] = {**operation, "operationId": f"{operation['operationId']}_head"}
                 continue
-            if _NAME.fullmatch(operation["summary"]) and operation.get("description"):
-                # Ninja's is the name of the function.
-                operation["summary"] = _CLAUSE.split(operation["description"], maxsplit=1)[0]
+            operation["summary"] = summary_of(operation["summary"], operation.get("description"))
             if permission := operation.pop("x-permission", None):
                 _add_permission(operation, permission)
                 if operation.pop("x-repeats") and method != "get":
@@ -124,6 +122,13 @@ def complete(schema: dict[str, Any], refusals: Mapping[str, Sequence[Refusal]]) 
                         media.update({} if "examples" in media else {"example": media.get("example", example)})
 
 
+def summary_of(summary: str, description: str | None) -> str:
+    """Ninja's, which is the name of the function unless one is given, or the beginning of what it does."""
+    if _NAME.fullmatch(summary) and description:
+        return _CLAUSE.split(description, maxsplit=1)[0]
+    return summary
+
+
 def _leave_out_null(body: dict[str, Any]) -> None:
     """A body that may be left out is none; generators would send what they have in its place."""
     for media in body.get("content", {}).values():
@@ -134,9 +139,10 @@ def _leave_out_null(body: dict[str, Any]) -> None:
 
 def _add_permission(operation: dict[str, Any], permission: str) -> None:
     scope = key_scopes.scope_of(permission)
-    needed = f"Needs the permission `{permission}`, and of an API key the scope `{scope}`."
+    of_keys = f"and of an API key the scope `{scope}`" if scope else "which no API key has"
+    needed = f"Needs the permission `{permission}`, {of_keys}."
     operation["description"] = f"{operation.get('description', '')}\n\n{needed}".strip()
-    operation["security"] = [{"ApiKey": [scope]}, {"BearerOrCookie": []}]
+    operation["security"] = [*([{"ApiKey": [scope]}] if scope else ()), {"BearerOrCookie": []}]
 
 
 def _refusal(status: Any) -> dict[str, Any]:

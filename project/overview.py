@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
@@ -20,8 +20,9 @@ from lib.admin.charts import Chart, Series, hour_labels
 from lib.admin.lists import capped_counts, count_label
 from notifications.models import Message, MessageCount, WebhookEndpoint
 from notifications.services.health import paused_providers
+from project.agents.api import decidable
 from users.admin.filters import without_factor
-from users.models import SignInCount, User
+from users.models import Proposal, SignInCount, User
 
 #: How long before its end a token is named, and how far back failed mail is.
 EXPIRES_IN, FAILED_IN = timedelta(days=14), timedelta(days=1)
@@ -86,6 +87,13 @@ def needs_of(request: HttpRequest) -> dict[str, _Need]:
             "feature_flags_flagtoken",
             "",
             lambda: tokens.filter(expires_at__gt=now, expires_at__lt=now + EXPIRES_IN),
+        ),
+        "proposals": (
+            _("Proposals of agents that wait for a yes or no"),
+            "users.decide_proposal",
+            "users_proposal",
+            "state=pending",
+            lambda: Proposal.objects.pending(now).filter(operation__in=decidable(cast(User, request.user))),
         ),
         "factors": (
             _("Staff without a second factor"),

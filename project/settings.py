@@ -311,6 +311,13 @@ WEBHOOKS_ALLOWED_NETWORKS = read.networks("WEBHOOKS_ALLOWED_NETWORKS")
 WEBHOOKS_TIMEOUT = read.integer("WEBHOOKS_TIMEOUT", 15, minimum=1, maximum=60)
 WEBHOOKS_RETENTION_DAYS = read.integer("WEBHOOKS_RETENTION_DAYS", 30, minimum=4, maximum=36_500)
 
+# --- Agents -----------------------------------------------------------------------------------------------------------
+
+# The MCP server: `/mcp`, and `manage.py mcp`. Off, nothing of it is loaded.
+MCP = read.switch("MCP")
+if MCP and find_spec("mcp") is None:
+    raise ImproperlyConfigured("MCP=1 needs a package: pip install mcp.")
+
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -81,10 +82,12 @@ def _add(router: Router, model_admin: VerbAdmin, verb: Verb) -> None:
         view.__annotations__["payload"] = body | None if is_optional else body
         view.__defaults__ = (None,) if is_optional else None
 
+    call: Any = needs(verb.permission)(view)
+    call.needed, call.verb = replace(call.needed, sensitive=bool(verb.sensitive)), (model_admin, verb)
     router.add_api_operation(
         _path(model_admin, verb),
         ["POST"],
-        needs(verb.permission)(view),
+        call,
         response={200: None if verb.downloads else VerbOut, **REFUSED},
         operation_id=f"{verb.slug}_{place.noun}".replace("-", "_"),
         summary=f"{label} ({noun})",
@@ -144,7 +147,7 @@ def _run(
         if not model_admin.has_verb_permission(request, verb, obj):
             raise PermissionDenied
         user_actor = actor(request)
-        if prove:
+        if prove and holds(verb.sensitive, obj):
             prove(user_actor)
         return _answer(model_admin.perform(request, verb, obj, _read(request, verb, obj, given)))
 

@@ -6,12 +6,14 @@ from project import (
     admin_urls,  # noqa: F401  (registers the pages, whose lists and verbs are operations here)
     staff_api,
 )
+from project.agents.api import router as proposals_router
 from project.api import make
 from users.api.auth import person_or_key
 from users.api.staff import router as people_router
 
 ROUTERS = [
     people_router,
+    proposals_router,
     *(each.router for each in (flags, history, why, segments, tokens, files)),
     *(each.router for each in (messages, recipients, templates, webhooks, announcements)),
 ]

@@ -1,6 +1,6 @@
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseRedirect
-from django.urls import path, re_path
+from django.urls import URLPattern, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
@@ -17,6 +17,14 @@ def change_password(request: HttpRequest) -> HttpResponseRedirect:
     return HttpResponseRedirect(f"{settings.APP_URL}/forgot-password")
 
 
+def _agents() -> list[URLPattern]:
+    if not settings.MCP:
+        return []
+    from project.agents import http
+
+    return [path("mcp", http.endpoint)]
+
+
 urlpatterns = [
     later("api/staff/", STAFF, "staff"),
     path("api/", api.urls),
@@ -28,6 +36,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    *_agents(),
     path(".well-known/change-password", change_password),
     path("docs", RedirectView.as_view(url="/api/docs")),
     later("admin/", "project.admin_urls", "admin"),

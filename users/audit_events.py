@@ -182,6 +182,9 @@ EVENTS = {
     "api_key.revoked": Event(
         _("API key revoked"), _("{who} revoked the API key {thing}"), _("{who} revoked the API key {thing} of {whom}")
     ),
+    "proposal.created": Event(_("Change proposed"), _("{who} proposed by an API key: {thing}")),
+    "proposal.approved": Event(_("Proposal approved"), _("{who} approved the proposal {thing}")),
+    "proposal.declined": Event(_("Proposal declined"), _("{who} declined the proposal {thing}")),
     "service_account.created": Event(_("Service account created"), _("{who} created the service account {thing}")),
     **STAFF_EVENTS,
 }
@@ -204,6 +207,7 @@ DETAILS: dict[str, Any] = {
     "note": _("note"),
     "pause_seconds": _("pause seconds"),
     "permissions": _("permissions"),
+    "proposed_by": _("proposed by"),
     "reason": _("reason"),
     "released": _("released"),
     "scope": _("scope"),

@@ -27,6 +27,13 @@ _declare("user.deletion_undone", _("An owner took a deletion back"))
 _declare("user.deleted", _("An account was deleted"), actor="schedule:deletion", reason="requested")
 _declare("session.replay", _("A copied session was found and ended"), session_id=_SESSION)
 
+for _name, _label, _state in (
+    ("proposal.created", _("An agent proposed a change"), "pending"),
+    ("proposal.decided", _("A person decided about a proposal"), "approved"),
+):
+    _more: Any = {"operation": "switch_on_flag", "key": "sbk_4kq9PmZ2", "state": _state, "actor": _ID}
+    events.declare(_name, _label, "users.view_proposal", id=_SESSION, **_more)
+
 #: By the event of the audit log: the one that is published, and the outcome it takes. Imports publish nothing.
 PUBLISHED = {
     **{name: (name, "ok") for name in (kind.name for kind in events.declared()) if name.startswith("user.")},

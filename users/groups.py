@@ -12,6 +12,8 @@ from django.contrib.auth.management import create_permissions
 from django.db import connections
 from django.db.models import Q, QuerySet
 
+#: Of what they may do themselves.
+_PROPOSALS = ("add_proposal", "view_proposal", "decide_proposal")
 #: By name: which permissions.
 GROUPS = {
     "Support": Q(
@@ -20,9 +22,10 @@ GROUPS = {
             *("view_user", "view_usersession", "view_auditevent", "view_mfadevice"),
             *("activate_user", "verify_user", "send_reset_user", "sign_out_user"),
             *("view_message", "view_preference", "view_suppression", "resend_message", "view_featureflag"),
+            *_PROPOSALS,
         ),
     ),
-    "Release": Q(content_type__app_label="feature_flags"),
+    "Release": Q(content_type__app_label="feature_flags") | Q(content_type__app_label="users", codename__in=_PROPOSALS),
     "Admin": Q(),
 }
 

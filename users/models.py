@@ -670,6 +670,91 @@ class RateBucket(models.Model):
         indexes = (models.Index(fields=["reset_at"], name="rate_bucket_reset_at"),)
 
 
+class Proposals(models.QuerySet["Proposal"]):
+    def pending(self, now: datetime) -> Proposals:
+        return self.filter(state=Proposal.State.PENDING, lapses_at__gt=now)
+
+    def in_state(self, state: str) -> Proposals:
+        """As `state_now` has it."""
+        now, pending = timezone.now(), Proposal.State.PENDING
+        if state == pending:
+            return self.pending(now)
+        rows = Q(state=state)
+        return self.filter(rows | Q(state=pending, lapses_at__lte=now) if state == Proposal.State.LAPSED else rows)
+
+
+class Proposal(models.Model):
+    """A change that waits for a person's yes (services/proposals.py): an operation for staff by its id, what its
+    address, query and body hold, and the tag of what it was made against.
+
+    `parameters` and `body` may hold personal data: 30 days after they came they are emptied.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("waiting")
+        APPROVED = "approved", _("approved")
+        DECLINED = "declined", _("declined")
+        FAILED = "failed", _("failed")
+        LAPSED = "lapsed", _("lapsed")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    operation = models.CharField(_("operation"), max_length=100)
+    parameters = models.JSONField(_("parameters"), default=dict)
+    body = models.JSONField(_("body"), null=True)
+    if_match = models.CharField(max_length=200, blank=True)
+    #: SHA-256 of the four above, by which a key's repeat is known.
+    fingerprint = models.BinaryField(max_length=32)
+    reason = models.CharField(_("why"), max_length=500, blank=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="proposals", verbose_name=_("whose"))
+    key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, verbose_name=_("API key"))
+    key_prefix = models.CharField(_("API key"), max_length=12)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.PENDING)
+    created_at = models.DateTimeField(_("asked"), default=timezone.now)
+    lapses_at = models.DateTimeField(_("lapses"))
+    decided_at = models.DateTimeField(_("decided"), null=True)
+    decided_by = models.CharField(max_length=64, blank=True)  #: The label of an actor.
+    decision_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    #: What the operation answered: its words, and the code of a refusal.
+    outcome = models.CharField(_("outcome"), max_length=500, blank=True)
+    outcome_code = models.CharField(max_length=100, blank=True)
+
+    objects = Proposals.as_manager()
+
+    class Meta:
+        verbose_name = _("proposal")
+        verbose_name_plural = _("proposals")
+        default_permissions = ("add", "view")
+        permissions = (
+            ("decide_proposal", "Can say yes or no to proposals"),
+            ("act_proposal", "Can let agents act without a proposal"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["key_prefix", "fingerprint"], condition=Q(state="pending"), name="proposal_pending_once"
+            ),
+        )
+        indexes = (
+            models.Index(fields=["-created_at"], name="proposal_created_at"),
+            models.Index(fields=["key_prefix", "-created_at"], name="proposal_key"),
+            models.Index(fields=["lapses_at"], condition=Q(state="pending"), name="proposal_pending"),
+        )
+
+    #: In words; set by the pages, which know the operations.
+    what: Any = ""
+
+    def __str__(self) -> str:
+        return str(self.what) or " ".join([self.operation, *map(str, self.parameters.values())])
+
+    def is_pending(self, now: datetime) -> bool:
+        """The same as `Proposals.pending`, of a row that was read already."""
+        return self.state == self.State.PENDING and self.lapses_at > now
+
+    @property
+    def state_now(self) -> str:
+        is_over = self.state == self.State.PENDING and not self.is_pending(timezone.now())
+        return self.State.LAPSED if is_over else self.state
+
+
 class GivenAnswer(models.Model):
     """What an operation for staff answered to an `Idempotency-Key`, for its repeats; a day old it goes."""
 

@@ -144,7 +144,7 @@ def record(
     Raises: FLAG_INVALID (400) for a reason that cannot be stored.
     """
     who = {"actor_id": actor.user.pk if actor.user else None, "actor_label": actor.label, "door": actor.door}
-    common = {**who, "reason": reason.strip(), "at": timezone.now()}
+    common = {**who, "reason": actor.noted(reason), "at": timezone.now()}
     rows, published = [], []
     for subject, action, before, after in changes:
         kind = {FeatureFlag: "flag", Segment: "segment", FlagToken: "token"}[type(subject)]

@@ -50,6 +50,8 @@ def user_of(request: HttpRequest) -> Any:
 
 def log(request: HttpRequest, obj: Any, text: str, *, flag: int = CHANGE) -> None:
     """Beside the history of the flags, the log of the admin's pages."""
+    if by := actor(request).request.proposed_by:
+        text += f" Proposed by {by}."
     LogEntry.objects.log_actions(user_of(request).pk, [obj], flag, change_message=text, single_object=True)
 
 

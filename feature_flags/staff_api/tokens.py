@@ -73,7 +73,7 @@ def list_flag_tokens(request: HttpRequest, asked: Query[Listing]) -> TokensOut:
 
 
 @router.post("/flag-tokens", response={201: NewTokenOut, **REFUSED})
-@needs("feature_flags.manage_flagtoken", sensitive=True, knows_repeats=True)
+@needs("feature_flags.manage_flagtoken", sensitive=True, answers_secret=True)
 @worded()
 def create_flag_token(request: HttpRequest, response: HttpResponse, payload: FlagTokenIn) -> Status[NewTokenOut]:
     """A new token. Its secret is in this answer alone, which is kept for no repeat: one makes another token.

@@ -83,7 +83,7 @@ def why_flag(request: HttpRequest, codename: str, user: Person = "") -> WhyOut:
 
 
 @router.post("/flags/{codename}/why", response={200: WhyOut, **REFUSED})
-@needs(VIEW, knows_repeats=True)
+@needs(VIEW, reads=True)
 def why_flag_in_context(request: HttpRequest, codename: str, payload: WhyIn) -> WhyOut:
     """The same for a context such as `{"country": "IT"}`, which counts before what is known of the person."""
     return _why(request, codename, payload)

@@ -94,7 +94,7 @@ class Verb:
     explain: Callable[[Any], str | Promise] = lambda obj: ""  #: What will happen, in sentences; that page shows it.
     #: Whether the user must have proved lately who they are: the site's `is_fresh(request)` answers that, and its
     #: `ask_proof(request, back_url=, action=, objects=)` leads to the page that asks, and goes on after it.
-    sensitive: bool = False
+    sensitive: Fact = False
     audit_event: str = ""  #: Its name in the audit trail; empty where the service records it.
     #: What the audit trail keeps of the object; see `lib.actors.Actor.note`.
     audit_details: Callable[[Any], dict[str, Any]] = lambda obj: {"name": str(obj)[:200]}
@@ -330,7 +330,7 @@ class VerbAdmin(ListAdmin):
     ) -> HttpResponse | None:
         """What a sensitive verb answers first, unless the proof is fresh."""
         site: Any = self.admin_site
-        if not verb.sensitive or site.is_fresh(request):
+        if not any(holds(verb.sensitive, obj) for obj in objects) or site.is_fresh(request):
             return None
         names = [f"“{self.row_name(obj)}”" for obj in objects[:_NAMED]] + ["…"] * (len(objects) > _NAMED)
         action = f"{verb.label} {', '.join(names)}"
@@ -396,7 +396,7 @@ class VerbAdmin(ListAdmin):
                 return Outcome(obj, messages.INFO, f"{verb.already}.")
             text = result if isinstance(result, str | Promise) else verb.done
             with in_english():
-                logged = f"{verb.label}: {text}." + because(reason)
+                logged = f"{verb.label}: {text}." + because(actor.noted(reason))
             self.log_change(request, obj, logged)
             if verb.audit_event:
                 actor.note(verb.audit_event, **details, **({"reason": reason} if reason else {}))

@@ -202,7 +202,7 @@ def save_template(
 
 
 @router.post(f"{ONE}/preview", response={200: PreviewOut, **REFUSED})
-@needs(CHANGE, knows_repeats=True)
+@needs(CHANGE, reads=True)
 def preview_template(request: HttpRequest, type: str, language: str, payload: DraftIn | None = None) -> PreviewOut:
     """What would be sent, filled with the sample; with a body what that would make, checked and not kept."""
     template = _find(type, language)

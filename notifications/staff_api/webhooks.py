@@ -78,7 +78,7 @@ class DeliveryOut(Schema):
 
 
 @router.post("/webhook-endpoints", response={201: SecretOut, **staff_api.REFUSED}, operation_id="add_endpoint")
-@staff_api.needs("notifications.add_webhookendpoint", sensitive=True, knows_repeats=True)
+@staff_api.needs("notifications.add_webhookendpoint", sensitive=True, answers_secret=True)
 def add_endpoint(request: HttpRequest, payload: EndpointIn) -> Status[SecretOut]:
     """A new endpoint, and its secret."""
     actor = staff_api.actor(request)
@@ -91,7 +91,7 @@ def add_endpoint(request: HttpRequest, payload: EndpointIn) -> Status[SecretOut]
 @router.post(
     "/webhook-endpoints/{int:key}/rotate", response={200: SecretOut, **staff_api.REFUSED}, operation_id="rotate_secret"
 )
-@staff_api.needs("notifications.change_webhookendpoint", sensitive=True, knows_repeats=True)
+@staff_api.needs("notifications.change_webhookendpoint", sensitive=True, answers_secret=True)
 def rotate_secret(request: HttpRequest, key: int) -> SecretOut:
     """A new secret; the one before goes on signing beside it for 24 hours."""
     actor = staff_api.actor(request)

@@ -26,7 +26,7 @@ from notifications.admin.common import type_label
 from notifications.models import Announcement, Message, ProviderState, Suppression, TemplateOverride, WebhookEndpoint
 from users.admin import event_words
 from users.audit_events import EVENTS
-from users.models import ApiKey, AuditEvent, ServiceAccount, User
+from users.models import ApiKey, AuditEvent, Proposal, ServiceAccount, User
 
 ACCOUNTS, FLAGS, MAIL, SETTINGS = "accounts", "flags", "mail", "settings"
 AREAS = {
@@ -39,7 +39,7 @@ AREAS = {
 _AREA_OF = {
     **dict.fromkeys(("flags", "flag_token"), FLAGS),
     **dict.fromkeys(("template", "announcement", "message", "suppression", "provider"), MAIL),
-    **dict.fromkeys(("group", "list", "view", "webhook"), SETTINGS),
+    **dict.fromkeys(("group", "list", "view", "webhook", "proposal"), SETTINGS),
 }
 #: What an event of the audit trail is about, beside a person.
 _THING_OF: dict[str, type[Model]] = {
@@ -53,6 +53,7 @@ _THING_OF: dict[str, type[Model]] = {
     "webhook": WebhookEndpoint,
     "api_key": ApiKey,
     "service_account": ServiceAccount,
+    "proposal": Proposal,
 }
 _SUBJECTS: dict[str, type[Model]] = {"flag": FeatureFlag, "segment": Segment, "token": FlagToken}
 _CHANGES_SHOWN = 3

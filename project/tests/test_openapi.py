@@ -45,7 +45,9 @@ def test_bodies_and_answers_come_with_examples(document):
 
 def test_operations_for_staff_name_the_scope_of_keys(document):
     for _, path, about in operations(document):
-        if path.startswith("/api/staff/"):
+        if about["operationId"] in {"approve_proposal", "decline_proposal"}:
+            assert about["security"] == [{"BearerOrCookie": []}]
+        elif path.startswith("/api/staff/"):
             (scope,) = about["security"][0]["ApiKey"]
             assert scope in about["description"], path
 

@@ -57,6 +57,8 @@ def event(
     email = user.email if user is not None and not email else email
     if actor.request.api_key:
         data["key"] = actor.request.api_key
+    if actor.request.proposed_by:
+        data["proposed_by"] = actor.request.proposed_by
     return AuditEvent(
         event=name,
         outcome=outcome,

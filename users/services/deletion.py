@@ -30,6 +30,7 @@ from users.models import (
     GivenAnswer,
     MfaDevice,
     OneTimeToken,
+    Proposal,
     RateBucket,
     RecoveryCode,
     RefreshToken,
@@ -37,7 +38,7 @@ from users.models import (
     User,
     UserSession,
 )
-from users.services import audit, rate_limits, security_mails, sessions, staff, tokens
+from users.services import audit, proposals, rate_limits, security_mails, sessions, staff, tokens
 
 GRACE = timedelta(days=30)
 _UNDELETE = OneTimeToken.Purpose.UNDELETE
@@ -128,6 +129,7 @@ def _anonymise(users: list[User]) -> None:
     _forget_history(ApiKey, list(ApiKey.objects.filter(user__in=keys).values_list("pk", flat=True)))
     for model in (OneTimeToken, Registration, MfaDevice, RecoveryCode, ApiKey):
         model._default_manager.filter(user__in=keys).delete()
+    proposals.empty(Proposal.objects.filter(user__in=keys))
     for granted in (User.groups, User.user_permissions):
         granted.through.objects.filter(user__in=keys).delete()
     audit.record_each("user.deleted", users, actor=_BY, why="requested")
@@ -207,6 +209,12 @@ KINDS: dict[str, tuple[str, Callable[[datetime], QuerySet[Any]]]] = {
     "sessions": ("created_at", _sessions),
     "API keys": ("created_at", _api_keys),
     "answers to repeats": ("created_at", lambda now: GivenAnswer.objects.filter(created_at__lt=now - _DAY)),
+    "proposals that lapsed": ("lapses_at", proposals.lapsed),
+    "contents of proposals": ("created_at", proposals.to_empty),
+    "proposals": (
+        "created_at",
+        lambda now: Proposal.objects.filter(created_at__lt=now - timedelta(days=settings.USERS_AUDIT_RETENTION_DAYS)),
+    ),
     "enrolments": (
         "created_at",
         lambda now: MfaDevice.objects.filter(confirmed_at=None, created_at__lt=now - _DAY),
@@ -267,4 +275,9 @@ def _remove(users: list[User]) -> None:
     User.objects.filter(pk__in=[user.pk for user in users]).delete()
 
 
-_ENDS = {"deletions": carry_out, "unverified accounts": _delete_unverified}
+_ENDS = {
+    "deletions": carry_out,
+    "unverified accounts": _delete_unverified,
+    "proposals that lapsed": proposals.lapse,
+    "contents of proposals": proposals.forget,
+}

@@ -47,6 +47,11 @@ SCOPES: dict[str, Scope] = {
     "groups:write": Scope(_("Change groups"), _of("auth", "add_group", "change_group", "delete_group")),
     "audit:read": Scope(_("Read the audit log"), _of("users", "view_auditevent")),
     "keys:read": Scope(_("Read API keys"), _of("users", "view_apikey", "view_serviceaccount")),
+    "agents:read": Scope(_("Read proposals"), _of("users", "view_proposal")),
+    "agents:propose": Scope(_("Propose changes, which wait for a person's yes"), _of("users", "add_proposal")),
+    "agents:act": Scope(
+        _("Make changes as an agent without asking, within the other scopes"), _of("users", "act_proposal")
+    ),
     "keys:revoke": Scope(_("Revoke API keys"), _of("users", "revoke_apikey")),
     "flags:read": Scope(
         _("Read flags, segments and their history"),

@@ -31,6 +31,8 @@ _KEY = (
     *("id", "name", "prefix", "scopes", "networks", "created_at", "expires_at", "last_used_at", "last_used_ip"),
     "revoked_at",
 )
+#: Without what they hold, which is about others.
+_PROPOSAL = ("id", "operation", "key_prefix", "state", "created_at", "decided_at")
 _REGISTRATION = ("id", "first_name", "last_name", "created_at")
 _PROOF = ("purpose", "email", "created_at", "expires_at")
 _PROFILE = (
@@ -92,6 +94,7 @@ def _pieces(user: User, now: datetime) -> Iterator[str]:
         "groups": list(user.groups.order_by("name").values_list("name", flat=True)),
         "second_factors": list(user.mfa_devices.order_by("created_at").values(*_FACTOR)),
         "api_keys": list(user.api_keys.order_by("created_at").values(*_KEY)),
+        "proposals": list(user.proposals.order_by("created_at").values(*_PROPOSAL)),
         "recovery_codes_left": user.recovery_codes.filter(used_at=None).count(),
         "registrations": list(user.registrations.order_by("created_at").values(*_REGISTRATION)),
         "pending": list(waiting.values(*_PROOF)),

@@ -21,8 +21,8 @@ from users.tests.own import age_proof, code_of, recorded, sign_in_elsewhere
 pytestmark = pytest.mark.django_db
 
 PARTS = (
-    "format exported_at profile groups second_factors api_keys recovery_codes_left registrations pending flags "
-    "preferences suppressions sessions security_events messages notifications"
+    "format exported_at profile groups second_factors api_keys proposals recovery_codes_left registrations pending "
+    "flags preferences suppressions sessions security_events messages notifications"
 )
 
 

@@ -18,6 +18,10 @@ def migrate():
     call_command("migrate", verbosity=0)
 
 
+#: Of what they may do themselves.
+PROPOSALS = {"users.add_proposal", "users.view_proposal", "users.decide_proposal"}
+
+
 def test_a_fresh_database_has_the_three_groups():
     support = held("Support")
 
@@ -27,8 +31,10 @@ def test_a_fresh_database_has_the_three_groups():
         *(f"notifications.{name}" for name in ("view_message", "view_preference", "view_suppression")),
         "notifications.resend_message",
         "feature_flags.view_featureflag",
+        *PROPOSALS,
     }
-    assert {name.partition(".")[0] for name in held("Release")} == {"feature_flags"}
+    assert {name.partition(".")[0] for name in held("Release") - PROPOSALS} == {"feature_flags"}
+    assert held("Release") > PROPOSALS
     assert "feature_flags.switch_featureflag" in held("Release")
     assert len(held("Admin")) == Permission.objects.count()
 
