@@ -1,6 +1,7 @@
 """What the APIs of all apps share: refusals on the wire, and when schemas are built."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ninja import Schema as Schema
 from pydantic import BaseModel
@@ -10,6 +11,9 @@ from lib.private import share_response_models
 # Before the first operation. Each model is built by the first request that needs it.
 share_response_models()
 Schema.model_config["defer_build"] = True
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ErrorOut(BaseModel):
@@ -40,6 +44,13 @@ class InvalidOut(BaseModel):
     code: str
     request_id: str
     message: str = ""
+
+
+def common(view: F) -> F:
+    """Decorator of an operation without authentication that answers the same to all, always: it is called once
+    (lib/common_answers.py)."""
+    view.is_common = True  # type: ignore[attr-defined]
+    return view
 
 
 def refusals(*statuses: int) -> dict[int, type[BaseModel]]:

@@ -26,10 +26,13 @@ from types import coroutine
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections, connections
 from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from lib import metrics, stopping, traffic
+from lib.common_answers import CommonAnswers
 from lib.private import StepHandler, Threads
 from lib.text import whole_number
 
@@ -168,10 +171,18 @@ class LaneHandler(StepHandler):
     """
 
     def __init__(self, *, lanes: Lanes, middleware: Sequence[str], limit: float = inf) -> None:
-        self.lanes, self.limit = lanes, limit
+        self.lanes, self.limit, self.common = lanes, limit, CommonAnswers()
         super().__init__(middleware)
 
+    async def _answer(self, request: ASGIRequest) -> HttpResponseBase:
+        response = await super()._answer(request)
+        if getattr(response, "is_common", False):
+            self.common.keep(request, response)  # type: ignore[arg-type]
+        return response
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self.common.give(scope, send):
+            return
         headers = dict(scope["headers"])
         body: bytes | None
         if scope.get("http_version") == "1.1" and _BODY.isdisjoint(headers):

@@ -148,7 +148,7 @@ class StepHandler(ASGIHandler):
             if response.streaming or has_cookies(response) or len(content) > self.chunk_size:
                 await self.send_response(response, send)
             else:
-                headers = [_encoded(*field) for field in response.headers._store.values()]
+                headers = encoded_headers(response)
                 await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
                 await send({"type": "http.response.body", "body": content, "more_body": False})
         finally:
@@ -191,6 +191,11 @@ class StepHandler(ASGIHandler):
 @lru_cache(1024)
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     return name.encode("ascii"), value.encode("latin-1")
+
+
+def encoded_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+    """Without cookies, as ASGI has them."""
+    return [_encoded(*field) for field in response.headers._store.values()]
 
 
 def _operations(view: Callable[..., Any]) -> Callable[..., Any] | None:
@@ -239,6 +244,9 @@ def set_header(response: HttpResponseBase, name: str) -> str | None:
 class PlainResponse(HttpResponse):
     """Django's response to a body that is bytes already: none of its look-ups is needed."""
 
+    #: The same for all who ask without credentials, but for the id of the request in it (lib/common_answers.py).
+    is_common = False
+
     def __init__(self, content: bytes, status: int = 200, content_type: str = "application/json") -> None:
         self.status_code, self._container, self._resource_closers = status, [content], list[Any]()
         self.headers = ResponseHeaders({})
@@ -283,6 +291,7 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
         for status, model in operation.response_models.items()
         if isinstance(model, type) and issubclass(model, BaseModel)
     }
+    is_common = getattr(operation.view_func, "is_common", False)
     usual_status = next(iter(operation.response_models)) if len(operation.response_models) == 1 else 200
     names: tuple[str, ...] = "by_alias", "exclude_unset", "exclude_defaults", "exclude_none"
     options = {name: getattr(operation, name) for name in names}
@@ -313,7 +322,9 @@ def compact(run: Callable[..., Any]) -> Callable[..., Any]:
                 response.status_code = status
             elif is_usual:
                 content = api.renderer.render(request, value, response_status=status)
-                return PlainResponse(content if isinstance(content, bytes) else content.encode(), status, content_type)
+                plain = PlainResponse(content if isinstance(content, bytes) else content.encode(), status, content_type)
+                plain.is_common = is_common
+                return plain
             return api.create_response(request, value, status=status, temporal_response=response)  # type: ignore[no-any-return]
         except Exception as error:
             return api.on_exception(request, error)  # type: ignore[no-any-return]

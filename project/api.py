@@ -27,6 +27,7 @@ from feature_flags.http.routes import answer as flag_answer
 from feature_flags.http.routes import ofrep, preflight
 from feature_flags.http.routes import router as feature_flags_router
 from feature_flags.http.routes import unleash as unleash_router
+from lib.api import common
 from lib.middleware import PAGE_POLICY
 from lib.private import compact, json_of
 from lib.text import read_json
@@ -146,6 +147,7 @@ class StatusOut(BaseModel):
 
 
 @api.get("/_status", auth=None, response=StatusOut, tags=["Operation"], operation_id="get_status")
+@common
 async def status(request: HttpRequest) -> StatusOut:
     """Whether the API answers."""
     return StatusOut()
@@ -169,11 +171,11 @@ async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
         return preflight(request)
     bare = request.path.rstrip("/")
     if bare == request.path:
-        return errors.answer(request, 404)
+        return errors.common(request, 404)
     try:
         route = resolve(bare)
     except Resolver404:
-        return errors.answer(request, 404)
+        return errors.common(request, 404)
     if route.func is not not_found:
         if request.method == "OPTIONS":
             request.path = bare
@@ -184,7 +186,7 @@ async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
         moved = errors.answer(request, 307)
         moved["Location"] = f"{bare}?{query}" if query else bare
         return moved
-    return errors.answer(request, 404)
+    return errors.common(request, 404)
 
 
 # The lanes see ninja's own attribute; Django's stock handler asks this one.

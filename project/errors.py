@@ -43,6 +43,13 @@ def answer(request: HttpRequest, status: int, detail: Any = None, code: str = ""
     return response
 
 
+def common(request: HttpRequest, status: int) -> HttpResponse:
+    """What all are answered who ask for this path without credentials (lib/common_answers.py)."""
+    response = answer(request, status)
+    response.is_common = True  # type: ignore[attr-defined]
+    return response
+
+
 #: Where a refusal carries the sentence for people beside its code: no client of the seed calls these.
 TOLD = ("/api/staff/", "/api/auth/api-keys")
 
@@ -96,7 +103,7 @@ def install(api: NinjaAPI) -> None:
         ProductError: _refusal,
         ValidationError: lambda request, error: answer(request, 422, error.errors),
         HttpError: _http,
-        AuthenticationError: lambda request, error: answer(request, 401),
+        AuthenticationError: lambda request, error: common(request, 401),
         Http404: lambda request, error: answer(request, 404),
         PermissionDenied: lambda request, error: answer(request, 403),
         RequestDataTooBig: lambda request, error: answer(request, 413),
