@@ -16,7 +16,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.migration import Migration
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
+from django.db.models import Value
 from django.db.models.fields import NOT_PROVIDED
+from django.db.models.functions import Now
 
 from lib.migrations import AddIndexConcurrently, RemoveIndexConcurrently
 
@@ -193,6 +195,9 @@ def _reason_of_new(field: Any) -> str:
         return ""
     if not _may_be_left_out(field):
         return "an INSERT of the release before leaves it out: give it a db_default"
+    computed = hasattr(field.db_default, "resolve_expression") and not isinstance(field.db_default, (Value, Now))
+    if computed or getattr(field, "generated", False):
+        return "it has another value in each row, for which the table is written anew under lock"
     if field.db_index or field.unique:
         return "nobody can write until its index is made: db_index=False, and AddIndexConcurrently in a migration apart"
     return ""

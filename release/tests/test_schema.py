@@ -3,10 +3,12 @@
 import pytest
 from django.db import migrations, models
 from django.db.migrations.state import ModelState, ProjectState
+from django.db.models.functions import Length, Now, Random
 
 from lib.migrations import AddIndexConcurrently
 from release import history, schema
 
+made_of_name = models.GeneratedField(expression=Length("name"), output_field=models.IntegerField(), db_persist=True)
 by_name = models.Index(fields=["name"], name="by_name")
 
 
@@ -43,6 +45,8 @@ def in_models(*operations):
         migrations.AddField("order", "size", models.IntegerField(default=1)),
         migrations.AddField("order", "size", models.IntegerField(db_default=1, db_index=True)),
         migrations.AddField("order", "by", models.ForeignKey("shop.order", models.CASCADE, null=True)),
+        migrations.AddField("order", "luck", models.FloatField(db_default=Random())),
+        migrations.AddField("order", "size", made_of_name),
         migrations.AddIndex("order", by_name),
         AddIndexConcurrently("order", by_name),
         migrations.AddConstraint("order", models.UniqueConstraint(fields=["name"], name="one_name")),
@@ -71,6 +75,7 @@ def test_what_the_release_before_cannot_stand_is_named(operation):
     [
         migrations.AddField("order", "size", models.IntegerField(db_default=1)),
         migrations.AddField("order", "size", models.IntegerField(null=True)),
+        migrations.AddField("order", "at", models.DateTimeField(db_default=Now())),
         migrations.AlterField("order", "name", models.CharField(max_length=200, help_text="new")),
         migrations.AlterField("order", "name", models.CharField(max_length=100, null=True)),
         migrations.CreateModel("Basket", [("id", models.BigAutoField(primary_key=True))]),
