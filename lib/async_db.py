@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from lib import metrics
+from lib import metrics, tracing
 from lib.asgi import on_lane
 from lib.db import adapted
 
@@ -67,14 +67,21 @@ async def fetch(sql: str, *params: Any) -> list[tuple[Any, ...]]:
     """
     if _pool is None:
         return await on_lane(_fetch, sql, params)
-    return (await _pool.ask(sql, params))[1]
+    return (await _ask(_pool, sql, params))[1]
+
+
+async def _ask(pool: Pool, sql: str, params: Sequence[Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    if tracing.tracer is None:
+        return await pool.ask(sql, params)
+    with tracing.statement(sql):
+        return await pool.ask(sql, params)
 
 
 async def objects(model: type[M], sql: str, *params: Any) -> list[M]:
     """The rows of one statement as objects; a column that is no field becomes an attribute, as in `Manager.raw`."""
     if _pool is None:
         return await on_lane(_objects, model, sql, params)
-    names, rows = await _pool.ask(sql, params)
+    names, rows = await _ask(_pool, sql, params)
     fields = [field.attname for field in model._meta.concrete_fields if field.attname in names]
     order = [names.index(name) for name in fields]
     more = [(name, number) for number, name in enumerate(names) if name not in fields]

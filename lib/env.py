@@ -210,6 +210,19 @@ def token(name: str) -> str:
     return value
 
 
+def receiver(name: str) -> str:
+    """An http(s) address of a service, perhaps with a key in front of the host, without trailing slash; or nothing."""
+    value = token(name).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        is_usable = not value or (parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ImproperlyConfigured(f"{name} must be an http or https address.")
+    return value
+
+
 def line(name: str, fallback: str) -> str:
     """One line of text."""
     value = raw(name) or fallback

@@ -5,6 +5,8 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,6 +19,20 @@ logger = logging.getLogger("switchboard.request")
 
 #: The request a line belongs to; set by RequestMiddleware, read by every line and every queued message.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+#: And its trace, where requests are traced (lib/tracing.py).
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+
+
+@contextmanager
+def of_request(identity: str, traceparent: str | None) -> Iterator[None]:
+    """Lines inside belong to the request, and trace, of what is sent for it later."""
+    before = request_id.set(identity), trace_id.set((traceparent or "")[3:35])
+    try:
+        yield
+    finally:
+        request_id.reset(before[0])
+        trace_id.reset(before[1])
+
 
 # What a link carries (54 characters), or an API key (53), opens something, and a log has many readers. A request that
 # was refused before it had a route, and Django's own lines, show the path as it came.
@@ -49,9 +65,10 @@ def log_request(method: str, path: str, status: int, started: float, user_id: st
         return
     ms, handlers = round((time.perf_counter() - started) * 1000, 1), logging.root.handlers
     if len(handlers) == 1 and isinstance(handlers[0], LineHandler):
+        trace = f'"trace_id": "{found}", ' if (found := trace_id.get()) else ""
         handlers[0].write(
             f'{{"at": "{_at(time.time())}", "level": "info", "logger": "{logger.name}", "message": "request", '
-            f'"request_id": {_quoted(request_id.get())}, "method": {_quoted(method)}, '
+            f'"request_id": {_quoted(request_id.get())}, {trace}"method": {_quoted(method)}, '
             f'"path": {_quoted(_without_tokens(path))}, "status": {status}, "ms": {ms}, '
             f'"user_id": {_quoted(user_id) if user_id else "null"}}}\n'
         )
@@ -75,7 +92,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"at", "level", "logger", "message", "request_id"?, …extra, "exception"?}`; `at` is UTC in RFC 3339."""
+    """`{"at", "level", "logger", "message", "request_id"?, "trace_id"?, …extra, "exception"?}`; `at` as in RFC 3339."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -86,6 +103,8 @@ class JsonFormatter(logging.Formatter):
         }
         if current := request_id.get():
             line["request_id"] = current
+        if trace := trace_id.get():
+            line["trace_id"] = trace
         for key, value in record.__dict__.items():
             if key not in _OWN:
                 line[key] = value

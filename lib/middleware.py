@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 
-from lib import metrics
+from lib import metrics, tracing
 from lib.conf import conf
 from lib.logs import log_request, request_id
 from lib.private import accepted_languages, header, is_secure, loaded_user, remember_texts, set_header, set_missing
@@ -125,8 +125,10 @@ class RequestMiddleware(HookMiddleware):
 
 
 def leave_traces(method: str, path: str, route: str, status: int, started: float, user_id: str | None = None) -> None:
-    """What an answer leaves behind: its line in the log, and a place in the figures of its route."""
+    """What an answer leaves behind: its line in the log, the name of its span, a place in the figures of its route."""
     log_request(method, path, status, started, user_id)
+    if tracing.tracer is not None:
+        tracing.name_span(method, route)
     metrics.answered(method, route, status, time.perf_counter() - started)
 
 

@@ -198,6 +198,8 @@ class Message(models.Model):
     sent_at = models.DateTimeField(_("sent"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     request_id = models.CharField(_("request"), max_length=64, blank=True)
+    #: The trace of that request (W3C), where there was one.
+    traceparent = models.CharField(max_length=55, null=True, editable=False)
 
     class Meta:
         verbose_name = _("message")
@@ -586,6 +588,7 @@ class WebhookDelivery(models.Model):
     lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
     last_code = models.CharField(_("last answer"), max_length=16, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
+    traceparent = models.CharField(max_length=55, null=True, editable=False)
 
     class Meta:
         verbose_name = _("webhook delivery")

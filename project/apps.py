@@ -2,6 +2,7 @@ from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin.apps import SimpleAdminConfig
 from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core import checks
@@ -11,8 +12,13 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
+        from lib import error_reports, tracing
         from project import audiences, periodic_jobs
 
+        if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+            tracing.start()
+        if settings.SENTRY_DSN:
+            error_reports.start()
         audiences.register()
         periodic_jobs.register()
 

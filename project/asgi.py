@@ -19,7 +19,7 @@ from django.urls import get_resolver  # noqa: E402
 
 from feature_flags.http.asgi import edge  # noqa: E402
 from feature_flags.runtime import store  # noqa: E402
-from lib import async_db, metrics  # noqa: E402
+from lib import async_db, metrics, tracing  # noqa: E402
 from lib.asgi import LaneHandler, Lanes, bounded, by_path, loading, with_lifespan  # noqa: E402
 from lib.proxies import TrustedProxies  # noqa: E402
 from notifications import engine  # noqa: E402
@@ -48,6 +48,7 @@ def start() -> None:
 def stop() -> None:
     engine.stop()
     metrics.stop()
+    tracing.flush()
     store.stop()
     async_db.close_pool()
     api_lanes.close()
@@ -68,5 +69,5 @@ def _during() -> AbstractAsyncContextManager[None]:
     return http.running(doors)
 
 
-outer = TrustedProxies(doors, settings.TRUSTED_PROXIES)
+outer = tracing.traced(TrustedProxies(doors, settings.TRUSTED_PROXIES))
 application = with_lifespan(outer, start=start, stop=stop, during=_during)

@@ -362,6 +362,15 @@ METRICS_TOKEN = read.optional_secret("METRICS_TOKEN", debug=DEBUG)
 METRICS_PORT = read.integer("METRICS_PORT", 0, maximum=65535)
 if METRICS_PORT and not METRICS_TOKEN:
     raise ImproperlyConfigured("METRICS_PORT needs METRICS_TOKEN beside it, the bearer of who may read.")
+# Traces by OpenTelemetry and errors to Sentry: unset, nothing of either is loaded.
+OTEL_EXPORTER_OTLP_ENDPOINT = read.receiver("OTEL_EXPORTER_OTLP_ENDPOINT")
+SENTRY_DSN = read.receiver("SENTRY_DSN")
+for _name, _package, _extra in (
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "opentelemetry", "otel"),
+    ("SENTRY_DSN", "sentry_sdk", "sentry"),
+):
+    if globals()[_name] and find_spec(_package) is None:
+        raise ImproperlyConfigured(f"{_name} needs packages: pip install --requirement requirements/{_extra}.txt.")
 # What was deployed, such as the tag of the image; workers show it.
 RELEASE = read.raw("RELEASE")[:40]
 LOG_LEVEL = read.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()

@@ -19,7 +19,7 @@ from feature_flags.http.cache import ResponseCache, cache_of
 from feature_flags.http.wire import FRONTEND, SERVER, Refused, Request, Response, authenticate, normal_path, preflight
 from feature_flags.runtime import store
 from feature_flags.runtime.snapshot import Snapshot
-from lib import metrics
+from lib import metrics, tracing
 from lib.asgi import App, Receive, Scope, Send, read_bounded
 from lib.conf import conf
 from lib.logs import log_request, request_id
@@ -140,6 +140,8 @@ def edge(inner: App) -> App:
 
     async def answer(route: Route | None, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request(scope, path)
+        if tracing.tracer is not None:
+            tracing.name_span(request.method, _TEMPLATES[route.name if route else "stream"])
         # CORS_ORIGINS answers preflights for the site before it looks at a path.
         is_site_preflight = route is not None and route.is_site and request.method == "OPTIONS"
         if not request.origin or (route is not None and not conf.FLAGS_EDGE) or is_site_preflight:

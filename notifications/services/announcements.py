@@ -22,7 +22,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext
 from pydantic import ValidationError
 
-from lib import logs
+from lib import logs, tracing
 from lib.actors import Actor
 from lib.addresses import normal_email
 from lib.admin import may_see
@@ -484,6 +484,7 @@ class _Slice:
             priority=kind().priority,
             max_attempts=settings.NOTIFICATIONS_MAX_ATTEMPTS,
             request_id=logs.request_id.get()[:64],
+            traceparent=tracing.traceparent(),
         )
         outbox.stamp(pattern, now=now, expires_in=kind().expires_in, refusal=reason)
         uids, domain = [uuid.uuid4() for _person in people], outbox.sending_domain()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from lib import logs
+from lib import logs, tracing
 from lib.text import clean_text
 from notifications import metrics, providers, registry
 from notifications.models import Attempt, Message
@@ -186,14 +186,17 @@ class QueueWorker:
     def _deliver(self, claim: Claim) -> Claim | None:
         """Try it and record the result; return the next one if the same transaction has handed it over."""
         message, prepared = claim.message, self.prepared.pop(claim.message.pk)
-        reset = logs.request_id.set(message.request_id)
-        try:
+        with logs.of_request(message.request_id, message.traceparent):
             started = time.monotonic()
             content = prepared.content
             if isinstance(content, Result):
                 result = content
             else:
-                result = self._hand_over(claim, content)
+                about = {"messaging__system": self.provider.alias, "switchboard__type": message.type}
+                with tracing.span("send mail", kind="client", parent=message.traceparent, **about) as current:
+                    result = self._hand_over(claim, content)
+                    if current is not None:
+                        current.set_attribute("switchboard.outcome", result.outcome.value)
                 secrets = [*prepared.secrets.values(), *providers.credentials()]
                 text = base.scrub(result.text, secrets) if result.text else ""
                 result = replace(result, text=text, provider_message_id=clean_text(result.provider_message_id)[:255])
@@ -209,8 +212,6 @@ class QueueWorker:
             about = {"uid": str(message.uid), "type": message.type, "state": state or Outcome.LOST_LEASE.value}
             extra = {**about, "outcome": result.outcome.value, "code": result.code}
             logger.log(logging.WARNING if is_trouble else logging.INFO, "message", extra=extra)
-        finally:
-            logs.request_id.reset(reset)
         return following
 
     def _following(self, result: Result) -> Claim | None:
@@ -237,25 +238,23 @@ class QueueWorker:
     def _prepare(self, claim: Claim, known: Known, active: render.Active) -> Prepared:
         message, began, started = claim.message, claim.now(), time.monotonic()
         secrets: dict[str, str] = {}
-        reset = logs.request_id.set(message.request_id)
-        try:
-            content: Payload | Result | None = self._refusal(message, began, known)
-            if content is None:
-                with metrics.RENDERING.time():
-                    secrets = render.derived(message)
-                    content = self._packed(claim, secrets, began, active)
-        except registry.Withdrawn as withdrawn:
-            content = Result(Outcome.WITHDRAWN, withdrawn.reason)
-        except NotHandedOver as error:
-            content = error.result
-        except DATABASE_AWAY:
-            raise
-        except Exception as error:
-            # An error of derive itself may hold a secret that is not known here, and so cannot be scrubbed.
-            text = base.scrub(str(error), secrets.values()) if secrets else ""
-            content = Result(Outcome.RENDER_ERROR, type(error).__name__, text)
-        finally:
-            logs.request_id.reset(reset)
+        with logs.of_request(message.request_id, message.traceparent):
+            try:
+                content: Payload | Result | None = self._refusal(message, began, known)
+                if content is None:
+                    with metrics.RENDERING.time():
+                        secrets = render.derived(message)
+                        content = self._packed(claim, secrets, began, active)
+            except registry.Withdrawn as withdrawn:
+                content = Result(Outcome.WITHDRAWN, withdrawn.reason)
+            except NotHandedOver as error:
+                content = error.result
+            except DATABASE_AWAY:
+                raise
+            except Exception as error:
+                # An error of derive itself may hold a secret that is not known here, and so cannot be scrubbed.
+                text = base.scrub(str(error), secrets.values()) if secrets else ""
+                content = Result(Outcome.RENDER_ERROR, type(error).__name__, text)
         return Prepared(content, secrets, began, time.monotonic() - started)
 
     def _refusal(self, message: Message, now: datetime, known: Known) -> Result | None:

@@ -16,7 +16,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from lib import encryption, events, outgoing
+from lib import encryption, events, outgoing, tracing
 from lib.actors import Actor
 from lib.errors import ProductError
 from lib.events import Event
@@ -50,8 +50,11 @@ def _insert(pairs: Sequence[tuple[WebhookEndpoint, Event]]) -> list[WebhookDeliv
         return []
     bodies = {id(event): _body(event) for _endpoint, event in pairs}
     times: dict[str, Any] = {"created_at": moment(), "due_at": moment(), "expires_at": moment(LASTS)}
+    trace = tracing.traceparent()
     rows = [
-        WebhookDelivery(endpoint=each, event=event.name, subject=event.subject, body=bodies[id(event)], **times)
+        WebhookDelivery(
+            endpoint=each, event=event.name, subject=event.subject, body=bodies[id(event)], traceparent=trace, **times
+        )
         for each, event in pairs
     ]
     WebhookDelivery.objects.bulk_create(rows, batch_size=500)

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from pydantic import ValidationError
 
-from lib import logs
+from lib import logs, tracing
 from lib.addresses import ascii_domain, valid_email
 from notifications import engine, metrics, registry
 from notifications.models import Message, moment
@@ -82,6 +82,7 @@ def queue(
         due_at=due_at,
         max_attempts=settings.NOTIFICATIONS_MAX_ATTEMPTS,
         request_id=(request_id if request_id is not None else logs.request_id.get())[:64],
+        traceparent=tracing.traceparent(),
     )
     reason = recipients.refusal(kind, address=row.to_address, user_id=row.user_id)
     if not reason and recipients.is_throttled(kind, row.to_address):

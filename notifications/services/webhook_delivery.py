@@ -22,7 +22,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.utils import timezone
 
-from lib import encryption, outgoing
+from lib import encryption, logs, outgoing, tracing
 from lib.outgoing import Answer
 from notifications import metrics
 from notifications.models import WebhookDelivery, WebhookEndpoint
@@ -119,7 +119,13 @@ def send(claim: Claim) -> Sent:
     keys = secrets(endpoint, began)
     if keys:
         headers = signed(delivery.uid.hex, body, keys, at=began)
-        answer = outgoing.post(endpoint.url, body, headers, timeout=settings.WEBHOOKS_TIMEOUT)
+        about = {"switchboard__event": delivery.event}
+        with tracing.span("send webhook", kind="client", parent=delivery.traceparent, **about) as current:
+            if (trace := tracing.traceparent()) is not None:
+                headers = {**headers, "traceparent": trace}
+            answer = outgoing.post(endpoint.url, body, headers, timeout=settings.WEBHOOKS_TIMEOUT)
+            if current is not None:
+                current.set_attribute("http.response.status_code", answer.status)
     else:
         # The keys that encrypted it are gone: staff rotate it.
         answer = Answer(error="secret")
@@ -159,4 +165,5 @@ def _record(sent: Sent) -> None:
     about = {"uid": delivery.uid.hex, "event": delivery.event, "state": state or "lost_lease"}
     extra = {**about, "endpoint": delivery.endpoint_id, "code": answer.status or answer.error}
     is_trouble = state == WebhookDelivery.State.FAILED
-    logger.log(logging.WARNING if is_trouble else logging.INFO, "webhook", extra=extra)
+    with logs.of_request("", delivery.traceparent):
+        logger.log(logging.WARNING if is_trouble else logging.INFO, "webhook", extra=extra)
