@@ -150,7 +150,7 @@ class FeatureFlagAdmin(FlagPageAdmin):
         # Grey: it is off for all. Hatched: of those whom a rule lets in, not of everybody.
         looks = " ".join(["narrow"] * bool(document["rules"]) + ["idle"] * (not flag.is_active))
         css = format_html(' class="{}"', looks) if looks else ""
-        return format_html('<progress{} max="100" value="{}" aria-hidden="true"></progress> {}', css, high, text)
+        return format_html('<progress{} value="{}" aria-hidden="true"></progress> {}', css, high / 100, text)
 
     @admin.display(description=_("kind, owner"), ordering="kind")
     def kind_and_owner(self, flag: FeatureFlag) -> str:

@@ -57,9 +57,10 @@ def stacked_bars(series: Sequence[Series], labels: Sequence[str], *, title: str)
         parts, bottom = [], float(HEIGHT)
         for each in series:
             height = round(each.values[at] * HEIGHT / most, 1)
-            bottom -= height
+            top = round(bottom - height, 1)
             if height:
-                parts.append((each.css, f"{(at + 0.5) * step:.1f}", f"{bottom + height:.4g}", f"{bottom:.4g}"))
+                parts.append((each.css, f"{(at + 0.5) * step:.1f}", f"{bottom:g}", f"{top:g}"))
+            bottom = top
         numbers = ", ".join(f"{each.name} {each.values[at]:,}" for each in series if each.values[at])
         drawn = format_html_join("", '<path class="{}" d="M{} {}V{}"/>', parts)
         bars.append((f"{label}: {numbers}", drawn))
