@@ -375,7 +375,7 @@ def test_a_row_says_what_one_wants_to_know(staff_client):
     for text in ('chip-active">on<', "a &amp; b", 'value="0.3"', "30 %", "release", "team", "1,200 yes, 7 no", "stale"):
         assert text in rows["FF_A"], text
     assert "older than the 40 days of its kind (release)" in rows["FF_A"]
-    for text in ('chip-staff">off<', "protected", "2 rules, 5–40 %", 'value="40"', "never seen"):
+    for text in ('chip-staff">off<', "protected", "2 rules, 5–40 %", 'value="0.4"', "never seen"):
         assert text in rows["FF_B"], text
     assert "stale" not in rows["FF_B"]
     assert "all rules disabled" in rows["FF_C"]
