@@ -41,6 +41,8 @@ class _Plain(httpx.HTTPTransport):
 def run(url: str, admin: str, password: str) -> None:
     """Raises: AssertionError, with what the server answered."""
     with httpx.Client(base_url=url.replace("http:", "https:"), transport=_Plain(), timeout=60) as client:
+        # Another process may have switched it a moment ago.
+        _until(lambda: _flag(client))
         person(client)
         staff(client, admin, password)
 
