@@ -165,7 +165,9 @@ class _Listener:
         alias = "listen" if "listen" in connections.settings else DEFAULT_DB_ALIAS
         link = psycopg.connect(**libpq_parameters(alias), autocommit=True)
         link.execute(f"LISTEN {SELF_TEST_CHANNEL}")
-        link.execute(f"NOTIFY {SELF_TEST_CHANNEL}")
+        # From another connection: what a pooler's server connection tells itself comes back through any pooler.
+        with psycopg.connect(**libpq_parameters(alias), autocommit=True) as other:
+            other.execute(f"NOTIFY {SELF_TEST_CHANNEL}")
         self.listened, self.is_heard, self.heard_by = set(), False, time.monotonic() + SELF_TEST_SECONDS
         return link
 

@@ -1,11 +1,13 @@
 import os
 import threading
 
+import psycopg
 import pytest
 from django.db import connection, connections
 
 from lib import background
 from lib.background import BackgroundThread
+from lib.db import libpq_parameters
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -128,3 +130,18 @@ def test_a_cut_connection_is_made_anew_and_everyone_is_called(heard):
 
     for name in heard:
         assert heard[name].acquire(timeout=5)
+
+
+def test_the_self_test_is_sent_by_another_connection(heard):
+    """A pooler in transaction mode gives back what its own server connection told itself, and nothing else."""
+    for name in heard:
+        assert heard[name].acquire(timeout=5)
+    with psycopg.connect(**libpq_parameters(), autocommit=True) as watching:
+        watching.execute(f"LISTEN {background.SELF_TEST_CHANNEL}")
+        background._listener.thread.stop(5)
+        background._listener.thread.start()
+        (told,) = watching.notifies(timeout=5, stop_after=1)
+
+    for name in heard:
+        assert heard[name].acquire(timeout=5)
+    assert told.pid != background._listener.link.info.backend_pid
