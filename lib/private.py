@@ -350,6 +350,17 @@ def load_ninja() -> None:
             del sys.modules[name]
 
 
+def load_jwt() -> None:
+    """Load PyJWT as it is without its extra `crypto`, which HMAC does not need: that takes 9 MiB of a process."""
+    if {"jwt", "cryptography"} & sys.modules.keys():
+        return
+    sys.modules["cryptography"] = None  # type: ignore[assignment]
+    try:
+        import_module("jwt")
+    finally:
+        del sys.modules["cryptography"]
+
+
 def share_response_models() -> None:
     """Make one model for each type that ninja's operations answer with; ninja makes one for each status of each."""
     from ninja.operation import Operation

@@ -8,10 +8,11 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
-from lib.private import load_ninja
+from lib.private import load_jwt, load_ninja
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 load_ninja()
+load_jwt()
 django_app = get_asgi_application()
 
 from django.conf import settings  # noqa: E402

@@ -3,7 +3,6 @@ answer every question."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 
@@ -50,6 +49,9 @@ def _write() -> str:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_ON_POSTGRESQL if connection.vendor == "postgresql" else _ON_SQLITE.format(_number))
     except Error as error:
+        # With its library two MiB, for nothing on PostgreSQL.
+        import sqlite3
+
         cause = error.__cause__ or error
         name = getattr(cause, "sqlite_errorname", type(cause).__name__)
         # Another writes at the moment; a role that may make no temporary table can still be one that writes.

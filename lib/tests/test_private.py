@@ -3,6 +3,8 @@
 import asyncio
 import io
 import re
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -424,3 +427,17 @@ def test_nothing_of_it_is_used_elsewhere():
     ]
 
     assert used == []
+
+
+def test_what_is_left_out_while_a_package_loads_can_be_loaded_afterwards():
+    code = (
+        "import sys; from lib import private; from django.conf import settings; settings.configure();"
+        "private.load_ninja(); private.load_jwt(); print(sorted({'django.test', 'cryptography'} & sys.modules.keys()));"
+        "import jwt, ninja, django.test, cryptography.fernet;"
+        "token, key = jwt.encode({'a': 1}, 'k' * 32), 'k' * 32;"
+        "print(jwt.decode(token, key, algorithms=['HS256']), django.test.TestCase.__name__)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=settings.BASE_DIR)
+
+    assert done.stdout.splitlines() == ["[]", "{'a': 1} TestCase"], done.stderr
