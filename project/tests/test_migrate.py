@@ -50,7 +50,7 @@ def test_a_migration_tries_again_while_a_table_is_locked(url, reading, monkeypat
     told = drop_sessions(url)
 
     assert "trying again in 1 s" in told
-    assert "(a long report, idle in transaction, 0 s)" in told
+    assert "(a long report, idle in transaction, " in told
     assert not reading.execute("SELECT to_regclass('django_session')").fetchone()[0]
 
 
