@@ -124,8 +124,9 @@ class ProposalAdmin(ReadOnlyAdmin):
         return replace(outcome, level=messages.ERROR) if is_refused else outcome
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        decided = ("decided", "by", "because", "came_of_it")
-        return [name for name in self.fields if (obj and obj.decided_at) or name not in decided]
+        # Afterwards it would be compared with what it has made.
+        left_out = {"differences", "lapses"} if obj and obj.decided_at else {"decided", "by", "because", "came_of_it"}
+        return [name for name in self.fields if name not in left_out]
 
     what = column(_("what"), lambda row: one_line(str(row.what)))
     state_chip = column(_("state"), lambda row: chip(CHIPS[row.state_now], State(row.state_now).label))

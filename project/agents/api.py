@@ -139,6 +139,7 @@ def create_proposal(request: HttpRequest, response: HttpResponse, payload: Propo
     """Ask for a change, which a person carries out by saying yes in the admin; nothing is changed now. The owner of the
     key has to be one who may do it. The same asked for again while it waits is 200 with what waits.
     """
+    proposals.require_plain([payload.parameters, payload.body])
     given = payload.model_dump()
     operation, owner = operations.find(payload.operation), operations.without_scopes(_user(request))
     if operation.is_read or not operation.is_for_agents:
@@ -146,9 +147,7 @@ def create_proposal(request: HttpRequest, response: HttpResponse, payload: Propo
             "changes nothing, call it." if operation.is_read else "is for people alone."
         )
         raise ProductError("NOT_PROPOSABLE", message, status=422)
-    if payload.body is not None and not operation.takes_body:
-        message = f"{operation.id} takes no body."
-        raise ProductError("PARAMETERS_INVALID", message, status=422)
+    operation.require_body_fits(payload.body)
     if not owner.has_perm(operation.needed.permission):
         raise ProductError(
             "PERMISSION_MISSING",

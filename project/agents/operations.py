@@ -73,6 +73,11 @@ class Operation:
         is_read = any(source == "body" for source, _ in sources_of(self.ninja))
         return is_read or "requestBody" in (self.ninja.openapi_extra or {})
 
+    def require_body_fits(self, body: Any) -> None:
+        """Raises: PARAMETERS_INVALID (422) for a body where none is taken."""
+        if body is not None and not self.takes_body:
+            raise _invalid(f"{self.id} takes no body.")
+
     @property
     def names(self) -> list[str]:
         """Of the parameters of its path."""
@@ -113,7 +118,11 @@ def _key(name: str, value: Any) -> str:
 def _value(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return [_value(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_value(each) for each in value]
+    if not isinstance(value, str | int | float):
+        raise _invalid("Parameters are texts, numbers, true or false, or lists of them.")
+    return value
 
 
 # --- All there are ----------------------------------------------------------------------------------------------------

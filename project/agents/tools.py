@@ -308,6 +308,7 @@ async def _ask(
     app: App, caller: Caller, operation: Operation, parameters: Mapping[str, Any], body: Any = None, if_match: str = ""
 ) -> types.CallToolResult:
     path, query = operation.target(parameters)
+    operation.require_body_fits(body)
     answer = await door.ask(app, caller, operation.method, path, query=query, body=body, if_match=if_match)
     if answer.is_cut:
         message = (

@@ -113,8 +113,9 @@ def _document(before: Any, wanted: Mapping[str, Any]) -> Iterator[str]:
         yield _("It would be refused: %(problem)s") % {"problem": error.message}
         yield from (_line(name, old.get(name), value, is_new=name not in old) for name, value in wanted.items())
     else:
-        changed = flag_document.diff(known or {**flag_document.BLANK, "codename": ""}, after)
-        yield from descriptions.describe_changes({name: pair for name, pair in changed.items() if name != "codename"})
+        changed = flag_document.diff(known or flag_document.BLANK, after)
+        own = {} if known else {"codename", "group"}  # which the title tells
+        yield from descriptions.describe_changes({name: pair for name, pair in changed.items() if name not in own})
 
 
 def _line(name: str, before: Any, after: Any, *, is_new: bool) -> str:

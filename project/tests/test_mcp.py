@@ -148,6 +148,8 @@ def test_a_key_that_may_act_changes_at_once(server, agent):
         (["flags:read"], "get_flag", {"codename": "..", "limit": 1}, "parameters_invalid"),
         (["flags:read"], "list_flags", {"limit": 1000}, "invalid"),
         (["flags:read"], "list_flags", {"no_such": 1}, "parameters_invalid"),
+        (["flags:read"], "list_flags", {"search": {"a": 1}}, "parameters_invalid"),
+        (["flags:read"], "read", {"operation": "list_flags", "body": {}}, "parameters_invalid"),
         (["flags:read"], "read", {"operation": "switch_on_flag", "parameters": {"key": "FF_X"}}, "changes_something"),
         (["flags:read"], "read", {"operation": "no_such"}, "operation_unknown"),
         (["flags:read"], "read", {"operation": 5}, "arguments_invalid"),

@@ -126,7 +126,16 @@ def test_a_key_has_fifty_that_wait(ask, flag, monkeypatch):
         ({"parameters": {"key": "FF_X%2Farchive"}}, 422, "parameters_invalid"),
         ({"parameters": {"key": ["FF_X"]}}, 422, "parameters_invalid"),
         ({"parameters": {"key": "FF_NO"}}, 404, "thing_unknown"),
+        ({"parameters": {"key": {"a": 1}}}, 422, "parameters_invalid"),
         ({"body": {"reason": 5}}, 422, "invalid"),
+        ({"body": {"reason": "a\x00b"}}, 422, "proposal_invalid"),
+        ({"operation": "import_flags", "parameters": {"format": {"a": 1}}, "body": {}}, 422, "parameters_invalid"),
+        ({"operation": "restore_flag", "parameters": {"codename": "FF_X", "revision": "x"}}, 422, "invalid"),
+        (
+            {"operation": "send_code_person", "parameters": {"key": "0" * 32}, "body": {"a": 1}},
+            422,
+            "parameters_invalid",
+        ),
         ({"if_match": '"7"'}, 412, "changed_meanwhile"),
         ({"reason": "x" * 501}, 422, "invalid"),
     ],
@@ -144,6 +153,25 @@ def test_a_huge_body_is_refused(ask, flag):
 
     assert ask(**asked).json()["code"] == "proposal_too_large"
     assert ask(**{**asked, "body": {"document": {"label": "x" * 1_100_000}}}).status_code == 413
+
+
+@pytest.mark.parametrize("levels", [60, 900])
+def test_a_deep_body_is_refused(api, flag, agent, levels):
+    body = f'{{"operation": "import_flags", "body": {"[" * levels}{"]" * levels}}}'
+
+    assert api.call("POST", "/staff/proposals", body, bearer=agent).json()["code"] == "proposal_invalid"
+
+
+def test_who_approves_an_export_gets_the_file(ask, page, flag):
+    someone = UserFactory()
+    asked = ask(operation="export_person", parameters={"key": someone.pk.hex}, body={"reason": "asked for"}).json()
+
+    answer = page.post(f"/admin/users/proposal/{asked['id']}/approve/", {"reason": ""})
+
+    assert "attachment" in answer["Content-Disposition"]
+    assert someone.email.encode() in b"".join(answer.streaming_content)
+    assert Proposal.objects.get().state == "approved"
+    assert AuditEvent.objects.get(event="export.made").data["proposed_by"].startswith("sbk_")
 
 
 def test_a_key_without_the_scope_and_people_do_not_propose(ask, api, flag, agent, settings):

@@ -24,8 +24,8 @@ from lib.text import is_storable
 from users.models import ApiKey, Proposal
 from users.services import audit
 
-#: How long one waits, how long what it holds is kept, how many of a key wait at once, and how large one is in bytes.
-WAITS, KEPT, LIMIT, MOST_BYTES = timedelta(days=7), timedelta(days=30), 50, 100_000
+#: How long one waits, how long what it holds is kept, how many of a key wait at once, and how large one is.
+WAITS, KEPT, LIMIT, MOST_BYTES, MOST_LEVELS = timedelta(days=7), timedelta(days=30), 50, 100_000, 50
 State = Proposal.State
 #: Refusals that are about who says yes, or about now: the proposal goes on waiting.
 _NOT_ITS_FAULT = frozenset({401, 403, 429, 503})
@@ -45,17 +45,17 @@ def propose(
 
     Raises:
         KEY_NEEDED (403): people make changes themselves.
-        PROPOSAL_TOO_LARGE (413), PROPOSAL_INVALID (422): over 100 kB, or with text that cannot be stored.
+        PROPOSAL_TOO_LARGE (413): over 100 kB.
+        PROPOSAL_INVALID (422): as `require_plain` has it.
         PROPOSAL_LIMIT (409): 50 of the key wait already.
     """
     key = actor.user and actor.user.api_key
     if key is None:
         raise ProductError("KEY_NEEDED", _("API keys propose; people make changes themselves."), status=403)
+    require_plain([parameters, body, if_match, reason])
     asked = json.dumps([operation, parameters, body, if_match], sort_keys=True)
     if len(asked) > MOST_BYTES:
         raise ProductError("PROPOSAL_TOO_LARGE", _("A proposal has at most 100 kB."), status=413)
-    if not all(map(is_storable, _texts([parameters, body, if_match, reason]))):
-        raise ProductError("PROPOSAL_INVALID", _("Text holds NUL characters or lone surrogates."), status=422)
     now = timezone.now()
     # One proposal of a key after the other.
     row = ApiKey.objects.select_for_update(of=("self",)).get(pk=key.pk)
@@ -85,13 +85,22 @@ def propose(
     return made, True
 
 
-def _texts(value: Any) -> list[str]:
-    """Every text in a value of JSON."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        return [*value, *(text for each in value.values() for text in _texts(each))]
-    return [text for each in value for text in _texts(each)] if isinstance(value, list) else []
+def require_plain(value: Any) -> None:
+    """Raises: PROPOSAL_INVALID (422): a value of JSON with text that cannot be stored, or over 50 levels deep."""
+    level = [value]
+    for _depth in range(MOST_LEVELS):
+        if not all(is_storable(each) for each in level if isinstance(each, str)):
+            raise ProductError("PROPOSAL_INVALID", _("Text holds NUL characters or lone surrogates."), status=422)
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, Mapping):
+                inner += [*each, *each.values()]
+            elif isinstance(each, list):
+                inner += each
+        if not inner:
+            return
+        level = inner
+    raise ProductError("PROPOSAL_INVALID", _("A proposal has at most 50 levels."), status=422)
 
 
 def _publish(event: str, row: Proposal) -> None:
