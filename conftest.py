@@ -5,6 +5,7 @@ import functools
 import gc
 import json
 import re
+from importlib import import_module
 
 import pytest
 from django.db import connection
@@ -57,9 +58,10 @@ class ApiClient(Client):
 def pytest_collection_finish():
     """What is imported and collected stays to the end: looking for garbage in it would be in vain.
 
-    Tests look at endpoints and admin pages as a server has them, which has loaded them by its first answer.
+    Tests look at endpoints and admin pages as a server has them that was asked for each once.
     """
     get_resolver().url_patterns  # noqa: B018
+    import_module("project.staff_urls")
     gc.freeze()
     gc.enable()
 

@@ -58,7 +58,7 @@ def stop() -> None:
 
 # Django's own handler would keep what it is sent in a file, whatever the size and the path.
 pages = bounded(admin_lanes.carry(django_app), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]
-api_doors = by_path(["/api/staff"], loading("project.staff_urls", api), api)
+api_doors = by_path(["/api/staff", "/mcp"], loading("project.staff_urls", api), api)
 doors: Any = edge(by_path(LANES, api_doors, loading("project.admin_urls", pages)))
 
 
