@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from lib.actors import Actor, RequestInfo
-from notifications.models import InAppNotification, Message, Preference, WebhookDelivery
+from notifications.models import InAppNotification, Message, Preference, WebhookDelivery, WebhookEndpoint
 from notifications.services import endpoints, outbox, periodic_jobs, personal_data, recipients
 from notifications.tests.factories import MessageFactory
 from users.models import (
@@ -303,10 +303,12 @@ def test_many_go_in_one_run(db, monkeypatch):
 
 
 def test_one_more_account_costs_no_statement(db):
-    counts = []
+    WebhookEndpoint.objects.create(name="crm", url="https://example.org/", events=["user.deleted"])
+    addresses, counts = [], []
     for number in (5, 25):
         for user in UserFactory.create_batch(number, inactive=True, delete_after_at=timezone.now()):
             outbox.queue("users.welcome", to=user.email, user=user, context={"first_name": "Ada"})
+            addresses.append(user.email)
             MessageFactory.create(to_address=user.email)
             session = sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
             RefreshToken.objects.create(hash=session.pk.bytes, session=session)
@@ -318,6 +320,9 @@ def test_one_more_account_costs_no_statement(db):
 
     assert counts[1] <= counts[0]
     assert AuditEvent.objects.filter(event="user.deleted").count() == 30
+    told = [json.loads(row.body)["data"] for row in WebhookDelivery.objects.filter(due_at__isnull=False)]
+    assert sorted(data["email"] for data in told) == sorted(addresses)
+    assert {row.subject for row in WebhookDelivery.objects.all()} == {f"user:{data['id']}" for data in told}
     assert not Message.objects.exclude(to_address="", user=None, context={}).exists()
 
 
