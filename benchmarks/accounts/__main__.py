@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.accounts import api, page, queries, races, secrets, storm, timing
+from benchmarks.accounts import api, page, queries, races, revocation, secrets, storm, timing
 from benchmarks.accounts.scene import Scene, scene
 
 HERE = Path(__file__).resolve().parent.parent
 LOGS = HERE / "results" / "accounts"
-PARTS = ("api", "timing", "queries", "races", "storm", "speed", "secrets")
+PARTS = ("api", "timing", "queries", "races", "revocation", "storm", "speed", "secrets")
 VENDORS = ("sqlite", "postgresql")
 #: Of a whole run. Cases grow with the operations: so many examples of each gave 10,000 with 41 of them.
 WHOLE = {"examples": 200, "tries": 200, "rounds": 40, "seconds": 5.0, "repeats": 3}
@@ -32,6 +32,8 @@ def play(part: str, on: Scene, options: argparse.Namespace) -> tuple[report.Samp
         return queries.run(on), []
     if part == "races":
         return races.run(on, rounds=options.rounds)
+    if part == "revocation":
+        return revocation.run(on, tries=options.tries), []
     if part == "storm":
         return storm.run(on, seconds=options.seconds, repeats=options.repeats), []
     if part == "speed":

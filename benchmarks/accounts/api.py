@@ -52,7 +52,7 @@ def _environment(scene: Scene, server: Server) -> dict[str, str]:
         "BENCH_BASE": server.base,
         "BENCH_PEOPLE": str(PEOPLE),
         "BENCH_TOKENS": json.dumps(scene.ask("flag_tokens")),
-        "BENCH_KEYS": json.dumps(scene.ask("api_keys", first=PEOPLE - KEYS, count=KEYS)),
+        "BENCH_KEYS": json.dumps([key for _, key in scene.ask("api_keys", first=PEOPLE - KEYS, count=KEYS)]),
         "BENCH_THINGS": json.dumps(things),
         "BENCH_EXISTING": json.dumps(scene.ask("something_to_see", email=seed.email(0))),
     }

@@ -46,13 +46,14 @@ def something_to_see(email: str) -> dict[str, str]:
     }
 
 
-def api_keys(first: int, count: int) -> list[str]:
-    """A key with every scope for each of `count` people from number `first` on."""
+def api_keys(first: int, count: int) -> list[list[str]]:
+    """A key with every scope for each of `count` people from number `first` on: its id and secret."""
     from users.models import User
     from users.services import api_keys, key_scopes
 
     owners = [User.objects.get(email=seed.email(number)) for number in range(first, first + count)]
-    return [api_keys.create(owner, name="benchmark", scopes=key_scopes.SCOPES, **WHO)[1] for owner in owners]
+    made = (api_keys.create(owner, name="benchmark", scopes=key_scopes.SCOPES, **WHO) for owner in owners)
+    return [[key.pk.hex, secret] for key, secret in made]
 
 
 def staff_things(most: int) -> dict[str, list[str]]:

@@ -72,6 +72,10 @@ def _timings() -> list[tuple[str, str, str, Figure, float, bool]]:
     ]
 
 
+def _p99(values: Sequence[float]) -> float:
+    return sorted(values)[max(0, round(len(values) * 0.99) - 1)]
+
+
 def _races() -> list[tuple[str, str, str, Figure, float, bool]]:
     once = {
         "reset": "one reset link, 8 at once: rounds without one 200 and seven 400",
@@ -88,6 +92,15 @@ def _races() -> list[tuple[str, str, str, Figure, float, bool]]:
         ("races", "… right code accepted afterwards", "", _of("races_guesses_opened"), 0, False),
         ("races", "50 wrong passwords at once: compared at most", "", _of("races_passwords_compared"), 5, False),
         ("races", "any race: answers nobody promised", "", _worst("races_", "_errors"), 0, False),
+        (
+            "revocation",
+            "revoked key, refused by another process after: p99",
+            " ms",
+            _of("revoked_ms", _p99),
+            100,
+            False,
+        ),
+        ("revocation", "… calls begun after the revocation, and accepted", "", _of("revoked_late"), 0, False),
     ]
 
 
