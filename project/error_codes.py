@@ -21,6 +21,7 @@ from lib.errors import ProductError
 _APPS = ("users", "feature_flags", "notifications", "lib", "project")
 #: What runs after the commit: it answers no one.
 _APART = "notifications.engine"
+_CODE = re.compile("[A-Z][A-Z0-9_]+")
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST")
 
 
@@ -125,15 +126,22 @@ def _typed(function: FunctionType) -> dict[str, Any]:
 @cache
 def _raised(function: FunctionType) -> list[Refusal]:
     """The refusals that are made in it by their names, or by what makes one of a name it is given."""
-    if not any(map(_makes_some, (function, *_called(function)))):
-        return []  # which is told at a tenth of what reading it takes
-    return [made for call in _calls(function) for made in _made(call, function)]
+    # Most do not, which is told at a tenth of what reading them takes.
+    may_make = _makes_some(function) or (_holds_codes(function) and any(map(_makes_some, _called(function))))
+    return [made for call in (_calls(function) if may_make else ()) for made in _made(call, function)]
 
 
 @cache
 def _makes_some(function: FunctionType) -> bool:
     names = {name for code in _bodies(function.__code__) for name in code.co_names}
     return any(_is_refusal(function.__globals__.get(name)) for name in names)
+
+
+def _holds_codes(function: FunctionType) -> bool:
+    bodies = list(_bodies(function.__code__))
+    named = (function.__globals__.get(name) for code in bodies for name in code.co_names)
+    texts = (*named, *(each for code in bodies for each in code.co_consts))
+    return any(isinstance(text, str) and _CODE.fullmatch(text) for text in texts)
 
 
 def _is_refusal(value: Any) -> bool:
@@ -187,7 +195,7 @@ def _codes(node: ast.expr, function: FunctionType) -> list[str]:
         return [found]
     set_to = _set_to(node, function) if isinstance(node, ast.Name) else []
     texts = [each.value for value in set_to for each in ast.walk(value) if isinstance(each, ast.Constant)]
-    return [text for text in texts if isinstance(text, str) and text.isupper()]
+    return [text for text in texts if isinstance(text, str) and _CODE.fullmatch(text)]
 
 
 def _set_to(name: ast.Name, function: FunctionType) -> list[ast.expr]:

@@ -24,7 +24,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def document(server, tmp_path_factory):
     path = tmp_path_factory.mktemp("document") / "openapi.json"
-    path.write_text(httpx.get(server.url + "/api/openapi.json").text)
+    path.write_text(httpx.get(server.url + "/api/openapi.json", timeout=60).text)
     return path
 
 
