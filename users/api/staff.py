@@ -14,7 +14,7 @@ from lib.api import Schema
 from lib.errors import ProductError
 from lib.schemas import Email, Name, Text
 from lib.staff_api import REFUSED, actor, needs
-from lib.text import read_id
+from lib.text import is_storable, read_id
 from users.api import schemas
 from users.api.keys import KeyOut
 from users.models import ApiKey, AuditEvent, MfaDevice, ServiceAccount, User, UserSession
@@ -146,6 +146,20 @@ def _named(permission: Permission) -> str:
     return f"{permission.content_type.app_label}.{permission.codename}"
 
 
+class GroupIn(BaseModel):
+    """`permissions` as `users.view_user`: all there shall be."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=150, examples=["Support"])]
+    permissions: Annotated[list[Word], Field(max_length=500)] = []
+
+
+class GroupChangeIn(BaseModel):
+    """What is given; the rest stays."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=150, examples=["Support"])] = ""
+    permissions: Annotated[list[Word], Field(max_length=500)] = []
+
+
 class PersonIn(BaseModel):
     email: Email
     first_name: Name = ""
@@ -194,6 +208,13 @@ def _groups(names: list[str]) -> list[Group]:
     if missing := set(names) - {group.name for group in found}:
         raise ProductError("GROUP_UNKNOWN", f"There is no group {min(missing)}.", status=422, reason=min(missing))
     return found
+
+
+def _group(name: str) -> Group:
+    group = Group.objects.filter(name=name).first() if is_storable(name) else None
+    if group is None:
+        raise Http404
+    return group
 
 
 def _permissions(names: list[str]) -> list[Permission]:
@@ -258,6 +279,33 @@ def list_factors(request: HttpRequest, key: str) -> list[schemas.DeviceOut]:
     """The authenticator apps and passkeys in use; nothing of their secrets."""
     rows = MfaDevice.objects.filter(user=_find(key), confirmed_at__isnull=False).order_by("created_at")
     return [schemas.DeviceOut.of(row) for row in rows]
+
+
+@router.post("/groups", response={201: GroupOut, **REFUSED}, operation_id="create_group")
+@needs("auth.add_group", sensitive=True)
+def create_group(request: HttpRequest, payload: GroupIn) -> Status[GroupOut]:
+    """Make a group; superusers alone do."""
+    permissions = _permissions(payload.permissions)
+    group = staff.save_group(Group(), name=payload.name, permissions=permissions, actor=actor(request))
+    return Status(201, GroupOut.of(group))
+
+
+@router.patch("/groups/{key}", response={200: GroupOut, **REFUSED}, operation_id="change_group")
+@needs("auth.change_group", sensitive=True)
+def change_group(request: HttpRequest, key: str, payload: GroupChangeIn) -> GroupOut:
+    """Change its name, or what its members may do; superusers alone do."""
+    given: dict[str, Any] = payload.model_dump(exclude_unset=True)
+    if "permissions" in given:
+        given["permissions"] = _permissions(given["permissions"])
+    return GroupOut.of(staff.save_group(_group(key), **given, actor=actor(request)))
+
+
+@router.post("/groups/{key}/delete", response={204: None, **REFUSED}, operation_id="delete_group")
+@needs("auth.delete_group", sensitive=True)
+def delete_group(request: HttpRequest, key: str) -> Status[None]:
+    """Delete a group; its members stay, without what it gave them. Superusers alone do."""
+    staff.delete_group(_group(key), actor=actor(request))
+    return Status(204, None)
 
 
 @router.post("/service-accounts", response={201: ServiceAccountOut, **REFUSED}, operation_id="create_service_account")

@@ -1,10 +1,10 @@
 """What staff and operators do to accounts. Each verb returns whether it changed anything, so a repeat is harmless."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -103,6 +103,41 @@ def edit(user: User, *, actor: Actor, **fields: Any) -> User:
 def _names(permissions: Any) -> list[str]:
     names = permissions.values_list("content_type__app_label", "codename")
     return sorted(f"{app}.{codename}" for app, codename in names)
+
+
+@transaction.atomic
+def save_group(
+    group: Group, *, actor: Actor, name: str | None = None, permissions: Sequence[Permission] | None = None
+) -> Group:
+    """Make a group, or change what is given; of the permissions, all there shall be.
+
+    Raises: SUPERUSERS_ONLY (403); GROUP_EXISTS (409): another has the name.
+    """
+    _require_superuser(actor)
+    if name is not None:
+        group.name = name
+    try:
+        with transaction.atomic():
+            group.save()
+    except IntegrityError as error:
+        raise ProductError("GROUP_EXISTS", _("A group of this name exists."), status=409) from error
+    if permissions is not None:
+        group.permissions.set(permissions)
+    note_group(group, actor=actor)
+    return group
+
+
+@transaction.atomic
+def delete_group(group: Group, *, actor: Actor) -> None:
+    """Raises: SUPERUSERS_ONLY (403)."""
+    _require_superuser(actor)
+    note_group(group, actor=actor, deleted=True)
+    group.delete()
+
+
+def _require_superuser(actor: Actor) -> None:
+    if actor.user is not None and not actor.user.is_superuser:
+        raise ProductError("SUPERUSERS_ONLY", _("Only superusers give and take rights."), status=403)
 
 
 def note_group(group: Group, *, actor: Actor, deleted: bool = False) -> None:

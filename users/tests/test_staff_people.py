@@ -64,6 +64,32 @@ def test_a_refusal_has_a_sentence_for_people(api, key, user):
     assert "message" not in seeds
 
 
+def test_superusers_make_change_and_delete_groups(api, db):
+    clerk = UserFactory(staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="add_group"))
+    key, of_staff = (
+        api_keys.create(owner, actor=OPERATOR, name="job", scopes=["groups:write"])[1]
+        for owner in (UserFactory(superuser=True), clerk)
+    )
+
+    def call(method, path, body=None, key=key):
+        return api.call(method, f"/staff/groups{path}", body, bearer=key)
+
+    made = call("POST", "", {"name": "Night shift", "permissions": ["users.view_user"]})
+    changed = call("PATCH", "/Night shift", {"name": "Night"})
+
+    assert (made.status_code, made.json()) == (201, {"name": "Night shift", "permissions": ["users.view_user"]})
+    assert changed.json() == {"name": "Night", "permissions": ["users.view_user"]}
+    assert call("POST", "", {"name": "Night"}).json()["code"] == "group_exists"
+    assert call("PATCH", "/Night", {"permissions": ["users.nothing"]}).json()["code"] == "permission_unknown"
+    assert call("PATCH", "/Nobody", {}).status_code == 404
+    assert call("POST", "", {"name": "Day"}, key=of_staff).json()["code"] == "superusers_only"
+    assert call("POST", "/Night/delete").status_code == 204
+    assert not Group.objects.filter(name__startswith="Night").exists()
+    noted = AuditEvent.objects.filter(event__startswith="group.").order_by("id").values_list("event", "door")
+    assert list(noted) == [("group.saved", "staff"), ("group.saved", "staff"), ("group.deleted", "staff")]
+
+
 def test_people_are_leafed_through_by_a_cursor(api, key):
     UserFactory.create_batch(4)
 
