@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent.parent
 LOGS = HERE / "results" / "accounts"
 PARTS = ("api", "timing", "queries", "races", "revocation", "storm", "speed", "secrets")
 VENDORS = ("sqlite", "postgresql")
-#: Of a whole run. Cases grow with the operations: so many examples of each gave 10,000 with 41 of them.
-WHOLE = {"examples": 200, "tries": 200, "rounds": 40, "seconds": 5.0, "repeats": 3}
+#: Of a whole run. Cases grow with the operations: so many examples of each gave 11,000 with 171 of them.
+WHOLE = {"examples": 25, "tries": 200, "rounds": 40, "seconds": 5.0, "repeats": 3}
 
 
 def play(part: str, on: Scene, options: argparse.Namespace) -> tuple[report.Samples, list[str]]:
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
         help=f"{', '.join(PARTS)}; ACCOUNTS.md is left alone",
     )
     parser.add_argument("--database", choices=(*VENDORS, "both"), default="both", help="sqlite, postgresql or both")
-    parser.add_argument("--examples", type=int, default=WHOLE["examples"], help="of an operation and phase (200)")
+    parser.add_argument("--examples", type=int, default=WHOLE["examples"], help="of an operation and phase (25)")
     parser.add_argument("--tries", type=int, default=WHOLE["tries"], help="of each side where times are compared (200)")
     parser.add_argument("--rounds", type=int, default=WHOLE["rounds"], help="of a race (40)")
     parser.add_argument("--seconds", type=float, default=WHOLE["seconds"], help="length of one measurement (5)")
