@@ -140,7 +140,7 @@ def jobs(people: int, over: int) -> Iterator[tuple[str, Callable[[], int]]]:
 
     def ask_for_deletion() -> int:
         user = person(0.7)
-        session = sessions.new_session(user, RequestInfo(), UserSession.Kind.API, now)
+        session = sessions.new_session(user, RequestInfo(), UserSession.Kind.API, timezone.now())
         own_actor = Actor("api", user, request=RequestInfo(session_id=session.pk))
         return bool(deletion.request(user, actor=own_actor))
 

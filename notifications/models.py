@@ -611,6 +611,8 @@ class WebhookDelivery(models.Model):
             models.Index(fields=["endpoint", "id"], name="webhook_endpoint_newest"),
             models.Index(fields=["state", "id"], name="webhook_state_newest"),
             models.Index(fields=["created_at"], name="webhook_created"),
+            # What the purge looks for every hour.
+            models.Index(fields=["created_at"], condition=Q(event="user.deleted"), name="webhook_user_deleted"),
             # Where the address of a deleted person is cut out.
             models.Index(fields=["subject"], name="webhook_subject"),
         )
