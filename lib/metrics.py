@@ -166,8 +166,14 @@ _stopping = threading.Event()
 
 
 def share() -> str:
-    """Before processes start that answer at one address: the directory where each finds the others' figures."""
-    return os.environ.setdefault(_DIRECTORY, mkdtemp(prefix="switchboard-metrics-"))
+    """Before processes start that answer at one address: make the directory where each finds the others' figures.
+
+    Returns the directory, to be removed at the end; empty where the environment names one.
+    """
+    if os.environ.get(_DIRECTORY):
+        return ""
+    made = os.environ[_DIRECTORY] = mkdtemp(prefix="switchboard-metrics-")
+    return made
 
 
 def start() -> None:
@@ -189,7 +195,7 @@ def _write_for_others() -> None:
 
 def text(asked: Iterable[Asked] = ()) -> str:
     """All figures of all processes at this address, in Prometheus' text format, and those just `asked` for."""
-    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+    from prometheus_client import CollectorRegistry, generate_latest
 
     export = _export()
     export.write()
@@ -197,12 +203,24 @@ def text(asked: Iterable[Asked] = ()) -> str:
     if directory := os.environ.get(_DIRECTORY):
         registry = _of_all(Path(directory))
     own = CollectorRegistry()
-    for name, about, values in asked:
-        names = tuple(label for label, _ in next(iter(values), ()))
-        gauge = Gauge(name, about, names, registry=own)
-        for labels, value in values.items():
-            (gauge.labels(*(of for _, of in labels)) if names else gauge).set(value)
+    own.register(_Asked(asked))
     return (generate_latest(registry) + generate_latest(own)).decode()
+
+
+class _Asked:
+    """Families, and no Gauge: that would be written for the other processes, and outlive the scrape there."""
+
+    def __init__(self, asked: Iterable[Asked]) -> None:
+        self.asked = asked
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        for name, about, values in self.asked:
+            family = GaugeMetricFamily(name, about, labels=[label for label, _ in next(iter(values), ())])
+            for labels, value in values.items():
+                family.add_metric([of for _, of in labels], value)
+            yield family
 
 
 def _of_all(directory: Path) -> CollectorRegistry:

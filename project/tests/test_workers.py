@@ -25,6 +25,7 @@ def test_each_process_has_one_pool(server):
     hidden = httpx.get(server.url + "/metrics")
 
     assert len({worker["pid"] for worker in pool}) == 2
+    assert len(re.findall("^switchboard_database_up.*$", figures.text, re.M)) == 1
     assert {worker["engine"] for worker in pool} == {"embedded"}
     assert "\nnotifications_worker_last_beat_seconds " in figures.text
     assert (hidden.status_code, hidden.json()["detail"]) == (404, "Not Found")

@@ -105,7 +105,8 @@ class Command(BaseCommand):
             try:
                 _Supervisor(config, sockets=[config.bind_socket()]).run()
             finally:
-                shutil.rmtree(shared, ignore_errors=True)
+                if shared:
+                    shutil.rmtree(shared, ignore_errors=True)
         else:
             uvicorn.run(application, **options)
 
