@@ -441,3 +441,19 @@ def test_what_is_left_out_while_a_package_loads_can_be_loaded_afterwards():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=settings.BASE_DIR)
 
     assert done.stdout.splitlines() == ["[]", "{'a': 1} TestCase"], done.stderr
+
+
+def test_operations_are_known_with_what_the_api_gave_them():
+    guarded = NinjaAPI(urls_namespace="guarded", auth=lambda request: "anyone")
+
+    @guarded.get("/own")
+    def own(request):
+        return {}
+
+    @guarded.get("/open", auth=None)
+    def opened(request):
+        return {}
+
+    found = {each.view_func: bool(each.auth_callbacks) for each in private.operations_of(guarded)}
+
+    assert found == {own: True, opened: False}
