@@ -238,12 +238,17 @@ def test_an_edit_is_made_against_what_the_agent_read(ask, page, flag, api, agent
     assert FeatureFlag.objects.get(pk=flag.pk).document["rollout_percent"] == 25
 
 
-def test_staff_see_and_decide_what_they_may_do_themselves(ask, flag, client):
+def test_staff_see_and_decide_what_they_may_do_themselves(ask, flag, client, api, settings):
+    settings.USERS_STAFF_MFA = "optional"
     key = ask().json()["id"]
     release, support = UserFactory(staff=True), UserFactory(staff=True)
     release.groups.set(Group.objects.filter(name="Release"))
     support.groups.set(Group.objects.filter(name="Support"))
 
+    for person, seen in ((support, []), (release, [key])):
+        api.sign_in(person)
+        assert [row["id"] for row in api.call("GET", "/staff/proposals").json()["items"]] == seen
+        assert api.call("GET", f"/staff/proposals/{key}").status_code == (200 if seen else 404)
     client.force_login(support)
     assert "FF_X" not in client.get("/admin/users/proposal/").content.decode()
     assert client.post(f"/admin/users/proposal/{key}/approve/", {"reason": ""}).status_code == 302
