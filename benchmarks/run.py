@@ -239,7 +239,11 @@ def main() -> int:
         sys.exit("The benchmark needs the load generator wrk: apt-get install wrk")
     report.begin(options)
     names = [name for name in servers.APPLICATIONS if name in options.only] or list(servers.APPLICATIONS)
-    endpoints = [name for name in [*READS, "login"] if name in options.only] or [*READS, "login"]
+    endpoints = [name for name in [*READS, "login"] if name in options.only]
+    if options.only == ["start"]:
+        names = []
+    elif not endpoints:
+        endpoints = [*READS, "login"]
     if "bolt" in names and not bolt.is_installed():
         print("Without django-bolt, which `python -m benchmarks.bolt` installs.", file=sys.stderr)
         names.remove("bolt")
