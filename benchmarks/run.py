@@ -99,7 +99,7 @@ def read(server: Server, endpoint: str, *, seconds: int) -> dict[str, float]:
     before = server.cpu_seconds()
     running = load(server, asked.path, seconds=seconds, connections=CONNECTIONS, method=asked.method, **request)
     done = outcome(server, asked.path, running, is_refused=asked.status >= 400)
-    cpu = (server.cpu_seconds() - before) * 1e6 / done["requests"]
+    cpu = (server.cpu_seconds() - before) * 1e6 / max(1, done["requests"])
     return {endpoint: done["per_second"], f"{endpoint}_cpu": cpu}
 
 
@@ -127,7 +127,7 @@ def sign_in_storm(server: Server, *, seconds: int) -> dict[str, float]:
         before = server.cpu_seconds()
         done = outcome(server, LOGIN, storm(seconds, cookies))
         figures[name] = done["per_second"]
-        figures[f"{name}_cpu"] = (server.cpu_seconds() - before) * 1e6 / done["requests"]
+        figures[f"{name}_cpu"] = (server.cpu_seconds() - before) * 1e6 / max(1, done["requests"])
     # The storm starts before the probe and ends after it.
     beside = storm(seconds + 2)
     time.sleep(1)
