@@ -395,7 +395,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.server": {"handlers": [], "propagate": False},
         "uvicorn": {"level": "WARNING"},
-        # In the processes of WEB_CONCURRENCY this is read after uvicorn's own word, and would undo it.
+        # Django reads this once more after uvicorn has switched its access log off, and would undo that: what is named
+        # here sets back what is below it.
         "uvicorn.access": {"handlers": [], "propagate": False},
     },
 }
