@@ -378,8 +378,9 @@ def test_a_text_is_looked_up_once():
 
         asked = trans_real.translation("de").gettext
         assert [gettext("Delete"), pgettext("x", "nowhere"), ngettext("%d row", "%d rows", 2)] == before
+        hits = asked.cache_info().hits
         assert gettext("Delete") == "Löschen"
-        assert asked.cache_info().hits == 1
+        assert asked.cache_info().hits == hits + 1
 
 
 def test_a_user_is_known_once_it_was_asked_for(rf, monkeypatch):
