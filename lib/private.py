@@ -391,6 +391,12 @@ def sources_of(operation: Any) -> list[tuple[str, list[str]]]:
     ]
 
 
+def body_of(operation: Any, arguments: Mapping[str, Any]) -> Any:
+    """What became of the body among the arguments; None where the operation reads none itself."""
+    models = (model for model in operation.models if model.__ninja_param_source__ == "body")
+    return next((arguments[name] for model in models for name in model.model_fields), None)
+
+
 def arguments_of(operation: Any, request: HttpRequest, path: Mapping[str, Any]) -> tuple[dict[str, Any], HttpResponse]:
     """What ninja would call an operation with, and the response that its headers go to. Raises: ninja's
     ValidationError."""

@@ -36,6 +36,14 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def visible(text: str) -> str:
+    """The text with what cannot be seen, or turns other text around (U+202E), as its code; line feeds stay."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape", "surrogatepass").decode()
+        for sign in text
+    )
+
+
 def number(count: int) -> str:
     """`1,000`, as the reader's language groups digits."""
     return number_format(count, force_grouping=True)

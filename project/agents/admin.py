@@ -17,6 +17,7 @@ from lib.actors import Actor
 from lib.admin.changelist import time_column
 from lib.admin.lists import ReadOnlyAdmin, TableFilter, actor_name, chip, column, object_link, one_line
 from lib.admin.verbs import Outcome, Verb, lazy_text
+from lib.text import visible
 from project.agents import api, operations, words
 from users.models import ApiKey, Proposal, User
 from users.services import proposals
@@ -131,7 +132,7 @@ class ProposalAdmin(ReadOnlyAdmin):
     what = column(_("what"), lambda row: one_line(str(row.what)))
     state_chip = column(_("state"), lambda row: chip(CHIPS[row.state_now], State(row.state_now).label))
     asked_by = column(_("whose key"), lambda row: object_link(User, row.user_id, row.user.email))
-    why = column(_("why, in the agent's words"), lambda row: row.reason)
+    why = column(_("why, in the agent's words"), lambda row: visible(row.reason))
     asked = time_column("created_at", _("asked"))
     lapses = time_column("lapses_at", _("lapses"))
     decided = time_column("decided_at", _("decided"))

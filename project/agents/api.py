@@ -102,13 +102,16 @@ def _user(request: HttpRequest) -> User:
 
 def _tag(operation: Operation, given: dict[str, Any], owner: User, request: HttpRequest) -> str:
     """Of what the operation is about. Raises: THING_UNKNOWN (404), THING_UNREADABLE (403), CHANGED_MEANWHILE (412)."""
+    unknown = ProductError("THING_UNKNOWN", "There is no such thing, or no more.", status=404)
     try:
         found = operations.read(operation, given["parameters"], user=owner, like=request)
     except ProductError as error:
         if error.status == 404:
-            raise ProductError("THING_UNKNOWN", "There is no such thing, or no more.", status=404) from error
+            raise unknown from error
         message = "The owner of the key may not read what this is about."
         raise ProductError("THING_UNREADABLE", message, status=403) from error
+    if operation.verb and operations.thing(operation.verb[0], str(given["parameters"]["key"]), request) is None:
+        raise unknown
     return operations.require_unchanged(found, given)
 
 
@@ -159,9 +162,10 @@ def create_proposal(request: HttpRequest, response: HttpResponse, payload: Propo
         )
     asked = operations.request_of(operation, given, user=owner, like=request)
     try:
-        operations.check(operation, asked, payload.parameters)
+        arguments, _response = operations.check(operation, asked, payload.parameters)
     except ValidationError as error:
         raise operations.as_refusal(error) from error
+    operations.require_known(operation, payload.body, arguments)
     given["if_match"] = _tag(operation, given, owner, request)
     row, is_new = proposals.propose(**given, actor=actor(request))
     return Status(201 if is_new else 200, ProposalOut.of(row))

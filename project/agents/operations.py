@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from typing import Any, cast
 from urllib.parse import quote, urlencode
@@ -20,11 +21,12 @@ from django.http import Http404, HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from ninja.errors import ValidationError
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from lib.admin.verbs import Verb, VerbAdmin
 from lib.errors import ProductError
-from lib.private import answer_of, arguments_of, operations_of, sources_of
+from lib.private import answer_of, arguments_of, body_of, operations_of, sources_of
 from lib.staff_api import Needed
 from lib.text import is_storable
 from project.api import STAFF
@@ -69,9 +71,13 @@ class Operation:
         return any(each["name"] == "If-Match" for each in given)
 
     @property
+    def reads_body(self) -> bool:
+        """Into a shape of its own."""
+        return any(source == "body" for source, _ in sources_of(self.ninja))
+
+    @property
     def takes_body(self) -> bool:
-        is_read = any(source == "body" for source, _ in sources_of(self.ninja))
-        return is_read or "requestBody" in (self.ninja.openapi_extra or {})
+        return self.reads_body or "requestBody" in (self.ninja.openapi_extra or {})
 
     def require_body_fits(self, body: Any) -> None:
         """Raises: PARAMETERS_INVALID (422) for a body where none is taken."""
@@ -203,6 +209,26 @@ def check(operation: Operation, request: HttpRequest, parameters: Mapping[str, A
     return arguments_of(operation.ninja, request, {name: parameters[name] for name in operation.names})
 
 
+def require_known(operation: Operation, body: Any, arguments: Mapping[str, Any]) -> None:
+    """Whoever decides about a body reads nothing in it that the operation would pass over. Raises: PARAMETERS_INVALID
+    (422)."""
+    read = body_of(operation.ninja, arguments)
+    if isinstance(read, BaseModel) and (extra := _passed_over(body, read.model_dump(by_alias=True))):
+        raise _invalid(f"{operation.id} takes no {extra[:40]} in its body.")
+
+
+def _passed_over(given: Any, read: Any) -> str:
+    """The name of a member that is not in what was read; empty if there is none."""
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(given, dict) and isinstance(read, dict):
+        if extra := given.keys() - read.keys():
+            return str(min(extra))
+        pairs = [(value, read[name]) for name, value in given.items()]
+    elif isinstance(given, list) and isinstance(read, list):
+        pairs = list(zip(given, read, strict=False))
+    return next(filter(None, (_passed_over(*pair) for pair in pairs)), "")
+
+
 def carry_out(
     operation: Operation, given: Mapping[str, Any], *, user: User, like: HttpRequest, proposed_by: str = ""
 ) -> Answer:
@@ -250,6 +276,11 @@ def read(operation: Operation, parameters: Mapping[str, Any], *, user: User, lik
     return first
 
 
+def thing(page: VerbAdmin, key: str, request: HttpRequest) -> Any:
+    """What the address of a button names; None where there is none."""
+    return page.get_object(request, key, place_of(page.model).key or None)
+
+
 def without_scopes(user: User) -> User:
     """The owner of an API key with all that they may, and the key still on record."""
     owner = copy(user)
@@ -258,12 +289,20 @@ def without_scopes(user: User) -> User:
 
 
 def require_unchanged(found: Answer | None, given: Mapping[str, Any]) -> str:
-    """The tag of what was found. Raises: CHANGED_MEANWHILE (412) where another one is given."""
-    tag = found.tag if found else ""
+    """The tag of what was found; of what has none, one of the members that the body would change. Raises:
+    CHANGED_MEANWHILE (412) where another one is given."""
+    tag = (found.tag or _tag_of(found.value, given.get("body"))) if found else ""
     if given.get("if_match", "").removeprefix("W/") not in {"", "*", tag}:
         message = _("It was changed in the meantime: read it again.")
         raise ProductError("CHANGED_MEANWHILE", message, status=412)
     return tag
+
+
+def _tag_of(before: Any, body: Any) -> str:
+    if not (isinstance(before, dict) and isinstance(body, dict)):
+        return ""
+    would_change = {name: before[name] for name in before.keys() & body.keys()}
+    return f'"{sha256(json.dumps(would_change, sort_keys=True).encode()).hexdigest()[:32]}"' if would_change else ""
 
 
 def approved(row: Proposal, *, request: HttpRequest) -> tuple[str, HttpResponseBase | None]:
@@ -276,8 +315,3 @@ def approved(row: Proposal, *, request: HttpRequest) -> tuple[str, HttpResponseB
     answer = carry_out(operation, given, user=user, like=request, proposed_by=row.key_prefix)
     message = answer.value.get("message", "") if isinstance(answer.value, dict) else ""
     return message or "done.", answer.file
-
-
-def key_field(operation: Operation) -> str | None:
-    """The field that the address of a verb's object goes by."""
-    return place_of(operation.verb[0].model).key or None if operation.verb else None

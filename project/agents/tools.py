@@ -72,7 +72,12 @@ class Read(Describe):
 
 class Apply(Read):
     if_match: Annotated[
-        str, Field(max_length=200, description="The etag of what was read: refused where that has changed since.")
+        str,
+        Field(
+            max_length=200,
+            pattern="^[ -~]*$",  # A header carries it.
+            description="The etag of what was read: refused where that has changed since.",
+        ),
     ] = ""
 
 

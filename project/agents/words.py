@@ -14,6 +14,7 @@ from feature_flags import descriptions, flag_document
 from feature_flags.flag_document import InvalidFlag
 from lib.admin.lists import actor_names
 from lib.errors import ProductError
+from lib.text import visible
 from project.agents import operations
 from project.agents.operations import Answer, Operation
 from users.models import Proposal
@@ -54,12 +55,12 @@ def title(row: Proposal, thing: str) -> str:
     if operation is None:
         return " ".join((row.operation, thing))
     label = operation.verb[1].label if operation.verb else LABELS.get(operation.id, operation.summary)
-    return f"{label}: {thing}" if thing else str(label)
+    return f"{label}: {_shown(visible(thing))}" if thing else str(label)
 
 
 def things(rows: list[Proposal]) -> dict[Any, str]:
     """What each is about, as its address names it; people, who are named by an id there, by theirs."""
-    keys = {row.pk: _keys(row) or _named(row.body) for row in rows}
+    keys = {row.pk: _keys(row) or _named(row) for row in rows}
     names = actor_names(key for found in keys.values() for key in found)
     return {pk: " ".join(names[key] for key in found) for pk, found in keys.items()}
 
@@ -69,9 +70,11 @@ def _keys(row: Proposal) -> list[str]:
     return [str(row.parameters[name]) for name in operation.names if name in row.parameters] if operation else []
 
 
-def _named(body: Any) -> list[str]:
-    """What something new is to be called."""
-    given = body.get("document", body) if isinstance(body, dict) else {}
+def _named(row: Proposal) -> list[str]:
+    """What something new is to be called; of a file nothing, which may hold any name."""
+    operation = operations.known().get(row.operation)
+    body = row.body if operation and operation.reads_body and isinstance(row.body, dict) else {}
+    given = body.get("document", body)
     names = (given.get(name) for name in _NAMES) if isinstance(given, dict) else ()
     return [name for name in names if isinstance(name, str) and name][:1]
 
@@ -99,7 +102,8 @@ def changes(row: Proposal, found: Answer | None) -> list[str]:
             lines.append(_line(name, before.get(name), after, is_new=name not in before))
     operation = operations.known().get(row.operation)
     query = operation.query if operation else []
-    return lines + [f"{name}: {_shown(row.parameters[name])}" for name in query if name in row.parameters]
+    lines += [f"{name}: {_shown(row.parameters[name])}" for name in query if name in row.parameters]
+    return [visible(line) for line in lines]
 
 
 def _document(before: Any, wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -133,7 +137,7 @@ def explanation(row: Proposal, request: HttpRequest) -> str:
     if operation is None or operation.verb is None or not (keys := _keys(row)):
         return ""
     page, verb = operation.verb
-    obj = page.get_object(request, keys[0], operations.key_field(operation))
+    obj = operations.thing(page, keys[0], request)
     return str(verb.explain(obj)) if obj is not None else ""
 
 
@@ -149,7 +153,7 @@ def asked(row: Proposal) -> str:
     lines = [f"{operation.method} {path}{'?' if query else ''}{query}"]
     lines += [f"If-Match: {row.if_match}"] * bool(row.if_match)
     lines += ["", json.dumps(row.body, ensure_ascii=False, indent=2)] * (row.body is not None)
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def held(row: Proposal) -> str:

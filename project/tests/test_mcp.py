@@ -20,8 +20,8 @@ from feature_flags.services import editing
 from lib.actors import Actor
 from project.agents import door, operations, tools
 from project.tests import processes
-from users.models import ApiKey, AuditEvent, Proposal
-from users.services import api_keys
+from users.models import ApiKey, AuditEvent, Proposal, RateBucket
+from users.services import api_keys, staff_calls
 from users.tests.factories import UserFactory
 
 OPERATOR = Actor.command("test")
@@ -153,6 +153,7 @@ def test_a_key_that_may_act_changes_at_once(server, agent):
         (["flags:read"], "read", {"operation": "switch_on_flag", "parameters": {"key": "FF_X"}}, "changes_something"),
         (["flags:read"], "read", {"operation": "no_such"}, "operation_unknown"),
         (["flags:read"], "read", {"operation": 5}, "arguments_invalid"),
+        (["agents:propose"], "propose_change", {**SWITCH, "if_match": "\u20ac"}, "arguments_invalid"),
         (["flag-tokens:write"], "describe_operation", {"operation": "create_flag_token"}, "not_for_agents"),
         (["agents:read"], "describe_operation", {"operation": "approve_proposal"}, "not_for_agents"),
     ],
@@ -207,6 +208,20 @@ def test_who_is_let_in(server, agent):
     with httpx2.Client(headers={"Authorization": f"Bearer {key}"}, timeout=processes.DEADLINE) as client:
         assert client.get(f"{server.url}/mcp").status_code == 405
         assert client.delete(f"{server.url}/mcp").headers["Allow"] == "POST"
+
+
+def test_each_message_counts_as_a_call(server, agent):
+    key = agent("flags:read")
+    first = post(server, key)
+    with server.connected():
+        bucket = staff_calls.LIMIT.of_thing("caller", ApiKey.objects.get(prefix=key[:12]).pk.hex)
+        blocked_until = int(timezone.now().timestamp() * 1000) + 60_000
+        RateBucket.objects.filter(key=bucket.key).update(blocked_until=blocked_until)
+    last = post(server, key)
+
+    assert first.headers["RateLimit"].startswith('"staff";r=599;')
+    assert (last.status_code, last.json()["code"]) == (429, "too_many_requests")
+    assert int(last.headers["Retry-After"]) > 0
 
 
 def test_off_there_is_no_such_page_and_nothing_is_loaded(tmp_path):

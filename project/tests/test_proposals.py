@@ -1,5 +1,6 @@
 """Changes that a key asks for wait for a person's yes, and are then that person's."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,8 @@ from users.tests.factories import UserFactory
 
 OPERATOR = Actor.command("test")
 SWITCH = {"operation": "switch_on_flag", "parameters": {"key": "FF_X"}, "reason": "The launch is today."}
+PERSON = {"email": "ada@example.org", "first_name": "Ada", "last_name": "Lovelace"}
+DEEP = json.loads("[" * 900 + "]" * 900)
 
 
 @pytest.fixture
@@ -136,6 +139,15 @@ def test_a_key_has_fifty_that_wait(ask, flag, monkeypatch):
             422,
             "parameters_invalid",
         ),
+        ({"operation": "pause_provider", "parameters": {"key": "none"}, "body": {"reason": "x"}}, 404, "thing_unknown"),
+        ({"body": {"reason": "x", "is_active": False}}, 422, "parameters_invalid"),
+        (
+            {"operation": "create_person", "parameters": {}, "body": {**PERSON, "codename": "FF"}},
+            422,
+            "parameters_invalid",
+        ),
+        ({"operation": "import_flags", "parameters": {}, "body": DEEP}, 422, "proposal_invalid"),
+        ({"operation": "import_flags", "parameters": {"reason": DEEP}, "body": {}}, 422, "proposal_invalid"),
         ({"if_match": '"7"'}, 412, "changed_meanwhile"),
         ({"reason": "x" * 501}, 422, "invalid"),
     ],
@@ -145,6 +157,12 @@ def test_what_cannot_be_done_is_refused_when_it_is_asked(ask, flag, change, stat
 
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.content
     assert not Proposal.objects.exists()
+
+
+def test_a_number_beyond_floats_is_refused(api, agent):
+    asked = b'{"operation": "import_flags", "body": {"flags": [1e400]}}'
+
+    assert api.call("POST", "/staff/proposals", asked, bearer=agent).json()["code"] == "proposal_invalid"
 
 
 def test_a_huge_body_is_refused(ask, flag):
@@ -223,6 +241,36 @@ def test_what_was_changed_meanwhile_is_not_done(ask, page, flag, superuser):
     row = Proposal.objects.get()
     assert (row.state, row.outcome_code) == ("failed", "CHANGED_MEANWHILE")
     assert AuditEvent.objects.get(event="proposal.approved").outcome == "refused"
+
+
+def test_what_has_no_tag_is_not_changed_from_another_state_than_was_proposed(api, ask, page, db):
+    someone = UserFactory(first_name="Ada")
+    names = {"operation": "rename_person", "parameters": {"key": someone.pk.hex}}
+    first, other = (ask(**names, body={"first_name": name}).json()["id"] for name in ("Grace", "Mary"))
+    User.objects.filter(pk=someone.pk).update(last_name="Byron")
+
+    press(page, first)
+    press(page, other)
+
+    assert User.objects.get(pk=someone.pk).first_name == "Grace"
+    assert [Proposal.objects.get(pk=key).outcome_code for key in (first, other)] == ["", "CHANGED_MEANWHILE"]
+
+
+def test_who_decides_sees_what_cannot_be_seen(ask, page, flag):
+    asked = ask(body={"reason": "a\u202eb"}, reason="c\u2066d<e>").json()
+
+    shown = page.get(f"/admin/users/proposal/{asked['id']}/change/").content.decode()
+
+    assert "a\\u202eb" in shown
+    assert "c\\u2066d&lt;e&gt;" in shown
+    assert not {"\u202e", "\u2066"} & set(shown)
+
+
+def test_a_file_does_not_name_what_it_is_about(ask, page, flag):
+    key = ask(operation="import_flags", parameters={}, body={"codename": "FF_HARMLESS"}).json()["id"]
+
+    assert "FF_HARMLESS" not in page.get("/admin/users/proposal/").content.decode()
+    assert "FF_HARMLESS" in page.get(f"/admin/users/proposal/{key}/change/").content.decode()
 
 
 def test_an_edit_is_made_against_what_the_agent_read(ask, page, flag, api, agent):

@@ -7,6 +7,7 @@ carries one out.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -86,21 +87,18 @@ def propose(
 
 
 def require_plain(value: Any) -> None:
-    """Raises: PROPOSAL_INVALID (422): a value of JSON with text that cannot be stored, or over 50 levels deep."""
-    level = [value]
-    for _depth in range(MOST_LEVELS):
-        if not all(is_storable(each) for each in level if isinstance(each, str)):
-            raise ProductError("PROPOSAL_INVALID", _("Text holds NUL characters or lone surrogates."), status=422)
-        inner: list[Any] = []
-        for each in level:
-            if isinstance(each, Mapping):
-                inner += [*each, *each.values()]
-            elif isinstance(each, list):
-                inner += each
-        if not inner:
-            return
-        level = inner
-    raise ProductError("PROPOSAL_INVALID", _("A proposal has at most 50 levels."), status=422)
+    """Raises: PROPOSAL_INVALID (422): text that cannot be stored, a number beyond floats (`1e400`), over 50 levels."""
+    if not _is_plain(value, MOST_LEVELS):
+        message = _("It holds text that cannot be stored, a number too large, or too many levels.")
+        raise ProductError("PROPOSAL_INVALID", message, status=422)
+
+
+def _is_plain(value: Any, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        return levels > 0 and all(_is_plain(each, levels - 1) for each in value)
+    return is_storable(value) if isinstance(value, str) else not isinstance(value, float) or math.isfinite(value)
 
 
 def _publish(event: str, row: Proposal) -> None:
