@@ -285,7 +285,7 @@ def test_it_stops_while_calls_wait_for_the_database(tmp_path):
 
 def test_a_stop_drains_then_closes_the_port_then_finishes_what_was_begun(tmp_path):
     body = b"username=a@example.org&password=secret-of-a-person"
-    with serving(tmp_path, WEB_CONCURRENCY="2", DRAIN_SECONDS="2") as server:
+    with serving(tmp_path, WEB_CONCURRENCY="2", DRAIN_SECONDS="4") as server:
         address = urlsplit(server.url)
         with socket.create_connection((address.hostname, address.port), timeout=10) as slow, httpx.Client() as kept:
             assert "connection" not in kept.get(server.url + "/api/_status").headers
