@@ -54,7 +54,7 @@ def common(request: HttpRequest, status: int) -> HttpResponse:
 TOLD = ("/api/staff/", "/api/auth/api-keys")
 
 
-def refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
+def _refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
     detail: Any = error.detail or f"ErrorCode.{error.code}"
     if error.nested:
         detail = {"code": f"ErrorCode.{error.code}"}
@@ -100,7 +100,7 @@ def install(api: NinjaAPI) -> None:
     """Word every error of `api`."""
     handlers: dict[type[Exception], Any] = {
         Exception: _bug,
-        ProductError: refusal,
+        ProductError: _refusal,
         ValidationError: lambda request, error: answer(request, 422, error.errors),
         HttpError: _http,
         AuthenticationError: lambda request, error: common(request, 401),

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -21,6 +22,7 @@ from lib.private import PlainResponse
 from project import errors
 from project.agents import tools
 from project.agents.door import Caller
+from project.api import api
 from users.api.auth import ApiKey, bearer_token, is_from_here
 
 _CALLER = "switchboard.caller"
@@ -54,8 +56,8 @@ async def endpoint(request: Any) -> HttpResponse:
     try:
         # What its tools call counts beside it: some call nothing.
         user = await ApiKey(counts=True)(request)
-    except ProductError as error:
-        return errors.refusal(request, error)
+    except (ProductError, DatabaseError) as error:
+        return api.on_exception(request, error)
     if user is None:
         return errors.answer(request, 401)
     if not _managers:

@@ -8,13 +8,16 @@ changes something is one tool, `propose_change`; a key with the scope `agents:ac
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, Literal, NoReturn
 
+from django.db import InterfaceError, OperationalError
 from mcp import types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -23,6 +26,7 @@ from ninja import NinjaAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.asgi import App, on_lane
+from lib.background import log_failure
 from lib.errors import ProductError
 from project import openapi
 from project.agents import door, operations
@@ -32,6 +36,7 @@ from project.api import STAFF
 from users.models import User
 from users.services import api_keys
 
+logger = logging.getLogger("switchboard.errors")
 INSTRUCTIONS = " ".join(
     (
         "Switchboard: accounts, feature flags and notifications of one product. You act by an API key and see what its",
@@ -236,13 +241,15 @@ def server(app: App, caller_of: Callable[[Context], Caller]) -> Server[Any]:
     """An MCP server whose tools call `app` as the caller of each message."""
 
     async def list_tools(context: Context, params: Any) -> types.ListToolsResult:
-        user = await _user(caller_of(context))
-        return types.ListToolsResult(tools=await on_lane(_tools, user))
+        with _worded():
+            user = await _user(caller_of(context))
+            return types.ListToolsResult(tools=await on_lane(_tools, user))
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         caller = caller_of(context)
         try:
-            return await _call(app, caller, await _user(caller), params.name, params.arguments or {})
+            with _worded():
+                return await _call(app, caller, await _user(caller), params.name, params.arguments or {})
         except ProductError as error:
             return _refused({"status": error.status, "code": error.slug, "message": error.message})
         except ValidationError as error:
@@ -260,6 +267,21 @@ def server(app: App, caller_of: Callable[[Context], Caller]) -> Server[Any]:
         on_call_tool=call_tool,
         get_tool_input_schema=lambda name: None,
     )
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    """What nobody foresaw is told in our words: the package would hand on those of the error."""
+    try:
+        yield
+    except (MCPError, ProductError, ValidationError):
+        raise
+    except (OperationalError, InterfaceError) as error:
+        log_failure("database", error)
+        raise MCPError(types.INTERNAL_ERROR, "Not available now: try again.", {"code": "unavailable"}) from None
+    except Exception as error:
+        logger.error("unhandled error", exc_info=error)
+        raise MCPError(types.INTERNAL_ERROR, "Internal error.", {"code": "internal"}) from None
 
 
 async def _user(caller: Caller) -> User:

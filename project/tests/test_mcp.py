@@ -10,6 +10,8 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django.test import AsyncRequestFactory
 from django.test import Client as DjangoClient
 from django.utils import timezone
 from mcp import Client, MCPError, StdioServerParameters
@@ -17,8 +19,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.services import editing
+from lib import async_db
 from lib.actors import Actor
-from project.agents import door, operations, tools
+from project.agents import door, http, operations, tools
 from project.tests import processes
 from users.models import ApiKey, AuditEvent, Proposal, RateBucket
 from users.services import api_keys, staff_calls
@@ -222,6 +225,27 @@ def test_each_message_counts_as_a_call(server, agent):
     assert first.headers["RateLimit"].startswith('"staff";r=599;')
     assert (last.status_code, last.json()["code"]) == (429, "too_many_requests")
     assert int(last.headers["Retry-After"]) > 0
+
+
+def test_a_database_that_is_away_is_told_without_its_words(monkeypatch):
+    async def away(*args):
+        raise OperationalError("connection to 10.0.0.1 refused")
+
+    monkeypatch.setattr(async_db, "fetch", away)
+    caller = door.Caller(api_keys.new_secret())
+    request = AsyncRequestFactory().post("/mcp", headers={"authorization": f"Bearer {caller.secret}"})
+
+    async def ask():
+        async with Client(tools.server(None, lambda context: caller)) as client:
+            for asked in (client.list_tools(), client.call_tool("list_flags", {})):
+                with pytest.raises(MCPError, match="Not available now") as refused:
+                    await asked
+                assert refused.value.error.data == {"code": "unavailable"}
+        return await http.endpoint(request)
+
+    answer = asyncio.run(ask())
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
 
 
 def test_off_there_is_no_such_page_and_nothing_is_loaded(tmp_path):
