@@ -206,7 +206,8 @@ def request_of(
 
 def check(operation: Operation, request: HttpRequest, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """What the operation is called with, and the response that its headers go to. Raises: ValidationError."""
-    return arguments_of(operation.ninja, request, {name: parameters[name] for name in operation.names})
+    # An id may be a number, which no path is.
+    return arguments_of(operation.ninja, request, {name: str(parameters[name]) for name in operation.names})
 
 
 def require_known(operation: Operation, body: Any, arguments: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from lib.errors import ProductError
 from lib.text import visible
 from project.agents import operations
 from project.agents.operations import Answer, Operation
-from users.models import Proposal
+from project.staff_places import place_of
+from users.models import Proposal, User
 
 #: Of operations that are no button; others go by the summary of the API.
 LABELS: dict[str, Any] = {
@@ -25,6 +26,9 @@ LABELS: dict[str, Any] = {
     "rename_person": gettext_lazy("Rename person"),
     "change_rights": gettext_lazy("Give or take rights"),
     "create_service_account": gettext_lazy("Create service account"),
+    "create_group": gettext_lazy("Create group"),
+    "change_group": gettext_lazy("Change group"),
+    "delete_group": gettext_lazy("Delete group"),
     "create_flag": gettext_lazy("Create flag"),
     "edit_flag": gettext_lazy("Edit flag"),
     "restore_flag": gettext_lazy("Restore an older version of flag"),
@@ -59,10 +63,17 @@ def title(row: Proposal, thing: str) -> str:
 
 
 def things(rows: list[Proposal]) -> dict[Any, str]:
-    """What each is about, as its address names it; people, who are named by an id there, by theirs."""
+    """What each is about, as its address names it; people, who are named by an id there, by theirs, and other things
+    that are named by one with their kind before it."""
     keys = {row.pk: _keys(row) or _named(row) for row in rows}
     names = actor_names(key for found in keys.values() for key in found)
-    return {pk: " ".join(names[key] for key in found) for pk, found in keys.items()}
+    return {row.pk: " ".join([*_kind(row), *(names[key] for key in keys[row.pk])]) for row in rows}
+
+
+def _kind(row: Proposal) -> list[str]:
+    operation = operations.known().get(row.operation)
+    model = operation.verb[0].model if operation and operation.verb else User
+    return [] if model is User or place_of(model).key else [str(model._meta.verbose_name)]
 
 
 def _keys(row: Proposal) -> list[str]:

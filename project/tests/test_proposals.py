@@ -12,7 +12,8 @@ from django.utils import timezone
 from feature_flags.models import FeatureFlag, FlagRevision
 from feature_flags.tests.factories import FeatureFlagFactory
 from lib.actors import Actor
-from project.agents import operations
+from notifications.services import endpoints
+from project.agents import operations, words
 from users.models import ApiKey, AuditEvent, Proposal, User, UserSession
 from users.services import api_keys, deletion, proposals
 from users.tests.factories import UserFactory
@@ -256,6 +257,19 @@ def test_what_has_no_tag_is_not_changed_from_another_state_than_was_proposed(api
     assert [Proposal.objects.get(pk=key).outcome_code for key in (first, other)] == ["", "CHANGED_MEANWHILE"]
 
 
+def test_an_id_is_a_number_or_its_digits(ask, page, superuser):
+    actor = Actor("admin", superuser)
+    endpoint, _secret = endpoints.create(name="CRM", url="https://example.org", events=["flag.switched"], actor=actor)
+
+    for key in (endpoint.pk, str(endpoint.pk)):
+        asked = ask(operation="pause_webhook_endpoint", parameters={"key": key}, body={"reason": "moving"})
+        assert asked.status_code == 201, asked.content
+        said = messages(press(page, asked.json()["id"]))[0]
+        assert said.startswith(f"“Pause: webhook endpoint {endpoint.pk}”: approved"), said
+        endpoints.resume(endpoint, actor=actor)
+    assert Proposal.objects.filter(state="approved").count() == 2
+
+
 def test_who_decides_sees_what_cannot_be_seen(ask, page, flag):
     asked = ask(body={"reason": "a\u202eb"}, reason="c\u2066d<e>").json()
 
@@ -386,6 +400,12 @@ def test_the_overview_counts_what_waits(ask, page, flag):
     assert "Proposals of agents" not in page.get("/admin/").content.decode()
     ask()
     assert "Proposals of agents that wait for a yes or no" in page.get("/admin/").content.decode()
+
+
+def test_every_change_has_words_for_people():
+    changes = {each.id for each in operations.known().values() if each.is_for_agents and not each.is_read}
+
+    assert {name for name in changes if operations.find(name).verb is None} == words.LABELS.keys()
 
 
 def test_every_operation_for_staff_is_known_by_its_id():
