@@ -9,8 +9,9 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from switchboard_client import calls, document
 from switchboard_client.errors import Misused, Refused, plain
@@ -146,9 +147,15 @@ def _options(operation: Operation) -> dict[str, Field]:
     return options
 
 
+def _told(about: Mapping[str, Any]) -> str:
+    """The summary may be how the description begins."""
+    summary, more = about.get("summary", ""), about.get("description", "")
+    return more if summary and more.startswith(summary) else f"{summary}. {more}"
+
+
 def _parser(named: list[Operation]) -> _Parser:
     """Of all operations with one verb: which of them is meant, their words say."""
-    texts = [f"{each.about.get('summary', '')}. {each.about.get('description', '')}" for each in named]
+    texts = [_told(each.about) for each in named]
     nested = dict.fromkeys(field.name for each in named for field in each.fields if not field.kind)
     texts += [f"By --json-body alone: {', '.join(nested)}."] * bool(nested)
     parser = _Parser(

@@ -237,6 +237,7 @@ def test_what_there_is_is_told_without_a_key(start, server):
     assert "\nflags switch KEY on " in flags.stdout
     for words in ("flags switch KEY off", "flags switch KEY on", "--reason TEXT", "scope `flags:switch`"):
         assert words in switch.stdout
+    assert start(server.url, "", "proposals", "create", "--help").stdout.count("Ask for a change") == 1
     assert "one of paused, no-factor" in " ".join(listed.stdout.split())
     assert refused(start(server.url, "", "people", "list"), 2, "SWITCHBOARD_API_KEY")
     assert refused(start("", "", "people", "list"), 2, "SWITCHBOARD_URL")
