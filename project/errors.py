@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
@@ -14,6 +15,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
+from django.utils import translation
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
 
@@ -94,6 +97,17 @@ def _internal(request: HttpRequest, error: Exception) -> HttpResponse:
 def _bug(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.error("unhandled error", exc_info=error)
     return without_error_line(answer(request, 500))
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    """What Django answers for an error that a page of the admin let rise (`handler500`)."""
+    if not isinstance(sys.exception(), (OperationalError, InterfaceError)):
+        return HttpResponse(render_to_string("500.html"), status=500)
+    response = _unavailable(request, cast(Exception, sys.exception()))
+    # Which language the reader chose is in the database.
+    with translation.override(translation.get_language_from_request(request)):
+        response["Content-Type"], response.content = "text/html; charset=utf-8", render_to_string("503.html").encode()
+    return response
 
 
 def install(api: NinjaAPI) -> None:

@@ -25,6 +25,7 @@ def _agents() -> list[URLPattern]:
     return [path("mcp", http.endpoint)]
 
 
+handler500 = "project.errors.page"
 urlpatterns = [
     later("api/staff/", STAFF, "staff"),
     path("api/", api.urls),

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.asgi import get_asgi_application
+from django.db import OperationalError
 
 from lib import net
 from project.api import api
@@ -277,6 +278,27 @@ def test_a_bug_is_a_json_500_with_an_id_and_the_traceback_stays_in_the_log(door,
     assert response.headers["access-control-allow-origin"] == ORIGIN
     assert any("boom" in str(record.exc_info) for record in caplog.records)
     assert PASSWORD not in caplog.text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [(OperationalError("host 10.0.0.1"), 503, "nicht erreichbar"), (RuntimeError("boom"), 500, "schiefgegangen")],
+)
+def test_a_page_that_fails_is_one_of_ours(client, superuser, monkeypatch, caplog, error, status, says):
+    def explode(*args, **kwargs):
+        raise error
+
+    client.force_login(superuser)
+    client.raise_request_exception = False
+    monkeypatch.setattr("project.overview.attention", explode)
+    response = client.get("/admin/", headers={"accept-language": "de"})
+
+    assert response.status_code == status
+    assert says in response.content.decode()
+    assert response.get("Retry-After") == ("1" if status == 503 else None)
+    assert ("boom" in str([record.exc_info for record in caplog.records])) == (status == 500)
+    assert "10.0.0.1" not in caplog.text
 
 
 def test_the_callers_request_id_is_kept_when_it_is_plain(door):
