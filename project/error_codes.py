@@ -22,7 +22,7 @@ _APPS = ("users", "feature_flags", "notifications", "lib", "project")
 #: What runs after the commit: it answers no one.
 _APART = "notifications.engine"
 _CODE = re.compile("[A-Z][A-Z0-9_]+")
-_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST")
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,23 @@ def _named(code: CodeType, names: dict[str, Any], typed: dict[str, Any]) -> Iter
             imported = sys.modules.get(step.argval)
         elif step.opname == "IMPORT_FROM":
             known[step.argval] = getattr(imported, step.argval, None)
-        elif step.opname in _LOADS:
-            value = known.get(step.argval, None if step.opname == "LOAD_FAST" else names.get(step.argval))
-            yield value
+        elif loaded := _loaded(step.opname, step.argval):
+            for name in loaded:
+                value = known.get(name, names.get(name) if step.opname in _LOADS else None)
+                yield value
         elif step.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
             owner = value if isinstance(value, ModuleType | type) else type(value)
             is_known = isinstance(value, ModuleType) or owner.__module__.split(".")[0] in _APPS
             value = getattr(owner, step.argval, None) if is_known else None
             yield value
+
+
+def _loaded(opname: str, argval: Any) -> tuple[str, ...]:
+    """The names that a step of bytecode loads, the last of them on top: `LOAD_FAST_BORROW` (Python 3.14) is one of a
+    local name as well, `LOAD_FAST_LOAD_FAST` (3.13) two of them."""
+    if opname not in _LOADS and "LOAD_FAST" not in opname:
+        return ()
+    return argval if isinstance(argval, tuple) else (argval,)
 
 
 def _typed(function: FunctionType) -> dict[str, Any]:

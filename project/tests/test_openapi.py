@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 from pydantic import BaseModel
 
+from project import error_codes
 from project.api import api as product_api
 from release import contract, history
 
@@ -128,3 +129,19 @@ def test_no_two_shapes_of_the_document_have_one_name(document):
             modules[shape.__name__].add(shape.__module__)
 
     assert {name: found for name, found in modules.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("opname", "argval", "loaded"),
+    [
+        ("LOAD_GLOBAL", "verb", ("verb",)),
+        ("LOAD_FAST", "given", ("given",)),
+        ("LOAD_FAST_BORROW", "given", ("given",)),  # Python 3.14
+        ("LOAD_FAST_LOAD_FAST", ("other", "given"), ("other", "given")),  # 3.13
+        ("STORE_FAST_LOAD_FAST", ("other", "given"), ("other", "given")),
+        ("STORE_FAST", "given", ()),
+        ("LOAD_ATTR", "verb", ()),
+    ],
+)
+def test_refusals_are_read_from_the_bytecode_of_each_python(opname, argval, loaded):
+    assert error_codes._loaded(opname, argval) == loaded
