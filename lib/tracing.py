@@ -7,7 +7,9 @@ A span holds templates and kinds: no path, no value of a statement, no message o
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 tracer: Tracer | None = None
 _provider: TracerProvider | None = None
 _STATEMENT_LENGTH = 2_000
+#: Seconds that a stop waits for the receiver.
+_STOP_SECONDS = 2.0
 
 
 def start() -> None:
@@ -39,7 +43,9 @@ def start() -> None:
 
     global tracer, _provider
     os.environ.setdefault("OTEL_SERVICE_NAME", "switchboard")
-    _provider = TracerProvider(resource=Resource.create({"service.version": settings.RELEASE}))
+    # At its own end it waits for half a minute.
+    _provider = TracerProvider(resource=Resource.create({"service.version": settings.RELEASE}), shutdown_on_exit=False)
+    atexit.register(stop)
     _provider.add_span_processor(
         BatchSpanProcessor(OTLPSpanExporter(f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces"))
     )
@@ -49,10 +55,15 @@ def start() -> None:
         _trace_statements(opened)
 
 
-def flush() -> None:
-    """Send what waits, for as long as a stop may take."""
+def stop() -> None:
+    """Send what waits, once, for as long as a stop may take: a receiver that hangs holds up nobody."""
+    global _provider
     if _provider is not None:
-        _provider.force_flush(2_000)
+        # Its own timeout is not kept (open-telemetry/opentelemetry-python, issue 4568).
+        sending = threading.Thread(target=_provider.force_flush, name="traces", daemon=True)
+        _provider = None
+        sending.start()
+        sending.join(_STOP_SECONDS)
 
 
 @contextmanager

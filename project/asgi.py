@@ -49,11 +49,11 @@ def start() -> None:
 def stop() -> None:
     engine.stop()
     metrics.stop()
-    tracing.flush()
     store.stop()
     async_db.close_pool()
     api_lanes.close()
     admin_lanes.close()
+    tracing.stop()
 
 
 # Django's own handler would keep what it is sent in a file, whatever the size and the path.

@@ -3,13 +3,16 @@
 import gzip
 import json
 import logging
+import threading
 
 import httpx
 import pytest
 import sentry_sdk
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from lib import error_reports
+from lib import error_reports, tracing
 from lib.logs import request_id
 from notifications.tests.receiver import Receiver
 from project.tests.processes import environment, manage, serving, until
@@ -62,6 +65,27 @@ def test_a_request_its_statements_and_its_mail_are_one_trace(tmp_path, receiver)
     sent = b"".join(body for _path, _headers, body in receiver.requests)
     assert b"api/register" in sent
     assert not any(typed.encode() in sent for typed in PERSON.values())
+
+
+def test_a_receiver_that_hangs_does_not_hold_up_a_stop(monkeypatch):
+    is_over, waited_out = threading.Event(), []
+
+    class Hanging(SpanExporter):
+        def export(self, spans):
+            waited_out.append(not is_over.wait(10))
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(Hanging()))
+    provider.get_tracer("test").start_span("one").end()
+    monkeypatch.setattr(tracing, "_provider", provider)
+    monkeypatch.setattr(tracing, "_STOP_SECONDS", 0.05)
+
+    tracing.stop()
+    is_over.set()
+    provider.force_flush()
+
+    assert waited_out == [False]
 
 
 def test_switched_off_neither_is_loaded():
