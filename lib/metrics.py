@@ -4,6 +4,7 @@ METRICS_TOKEN, and the worker with METRICS_PORT."""
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import threading
@@ -33,7 +34,11 @@ SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 #: Seconds between two looks where several processes answer at one address: a scrape meets one, which reads the others'.
 INTERVAL = 1.0
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+#: Bytes that must be free there. The files are mapped and sparse: on a full disk a write is no error, it ends the
+#: process (SIGBUS).
+_ROOM = 4 * 1024 * 1024
 
+logger = logging.getLogger("switchboard.metrics")
 _all: list[Counter | Histogram | Gauge] = []
 _lock = threading.Lock()
 
@@ -145,12 +150,16 @@ class _Export:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.lock = threading.Lock()
+        self.has_room = True
         self.known: dict[str, Any] = {}
         self.kinds: dict[str, Any] = {"Counter": theirs.Counter, "Histogram": theirs.Histogram, "Gauge": theirs.Gauge}
 
     def write(self) -> None:
         with self.lock:
-            for each in list(_all):
+            had_room, self.has_room = self.has_room, _has_room()
+            if had_room and not self.has_room:
+                logger.error("figures stand still: the disk of PROMETHEUS_MULTIPROC_DIR is full, or it is gone")
+            for each in list(_all) if self.has_room else ():
                 if (to := self.known.get(each.name)) is None:
                     more: dict[str, Any] = {"registry": self.registry}
                     if isinstance(each, Histogram):
@@ -159,6 +168,15 @@ class _Export:
                         more["multiprocess_mode"] = each.across
                     to = self.known[each.name] = self.kinds[each.kind](each.name, each.text, each.labels, **more)
                 each.write(to)
+
+
+def _has_room() -> bool:
+    if not (directory := os.environ.get(_DIRECTORY)):
+        return True
+    with suppress(OSError):
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize >= _ROOM
+    return False
 
 
 _export = cache(_Export)
@@ -200,7 +218,7 @@ def text(asked: Iterable[Asked] = ()) -> str:
     export = _export()
     export.write()
     registry = export.registry
-    if directory := os.environ.get(_DIRECTORY):
+    if (directory := os.environ.get(_DIRECTORY)) and Path(directory).is_dir():
         registry = _of_all(Path(directory))
     own = CollectorRegistry()
     own.register(_Asked(asked))

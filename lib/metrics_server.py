@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -17,12 +19,26 @@ from lib import metrics
 
 
 class _Handler(BaseHTTPRequestHandler):
-    #: Seconds for a whole request: one at a time is answered.
-    timeout = 5
+    #: Seconds for a whole request: one at a time is answered, and who sends a byte now and then holds up the others.
+    timeout = 5.0
 
     def __init__(self, asked: Callable[[], Iterable[metrics.Asked]], *about: Any) -> None:
         self.asked = asked
         super().__init__(*about)
+
+    def setup(self) -> None:
+        super().setup()
+        self.deadline = threading.Timer(self.timeout, self._hang_up)
+        self.deadline.daemon = True
+        self.deadline.start()
+
+    def finish(self) -> None:
+        self.deadline.cancel()
+        super().finish()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         given = self.headers.get("Authorization", "")
@@ -43,10 +59,17 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(HTTPServer):
+    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+        # Theirs knows IPv4 alone.
+        self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        super().__init__(address, handler)
+
+
 def start(asked: Callable[[], Iterable[metrics.Asked]]) -> HTTPServer:
     """Answer in a thread of its own until the process ends. Raises: ImproperlyConfigured where the port is taken."""
     try:
-        server = HTTPServer((settings.HOST, settings.METRICS_PORT), partial(_Handler, asked))
+        server = _Server((settings.HOST, settings.METRICS_PORT), partial(_Handler, asked))
     except OSError as error:
         raise ImproperlyConfigured(
             f"Cannot listen on {settings.HOST}:{settings.METRICS_PORT}: {error.strerror}."

@@ -1,4 +1,7 @@
 import re
+import socket
+import threading
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -123,6 +126,60 @@ def test_a_worker_answers_on_a_port_of_its_own(settings):
 
     assert "switchboard_build_info{" in answer.text
     assert hidden.status_code == 404
+
+
+def test_a_full_disk_stops_the_figures_and_no_process(tmp_path, scrape, monkeypatch, caplog):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(metrics, "_ROOM", 2**62)
+
+    answers = [scrape(), scrape()]
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    answers.append(scrape())
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert len([line for line in caplog.records if line.name == "switchboard.metrics"]) == 1
+    assert not metrics._export().known
+
+
+def test_who_sends_a_byte_now_and_then_does_not_keep_the_worker_from_answering(settings, monkeypatch):
+    settings.METRICS_TOKEN, settings.METRICS_PORT, settings.HOST = TOKEN, 0, "127.0.0.1"
+    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.3)
+    server = metrics_server.start(list)
+    held = socket.create_connection(("127.0.0.1", server.server_port))
+    given_up = threading.Event()
+
+    def dribble():
+        with suppress(OSError):
+            while not given_up.wait(0.05):
+                held.send(b"G")
+
+    dribbling = threading.Thread(target=dribble)
+    dribbling.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        answer = httpx.get(url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=10)
+    finally:
+        given_up.set()
+        dribbling.join()
+        held.close()
+        server.shutdown()
+        server.server_close()
+
+    assert answer.status_code == 200
+
+
+def test_a_worker_answers_on_ipv6(settings):
+    settings.METRICS_TOKEN, settings.METRICS_PORT, settings.HOST = TOKEN, 0, "::1"
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = metrics_server.start(list)
+    try:
+        assert httpx.get(f"http://[::1]:{server.server_port}/metrics").status_code == 404
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_what_is_rolled_back_is_not_counted(scrape):
