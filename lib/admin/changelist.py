@@ -159,10 +159,7 @@ class RowChangeList(ChangeList):
         self.preserved_filters = ""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        queryset = super().get_queryset(request, exclude_parameters)
-        # A page that tells what was just done must show it.
-        is_after_change = bool(len(messages.get_messages(request)))
-        return queryset if request.method != "GET" or is_after_change else replica.read(queryset)
+        return replica.read(super().get_queryset(request, exclude_parameters), request)
 
     def url_for_result(self, result: Any) -> str:
         return f"{quote(result.pk)}/change/{self._row_query}"

@@ -3,6 +3,8 @@
 import pytest
 from django.contrib.auth.models import Group
 from django.db import OperationalError, connections
+from django.http import HttpResponse
+from django.test import RequestFactory
 
 from lib import replica
 
@@ -33,7 +35,7 @@ def copy(monkeypatch):
 
 
 def source():
-    return replica.read(Group.objects.all()).db
+    return replica.read(Group.objects.all(), RequestFactory().get("/")).db
 
 
 @pytest.mark.django_db
@@ -61,6 +63,19 @@ def test_after_a_write_and_in_a_transaction_the_database_itself_is_read(copy):
     Group.objects.filter(name="nobody").update(name="somebody")
 
     assert source() == "default"
+
+
+@pytest.mark.django_db
+def test_who_has_just_changed_something_reads_the_database_itself(copy):
+    answered = replica.OwnChangesMiddleware(lambda request: HttpResponse())
+    asking, changing = RequestFactory().get("/"), RequestFactory().post("/")
+
+    assert (answered(asking).cookies, source()) == ({}, "replica")
+    mark = answered(changing).cookies[replica.COOKIE]
+    asking.COOKIES[replica.COOKIE] = mark.value
+
+    assert mark["max-age"] == replica.OWN_SECONDS
+    assert replica.read(Group.objects.all(), asking).db == "default"
 
 
 def test_without_a_copy_nothing_is_asked():

@@ -7,10 +7,12 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from feature_flags.tests.factories import COMMAND
+from lib import replica
 from lib.admin import changelist
 from notifications.tests.factories import MessageFactory
 from users.models import AuditEvent, SavedView
@@ -344,3 +346,17 @@ def test_a_moment_to_come_is_short_too():
 
     assert ">tomorrow " in time_cell(timezone.now() + timedelta(days=1))
     assert time_cell(None) == ""
+
+
+def test_a_list_is_not_read_from_the_replica_after_a_change_of_ones_own(chief, staff_sessions, monkeypatch):
+    other, asked = staff_sessions(UserFactory.create(superuser=True)), []
+    for client in (chief, other):
+        client.get(PEOPLE)
+    monkeypatch.setitem(connections.settings, replica.ALIAS, connections.settings["default"])
+    monkeypatch.setattr(replica, "read", lambda rows, request: asked.append(replica.COOKIE in request.COOKIES) or rows)
+
+    chief.post("/admin/language/", {"language": "en"})
+    for client in (chief, other):
+        client.get(PEOPLE)
+
+    assert asked == [True, False]
