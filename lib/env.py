@@ -30,15 +30,17 @@ WELL_KNOWN_SECRETS = (
     "please-change-this-to-a-long-random-value",
 )
 SECRET_MIN_LENGTH = 32
+_FILE_LENGTH = 100_000
 
 _NO_ORIGIN = "holds something that is no origin like"
 _NO_HOST = "must be a host like api.example.org: no scheme, no port, no `*`."
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]*[^@\s<>,;.]")
 
 
-def raw(name: str) -> str:
+def raw(name: str, *, may_be_empty: bool = False) -> str:
     """The value as given, or the content of the file that `{name}_FILE` names, as Docker and systemd hand out secrets.
 
+    An empty file stops the start, where it `may_be_empty` it does not: whoever names one does not mean the default.
     django-environ reads `$X` as a reference, which a random secret may start with.
     """
     value, path = (os.environ.get(key, "").strip() for key in (name, f"{name}_FILE"))
@@ -47,11 +49,17 @@ def raw(name: str) -> str:
     if not path:
         return value
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        with Path(path).open(encoding="utf-8-sig") as file:
+            value = file.read(_FILE_LENGTH + 1).strip()
     except (OSError, ValueError) as error:
         # Its own words may repeat what the file holds.
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ImproperlyConfigured(f"{name}_FILE names a file that cannot be read: {why}.") from None
+    if len(value) > _FILE_LENGTH:
+        raise ImproperlyConfigured(f"{name}_FILE names a file that holds more than {_FILE_LENGTH:,} characters.")
+    if not value and not may_be_empty:
+        raise ImproperlyConfigured(f"{name}_FILE names a file that is empty.")
+    return value
 
 
 def secret(name: str, *, debug: bool, fallback: str) -> str:
@@ -126,7 +134,7 @@ def choice(name: str, allowed: tuple[str, ...], default: str) -> str:
 
 def words(name: str) -> list[str]:
     """A list separated by `;`, `,` or blanks."""
-    return [part for part in re.split(r"[;,\s]+", raw(name)) if part]
+    return [part for part in re.split(r"[;,\s]+", raw(name, may_be_empty=True)) if part]
 
 
 def _each(name: str, parts: Iterable[str], read: Callable[[str], str], refusal: str) -> list[str]:

@@ -300,6 +300,8 @@ def test_any_setting_may_come_in_a_file(start, tmp_path):
         (b"hunter2", {}, "SECRET_KEY is too short"),
         (b"\xffhunter2-0123456789-abcdefghijklmnopqrst", {}, "it is no text"),
         (None, {}, "No such file"),
+        (b"\n", {}, "SECRET_KEY_FILE names a file that is empty"),
+        (b"hunter2" * 20_000, {}, "holds more than 100,000 characters"),
     ],
 )
 def test_a_file_without_a_good_value_is_refused(start, tmp_path, content, changes, word):
@@ -310,6 +312,12 @@ def test_a_file_without_a_good_value_is_refused(start, tmp_path, content, change
         start(**({"SECRET_KEY": "", "SECRET_KEY_FILE": f"{tmp_path}/secret"} | changes))
 
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_list_may_come_in_an_empty_file(start, tmp_path):
+    (tmp_path / "former").write_text("\n")
+
+    assert start(USERS_TOKEN_SECRET_FALLBACKS_FILE=f"{tmp_path}/former")["USERS_TOKEN_SECRET_FALLBACKS"] == []
 
 
 def test_every_setting_of_the_example_starts_with_the_value_it_has_there(start):
