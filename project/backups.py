@@ -145,11 +145,14 @@ def _is_empty() -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The one into the other, as of one moment."""
-    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as written:
-        read.backup(written)
-        # One file: without a log beside it.
-        written.execute("PRAGMA journal_mode=DELETE")
+    """The one into the other, as of one moment. Raises: FILE_UNUSABLE, as on a full disk."""
+    try:
+        with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as written:
+            read.backup(written)
+            # One file: without a log beside it.
+            written.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        raise ProductError("FILE_UNUSABLE", f"{source} cannot be copied to {target}: {error}.") from None
 
 
 def _check(file: Path) -> None:

@@ -99,6 +99,15 @@ def test_what_is_no_backup_is_refused_and_the_database_stays_empty(backup, empty
             assert connections["default"].introspection.table_names() == []
 
 
+@pytest.mark.skipif(bool(SERVER), reason="programs of PostgreSQL copy there")
+def test_a_copy_that_cannot_be_written_is_refused_in_one_line(backup, tmp_path):
+    result = command(f"sqlite:///{tmp_path}/missing/db.sqlite3", "restore", str(backup))
+
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert f"cannot be copied to {tmp_path}/missing/db.sqlite3" in result.stderr
+
+
 @pytest.mark.skipif(not SERVER, reason="SQLite needs no program")
 def test_without_the_programs_of_postgresql_nothing_is_left_behind(url, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
