@@ -19,7 +19,7 @@ from lib import metrics
 
 
 class _Handler(BaseHTTPRequestHandler):
-    #: Seconds for a whole request: one at a time is answered, and who sends a byte now and then holds up the others.
+    #: Seconds until a request is there: one at a time is answered, and a byte now and then would hold up the others.
     timeout = 5.0
 
     def __init__(self, asked: Callable[[], Iterable[metrics.Asked]], *about: Any) -> None:
@@ -41,6 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
+        self.deadline.cancel()
         given = self.headers.get("Authorization", "")
         if self.path != "/metrics" or not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
             self.send_error(404)

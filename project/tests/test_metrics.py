@@ -168,6 +168,26 @@ def test_who_sends_a_byte_now_and_then_does_not_keep_the_worker_from_answering(s
     assert answer.status_code == 200
 
 
+def test_a_database_may_take_longer_than_a_request(settings, monkeypatch):
+    settings.METRICS_TOKEN, settings.METRICS_PORT, settings.HOST = TOKEN, 0, "127.0.0.1"
+    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.3)
+
+    def asked():
+        for deadline in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+            deadline.join()
+        return []
+
+    server = metrics_server.start(asked)
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        answer = httpx.get(url, headers={"authorization": f"Bearer {TOKEN}"})
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert answer.status_code == 200
+
+
 def test_a_worker_answers_on_ipv6(settings):
     settings.METRICS_TOKEN, settings.METRICS_PORT, settings.HOST = TOKEN, 0, "::1"
     try:
