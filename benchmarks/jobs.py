@@ -110,6 +110,9 @@ def jobs(people: int, over: int) -> Iterator[tuple[str, Callable[[], int]]]:
         work = own._jobs[name][0]
         return sum(count for _what, count in work(None)) or 1
 
+    def left() -> int:
+        return sum(count for _what, count in endpoints.work()) or 1
+
     for name in ("admin.statistics", "feature_flags.usage", "admin.sessions"):
         yield name, lambda name=name: job(name)
     yield "prune_flag_usage --days 2", lambda: command("prune_flag_usage", "--days", "2")
@@ -194,7 +197,9 @@ def jobs(people: int, over: int) -> Iterator[tuple[str, Callable[[], int]]]:
     endpoint = WebhookEndpoint.objects.get()
     yield "verb: pause an endpoint", lambda: endpoints.pause(endpoint, actor=actor, reason="x")
     yield "verb: resume an endpoint", lambda: endpoints.resume(endpoint, actor=actor)
+    yield "endpoint resumed: made due", left
     yield "verb: delete an endpoint", lambda: endpoints.delete(endpoint, actor=actor) or 1
+    yield "endpoint deleted: its deliveries", left
 
 
 def command(*arguments: str) -> int:

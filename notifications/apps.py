@@ -25,6 +25,7 @@ class NotificationsConfig(AppConfig):
         periodic_jobs.register("notifications.housekeeping", periodic_jobs.purge)
         quick = {"every": timedelta(seconds=15), "lease": timedelta(minutes=1)}
         periodic_jobs.register("notifications.announcements", _announcements, **quick)
+        periodic_jobs.register("notifications.webhooks", _webhooks, **quick)
         lib.events.keeper = _keep
         request_started.connect(_request_started, dispatch_uid="notifications.engine")
 
@@ -42,6 +43,12 @@ def _announcements(since: datetime | None) -> Iterator[tuple[str, int]]:
     from notifications.services import announcements
 
     return announcements.work()
+
+
+def _webhooks(since: datetime | None) -> Iterator[tuple[str, int]]:
+    from notifications.services import endpoints
+
+    return endpoints.work()
 
 
 def _check_settings(**kwargs: Any) -> list[CheckMessage]:

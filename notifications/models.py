@@ -521,8 +521,15 @@ class ProviderState(models.Model):
         return self.paused if self.paused_until is None else self.paused_until > now
 
 
+class EndpointManager(models.Manager["WebhookEndpoint"]):
+    """Endpoints but for the deleted ones."""
+
+    def get_queryset(self) -> models.QuerySet[WebhookEndpoint]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class WebhookEndpoint(models.Model):
-    """An address outside that is told of events. Only `services.endpoints` and `services.webhook_queue` write here."""
+    """An address outside that is told of events. Only `services.endpoints` and `services.webhook_claims` write here."""
 
     name = models.CharField(_("name"), max_length=100)
     url = models.CharField(_("address"), max_length=2000)
@@ -540,11 +547,18 @@ class WebhookEndpoint(models.Model):
     failing_since = models.DateTimeField(_("failing since"), null=True)
     rest_until = models.DateTimeField(_("next try"), null=True)
     last_success_at = models.DateTimeField(_("last success"), null=True)
+    #: While a periodic job makes due again what waited for this resume; nothing is sent meanwhile.
+    resumed_at = models.DateTimeField(null=True)
+    #: A periodic job deletes its deliveries, then the row.
+    deleted_at = models.DateTimeField(null=True)
 
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     created_by = models.CharField(max_length=64, blank=True)
     updated_at = models.DateTimeField(_("changed"), default=timezone.now)
     updated_by = models.CharField(max_length=64, blank=True)
+
+    objects = EndpointManager()
+    everything = models.Manager["WebhookEndpoint"]()
 
     class Meta:
         verbose_name = _("webhook endpoint")

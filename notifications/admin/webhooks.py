@@ -287,6 +287,9 @@ class WebhookDeliveryAdmin(GrowingTableAdmin):
         ),
     )
 
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[WebhookDelivery]:
+        return super().get_queryset(request).filter(endpoint__deleted_at=None)
+
     def search_query(self, term: str, request: HttpRequest) -> Q:
         try:
             return Q(uid=uuid.UUID(term))

@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 
 from lib import encryption, events, outgoing, tracing
 from lib.actors import Actor
-from lib.db import insert_alike
+from lib.db import SLICE, insert_alike, slices
 from lib.errors import ProductError
 from lib.events import Event
 from lib.text import is_storable
@@ -38,6 +38,10 @@ OVERLAP = timedelta(hours=24)
 _FEW = 4
 #: Each may have several requests under way in every process.
 MOST = 50
+#: The periodic job that does `work`.
+JOB = "notifications.webhooks"
+#: The row of a deleted endpoint stays for as long: a transaction that saw it before may still write a delivery for it.
+OUTLASTS = timedelta(hours=1)
 
 
 # --- What is published ------------------------------------------------------------------------------------------------
@@ -145,25 +149,27 @@ def pause(endpoint: WebhookEndpoint, *, actor: Actor, reason: str = "") -> bool:
 
 @transaction.atomic
 def resume(endpoint: WebhookEndpoint, *, actor: Actor, reason: str = "") -> bool:
-    """Send what waits, now and anew for three days; return whether it was paused."""
+    """Send what waits, now and anew for three days, once `work` has made it due; return whether it was paused."""
     row = find(endpoint.pk)
     if row.paused_at is None:
         return False
     never: dict[str, Any] = dict.fromkeys(("paused_at", "failing_since", "rest_until"))
-    _update(endpoint, actor, **never, paused_by="", paused_reason="", failures=0)
-    again = {"due_at": moment(), "expires_at": moment(LASTS), "attempts": 0}
-    row.deliveries.filter(state=State.QUEUED).update(**again)
+    _update(endpoint, actor, **never, paused_by="", paused_reason="", failures=0, resumed_at=database_time())
     actor.note("webhook.resumed", name=row.name, **_why(reason))
-    transaction.on_commit(partial(engine.published, []), robust=True)
+    engine.hasten(JOB)
     return True
 
 
 @transaction.atomic
 def delete(endpoint: WebhookEndpoint, *, actor: Actor, reason: str = "") -> None:
-    """For good, with its deliveries, those that wait among them."""
+    """For good, with its deliveries, those that wait among them, which `work` deletes."""
     row = find(endpoint.pk)
     actor.note("webhook.deleted", name=row.name, **_why(reason))
-    row.delete()
+    # The release before, which does not know `deleted_at`, finds it paused, with nothing to tell or to sign with.
+    paused = {"paused_at": moment(), "paused_by": actor.label, "paused_reason": "deleted"}
+    ended: dict[str, Any] = {"events": [], "secret": "", "old_secret": "", "old_secret_until": None}
+    WebhookEndpoint.objects.filter(pk=row.pk).update(**paused, **ended, deleted_at=moment())
+    engine.hasten(JOB)
 
 
 @transaction.atomic
@@ -185,6 +191,37 @@ def resend(delivery: WebhookDelivery, *, actor: Actor) -> None:
         raise ProductError("DELIVERY_SENDING", _("It is being sent right now."), status=409)
     actor.note("webhook.resent", name=delivery.endpoint.name, kind=delivery.event)
     transaction.on_commit(partial(engine.published, [delivery.pk]), robust=True)
+
+
+def work() -> Iterator[tuple[str, int]]:
+    """What `delete` and `resume` leave to be done, a slice and a transaction at a time; yields what and how many."""
+    deleted = WebhookEndpoint.everything.filter(deleted_at__isnull=False)
+    for endpoint in deleted:
+        for keys in slices(endpoint.deliveries.all(), by="id"):
+            WebhookDelivery.objects.filter(pk__in=keys).delete()
+            yield "webhook deliveries deleted", len(keys)
+    deleted.filter(deleted_at__lt=moment(-OUTLASTS)).delete()
+    for endpoint in WebhookEndpoint.objects.filter(resumed_at__isnull=False):
+        yield from _make_due(endpoint)
+
+
+def _make_due(endpoint: WebhookEndpoint) -> Iterator[tuple[str, int]]:
+    """Make all that waits due at the time of the resume, and then let it be sent: before, what is due already would
+    overtake what came earlier and waits for its next try."""
+    at: Any = endpoint.resumed_at
+    again = {"due_at": at, "expires_at": at + LASTS, "attempts": 0}
+    # Two ranges of an index, which what is done has left.
+    for left in ({"due_at__lt": at}, {"due_at__gt": at}):
+        rows = endpoint.deliveries.filter(state=State.QUEUED, **left).order_by("due_at", "pk")
+        while True:
+            with transaction.atomic():
+                keys = list(rows.select_for_update(no_key=True).values_list("pk", flat=True)[:SLICE])
+                WebhookDelivery.objects.filter(pk__in=keys).update(**again)
+            if not keys:
+                break
+            yield "webhook deliveries made due", len(keys)
+    WebhookEndpoint.objects.filter(pk=endpoint.pk, resumed_at=at).update(resumed_at=None)
+    engine.published([])
 
 
 def may_see(actor: Actor, name: str) -> bool:

@@ -12,8 +12,9 @@ from standardwebhooks.webhooks import Webhook
 
 from lib import events
 from lib.actors import Actor
-from notifications.models import WebhookDelivery, WebhookEndpoint
+from notifications.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from notifications.services import endpoints
+from notifications.services.webhook_delivery import Dispatcher
 from users.models import AuditEvent
 from users.services import api_keys
 from users.tests.factories import UserFactory
@@ -149,6 +150,61 @@ def test_deleting_leads_to_the_list(pressed, endpoint):
 
     assert not WebhookEndpoint.objects.exists()
     assert not WebhookDelivery.objects.exists()
+
+
+def test_a_deleted_endpoint_is_gone_before_its_rows(staff_client, endpoint, receiver, monkeypatch):
+    monkeypatch.setattr("lib.db.SLICE", 2)
+    tried = [told() for _ in range(5)][0]
+    WebhookAttempt.objects.create(delivery=tried, n=1, worker="w", created_at=timezone.now(), duration_ms=1)
+
+    # Without what follows the commit.
+    staff_client.post(f"{ENDPOINTS}{endpoint.pk}/remove/", {"reason": "gone"})
+
+    assert WebhookDelivery.objects.count() == 5
+    assert endpoint.url not in staff_client.get(ENDPOINTS).content.decode()
+    assert tried.uid.hex[:8] not in staff_client.get(DELIVERIES).content.decode()
+    for path in (f"{ENDPOINTS}{endpoint.pk}/change/", f"{DELIVERIES}{tried.pk}/change/"):
+        assert staff_client.get(path).status_code == 302
+    told()
+    assert Dispatcher().deliver_due() == 0
+    # What a process of the release before goes by.
+    endpoint.refresh_from_db()
+    assert (endpoint.events, endpoint.secret, endpoint.old_secret, bool(endpoint.paused_at)) == ([], "", "", True)
+
+    first = endpoints.work()
+    next(first)
+    first.close()
+    assert WebhookDelivery.objects.count() == 3
+    list(endpoints.work())
+    assert not WebhookDelivery.objects.exists()
+    # One more, of a transaction that began before.
+    WebhookDelivery.objects.create(endpoint=endpoint, due_at=timezone.now(), expires_at=timezone.now())
+    WebhookEndpoint.everything.update(deleted_at=timezone.now() - timedelta(hours=2))
+    list(endpoints.work())
+    assert not WebhookEndpoint.everything.exists()
+
+
+def test_what_waited_for_a_resume_is_made_due_in_slices_and_sent_in_order(
+    staff_client, endpoint, receiver, monkeypatch
+):
+    monkeypatch.setattr(endpoints, "SLICE", 2)
+    rows = [told() for _ in range(5)]
+    later = {"due_at": timezone.now() + timedelta(hours=9), "expires_at": timezone.now(), "attempts": 7}
+    WebhookDelivery.objects.filter(pk__in=[rows[0].pk, rows[3].pk]).update(**later)
+    endpoints.pause(endpoint, actor=Actor.command("example"))
+
+    # Without what follows the commit.
+    staff_client.post(f"{ENDPOINTS}{endpoint.pk}/resume/", {"reason": ""})
+
+    assert set(WebhookDelivery.objects.values_list("attempts", flat=True)) == {0, 7}
+    first = endpoints.work()
+    next(first)
+    first.close()
+    assert Dispatcher().deliver_due() == 0
+    assert [count for _what, count in endpoints.work()] == [1, 2]
+    assert set(WebhookDelivery.objects.values_list("attempts", flat=True)) == {0}
+    assert Dispatcher().deliver_due() == 5
+    assert receiver.ids == [row.uid.hex for row in rows]
 
 
 def test_resending_keeps_the_id(pressed, endpoint, receiver):

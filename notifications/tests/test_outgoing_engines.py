@@ -142,8 +142,10 @@ def test_a_task_sends_exactly_its_delivery(receiver, settings):
 
 def test_the_worker_sends_them_once(receiver, settings, capsys):
     settings.NOTIFICATIONS_ENGINE = "worker"
-    listen(receiver)
+    endpoint, _secret = listen(receiver)
+    endpoints.pause(endpoint, actor=OPERATOR)
     publish(3)
+    endpoints.resume(endpoint, actor=OPERATOR)
 
     call_command("notifications_worker", "--once")
 

@@ -422,10 +422,11 @@ def test_a_paused_endpoint_loses_nothing(receiver, endpoint, committed, user):
     assert not endpoints.resume(endpoint, actor=OPERATOR)
 
 
-def test_deleting_takes_what_waits_along(receiver, endpoint):
+def test_deleting_takes_what_waits_along(receiver, endpoint, committed):
     tell()
 
-    endpoints.delete(endpoint, actor=OPERATOR)
+    with committed():
+        endpoints.delete(endpoint, actor=OPERATOR)
     Dispatcher().deliver_due()
 
     assert not DELIVERIES.exists()

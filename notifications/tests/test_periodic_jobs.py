@@ -208,7 +208,7 @@ def test_a_job_that_fails_says_what_kind_of_trouble_and_waits_its_hour(ran, capl
 
 
 def test_the_product_has_its_periodic_jobs():
-    own = ["notifications.announcements", "notifications.housekeeping"]
+    own = ["notifications.announcements", "notifications.housekeeping", "notifications.webhooks"]
     regular = ["admin.sessions", "admin.statistics", "feature_flags.usage", *own, "users.purge"]
 
     assert periodic_jobs.run_due() == regular

@@ -17,7 +17,7 @@ from django.db import connections
 from lib import background, commands, metrics_server
 from notifications import engine
 from notifications.models import Message
-from notifications.services import health
+from notifications.services import endpoints, health, periodic_jobs
 from notifications.services.delivery import QueueWorker
 from notifications.services.webhook_delivery import Dispatcher
 
@@ -66,6 +66,8 @@ class Command(commands.Command):
         make_worker = partial(QueueWorker, batch=batch, channel=channel)
         try:
             if once:
+                # What was resumed is due then, too.
+                periodic_jobs.run_due(only=endpoints.JOB)
                 workers = [make_worker(stopping.is_set) for _ in range(threads)]
                 with ThreadPoolExecutor(threads + 1) as pool:
                     tried = sum(pool.map(_deliver_due, [*workers, Dispatcher(stopping.is_set)]))

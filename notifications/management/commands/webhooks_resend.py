@@ -22,7 +22,7 @@ class Command(commands.Command):
         add("--dry-run", action="store_true", help="say how many, change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        rows = WebhookDelivery.objects.filter(state="failed").select_related("endpoint")
+        rows = WebhookDelivery.objects.filter(state="failed", endpoint__deleted_at=None).select_related("endpoint")
         if options["endpoint"]:
             rows = rows.filter(endpoint=options["endpoint"])
         if options["since"]:
