@@ -58,7 +58,7 @@ def test_scripts_and_sheets_are_under_60_kb_on_the_way(client, superuser, subtes
             files = [Path(finders.find(name)).read_bytes() for name in names]
 
             assert files
-            assert sum(map(len, files)) <= 108_000  # of which the sheets of Django 6.1 are 12,000 more than those of 5.2
+            assert sum(map(len, files)) <= 108_000  # 12,000 of them what Django 6.1 has over 5.2
             assert sum(len(gzip.compress(file)) for file in files) <= 60_000 / 2
 
 
