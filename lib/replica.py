@@ -23,8 +23,9 @@ logger = logging.getLogger("switchboard.replica")
 ALIAS = "replica"
 #: Seconds that a copy is left alone after it could not be used; one line of the log for each.
 PAUSE = 30.0
-#: In the browser of somebody who has changed something, for that many seconds: longer than a copy in use is behind.
-COOKIE, OWN_SECONDS = "changed", 15
+#: In the browser of somebody who has changed something, for that many seconds: longer than a copy in use can be behind,
+#: which is PostgreSQL's `wal_receiver_timeout` (60) where nothing but the network in between is away.
+COOKIE, OWN_SECONDS = "changed", 75
 #: A row that says whether a copy follows: it receives, and has applied what it received, or did so a moment ago.
 FOLLOWS = """SELECT pg_is_in_recovery() AND EXISTS (SELECT 1 FROM pg_stat_wal_receiver)
   AND (pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
