@@ -17,7 +17,7 @@ PRODUCTION = ENV_FILE= DEBUG=0 BASE_URL=https://api.example.org APP_URL=https://
 	USERS_TOKEN_SECRET=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	EMAIL_URL=smtp+tls://mail.example.org DEFAULT_FROM_EMAIL=noreply@example.org NOTIFICATIONS_ENGINE=worker
 
-.PHONY: run test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock upgrade licences audit sbom deploy-check clean
+.PHONY: run refusals test test-newest lint picture pictures e2e sdk bench bench-flags bench-notifications bench-accounts lock upgrade licences audit sbom deploy-check clean
 
 run: $(VENV)/.run .env
 	@echo "Bringing the database up to date and starting."
@@ -40,6 +40,11 @@ lint: $(VENV)/.dev
 	$(BIN)/python manage.py makemigrations --check --dry-run --settings project.tests.settings
 	$(BIN)/python -m docs.list_licences --check
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# project/refusals.json, from the code: after a change of what an operation raises.
+refusals: $(VENV)/.dev
+	DJANGO_SETTINGS_MODULE=project.tests.settings $(BIN)/python -c \
+		"import django; django.setup(); from release import refusals; refusals.write()"
 
 # docs/images/architecture.svg, from the imports of the code.
 picture: $(VENV)/.dev

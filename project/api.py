@@ -107,7 +107,7 @@ class SwitchboardAPI(NinjaAPI):
             document, staff = super().get_openapi_schema(**kwargs), import_module(STAFF).api
             openapi.add(document, NinjaAPI.get_openapi_schema(staff, path_prefix=f"{document.path_prefix}staff/"))
             openapi.add(document, ofrep.get_openapi_schema())
-            openapi.complete(document, openapi.refusals_of(self) | openapi.refusals_of(staff))
+            openapi.complete(document, openapi.refusals())
             # Whole, as others may ask meanwhile.
             self._document = document
         return self._document

@@ -7,21 +7,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
-
-from ninja import NinjaAPI
-from ninja.operation import Operation
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from feature_flags.http.routes import SECURITY_SCHEMES
 from lib.errors import STATUS_WORDS
-from lib.private import operations_of
 from lib.staff_api import REPEATS
-from project import error_codes
-from project.error_codes import Refusal
 from project.errors import TOLD
-from users.api.auth import ApiKey, BearerAuth
 from users.services import key_scopes
 
+_REFUSALS = Path(__file__).with_name("refusals.json")
 #: What a member is shown as, by its name; others by their type.
 _EXAMPLES: dict[str, Any] = {
     "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoi…",
@@ -64,26 +59,21 @@ def add(schema: dict[str, Any], other: dict[str, Any]) -> None:
         schema["components"].setdefault(kind, {}).update(named)
 
 
-def refusals_of(api: NinjaAPI) -> dict[str, list[Refusal]]:
-    """By id of the operation."""
-    return {
-        each.operation_id or api.get_openapi_operation_id(each): _refusals_of(each)
-        for each in operations_of(api)
-        if each.include_in_schema
-    }
+class Refusal(NamedTuple):
+    """`slug` is the `code` of the answer; `detail` as on the wire, in JSON; `message` a sentence, `…` for what it fills
+    in."""
+
+    slug: str
+    status: int
+    detail: str
+    message: str
 
 
-def _refusals_of(operation: Operation) -> list[Refusal]:
-    asked = [each for each in operation.auth_callbacks if isinstance(each, BearerAuth)]
-    keys = [each for each in asked if isinstance(each, ApiKey)]
-    roots = [operation.view_func, *(each.find for each in asked), *(each.__call__ for each in asked if each.counts)]
-    left_out = {"key_not_accepted"} if keys else set()
-    if not any(key.scope for key in keys):
-        left_out.add("scope_missing")
-    if operation.methods == ["GET"]:
-        left_out |= {"csrf_origin", "idempotency_key_invalid", "idempotency_key_reused"}
-    found = error_codes.of(*roots)
-    return [each for each in found if each.slug not in left_out]
+def refusals() -> dict[str, list[Refusal]]:
+    """By id of the operation. `make refusals` reads them from the code (release/refusals.py)."""
+    kept = json.loads(_REFUSALS.read_text(encoding="utf-8"))
+    known = {name: Refusal(**about) for name, about in kept["refusals"].items()}
+    return {operation: [known[name] for name in names] for operation, names in kept["operations"].items()}
 
 
 def complete(schema: dict[str, Any], refusals: Mapping[str, Sequence[Refusal]]) -> None:
@@ -107,7 +97,7 @@ def complete(schema: dict[str, Any], refusals: Mapping[str, Sequence[Refusal]]) 
                 _add_permission(operation, permission)
                 if operation.pop("x-repeats") and method != "get":
                     operation.setdefault("parameters", []).append(REPEATS)
-                if not any(each.status == 409 for each in refusals[operation["operationId"]]):
+                if not any(each.status == 409 for each in refusals.get(operation["operationId"], ())):
                     del operation["responses"][409]
             _leave_out_null(operation.get("requestBody", {}))
             is_told = path.startswith(TOLD)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -132,7 +131,7 @@ GENERIC = _generic()
 def _document() -> Any:
     """Of the operations for staff alone, without the refusals of each: a third of the work of the whole."""
     document = NinjaAPI.get_openapi_schema(import_module(STAFF).api, path_prefix="/api/staff/")
-    openapi.complete(document, defaultdict(list))
+    openapi.complete(document, {})
     return document
 
 

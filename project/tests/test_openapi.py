@@ -7,9 +7,8 @@ from collections import defaultdict
 import pytest
 from pydantic import BaseModel
 
-from project import error_codes
 from project.api import api as product_api
-from release import contract, history
+from release import contract, history, refusals
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +130,10 @@ def test_no_two_shapes_of_the_document_have_one_name(document):
     assert {name: found for name, found in modules.items() if len(found) > 1} == {}
 
 
+def test_the_description_names_what_the_code_raises():
+    assert refusals.TABLE.read_text() == refusals.table(), "after a change of refusals: make refusals"
+
+
 @pytest.mark.parametrize(
     ("opname", "argval", "loaded"),
     [
@@ -144,4 +147,4 @@ def test_no_two_shapes_of_the_document_have_one_name(document):
     ],
 )
 def test_refusals_are_read_from_the_bytecode_of_each_python(opname, argval, loaded):
-    assert error_codes._loaded(opname, argval) == loaded
+    assert refusals._loaded(opname, argval) == loaded

@@ -1,5 +1,6 @@
-"""Which refusals an operation can answer, read from the code that it reaches: every `ProductError` is raised by its
-name, so that what is raised and what the API's description promises are one."""
+"""`make refusals`: which refusals each operation of the API can answer, read from the code that it reaches: every
+`ProductError` is raised by its name. Written to project/refusals.json, of which the OpenAPI document is made; a test
+fails where that is not what the code raises."""
 
 from __future__ import annotations
 
@@ -8,15 +9,21 @@ import dis
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from textwrap import dedent
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from ninja.operation import Operation
+
 from lib.errors import ProductError
+from lib.private import operations_of
+from project.api import STAFF, api
+from project.openapi import Refusal
+from release import history
+from users.api.auth import ApiKey, BearerAuth
 
 _APPS = ("users", "feature_flags", "notifications", "lib", "project")
 #: What runs after the commit: it answers no one.
@@ -25,15 +32,46 @@ _CODE = re.compile("[A-Z][A-Z0-9_]+")
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """`slug` is the `code` of the answer; `detail` as on the wire, in JSON; `message` a sentence, `…` for what it fills
-    in."""
+TABLE = history.ROOT / "project" / "refusals.json"
 
-    slug: str
-    status: int
-    detail: str
-    message: str
+
+def table() -> str:
+    """What project/refusals.json has to hold: a line for each refusal, and for each operation."""
+    apis = (api, import_module(STAFF).api)
+    found = {
+        each.operation_id or own.get_openapi_operation_id(each): _of_operation(each)
+        for own in apis
+        for each in operations_of(own)
+        if each.include_in_schema
+    }
+    names: dict[Refusal, str] = {}
+    for refusal in sorted({each for refusals in found.values() for each in refusals}):
+        same = [each for each in names if each.slug == refusal.slug]
+        names[refusal] = f"{refusal.slug}{len(same) + 1 if same else ''}"
+    refusals = {name: refusal._asdict() for refusal, name in names.items()}
+    operations = {operation: [names[each] for each in found[operation]] for operation in sorted(found)}
+    return f'{{"refusals": {_lines(refusals)},\n"operations": {_lines(operations)}}}\n'
+
+
+def write() -> None:
+    TABLE.write_text(table(), encoding="utf-8")
+
+
+def _lines(members: dict[str, Any]) -> str:
+    lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in members.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _of_operation(operation: Operation) -> list[Refusal]:
+    asked = [each for each in operation.auth_callbacks if isinstance(each, BearerAuth)]
+    keys = [each for each in asked if isinstance(each, ApiKey)]
+    roots = [operation.view_func, *(each.find for each in asked), *(each.__call__ for each in asked if each.counts)]
+    left_out = {"key_not_accepted"} if keys else set()
+    if not any(key.scope for key in keys):
+        left_out.add("scope_missing")
+    if operation.methods == ["GET"]:
+        left_out |= {"csrf_origin", "idempotency_key_invalid", "idempotency_key_reused"}
+    return [each for each in of(*roots) if each.slug not in left_out]
 
 
 def of(*roots: Callable[..., Any]) -> list[Refusal]:
@@ -97,8 +135,10 @@ def _named(code: CodeType, names: dict[str, Any], typed: dict[str, Any]) -> Iter
     imported, value = None, None
     for step in dis.get_instructions(code):
         if step.opname == "IMPORT_NAME":
-            imported = sys.modules.get(step.argval)
+            imported = import_module(step.argval) if step.argval.partition(".")[0] in _APPS else None
         elif step.opname == "IMPORT_FROM":
+            if imported is not None and not hasattr(imported, step.argval):
+                import_module(f"{imported.__name__}.{step.argval}")
             known[step.argval] = getattr(imported, step.argval, None)
         elif loaded := _loaded(step.opname, step.argval):
             for name in loaded:
