@@ -58,14 +58,16 @@ def make(path: Path) -> Path:
         path /= f"switchboard-{timezone.now():%Y-%m-%dT%H%M%S}Z.backup"
     if _is_empty():
         raise ProductError("DATABASE_EMPTY", "There is nothing to copy: the database has no tables.")
+    if path.exists():
+        raise ProductError("FILE_EXISTS", f"{path} exists, and is not written over.", status=409)
+    part = path.with_name(f"{path.name}.part")
     try:
-        # The name is ours from now on, and empty until the copy is whole.
-        path.touch(0o600, exist_ok=False)
+        part.touch(0o600, exist_ok=False)
     except FileExistsError:
-        raise ProductError("FILE_EXISTS", f"{path} exists, and is not written over.", status=409) from None
+        message = f"{part} exists: another backup is at work, or one was ended, and it can be removed."
+        raise ProductError("FILE_EXISTS", message, status=409) from None
     except OSError as error:
         raise ProductError("FILE_UNUSABLE", f"{path} cannot be written: {error.strerror}.") from None
-    part = path.with_name(f"{path.name}.part")
     try:
         if _is_sqlite():
             _copy(Path(_name()), part)
@@ -75,9 +77,6 @@ def make(path: Path) -> Path:
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
-    except BaseException:
-        path.unlink()
-        raise
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -86,6 +86,17 @@ def test_a_backup_takes_no_files_place_and_is_for_its_owner_alone(url, backup):
     assert [path.name for path in backup.parent.iterdir()] == [backup.name]
 
 
+def test_a_backup_that_was_killed_leaves_nothing_that_looks_like_one(url, tmp_path):
+    part = tmp_path / "nightly.backup.part"
+    part.touch()
+
+    again = command(url, "backup", str(tmp_path / "nightly.backup"))
+    rehearsed = command(url, "rehearse_restore", str(tmp_path))
+
+    assert (again.returncode, again.stderr.startswith(f"{part} exists: ")) == (1, True)
+    assert (rehearsed.returncode, "There is no file named *.backup" in rehearsed.stderr) == (1, True)
+
+
 def test_what_is_no_backup_is_refused_and_the_database_stays_empty(backup, empty, tmp_path):
     broken = tmp_path / "broken"
     for kept in (0, 2000, -2000):

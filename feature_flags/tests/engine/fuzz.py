@@ -77,7 +77,6 @@ def main(arguments):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=3, help="differences to print in full")
     options = parser.parse_args(arguments)
-    logging.disable(logging.WARNING)
     skipped, on, differences = compare(options.seed, options.count)
     print(f"seed {options.seed}: {options.count} compared ({on} on), {skipped} draws, {len(differences)} differences")
     for document, feature, context, mine, theirs in differences[: options.show]:
@@ -87,4 +86,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     sys.exit(main(sys.argv[1:]))
