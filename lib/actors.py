@@ -44,7 +44,7 @@ class RequestInfo:
 
     `user_agent` is cut to 256 characters, `language` is one that mails are written in, `session_id` the UserSession of
     the signed-in user, `device` the value of the cookie as it was sent, `api_key` the first characters of the key that
-    acts in place of a session, `proposed_by` those of the key whose proposal a person said yes to.
+    acts in place of a session, `proposed_by` those of the key whose proposal a person approved.
     """
 
     ip: str = ""
@@ -140,7 +140,7 @@ class Actor:
         return replace(self, user=user, label=user.pk.hex)
 
     def noted(self, reason: str) -> str:
-        """A reason as history keeps it: with who proposed what this person said yes to."""
+        """A reason as history keeps it: with who proposed what this person approved."""
         by = self.request.proposed_by
         return f"{reason.strip()} (proposed by {by})".strip() if by else reason.strip()
 

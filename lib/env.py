@@ -40,7 +40,7 @@ _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]*[^@\s<>,;.]")
 def raw(name: str, *, may_be_empty: bool = False) -> str:
     """The value as given, or the content of the file that `{name}_FILE` names, as Docker and systemd hand out secrets.
 
-    An empty file stops the start, where it `may_be_empty` it does not: whoever names one does not mean the default.
+    An empty file stops the start, where it `may_be_empty` it does not: a named file never means the default.
     django-environ reads `$X` as a reference, which a random secret may start with.
     """
     value, path = (os.environ.get(key, "").strip() for key in (name, f"{name}_FILE"))

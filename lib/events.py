@@ -21,7 +21,7 @@ class EventType:
 
 
 class Event(NamedTuple):
-    """`subject` names what it happened to (`user:<id>`): events of one subject are told in order. `data` is JSON."""
+    """`subject` names what it happened to (`user:<id>`): events of one subject are sent in order. `data` is JSON."""
 
     name: str
     subject: str
@@ -48,7 +48,7 @@ def find(name: str) -> EventType | None:
 
 
 def publish(name: str, /, *, subject: str, **data: Any) -> None:
-    """Call it in the transaction of the change: without its commit nothing is told.
+    """Call it in the transaction of the change: without its commit nothing is sent.
 
     Raises ValueError for an event that is not declared, or members other than those of its example.
     """

@@ -50,7 +50,7 @@ def _drop(schema_editor: BaseDatabaseSchemaEditor, name: str) -> None:
 
 @contextmanager
 def _patient(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[None]:
-    """These statements wait until all older transactions have ended, and stand in nobody's way meanwhile: they need no
+    """These statements wait until all older transactions have ended, and block no one meanwhile: they need no
     `lock_timeout`, which would leave them half done."""
     if not _is_concurrent(schema_editor):
         yield

@@ -1,4 +1,4 @@
-"""Forwarded headers: believed from TRUSTED_PROXIES alone, and told of in the log when anybody else sends them."""
+"""Forwarded headers: believed from TRUSTED_PROXIES alone, and logged when anyone else sends them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TrustedProxies:
     def __init__(self, app: App, networks: list[str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self.believing: Any = ProxyHeadersMiddleware(app, trusted_hosts=with_mapped(networks))  # type: ignore[arg-type]
         self.app: Any = self.believing if networks else app
-        self.clock, self.told_until = clock, 0.0
-        self.told: set[str] = set()
+        self.clock, self.logged_until = clock, 0.0
+        self.logged: set[str] = set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         for name, _ in scope.get("headers", ()):
@@ -40,9 +40,9 @@ class TrustedProxies:
         return answer
 
     def _tell(self, peer: str, header: str) -> None:
-        if (now := self.clock()) >= self.told_until:
-            self.told, self.told_until = set(), now + HOUR
-        if peer not in self.told and len(self.told) < MOST:
-            self.told.add(peer)
+        if (now := self.clock()) >= self.logged_until:
+            self.logged, self.logged_until = set(), now + HOUR
+        if peer not in self.logged and len(self.logged) < MOST:
+            self.logged.add(peer)
             text = "a forwarded header is ignored: if a proxy of yours sent it, TRUSTED_PROXIES must name its address"
             logger.warning(text, extra={"peer": peer, "header": header})

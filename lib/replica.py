@@ -1,6 +1,6 @@
 """A copy of the database (DATABASE_REPLICA_URL) for what may be a second old: lists that staff look at, and exports.
 
-Nothing else is read there: whoever wants the copy says so, by `read`. What its rows lead to is read beside them.
+Nothing else is read there: callers that want the copy ask for it by `read`. What its rows lead to is read beside them.
 Whoever has just changed something reads the database itself for a while, so that no list seems to have lost it.
 """
 

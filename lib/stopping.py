@@ -1,6 +1,6 @@
 """How a server process stops: on SIGTERM it says *draining* for DRAIN_SECONDS while it goes on serving, so that load
 balancers turn away; then the server closes its port and finishes what it has begun (GRACE_SECONDS). SIGINT, which comes
-from a terminal, waits for nobody."""
+from a terminal, waits for no request."""
 
 from __future__ import annotations
 

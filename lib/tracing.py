@@ -56,7 +56,7 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Send what waits, once, for as long as a stop may take: a receiver that hangs holds up nobody."""
+    """Send what waits, once, for as long as a stop may take: a receiver that hangs holds nothing up."""
     global _provider
     if _provider is not None:
         # Its own timeout is not kept (open-telemetry/opentelemetry-python, issue 4568).

@@ -529,7 +529,7 @@ class EndpointManager(models.Manager["WebhookEndpoint"]):
 
 
 class WebhookEndpoint(models.Model):
-    """An address outside that is told of events. Only `services.endpoints` and `services.webhook_claims` write here."""
+    """An address outside that is sent events. Only `services.endpoints` and `services.webhook_claims` write here."""
 
     name = models.CharField(_("name"), max_length=100)
     url = models.CharField(_("address"), max_length=2000)

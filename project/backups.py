@@ -37,7 +37,7 @@ MAIN_MODELS = (
     "notifications.InAppNotification",
 )
 
-#: What a rehearsal takes for backups in a directory: ours, and what `pg_dump` is told to write.
+#: What a rehearsal takes for backups in a directory: ours, and what `pg_dump` is asked to write.
 SUFFIXES = (".backup", ".dump")
 _RESTORING = ("--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges")
 
@@ -174,8 +174,8 @@ def _run(program: str, *arguments: str) -> None:
         )
     done = subprocess.run([program, *arguments], env=_environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode:
-        told = done.stderr.decode(errors="replace").strip()
-        raise ProductError("PROGRAM_FAILED", told or f"{program} ended with {done.returncode}.")
+        message = done.stderr.decode(errors="replace").strip()
+        raise ProductError("PROGRAM_FAILED", message or f"{program} ended with {done.returncode}.")
 
 
 def _environment() -> dict[str, str]:

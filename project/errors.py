@@ -63,8 +63,8 @@ def _refusal(request: HttpRequest, error: ProductError) -> HttpResponse:
         detail = {"code": f"ErrorCode.{error.code}"}
         if error.reason:
             detail["reason"] = error.reason
-    told = {"message": str(error.message)} if request.path.startswith(TOLD) else {}
-    response = answer(request, error.status, detail, error.slug, **told, **error.extra)
+    sentence = {"message": str(error.message)} if request.path.startswith(TOLD) else {}
+    response = answer(request, error.status, detail, error.slug, **sentence, **error.extra)
     if error.extra:
         response["Cache-Control"] = "no-store"
     if error.retry_after is not None:

@@ -307,7 +307,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # --- Webhooks ---------------------------------------------------------------------------------------------------------
 
-# Networks that are not public and may be told of events all the same, also by http.
+# Networks that are not public and may be sent events all the same, also by http.
 WEBHOOKS_ALLOWED_NETWORKS = read.networks("WEBHOOKS_ALLOWED_NETWORKS")
 WEBHOOKS_TIMEOUT = read.integer("WEBHOOKS_TIMEOUT", 15, minimum=1, maximum=60)
 WEBHOOKS_RETENTION_DAYS = read.integer("WEBHOOKS_RETENTION_DAYS", 30, minimum=4, maximum=36_500)

@@ -8,7 +8,7 @@ import time
 
 from django.db import Error, connection, transaction
 
-#: Seconds between two writes, whoever asks.
+#: Seconds between two writes, however many ask.
 INTERVAL = 5.0
 
 # A new file, so that it takes a page of the disk; rows of a table that is there may find room in its pages. Its commit

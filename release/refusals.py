@@ -175,7 +175,7 @@ def _typed(function: FunctionType) -> dict[str, Any]:
 @cache
 def _raised(function: FunctionType) -> list[Refusal]:
     """The refusals that are made in it by their names, or by what makes one of a name it is given."""
-    # Most do not, which is told at a tenth of what reading them takes.
+    # Most do not, which shows at a tenth of what reading them takes.
     may_make = _makes_some(function) or (_holds_codes(function) and any(map(_makes_some, _called(function))))
     return [made for call in (_calls(function) if may_make else ()) for made in _made(call, function)]
 

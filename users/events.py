@@ -1,4 +1,4 @@
-"""What this app publishes (lib/events.py): events of the audit log, told in the same transaction; docs/webhooks.md."""
+"""What this app publishes (lib/events.py): events of the audit log, in the same transaction; docs/webhooks.md."""
 
 from typing import Any
 

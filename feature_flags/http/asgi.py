@@ -242,7 +242,7 @@ def _finish(
     return response._replace(headers=[*response.headers, (b"x-request-id", identity.encode())])
 
 
-#: What metrics count answers in, by name, method and status; and what of it the log was told.
+#: What metrics count answers in, by name, method and status; and how much of it is in the log.
 _rows: dict[tuple[str, str, int], list[float]] = {}
 _logged: dict[tuple[str, str, int], float] = {}
 _logged_at = perf_counter()

@@ -40,7 +40,7 @@ IN_PROCESS, OFREP = "switchboard", "ofrep"
 _APP_LENGTH = 100
 
 EVALUATIONS = metrics.Counter(
-    "flags_evaluations_total", "Evaluations counted: here, for OFREP, or told by an SDK.", ("source", "result")
+    "flags_evaluations_total", "Evaluations counted: here, for OFREP, or reported by an SDK.", ("source", "result")
 )
 Cell = list[int]
 

@@ -101,7 +101,7 @@ def _body(event: Event) -> str:
 def create(
     *, name: str, url: str, events: Sequence[str], actor: Actor, reason: str = ""
 ) -> tuple[WebhookEndpoint, str]:
-    """A new endpoint, told of what happens from now on, and its secret, which is shown this once.
+    """A new endpoint, sent what happens from now on, and its secret, which is shown this once.
 
     Raises: ENDPOINT_INVALID (400), ENDPOINT_FORBIDDEN (403) for events whose content the actor may not see,
     TOO_MANY_ENDPOINTS (400).

@@ -117,7 +117,7 @@ def gauges() -> list[Asked]:
         ("notifications_oldest_due_seconds", "How long the oldest due message waits.", {(): oldest_due_seconds()}),
         ("notifications_worker_last_beat_seconds", "Seconds since any worker gave a sign of life.", beats),
         ("webhooks_queue_depth", "Deliveries that are not through.", waiting),
-        ("webhooks_endpoints_paused", "Endpoints that are told nothing.", {(): paused}),
+        ("webhooks_endpoints_paused", "Endpoints that are sent nothing.", {(): paused}),
         ("notifications_provider_paused", "Whether a provider is paused.", {(): int(paused_providers().exists())}),
     ]
 

@@ -157,8 +157,8 @@ def _rules(since: datetime | None) -> Iterator[tuple[str, QuerySet[Any], str]]:
     over = Q(due_at=None) | Q(endpoint__paused_at__isnull=False)
     yield "webhook deliveries", WebhookDelivery.objects.filter(over, created_at__lt=old), "created_at"
     # The last to hold the address of who is gone.
-    told = WebhookDelivery.objects.filter(event="user.deleted", state=WebhookDelivery.State.DELIVERED)
-    yield "webhook deliveries", told, "created_at"
+    delivered = WebhookDelivery.objects.filter(event="user.deleted", state=WebhookDelivery.State.DELIVERED)
+    yield "webhook deliveries", delivered, "created_at"
     yield "old secrets", WebhookEndpoint.objects.filter(old_secret_until__lt=now), "old_secret_until"
     yield "workers", Worker.objects.filter(beat_at__lt=now - KEEP_SILENT_WORKER), "beat_at"
 

@@ -53,11 +53,11 @@ class Claim:
 
 
 def endpoints(overdue: timedelta = timedelta(0)) -> list[WebhookEndpoint]:
-    """Those that are told, by one query; `is_ready` where something is due and may be tried."""
+    """Those that receive, by one query; `is_ready` where something is due and may be tried."""
     due = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), due_at__lte=moment(-overdue))
     rests = ExpressionWrapper(Q(rest_until__gt=moment()), output_field=BooleanField())
-    told = WebhookEndpoint.objects.filter(paused_at=None, resumed_at=None)
-    found: list[Any] = list(told.annotate(has_due=Exists(due), rests=rests))
+    receiving = WebhookEndpoint.objects.filter(paused_at=None, resumed_at=None)
+    found: list[Any] = list(receiving.annotate(has_due=Exists(due), rests=rests))
     for endpoint in found:
         endpoint.is_ready = endpoint.has_due and not endpoint.rests
     return found

@@ -106,8 +106,8 @@ class Dispatcher:
 
 def deliver_these(pks: Sequence[int]) -> None:
     """Send exactly these one after the other, as far as they are due, in their turn, and not claimed by another."""
-    told = {"endpoint__paused_at": None, "endpoint__resumed_at": None, "endpoint__deleted_at": None}
-    for row in WebhookDelivery.objects.filter(pk__in=pks, **told).select_related("endpoint").order_by("pk"):
+    is_receiving = {"endpoint__paused_at": None, "endpoint__resumed_at": None, "endpoint__deleted_at": None}
+    for row in WebhookDelivery.objects.filter(pk__in=pks, **is_receiving).select_related("endpoint").order_by("pk"):
         for claim in claims.claim(worker(), row.endpoint, 1, pks=[row.pk]):
             _record(send(claim))
 

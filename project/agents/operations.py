@@ -307,7 +307,7 @@ def _tag_of(before: Any, body: Any) -> str:
 
 
 def approved(row: Proposal, *, request: HttpRequest) -> tuple[str, HttpResponseBase | None]:
-    """Carry a proposal out as the person of the request, who said yes: what was done, in words, and a file where the
+    """Carry a proposal out as the person of the request, who approved it: what was done, in words, and a file where the
     operation answers one. Raises: ProductError."""
     operation, user = find(row.operation), cast(User, request.user)
     given = {"parameters": row.parameters, "body": row.body, "if_match": row.if_match}

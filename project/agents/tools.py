@@ -1,8 +1,8 @@
 """The tools of the MCP server: reads of the management API, and proposals.
 
 A hundred operations as a hundred tools would fill a model's context and make it choose badly. The commonest reads are
-tools of their own; all others are found by `search_operations`, told by `describe_operation` and called by `read`. What
-changes something is one tool, `propose_change`; a key with the scope `agents:act` has `apply_change` beside it.
+tools of their own; all others are found by `search_operations`, described by `describe_operation` and called by `read`.
+What changes something is one tool, `propose_change`; a key with the scope `agents:act` has `apply_change` beside it.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def server(app: App, caller_of: Callable[[Context], Caller]) -> Server[Any]:
 
 @contextmanager
 def _worded() -> Iterator[None]:
-    """What nobody foresaw is told in our words: the package would hand on those of the error."""
+    """An unforeseen error is answered in our words: the package would hand on those of the error."""
     try:
         yield
     except (MCPError, ProductError, ValidationError):

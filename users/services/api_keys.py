@@ -31,7 +31,7 @@ from users.models import SERVICE_DOMAIN, ActingKey, ApiKey, ServiceAccount, User
 from users.services import audit, key_scopes, rate_limits, security_mails, sessions, staff
 
 PREFIX = "sbk_"
-#: How long a key lasts unless told otherwise, how long at most, and how many live ones a user may have.
+#: How long a key lasts unless its maker chooses, how long at most, and how many live ones a user may have.
 DAYS, MOST_DAYS, LIMIT = 90, 3650, 50
 #: How long the old key goes on beside the one that replaces it: by default, at most.
 OVERLAP_HOURS, MOST_OVERLAP_HOURS = 24, 7 * 24

@@ -110,7 +110,7 @@ def _register(email: str, pending: Registration, actor: Actor, held: str) -> uui
     if is_new:
         audit.record("user.registered", actor=actor, user=user)
     else:
-        # Programs outside have been told of it.
+        # Programs outside have been sent it.
         audit.event("user.registered", actor=actor, user=user).save(force_insert=True)
     return user.pk
 

@@ -61,7 +61,7 @@ def _options() -> dict[str, Any]:
 
 
 class _Supervisor(Multiprocess):
-    """uvicorn's holds the port open until its last process has ended: connections would be taken, and by nobody."""
+    """uvicorn's holds the port open until its last process has ended: connections would be taken and not answered."""
 
     def terminate_all(self) -> None:
         for opened in self.sockets:
